@@ -1,0 +1,1 @@
+"""Cython kernels of the engine. A leaf: it knows arrays, no engine types."""

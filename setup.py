@@ -1,0 +1,75 @@
+"""Builds the Cython extensions and names the run-time dependencies.
+
+ENGINE_EXT_DEBUG=1   bounds checks, no optimisation: what `make test-debug` runs
+YOLO_ENGINE_ORT=gpu  depend on onnxruntime-gpu instead of onnxruntime. Both unpack into the same `onnxruntime` folder
+                     and shadow each other, so that a distribution must ask for exactly one of them.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("ENGINE_EXT_DEBUG", "") not in ("", "0")
+
+# The one table of compiler directives for all kernels.
+DIRECTIVES = {
+    "language_level": 3,
+    "binding": True,
+    "embedsignature": False,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "overflowcheck": False,
+}
+
+# No -march=native: a wheel must run on machines other than the one that built it. Wider vectors are chosen at run
+# time, function by function (see the kernels). -ffp-contract=off keeps results the same on all of them.
+COMPILE_ARGS = ["-O1", "-g"] if DEBUG else ["-O3", "-g0"]
+COMPILE_ARGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+
+ORT_BUILDS = {"": "onnxruntime>=1.20", "cpu": "onnxruntime>=1.20", "gpu": "onnxruntime-gpu>=1.20"}
+
+
+def extensions() -> list[Extension]:
+    return [
+        Extension(
+            f"engine_ext.{source.stem}",
+            [str(source)],
+            include_dirs=[numpy.get_include(), "engine_ext"],
+            depends=[str(header) for header in sorted(Path("engine_ext").glob("*.h"))],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            extra_compile_args=COMPILE_ARGS,
+        )
+        for source in sorted(Path("engine_ext").glob("*.pyx"))
+    ]
+
+
+def dependencies() -> list[str]:
+    build = os.environ.get("YOLO_ENGINE_ORT", "")
+    if build not in ORT_BUILDS:
+        sys.exit(f"YOLO_ENGINE_ORT must be cpu or gpu. Got {build!r}.")
+    return [
+        "av>=14.0",
+        "click>=8.1",
+        "numpy>=2.0",
+        "onnx>=1.16",
+        ORT_BUILDS[build],
+        "pydantic>=2.7",
+        "rich>=13.0",
+    ]
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        compiler_directives=DIRECTIVES,
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
+        annotate=os.environ.get("ENGINE_EXT_ANNOTATE", "") not in ("", "0"),
+    ),
+    install_requires=dependencies(),
+)
