@@ -1,0 +1,1 @@
+"""Backends: ONNX Runtime, OpenVINO, and a fake one for tests."""

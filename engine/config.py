@@ -1,0 +1,170 @@
+"""The configuration: every key, its rule and its default, checked at the door.
+
+The first eight keys are those of the original program and keep their names, meaning and defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from engine.errors import ConfigError
+
+FORMATS = ("tracks", "mot", "detections")
+
+
+def _listed(value: Any) -> Any:
+    """'a,b' and ['a', 'b'] are the same list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_not_bool)]
+Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
+Seconds = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=3600)]
+
+
+class EngineConfig(BaseModel):
+    """All settings of a run. Immutable. Building one raises ConfigError where a value breaks its rule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    max_age: Annotated[Count, Field(ge=0, le=100_000)] = 10
+    """Inferred frames a track outlives without a detection. Higher bridges longer occlusions and risks that an id
+    jumps to another object."""
+    min_hits: Annotated[Count, Field(ge=0, le=1000)] = 3
+    """Detections in a row before a track is reported. Higher removes false tracks and reports each later."""
+    iou_threshold: Share = 0.3
+    """Overlap of a detection with a track's prediction needed to join them. Lower follows faster objects and mixes up
+    close ones."""
+    skip_frames: bool | Annotated[int, Field(ge=0, le=1000)] = False
+    """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
+    tracker predicts."""
+    visualize: bool = True
+    """Write an annotated video."""
+    output_folder: Path = Path("output_videos")
+    max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
+    """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
+    save_intermediate_results: bool = True
+    """true: results of an unfinished video are in `*.part` files and survive a killed run; false: they are in
+    unnamed temporary files, and nothing of an unfinished video stays."""
+
+    model: str = "yolox-nano"
+    """A name of `yolo-engine models list`, or the path of an ONNX file."""
+    layout: Literal["yolox", "yolov5", "yolov8", "end2end"] | None = None
+    """How the model's output is laid out, where its file does not say."""
+    class_names: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    """Names of the model's classes in order, where its file does not say."""
+    input_size: Annotated[tuple[Count, Count], BeforeValidator(_listed)] | None = None
+    """Height and width of the model's input, where its file leaves them open."""
+    input_scale: Annotated[float, Field(gt=0)] | None = None
+    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say."""
+    channel_order: Literal["rgb", "bgr"] | None = None
+
+    conf: Share = 0.25
+    """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
+    nms_iou: Share = 0.45
+    """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
+    classes: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    """Names of the classes to keep; None keeps all."""
+    class_agnostic: bool = False
+    """true: boxes of different classes suppress each other and tracks may change class."""
+    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
+    """Most detections kept in a frame."""
+
+    formats: Annotated[tuple[Literal["tracks", "mot", "detections"], ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    shape: Literal["auto", "square", "rect"] = "auto"
+    """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
+    stride; auto: rect where the model allows it."""
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "fake"] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    batch: Annotated[Count, Field(ge=1, le=64)] | None = None
+    """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
+    streams: Annotated[Count, Field(ge=1, le=64)] | None = None
+    """Videos decoded at the same time. None: as many as cores, at least 2 and at most 4."""
+    workers: Annotated[Count, Field(ge=1, le=64)] | None = None
+    """Inferences at the same time, each on one thread. None: as many as cores on a CPU, 2 on a GPU."""
+    window: Annotated[Count, Field(ge=1, le=1024)] | None = None
+    """Frames of one stream in flight between decoding and the sinks: what bounds the memory. None: as many as keep
+    the workers busy."""
+
+    open_timeout_s: Seconds = 15.0
+    read_timeout_s: Seconds = 15.0
+    reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
+    """How often in a row a live source that broke off is opened again."""
+
+    video_crf: Annotated[Count, Field(ge=0, le=51)] = 23
+    """Quality of the annotated video: lower is better and larger."""
+    video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "superfast"
+
+    @field_validator("input_size")
+    @classmethod
+    def _multiple_of_32(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value and any(side < 32 or side > 4096 or side % 32 for side in value):
+            raise ValueError("two multiples of 32 in [32, 4096]")
+        return value
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from None
+
+    @property
+    def frames_between_inferences(self) -> int:
+        """`skip_frames` as a number: true is 1, false is 0."""
+        return int(self.skip_frames)
+
+    def updated(self, **values: Any) -> EngineConfig:
+        """A checked copy with other values."""
+        return EngineConfig(**{**self.model_dump(), **values})
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Reads the keys of a JSON or TOML file. Raises ConfigError that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not a text file"
+        raise ConfigError(f"Configuration {path} can't be read: {reason}.") from error
+    try:
+        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except ValueError as error:
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
+        raise ConfigError(f"Configuration {path} is not {kind}: {error}.") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"Configuration {path} must hold keys and values. Got a {type(values).__name__}.")
+    return dict(values)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first error in one fixed form: key, rule, what was found."""
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else "configuration"
+    if first["type"] == "extra_forbidden":
+        import difflib
+
+        close = difflib.get_close_matches(key, EngineConfig.model_fields, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
+        return f"Unknown key {key!r} in the configuration.{hint}"
+    context = first.get("ctx", {})
+    rule = {
+        "greater_than_equal": lambda: f"at least {context['ge']}",
+        "less_than_equal": lambda: f"at most {context['le']}",
+        "greater_than": lambda: f"more than {context['gt']}",
+        "literal_error": lambda: f"one of {context['expected']}",
+        "string_pattern_mismatch": lambda: "auto, cpu, cuda or cuda:N",
+        "value_error": lambda: str(context["error"]),
+    }.get(first["type"], lambda: first["msg"][:1].lower() + first["msg"][1:])()
+    rule = rule.removeprefix("input should be ")
+    return f"{key} must be {rule}. Got {first['input']!r}."

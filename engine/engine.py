@@ -1,0 +1,284 @@
+"""The engine: a configuration and a loaded model that runs over videos, a live stream or a still image."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import report
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.handoff import Closed, Handoff
+from engine.inputs import Video, find_videos
+from engine.model import LoadedModel, available_cores, load_model
+from engine.pipeline import Pipeline, Stages
+from engine.records import Detections, Frame, FrameBatch, Tracks
+from engine.sinks.base import Sink
+from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
+from engine.sinks.memory import CallbackSink, Tally
+from engine.sinks.mot import MotText
+from engine.sinks.rows import RowFile
+from engine.sinks.video import AnnotatedVideo
+from engine.specs import check_link
+from engine.stage import link
+from engine.stages.batch import Batcher
+from engine.stages.decode import Decoder
+from engine.stages.infer import Infer
+from engine.stages.postprocess import Postprocess
+from engine.stages.preprocess import Preprocess
+from engine.stages.source import Source, scheme
+from engine.stages.track import Track, TrackerSettings
+from engine.stream import Outcome, Progress, StreamRun
+
+log = logging.getLogger(__name__)
+
+_GPU_BATCH = 8
+_GPU_WORKERS = 2
+
+SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
+
+
+class Engine:
+    """Detects and tracks objects. Loads its model once; use it as a context manager, or call `close`.
+
+    Building one raises ConfigError, ModelError or BackendMissing.
+    """
+
+    def __init__(self, config: EngineConfig | None = None, *, model: LoadedModel | None = None) -> None:
+        """`model` hands over a model that is loaded already; tests use it."""
+        self.config = config or EngineConfig()
+        self._cores = available_cores()
+        self.workers = self.config.workers or (_GPU_WORKERS if self.config.device.startswith("cuda") else self._cores)
+        self.model = model or load_model(self.config, self.workers)
+        if self.model.note:
+            log.info(self.model.note)
+        self.streams = self.config.streams or min(4, max(2, self._cores))
+        self.batch = self._batch_size()
+        self.window = self.config.window or max(8, 2 * self.batch * self.workers + 2)
+        spec, backend = self.model.manifest.input, self.model.backend
+        self._preprocess = Preprocess(spec, backend.input_dtype)
+        self._infer = Infer(backend, self.model.layout.name)
+        self._postprocess = Postprocess(
+            self.model.layout,
+            conf=self.config.conf,
+            nms_iou=self.config.nms_iou,
+            max_detections=self.config.max_detections,
+            class_mask=self.model.class_mask(self.config.classes),
+            class_agnostic=self.config.class_agnostic,
+        )
+        check_link("decode", Decoder.produces, "batch", Batcher.accepts)
+        check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
+        link([self._preprocess, self._infer, self._postprocess])
+        check_link("postprocess", self._postprocess.produces, "track", Track.accepts)
+        self._pipeline: Pipeline | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the model."""
+        self.model.backend.close()
+
+    def run(
+        self,
+        inputs: Iterable[str | os.PathLike[str]],
+        output: str | os.PathLike[str] | None = None,
+        *,
+        progress: Callable[[list[Progress]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Processes files, folders, globs and URLs into `output` and returns the summary.
+
+        Raises InputError when there is nothing to process and OutputError when the folder can't be written. What
+        happens to a single video is in the summary. `progress` is called several times a second by this thread.
+        """
+        folder = Path(output if output is not None else self.config.output_folder)
+        videos = find_videos((os.fspath(item) for item in inputs), folder)
+        _prepare(folder)
+        self._refuse_overwriting(videos, folder)
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        start = time.perf_counter()
+        with ThreadPoolExecutor(1, "hash") as pool:
+            identities = {
+                video.shown: pool.submit(report.file_identity, video.path)
+                for video in videos
+                if scheme(video.path) is None
+            }
+            outcomes = self.process(videos, lambda video: self._file_sinks(video, folder), progress)
+            elapsed_s = time.perf_counter() - start
+            pool.shutdown(cancel_futures=self.interrupted)
+        inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
+        summary = report.summarise(outcomes, self.model, elapsed_s)
+        known = {path: identity for path, identity in inputs_read.items() if identity is not None}
+        manifest = report.build_manifest(summary, self.config, known, started_at)
+        report.write_json(folder / "manifest.json", manifest)
+        return summary
+
+    def process(
+        self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
+    ) -> list[Outcome]:
+        """Runs the pipeline over `videos` into the sinks made for each, and returns how each ended, in order."""
+        pipeline = self._pipeline = Pipeline(
+            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
+            shape_of=lambda image: self.model.shape((image.width, image.height)),
+            open_source=self._source,
+            batch=self.batch,
+            streams=min(self.streams, len(videos)),
+            workers=self.workers,
+            window=self.window,
+            between=self.config.frames_between_inferences,
+            decode_threads=max(1, self._cores // min(self.streams, len(videos))),
+        )
+        runs = (
+            StreamRun(key, video, sinks(video), Tally(self.config.max_age), self.window)
+            for key, video in enumerate(videos)
+        )
+        return pipeline.run(runs, progress)
+
+    def stop(self) -> None:
+        """Ends a `run` or `process` in another thread, or from a signal handler: what is complete is kept."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last run was ended by `stop`."""
+        return self._pipeline is not None and self._pipeline.stopped
+
+    @property
+    def last_pipeline(self) -> Pipeline | None:
+        """The pipeline of the last run, with its metrics."""
+        return self._pipeline
+
+    def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
+        """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
+
+        Raises InputError when there is no such input, and the video's own error when it fails on the way.
+        """
+        videos = find_videos([os.fspath(source)], self.config.output_folder)
+        if len(videos) != 1:
+            raise InputError(f"stream takes one video. {source} holds {len(videos)}.")
+        ready: Handoff[Tracks] = Handoff("stream", self.window)
+        outcomes: list[Outcome] = []
+
+        def produce() -> None:
+            try:
+                outcomes.extend(
+                    self.process(videos, lambda video: {"callback": (CallbackSink(ready.put), Path())})
+                )
+            finally:
+                ready.close()
+
+        thread = threading.Thread(target=produce, name="stream", daemon=True)
+        thread.start()
+        try:
+            while True:
+                try:
+                    yield ready.get()
+                except Closed:
+                    break
+        finally:
+            self.stop()
+            ready.close(discard=True)
+            thread.join()
+        if outcomes and outcomes[0].status == "failed":
+            raise InputError(f"{videos[0].shown} {outcomes[0].error}")
+
+    def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
+        """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array."""
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
+            raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
+        image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
+        frame = Frame(0, 0, 0, 1, Fraction(1), image)
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        raw = self._infer.process(self._preprocess.process(batch))
+        return self._postprocess.process(raw)[0]
+
+    def _batch_size(self) -> int:
+        backend = self.model.backend
+        if not backend.batch_safe:
+            if self.config.batch is not None and self.config.batch > 1:
+                raise ConfigError(
+                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so that "
+                    f"images would change each other's results. Got {self.config.batch}."
+                )
+            return 1
+        return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)
+
+    def _tracker_settings(self) -> TrackerSettings:
+        config = self.config
+        return TrackerSettings(config.max_age, config.min_hits, config.iou_threshold, not config.class_agnostic)
+
+    def _source(self, path: str) -> Source:
+        config = self.config
+        return Source(
+            path,
+            open_timeout_s=config.open_timeout_s,
+            read_timeout_s=config.read_timeout_s,
+            reconnect_attempts=config.reconnect_attempts,
+            audio=config.visualize,
+        )
+
+    def _file_sinks(self, video: Video, folder: Path) -> dict[str, tuple[Sink, Path]]:
+        """The sinks that the configuration asks for, and the final path of each."""
+        config, names = self.config, self.model.manifest.classes
+        base = folder / video.stem
+        limit = max(1, config.max_detections_in_memory // (self.streams * max(1, len(config.formats))))
+
+        def rows(path: Path) -> RowFile:
+            return RowFile(path, limit=limit, intermediate=config.save_intermediate_results)
+
+        sinks: dict[str, tuple[Sink, Path]] = {}
+        if "tracks" in config.formats:
+            path = base.with_name(base.name + ".tracks.jsonl")
+            sinks["tracks"] = (TracksJsonl(rows(path), names), path)
+        if "mot" in config.formats:
+            path = base.with_name(base.name + ".mot.txt")
+            sinks["mot"] = (MotText(rows(path)), path)
+        if "detections" in config.formats:
+            path = base.with_name(base.name + ".detections.jsonl")
+            sinks["detections"] = (DetectionsJsonl(rows(path), names), path)
+        if config.visualize:
+            path = base.with_name(base.name + ".mp4")
+            threads = max(1, self._cores // self.streams)
+            annotated = AnnotatedVideo(
+                path, names, crf=config.video_crf, preset=config.video_preset, threads=threads
+            )
+            sinks["video"] = (annotated, path)
+        return sinks
+
+    def _refuse_overwriting(self, videos: list[Video], folder: Path) -> None:
+        """An annotated video must never land on a source."""
+        sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
+        for video in videos:
+            for _, path in self._file_sinks(video, folder).values():
+                if os.path.realpath(path) in sources:
+                    raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
+
+
+def _prepare(folder: Path) -> None:
+    """Makes the output folder and proves that it can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error

@@ -1,0 +1,94 @@
+"""Every error the engine raises.
+
+EngineError
+├── ConfigError           a key, flag or file of the configuration is wrong        (exit status 2)
+├── ModelError            the model can't be found, read or used                   (exit status 2)
+├── LinkError             two stages don't fit together                            (exit status 2)
+├── BackendError          inference failed while running
+│   └── BackendMissing    the backend or device asked for is not there             (exit status 2)
+├── InputError            nothing to process, or an input that does not exist      (exit status 2)
+├── OutputError           the output folder can't be written
+└── VideoError            one video failed; the others go on
+    ├── SourceError       can't be opened or read
+    ├── DecodeError       opened, but gives no usable frames
+    └── SinkError         its results can't be written
+
+Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the border and stay as `__cause__`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class EngineError(Exception):
+    """Root of all errors. `stage`, `stream` and `frame` say where it happened, once known."""
+
+    stage: str | None = None
+    stream: str | None = None
+    frame: int | None = None
+
+
+class ConfigError(EngineError, ValueError):
+    """Names the key, the rule and what was found."""
+
+
+class ModelError(EngineError):
+    """Names the model and the remedy."""
+
+
+class LinkError(EngineError):
+    """Names both stages and what each offers and takes."""
+
+
+class BackendError(EngineError):
+    """Inference failed while running."""
+
+
+class BackendMissing(BackendError):
+    """What was asked for is not installed or not working here; names the remedy."""
+
+
+class InputError(EngineError):
+    """An input does not exist or holds no video."""
+
+
+class OutputError(EngineError):
+    """The output folder can't be written."""
+
+
+class VideoError(EngineError):
+    """One video failed."""
+
+
+class SourceError(VideoError):
+    """The video can't be opened or read."""
+
+
+class DecodeError(VideoError):
+    """The video opens but can't be decoded."""
+
+
+class SinkError(VideoError):
+    """Results can't be written."""
+
+
+def describe_os_error(error: OSError) -> str:
+    """One short sentence for an operating-system error, without the numbers and the repeated path."""
+    if error.errno == errno.ENOSPC:
+        return "no space left on the disk"
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def where(stage: str, stream: str | None = None, frame: int | None = None) -> Iterator[None]:
+    """Adds stage, stream and frame to an EngineError that passes through. What was set further inside stays."""
+    try:
+        yield
+    except EngineError as error:
+        error.stage = error.stage or stage
+        error.stream = error.stream or stream
+        error.frame = error.frame if error.frame is not None else frame
+        raise

@@ -1,0 +1,143 @@
+"""Inputs: what the user named becomes a list of videos, each with its place in the output folder."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from engine.errors import InputError, describe_os_error
+from engine.stages.source import scheme, without_password
+
+log = logging.getLogger(__name__)
+
+# These are taken from a folder by name, so that a damaged one is reported as failed. Any other file is opened and taken
+# when it proves to hold a video.
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gxf .h264 .264 .h265 .265 .hevc .ivf .m2ts .m2v .m4v .mjpeg .mjpg .mkv"
+    " .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
+)
+
+# FFmpeg opens these as "video" too: still pictures, text art, playlists.
+_NOT_VIDEO = frozenset("image2 tty bin xbin adf idf hls concat ffmetadata webvtt srt ass lrc gif apng ico".split())
+
+
+@dataclass(frozen=True)
+class Video:
+    """`path` is a file or URL; `stem` is where its outputs go, relative to the output folder, without a suffix."""
+
+    path: str
+    stem: PurePosixPath
+
+    @property
+    def shown(self) -> str:
+        """The path as it may be printed and stored: without a password."""
+        return without_password(self.path)
+
+
+def find_videos(inputs: Iterable[str], output: Path) -> list[Video]:
+    """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
+
+    A folder is searched recursively; hidden files, symbolic links to folders and everything below `output` are passed
+    over. Raises InputError for an input that does not exist or can't be read, and when there is no video at all.
+    """
+    output = output.resolve()
+    videos: dict[str, Video] = {}
+    named = list(inputs)
+    for given in named:
+        for video in _videos_of(given, output):
+            videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)
+    if not videos:
+        raise InputError(f"No video in {', '.join(named) or 'no inputs'}. Name a video file, a folder that holds some, or a URL.")
+    return _distinct(list(videos.values()))
+
+
+def _videos_of(given: str, output: Path) -> Iterator[Video]:
+    if scheme(given):
+        name = PurePosixPath(without_password(given).partition("://")[2].partition("?")[0]).name or "stream"
+        yield Video(given, PurePosixPath(_safe(PurePosixPath(name).stem)))
+        return
+    path = Path(given)
+    if path.is_dir():
+        yield from _in_folder(path, output)
+    elif path.exists():
+        yield Video(str(path), PurePosixPath(path.stem))
+    elif glob.has_magic(given):
+        found = sorted(glob.glob(given, recursive=True))
+        if not found:
+            raise InputError(f"Nothing matches {given!r}.")
+        for match in found:
+            if Path(match).is_dir():
+                yield from _in_folder(Path(match), output)
+            elif _takes(Path(match)):
+                yield Video(match, PurePosixPath(Path(match).stem))
+    else:
+        raise InputError(f"{given} does not exist.")
+
+
+def _in_folder(folder: Path, output: Path) -> Iterator[Video]:
+    def refused(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise InputError(f"Folder {folder} can't be read: {describe_os_error(error)}.") from error
+        log.warning("%s is passed over: %s", error.filename, describe_os_error(error))
+
+    for root, folders, files in os.walk(folder, onerror=refused):
+        here = Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != output)
+        for name in sorted(files):
+            path = here / name
+            if not name.startswith(".") and _takes(path):
+                yield Video(str(path), PurePosixPath(*path.relative_to(folder).with_suffix("").parts))
+
+
+def _takes(path: Path) -> bool:
+    """Whether a file found in a folder is a video."""
+    if not path.is_file():
+        return False
+    return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path)
+
+
+def _probe(path: Path) -> bool:
+    """Opens a file of an unknown suffix. True when its container holds moving pictures."""
+    import av
+    import av.error
+
+    from engine.stages.source import best_video
+
+    try:
+        if path.stat().st_size == 0:
+            return False
+        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            names = set(container.format.name.split(","))
+            if names & _NOT_VIDEO or any(name.endswith("_pipe") for name in names):
+                return False
+            return best_video(container) is not None
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+
+
+def _distinct(videos: list[Video]) -> list[Video]:
+    """Gives a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number."""
+    stems = Counter(str(video.stem).casefold() for video in videos)
+    taken: set[str] = set()
+    placed = []
+    for video in videos:
+        stem = video.stem
+        if stems[str(stem).casefold()] > 1 and not scheme(video.path):
+            stem = stem.with_name(stem.name + Path(video.path).suffix)
+        number, free = 1, stem
+        while str(free).casefold() in taken:
+            number += 1
+            free = stem.with_name(f"{stem.name}-{number}")
+        taken.add(str(free).casefold())
+        placed.append(replace(video, stem=free))
+    return placed
+
+
+def _safe(name: str) -> str:
+    """A URL's last part as a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "stream"

@@ -1,0 +1,110 @@
+"""Loads the model a configuration asks for: manifest, file with free shapes, backend, layout."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.base import Backend
+from engine.config import EngineConfig
+from engine.errors import BackendMissing, ConfigError, ModelError
+from engine.layouts import Layout, get_layout
+from engine.stages.preprocess import TensorShape
+from models.errors import ModelError as ModelPackageError
+from models.manifest import ModelManifest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run. `note` says why it does not run as asked, where it does not."""
+
+    manifest: ModelManifest
+    backend: Backend
+    layout: Layout
+    shape: TensorShape
+    sha256: str
+    note: str | None = None
+
+    def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
+        """(C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not know."""
+        if wanted is None:
+            return None
+        names = self.manifest.classes
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise ConfigError(
+                f"classes must be names of the model {self.manifest.name}: {', '.join(names)}. Got {unknown[0]!r}."
+            )
+        return np.array([name in wanted for name in names])
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_model(config: EngineConfig, workers: int) -> LoadedModel:
+    """Raises ModelError, BackendMissing or ConfigError, each with the remedy."""
+    backend_name = "onnxruntime" if config.backend == "auto" else config.backend
+    if backend_name == "fake":
+        return _fake(config)
+    try:
+        return _load(config, backend_name, workers)
+    except ModelPackageError as error:
+        raise ModelError(str(error)) from error
+
+
+def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
+    from models.reshape import freed_model
+    from models.resolve import resolve
+
+    resolved = resolve(
+        config.model,
+        layout=config.layout,
+        classes=config.class_names,
+        input_size=config.input_size,
+        scale=config.input_scale,
+        channel_order=config.channel_order,
+    )
+    manifest = resolved.manifest
+    freed = freed_model(resolved)
+    if config.shape == "rect" and not freed.dynamic:
+        raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
+    note = None if freed.dynamic else f"{manifest.name} runs square, one image at a time: {freed.reason}"
+    backend = _backend(backend_name, config, freed, workers)
+    rect = freed.dynamic and config.shape != "square"
+    model_hw = (manifest.input.height, manifest.input.width)
+    shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
+    return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, freed.source_sha256, note)
+
+
+def _backend(name: str, config: EngineConfig, freed: Any, workers: int) -> Backend:
+    device = "cpu" if config.device == "auto" else config.device
+    if name == "onnxruntime":
+        from engine.backends.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(freed.path, device, batch_safe=freed.batch_safe)
+    if name == "openvino":
+        if device != "cpu":
+            raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")
+        from engine.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe)
+    raise BackendMissing(
+        f"--backend {name} was asked for, but this version runs models with onnxruntime or openvino only."
+    )
+
+
+def _fake(config: EngineConfig) -> LoadedModel:
+    from engine.backends.fake import FakeBackend, fake_manifest
+
+    manifest = fake_manifest(*(config.input_size or (128, 128)))
+    shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
+    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "")

@@ -1,0 +1,368 @@
+"""The pipeline: threads, the queues between them, and the one place where they start, fail and stop.
+
+    decoders (one a stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
+    track --tracks of each stream--> sinks (one thread a stream)
+
+A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so that memory is bounded
+whatever the queues hold. An EndOfStream follows the last frame of each stream the whole way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from engine.errors import BackendError, EngineError, SourceError, VideoError, where
+from engine.handoff import Closed, Handoff
+from engine.metrics import Metrics
+from engine.records import EndOfStream, Frame, FrameBatch, Tracks
+from engine.stages.batch import Batcher
+from engine.stages.decode import Decoder
+from engine.stages.infer import Infer
+from engine.stages.postprocess import Postprocess
+from engine.stages.preprocess import Preprocess
+from engine.stages.source import Source
+from engine.stages.track import Track
+from engine.stream import Outcome, Progress, StreamRun
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+
+Result = tuple[Frame, Any] | EndOfStream
+
+
+class Stages:
+    """The stages that all streams share."""
+
+    def __init__(self, preprocess: Preprocess, infer: Infer, postprocess: Postprocess, track: Track) -> None:
+        self.preprocess = preprocess
+        self.infer = infer
+        self.postprocess = postprocess
+        self.track = track
+
+
+class Pipeline:
+    """Runs videos through the stages. One use: `run` once, `stop` from anywhere.
+
+    streams  videos decoded at the same time
+    workers  threads that each take a batch from frames to detections
+    window   frames of a stream in flight at most
+    between  frames between two inferences
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        *,
+        shape_of: Callable[[Any], tuple[int, int]],
+        open_source: Callable[[str], Source],
+        batch: int,
+        streams: int,
+        workers: int,
+        window: int,
+        between: int = 0,
+        decode_threads: int = 1,
+    ) -> None:
+        self.metrics = Metrics()
+        self._stages = stages
+        self._open_source = open_source
+        self._streams = streams
+        self._workers = workers
+        self._between = between
+        self._decode_threads = decode_threads
+        self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
+        self._results: Handoff[Result] = Handoff("results", streams * (window + 1))
+        self._batcher = Batcher(self._frames, batch, shape_of, self._bypass)
+        self._active: dict[int, StreamRun] = {}
+        self._outcomes: list[Outcome] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._fatal: Exception | None = None
+
+    def run(self, runs: Iterable[StreamRun], tick: Callable[[list[Progress]], None] | None = None) -> list[Outcome]:
+        """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting.
+
+        A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
+        begun come back as failed.
+        """
+        queue = iter(runs)
+        slots = self._start("decode", self._streams, lambda: self._slot(queue))
+        workers = self._start("worker", self._workers, self._work)
+        tracker = self._start("track", 1, self._track)
+        try:
+            while alive := [thread for thread in slots if thread.is_alive()]:
+                alive[0].join(_TICK_S)
+                if tick is not None:
+                    tick(self.progress())
+        except BaseException:
+            self._fail(VideoError("the run was broken off"))
+            raise
+        finally:
+            self._frames.close()
+            for thread in slots + workers:
+                thread.join()
+            self._results.close()
+            tracker[0].join()
+        for run in queue:
+            run.abandon(self._fatal or VideoError("interrupted before it was begun"))
+            self._outcomes.append(_outcome(run))
+        return sorted(self._outcomes, key=lambda outcome: outcome.key)
+
+    def stop(self) -> None:
+        """Ends every stream after its present frame and begins no other. Returns at once."""
+        self._stopping.set()
+        with self._lock:
+            for run in self._active.values():
+                run.stop.set()
+
+    def progress(self) -> list[Progress]:
+        with self._lock:
+            return [run.progress() for run in self._active.values()]
+
+    # -- threads --------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, count: int, target: Callable[[], None]) -> list[threading.Thread]:
+        def guarded() -> None:
+            try:
+                target()
+            except Closed:
+                pass
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other threads must not wait for this one
+                log.debug("%s thread failed", name, exc_info=error)
+                self._fail(error)
+
+        threads = [threading.Thread(target=guarded, name=f"{name}-{i}", daemon=True) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _slot(self, queue: Iterator[StreamRun]) -> None:
+        """Takes one video after the other and waits until its sinks are done."""
+        while not self._stopping.is_set():
+            with self._lock:
+                run = next(queue, None)
+                if run is None:
+                    return
+                self._active[run.key] = run
+            sink: threading.Thread | None = None
+            source = self._open_source(run.video.path)
+            try:
+                if self._stopping.is_set():
+                    run.stop.set()
+                sink = self._feed(run, source)
+            except Closed:
+                pass
+            except EngineError as error:
+                run.abandon(error)
+            finally:
+                if sink is not None:
+                    sink.join()
+                source.close()
+                if run.outcome is None:
+                    run.abandon(self._fatal or VideoError("the run was broken off"))
+                with self._lock:
+                    del self._active[run.key]
+                    self._outcomes.append(_outcome(run))
+
+    def _feed(self, run: StreamRun, source: Source) -> threading.Thread:
+        """Decodes a video into the pipeline, its end included, and returns the thread of its sinks."""
+        with where("source", run.video.shown):
+            info = source.open(run.key)
+            decoder = Decoder(info.time_base, info.frame_rate, threads=self._decode_threads)
+            decoder.attach(source.video)
+        run.open_sinks(info)
+        sink = self._start("sink", 1, lambda: self._sink(run))[0]
+        reader = StreamReader(source, decoder, run, self._between)
+        try:
+            for frame in reader.frames(self.metrics):
+                if info.live:
+                    self._put_live(run, frame)
+                elif run.window.enter():
+                    self._frames.put(frame)
+                else:
+                    raise Closed(run.video.shown)
+            self._frames.put(reader.end())
+        except Closed:
+            run.tracks.close(discard=True)
+            sink.join()
+            raise
+        return sink
+
+    def _put_live(self, run: StreamRun, frame: Frame) -> None:
+        """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
+        if not run.window.enter(wait=False):
+            oldest = self._frames.drop_oldest(lambda queued: isinstance(queued, Frame) and queued.stream == run.key)
+            run.dropped += 1
+            victim = frame if oldest is None else oldest
+            assert isinstance(victim, Frame)
+            victim.image, victim.audio = None, ()
+            self._results.put((victim, None))
+            if oldest is None:
+                return
+        self._frames.put(frame)
+
+    def _bypass(self, record: Frame | EndOfStream) -> None:
+        self._results.put(record if isinstance(record, EndOfStream) else (record, None))
+
+    def _work(self) -> None:
+        stages, metrics = self._stages, self.metrics
+        while True:
+            batch = self._batcher.take()
+            try:
+                with metrics.busy("preprocess", len(batch.frames)):
+                    tensors = stages.preprocess.process(batch)
+            except VideoError as error:
+                self._reject(batch, error)
+                continue
+            with metrics.busy("infer", len(batch.frames)):
+                raw = stages.infer.process(tensors)
+            with metrics.busy("postprocess", len(batch.frames)):
+                found = stages.postprocess.process(raw)
+            for frame, detections in zip(batch.frames, found, strict=True):
+                self._results.put((frame, detections))
+
+    def _reject(self, batch: FrameBatch, error: VideoError) -> None:
+        """A frame of the batch can't be read. Frames of other streams go through one by one."""
+        if len(batch.frames) > 1:
+            for frame in batch.frames:
+                self._work_one(FrameBatch([frame], batch.tensor_hw))
+            return
+        frame = batch.frames[0]
+        with self._lock:
+            run = self._active[frame.stream]
+        error.frame = frame.index
+        run.fail(error)
+        frame.image = None
+        run.window.leave()
+        self._results.put((frame, None))
+
+    def _work_one(self, batch: FrameBatch) -> None:
+        try:
+            raw = self._stages.infer.process(self._stages.preprocess.process(batch))
+        except VideoError as error:
+            self._reject(batch, error)
+            return
+        self._results.put((batch.frames[0], self._stages.postprocess.process(raw)[0]))
+
+    def _track(self) -> None:
+        track, metrics = self._stages.track, self.metrics
+        while True:
+            result = self._results.get()
+            with metrics.busy("track", 0 if isinstance(result, EndOfStream) else 1):
+                ready = list(track.end(result) if isinstance(result, EndOfStream) else track.process(*result))
+            for item in ready:
+                key = item.stream if isinstance(item, EndOfStream) else item.frame.stream
+                with self._lock:
+                    run = self._active.get(key)
+                if run is not None:
+                    run.tracks.put(item)
+
+    def _sink(self, run: StreamRun) -> None:
+        with where("sink", run.video.shown):
+            while True:
+                item = run.tracks.get()
+                with self.metrics.busy("sink", 0 if isinstance(item, EndOfStream) else 1):
+                    if isinstance(item, EndOfStream):
+                        run.finish(item)
+                        return
+                    run.write(item)
+                item.frame.image = None
+                run.window.leave()
+
+    # -- failure --------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        """The run can't go on. Wakes every thread; each unfinished video becomes failed with this reason."""
+        if self._fatal is None:
+            self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
+        self._stopping.set()
+        self._frames.close(discard=True)
+        self._results.close(discard=True)
+        with self._lock:
+            active = list(self._active.values())
+        for run in active:
+            run.stop.set()
+            run.window.close()
+            run.tracks.close(discard=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was ended before its end."""
+        return self._stopping.is_set()
+
+    @property
+    def fatal(self) -> Exception | None:
+        """What ended the run, None when nothing did."""
+        return self._fatal
+
+
+class StreamReader:
+    """Source and decode of one stream: gives its frames in order, then its end."""
+
+    def __init__(self, source: Source, decoder: Decoder, run: StreamRun, between: int) -> None:
+        self._source = source
+        self._decoder = decoder
+        self._run = run
+        self._every = between + 1
+        self._index = 0
+        self._audio: list[Any] = []
+        self._problem: str | None = None
+
+    def frames(self, metrics: Metrics) -> Iterator[Frame]:
+        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
+        stop = self._run.stop
+        while True:
+            self._problem = None
+            decoded = self._decoded()
+            try:
+                while True:
+                    with metrics.busy("decode", 0):
+                        item = next(decoded, None)
+                    if item is None:
+                        break
+                    metrics.add("decode", 0.0, 1)
+                    yield self._frame(*item)
+                    if stop.is_set():
+                        return
+            except SourceError as error:
+                self._problem = f"{error} after {self._index} frames"
+            if not self._source.live or stop.is_set() or not self._source.reconnect(stop):
+                return
+            self._decoder.attach(self._source.video)
+            self._decoder.resume_after(0)
+
+    def end(self) -> EndOfStream:
+        problems = [*([self._problem] if self._problem else []), *self._decoder.problems()]
+        return EndOfStream(
+            self._run.key,
+            self._index,
+            problems=tuple(problems),
+            interrupted=self._run.stop.is_set() and not self._run.failed,
+            dropped=self._run.dropped,
+            audio=tuple(self._audio),
+        )
+
+    def _decoded(self) -> Iterator[tuple[Any, int, int]]:
+        video = self._source.video.index
+        for packet in self._source.packets():
+            if self._run.stop.is_set():
+                return
+            if packet.stream_index == video:
+                yield from self._decoder.decode(packet)
+            else:
+                self._audio.append(packet)
+        yield from self._decoder.flush()
+
+    def _frame(self, image: Any, pts: int, duration: int) -> Frame:
+        index, self._index = self._index, self._index + 1
+        audio, self._audio = tuple(self._audio), []
+        infer = index % self._every == 0
+        return Frame(self._run.key, index, pts, duration, self._decoder.time_base, image, infer, audio)
+
+
+def _outcome(run: StreamRun) -> Outcome:
+    assert run.outcome is not None
+    return run.outcome

@@ -1,0 +1,146 @@
+"""The record that travels each hop of the pipeline, in the order of the data.
+
+Source -> Packet -> decode -> Frame -> batch -> FrameBatch -> preprocess -> TensorBatch -> infer -> RawOutputs
+-> postprocess -> Detections -> track -> Tracks -> sink, and EndOfStream behind the last record of each stream.
+
+N is the number of detections in a frame, M of tracks, B of frames in a batch. Boxes are pixels of the source frame
+(upright, after its rotation metadata), as x1 y1 x2 y2 with the origin at the top left corner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import av
+    from numpy.typing import NDArray
+
+
+@dataclass(slots=True, frozen=True)
+class StreamInfo:
+    """What is known of a stream when it opens.
+
+    `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
+    `size_wh` is the upright size. `audio` is the input's audio stream, to be copied by the video sink.
+    """
+
+    key: int
+    path: str
+    size_wh: tuple[int, int]
+    time_base: Fraction
+    frame_rate: Fraction
+    frames: int | None
+    duration_s: float | None
+    live: bool = False
+    audio: Any = None
+
+
+@dataclass(slots=True)
+class Frame:
+    """One decoded frame.
+
+    `image` is upright, in one of the pixel formats that preprocessing reads. `pts` and `duration` count ticks of
+    `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
+    a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
+    """
+
+    stream: int
+    index: int
+    pts: int
+    duration: int
+    time_base: Fraction
+    image: av.VideoFrame | None
+    infer: bool = True
+    audio: tuple[Any, ...] = ()
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds."""
+        return float(self.pts * self.time_base)
+
+
+@dataclass(slots=True)
+class FrameBatch:
+    """B frames, of any streams, that become one tensor of height and width `tensor_hw`."""
+
+    frames: list[Frame]
+    tensor_hw: tuple[int, int]
+
+
+@dataclass(slots=True)
+class TensorBatch:
+    """`tensor` is (B, 3, H, W) in the model's dtype. `letterboxes` maps each slot's boxes back to its frame."""
+
+    frames: list[Frame]
+    tensor: NDArray[Any]
+    letterboxes: list[Any]
+
+
+@dataclass(slots=True)
+class RawOutputs:
+    """`output` is the model's first output, (B, ...), in the layout that the model's manifest declares."""
+
+    frames: list[Frame]
+    output: NDArray[Any]
+    tensor_hw: tuple[int, int]
+    letterboxes: list[Any]
+
+
+def _empty(*shape: int, dtype: Any) -> Any:
+    return field(default_factory=lambda: np.empty(shape, dtype))
+
+
+@dataclass(slots=True)
+class Detections:
+    """What was found in one frame, best score first.
+
+    boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32.
+    """
+
+    boxes_xyxy: NDArray[np.float32] = _empty(0, 4, dtype=np.float32)
+    scores: NDArray[np.float32] = _empty(0, dtype=np.float32)
+    class_ids: NDArray[np.int32] = _empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(slots=True)
+class Tracks:
+    """The confirmed tracks of one frame.
+
+    boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
+    of the detection each track took last. `detections` is what the tracker was given, None where the frame was not
+    inferred.
+    """
+
+    frame: Frame
+    boxes_xyxy: NDArray[np.float64]
+    track_ids: NDArray[np.int64]
+    class_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    detections: Detections | None = None
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+@dataclass(slots=True)
+class EndOfStream:
+    """Behind the last of `frames` frames of a stream. Each stage flushes and forgets the stream.
+
+    `error` is set where the stream could not be read at all, `problems` where it could only in part, `interrupted`
+    where it was stopped before its end.
+    """
+
+    stream: int
+    frames: int
+    error: Exception | None = None
+    problems: tuple[str, ...] = ()
+    interrupted: bool = False
+    dropped: int = 0
+    audio: tuple[Any, ...] = ()

@@ -1,0 +1,120 @@
+"""What a run leaves to read: the summary for programs and the manifest for auditors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from engine.config import EngineConfig
+from engine.errors import OutputError, describe_os_error
+from engine.model import LoadedModel
+from engine.stream import Outcome
+
+SCHEMA = 1
+
+
+def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> dict[str, Any]:
+    """The run as plain JSON values; the structure is in README, "Results"."""
+    videos = [_video(outcome, model.manifest.classes) for outcome in outcomes]
+    frames = sum(video["frames"] for video in videos)
+    failed = sum(video["status"] == "failed" for video in videos)
+    partial = sum(video["status"] == "partial" for video in videos)
+    return {
+        "schema": SCHEMA,
+        "success": not failed and not partial,
+        "videos": videos,
+        "totals": {
+            "videos": len(videos),
+            "failed": failed,
+            "partial": partial,
+            "frames": frames,
+            "detections": sum(video["detections"] for video in videos),
+            "tracks": sum(video["tracks"] for video in videos),
+            "elapsed_s": round(elapsed_s, 3),
+            "fps": round(frames / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+        },
+        "model": {"name": model.manifest.name, "sha256": model.sha256},
+        "backend": {"name": model.backend.name, "provider": model.backend.provider},
+    }
+
+
+def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+    tally = outcome.tally
+    tracks = {class_names[class_id]: count for class_id, count in sorted(tally.tracks_by_class.items())}
+    video = {
+        "path": outcome.video.shown,
+        "status": outcome.status,
+        "error": outcome.error,
+        "frames": tally.frames,
+        "inferred_frames": tally.inferred,
+        "detections": tally.detections,
+        "tracks": sum(tracks.values()),
+        "tracks_by_class": tracks,
+        "duration_s": round(outcome.duration_s, 3),
+        "elapsed_s": round(outcome.elapsed_s, 3),
+        "fps": round(tally.frames / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
+        "outputs": outcome.outputs,
+    }
+    if outcome.notes:
+        video["notes"] = outcome.notes
+    if outcome.dropped:
+        video["dropped_frames"] = outcome.dropped
+    return video
+
+
+def build_manifest(
+    summary: dict[str, Any], config: EngineConfig, inputs: dict[str, dict[str, Any]], started_at: str
+) -> dict[str, Any]:
+    """The summary with what is needed to trust or repeat it: hashes, versions, configuration."""
+    settings = config.model_dump(mode="json")
+    text = json.dumps(settings, sort_keys=True).encode()
+    return {
+        **summary,
+        "started_at": started_at,
+        "videos": [{**video, "input": inputs.get(video["path"]), "attempts": 1} for video in summary["videos"]],
+        "config": settings,
+        "config_sha256": hashlib.sha256(text).hexdigest(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a result."""
+    found = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for name in ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file that appears whole or not at all. Raises OutputError."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
+
+
+def file_identity(path: str) -> dict[str, Any] | None:
+    """Size and SHA-256 of an input file; None where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+    except OSError:
+        return None

@@ -1,0 +1,71 @@
+"""Sinks that keep results in memory: the running totals of a stream, and tracks handed to a Python caller."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.records import EndOfStream, StreamInfo, Tracks
+
+_FRAMES_BETWEEN_PURGES = 1024
+
+
+class Tally:
+    """Counts what the summary says of a video. Its memory does not grow with the video's length."""
+
+    kind = "tally"
+
+    def __init__(self, forget_after: int) -> None:
+        """`forget_after`: inferred frames after which a track that was not seen is gone for good (max_age)."""
+        self.frames = 0
+        self.inferred = 0
+        self.detections = 0
+        self.tracks_by_class: Counter[int] = Counter()
+        self.last_pts_s = 0.0
+        self._forget_after = forget_after
+        self._last_seen: dict[int, int] = {}
+
+    def open(self, info: StreamInfo) -> None:
+        pass
+
+    def write(self, tracks: Tracks) -> None:
+        self.frames += 1
+        self.last_pts_s = tracks.frame.time_s
+        if tracks.detections is not None:
+            self.inferred += 1
+            self.detections += len(tracks.detections)
+        for track_id, class_id in zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), strict=True):
+            if track_id not in self._last_seen:
+                self.tracks_by_class[class_id] += 1
+            self._last_seen[track_id] = self.inferred
+        if self.frames % _FRAMES_BETWEEN_PURGES == 0:
+            oldest = self.inferred - self._forget_after - 1
+            self._last_seen = {key: seen for key, seen in self._last_seen.items() if seen >= oldest}
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+class CallbackSink:
+    """Hands each frame's tracks to a function, in order. What the function raises fails the stream."""
+
+    kind = "callback"
+
+    def __init__(self, function: Callable[[Tracks], None]) -> None:
+        self._function = function
+
+    def open(self, info: StreamInfo) -> None:
+        pass
+
+    def write(self, tracks: Tracks) -> None:
+        self._function(tracks)
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass

@@ -1,0 +1,72 @@
+"""Rows of text, one per detection or track: held in memory up to a limit, on disk beyond it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from engine.errors import SinkError, describe_os_error
+from engine.sinks.base import discard, part_path, publish
+
+
+class RowFile:
+    """A text file of rows.
+
+    At most `limit` rows wait in memory. With `intermediate`, what is beyond stands in `<path>.part` and survives a
+    killed process; without, in an unnamed temporary file beside it, and a killed process leaves nothing.
+    """
+
+    def __init__(self, path: Path, *, limit: int, intermediate: bool) -> None:
+        self._part = part_path(path)
+        self._limit = limit
+        self._intermediate = intermediate
+        self._rows: list[str] = []
+        self._file: IO[str] | None = None
+
+    def add(self, rows: list[str]) -> None:
+        """Adds rows, each with its line end. Raises SinkError."""
+        self._rows += rows
+        if len(self._rows) > self._limit:
+            self._spill()
+
+    def commit(self, path: Path) -> None:
+        """Completes the file and lets it appear as `path`. Raises SinkError."""
+        try:
+            self._spill()
+            assert self._file is not None
+            self._file.flush()
+            if not self._intermediate:
+                self._file.seek(0)
+                with open(self._part, "w", encoding="utf-8") as copy:
+                    shutil.copyfileobj(self._file, copy)
+            self._file.close()
+        except OSError as error:
+            raise self._error(error) from error
+        publish(self._part, path)
+
+    def abort(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk: what could not be written is discarded anyway
+                self._file.close()
+        discard(self._part)
+
+    def _spill(self) -> None:
+        try:
+            if self._file is None:
+                self._file = (
+                    open(self._part, "w", encoding="utf-8")  # noqa: SIM115 - closed by commit or abort
+                    if self._intermediate
+                    else tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)
+                )
+            self._file.writelines(self._rows)
+            if self._intermediate:
+                self._file.flush()
+        except OSError as error:
+            raise self._error(error) from error
+        self._rows.clear()
+
+    def _error(self, error: OSError) -> SinkError:
+        return SinkError(f"{self._part.name} can't be written: {describe_os_error(error)}")

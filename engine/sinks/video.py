@@ -1,0 +1,186 @@
+"""`<stem>.mp4`: the source's frames with boxes, on the source's own timeline, with its audio copied.
+
+Boxes are drawn on the planes of the decoded frame; H.264 in, H.264 out, no RGB between. Every frame keeps its pts and
+duration, so that a variable frame rate stays variable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from engine.errors import SinkError, describe_os_error
+from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.sinks.base import discard, part_path, publish
+from engine.stages.preprocess import colour_of, planes_of
+from engine_ext.overlay import draw_tracks
+
+log = logging.getLogger(__name__)
+
+# What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
+_MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
+_KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
+
+
+class AnnotatedVideo:
+    """Writes one annotated video. Opened with the first frame, whose size is the video's."""
+
+    kind = "video"
+
+    def __init__(self, path: Path, class_names: Sequence[str], *, crf: int, preset: str, threads: int) -> None:
+        self._part = part_path(path)
+        self._names = class_names
+        self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
+        self._threads = threads
+        self._info: StreamInfo | None = None
+        self._container: Any = None
+        self._video: Any = None
+        self._audio: Any = None
+        self._durations: dict[int, int] = {}
+        self.notes: list[str] = []
+
+    def open(self, info: StreamInfo) -> None:
+        """Opens the file. The audio's format is read from the input, which is open by now."""
+        self._info = info
+        try:
+            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._video = self._container.add_stream("libx264", rate=_encoder_rate(info.frame_rate))
+            if info.audio is not None:
+                self._add_audio(info.audio)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def write(self, tracks: Tracks) -> None:
+        frame = tracks.frame
+        try:
+            image = _drawable(frame.image)
+            if not self._video.codec_context.is_open:
+                self._configure(image)
+            context = self._video.codec_context
+            if (image.width, image.height) != (context.width, context.height):
+                image = _even(image.reformat(width=context.width, height=context.height, format=context.pix_fmt))
+            self._draw(image, tracks)
+            image.pts, image.time_base = frame.pts, frame.time_base
+            image.pict_type = 0
+            self._durations[frame.pts] = frame.duration
+            self._mux_audio(frame.audio)
+            self._mux(self._video.encode(image))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        try:
+            self._mux_audio(end.audio)
+            if self._video.codec_context.is_open:
+                self._mux(self._video.encode(None))
+            self._container.close()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._error(error) from error
+        publish(self._part, path)
+
+    def abort(self) -> None:
+        if self._container is not None:
+            with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+                self._container.close()
+        discard(self._part)
+
+    def _add_audio(self, source: Any) -> None:
+        codec = source.codec_context.name if source.codec_context is not None else "unknown"
+        if codec in _MP4_AUDIO:
+            self._audio = self._container.add_stream_from_template(source)
+        else:
+            self.notes.append(f"audio left out: MP4 does not take {codec}")
+
+    def _configure(self, image: Any) -> None:
+        assert self._info is not None
+        context = self._video.codec_context
+        context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+        context.time_base = self._info.time_base
+        context.thread_count = self._threads
+        context.options = self._options
+        context.gop_size = max(1, round(10 * float(self._info.frame_rate)))
+        for name in _KEPT_COLOUR:
+            setattr(context, name, getattr(image, name))
+        context.open(strict=False)
+
+    def _draw(self, image: Any, tracks: Tracks) -> None:
+        if not len(tracks):
+            return
+        matrix, full_range = colour_of(image)
+        labels = [
+            f"{self._names[class_id]} {track_id}"
+            for class_id, track_id in zip(tracks.class_ids.tolist(), tracks.track_ids.tolist(), strict=True)
+        ]
+        draw_tracks(
+            planes_of(image),
+            (image.width, image.height),
+            tracks.boxes_xyxy,
+            tracks.track_ids,
+            labels,
+            matrix=matrix,
+            full_range=full_range,
+        )
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            # The encoder knows a frame's start only; the source's duration matters most for the last one.
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
+
+    def _mux_audio(self, packets: Sequence[Any]) -> None:
+        if self._audio is None:
+            return
+        for packet in packets:
+            if packet.dts is not None:
+                packet.stream = self._audio
+                self._container.mux(packet)
+
+    def _error(self, error: BaseException) -> SinkError:
+        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        return SinkError(f"{self._part.name} can't be written: {reason}")
+
+
+def _encoder_rate(rate: Fraction) -> Fraction:
+    """A rate that H.264 can carry. It only steers the encoder; times come from the frames."""
+    return rate if Fraction(1, 10) <= rate <= 1000 else Fraction(25)
+
+
+def _drawable(image: Any) -> Any:
+    """A 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
+    if image.format.name not in ("yuv420p", "yuvj420p"):
+        image = image.reformat(format="yuv420p")
+    elif image.width % 2 == 0 and image.height % 2 == 0:
+        image.make_writable()
+    return _even(image)
+
+
+def _even(image: Any) -> Any:
+    """The frame with its last row and column repeated where their number is odd: 4:2:0 H.264 has whole blocks only.
+    The chroma planes are the same; they cover the added row and column already."""
+    if image.width % 2 == 0 and image.height % 2 == 0:
+        return image
+    width, height = 2 * math.ceil(image.width / 2), 2 * math.ceil(image.height / 2)
+    even = av.VideoFrame(width, height, image.format.name)
+    for target, source, rows, columns in zip(
+        planes_of(even),
+        planes_of(image),
+        (image.height, height // 2, height // 2),
+        (image.width, width // 2, width // 2),
+        strict=True,
+    ):
+        target[:rows, :columns] = source[:rows, :columns]
+    luma = planes_of(even)[0]
+    luma[:, width - 1] = luma[:, image.width - 1]
+    luma[height - 1, :] = luma[image.height - 1, :]
+    for name in _KEPT_COLOUR:
+        setattr(even, name, getattr(image, name))
+    return even

@@ -1,0 +1,163 @@
+"""Decode: packets become frames that are upright, in a pixel format the kernels read, with strictly growing pts."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+
+from engine.errors import DecodeError
+from engine.specs import PIXEL_FORMATS, Spec
+
+# More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
+_THREADED_PIXELS = 1920 * 1088
+
+# Packets in decoding order that a frame may still wait for; more are the remains of frames that were never decoded.
+_DEEPEST_REORDERING = 32
+
+# Counter-clockwise turn in degrees -> the filters that make it.
+_UPRIGHT = {
+    90: [("transpose", "cclock")],
+    -90: [("transpose", "clock")],
+    180: [("hflip", None), ("vflip", None)],
+    -180: [("hflip", None), ("vflip", None)],
+}
+
+
+class Decoder:
+    """Decodes one stream. State lives and dies with it.
+
+    `problems` collects what was wrong, one phrase a kind, for the result's status.
+    """
+
+    name = "decode"
+    accepts = Spec("Packet")
+    produces = Spec("Frame", pixel_formats=PIXEL_FORMATS)
+
+    def __init__(self, time_base: Fraction, frame_rate: Fraction, *, threads: int = 1) -> None:
+        self.time_base = time_base
+        self.packets = 0
+        self.discarded = 0
+        self.errors = 0
+        self.corrupt = 0
+        self._tick = max(1, round(1 / frame_rate / time_base)) if frame_rate > 0 else 1
+        self._threads = threads
+        self._context: Any = None
+        self._last_pts: int | None = None
+        # AVI stores no presentation times: FFmpeg makes them up in decoding order, so that with B-frames a frame comes
+        # out with another's. The set of them is right; the smallest one outstanding belongs to the next frame shown.
+        self._pts_of_packets: list[int] | None = None
+        self._offset = 0
+        self._restart = False
+        self._graph: tuple[tuple[Any, ...], Any] | None = None
+
+    def attach(self, stream: Any) -> None:
+        """Decodes from `stream` from now on: at the start, and after a live source was reconnected."""
+        self._context = stream.codec_context
+        if self._context is None:
+            raise DecodeError("has a codec that this build of FFmpeg can't decode")
+        if "avi" in stream.container.format.name.split(","):
+            self._pts_of_packets = []
+        pixels = self._context.width * self._context.height
+        self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
+
+    def resume_after(self, gap: int) -> None:
+        """The stream broke off: its next frame follows the last by `gap` ticks, whatever its own clock says."""
+        self._offset = 0 if self._last_pts is None else self._last_pts + max(gap, self._tick)
+        self._restart = self._last_pts is not None
+
+    def decode(self, packet: Any) -> Iterator[tuple[Any, int, int]]:
+        """Gives (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
+        self.packets += 1
+        self.discarded += bool(packet.is_discard)
+        pending = self._pts_of_packets
+        if pending is not None and packet.pts is not None:
+            heapq.heappush(pending, packet.pts)
+            if len(pending) > _DEEPEST_REORDERING:
+                heapq.heappop(pending)
+        try:
+            images = self._context.decode(packet)
+        except av.error.FFmpegError:
+            self.errors += 1
+            return
+        yield from self._finish(images)
+
+    def flush(self) -> Iterator[tuple[Any, int, int]]:
+        """Gives the frames that the decoder still holds at the end of the stream."""
+        try:
+            images = self._context.decode(None)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            self.errors += 1
+            return
+        yield from self._finish(images)
+
+    def problems(self) -> list[str]:
+        """What was damaged, in words."""
+        found = []
+        if self.errors:
+            found.append(f"{self.errors} damaged packet{'s' if self.errors > 1 else ''}")
+        if self.corrupt:
+            found.append(f"{self.corrupt} damaged frame{'s' if self.corrupt > 1 else ''}")
+        return found
+
+    def _finish(self, images: list[Any]) -> Iterator[tuple[Any, int, int]]:
+        for image in images:
+            self.corrupt += bool(image.is_corrupt)
+            pts, duration = self._timestamp(image)
+            yield readable(self._upright(image)), pts, duration
+
+    def _timestamp(self, image: Any) -> tuple[int, int]:
+        """The container's own pts; where it is missing or does not grow, the smallest repair."""
+        duration = image.duration or self._tick
+        pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
+        if pts is not None and image.time_base is not None and image.time_base != self.time_base:
+            pts = round(pts * image.time_base / self.time_base)
+        if self._restart and pts is not None:
+            self._offset, self._restart = self._offset - pts, False
+        if pts is None:
+            pts = 0 if self._last_pts is None else self._last_pts + self._tick
+        else:
+            pts += self._offset
+        if self._last_pts is not None and pts <= self._last_pts:
+            pts = self._last_pts + 1
+        self._last_pts = pts
+        return pts, duration
+
+    def _upright(self, image: Any) -> Any:
+        """Turns a frame as its display matrix says, by quarter turns: what a player shows."""
+        filters = _UPRIGHT.get(image.rotation)
+        if filters is None:
+            return image
+        key = (image.width, image.height, image.format.name, image.rotation)
+        if self._graph is None or self._graph[0] != key:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(
+                width=image.width, height=image.height, format=image.format, time_base=self.time_base
+            )
+            graph.link_nodes(source, *(graph.add(*call) for call in filters), graph.add("buffersink")).configure()
+            self._graph = (key, graph)
+        graph = self._graph[1]
+        image.time_base = self.time_base
+        graph.push(image)
+        turned = graph.pull()
+        turned.colorspace, turned.color_range = image.colorspace, image.color_range
+        return turned
+
+
+def readable(image: Any) -> Any:
+    """The frame in one of PIXEL_FORMATS: itself, or converted (10 bits, 4:2:2, 4:4:4, RGBA and the like)."""
+    pixel_format = image.format
+    if pixel_format.name in PIXEL_FORMATS:
+        return image
+    if pixel_format.is_rgb or pixel_format.has_palette:
+        return image.reformat(format="rgb24")
+    if len(pixel_format.components) <= 2:
+        return image.reformat(format="gray")
+    full = image.color_range == 2 or pixel_format.name.startswith("yuvj")
+    return image.reformat(format="yuvj420p" if full else "yuv420p")

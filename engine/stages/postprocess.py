@@ -1,0 +1,66 @@
+"""Postprocess: raw outputs become detections in pixels of the source frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendError
+from engine.layouts import Layout
+from engine.records import Detections, RawOutputs
+from engine.specs import Spec
+from engine.stage import Stage
+from engine_ext.geometry import scale_boxes
+from engine_ext.nms import nms
+
+
+class Postprocess(Stage):
+    """RawOutputs -> one Detections a frame. Safe to call from several threads at once."""
+
+    name = "postprocess"
+    produces = Spec("Detections")
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        conf: float,
+        nms_iou: float,
+        max_detections: int,
+        class_mask: NDArray[np.bool_] | None = None,
+        class_agnostic: bool = False,
+    ) -> None:
+        self.accepts = Spec("RawOutputs", layout=layout.name)
+        self._layout = layout
+        self._conf = conf
+        self._nms_iou = nms_iou
+        self._max_detections = max_detections
+        self._class_mask = class_mask
+        self._class_agnostic = class_agnostic
+
+    def process(self, raw: RawOutputs) -> list[Detections]:
+        slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
+        return [self.read(output, raw.tensor_hw, frame.image, letterbox) for output, frame, letterbox in slots]
+
+    def read(self, output: NDArray[Any], tensor_hw: tuple[int, int], image: Any, letterbox: Any) -> Detections:
+        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it."""
+        try:
+            boxes, scores, class_ids = self._layout.decode(output, tensor_hw, self._conf, self._class_mask)
+        except ValueError as error:
+            raise BackendError(f"the model's output does not fit its layout: {error}") from error
+        if self._layout.needs_nms:
+            kept = nms(
+                boxes,
+                scores,
+                class_ids,
+                self._nms_iou,
+                max_detections=self._max_detections,
+                class_agnostic=self._class_agnostic,
+            )
+        else:
+            kept = np.argsort(-scores, kind="stable")[: self._max_detections]
+        boxes = boxes[kept]
+        scale_boxes(boxes, letterbox.ratio, *letterbox.pad_xy, image.width, image.height)
+        return Detections(boxes, scores[kept], class_ids[kept])

@@ -1,0 +1,181 @@
+"""Source: opens a file or URL with PyAV and gives its packets. A live source that breaks off is opened again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from engine.errors import SourceError, describe_os_error
+from engine.records import StreamInfo
+
+log = logging.getLogger(__name__)
+
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp"})
+URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
+
+# What a file on disk may pull in. A playlist in a folder must not make the engine fetch from the network.
+_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+_RTSP_OPTIONS = {"rtsp_transport": "tcp"}
+_LONGEST_PAUSE_S = 10.0
+
+
+def scheme(path: str) -> str | None:
+    """The URL scheme of an input, None for a path on disk."""
+    head, found, _ = path.partition("://")
+    return head.lower() if found and head.lower() in URL_SCHEMES else None
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: user name and password left out."""
+    head, found, rest = url.partition("://")
+    authority, slash, tail = rest.partition("/")
+    return f"{head}://{authority.rpartition('@')[2]}{slash}{tail}" if found and "@" in authority else url
+
+
+class Source:
+    """One video input. `open`, then iterate `packets`, then `close`."""
+
+    name = "source"
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        open_timeout_s: float = 15.0,
+        read_timeout_s: float = 15.0,
+        reconnect_attempts: int = 5,
+        audio: bool = False,
+    ) -> None:
+        self.path = path
+        self.scheme = scheme(path)
+        self.video: Any = None
+        self.live = self.scheme in LIVE_SCHEMES
+        self.reconnects = 0
+        self._timeouts_s = (open_timeout_s, read_timeout_s)
+        self._attempts_left = self._attempts = reconnect_attempts
+        self._want_audio = audio
+        self._audio: Any = None
+        self._container: Any = None
+
+    def open(self, key: int = 0) -> StreamInfo:
+        """Opens the input and finds its best video stream. Raises SourceError."""
+        if self.scheme is None:
+            _check_file(self.path)
+        try:
+            self._container = self._connect()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"can't be opened: {_reason(error)}") from error
+        self.video = best_video(self._container)
+        if self.video is None:
+            raise SourceError("has no video stream")
+        # A file behind http has a size and so a duration; what has none is still being made.
+        self.live = self.live or (self.scheme is not None and self._container.duration is None)
+        if self._want_audio:
+            self._audio = next(iter(self._container.streams.audio), None)
+        context = self.video.codec_context
+        return StreamInfo(
+            key=key,
+            path=self.path,
+            size_wh=(context.width, context.height),
+            time_base=self.video.time_base or Fraction(1, 90_000),
+            frame_rate=self.video.average_rate or self.video.guessed_rate or Fraction(25),
+            frames=self.video.frames or None,
+            duration_s=_duration_s(self._container, self.video),
+            live=self.live,
+            audio=self._audio,
+        )
+
+    def packets(self) -> Iterator[Any]:
+        """Packets of the video stream, and of the audio stream when it is wanted. Raises SourceError."""
+        streams = [stream for stream in (self.video, self._audio) if stream is not None]
+        try:
+            for packet in self._container.demux(streams):
+                if packet.size:
+                    self._attempts_left = self._attempts
+                    yield packet
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(f"reading stopped: {_reason(error)}") from error
+
+    def reconnect(self, stop: threading.Event) -> bool:
+        """Opens a live source again, waiting longer each time. False when stopped or out of attempts."""
+        pause_s = 0.25
+        while self._attempts_left > 0 and not stop.is_set():
+            self._attempts_left -= 1
+            self.close()
+            if stop.wait(pause_s):
+                return False
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            try:
+                self._container = self._connect()
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                log.warning("%s: can't reconnect: %s", without_password(self.path), _reason(error))
+                continue
+            self.video = best_video(self._container)
+            if self.video is not None:
+                self._audio = None  # a new connection's audio has another clock than the copy begun
+                self.reconnects += 1
+                log.info("%s: reconnected", without_password(self.path))
+                return True
+        return False
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _connect(self) -> Any:
+        if self.scheme is None:
+            return av.open(self.path, options=_FILE_OPTIONS, metadata_errors="replace")
+        options = _RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {}
+        return av.open(self.path, options=options, timeout=self._timeouts_s, metadata_errors="replace")
+
+
+def best_video(container: Any) -> Any:
+    """The video stream a player would choose; cover art does not count. None when there is none."""
+    pictures = av.stream.Disposition.attached_pic
+    moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    best = container.streams.best("video")
+    return best if best in moving else next(iter(moving), None)
+
+
+def _check_file(path: str) -> None:
+    try:
+        if not Path(path).is_file():
+            raise SourceError("is not a file" if Path(path).exists() else "does not exist")
+        if os.stat(path).st_size == 0:
+            raise SourceError("is empty (zero bytes)")
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise SourceError(f"can't be read: {describe_os_error(error)}") from error
+
+
+def _duration_s(container: Any, stream: Any) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None
+
+
+def _reason(error: BaseException) -> str:
+    """A short sentence for a PyAV error."""
+    if isinstance(error, av.error.ExitError | av.error.TimeoutError) or "Immediate exit" in str(error):
+        return "no data within the timeout"
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a video, or its header is damaged"
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    return str(error)
+
+
+def wall_clock_gap_ticks(since: float, time_base: Fraction) -> int:
+    """Ticks of `time_base` from `since` (time.monotonic) to now: how far a reconnected stream is shifted."""
+    return int((time.monotonic() - since) / time_base)
