@@ -346,9 +346,7 @@ def test_refuses_masks(layout, mask, error, message):
 
 @pytest.mark.parametrize("layout", ["yolox", "yolov5", "yolov8"])
 def test_refuses_a_mask_of_another_model(layout):
-    with pytest.raises(
-        ValueError, match=r"class_mask must have the shape \(5,\), one entry a class.* \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"class_mask must have the shape \(5,\), one entry a class.* \(4,\)"):
         CALLS[layout](Kernels, random_output(layout, 0), 0.5, np.ones(4, dtype=bool))
 
 
