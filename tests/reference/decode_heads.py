@@ -1,0 +1,58 @@
+"""NumPy twins of engine_ext/decode_heads.pyx: plain, on whole arrays, in float32."""
+
+import numpy as np
+
+
+def decode_yolox(output, input_hw, conf, *, strides=(8, 16, 32), class_mask=None):
+    rows = output.astype(np.float32)
+    height, width = input_hw
+    grids, steps = [], []
+    for stride in strides:
+        grid_y, grid_x = np.mgrid[: height // stride, : width // stride]
+        grids.append(np.stack([grid_x.ravel(), grid_y.ravel()], axis=1))
+        steps.append(np.full(grid_x.size, stride))
+    grid = np.concatenate(grids).astype(np.float32)
+    step = np.concatenate(steps).astype(np.float32)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        centres = (rows[:, :2] + grid) * step
+        sizes = np.exp(rows[:, 2:4]) * step
+    return _select(np.concatenate([centres, sizes], axis=1), rows[:, 4], rows[:, 5:], conf, class_mask)
+
+
+def decode_yolov5(output, conf, *, class_mask=None):
+    rows = output.astype(np.float32)
+    return _select(rows[:, :4], rows[:, 4], rows[:, 5:], conf, class_mask)
+
+
+def decode_yolov8(output, conf, *, class_mask=None):
+    rows = output.astype(np.float32).T
+    return _select(rows[:, :4], None, rows[:, 4:], conf, class_mask)
+
+
+def decode_end2end(output, conf, *, class_mask=None):
+    rows = output.astype(np.float32)
+    boxes_xyxy, scores = rows[:, :4], rows[:, 4]
+    passes = (scores >= np.float32(conf)) & np.isfinite(rows).all(axis=1) & (rows[:, 5] >= 0)
+    class_ids = np.where(passes, rows[:, 5], 0).astype(np.int32)
+    if class_mask is not None:
+        passes &= class_mask.astype(bool)[class_ids]
+    return boxes_xyxy[passes], scores[passes], class_ids[passes]
+
+
+def _select(boxes_cxcywh, objectness, class_scores, conf, class_mask):
+    conf = np.float32(conf)
+    class_scores = np.where(np.isnan(class_scores), np.float32(-np.inf), class_scores)
+    class_ids = class_scores.argmax(axis=1).astype(np.int32)  # the first, so the lowest, among equals
+    scores = np.take_along_axis(class_scores, class_ids[:, None], axis=1)[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if objectness is not None:
+            scores = objectness * scores
+        passes = (scores >= conf) & np.isfinite(scores)
+        if objectness is not None:
+            passes &= objectness >= conf
+        half_sizes = np.float32(0.5) * boxes_cxcywh[:, 2:]
+        boxes_xyxy = np.concatenate([boxes_cxcywh[:, :2] - half_sizes, boxes_cxcywh[:, :2] + half_sizes], axis=1)
+    passes &= np.isfinite(boxes_xyxy).all(axis=1)
+    if class_mask is not None:
+        passes &= class_mask.astype(bool)[class_ids]
+    return boxes_xyxy[passes], scores[passes], class_ids[passes]
