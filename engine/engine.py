@@ -160,7 +160,7 @@ class Engine:
     @property
     def interrupted(self) -> bool:
         """Whether the last run was ended by `stop`."""
-        return self._pipeline is not None and self._pipeline.stopped
+        return self._pipeline is not None and self._pipeline.stopped and self._pipeline.fatal is None
 
     @property
     def last_pipeline(self) -> Pipeline | None:

@@ -62,7 +62,8 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
-    from models.reshape import freed_model
+    from models.files import sha256_of
+    from models.freed import freed_model
     from models.resolve import resolve
 
     resolved = resolve(
@@ -77,12 +78,12 @@ def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
     freed = freed_model(resolved)
     if config.shape == "rect" and not freed.dynamic:
         raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
-    note = None if freed.dynamic else f"{manifest.name} runs square, one image at a time: {freed.reason}"
+    note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
     backend = _backend(backend_name, config, freed, workers)
     rect = freed.dynamic and config.shape != "square"
     model_hw = (manifest.input.height, manifest.input.width)
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
-    return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, freed.source_sha256, note)
+    return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, sha256_of(resolved.path), note)
 
 
 def _backend(name: str, config: EngineConfig, freed: Any, workers: int) -> Backend:

@@ -1,0 +1,1 @@
+"""The job system around the engine. Not built yet: see CHANGELOG."""

@@ -1,0 +1,64 @@
+# Every target sets up what it needs, in a virtual environment of its own.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+BUILT  := $(VENV)/.built
+EXT    := $(wildcard engine_ext/*.pyx engine_ext/*.pxd engine_ext/*.h) setup.py
+DEMO   := output_videos
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-debug lint format bench constraints clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt setuptools Cython numpy
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,demo]'
+	@touch $@ $(BUILT)
+
+$(BUILT): $(STAMP) $(EXT)
+	$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+build: $(BUILT) ## Set up the environment and compile the kernels
+
+demo: build ## Track the objects of a real video and say where to look
+	$(BIN)/python -m benchmarks.demo $(DEMO)
+
+test: build ## Run the tests
+	$(BIN)/python -m pytest
+
+# The checked kernels go to a tree of their own, so that the fast ones stay as they are.
+test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
+	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
+	cp -r engine models orchestrator tests benchmarks pyproject.toml build/debug/
+	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
+	cd build/debug && YOLO_ENGINE_ASSETS="$${YOLO_ENGINE_ASSETS:-$(abspath ../shared)}" $(abspath $(BIN))/python -m pytest
+
+lint: build ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint engine_ext
+
+format: build ## Rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: build ## Measure the engine beside a plain loop
+	$(BIN)/python -m pip install -q -c constraints.txt '.[bench]' --no-build-isolation --no-deps
+	$(BIN)/python -m benchmarks.bench_pipeline
+
+constraints: ## Write constraints.txt anew from the newest versions that work
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench]'
+	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache engine_ext/*.so engine_ext/*.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

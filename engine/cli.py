@@ -1,0 +1,212 @@
+"""The command line `yolo-engine`.
+
+Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli_models import models
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+# Nothing heavy is imported up here: --help answers at once.
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from engine.errors import BackendMissing, ConfigError, EngineError, InputError, LinkError, ModelError, OutputError
+    from models.errors import ModelError as ModelPackageError
+
+    usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
+    try:
+        status = commands.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        status = INTERRUPTED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = USAGE
+    except (EngineError, ModelPackageError) as error:
+        click.echo(f"Error: {error}", err=True)
+        status = USAGE if isinstance(error, usage) else FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    sys.exit(status or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="yolo-engine")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+def commands(log_level: str, log_format: str) -> None:
+    """Detects and tracks objects in videos: a folder in, tracks and annotated videos out."""
+    from engine.logs import set_up_logging
+
+    set_up_logging(log_level, log_format)
+
+
+_Command = Callable[..., Any]
+
+
+def _model_options(command: _Command) -> _Command:
+    """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
+    options = [
+        click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
+        click.option("--model", metavar="NAME|PATH", help="A name of `models list`, or an ONNX file."),
+        click.option(
+            "--layout",
+            type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+            help="The model's output layout, where its file does not say.",
+        ),
+        click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
+        click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open."),
+        click.option("--input-scale", type=float, help="What a pixel of 0-255 is multiplied by."),
+        click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
+        click.option("--conf", type=float, help="Lowest score of a detection.  [0.25]"),
+        click.option("--nms-iou", type=float, help="Overlap above which the weaker box goes.  [0.45]"),
+        click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
+        click.option("--class-agnostic/--class-aware", default=None, help="Boxes of all classes compete.  [aware]"),
+        click.option("--max-detections", type=int, help="Most detections kept in a frame.  [300]"),
+        click.option("--max-age", type=int, help="Inferred frames a track outlives unseen.  [10]"),
+        click.option("--min-hits", type=int, help="Detections in a row before a track counts.  [3]"),
+        click.option("--iou-threshold", type=float, help="Overlap that joins detection and track.  [0.3]"),
+        click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
+        click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
+        click.option("--backend", type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt", "fake"])),
+        click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
+        click.option("--batch", type=int, help="Frames in one inference."),
+        click.option("--streams", type=int, help="Videos decoded at once."),
+        click.option("--workers", type=int, help="Inferences at once."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@commands.command(no_args_is_help=True)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
+@_model_options
+@click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
+@click.option("--stats", is_flag=True, help="Show how long each stage was busy.")
+@click.pass_context
+def run(
+    context: click.Context,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    stats: bool,
+    config_file: Path | None,
+    **options: Any,
+) -> int:
+    """Detect and track objects in videos.
+
+    INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
+    <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
+    """
+    from rich.console import Console
+
+    from engine.progress import ProgressBars, print_stages, print_summary
+
+    console = Console(stderr=True)
+    with _engine(config_file, output_folder=output, **options) as engine:
+        previous = _stop_on_signals(engine, console)
+        try:
+            with ProgressBars(console) as tick:
+                summary = engine.run(inputs, progress=tick)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        interrupted, pipeline = engine.interrupted, engine.last_pipeline
+    if stats and pipeline is not None:
+        print_stages(console, pipeline.metrics.totals(), summary["totals"]["elapsed_s"])
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False))
+    else:
+        print_summary(Console(), summary)
+    if interrupted:
+        return INTERRUPTED
+    return 0 if summary["success"] else FAILED
+
+
+@commands.command()
+@click.argument("video", metavar="INPUT")
+@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with. [others in its folder]")
+@_model_options
+def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
+    """Prove on your own video that batch size, workers and other videos never change a result.
+
+    Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
+    """
+    from engine.verify import verify_invariance
+
+    return 0 if verify_invariance(_config(config_file, **options), video, others, click.echo) else FAILED
+
+
+@commands.command()
+def doctor() -> int:
+    """Show what is installed and working here."""
+    from rich.console import Console
+
+    from engine.doctor import examine, print_findings
+
+    findings = examine()
+    print_findings(Console(), findings)
+    return FAILED if any(finding.state == "broken" for finding in findings) else 0
+
+
+commands.add_command(models)
+
+
+def _config(config_file: Path | None, **options: Any) -> Any:
+    """The configuration: the file's keys, and over them the options that were given."""
+    from engine.config import EngineConfig, load_config
+
+    values = load_config(config_file) if config_file is not None else {}
+    values |= {key: value for key, value in options.items() if value is not None}
+    skip = values.get("skip_frames")
+    if isinstance(skip, str):
+        values["skip_frames"] = {"true": True, "false": False}.get(skip.lower(), skip)
+    return EngineConfig(**values)
+
+
+def _engine(config_file: Path | None, **options: Any) -> Engine:
+    from engine.engine import Engine
+
+    return Engine(_config(config_file, **options))
+
+
+def _stop_on_signals(engine: Engine, console: Any) -> dict[int, Any]:
+    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
+
+    def first(number: int, _: Any) -> None:
+        for each in previous:
+            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        engine.stop()
+        console.print("Stopping: finishing what is in flight. Once more to end at once.")
+
+    previous: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, first)
+    return previous
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`yolo-engine models`: list, info, pull."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def models() -> None:
+    """List, inspect and download models."""
+
+
+@models.command("list")
+def list_() -> None:
+    """The models known by name, and whether each is on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.registry import find, list_models
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "input", "licence", "here", "description"):
+        table.add_column(name)
+    for manifest in list_models():
+        spec = manifest.input
+        here = "yes" if find(manifest.name) else "no"
+        table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, here, manifest.description)
+    Console().print(table)
+
+
+@models.command()
+@click.argument("model", metavar="NAME|PATH")
+def info(model: str) -> None:
+    """What is known of a model: input, layout, classes, hash, source."""
+    from models.errors import MissingModelError
+    from models.registry import get_manifest
+    from models.resolve import resolve
+
+    try:
+        resolved = resolve(model)
+        manifest, path = resolved.manifest, str(resolved.path)
+    except MissingModelError:
+        manifest, path = get_manifest(model), "not on this machine"
+    spec = manifest.input
+    factors = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,)
+    scale = ", ".join(f"{factor:.6g}" for factor in factors)
+    rows = {
+        "name": manifest.name,
+        "description": manifest.description or "-",
+        "file": path,
+        "sha256": manifest.sha256 or "not published",
+        "source": manifest.url or "-",
+        "licence": manifest.licence or "-",
+        "input": f"{spec.width}x{spec.height} {spec.dtype} {spec.channel_order}, scale {scale}, padded {spec.pad}",
+        "layout": manifest.layout,
+        "classes": f"{len(manifest.classes)}: {', '.join(manifest.classes)}",
+    }
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        click.echo(f"{key:<{width}}  {value}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--sha256", help="Keep the file only with this hash; for a model whose hash is not published.")
+@click.option("--accept-unverified", is_flag=True, help="Keep a file whose hash nobody published, and record it.")
+def pull(name: str, sha256: str | None, accept_unverified: bool) -> None:
+    """Download a model, verify its hash and keep it in the cache.
+
+    Without a network: put the file into a folder and name that folder in YOLO_ENGINE_MODELS.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from models.registry import pull as pull_model
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(name, total=None)
+        path = pull_model(
+            name,
+            sha256=sha256,
+            accept_unverified=accept_unverified,
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    click.echo(path)

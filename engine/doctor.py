@@ -1,0 +1,157 @@
+"""`yolo-engine doctor`: what is installed and working on this machine, tried rather than looked up."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
+_KERNELS = ("geometry", "letterbox", "decode_heads", "nms", "kalman", "assignment", "sort", "overlay")
+_DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`state` is ok, absent (optional and not there) or broken (needed, or half installed), with the remedy."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Tries everything; never raises."""
+    checks: dict[str, Callable[[], Finding]] = {
+        "machine": _machine,
+        "kernels": _kernels,
+        "decoding": _decoding,
+        "encoding": _encoding,
+        "onnxruntime": _onnxruntime,
+        "openvino": lambda: _optional("openvino", "openvino", "pip install 'yolo-engine[openvino]'"),
+        "NVIDIA GPU": _gpu,
+        "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install 'yolo-engine[tensorrt]'"),
+        "models": _models,
+        "broker": _broker,
+    }
+    findings = []
+    for what, check in checks.items():
+        try:
+            findings.append(check())
+        except Exception as error:  # noqa: BLE001 - a doctor that dies of what it examines is no help
+            findings.append(Finding(what, "broken", f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def print_findings(console: Console, findings: list[Finding]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(finding.what, f"[{_STYLES[finding.state]}]{finding.state}[/]", escape(finding.detail))
+    console.print(table)
+
+
+def _machine() -> Finding:
+    from engine.model import available_cores
+
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Finding(
+        "machine",
+        "ok",
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {available_cores()} cores, "
+        f"{memory_gib:.0f} GiB memory, {free_gib:.0f} GiB free here",
+    )
+
+
+def _kernels() -> Finding:
+    for name in _KERNELS:
+        importlib.import_module(f"engine_ext.{name}")
+    return Finding("kernels", "ok", f"engine_ext {metadata.version('yolo-engine')}: {', '.join(_KERNELS)}")
+
+
+def _decoding() -> Finding:
+    import av
+
+    missing = [name for name in _DECODERS if name not in av.codecs_available]
+    state = "broken" if "h264" in missing else "ok"
+    lacks = f"; not in this build: {', '.join(missing)}" if missing else ""
+    return Finding("decoding", state, f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}{lacks}")
+
+
+def _encoding() -> Finding:
+    import av
+
+    try:
+        context = av.CodecContext.create("libx264", "w")
+    except ValueError:
+        return Finding("encoding", "broken", "this FFmpeg has no libx264: run with --no-visualize, or pip install av")
+    return Finding("encoding", "ok", f"H.264 by {context.codec.name}")
+
+
+def _onnxruntime() -> Finding:
+    from engine.backends.onnxruntime import installed_builds, shadowing
+
+    if problem := shadowing():
+        return Finding("onnxruntime", "broken", problem)
+    import onnxruntime
+
+    builds = ", ".join(installed_builds()) or f"version {onnxruntime.__version__}"
+    return Finding("onnxruntime", "ok", f"{builds}: {', '.join(onnxruntime.get_available_providers())}")
+
+
+def _optional(what: str, module: str, remedy: str) -> Finding:
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        return Finding(what, "absent", remedy)
+    return Finding(what, "ok", str(getattr(found, "__version__", "installed")))
+
+
+def _gpu() -> Finding:
+    driver = Path("/proc/driver/nvidia/version")
+    if not driver.exists():
+        return Finding("NVIDIA GPU", "absent", "no NVIDIA driver: inference runs on the CPU")
+    return Finding("NVIDIA GPU", "ok", driver.read_text().splitlines()[0])
+
+
+def _models() -> Finding:
+    from models.errors import ModelError
+    from models.registry import find, list_models
+
+    here, damaged = [], []
+    for manifest in list_models():
+        try:
+            if find(manifest.name):
+                here.append(manifest.name)
+        except ModelError as error:
+            damaged.append(str(error))
+    if damaged:
+        return Finding("models", "broken", damaged[0])
+    if not here:
+        return Finding("models", "absent", "none here: `yolo-engine models pull yolox-nano`")
+    return Finding("models", "ok", ", ".join(here))
+
+
+def _broker() -> Finding:
+    url = urlsplit(os.environ.get("CELERY_BROKER_URL", "redis://localhost:6379/0"))
+    address = (url.hostname or "localhost", url.port or 6379)
+    shown = f"{address[0]}:{address[1]}"
+    try:
+        with socket.create_connection(address, timeout=2):
+            return Finding("broker", "ok", f"{shown} answers")
+    except OSError:
+        return Finding("broker", "absent", f"nothing answers at {shown}: only needed for jobs, not for `run`")

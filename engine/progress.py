@@ -1,0 +1,110 @@
+"""What a person sees while a run goes on and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from engine.metrics import StageTime
+from engine.stream import Progress as StreamProgress
+
+_STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red"}
+
+
+class ProgressBars:
+    """A bar for each video in progress, on standard error. Does nothing where that is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.fields[of]} frames"),
+            TextColumn("{task.fields[fps]:.0f} fps"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Callable[[list[StreamProgress]], None]:
+        self._bars.start()
+        return self.update
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, streams: list[StreamProgress]) -> None:
+        present = {stream.path for stream in streams}
+        for path in [path for path in self._tasks if path not in present]:
+            self._bars.remove_task(self._tasks.pop(path))
+        for stream in streams:
+            if stream.path not in self._tasks:
+                self._tasks[stream.path] = self._bars.add_task(
+                    escape(_tail(stream.path)), total=stream.frames_total, fps=0.0, of=stream.frames_total or "?"
+                )
+            fps = stream.frames / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
+            self._bars.update(self._tasks[stream.path], completed=stream.frames, fps=fps)
+
+
+def print_summary(console: Console, summary: dict[str, Any]) -> None:
+    """A row for each video, failed and partial ones with their reason, and the totals."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("video", overflow="fold")
+    table.add_column("status")
+    for name in ("frames", "fps", "tracks"):
+        table.add_column(name, justify="right")
+    table.add_column("classes", overflow="fold")
+    for video in summary["videos"]:
+        style = _STATUS_STYLE[video["status"]]
+        counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
+        remarks = [remark for remark in (counts, *video.get("notes", ())) if remark]
+        if video["error"]:
+            remarks.insert(0, f"[{style}]{escape(video['error'])}[/]")
+        table.add_row(
+            escape(_tail(video["path"], 40)),
+            f"[{style}]{video['status']}[/]",
+            f"{video['frames']:,}",
+            f"{video['fps']:.0f}",
+            f"{video['tracks']:,}",
+            "; ".join(remarks),
+        )
+    console.print(table)
+    totals = summary["totals"]
+    console.print(
+        f"{totals['videos']} videos ({totals['failed']} failed, {totals['partial']} partial), "
+        f"{totals['frames']:,} frames in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
+        f"{totals['tracks']:,} tracks. "
+        f"Model {summary['model']['name']} on {summary['backend']['provider']}."
+    )
+
+
+def print_stages(console: Console, stages: dict[str, StageTime], elapsed_s: float) -> None:
+    """Busy time of each stage: where a run spends its time."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("frames", "ms a frame", "busy s", "threads busy"):
+        table.add_column(name, justify="right")
+    for name in ("decode", "preprocess", "infer", "postprocess", "track", "sink"):
+        if name in stages:
+            stage = stages[name]
+            each_ms = 1000 * stage.busy_s / stage.records if stage.records else 0.0
+            share = stage.busy_s / elapsed_s if elapsed_s > 0 else 0.0
+            table.add_row(name, f"{stage.records:,}", f"{each_ms:.2f}", f"{stage.busy_s:.2f}", f"{share:.2f}")
+    console.print(table)
+
+
+def _tail(path: str, width: int = 32) -> str:
+    return path if len(path) <= width else "…" + path[1 - width :]
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])

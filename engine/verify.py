@@ -1,0 +1,119 @@
+"""Proof on a user's own video that batch size, workers and neighbours never change a result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.errors import InputError, VideoError
+from engine.inputs import Video, find_videos
+from engine.model import LoadedModel
+from engine.records import Tracks
+from engine.sinks.base import Sink
+from engine.sinks.memory import CallbackSink
+
+_NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run the same video."""
+
+    batch: int
+    workers: int
+    mixed: bool
+
+    def __str__(self) -> str:
+        company = "mixed" if self.mixed else "alone"
+        return f"batch {self.batch}, {self.workers} worker{'s' if self.workers > 1 else ''}, {company}"
+
+
+class Digest:
+    """A hash over every number of every frame's tracks: equal hashes mean equal results, to the last bit."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.tracks = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, tracks: Tracks) -> None:
+        self.frames += 1
+        self.tracks += len(tracks)
+        self._hash.update(f"{tracks.frame.index} {tracks.frame.pts} {len(tracks)};".encode())
+        for column in (tracks.boxes_xyxy, tracks.track_ids, tracks.class_ids, tracks.scores):
+            self._hash.update(column.tobytes())
+
+    @property
+    def hex(self) -> str:
+        return self._hash.hexdigest()
+
+
+def verify_invariance(config: EngineConfig, video: str, others: Sequence[str], say: Callable[[str], None]) -> bool:
+    """Runs `video` in every setting and says a line for each. True when all results are the same.
+
+    `others` are the videos it is mixed with; without any, the others in its folder, else the video itself again.
+    Raises InputError or VideoError when the video can't be processed at all.
+    """
+    found = find_videos([video], config.output_folder)
+    if len(found) != 1:
+        raise InputError(f"verify takes one video. {video} holds {len(found)}.")
+    neighbours = _neighbours(found[0], others, config)
+    with Engine(config) as probe:
+        model = probe.model
+        sizes = (1, 4, 8) if model.backend.batch_safe else (1,)
+        if not model.backend.batch_safe:
+            say(f"{model.manifest.name} is run at batch 1 only: it would mix the images of a batch.")
+        say(f"mixed with {', '.join(video.shown for video in neighbours)}")
+        settings = [Setting(batch, workers, mixed) for mixed in (False, True) for workers in (1, 2) for batch in sizes]
+        first: Digest | None = None
+        same = True
+        for setting in settings:
+            digest = _run(config, model, setting, found[0], neighbours if setting.mixed else [])
+            first = first or digest
+            equal = digest.hex == first.hex
+            same &= equal
+            say(
+                f"{'same' if equal else 'DIFFERENT':<9}  {digest.hex[:16]}  {digest.frames} frames  "
+                f"{digest.tracks} boxes  {setting}"
+            )
+    say("Results are identical." if same else "Results differ: please report this with the lines above.")
+    return same
+
+
+def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> list[Video]:
+    if others:
+        return find_videos(others, config.output_folder)[:_NEIGHBOURS]
+    folder = str(Path(video.path).parent)
+    same = Path(video.path).resolve()
+    beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]
+    return beside[:_NEIGHBOURS] or [video]
+
+
+def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Video, others: list[Video]) -> Digest:
+    digest = Digest()
+    setting_config = config.updated(
+        batch=setting.batch, workers=setting.workers, streams=1 + len(others), visualize=False
+    )
+    engine = Engine(setting_config, model=model)
+    videos = [video, *others]
+
+    def sinks(each: Video) -> dict[str, tuple[Sink, Path]]:
+        return {"digest": (CallbackSink(digest.add if each is video else _ignore), Path())}
+
+    def stop_when_done(progress: Sequence[object]) -> None:
+        paths = [getattr(stream, "path", None) for stream in progress]
+        if digest.frames and video.shown not in paths:
+            engine.stop()
+
+    outcomes = engine.process(videos, sinks, stop_when_done)
+    if outcomes[0].status == "failed":
+        raise VideoError(f"{video.shown} {outcomes[0].error}")
+    return digest
+
+
+def _ignore(tracks: Tracks) -> None:
+    """The neighbours only keep the engine busy."""
