@@ -4,13 +4,14 @@
 
 With the assets: real outputs of the three models on ten images, letterboxed. Without: synthetic outputs of the same
 shape with 120 anchors above the usual thresholds (real images of this set: 30 to 120), ten round each of 12 objects;
-the boxes of a YOLOX grid lie at their own cells instead. The two kinds of numbers are not to be compared. Kernel and peer take turns, round by
-round, so that a slow spell of the machine meets both; a round is one pass over all images. Reported: the median time
-an image, the spread (10th to 90th percentile of the rounds), and the ratio of the medians. The peer filters by
-objectness (or by the best class) before it computes anything else, as a careful user would write it; its NMS offsets
-the boxes of each class and drops all overlaps of a kept box at a time. Answers are compared in the same run, image by
-image: the same classes and scores, boxes within 0.01 pixel. Where a pair of boxes lies within rounding of the
-threshold the two may decide differently; such images are counted and shown, not hidden.
+the boxes of a YOLOX grid lie at their own cells instead. The two kinds of numbers are not to be compared.
+
+Kernel and peer take turns, round by round, so that a slow spell of the machine meets both; a round is one pass over
+all images. Reported: the median time an image, the spread (10th to 90th percentile of the rounds), and the ratio of
+the medians. The peer filters by objectness (or by the best class) before it computes anything else, as a careful user
+would write it; its NMS offsets the boxes of each class and drops all overlaps of a kept box at a time. Answers are
+compared in the same run, image by image: the same classes and scores, boxes within 0.01 pixel. Where a pair of boxes
+lies within rounding of the threshold the two may decide differently; such images are counted and shown, not hidden.
 """
 
 import argparse
