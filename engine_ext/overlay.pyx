@@ -25,6 +25,7 @@ cdef enum:
     ADVANCE = GLYPH_WIDTH + 1
     MARGIN = 2
     LABEL_HEIGHT = MARGIN + GLYPH_HEIGHT + 1
+    SCALE_MAX = 16
     # Track ids that differ by a multiple of this share a colour. A power of two, so that a negative id has one as well.
     COLOURS = 64
 
@@ -178,18 +179,26 @@ cdef Py_ssize_t label_width(Py_ssize_t length, Py_ssize_t scale) noexcept nogil:
 
 
 cdef int spread_text(u8[:, ::1] mask, const u8[::1] text, Py_ssize_t scale) except -1 nogil:
-    """Write a label's font rows into the mask's columns, `scale` columns a font pixel: 255 is text, 0 is not."""
-    cdef Py_ssize_t width = label_width(text.shape[0], scale), i, row, column, at
+    """Write a label's font rows into the mask's columns, `scale` columns a font pixel: 255 is text, 0 is not.
+
+    A font pixel is written as SCALE_MAX columns, whatever the scale, and the next one over the rest of them: stores of
+    a fixed size are several times as fast as calls of memset. The mask is that much wider than the label.
+    """
+    cdef Py_ssize_t width = label_width(text.shape[0], scale), i, row, column
+    cdef u8[2][SCALE_MAX] pixels
+    cdef u8* at
     cdef u8 bits
+    memset(pixels[0], 0, SCALE_MAX)
+    memset(pixels[1], 255, SCALE_MAX)
     for row in range(LABEL_HEIGHT):
         memset(&mask[row, 0], 0, <size_t> width)
-    for i in range(text.shape[0]):
-        for row in range(GLYPH_HEIGHT):
+    for row in range(GLYPH_HEIGHT):
+        for i in range(text.shape[0]):
+            at = &mask[MARGIN + row, (MARGIN + ADVANCE * i) * scale]
             bits = GLYPHS[text[i] - GLYPH_FIRST][row]
-            at = (MARGIN + ADVANCE * i) * scale
             for column in range(GLYPH_WIDTH):
-                if bits >> (GLYPH_WIDTH - 1 - column) & 1:
-                    memset(&mask[MARGIN + row, at + column * scale], 255, <size_t> scale)
+                memcpy(at + column * scale, pixels[bits >> (GLYPH_WIDTH - 1 - column) & 1], SCALE_MAX)
+            memcpy(at + GLYPH_WIDTH * scale, pixels[0], SCALE_MAX)
     return 0
 
 
@@ -266,7 +275,7 @@ def is_int(value):
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def check_planes(planes, Py_ssize_t width, Py_ssize_t height):
+def check_planes(planes, width, height):
     if len(planes) != 3:
         raise ValueError(f"planes must be three 2-D writable uint8 arrays. Got {len(planes)}.")
     for index, plane in enumerate(planes):
@@ -306,7 +315,7 @@ def check_tracks(boxes_xyxy, ids, labels):
 
 def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, matrix="bt601", full_range=False, thickness=None,
                 font_scale=None):
-    if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(side) and side >= 1 for side in frame_wh)):
+    if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(n) and n >= 1 for n in frame_wh)):
         raise ValueError(f"frame_wh must be two ints of at least 1. Got {frame_wh!r}.")
     check_planes(planes, *frame_wh)
     check_tracks(boxes_xyxy, ids, labels)
@@ -314,8 +323,8 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, matrix="bt601", fu
         raise ValueError(f"matrix must be one of {', '.join(LUMA_WEIGHTS)}. Got {matrix!r}.")
     if thickness is not None and not (is_int(thickness) and 1 <= thickness <= 64):
         raise ValueError(f"thickness must be None or an int in [1, 64]. Got {thickness!r}.")
-    if font_scale is not None and not (is_int(font_scale) and 1 <= font_scale <= 16):
-        raise ValueError(f"font_scale must be None or an int in [1, 16]. Got {font_scale!r}.")
+    if font_scale is not None and not (is_int(font_scale) and 1 <= font_scale <= SCALE_MAX):
+        raise ValueError(f"font_scale must be None or an int in [1, {SCALE_MAX}]. Got {font_scale!r}.")
     if len(boxes_xyxy) == 0:
         return
 
@@ -331,10 +340,10 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, matrix="bt601", fu
     lengths = [len(text) for text in texts]
     cdef const i64[::1] ends = np.cumsum(lengths, dtype=np.int64)
     cdef const u8[::1] text = b"".join(texts)
-    cdef u8[:, ::1] mask = np.empty((LABEL_HEIGHT, label_width(max(lengths), scale)), np.uint8)
+    cdef u8[:, ::1] mask = np.empty((LABEL_HEIGHT, label_width(max(lengths), scale) + SCALE_MAX), np.uint8)
 
-    cdef const f64[:, ::1] boxes = np.ascontiguousarray(boxes_xyxy, np.float64)
-    cdef const i64[::1] track_ids = np.ascontiguousarray(ids)
+    cdef const f64[:, ::1] boxes = np.array(boxes_xyxy, np.float64, order="C")
+    cdef const i64[::1] track_ids = np.array(ids, order="C")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
     with nogil:

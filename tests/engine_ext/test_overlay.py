@@ -405,6 +405,11 @@ REJECTED = [
         "planes[0] must have rows without gaps. Got strides (40, 2).",
     ),
     ({"frame_wh": (21, 11)}, ValueError, "planes[0] must have at least 11 rows of 21 bytes. Got shape (10, 20)."),
+    (
+        {"frame_wh": (10**30, 10)},
+        ValueError,
+        f"planes[0] must have at least 10 rows of {10**30} bytes. Got shape (10, 20).",
+    ),
     ({"frame_wh": (0, 10)}, ValueError, "frame_wh must be two ints of at least 1. Got (0, 10)."),
     ({"frame_wh": (20.0, 10)}, ValueError, "frame_wh must be two ints of at least 1. Got (20.0, 10)."),
     ({"frame_wh": (20, True)}, ValueError, "frame_wh must be two ints of at least 1. Got (20, True)."),
