@@ -1,0 +1,659 @@
+"""Optimal assignment of detections to tracks by IoU (see assignment.pxd). Python sees `testing_*` entries only."""
+import numpy as np
+
+from libc.math cimport INFINITY, isfinite
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from engine_ext.geometry cimport iou_xyxy
+from engine_ext.typedefs cimport f64, i32
+
+
+# --- memory
+
+cdef int grow(void** buffer, size_t* size, size_t wanted) noexcept nogil:
+    # Makes the buffer hold `wanted` bytes. -1 when there is no memory; the buffer is then as it was.
+    cdef void* bigger
+    if wanted <= size[0]:
+        return 0
+    wanted += wanted >> 1
+    bigger = realloc(buffer[0], wanted)
+    if bigger == NULL:
+        return -1
+    buffer[0] = bigger
+    size[0] = wanted
+    return 0
+
+
+cdef void workspace_free(Workspace* work) noexcept nogil:
+    free(work.cost)
+    free(work.edge_start)
+    free(work.edges)
+    free(work.potential)
+    free(work.distance)
+    free(work.previous)
+    free(work.seen)
+    free(work.frontier)
+    free(work.done)
+    free(work.column_row)
+    free(work.row_column)
+    free(work.cell_start)
+    free(work.cell_tracks)
+    free(work.first_cell)
+    memset(work, 0, sizeof(Workspace))
+
+
+cdef int reserve_solver(Workspace* work, size_t rows, size_t columns) noexcept nogil:
+    cdef size_t k = rows if rows > columns else columns
+    if (
+        grow(<void**>&work.potential, &work.potential_size, k * sizeof(f64)) < 0
+        or grow(<void**>&work.distance, &work.distance_size, k * sizeof(f64)) < 0
+        or grow(<void**>&work.previous, &work.previous_size, k * sizeof(i32)) < 0
+        or grow(<void**>&work.seen, &work.seen_size, k * sizeof(i32)) < 0
+        or grow(<void**>&work.frontier, &work.frontier_size, k * sizeof(i32)) < 0
+        or grow(<void**>&work.done, &work.done_size, k * sizeof(i32)) < 0
+        or grow(<void**>&work.column_row, &work.column_row_size, k * sizeof(i32)) < 0
+        or grow(<void**>&work.row_column, &work.row_column_size, k * sizeof(i32)) < 0
+    ):
+        return -1
+    return 0
+
+
+# --- dense solver
+
+cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
+    # Jonker & Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems":
+    # column reduction, reduction transfer, two rounds of augmenting row reduction, shortest augmenting paths.
+    # Minimises over the k x k matrix work.cost; the answer is work.row_column and its inverse work.column_row.
+    cdef:
+        i32* unassigned = work.frontier
+        Py_ssize_t count, i
+    count = reduce_columns(work, k, unassigned)
+    for i in range(2):
+        if count > 0:
+            count = reduce_rows(work, k, unassigned, count)
+    for i in range(count):
+        augment_dense(work, k, unassigned[i])
+
+
+cdef void pad(f64* cost, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    # Fills the n x m matrix up to a square one. Any one value gives an optimum; zero breaks ties as the reference does.
+    cdef Py_ssize_t k = n if n > m else m, i, j
+    for i in range(n):
+        for j in range(m, k):
+            cost[i * k + j] = 0.0
+    for i in range(n * k, k * k):
+        cost[i] = 0.0
+
+
+cdef Py_ssize_t reduce_columns(Workspace* work, Py_ssize_t k, i32* unassigned) noexcept nogil:
+    cdef:
+        const f64* cost = work.cost
+        f64* potential = work.potential
+        i32* row_column = work.row_column
+        i32* column_row = work.column_row
+        i32* contested = work.seen
+        Py_ssize_t i, j, own, count = 0
+        f64 least, reduced
+    # Each column takes its cheapest row, the first of equals ...
+    for j in range(k):
+        potential[j] = cost[j]
+        column_row[j] = 0
+    for i in range(1, k):
+        for j in range(k):
+            if cost[i * k + j] < potential[j]:
+                potential[j] = cost[i * k + j]
+                column_row[j] = <i32>i
+    # ... and keeps it if no later column asked for the same one.
+    for i in range(k):
+        row_column[i] = -1
+        contested[i] = 0
+    for j in range(k - 1, -1, -1):
+        i = column_row[j]
+        if row_column[i] < 0:
+            row_column[i] = <i32>j
+        else:
+            contested[i] = 1
+            column_row[j] = -1
+    # A row that only one column asked for passes the slack to its second choice on to that column.
+    for i in range(k):
+        own = row_column[i]
+        if own < 0:
+            unassigned[count] = <i32>i
+            count += 1
+        elif not contested[i]:
+            least = INFINITY
+            for j in range(k):
+                reduced = cost[i * k + j] - potential[j]
+                if j != own and reduced < least:
+                    least = reduced
+            if k > 1:
+                potential[own] -= least
+    return count
+
+
+cdef Py_ssize_t reduce_rows(Workspace* work, Py_ssize_t k, i32* unassigned, Py_ssize_t count) noexcept nogil:
+    # Each unassigned row takes its cheapest column, at a price that makes its second choice as good. A row that loses
+    # its column tries again at once where the price moved, else in the next round. Returns how many rows remain.
+    cdef:
+        f64* potential = work.potential
+        i32* row_column = work.row_column
+        i32* column_row = work.column_row
+        const f64* cost
+        Py_ssize_t at = 0, tries = 0, remaining = 0, i, j, first, second, loser
+        f64 least, next_least, reduced, price
+    while at < count:
+        tries += 1
+        i = unassigned[at]
+        at += 1
+        cost = work.cost + i * k
+        first, second = 0, -1
+        least, next_least = cost[0] - potential[0], INFINITY
+        for j in range(1, k):
+            reduced = cost[j] - potential[j]
+            if reduced < next_least:
+                if reduced >= least:
+                    next_least, second = reduced, j
+                else:
+                    next_least, second = least, first
+                    least, first = reduced, j
+        loser = column_row[first]
+        price = potential[first] - (next_least - least)
+        # Rounding can make rows outbid one another without end: after enough tries prices stay, the rest is augmented.
+        if tries < at * k:
+            if price < potential[first]:
+                potential[first] = price
+                if loser >= 0:
+                    at -= 1
+                    unassigned[at] = <i32>loser
+            else:
+                if loser >= 0 and second >= 0:
+                    first = second
+                    loser = column_row[second]
+                if loser >= 0:
+                    unassigned[remaining] = <i32>loser
+                    remaining += 1
+        elif loser >= 0:
+            unassigned[remaining] = <i32>loser
+            remaining += 1
+        row_column[i] = <i32>first
+        column_row[first] = <i32>i
+    return remaining
+
+
+cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcept nogil:
+    # Dijkstra over the columns. `order` holds, in turn, the columns that are done, those at the present least distance
+    # ([low, high)), and the rest.
+    cdef:
+        f64* potential = work.potential
+        f64* distance = work.distance
+        i32* row_column = work.row_column
+        i32* column_row = work.column_row
+        i32* previous = work.previous
+        i32* order = work.done
+        const f64* cost = work.cost + start * k
+        Py_ssize_t low = 0, high = 0, settled = 0, end = -1, at, i, j, swap
+        f64 least = 0.0, through, reduced
+    for j in range(k):
+        order[j] = <i32>j
+        previous[j] = <i32>start
+        distance[j] = cost[j] - potential[j]
+    while end < 0:
+        if low == high:
+            settled = low
+            least = distance[order[low]]
+            high = low + 1
+            for at in range(high, k):
+                j = order[at]
+                if distance[j] <= least:
+                    if distance[j] < least:
+                        least = distance[j]
+                        high = low
+                    order[at] = order[high]
+                    order[high] = <i32>j
+                    high += 1
+            # The last free one of equals, as the reference takes it.
+            for at in range(low, high):
+                if column_row[order[at]] < 0:
+                    end = order[at]
+        while end < 0 and low < high:
+            j = order[low]
+            low += 1
+            i = column_row[j]
+            cost = work.cost + i * k
+            through = cost[j] - potential[j] - least
+            at = high
+            while at < k:
+                j = order[at]
+                reduced = cost[j] - potential[j] - through
+                if reduced < distance[j]:
+                    distance[j] = reduced
+                    previous[j] = <i32>i
+                    if reduced == least:
+                        if column_row[j] < 0:
+                            end = j
+                            break
+                        order[at] = order[high]
+                        order[high] = <i32>j
+                        high += 1
+                at += 1
+    for at in range(settled):
+        j = order[at]
+        potential[j] += distance[j] - least
+    j = end
+    while True:
+        i = previous[j]
+        column_row[j] = <i32>i
+        swap = row_column[i]
+        row_column[i] = <i32>j
+        j = swap
+        if i == start:
+            return
+
+
+# --- sparse solver
+
+cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    # Maximises the sum of IoU over work.edges. Every row has, beside its edges, a private way out at no gain, so that a
+    # row may stay without a column (row_column -1).
+    cdef:
+        f64* potential = work.potential
+        Py_ssize_t i, j, e, best
+        f64 least, reduced
+    for j in range(m):
+        potential[j] = 0.0
+        work.column_row[j] = -1
+        work.seen[j] = -1
+    for i in range(n):
+        work.row_column[i] = -1
+        least, best = 0.0, -1
+        for e in range(work.edge_start[i], work.edge_start[i + 1]):
+            reduced = -work.edges[e].iou - potential[work.edges[e].column]
+            if reduced < least:
+                least, best = reduced, work.edges[e].column
+        if best < 0:
+            continue
+        if work.column_row[best] < 0:
+            work.column_row[best] = <i32>i
+            work.row_column[i] = <i32>best
+        else:
+            augment_sparse(work, i)
+
+
+cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
+    # Dijkstra from an unassigned row to the nearest free column, or to the nearest row that gives up its column.
+    cdef:
+        f64* potential = work.potential
+        f64* distance = work.distance
+        i32* row_column = work.row_column
+        i32* column_row = work.column_row
+        i32* previous = work.previous
+        i32* frontier = work.frontier
+        i32* done = work.done
+        Py_ssize_t waiting = 0, settled = 0, i = start, j, e, at, nearest, swap, end = -1, quitter = start
+        f64 least = 0.0, through = 0.0, reduced, quit_distance = 0.0
+    while True:
+        # The row's edges, at `through` less than their reduced cost ...
+        for e in range(work.edge_start[i], work.edge_start[i + 1]):
+            j = work.edges[e].column
+            reduced = -work.edges[e].iou - potential[j] - through
+            if work.seen[j] != start:
+                work.seen[j] = <i32>start
+                frontier[waiting] = <i32>j
+                waiting += 1
+            elif not reduced < distance[j]:
+                continue
+            distance[j] = reduced
+            previous[j] = <i32>i
+        # ... and its way out.
+        if -through < quit_distance:
+            quit_distance = -through
+            quitter = i
+        if waiting == 0:
+            break
+        nearest = 0
+        for at in range(1, waiting):
+            if distance[frontier[at]] < distance[frontier[nearest]]:
+                nearest = at
+        j = frontier[nearest]
+        if not distance[j] < quit_distance:
+            break
+        least = distance[j]
+        if column_row[j] < 0:
+            end = j
+            break
+        waiting -= 1
+        frontier[nearest] = frontier[waiting]
+        done[settled] = <i32>j
+        settled += 1
+        i = column_row[j]
+        through = -work.edges[edge_of(work, i, j)].iou - potential[j] - least
+    if end < 0:
+        least = quit_distance
+    for at in range(settled):
+        j = done[at]
+        potential[j] += distance[j] - least
+    if end < 0:
+        i = quitter
+        end = row_column[i]
+        row_column[i] = -1
+        if i == start:
+            return
+    j = end
+    while True:
+        i = previous[j]
+        column_row[j] = <i32>i
+        swap = row_column[i]
+        row_column[i] = <i32>j
+        j = swap
+        if i == start:
+            return
+
+
+cdef inline Py_ssize_t edge_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
+    cdef Py_ssize_t e = work.edge_start[row]
+    while work.edges[e].column != column:
+        e += 1
+    return e
+
+
+# --- pairs that overlap
+
+ctypedef struct Grid:
+    f64 left, top, per_width, per_height
+    Py_ssize_t columns, rows
+
+
+cdef inline Py_ssize_t cell(f64 position, Py_ssize_t count) noexcept nogil:
+    # Monotone, so that a box's cells are a range; what lies outside the grid belongs to its border cells.
+    if not position > 0.0:
+        return 0
+    return <Py_ssize_t>position if position < <f64>count else count - 1
+
+
+cdef Grid lay_grid(const f64* boxes, Py_ssize_t m) noexcept nogil:
+    # Cells of the mean box size: a box meets about four of them, whatever the number of boxes.
+    cdef:
+        Grid grid
+        f64 right = -INFINITY, bottom = -INFINITY, widths = 0.0, heights = 0.0, columns, rows
+        Py_ssize_t j
+    grid.left = grid.top = INFINITY
+    for j in range(m):
+        grid.left = min(grid.left, boxes[4 * j])
+        grid.top = min(grid.top, boxes[4 * j + 1])
+        right = max(right, boxes[4 * j + 2])
+        bottom = max(bottom, boxes[4 * j + 3])
+        widths += boxes[4 * j + 2] - boxes[4 * j]
+        heights += boxes[4 * j + 3] - boxes[4 * j + 1]
+    columns = (right - grid.left) / (widths / m)
+    rows = (bottom - grid.top) / (heights / m)
+    # Boxes strewn far apart must not make more cells than boxes; a size beyond the doubles makes one.
+    grid.columns = grid_lines(columns, rows, m)
+    grid.rows = grid_lines(rows, columns, m)
+    grid.per_width = grid.columns / (right - grid.left) if grid.columns > 1 else 0.0
+    grid.per_height = grid.rows / (bottom - grid.top) if grid.rows > 1 else 0.0
+    return grid
+
+
+cdef Py_ssize_t grid_lines(f64 wanted, f64 across, Py_ssize_t m) noexcept nogil:
+    cdef f64 most = 2.0 * m / max(1.0, min(across, <f64>m)) + 1.0
+    if not (wanted > 1.0 and isfinite(wanted)):
+        return 1
+    return <Py_ssize_t>min(wanted, most)
+
+
+cdef int find_edges(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m
+) noexcept nogil:
+    # Fills edge_start and edges with every pair of positive IoU, in rows of detections. -1 when there is no memory.
+    cdef:
+        Grid grid = lay_grid(tracks, m)
+        Py_ssize_t cells = grid.columns * grid.rows, i, j, x, y, x0, y0, x1, y1, c, at, found = 0
+        f64 iou
+        i32* start
+    if (
+        grow(<void**>&work.cell_start, &work.cell_start_size, (cells + 1) * sizeof(i32)) < 0
+        or grow(<void**>&work.first_cell, &work.first_cell_size, 2 * m * sizeof(i32)) < 0
+        or grow(<void**>&work.edge_start, &work.edge_start_size, (n + 1) * sizeof(i32)) < 0
+    ):
+        return -1
+    # Counting sort of the tracks into the cells they meet: count, sum, place from the back.
+    start = work.cell_start
+    memset(start, 0, (cells + 1) * sizeof(i32))
+    for j in range(m):
+        x0 = cell((tracks[4 * j] - grid.left) * grid.per_width, grid.columns)
+        y0 = cell((tracks[4 * j + 1] - grid.top) * grid.per_height, grid.rows)
+        x1 = cell((tracks[4 * j + 2] - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((tracks[4 * j + 3] - grid.top) * grid.per_height, grid.rows)
+        work.first_cell[2 * j] = <i32>x0
+        work.first_cell[2 * j + 1] = <i32>y0
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                start[y * grid.columns + x] += 1
+    for c in range(cells):
+        start[c + 1] += start[c]
+    if grow(<void**>&work.cell_tracks, &work.cell_tracks_size, start[cells] * sizeof(i32)) < 0:
+        return -1
+    for j in range(m - 1, -1, -1):
+        x1 = cell((tracks[4 * j + 2] - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((tracks[4 * j + 3] - grid.top) * grid.per_height, grid.rows)
+        for y in range(work.first_cell[2 * j + 1], y1 + 1):
+            for x in range(work.first_cell[2 * j], x1 + 1):
+                c = y * grid.columns + x
+                start[c] -= 1
+                work.cell_tracks[start[c]] = <i32>j
+
+    for i in range(n):
+        work.edge_start[i] = <i32>found
+        # A row has at most m edges.
+        if grow(<void**>&work.edges, &work.edges_size, (found + m) * sizeof(Edge)) < 0:
+            return -1
+        x0 = cell((dets[4 * i] - grid.left) * grid.per_width, grid.columns)
+        y0 = cell((dets[4 * i + 1] - grid.top) * grid.per_height, grid.rows)
+        x1 = cell((dets[4 * i + 2] - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((dets[4 * i + 3] - grid.top) * grid.per_height, grid.rows)
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                c = y * grid.columns + x
+                for at in range(start[c], start[c + 1]):
+                    j = work.cell_tracks[at]
+                    # A pair meets in several cells and counts in one: where its common part begins.
+                    if (x != x0 and work.first_cell[2 * j] != x) or (y != y0 and work.first_cell[2 * j + 1] != y):
+                        continue
+                    iou = iou_xyxy(dets + 4 * i, tracks + 4 * j)
+                    if iou > 0.0:
+                        work.edges[found].iou = iou
+                        work.edges[found].column = <i32>j
+                        found += 1
+    work.edge_start[n] = <i32>found
+    return 0
+
+
+# --- association
+
+cdef int associate(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
+) noexcept nogil:
+    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the assignment
+    # gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
+    # -1 when there is no memory.
+    cdef Py_ssize_t i
+    for i in range(n):
+        det_track[i] = NEVER_ASSIGNED
+    if n == 0 or m == 0:
+        return 0
+    if reserve_solver(work, n, m) < 0:
+        return -1
+    if n <= SMALL and m <= SMALL:
+        return associate_small(work, dets, n, tracks, m, threshold, det_track)
+    return associate_large(work, dets, n, tracks, m, threshold, det_track)
+
+
+cdef int associate_small(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
+) noexcept nogil:
+    cdef:
+        Py_ssize_t k = n if n > m else m, i, j, hits = 0
+        bint plain = True
+        f64* cost
+        f64 iou
+    if grow(<void**>&work.cost, &work.cost_size, SMALL * SMALL * sizeof(f64)) < 0:
+        return -1
+    cost = work.cost
+    for j in range(m):
+        work.column_row[j] = 0
+    for i in range(n):
+        for j in range(m):
+            iou = iou_xyxy(dets + 4 * i, tracks + 4 * j)
+            cost[i * k + j] = -iou
+            if iou > threshold:
+                hits += 1
+                plain = plain and det_track[i] < 0 and not work.column_row[j]
+                det_track[i] = <i32>j
+                work.column_row[j] = 1
+    # One candidate at most for each: nothing to weigh up. (SORT then takes these pairs even if some other set of pairs
+    # below the threshold has a larger sum.)
+    if plain and hits:
+        return 0
+    pad(cost, n, m)
+    solve_dense(work, k)
+    for i in range(n):
+        j = work.row_column[i]
+        if j >= m:
+            det_track[i] = NEVER_ASSIGNED
+        else:
+            iou = -cost[i * k + j]
+            det_track[i] = BELOW_THRESHOLD if iou < threshold or iou <= 0.0 else <i32>j
+    return 0
+
+
+cdef int associate_large(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
+) noexcept nogil:
+    # Unmatched detections are all alike here: which of them an assignment over all pairs would give to a track that
+    # they don't touch is a tie, and the sparse solver doesn't break it.
+    cdef:
+        Py_ssize_t i, e, hits = 0
+        bint plain = True
+        i32 j
+    if find_edges(work, dets, n, tracks, m) < 0:
+        return -1
+    memset(work.column_row, 0, m * sizeof(i32))
+    for i in range(n):
+        for e in range(work.edge_start[i], work.edge_start[i + 1]):
+            if work.edges[e].iou > threshold:
+                hits += 1
+                j = work.edges[e].column
+                plain = plain and det_track[i] < 0 and not work.column_row[j]
+                det_track[i] = j
+                work.column_row[j] = 1
+    if plain and hits:
+        return 0
+    solve_sparse(work, n, m)
+    for i in range(n):
+        j = work.row_column[i]
+        if j >= 0 and work.edges[edge_of(work, i, j)].iou < threshold:
+            j = -1
+        det_track[i] = j if j >= 0 else NEVER_ASSIGNED
+    return 0
+
+
+# --- entries for the tests
+
+def testing_linear_assignment(cost):
+    """Dense solver. See assignment.pyi."""
+    cdef:
+        const f64[:, ::1] given = np.ascontiguousarray(cost, np.float64)
+        Py_ssize_t n = given.shape[0], m = given.shape[1], k = n if n > m else m, i, j
+        Workspace work
+    if n == 0 or m == 0:
+        return []
+    memset(&work, 0, sizeof(Workspace))
+    try:
+        if (
+            reserve_solver(&work, n, m) < 0
+            or grow(<void**>&work.cost, &work.cost_size, k * k * sizeof(f64)) < 0
+        ):
+            raise MemoryError
+        for i in range(n):
+            for j in range(m):
+                work.cost[i * k + j] = given[i, j]
+        pad(work.cost, n, m)
+        solve_dense(&work, k)
+        return [(i, work.row_column[i]) for i in range(n) if work.row_column[i] < m]
+    finally:
+        workspace_free(&work)
+
+
+def testing_overlaps(dets, tracks):
+    """Pairs of positive IoU. See assignment.pyi."""
+    cdef:
+        const f64[:, ::1] det_boxes = dets
+        const f64[:, ::1] track_boxes = tracks
+        Py_ssize_t n = det_boxes.shape[0], m = track_boxes.shape[0], i, e
+        Workspace work
+    if n == 0 or m == 0:
+        return []
+    memset(&work, 0, sizeof(Workspace))
+    try:
+        if find_edges(&work, &det_boxes[0, 0], n, &track_boxes[0, 0], m) < 0:
+            raise MemoryError
+        return [
+            (i, work.edges[e].column, work.edges[e].iou)
+            for i in range(n)
+            for e in range(work.edge_start[i], work.edge_start[i + 1])
+        ]
+    finally:
+        workspace_free(&work)
+
+
+def testing_sparse_assignment(gain):
+    """Sparse solver. See assignment.pyi."""
+    cdef:
+        const f64[:, ::1] given = np.ascontiguousarray(gain, np.float64)
+        Py_ssize_t n = given.shape[0], m = given.shape[1], i, j, found = 0
+        Workspace work
+    if n == 0 or m == 0:
+        return []
+    memset(&work, 0, sizeof(Workspace))
+    try:
+        if (
+            reserve_solver(&work, n, m) < 0
+            or grow(<void**>&work.edges, &work.edges_size, n * m * sizeof(Edge)) < 0
+            or grow(<void**>&work.edge_start, &work.edge_start_size, (n + 1) * sizeof(i32)) < 0
+        ):
+            raise MemoryError
+        for i in range(n):
+            work.edge_start[i] = <i32>found
+            for j in range(m):
+                if given[i, j] > 0.0:
+                    work.edges[found].iou = given[i, j]
+                    work.edges[found].column = <i32>j
+                    found += 1
+        work.edge_start[n] = <i32>found
+        solve_sparse(&work, n, m)
+        return [(i, work.row_column[i]) for i in range(n) if work.row_column[i] >= 0]
+    finally:
+        workspace_free(&work)
+
+
+def testing_associate(dets, tracks, threshold):
+    """Association as SORT does it. See assignment.pyi."""
+    cdef:
+        const f64[:, ::1] det_boxes = dets
+        const f64[:, ::1] track_boxes = tracks
+        Py_ssize_t n = det_boxes.shape[0], m = track_boxes.shape[0]
+        f64 least = threshold
+        i32[::1] det_track
+        Workspace work
+    out = np.full(n, -1, np.int32)
+    if n == 0 or m == 0:
+        return out
+    det_track = out
+    memset(&work, 0, sizeof(Workspace))
+    try:
+        if associate(&work, &det_boxes[0, 0], n, &track_boxes[0, 0], m, least, &det_track[0]) < 0:
+            raise MemoryError
+        return out
+    finally:
+        workspace_free(&work)

@@ -1,0 +1,20 @@
+"""The constant velocity Kalman filter of SORT (Bewley et al. 2016, section 3.2), used by `engine_ext.sort`.
+
+State [u v s r u' v' s']: centre, area and aspect (width / height) of a box in pixels, and the change of the first three a
+frame. The kernel is inline C in kalman.pxd; Python sees it through the entry below only.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def testing_filter(
+    measurements: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """For the tests: starts a filter on the first measurement, then predicts and updates once for each later one.
+
+    measurements: (T, 4) float64, C-contiguous, read, u v s r. T >= 1. A row that begins with NaN is predicted only.
+
+    Returns the states (T, 7), the covariances (T, 7, 7) and the boxes (T, 4) x1 y1 x2 y2, all float64, after each row.
+
+    Raises ValueError for another shape or dtype.
+    """

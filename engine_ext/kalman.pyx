@@ -1,0 +1,38 @@
+"""The Kalman filter of SORT. The arithmetic is inline in kalman.pxd; this face of it is for the tests."""
+import numpy as np
+
+from engine_ext.typedefs cimport f64
+
+
+def testing_filter(measurements):
+    """Runs the filter over a sequence of measurements. See kalman.pyi."""
+    cdef:
+        const f64[:, ::1] uvsr = measurements
+        Py_ssize_t t, i
+        BoxFilter f
+        f64[:, ::1] states
+        f64[:, :, ::1] covariances
+        f64[:, ::1] boxes
+    if uvsr.shape[1] != 4 or uvsr.shape[0] == 0:
+        raise ValueError(f"measurements must be a (T, 4) array of u v s r with T >= 1. Got shape {measurements.shape}.")
+    x = np.empty((uvsr.shape[0], 7), np.float64)
+    p = np.zeros((uvsr.shape[0], 7, 7), np.float64)
+    xyxy = np.empty((uvsr.shape[0], 4), np.float64)
+    states, covariances, boxes = x, p, xyxy
+    filter_start(&f, &uvsr[0, 0])
+    for t in range(uvsr.shape[0]):
+        if t > 0:
+            filter_predict(&f)
+            if uvsr[t, 0] == uvsr[t, 0]:
+                filter_update(&f, &uvsr[t, 0])
+        x[t] = (f.u, f.v, f.s, f.r, f.du, f.dv, f.ds)
+        for i in range(2):
+            covariances[t, i, i] = f.uv_pp
+            covariances[t, i, i + 4] = covariances[t, i + 4, i] = f.uv_pv
+            covariances[t, i + 4, i + 4] = f.uv_vv
+        covariances[t, 2, 2] = f.s_pp
+        covariances[t, 2, 6] = covariances[t, 6, 2] = f.s_pv
+        covariances[t, 6, 6] = f.s_vv
+        covariances[t, 3, 3] = f.r_pp
+        filter_box(&f, &boxes[t, 0])
+    return x, p, xyxy
