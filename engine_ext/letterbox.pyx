@@ -4,8 +4,6 @@ Each output row needs two rows of each source plane. These are resampled horizon
 are needed, and kept while the next output rows still use them; blending them vertically, the colour conversion and the
 store are then one loop over contiguous rows. So no image other than the output is ever written.
 """
-import math
-
 import numpy as np
 
 cimport numpy as cnp
@@ -106,15 +104,15 @@ cdef class Letterbox:
         self,
         src_wh,
         dst_hw,
-        str pix_fmt,
+        str pix_fmt not None,
         *,
-        str matrix="bt601",
+        str matrix not None="bt601",
         bint full_range=False,
-        str channel_order="rgb",
+        str channel_order not None="rgb",
         scale=1.0,
         mean=0.0,
         double pad_value=114.0,
-        str pad="center",
+        str pad not None="center",
     ):
         src_w, src_h = _sides("src_wh", src_wh)
         dst_h, dst_w = _sides("dst_hw", dst_hw)
@@ -151,12 +149,14 @@ cdef class Letterbox:
         # Luma at its own positions; chroma on the left of each pair of columns and between each pair of rows.
         x = _positions(src_w, width)
         y = _positions(src_h, height)
+        chroma_w, chroma_h = (src_w + 1) // 2, (src_h + 1) // 2
+        # The second plane, if any, is the first of chroma. Without one, row 1 of the tables is not used.
+        chroma_components = self._components[1] if len(self._components) > 1 else 1
         columns = _columns(x, src_w, self._components[0])
-        # The second plane of a format with chroma is a chroma plane; the others read row 0 only.
-        chroma_columns = _columns(x / 2, (src_w + 1) // 2, self._components[min(1, len(self._components) - 1)])
+        chroma_columns = _columns(np.clip(x / 2, 0, chroma_w - 1), chroma_w, chroma_components)
         self._x_at, self._x_weight = map(np.stack, zip(columns, chroma_columns, strict=True))
         rows = _taps(y)
-        chroma_rows = _taps(np.maximum(y / 2 - 0.25, 0.0))
+        chroma_rows = _taps(np.clip(y / 2 - 0.25, 0, chroma_h - 1))
         self._y_at, self._y_weight = map(np.stack, zip(rows, chroma_rows, strict=True))
 
     cdef _set_colour(self, to_rgb, str channel_order, tuple scales, tuple means, double pad_value):
@@ -351,6 +351,8 @@ def _describe(value):
     text = f"{value.shape} {value.dtype}"
     if not value.flags.c_contiguous:
         text += f" with strides {value.strides}"
+    if not value.flags.aligned:
+        text += ", not aligned"
     if not value.flags.writeable:
         text += ", read-only"
     return text
@@ -362,14 +364,20 @@ def _positions(source, resized):
 
 
 def _taps(positions):
-    """First of the two neighbours of each position, and the second's weight, negative in 15 fractional bits."""
+    """First of the two neighbours of each position, and the second's weight, negative in 15 fractional bits.
+
+    Where the weight is 0 there need be no second.
+    """
     at = np.floor(positions).astype(np.int32)
     weight = np.rint((positions - at) * -ONE).astype(np.int16)
     return at, weight
 
 
 def _columns(positions, width, components):
-    """Taps as byte offsets. The last pixel has no right neighbour: it is reached from the one before it."""
+    """Taps as byte offsets, of positions in [0, width - 1].
+
+    The last pixel has no right neighbour to be fetched with: it is reached as the neighbour of the one before it.
+    """
     at, weight = _taps(positions)
     if width > 1:
         weight[at == width - 1] = -ONE

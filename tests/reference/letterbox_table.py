@@ -19,7 +19,9 @@ class Colour(NamedTuple):
 COLOURS = [
     Colour("black", "bt601", False, (16, 128, 128), (0.0, 0.0, 0.0), "the floor of the range"),
     Colour("white", "bt601", False, (235, 128, 128), (255.0, 255.0, 255.0), "the ceiling of the range"),
-    Colour("grey", "bt601", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"),
+    Colour(
+        "grey", "bt601", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"
+    ),
     Colour("red", "bt601", False, (81, 90, 240), (254.44, 0.0, 0.0), "a primary"),
     Colour("green", "bt601", False, (145, 54, 34), (0.179, 255.0, 0.93), "a primary"),
     Colour("blue", "bt601", False, (41, 240, 110), (0.381, 0.0, 255.0), "a primary"),
@@ -37,7 +39,9 @@ COLOURS = [
     Colour("yellow", "bt601", True, (226, 1, 149), (255.0, 254.708, 0.956), "two primaries"),
     Colour("black", "bt709", False, (16, 128, 128), (0.0, 0.0, 0.0), "the floor of the range"),
     Colour("white", "bt709", False, (235, 128, 128), (255.0, 255.0, 255.0), "the ceiling of the range"),
-    Colour("grey", "bt709", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"),
+    Colour(
+        "grey", "bt709", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"
+    ),
     Colour("red", "bt709", False, (63, 102, 240), (255.0, 0.585, 0.0), "a primary"),
     Colour("green", "bt709", False, (173, 42, 26), (0.0, 255.0, 1.142), "a primary"),
     Colour("blue", "bt709", False, (32, 240, 118), (0.703, 0.075, 255.0), "a primary"),
@@ -55,7 +59,9 @@ COLOURS = [
     Colour("yellow", "bt709", True, (237, 1, 140), (255.0, 255.0, 1.339), "two primaries"),
     Colour("black", "bt2020", False, (16, 128, 128), (0.0, 0.0, 0.0), "the floor of the range"),
     Colour("white", "bt2020", False, (235, 128, 128), (255.0, 255.0, 255.0), "the ceiling of the range"),
-    Colour("grey", "bt2020", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"),
+    Colour(
+        "grey", "bt2020", False, (126, 128, 128), (128.082, 128.082, 128.082), "neutral: the three channels are equal"
+    ),
     Colour("red", "bt2020", False, (74, 97, 240), (255.0, 0.494, 1.139), "a primary"),
     Colour("green", "bt2020", False, (164, 47, 25), (0.0, 254.496, 0.0), "a primary"),
     Colour("blue", "bt2020", False, (29, 240, 119), (0.029, 0.01, 255.0), "a primary"),
@@ -75,12 +81,16 @@ COLOURS = [
     Colour("head room", "bt601", False, (255, 128, 128), (255.0, 255.0, 255.0), "above limited white"),
     Colour("limited white", "bt601", False, (235, 128, 128), (255.0, 255.0, 255.0), "tells the ranges apart"),
     Colour("all low", "bt709", False, (0, 0, 0), (0.0, 76.878, 0.0), "no real colour: red and blue held to 0"),
-    Colour("all high", "bt709", False, (255, 255, 255), (255.0, 183.526, 255.0), "no real colour: red and blue held to 255"),
+    Colour(
+        "all high", "bt709", False, (255, 255, 255), (255.0, 183.526, 255.0), "no real colour: red and blue held to 255"
+    ),
     Colour("foot room", "bt601", True, (0, 128, 128), (0.0, 0.0, 0.0), "limited range's foot room is black here"),
     Colour("head room", "bt601", True, (255, 128, 128), (255.0, 255.0, 255.0), "white"),
     Colour("limited white", "bt601", True, (235, 128, 128), (235.0, 235.0, 235.0), "tells the ranges apart"),
     Colour("all low", "bt709", True, (0, 0, 0), (0.0, 83.897, 0.0), "no real colour: red and blue held to 0"),
-    Colour("all high", "bt709", True, (255, 255, 255), (255.0, 171.758, 255.0), "no real colour: red and blue held to 255"),
+    Colour(
+        "all high", "bt709", True, (255, 255, 255), (255.0, 171.758, 255.0), "no real colour: red and blue held to 255"
+    ),
 ]
 
 TOLERANCE_LEVELS = 0.1
