@@ -5,7 +5,7 @@ Everything is checked here, once; the rest of the program trusts a `ModelManifes
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ _KEYS = ("name", "file", "sha256", "size_bytes", "url", "licence", "input", "lay
 
 
 def _input_parts(reader: _Reader) -> dict[str, Any]:
-    readers = {
+    readers: dict[str, Callable[[str], Any]] = {
         "height": lambda k: reader.integer(k, 32, 8192),
         "width": lambda k: reader.integer(k, 32, 8192),
         "dtype": lambda k: reader.text(k, allowed=DTYPES),

@@ -38,7 +38,7 @@ def dims_text(dims: Dims) -> str:
 def load_onnx(path: Path) -> "onnx.ModelProto":
     """Parse an ONNX file; whatever is wrong with it is one OnnxFileError."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.is_dir():
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")

@@ -96,7 +96,10 @@ def _plain(value: object) -> object:
 
 def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedModel:
     path = pull(name) if allow_pull else require(name)
-    return ResolvedModel(_override(get_manifest(name), given), path)
+    manifest = _override(get_manifest(name), given)
+    meta = read_meta(path)
+    _check(manifest, meta, _picture_input(meta, path), path)
+    return ResolvedModel(manifest, path)
 
 
 def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
@@ -152,10 +155,9 @@ def _describe(path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
-    own = side_car if "layout" in side_car else declared_parts(meta, str(path))
     parts: dict[str, Any] = {}
     spec: dict[str, Any] = {"stride": 32}
-    for source in (own, side_car, given):
+    for source in (declared_parts(meta, str(path)), side_car, given):
         parts.update({key: value for key, value in source.items() if key != "input"})
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
