@@ -7,12 +7,11 @@ A file is looked for by its manifest's file name, first in the mirror folders of
 import difflib
 import functools
 import os
-import shutil
 from pathlib import Path
 
 from models.download import Progress, download
 from models.errors import DownloadError, HashError, MissingModelError, UnknownModelError
-from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
+from models.files import accept, accepted_hash, cache_dir, sha256_of
 from models.manifest import ModelManifest, from_toml
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
@@ -60,16 +59,23 @@ def _mirrors() -> list[Path]:
     return [Path(entry) for entry in os.environ.get(MIRRORS_VARIABLE, "").split(os.pathsep) if entry]
 
 
+def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
+    """The published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
+    in the cache."""
+    accepted = accepted_hash(path) or accepted_hash(models_cache() / manifest.file)
+    return manifest.hashes or ((accepted,) if accepted else ())
+
+
 def check_file(manifest: ModelManifest, path: Path) -> str:
     """Raise HashError unless `path` is a known export of `manifest`; return its hash.
 
-    Where the manifest knows no hash, the one on record beside the file (`FILE.sha256`) decides.
+    Where the manifest knows no hash, the one that was accepted decides.
     """
     got = sha256_of(path)
-    known = manifest.hashes or tuple(filter(None, [accepted_hash(path)]))
+    known = _known_hashes(manifest, path)
     if not known:
         raise HashError(
-            f"{path}: no published hash of {manifest.name} is known, and {path.name}.sha256 beside it records none. "
+            f"{path}: no published hash of {manifest.name} is known, and none was accepted yet. "
             f"It has SHA-256 {got}. If you trust it: `yolo-engine models pull {manifest.name} --sha256 {got}`."
         )
     if got not in known:
@@ -169,22 +175,15 @@ def pull(
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
     """The verified file where `path` will do, None where a download has to replace it (in the cache only)."""
     got = sha256_of(path)
-    known = manifest.hashes or tuple(filter(None, [accepted_hash(path)]))
+    known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):
         return path
     if not known and (accept_any or trusted == got):
-        if path != target:  # a mirror may be read-only: keep an accepted copy
-            _copy(path, target)
         accept(target, got)
-        return target
+        return path
     if path == target and (known or trusted is not None):
         return None
     if trusted is not None and not manifest.hashes:
         raise HashError(f"{path}: SHA-256 {trusted} was asked for, {got} found. Remove the file, then pull again.")
     check_file(manifest, path)
     return path
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader, atomic_write(target) as writer:
-        shutil.copyfileobj(reader, writer)
