@@ -1,0 +1,39 @@
+"""Whether the pictures of one batch are computed independently of each other."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+# These take a range over the whole tensor, all pictures of the batch included.
+_WHOLE_TENSOR = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
+
+
+def mixing_node(model: "onnx.ModelProto") -> str | None:
+    """The first node that lets one picture of a batch change the answer for another, None where there is none.
+
+    A dynamically quantized model is the usual case: the range each layer is quantized to is that of the whole batch,
+    so that a picture's boxes depend on what it happens to be batched with.
+    """
+    import onnx
+
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    for node in model.graph.node:
+        if node.op_type in _WHOLE_TENSOR:
+            return f"{node.name or node.output[0]} ({node.op_type})"
+        if node.op_type in _REDUCTIONS:
+            axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
+            if axes is None and len(node.input) > 1 and node.input[1] in constants:
+                axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+            if not axes or 0 in axes:
+                return f"{node.name or node.output[0]} ({node.op_type})"
+    return None
+
+
+def batch_safe(model: "onnx.ModelProto") -> bool:
+    """Whether a batch gives each picture the answer it has alone; False means the model must run at batch 1."""
+    return mixing_node(model) is None

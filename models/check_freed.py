@@ -1,0 +1,192 @@
+"""Prove a freed model by running it against its original, on the CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.batching import batch_safe
+from models.errors import ReshapeError
+from models.onnx_meta import load_onnx
+from models.output_shape import cells
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+# Largest difference allowed between two answers, as a part of the largest value of that output field.
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What the check found. Differences are parts of the largest value of the output field; 0.0 is bit for bit.
+
+    same_shape    freed against original, at the original's shape
+    in_batch      each picture in a batch against itself alone; None where the model isn't batch-safe, so not compared
+    rectangle     (height, width) that was run, and that gave the right number of anchors
+    centres       whether decoded centres were looked at (layouts yolov5 and yolov8) and lay at their cells
+    """
+
+    same_shape: float
+    in_batch: float | None
+    rectangle: tuple[int, int]
+    centres: bool
+
+
+def check_freed(
+    original: Path,
+    freed: Path | bytes,
+    *,
+    layout: str | None = None,
+    strides: Sequence[int] = (8, 16, 32),
+    stride: int = 32,
+    peak: float = 1.0,
+    batches: Sequence[int] = (2, 3),
+) -> CheckReport:
+    """Run both models and raise ReshapeError at the first answer that differs; the tolerance is `TOLERANCE`.
+
+    layout, strides   as the manifest has them; without a layout the anchors' number and places are not checked
+    peak              the largest input value the model expects: 255, or 1 where pixels are scaled
+    """
+    import numpy as np
+
+    before = _session(original.read_bytes())
+    after = _session(freed if isinstance(freed, bytes) else freed.read_bytes())
+    dtype, fixed = _input(before)
+    height, width = fixed[2] or 20 * stride, fixed[3] or 20 * stride
+    pictures = [_picture(seed, height, width, peak, dtype) for seed in range(max(batches))]
+    noise = (np.random.default_rng(7).random((1, 3, height, width)) * peak).astype(dtype)
+
+    alone = [_run(after, picture) for picture in pictures]
+    same = 0.0
+    for picture, answer in ((noise, _run(after, noise)), (pictures[0], alone[0])):
+        same = max(same, _compare(_fill(before, fixed, picture), answer, dtype, "at the original's shape"))
+
+    together: float | None = None
+    if batch_safe(load_onnx(original)):
+        together = 0.0
+        for count in batches:
+            answers = _run(after, np.concatenate(pictures[:count]))
+            for slot in range(count):
+                part = [output[slot : slot + 1] for output in answers]
+                together = max(together, _compare(alone[slot], part, dtype, f"in slot {slot} of a batch of {count}"))
+
+    rectangle = (max(stride, height * 3 // 5 // stride * stride), width + stride)
+    wide = _run(after, _picture(1, *rectangle, peak, dtype))[0]
+    _check_count(wide, alone[0][0], layout, (height, width), rectangle, strides)
+    return CheckReport(same, together, rectangle, _check_centres(wide, layout, rectangle, strides))
+
+
+def _session(data: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ReshapeError(f"cannot free: ONNX Runtime does not load the model: {error}.") from error
+
+
+def _input(session: Any) -> tuple[str, list[int | None]]:
+    tensor = session.get_inputs()[0]
+    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}[tensor.type]
+    return dtype, [d if isinstance(d, int) else None for d in tensor.shape]
+
+
+def _run(session: Any, pictures: "Array") -> list["Array"]:
+    try:
+        answers: list[Array] = session.run(None, {session.get_inputs()[0].name: pictures})
+    except Exception as error:
+        raise ReshapeError(f"cannot free: the freed model fails on {pictures.shape}: {error}.") from error
+    return answers
+
+
+def _fill(session: Any, fixed: list[int | None], picture: "Array") -> list["Array"]:
+    """Run one picture through the original, whatever its fixed batch is."""
+    import numpy as np
+
+    answers = _run(session, np.repeat(picture, fixed[0] or 1, axis=0))
+    return [answer[:1] for answer in answers]
+
+
+def _picture(seed: int, height: int, width: int, peak: float, dtype: str) -> "Array":
+    """`(1, 3, height, width)` in 0..peak: a lit background with hard-edged boxes and grain, as a street has them."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
+    picture = np.stack([0.5 + 0.3 * np.sin(3 * x + seed), 0.4 + 0.4 * y, 0.6 - 0.3 * x * y])
+    for _ in range(12):
+        top, left = rng.integers(0, height - 16), rng.integers(0, width - 16)
+        tall, wide = rng.integers(16, height // 2), rng.integers(16, width // 3)
+        picture[:, top : top + tall, left : left + wide] = rng.random((3, 1, 1))
+    grained = picture + rng.normal(0, 0.02, picture.shape)
+    return (np.clip(grained, 0, 1) * peak).astype(dtype)[None]
+
+
+def _compare(expected: list["Array"], got: list["Array"], dtype: str, where: str) -> float:
+    import numpy as np
+
+    worst = 0.0
+    for a, b in zip(expected, got, strict=True):
+        if a.shape != b.shape:
+            raise ReshapeError(f"cannot free: {where} the output is {b.shape} where {a.shape} was expected.")
+        one, two = a.astype(np.float64), b.astype(np.float64)
+        # A field (x, score, ...) lies along the shorter of the two last axes; fields are compared each on its scale.
+        over = one.ndim - 1 if one.ndim < 3 or one.shape[-1] > one.shape[-2] else one.ndim - 2
+        scale = np.maximum(np.abs(one).max(axis=over, keepdims=True), 1e-6)
+        worst = max(worst, float((np.abs(one - two) / scale).max(initial=0.0)))
+    if not worst <= TOLERANCE.get(dtype, 1e-4):
+        raise ReshapeError(f"cannot free: {where} the answer differs by {worst:.2g} of its largest value.")
+    return worst
+
+
+def _check_count(
+    answer: "Array",
+    square: "Array",
+    layout: str | None,
+    size: tuple[int, int],
+    rectangle: tuple[int, int],
+    strides: Sequence[int],
+) -> None:
+    """The anchors' number must be what the cells' number says, and the other axes must stay."""
+    if layout is None or layout == "end2end":
+        return
+    axis = 2 if layout == "yolov8" else 1
+    at_size, at_rectangle = (cells(*hw, tuple(strides)) for hw in (size, rectangle))
+    expected = list(square.shape)
+    expected[axis] = square.shape[axis] // at_size * at_rectangle
+    if square.shape[axis] % at_size or list(answer.shape) != expected:
+        raise ReshapeError(f"cannot free: at {rectangle} the output is {answer.shape} where {expected} was expected.")
+
+
+def _check_centres(
+    answer: "Array", layout: str | None, rectangle: tuple[int, int], strides: Sequence[int]
+) -> bool:  # fmt: skip
+    """Decoded centres can't be further from their cell's centre than the head can reach; most are much nearer."""
+    import numpy as np
+
+    if layout not in ("yolov5", "yolov8"):
+        return False
+    rows = answer[0] if layout == "yolov5" else answer[0].T
+    centres = rows[:, :2].astype(np.float64)
+    anchors_a_cell = len(rows) // cells(*rectangle, tuple(strides))
+    reach = 1.0 if layout == "yolov5" else 8.0  # in cells: 2*sigmoid - 0.5 from the corner; distances of at most 15
+    at, pixels = [], []
+    for stride in strides:
+        ny, nx = rectangle[0] // stride, rectangle[1] // stride
+        y, x = np.mgrid[0:ny, 0:nx]
+        at.append(np.tile((np.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride, (anchors_a_cell, 1)))
+        pixels.append(np.full((anchors_a_cell * ny * nx, 1), float(stride)))
+    away = np.abs(centres - np.concatenate(at)) / np.concatenate(pixels)
+    slack = 1.01 if answer.dtype != np.float16 else 1.15
+    if not (away.max() <= reach * slack and np.median(away) <= 1.5):
+        raise ReshapeError(
+            f"cannot free: at {rectangle} decoded centres lie up to {away.max():.1f} cells from their cells, "
+            f"half of them more than {np.median(away):.1f}."
+        )
+    return True

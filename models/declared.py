@@ -1,0 +1,116 @@
+"""The layout a file declares through its metadata, where that is certain; otherwise nothing.
+
+What each exporter writes:
+* Ultralytics (YOLOv8 and later, and YOLOv5u): author, task, names, stride, imgsz, description; newer ones also head
+  and end2end.
+* YOLOv5's own exporter: names and stride, nothing else.
+* YOLOX's exporter: no metadata at all.
+* This project: `yolo_engine.KEY` with KEY a top-level key of a side-car TOML, or `yolo_engine.input.KEY`, and the
+  value in TOML's notation (a bare word is taken as a text). These win.
+"""
+
+import ast
+import tomllib
+from typing import Any
+
+from models.errors import LayoutError, OnnxFileError
+from models.manifest import parse_parts
+from models.onnx_meta import OnnxMeta
+from models.output_shape import class_count, fits
+
+OWN_PREFIX = "yolo_engine."
+
+_ULTRALYTICS_INPUT = {"channel_order": "rgb", "scale": 1 / 255, "pad": "center", "pad_value": 114.0}
+
+
+def names_of(text: str) -> tuple[str, ...] | None:
+    """Class names out of a printed dict `{0: 'person', ...}` or list; None where the text is neither."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+    if isinstance(value, dict):
+        try:
+            value = [value[i] for i in range(len(value))]
+        except KeyError:
+            return None
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    return tuple(str(name) for name in value)
+
+
+def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+    """What the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
+
+    Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
+    """
+    return _merge(_exporter_parts(meta, where), _own_parts(meta.metadata, where))
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    return {**under, **over, "input": {**under.get("input", {}), **over.get("input", {})}}
+
+
+def _own_parts(metadata: dict[str, str], where: str) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, text in metadata.items():
+        if not key.startswith(OWN_PREFIX):
+            continue
+        *outer, leaf = key.removeprefix(OWN_PREFIX).split(".")
+        inner = table
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        try:
+            inner[leaf] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            inner[leaf] = text
+    return parse_parts(table, f"{where}: metadata")
+
+
+def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+    data = meta.metadata
+    task = data.get("task", "detect")
+    if task != "detect":
+        raise OnnxFileError(f"{where}: this model does the task {task!r}; only detection models can be run here.")
+    names = names_of(data.get("names", ""))
+    if names is None:
+        return {}
+    layout = _layout(meta, names)
+    if layout is None:
+        return {"classes": names}
+    dims = meta.outputs[0].dims
+    count = class_count(layout, dims)
+    if count is not None and count != len(names):
+        raise LayoutError(
+            f"{where}: metadata lists {len(names)} class names, but the output has room for {count}. Export it again."
+        )
+    parts: dict[str, Any] = {"layout": layout, "classes": names, "input": dict(_ULTRALYTICS_INPUT)}
+    if data.get("stride", "").isdigit() and int(data["stride"]) > 0:
+        parts["input"]["stride"] = int(data["stride"])
+        parts["strides"] = tuple(s for s in (8, 16, 32, 64) if s <= max(32, int(data["stride"])))
+    for key, source in (("licence", "license"), ("description", "description")):
+        if data.get(source):
+            parts[key] = data[source]
+    return parts
+
+
+def _layout(meta: OnnxMeta, names: tuple[str, ...]) -> str | None:
+    data, dims = meta.metadata, meta.outputs[0].dims
+    if data.get("author") == "Ultralytics" and data.get("task") == "detect":
+        return _ultralytics_layout(data, dims, len(names))
+    by_yolov5 = "stride" in data and not {"task", "author", "head"} & set(data)
+    if by_yolov5 and fits("yolov5", dims, None) and dims[2] == 5 + len(names):
+        return "yolov5"
+    return None
+
+
+def _ultralytics_layout(data: dict[str, str], dims: tuple[int | str | None, ...], class_total: int) -> str | None:
+    about = f"{data.get('head', '')} {data.get('description', '')}".lower().replace("-", "")
+    if "rtdetr" in about:  # (N, D, 4+C), normalised: none of the layouts, and with two classes it looks like end2end
+        return None
+    ends = data.get("end2end", "").lower() == "true" or "'nms': true" in data.get("args", "").lower()
+    if fits("end2end", dims, None) and dims[2] == 6 and (ends or class_total != 2):
+        return "end2end"
+    if not ends and fits("yolov8", dims, None) and dims[1] == 4 + class_total:
+        return "yolov8"
+    return None

@@ -1,0 +1,56 @@
+"""Which output shapes a layout can have. A shape can rule a layout out; it never decides for one.
+
+In shapes: N batch, A anchors (all cells of all levels), C classes, D detections.
+"""
+
+from models.onnx_meta import Dims
+
+SHAPES = {
+    "yolox": "(N, A, 5+C), raw grid, one anchor a cell",
+    "yolov5": "(N, A, 5+C), decoded, objectness x class",
+    "yolov8": "(N, 4+C, A), decoded, no objectness",
+    "end2end": "(N, D, 6), x1 y1 x2 y2 score class",
+}
+
+_MOST_DETECTIONS = 2000
+
+
+def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
+    """Number of grid cells of all levels together."""
+    return sum((height // s) * (width // s) for s in strides)
+
+
+def class_count(layout: str, dims: Dims) -> int | None:
+    """C as the output's shape has it, None where the shape doesn't say (a free dimension, or end2end)."""
+    at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4)}.get(layout)
+    if at is None:
+        return None
+    axis, fields = at
+    size = dims[axis]
+    return size - fields if isinstance(size, int) else None
+
+
+def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
+    """Whether an output of shape `dims` can be read as `layout`; free dimensions fit anything.
+
+    `cell_count` is the number of grid cells at the input's size, None where that size is free.
+    """
+    if len(dims) != 3:
+        return False
+    _, rows, columns = dims
+    if layout == "end2end":
+        return columns in (6, None) and not (isinstance(rows, int) and rows > _MOST_DETECTIONS)
+    count = class_count(layout, dims)
+    if count is not None and count < 1:
+        return False
+    anchors = columns if layout == "yolov8" else rows
+    if not isinstance(anchors, int):
+        return True
+    if layout == "yolox":
+        return cell_count is None or anchors == cell_count
+    return count is None or anchors > count + 5
+
+
+def candidates(dims: Dims, cell_count: int | None) -> list[str]:
+    """The layouts that `dims` does not rule out."""
+    return [layout for layout in SHAPES if fits(layout, dims, cell_count)]

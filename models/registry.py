@@ -1,0 +1,189 @@
+"""The zoo: name -> manifest -> a verified file on this machine.
+
+A file is looked for by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like
+`PATH`), then in the user's cache. Wherever it is found, its hash is checked before its path is given away.
+"""
+
+import difflib
+import functools
+import os
+from pathlib import Path
+
+from models.download import Progress, download
+from models.errors import DownloadError, HashError, MissingModelError, UnknownModelError
+from models.files import accept, accepted_hash, cache_dir, sha256_of
+from models.manifest import ModelManifest, from_toml
+
+MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
+
+_ZOO = Path(__file__).parent / "zoo"
+
+
+@functools.cache
+def _zoo() -> dict[str, ModelManifest]:
+    manifests = (from_toml(path, f"models/zoo/{path.name}") for path in sorted(_ZOO.glob("*.toml")))
+    return {manifest.name: manifest for manifest in manifests}
+
+
+def list_models() -> tuple[ModelManifest, ...]:
+    """All models of the zoo, by name."""
+    return tuple(_zoo().values())
+
+
+def get_manifest(name: str) -> ModelManifest:
+    """The manifest of a zoo model; a wrong name is an error that lists close and available names."""
+    try:
+        return _zoo()[name]
+    except KeyError:
+        raise UnknownModelError(f"{name!r} is no model of the zoo{names_hint(name)}") from None
+
+
+def names_hint(name: str) -> str:
+    """How a message about a wrong model name ends: close names first, then all of them."""
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), _zoo(), n=2)
+    did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
+    return f"{did_you_mean} Available: {', '.join(_zoo())}."
+
+
+def by_hash(sha256: str) -> ModelManifest | None:
+    """The zoo model of which a file with this hash is a known export."""
+    return next((manifest for manifest in list_models() if sha256 in manifest.hashes), None)
+
+
+def models_cache() -> Path:
+    """The folder that `pull` fills."""
+    return cache_dir("models")
+
+
+def _mirrors() -> list[Path]:
+    return [Path(entry) for entry in os.environ.get(MIRRORS_VARIABLE, "").split(os.pathsep) if entry]
+
+
+def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
+    """The published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
+    in the cache."""
+    accepted = accepted_hash(path) or accepted_hash(models_cache() / manifest.file)
+    return manifest.hashes or ((accepted,) if accepted else ())
+
+
+def check_file(manifest: ModelManifest, path: Path) -> str:
+    """Raise HashError unless `path` is a known export of `manifest`; return its hash.
+
+    Where the manifest knows no hash, the one that was accepted decides.
+    """
+    got = sha256_of(path)
+    known = _known_hashes(manifest, path)
+    if not known:
+        raise HashError(
+            f"{path}: no published hash of {manifest.name} is known, and none was accepted yet. "
+            f"It has SHA-256 {got}. If you trust it: `yolo-engine models pull {manifest.name} --sha256 {got}`."
+        )
+    if got not in known:
+        raise HashError(
+            f"{path}: this is not {manifest.name}: SHA-256 {known[0]} expected, {got} found. "
+            f"Remove the file, then `yolo-engine models pull {manifest.name}`."
+        )
+    return got
+
+
+def _candidates(manifest: ModelManifest) -> list[Path]:
+    return [path for folder in [*_mirrors(), models_cache()] if (path := folder / manifest.file).is_file()]
+
+
+def find(name: str) -> Path | None:
+    """The verified file of a zoo model, or None where no searched folder has one. A wrong file is a HashError."""
+    manifest = get_manifest(name)
+    paths = _candidates(manifest)
+    if not paths:
+        return None
+    check_file(manifest, paths[0])
+    return paths[0]
+
+
+def offline_remedy(manifest: ModelManifest) -> str:
+    """What to do about a missing file on a machine without a network."""
+    return (
+        f"Without a network: get {manifest.url} elsewhere and put it into {models_cache()}, "
+        f"or into a folder of your own that {MIRRORS_VARIABLE} names."
+    )
+
+
+def require(name: str) -> Path:
+    """`find`, with a missing file an error that says how to get it."""
+    path = find(name)
+    if path is None:
+        manifest = get_manifest(name)
+        raise MissingModelError(
+            f"The file of model {name} ({manifest.file}) is not on this machine. "
+            f"Run `yolo-engine models pull {name}`. {offline_remedy(manifest)}"
+        )
+    return path
+
+
+def pull(
+    name: str | ModelManifest,
+    *,
+    progress: Progress | None = None,
+    sha256: str | None = None,
+    accept_unverified: bool = False,
+    timeout_s: float = 30.0,
+) -> Path:
+    """Have the file of a zoo model on this machine, verified, and return its path.
+
+    A good file in a mirror folder or in the cache is reported as it is; otherwise the file is downloaded into the
+    cache, where it appears only whole and verified. A file there with the wrong hash is replaced.
+
+    Where no published hash is known, the caller says which file to trust: `sha256`, the hash it must have, or
+    `accept_unverified`, whatever comes. The accepted hash is put on record beside the file, and later loads check it.
+    """
+    manifest = get_manifest(name) if isinstance(name, str) else name
+    trusted = sha256.lower() if sha256 is not None else None
+    if trusted is not None and manifest.hashes and trusted not in manifest.hashes:
+        raise HashError(f"--sha256 {sha256} is not the published hash of {manifest.name}, {manifest.sha256}.")
+    target = models_cache() / manifest.file
+    for path in _candidates(manifest):
+        if (present := _use(manifest, path, target, trusted, accept_unverified)) is not None:
+            return present
+
+    def verify(got: str) -> None:
+        expected = manifest.hashes or ((trusted,) if trusted is not None else ())
+        if expected and got not in expected:
+            raise DownloadError(
+                f"{manifest.url}: the file has SHA-256 {got} where {expected[0]} was expected; it was not kept. "
+                f"{offline_remedy(manifest)}"
+            )
+        if not expected and not accept_unverified:
+            raise HashError(
+                f"No published hash of {manifest.name} is known. The file at {manifest.url} has SHA-256 {got}; it was "
+                f"not kept. If you trust it, run `yolo-engine models pull {manifest.name} --sha256 {got}` "
+                "(or `--accept-unverified`)."
+            )
+
+    got = download(
+        manifest.url,
+        target,
+        verify=verify,
+        remedy=offline_remedy(manifest),
+        progress=progress,
+        timeout_s=timeout_s,
+    )
+    if not manifest.hashes:
+        accept(target, got)
+    return target
+
+
+def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
+    """The verified file where `path` will do, None where a download has to replace it (in the cache only)."""
+    got = sha256_of(path)
+    known = _known_hashes(manifest, path)
+    if got in known and (manifest.hashes or trusted in (None, got)):
+        return path
+    if not known and (accept_any or trusted == got):
+        accept(target, got)
+        return path
+    if path == target and (known or trusted is not None):
+        return None
+    if trusted is not None and not manifest.hashes:
+        raise HashError(f"{path}: SHA-256 {trusted} was asked for, {got} found. Remove the file, then pull again.")
+    check_file(manifest, path)
+    return path

@@ -1,0 +1,218 @@
+"""From what a user wrote after `--model` to a manifest and a file.
+
+A zoo name gives the zoo's file. A path is recognised by its hash, else described by a side-car TOML, else by the
+file's own metadata; what the caller gives explicitly wins over all of them. What is still open then is an error that
+shows how to say it: a layout is never taken from a shape alone.
+"""
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from models.declared import declared_parts
+from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
+from models.files import sha256_of
+from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
+from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
+from models.output_shape import SHAPES, candidates, cells, class_count, fits
+from models.registry import by_hash, get_manifest, list_models, names_hint, pull, require
+
+_INPUT_FIELDS = {field.name for field in fields(InputSpec)}
+
+_FAMILY_INPUT: dict[str, dict[str, Any]] = {
+    "yolox": {"channel_order": "bgr", "scale": 1.0, "pad": "topleft"},
+    "yolov5": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
+    "yolov8": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
+    "end2end": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
+}
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file."""
+
+    manifest: ModelManifest
+    path: Path
+
+
+def resolve(
+    name_or_path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    classes: tuple[str, ...] | str | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    scale: Scale | None = None,
+    channel_order: str | None = None,
+    mean: tuple[float, float, float] | None = None,
+    pad: str | None = None,
+    pad_value: float | None = None,
+    strides: tuple[int, ...] | None = None,
+    allow_pull: bool = False,
+) -> ResolvedModel:
+    """Find the model and everything needed to run it.
+
+    classes      names by class id, or "coco80"
+    input_size   pixels, one number or (height, width); a file with a fixed input has only that one
+    allow_pull   download a zoo model that is not on this machine, instead of raising MissingModelError
+    The rest as in `InputSpec` and `ModelManifest`. None means not given: the manifest, the side-car or the file says.
+    """
+    given = _given(layout, classes, input_size, scale, channel_order, mean, pad, pad_value, strides)
+    text = os.fspath(name_or_path)
+    if text in {manifest.name for manifest in list_models()}:
+        return _zoo_model(text, given, allow_pull)
+    path = Path(text)
+    if not path.exists() and not path.suffix and len(path.parts) == 1:
+        raise UnknownModelError(f"{text!r} is neither a model of the zoo nor a file{names_hint(text)}")
+    return _file_model(path, given)
+
+
+def _given(
+    layout: str | None,
+    classes: tuple[str, ...] | str | None,
+    input_size: int | tuple[int, int] | None,
+    scale: Scale | None,
+    channel_order: str | None,
+    mean: tuple[float, float, float] | None,
+    pad: str | None,
+    pad_value: float | None,
+    strides: tuple[int, ...] | None,
+) -> dict[str, Any]:
+    """The explicit arguments as checked parts of a manifest."""
+    height, width = input_size if isinstance(input_size, tuple) else (input_size, input_size)
+    inner = {
+        "height": height, "width": width, "scale": _plain(scale), "channel_order": channel_order,
+        "mean": _plain(mean), "pad": pad, "pad_value": pad_value,
+    }  # fmt: skip
+    outer = {"layout": layout, "classes": _plain(classes), "strides": _plain(strides)}
+    table: dict[str, Any] = {key: value for key, value in outer.items() if value is not None}
+    table["input"] = {key: value for key, value in inner.items() if value is not None}
+    return parse_parts(table, "model options")
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedModel:
+    path = pull(name) if allow_pull else require(name)
+    manifest = _override(get_manifest(name), given)
+    meta = read_meta(path)
+    _check(manifest, meta, _picture_input(meta, path), path)
+    return ResolvedModel(manifest, path)
+
+
+def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
+    base = {field.name: getattr(manifest, field.name) for field in fields(ModelManifest)}
+    spec = {name: getattr(manifest.input, name) for name in _INPUT_FIELDS}
+    outer = {key: value for key, value in parts.items() if key != "input"}
+    return ModelManifest(**{**base, **outer, "input": InputSpec(**{**spec, **parts.get("input", {})})})
+
+
+def _file_model(path: Path, given: dict[str, Any]) -> ResolvedModel:
+    meta = read_meta(path)
+    tensor = _picture_input(meta, path)
+    sha256 = sha256_of(path)
+    known = by_hash(sha256)
+    if known is not None:
+        manifest = _override(known, {**given, "sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name})
+    else:
+        manifest = _describe(path, meta, tensor, sha256, given)
+    _check(manifest, meta, tensor, path)
+    return ResolvedModel(manifest, path)
+
+
+def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
+    """The one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has instead."""
+    if len(meta.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in meta.inputs) or "none"
+        raise OnnxFileError(f"{path}: a detector has one input, a picture. This model has {len(meta.inputs)}: {names}.")
+    tensor = meta.inputs[0]
+    if len(tensor.dims) != 4 or tensor.dims[1] not in (3, None):
+        raise OnnxFileError(
+            f"{path}: the input must be a picture (N, 3, H, W). Input {tensor.name!r} is {dims_text(tensor.dims)}."
+        )
+    if tensor.dtype not in DTYPES:
+        raise OnnxFileError(
+            f"{path}: the input must be of type {', '.join(DTYPES)}. Input {tensor.name!r} is {tensor.dtype}."
+        )
+    if len(meta.outputs[0].dims) != 3:
+        outputs = ", ".join(f"{output.name!r} {dims_text(output.dims)}" for output in meta.outputs)
+        raise OnnxFileError(
+            f"{path}: looks like no YOLO detector: its first output must have three dimensions. It has {outputs}."
+        )
+    return tensor
+
+
+def _side_car(path: Path) -> dict[str, Any]:
+    for beside in (path.with_name(path.name + ".toml"), path.with_suffix(".toml")):
+        if beside.is_file():
+            return read_parts(beside)
+    return {}
+
+
+def _describe(path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: dict[str, Any]) -> ModelManifest:
+    side_car = _side_car(path)
+    if side_car.get("sha256", sha256) != sha256:
+        raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
+    parts: dict[str, Any] = {}
+    spec: dict[str, Any] = {"stride": 32}
+    for source in (declared_parts(meta, str(path)), side_car, given):
+        parts.update({key: value for key, value in source.items() if key != "input"})
+        spec.update(source.get("input", {}))
+    strides = parts.setdefault("strides", (8, 16, 32))
+    spec = {**_input_size(tensor, spec, path), **spec, "dtype": tensor.dtype}
+    if "layout" not in parts:
+        raise _undetermined(path, meta, cells(spec["height"], spec["width"], strides))
+    spec = {**_FAMILY_INPUT[parts["layout"]], **spec}
+    parts.setdefault("classes", _numbered(parts["layout"], meta))
+    about = {"name": path.stem, "url": "", "licence": "", "description": ""}
+    facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
+    return ModelManifest(**{**about, **parts, **facts})
+
+
+def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[str, int]:
+    """Height and width of the export, or, where the file leaves them free, 640 unless told otherwise."""
+    size: dict[str, int] = {}
+    for key, dim in zip(("height", "width"), tensor.dims[2:], strict=True):
+        size[key] = dim if isinstance(dim, int) else spec.get(key, 640)
+    return size
+
+
+def _numbered(layout: str, meta: OnnxMeta) -> tuple[str, ...]:
+    """Stand-in names where nobody gave any: class0, class1, ..."""
+    count = class_count(layout, meta.outputs[0].dims)
+    return tuple(f"class{i}" for i in range(count or 0))
+
+
+def _undetermined(path: Path, meta: OnnxMeta, cell_count: int) -> LayoutError:
+    dims = meta.outputs[0].dims
+    fitting = candidates(dims, cell_count)
+    if not fitting:
+        shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
+        return LayoutError(f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}.")
+    listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
+    return LayoutError(
+        f"{path}: the file does not say how its output reads, and a shape is no proof. {dims_text(dims)} fits "
+        f"{listed}. Say which with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
+        f'layout = "{fitting[0]}" (and classes = ["name", ...]).'
+    )
+
+
+def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, path: Path) -> None:
+    """Refuse a manifest that contradicts the file."""
+    spec, dims = manifest.input, meta.outputs[0].dims
+    for key, dim, want in zip(("height", "width"), tensor.dims[2:], (spec.height, spec.width), strict=True):
+        if want % spec.stride:
+            raise ManifestError(f"{path}: input.{key} must be a multiple of the stride {spec.stride}. Got {want}.")
+        if isinstance(dim, int) and dim != want:
+            raise ManifestError(f"{path}: the file's input has the fixed {key} {dim}. Got {want}.")
+    if spec.dtype != tensor.dtype:
+        raise ManifestError(f"{path}: the file's input is {tensor.dtype}. Got input.dtype {spec.dtype!r}.")
+    if not fits(manifest.layout, dims, cells(spec.height, spec.width, manifest.strides)):
+        raise LayoutError(
+            f"{path}: layout {manifest.layout} needs an output {SHAPES[manifest.layout]}. Got {dims_text(dims)}."
+        )
+    count = class_count(manifest.layout, dims)
+    if count is not None and count != len(manifest.classes):
+        raise LayoutError(f"{path}: the output has {count} classes. Got {len(manifest.classes)} class names.")
