@@ -69,7 +69,9 @@ setup(
         extensions(),
         compiler_directives=DIRECTIVES,
         build_dir="build/cython-debug" if DEBUG else "build/cython",
+        nthreads=os.cpu_count() or 1,
         annotate=os.environ.get("ENGINE_EXT_ANNOTATE", "") not in ("", "0"),
     ),
     install_requires=dependencies(),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )

@@ -1,8 +1,8 @@
 """yolo-engine: folders of video in, tracks and annotated videos out.
 
-    from engine import Engine, EngineConfig
+from engine import Engine, EngineConfig
 
-    summary = Engine(EngineConfig(model="yolox-nano")).run(["videos/"], output="out")
+summary = Engine(EngineConfig(model="yolox-nano")).run(["videos/"], output="out")
 """
 
 from __future__ import annotations

@@ -180,9 +180,7 @@ class Engine:
 
         def produce() -> None:
             try:
-                outcomes.extend(
-                    self.process(videos, lambda video: {"callback": (CallbackSink(ready.put), Path())})
-                )
+                outcomes.extend(self.process(videos, lambda video: {"callback": (CallbackSink(ready.put), Path())}))
             finally:
                 ready.close()
 
@@ -258,9 +256,7 @@ class Engine:
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             threads = max(1, self._cores // self.streams)
-            annotated = AnnotatedVideo(
-                path, names, crf=config.video_crf, preset=config.video_preset, threads=threads
-            )
+            annotated = AnnotatedVideo(path, names, crf=config.video_crf, preset=config.video_preset, threads=threads)
             sinks["video"] = (annotated, path)
         return sinks
 

@@ -52,7 +52,9 @@ def find_videos(inputs: Iterable[str], output: Path) -> list[Video]:
         for video in _videos_of(given, output):
             videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)
     if not videos:
-        raise InputError(f"No video in {', '.join(named) or 'no inputs'}. Name a video file, a folder that holds some, or a URL.")
+        raise InputError(
+            f"No video in {', '.join(named) or 'no inputs'}. Name a video file, a folder that holds some, or a URL."
+        )
     return _distinct(list(videos.values()))
 
 

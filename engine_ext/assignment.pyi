@@ -26,9 +26,7 @@ def testing_overlaps(dets: NDArray[np.float64], tracks: NDArray[np.float64]) -> 
     dets: (N, 4), tracks: (M, 4) float64, C-contiguous, read, x1 y1 x2 y2. No pairs if N or M is 0.
     """
 
-def testing_associate(
-    dets: NDArray[np.float64], tracks: NDArray[np.float64], threshold: float
-) -> NDArray[np.int32]:
+def testing_associate(dets: NDArray[np.float64], tracks: NDArray[np.float64], threshold: float) -> NDArray[np.int32]:
     """For the tests: what SORT does with one class. (N,) int32: the track of each detection, or -1 if it was never
     assigned, or -2 if it was assigned to a track that it overlaps too little.
 

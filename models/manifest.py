@@ -23,12 +23,12 @@ Scale = float | tuple[float, float, float]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network wants to be fed: `(N, 3, height, width)` of `dtype`, value = (pixel * scale) - mean.
+    """What the network wants to be fed: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
 
     height, width   the exported size in pixels, multiples of `stride`
     channel_order   order of the three channels
     scale           one factor, or one a channel in `channel_order`; 1 leaves pixels at 0..255
-    mean            one a channel, in scaled units; (0, 0, 0) subtracts nothing
+    mean            one a channel, in pixel units; (0, 0, 0) subtracts nothing
     pad_value       pixel value (0..255, before `scale`) that fills what the picture does not cover
     pad             where the picture lies: "center" or "topleft"
     stride          height and width must be multiples of it: the network's coarsest cell

@@ -91,7 +91,10 @@ class OnnxRuntimeBackend:
         if not self.on_gpu:
             return ["CPUExecutionProvider"]
         if "CUDAExecutionProvider" not in ort.get_available_providers():
-            reason = shadowing() or f"the installed build has no CUDA ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"
+            reason = (
+                shadowing()
+                or f"the installed build has no CUDA ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"
+            )
             raise BackendMissing(f"--device {device} was asked for, but {reason}; or run with --device cpu.")
         number = int(device.partition(":")[2] or 0)
         return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
@@ -100,4 +103,3 @@ class OnnxRuntimeBackend:
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
-

@@ -1,0 +1,1 @@
+"""Sinks: what becomes of the tracks. Row files, annotated video, memory."""

@@ -25,9 +25,7 @@ class MotText:
             [
                 f"{number},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
                 for track_id, score, (x1, y1, x2, y2) in sorted(
-                    zip(
-                        tracks.track_ids.tolist(), tracks.scores.tolist(), tracks.boxes_xyxy.tolist(), strict=True
-                    )
+                    zip(tracks.track_ids.tolist(), tracks.scores.tolist(), tracks.boxes_xyxy.tolist(), strict=True)
                 )
             ]
         )

@@ -94,7 +94,7 @@ class AnnotatedVideo:
         discard(self._part)
 
     def _add_audio(self, source: Any) -> None:
-        codec = source.codec_context.name if source.codec_context is not None else "unknown"
+        codec = source.codec_context.codec.canonical_name if source.codec_context is not None else "unknown"
         if codec in _MP4_AUDIO:
             self._audio = self._container.add_stream_from_template(source)
         else:
