@@ -38,7 +38,6 @@ def dims_text(dims: Dims) -> str:
 def load_onnx(path: Path) -> "onnx.ModelProto":
     """Parse an ONNX file; whatever is wrong with it is one OnnxFileError."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.is_dir():
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
@@ -52,7 +51,7 @@ def load_onnx(path: Path) -> "onnx.ModelProto":
         raise OnnxFileError(f"{path}: is empty (0 bytes), not an ONNX model.")
     try:
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError, or what the parser in use raises
         raise OnnxFileError(f"{path}: is no ONNX model, or a truncated one. Fetch or export it again.") from error
     if not model.graph.node or not model.graph.output:
         raise OnnxFileError(f"{path}: is no ONNX model: it holds no graph. Fetch or export it again.")

@@ -8,11 +8,14 @@ import difflib
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.download import Progress, download
 from models.errors import DownloadError, HashError, MissingModelError, UnknownModelError
 from models.files import accept, accepted_hash, cache_dir, sha256_of
 from models.manifest import ModelManifest, from_toml
+
+if TYPE_CHECKING:
+    from models.download import Progress
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 
@@ -123,7 +126,7 @@ def require(name: str) -> Path:
 def pull(
     name: str | ModelManifest,
     *,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
     sha256: str | None = None,
     accept_unverified: bool = False,
     timeout_s: float = 30.0,
@@ -136,6 +139,8 @@ def pull(
     Where no published hash is known, the caller says which file to trust: `sha256`, the hash it must have, or
     `accept_unverified`, whatever comes. The accepted hash is put on record beside the file, and later loads check it.
     """
+    from models.download import download  # loads urllib and ssl, which nothing else here needs
+
     manifest = get_manifest(name) if isinstance(name, str) else name
     trusted = sha256.lower() if sha256 is not None else None
     if trusted is not None and manifest.hashes and trusted not in manifest.hashes:

@@ -52,11 +52,15 @@ def _picture(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
 
 class _Surgery:
     def __init__(self, model: "onnx.ModelProto", stride: int, strides: tuple[int, ...]) -> None:
+        import onnx
+
         self._model = model
         self._strides = strides
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if opset < 11:
             raise ReshapeError(f"cannot free: the model has opset {opset}. Export it again with opset 11 or later.")
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+            raise ReshapeError("cannot free: the weights are in a second file. Save the model as one file.")
         if any(node.name.startswith(PREFIX) for node in model.graph.node):
             raise ReshapeError("cannot free: the model was freed before, and its input was fixed again.")
         self._input = _picture(model)

@@ -29,7 +29,7 @@ Entry = int | Copy | Cells
 
 def _groups(source: Sequence[int], target: Sequence[int]) -> list[tuple[list[int], list[int]]] | None:
     """Split both shapes into the shortest runs of equal product, as index lists; None where the totals differ."""
-    if prod(source) != prod(target):
+    if prod(source) != prod(target) or prod(source) == 0:
         return None
     groups: list[tuple[list[int], list[int]]] = []
     i = j = 0

@@ -145,8 +145,11 @@ class ShapeWalk:
         import numpy as np
         from onnx.reference import ReferenceEvaluator
 
-        evaluator = ReferenceEvaluator(node, opsets=self._versions)
-        return [np.asarray(result) for result in evaluator.run(None, feeds)]
+        try:
+            results = ReferenceEvaluator(node, opsets=self._versions).run(None, feeds)
+        except Exception as error:
+            raise ReshapeError(f"cannot free: node {label(node)} could not be evaluated: {error}.") from error
+        return [np.asarray(result) for result in results]
 
 
 def _is_complete(kind: "onnx.TypeProto") -> bool:

@@ -84,7 +84,11 @@ def yolov8(classes=2, size=(64, 64), metadata=None, anchors=None):
     flat = []
     for stride in STRIDES:
         head = graph.conv("images", 3, 4 + classes, stride)
-        flat.append(graph.op("Reshape", head, graph.const(np.array([1, 4 + classes, (size[0] // stride) ** 2]))))
+        flat.append(
+            graph.op(
+                "Reshape", head, graph.const(np.array([1, 4 + classes, (size[0] // stride) * (size[1] // stride)]))
+            )
+        )
     joined = graph.op("Concat", *flat, axis=-1)
     sizes = graph.const(np.array([2, 2, classes]))
     offset, wh, scores = graph.op("Split", joined, sizes, outputs=3, axis=1)
@@ -131,6 +135,21 @@ def attention(size=(64, 64)):
     head = graph.conv(cut, 8, 7, 1)
     flat = graph.op("Reshape", head, graph.const(np.array([1, 7, ny * nx * 4])))
     return graph.model(graph.op("Transpose", flat, perm=[0, 2, 1]), (1, ny * nx * 4, 7))
+
+
+def self_shaped(size=(64, 64)):
+    """A yolox head whose batch and rows are computed from Shape, as exports without constant folding do."""
+    graph = Graph((1, 3, *size))
+    zero = graph.const(np.array([0]))
+    flat = []
+    for stride in STRIDES:
+        head = graph.conv("images", 3, 7, stride)
+        batch = graph.op("Gather", graph.op("Shape", head), zero, axis=0)
+        rows = graph.op("Mul", graph.const(np.array([7])), graph.op("Div", batch, batch))
+        target = graph.op("Concat", batch, rows, graph.const(np.array([-1])), axis=0)
+        flat.append(graph.op("Reshape", head, target))
+    joined = graph.op("Concat", *flat, axis=2)
+    return graph.model(graph.op("Transpose", joined, perm=[0, 2, 1]), (1, cell_count(*size), 7))
 
 
 def quantized(size=(64, 64)):

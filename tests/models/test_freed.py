@@ -1,0 +1,104 @@
+"""The cache of freed models: made once, checked before use, whole or not there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models import freed
+from models.errors import ModelError, ReshapeError
+from models.freed import freed_model
+from models.resolve import resolve
+from tests.assets import ROOT
+from tests.models import builders
+from tests.models.builders import save
+
+
+@pytest.fixture
+def model(tmp_path):
+    return resolve(save(builders.yolox(), tmp_path / "m.onnx"), layout="yolox")
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Counts how often a model is really freed."""
+    count = []
+    original = freed.free_shape
+    monkeypatch.setattr(freed, "free_shape", lambda *args: count.append(1) or original(*args))
+    return count
+
+
+def test_a_model_is_freed_once(model, made, cache):
+    first, second = freed_model(model), freed_model(model)
+    assert first == second
+    assert len(made) == 1
+    assert (first.dynamic, first.batch_safe, first.reason) == (True, True, None)
+    assert first.path.parent == cache.parent / "freed"
+    assert first.path.name.startswith(model.manifest.sha256)
+    again = resolve(first.path, layout="yolox")
+    assert freed_model(again).path == first.path  # what is free passes through
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-50]),  # cut short
+        lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x00"),  # one byte changed
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        lambda path: path.with_name(path.name + ".sha256").unlink(),  # killed before the record was written
+        lambda path: path.with_name(path.name + ".sha256").write_bytes(b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_entry_is_made_again(model, made, tmp_path, damage):
+    path = freed_model(model, tmp_path / "kept").path
+    good = path.read_bytes()
+    damage(path)
+    assert freed_model(model, tmp_path / "kept").path.read_bytes() == good
+    assert len(made) == 2
+
+
+def test_nothing_is_kept_of_a_failed_check(model, monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise ReshapeError("cannot free: the answer differs.")
+
+    monkeypatch.setattr(freed, "check_freed", refuse)
+    found = freed_model(model, tmp_path / "kept")
+    assert (found.path, found.dynamic, found.reason) == (model.path, False, "cannot free: the answer differs.")
+    assert list((tmp_path / "kept").glob("*.onnx*")) == []
+
+
+def test_a_model_that_cannot_be_freed_comes_back_with_the_reason(tmp_path):
+    points = builders.anchor_points()[0] / 8
+    path = save(builders.yolov8(anchors=points), tmp_path / "m.onnx")
+    found = freed_model(resolve(path, layout="yolov8"))
+    assert (found.path, found.dynamic, found.batch_safe) == (path, False, True)
+    assert "uses a constant (1, 2, 84)" in found.reason
+
+
+def test_a_quantized_model_is_marked(tmp_path):
+    found = freed_model(resolve(save(builders.quantized(), tmp_path / "m.onnx"), layout="yolox"))
+    assert (found.dynamic, found.batch_safe) == (True, False)
+
+
+def test_a_folder_that_cannot_be_made(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        freed_model(model, tmp_path / "file" / "kept")
+
+
+def test_two_processes_at_once(model, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from models.resolve import resolve\n"
+        "from models.freed import freed_model\n"
+        "print(freed_model(resolve(Path(sys.argv[1]), layout='yolox'), Path(sys.argv[2])).path)"
+    )
+    command = [sys.executable, "-c", code, str(model.path), str(tmp_path / "kept")]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[0].strip() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert said[0] == said[1]
+    assert sorted(p.suffix for p in (tmp_path / "kept").iterdir()) == [".lock", ".onnx", ".sha256"]
+    assert Path(said[0]).stat().st_size > 0

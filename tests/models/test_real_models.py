@@ -1,0 +1,110 @@
+"""The surgery on real exports, judged by their boxes on a real photograph."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from models.check_freed import check_freed
+from models.freed import freed_model
+from models.resolve import resolve
+from tests.assets import require_asset
+
+Image = pytest.importorskip("PIL.Image")
+
+# file, the wide shape of a 5:3 video, and whether a batch is safe
+MODELS = [
+    ("yolox_nano.onnx", (256, 416), True),
+    ("yolov5n_fp16.onnx", (384, 640), True),
+    ("yolov8n_int8.onnx", (384, 640), False),  # quantized over the whole tensor
+]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("freed")
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("file", "rectangle", "safe"), MODELS)
+def test_it_is_freed_and_answers_as_before(file, rectangle, safe, kept, capfd):
+    model = resolve(require_asset(f"models/{file}"))
+    found = freed_model(model, kept)
+    assert (found.dynamic, found.batch_safe, found.reason) == (True, safe, None)
+    report = check_freed(
+        model.path, found.path, layout=model.manifest.layout, peak=255 * model.manifest.input.scale, batches=(2,)
+    )
+    assert report.same_shape < 1e-4  # 0.0, bit for bit, where this was written
+    assert (report.in_batch is not None) == safe
+    assert report.centres == (model.manifest.layout != "yolox")
+    session(found.path)
+    assert capfd.readouterr().err == ""  # ONNX Runtime has nothing to warn of
+
+
+def letterboxed(photo, canvas, spec):
+    """The photograph, shrunk to the canvas's width at its top left, as the model wants to be fed."""
+    height, width = canvas
+    tall = round(photo.height * width / photo.width)
+    pixels = np.full((height, width, 3), spec.pad_value, np.float32)
+    shrunk = np.asarray(photo.resize((width, tall), Image.Resampling.BILINEAR), np.float32)[:height]
+    pixels[: len(shrunk)] = shrunk
+    if spec.channel_order == "bgr":
+        pixels = pixels[:, :, ::-1]
+    return np.ascontiguousarray((pixels * spec.scale).transpose(2, 0, 1)[None]).astype(spec.dtype)
+
+
+def boxes(answer, layout, canvas, strides):
+    """`(N, 6)` of one picture: x1 y1 x2 y2 score class, one a cell and anchor, score above 0.3."""
+    rows = (answer[0].T if layout == "yolov8" else answer[0]).astype(np.float64)
+    centre, size = rows[:, :2].copy(), rows[:, 2:4].copy()
+    if layout == "yolox":
+        cells, scale = [], []
+        for stride in strides:
+            y, x = np.mgrid[0 : canvas[0] // stride, 0 : canvas[1] // stride]
+            cells.append(np.stack([x.ravel(), y.ravel()], 1))
+            scale.append(np.full((x.size, 1), stride))
+        scale = np.concatenate(scale)
+        centre, size = (centre + np.concatenate(cells)) * scale, np.exp(size) * scale
+    scores = rows[:, 4:] if layout == "yolov8" else rows[:, 4:5] * rows[:, 5:]
+    found = np.column_stack([centre - size / 2, centre + size / 2, scores.max(1), scores.argmax(1)])
+    return found[found[:, 4] > 0.3]
+
+
+def iou(box, others):
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:4], others[:, 2:4])
+    shared = np.clip(high - low, 0, None).prod(1)
+    areas = (others[:, 2:4] - others[:, :2]).prod(1)
+    return shared / (areas + (box[2:4] - box[:2]).prod() - shared)
+
+
+@pytest.mark.parametrize(("file", "rectangle", "safe"), MODELS)
+def test_a_wide_run_finds_what_the_padded_square_finds(file, rectangle, safe, kept):
+    """A wide photograph, once padded to the square and once without: the same boxes, to what the missing padding
+    changes. A grid of the wrong width would put them elsewhere altogether."""
+    model = resolve(require_asset(f"models/{file}"))
+    spec, layout, strides = model.manifest.input, model.manifest.layout, model.manifest.strides
+    run = session(freed_model(model, kept).path)
+    square = (spec.height, spec.width)
+    compared, matched = 0, 0
+    for name in sorted(require_asset("images/coco-val").glob("*.jpg")):
+        with Image.open(name) as opened:
+            photo = opened.convert("RGB")
+        if photo.width * rectangle[0] < photo.height * rectangle[1]:  # too tall for the rectangle
+            continue
+        both = []
+        for canvas in (square, rectangle):
+            answer = run.run(None, {run.get_inputs()[0].name: letterboxed(photo, canvas, spec)})[0]
+            both.append(boxes(answer, layout, canvas, strides))
+        sure = both[0][both[0][:, 4] > 0.6]
+        for box in sure:
+            same = both[1][both[1][:, 5] == box[5]]
+            compared += 1
+            matched += bool(len(same)) and bool(iou(box, same).max() > 0.8)
+        if compared >= 60:
+            break
+    assert compared >= 20
+    assert matched / compared > 0.9, f"{matched} of {compared}"
