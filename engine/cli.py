@@ -106,9 +106,7 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
 @click.option("--stats", is_flag=True, help="Show how long each stage was busy.")
-@click.pass_context
 def run(
-    context: click.Context,
     inputs: tuple[str, ...],
     output: Path | None,
     as_json: bool,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -158,13 +158,14 @@ def _sentence(error: ValidationError) -> str:
         hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
         return f"Unknown key {key!r} in the configuration.{hint}"
     context = first.get("ctx", {})
-    rule = {
+    rules: dict[str, Callable[[], str]] = {
         "greater_than_equal": lambda: f"at least {context['ge']}",
         "less_than_equal": lambda: f"at most {context['le']}",
         "greater_than": lambda: f"more than {context['gt']}",
         "literal_error": lambda: f"one of {context['expected']}",
         "string_pattern_mismatch": lambda: "auto, cpu, cuda or cuda:N",
         "value_error": lambda: str(context["error"]),
-    }.get(first["type"], lambda: first["msg"][:1].lower() + first["msg"][1:])()
+    }
+    rule = rules.get(first["type"], lambda: first["msg"][:1].lower() + first["msg"][1:])()
     rule = rule.removeprefix("input should be ")
     return f"{key} must be {rule}. Got {first['input']!r}."

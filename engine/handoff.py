@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Closed(Exception):  # noqa: N818 - a signal between threads, like queue.Empty
+class Closed(Exception):
     """The queue was closed: nothing more goes in, and everything that was in it has come out."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import BackendError, EngineError, SourceError, VideoError, where
 from engine.handoff import Closed, Handoff
 from engine.metrics import Metrics
-from engine.records import EndOfStream, Frame, FrameBatch, Tracks
+from engine.records import EndOfStream, Frame, FrameBatch
 from engine.stages.batch import Batcher
 from engine.stages.decode import Decoder
 from engine.stages.infer import Infer
@@ -130,7 +130,7 @@ class Pipeline:
                 target()
             except Closed:
                 pass
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other threads must not wait for this one
+            except Exception as error:  # whatever it is, the other threads must not wait for this one
                 log.debug("%s thread failed", name, exc_info=error)
                 self._fail(error)
 

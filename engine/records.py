@@ -90,10 +90,6 @@ class RawOutputs:
     letterboxes: list[Any]
 
 
-def _empty(*shape: int, dtype: Any) -> Any:
-    return field(default_factory=lambda: np.empty(shape, dtype))
-
-
 @dataclass(slots=True)
 class Detections:
     """What was found in one frame, best score first.
@@ -101,9 +97,9 @@ class Detections:
     boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32.
     """
 
-    boxes_xyxy: NDArray[np.float32] = _empty(0, 4, dtype=np.float32)
-    scores: NDArray[np.float32] = _empty(0, dtype=np.float32)
-    class_ids: NDArray[np.int32] = _empty(0, dtype=np.int32)
+    boxes_xyxy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    class_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.scores)

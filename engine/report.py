@@ -47,7 +47,7 @@ def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> 
 def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     tally = outcome.tally
     tracks = {class_names[class_id]: count for class_id, count in sorted(tally.tracks_by_class.items())}
-    video = {
+    video: dict[str, Any] = {
         "path": outcome.video.shown,
         "status": outcome.status,
         "error": outcome.error,

@@ -6,6 +6,7 @@ closes. Stages without a queue between them run one after the other on the same 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from engine.specs import Spec, check_link
@@ -34,6 +35,6 @@ class Stage:
 
 def link(stages: list[Stage]) -> list[Stage]:
     """Checks each neighbouring pair and returns the stages. Raises LinkError."""
-    for producer, consumer in zip(stages, stages[1:], strict=False):
+    for producer, consumer in pairwise(stages):
         check_link(producer.name, producer.produces, consumer.name, consumer.accepts)
     return stages

@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise ModelError(f"{path.parent}: cannot be written: {error.strerror or error}.") from error
     part = Path(name)
     try:
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 - the descriptor is mkstemp's
+        with open(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -47,7 +47,7 @@ class FakeBackend:
     on_gpu = False
     input_dtype = "float32"
     batch_safe = True
-    fixed_hw = None
+    fixed_hw: tuple[int, int] | None = None
 
     def __init__(self, *, delay_s: float = 0.0, fail_after: int | None = None) -> None:
         self.calls = 0

@@ -16,7 +16,6 @@ from typing import Any
 
 import av
 import av.error
-import numpy as np
 
 from engine.errors import SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks

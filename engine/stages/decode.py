@@ -20,7 +20,7 @@ _THREADED_PIXELS = 1920 * 1088
 _DEEPEST_REORDERING = 32
 
 # Counter-clockwise turn in degrees -> the filters that make it.
-_UPRIGHT = {
+_UPRIGHT: dict[int, list[tuple[str, str | None]]] = {
     90: [("transpose", "cclock")],
     -90: [("transpose", "clock")],
     180: [("hflip", None), ("vflip", None)],

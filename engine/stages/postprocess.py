@@ -62,5 +62,6 @@ class Postprocess(Stage):
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
         boxes = boxes[kept]
-        scale_boxes(boxes, letterbox.ratio, *letterbox.pad_xy, image.width, image.height)
+        pad_x, pad_y = letterbox.pad_xy
+        scale_boxes(boxes, letterbox.ratio, pad_x, pad_y, image.width, image.height)
         return Detections(boxes, scores[kept], class_ids[kept])
