@@ -40,9 +40,9 @@ cdef extern from "letterbox_rows.h" nogil:
     void letterbox_blend_3(const u32 *fetched, const int16_t *weights, Py_ssize_t n, int16_t *samples)
     void letterbox_repeat(const u8 *pixel, Py_ssize_t components, Py_ssize_t n, int16_t *samples)
 
-    void letterbox_store_float32(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, f32 *, Py_ssize_t)
-    void letterbox_store_float16(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, u16 *, Py_ssize_t)
-    void letterbox_store_uint8(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, u8 *, Py_ssize_t)
+    void letterbox_store_float32(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, f32 *, f32 *, f32 *)
+    void letterbox_store_float16(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, u16 *, u16 *, u16 *)
+    void letterbox_store_uint8(const LetterboxBlend *, const LetterboxColour *, Py_ssize_t n, u8 *, u8 *, u8 *)
     void letterbox_fill_float32(f32 *out, Py_ssize_t n, f32 value)
     void letterbox_fill_float16(u16 *out, Py_ssize_t n, f32 value)
     void letterbox_fill_uint8(u8 *out, Py_ssize_t n, f32 value)
@@ -292,14 +292,22 @@ cdef class Letterbox:
             letterbox_blend_3(fetched, weights, self._w, samples)
 
     cdef void _store_row(self, char *out, int kind, Py_ssize_t y, const LetterboxBlend *blend) noexcept nogil:
-        cdef Py_ssize_t channel = self._dst_h * self._dst_w
         cdef Py_ssize_t start = y * self._dst_w + self._left
+        cdef Py_ssize_t start_1 = start + self._dst_h * self._dst_w
+        cdef Py_ssize_t start_2 = start_1 + self._dst_h * self._dst_w
+        cdef f32 *out_f32 = <f32 *>out
+        cdef u16 *out_f16 = <u16 *>out
+        cdef u8 *out_u8 = <u8 *>out
         if kind == cnp.NPY_FLOAT32:
-            letterbox_store_float32(blend, &self._colour, self._w, <f32 *>out + start, channel)
+            letterbox_store_float32(
+                blend, &self._colour, self._w, out_f32 + start, out_f32 + start_1, out_f32 + start_2
+            )
         elif kind == cnp.NPY_FLOAT16:
-            letterbox_store_float16(blend, &self._colour, self._w, <u16 *>out + start, channel)
+            letterbox_store_float16(
+                blend, &self._colour, self._w, out_f16 + start, out_f16 + start_1, out_f16 + start_2
+            )
         else:
-            letterbox_store_uint8(blend, &self._colour, self._w, <u8 *>out + start, channel)
+            letterbox_store_uint8(blend, &self._colour, self._w, out_u8 + start, out_u8 + start_1, out_u8 + start_2)
         self._fill_run(out, kind, y * self._dst_w, self._left)
         self._fill_run(out, kind, start + self._w, self._dst_w - self._left - self._w)
 

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Choosing at load time needs ifunc, which musl, macOS and Windows lack. Other compilers get the plain loop. */
 #ifndef LETTERBOX_CLONES
@@ -157,19 +158,31 @@ static inline float letterbox_as_float32(float value)
     return value;
 }
 
+static inline uint32_t letterbox_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float letterbox_float(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 /* Finite values up to 65504 to the bits of a half, to nearest, ties to even. */
 static inline uint16_t letterbox_as_float16(float value)
 {
-    union { float f; uint32_t u; } bits, tiny;
-    uint32_t sign, magnitude, normal;
-    bits.f = value;
-    sign = bits.u >> 16 & 0x8000;
-    magnitude = bits.u & 0x7fffffff;
+    const uint32_t bits = letterbox_bits(value);
+    const uint32_t magnitude = bits & 0x7fffffff;
     /* A subnormal half counts units of 2**-24, which is what the last place of 0.5f + x counts. */
-    tiny.u = magnitude;
-    tiny.f += 0.5f;
-    normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13;
-    return (uint16_t)(sign | (magnitude < 0x38800000 ? tiny.u - 0x3f000000 : normal));
+    const uint32_t subnormal = letterbox_bits(letterbox_float(magnitude) + 0.5f) - 0x3f000000;
+    const uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13;
+    /* Chosen by mask: with a branch the loop does not vectorise everywhere. */
+    const uint32_t is_subnormal = 0u - (uint32_t)(magnitude < 0x38800000);
+    return (uint16_t)((bits >> 16 & 0x8000) | (subnormal & is_subnormal) | (normal & ~is_subnormal));
 }
 
 static inline uint8_t letterbox_as_uint8(float value)
@@ -189,18 +202,17 @@ static inline uint8_t letterbox_as_uint8(float value)
     const float w##c##0 = colour->weight[c][0], w##c##1 = colour->weight[c][1], w##c##2 = colour->weight[c][2];      \
     const float bias##c = colour->bias[c], low##c = colour->low[c], high##c = colour->high[c];
 
-/* Writes n pixels of one row into three channel planes that lie `channel` elements apart. */
+/* Writes n pixels of one row, each channel to its own place. */
 #define LETTERBOX_STORE_ROW(name, type, as_type)                                                                     \
     LETTERBOX_CLONES                                                                                                 \
-    static void name(const LetterboxBlend *blend, const LetterboxColour *colour, ptrdiff_t n, type *out,             \
-                     ptrdiff_t channel)                                                                              \
+    static void name(const LetterboxBlend *blend, const LetterboxColour *colour, ptrdiff_t n, type *restrict out0,   \
+                     type *restrict out1, type *restrict out2)                                                       \
     {                                                                                                                \
         const int16_t *restrict a0 = blend[0].upper, *restrict a1 = blend[0].lower;                                  \
         const int16_t *restrict b0 = blend[1].upper, *restrict b1 = blend[1].lower;                                  \
         const int16_t *restrict d0 = blend[2].upper, *restrict d1 = blend[2].lower;                                  \
         const int16_t wa = blend[0].weight, wb = blend[1].weight, wd = blend[2].weight;                              \
         const int32_t za = colour->zero[0], zb = colour->zero[1], zd = colour->zero[2];                              \
-        type *restrict out0 = out, *restrict out1 = out + channel, *restrict out2 = out + 2 * channel;               \
         LETTERBOX_CONSTANTS(0)                                                                                       \
         LETTERBOX_CONSTANTS(1)                                                                                       \
         LETTERBOX_CONSTANTS(2)                                                                                       \
