@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -19,12 +20,20 @@ _THREADED_PIXELS = 1920 * 1088
 # Packets in decoding order that a frame may still wait for; more are the remains of frames that were never decoded.
 _DEEPEST_REORDERING = 32
 
-# Counter-clockwise turn in degrees -> the filters that make it.
-_UPRIGHT: dict[int, list[tuple[str, str | None]]] = {
-    90: [("transpose", "cclock")],
-    -90: [("transpose", "clock")],
-    180: [("hflip", None), ("vflip", None)],
-    -180: [("hflip", None), ("vflip", None)],
+_SLACK = 0.0175
+
+# Signs of a display matrix's a, b, c, d (the stored point (x, y) is shown at (a x + c y, b x + d y)) -> the filters
+# that do it. The eight ways a picture can lie; any other angle is left as stored.
+# (vflip only turns the order of the rows in memory; the kernels read downwards.)
+_COPY: tuple[str, str | None] = ("copy", None)
+_UPRIGHT: dict[tuple[int, ...], list[tuple[str, str | None]]] = {
+    (0, -1, 1, 0): [("transpose", "cclock")],
+    (0, 1, -1, 0): [("transpose", "clock")],
+    (0, 1, 1, 0): [("transpose", "cclock_flip")],
+    (0, -1, -1, 0): [("transpose", "clock_flip")],
+    (-1, 0, 0, -1): [("hflip", None), ("vflip", None)],
+    (-1, 0, 0, 1): [("hflip", None)],
+    (1, 0, 0, -1): [("vflip", None), _COPY],
 }
 
 
@@ -130,11 +139,14 @@ class Decoder:
         return pts, duration
 
     def _upright(self, image: Any) -> Any:
-        """Turns a frame as its display matrix says, by quarter turns: what a player shows."""
-        filters = _UPRIGHT.get(image.rotation)
-        if filters is None:
+        """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
+        matrix = image.side_data.get("DISPLAYMATRIX")
+        filters = [] if matrix is None else _UPRIGHT.get(_signs(bytes(matrix)), [])
+        if not filters and image.planes[0].line_size < 0:  # stored from the last row up; the kernels read downwards
+            filters = [_COPY]
+        if not filters:
             return image
-        key = (image.width, image.height, image.format.name, image.rotation)
+        key = (image.width, image.height, image.format.name, *filters)
         if self._graph is None or self._graph[0] != key:
             graph = av.filter.Graph()
             source = graph.add_buffer(
@@ -148,6 +160,16 @@ class Decoder:
         turned = graph.pull()
         turned.colorspace, turned.color_range = image.colorspace, image.color_range
         return turned
+
+
+def _signs(matrix: bytes) -> tuple[int, ...]:
+    """a, b, c, d of a display matrix (nine int32, 16.16 fixed point) as -1, 0 or 1; what is not a quarter turn is ().
+    A degree of slack, as in FFmpeg's own program."""
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)
+    largest = max(abs(a), abs(b), abs(c), abs(d))
+    values = [value / largest if largest else 0.0 for value in (a, b, c, d)]
+    signs = tuple(round(value) for value in values)
+    return signs if all(abs(value - sign) < _SLACK for value, sign in zip(values, signs, strict=True)) else ()
 
 
 def readable(image: Any) -> Any:
