@@ -25,7 +25,8 @@ class StreamInfo:
     """What is known of a stream when it opens.
 
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
-    `size_wh` is the upright size. `audio` is the input's audio stream, to be copied by the video sink.
+    `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
+    video sink. `pixel_aspect` is the width of a stored pixel over its height.
     """
 
     key: int
@@ -37,6 +38,7 @@ class StreamInfo:
     duration_s: float | None
     live: bool = False
     audio: Any = None
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(slots=True)

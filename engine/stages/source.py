@@ -27,6 +27,11 @@ _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
 
+# Decoding times that fall back by more than this belong to another timeline; FFmpeg's own program draws the line here.
+_SEAM_S = Fraction(1, 10)
+_LEAP_S = Fraction(1)
+_SHIFTS_KEPT = 8
+
 
 def scheme(path: str) -> str | None:
     """The URL scheme of an input, None for a path on disk."""
@@ -65,6 +70,7 @@ class Source:
         self._want_audio = audio
         self._audio: Any = None
         self._container: Any = None
+        self._clocks = Clocks()
 
     def open(self, key: int = 0) -> StreamInfo:
         """Opens the input and finds its best video stream. Raises SourceError."""
@@ -92,6 +98,7 @@ class Source:
             duration_s=_duration_s(self._container, self.video),
             live=self.live,
             audio=self._audio,
+            pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
         )
 
     def packets(self) -> Iterator[Any]:
@@ -101,6 +108,7 @@ class Source:
             for packet in self._container.demux(streams):
                 if packet.size:
                     self._attempts_left = self._attempts
+                    self._clocks.join(packet)
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"reading stopped: {_reason(error)}") from error
@@ -121,6 +129,7 @@ class Source:
                 continue
             self.video = best_video(self._container)
             if self.video is not None:
+                self._clocks = Clocks()
                 self._audio = None  # a new connection's audio has another clock than the copy begun
                 self.reconnects += 1
                 log.info("%s: reconnected", without_password(self.path))
@@ -137,6 +146,65 @@ class Source:
             return av.open(self.path, options=_FILE_OPTIONS, metadata_errors="replace")
         options = _RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {}
         return av.open(self.path, options=options, timeout=self._timeouts_s, metadata_errors="replace")
+
+
+class _Clock:
+    """One stream's time in ticks: the last dts given out, where its packet ends, and what is added to the file's own."""
+
+    def __init__(self, time_base: Fraction) -> None:
+        self.time_base = time_base
+        self.shift = 0
+        self.last: int | None = None
+        self.end = 0
+        self.back = max(1, int(_SEAM_S / time_base))
+        self.leap = max(1, int(_LEAP_S / time_base))
+
+
+class Clocks:
+    """Joins the timelines of a file that was put together from several, as `cat` does with MPEG-TS.
+
+    Where decoding times fall back, the packets behind the seam are moved to follow the last one before it. Video and
+    audio meet the same seam at different packets; what one was moved by is tried first for the other, so that they
+    stay together. A jump ahead is a gap and stays, unless it only undoes a step back.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, _Clock] = {}
+        self._shifts_s: list[Fraction] = [Fraction(0)]
+
+    def join(self, packet: Any) -> None:
+        """Moves the times of a packet, in place."""
+        if packet.dts is None or not packet.time_base:
+            clock = self._of.get(packet.stream_index)
+            if clock is not None and packet.pts is not None:
+                packet.pts += clock.shift
+            return
+        clock = self._of.get(packet.stream_index)
+        if clock is None:
+            clock = self._of[packet.stream_index] = _Clock(packet.time_base)
+        if clock.last is not None:
+            step = packet.dts + clock.shift - clock.last
+            if step < -clock.back or step > clock.leap:
+                clock.shift = self._choose(clock, packet.dts, back=step < 0)
+        if clock.shift:
+            if packet.pts is not None:
+                packet.pts += clock.shift
+            packet.dts += clock.shift
+        clock.last = packet.dts
+        clock.end = packet.dts + (packet.duration or 1)
+
+    def _choose(self, clock: _Clock, dts: int, *, back: bool) -> int:
+        assert clock.last is not None
+        known = [round(shift_s / clock.time_base) for shift_s in self._shifts_s]
+        near = [shift for shift in known if -clock.back <= dts + shift - clock.last <= clock.leap]
+        if near:
+            return min(near, key=lambda shift: abs(dts + shift - clock.end))
+        if not back:
+            return clock.shift
+        shift = clock.end - dts
+        self._shifts_s.append(shift * clock.time_base)
+        del self._shifts_s[1:-_SHIFTS_KEPT]
+        return shift
 
 
 def best_video(container: Any) -> Any:
