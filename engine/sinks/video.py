@@ -27,6 +27,12 @@ log = logging.getLogger(__name__)
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
+_NEED_HEADER = frozenset("alac opus flac".split())
+_LIMITED_RANGE = 1
+_BT709, _SMPTE170M = 1, 6
+_SWS = {_BT709: 1, _SMPTE170M: 5}  # swscale has numbers of its own
+_HD_ROWS = 720
+_LARGEST_TIMESCALE = 2**31 - 1
 _KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -45,13 +51,16 @@ class AnnotatedVideo:
         self._video: Any = None
         self._audio: Any = None
         self._durations: dict[int, int] = {}
+        self._look: tuple[Any, ...] = ()
+        self._audio_dts: int | None = None
         self.notes: list[str] = []
 
     def open(self, info: StreamInfo) -> None:
         """Opens the file. The audio's format is read from the input, which is open by now."""
         self._info = info
         try:
-            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            options = {"movflags": "+faststart", "movie_timescale": str(_movie_timescale(info))}
+            self._container = av.open(str(self._part), "w", format="mp4", options=options)
             self._video = self._container.add_stream("libx264", rate=_encoder_rate(info.frame_rate))
             if info.audio is not None:
                 self._add_audio(info.audio)
@@ -64,9 +73,8 @@ class AnnotatedVideo:
             image = _drawable(frame.image)
             if not self._video.codec_context.is_open:
                 self._configure(image)
-            context = self._video.codec_context
-            if (image.width, image.height) != (context.width, context.height):
-                image = _even(image.reformat(width=context.width, height=context.height, format=context.pix_fmt))
+            elif _look(image) != self._look:
+                image = self._fitted(image)
             self._draw(image, tracks)
             image.pts, image.time_base = frame.pts, frame.time_base
             image.pict_type = 0
@@ -93,11 +101,14 @@ class AnnotatedVideo:
         discard(self._part)
 
     def _add_audio(self, source: Any) -> None:
-        codec = source.codec_context.codec.canonical_name if source.codec_context is not None else "unknown"
-        if codec in _MP4_AUDIO:
-            self._audio = self._container.add_stream_from_template(source)
-        else:
+        context = source.codec_context
+        codec = context.codec.canonical_name if context is not None else "an unknown codec"
+        if codec not in _MP4_AUDIO:
             self.notes.append(f"audio left out: MP4 does not take {codec}")
+        elif not context.sample_rate or (codec in _NEED_HEADER and not context.extradata):
+            self.notes.append(f"audio left out: its {codec} header is missing")
+        else:
+            self._audio = self._container.add_stream_from_template(source)
 
     def _configure(self, image: Any) -> None:
         assert self._info is not None
@@ -109,7 +120,20 @@ class AnnotatedVideo:
         context.gop_size = max(1, round(10 * float(self._info.frame_rate)))
         for name in _KEPT_COLOUR:
             setattr(context, name, getattr(image, name))
+        aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
+        turned = image.width >= image.height if stored_wh[0] < stored_wh[1] else image.width < image.height
+        context.sample_aspect_ratio = 1 / aspect if turned else aspect
         context.open(strict=False)
+        self._container.start_encoding()
+        self._look = _look(image)
+
+    def _fitted(self, image: Any) -> Any:
+        """A frame of another size or colour than the first, made like the first."""
+        width, height, pixel_format, matrix, colour_range = self._look
+        fitted = image.reformat(
+            width=width, height=height, format=pixel_format, dst_colorspace=matrix, dst_color_range=colour_range
+        )
+        return _even(fitted)
 
     def _draw(self, image: Any, tracks: Tracks) -> None:
         if not len(tracks):
@@ -136,12 +160,27 @@ class AnnotatedVideo:
             self._container.mux(packet)
 
     def _mux_audio(self, packets: Sequence[Any]) -> None:
-        if self._audio is None:
-            return
         for packet in packets:
-            if packet.dts is not None:
-                packet.stream = self._audio
+            if self._audio is None:
+                return
+            if packet.dts is None:
+                continue
+            # MP4 refuses times that don't grow by at least a tick of its own.
+            earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._audio_step(packet)
+            if packet.dts < earliest:
+                packet.pts = earliest if packet.pts is None else packet.pts + earliest - packet.dts
+                packet.dts = earliest
+            self._audio_dts = packet.dts
+            packet.stream = self._audio
+            try:
                 self._container.mux(packet)
+            except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a video is worth more than its sound
+                self.notes.append(f"audio left out from {float(packet.dts * packet.time_base):.3f} s on: {error}")
+                self._audio = None
+
+    def _audio_step(self, packet: Any) -> int:
+        """A tick of the output's audio, in whole ticks of the packet's."""
+        return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1
 
     def _error(self, error: BaseException) -> SinkError:
         reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
@@ -153,9 +192,31 @@ def _encoder_rate(rate: Fraction) -> Fraction:
     return rate if Fraction(1, 10) <= rate <= 1000 else Fraction(25)
 
 
+def _movie_timescale(info: StreamInfo) -> int:
+    """Ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to half
+    a millisecond, and sound against picture."""
+    rate = info.audio.codec_context.sample_rate if info.audio is not None and info.audio.codec_context else 0
+    ticks = info.time_base.denominator
+    for finer in (math.lcm(ticks, rate or 1), ticks):
+        if finer <= _LARGEST_TIMESCALE:
+            return finer * math.ceil(1000 / finer)
+    return 1000
+
+
+def _look(image: Any) -> tuple[Any, ...]:
+    """What must stay the same from frame to frame."""
+    return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
+
+
 def _drawable(image: Any) -> Any:
     """A 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
-    if image.format.name not in ("yuv420p", "yuvj420p"):
+    if image.format.name in ("rgb24", "bgr24", "gray"):
+        # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
+        # matrix for YUV.
+        matrix = _BT709 if image.height >= _HD_ROWS else _SMPTE170M
+        image = image.reformat(format="yuv420p", dst_colorspace=_SWS[matrix], dst_color_range=_LIMITED_RANGE)
+        image.colorspace, image.color_range = matrix, _LIMITED_RANGE
+    elif image.format.name not in ("yuv420p", "yuvj420p"):
         image = image.reformat(format="yuv420p")
     elif image.width % 2 == 0 and image.height % 2 == 0:
         image.make_writable()
