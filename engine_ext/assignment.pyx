@@ -291,14 +291,17 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
         i32* frontier = work.frontier
         i32* done = work.done
         Py_ssize_t waiting = 0, settled = 0, i = start, j, e, at, nearest, swap, end = -1, quitter = start
+        i32 waiting_mark = 2 * <i32>start, done_mark = 2 * <i32>start + 1
         f64 least = 0.0, through = 0.0, reduced, quit_distance = 0.0
     while True:
         # The row's edges, at `through` less than their reduced cost ...
         for e in range(work.edge_start[i], work.edge_start[i + 1]):
             j = work.edges[e].column
             reduced = -work.edges[e].iou - potential[j] - through
-            if work.seen[j] != start:
-                work.seen[j] = <i32>start
+            if work.seen[j] == done_mark:
+                continue
+            if work.seen[j] != waiting_mark:
+                work.seen[j] = waiting_mark
                 frontier[waiting] = <i32>j
                 waiting += 1
             elif not reduced < distance[j]:
@@ -324,6 +327,8 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
             break
         waiting -= 1
         frontier[nearest] = frontier[waiting]
+        # Rounding may make the way back to a settled column look shorter: the mark keeps the tree a tree.
+        work.seen[j] = done_mark
         done[settled] = <i32>j
         settled += 1
         i = column_row[j]
