@@ -1,8 +1,8 @@
 """Optimal assignment of detections to tracks by IoU, used by `engine_ext.sort`.
 
-Up to 64 detections and 64 tracks the whole matrix is solved by the dense algorithm of Jonker & Volgenant (1987, Computing
-38, 325-340); above that, shortest augmenting paths run over the pairs that overlap only. Both are exact. The kernel is C
-level (assignment.pxd); Python sees it through the entries below only.
+Up to 64 detections and 64 tracks the whole matrix is solved by the dense algorithm of Jonker & Volgenant (1987,
+Computing 38, 325-340); above that, shortest augmenting paths run over the pairs that overlap only. Both are exact. The
+kernel is C level (assignment.pxd); Python sees it through the entries below only.
 """
 
 import numpy as np
@@ -26,9 +26,7 @@ def testing_overlaps(dets: NDArray[np.float64], tracks: NDArray[np.float64]) -> 
     dets: (N, 4), tracks: (M, 4) float64, C-contiguous, read, x1 y1 x2 y2. No pairs if N or M is 0.
     """
 
-def testing_associate(
-    dets: NDArray[np.float64], tracks: NDArray[np.float64], threshold: float
-) -> NDArray[np.int32]:
+def testing_associate(dets: NDArray[np.float64], tracks: NDArray[np.float64], threshold: float) -> NDArray[np.int32]:
     """For the tests: what SORT does with one class. (N,) int32: the track of each detection, or -1 if it was never
     assigned, or -2 if it was assigned to a track that it overlaps too little.
 

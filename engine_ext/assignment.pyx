@@ -69,9 +69,8 @@ cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
         i32* unassigned = work.frontier
         Py_ssize_t count, i
     count = reduce_columns(work, k, unassigned)
-    for i in range(2):
-        if count > 0:
-            count = reduce_rows(work, k, unassigned, count)
+    count = reduce_rows(work, k, unassigned, count)
+    count = reduce_rows(work, k, unassigned, count)
     for i in range(count):
         augment_dense(work, k, unassigned[i])
 
@@ -479,8 +478,8 @@ cdef int find_edges(
 cdef int associate(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
 ) noexcept nogil:
-    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the assignment
-    # gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
+    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the
+    # assignment gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
     # -1 when there is no memory.
     cdef Py_ssize_t i
     for i in range(n):

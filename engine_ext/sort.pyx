@@ -237,7 +237,7 @@ cdef class SortTracker:
     # --- guard and answer, with the interpreter
 
     cdef int _enter(self) except -1:
-        # The work runs without the interpreter, so that a second thread could come in and free what the first one reads.
+        # The work runs without the interpreter, so a second thread could come in and free what the first one reads.
         if self.busy:
             raise RuntimeError("the tracker is in use by another thread")
         if self.broken:
@@ -297,7 +297,8 @@ cdef class SortTracker:
         count = self._take_dets(dets, class_of, n)
         if self._one_class(count):
             status = associate(
-                &self.work, self.det_boxes, count, self.track_boxes, self.track_count, self.iou_threshold, self.det_track
+                &self.work, self.det_boxes, count, self.track_boxes, self.track_count, self.iou_threshold,
+                self.det_track,
             )
         else:
             status = self._associate_by_class(count)

@@ -44,7 +44,8 @@ def same(found, expected):
 
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize(
-    ("n", "frames", "crowding"), [(1, 60, 1.0), (6, 100, 1.0), (25, 40, 1.0), (20, 40, 8.0), (90, 8, 1.0), (120, 6, 4.0)]
+    ("n", "frames", "crowding"),
+    [(1, 60, 1.0), (6, 100, 1.0), (25, 40, 1.0), (20, 40, 8.0), (90, 8, 1.0), (120, 6, 4.0)],
 )
 @pytest.mark.parametrize("parameters", [(1, 3, 0.3), (10, 1, 0.3), (3, 0, 0.5)])
 def test_equals_twin(n, frames, crowding, classes, parameters):
@@ -116,7 +117,8 @@ def test_life_of_a_track():
 
 
 @pytest.mark.parametrize(
-    ("max_age", "gap", "same_track"), [(0, 0, True), (0, 1, False), (1, 1, True), (1, 2, False), (5, 5, True), (5, 6, False)]
+    ("max_age", "gap", "same_track"),
+    [(0, 0, True), (0, 1, False), (1, 1, True), (1, 2, False), (5, 5, True), (5, 6, False)],
 )
 def test_max_age(max_age, gap, same_track):
     tracker = SortTracker(max_age=max_age, min_hits=0)
