@@ -60,7 +60,7 @@ lint: build ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint engine_ext
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint engine_ext
 
 format: build ## Rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
