@@ -51,6 +51,7 @@ test: build ## Run the tests
 
 # The checked kernels go to a tree of their own, so that the fast ones stay as they are.
 test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
+	rm -rf build/debug
 	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
 	cp -r engine models orchestrator tests benchmarks pyproject.toml build/debug/
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
