@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
-_LIMITED_RANGE = 1
-_BT709, _SMPTE170M = 1, 6
-_SWS = {_BT709: 1, _SMPTE170M: 5}  # swscale has numbers of its own
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
+_SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those of the tags
+_TAGS = {"bt601": 6, "bt709": 1}
 _HD_ROWS = 720
 _LARGEST_TIMESCALE = 2**31 - 1
 _KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
@@ -52,6 +52,7 @@ class AnnotatedVideo:
         self._audio: Any = None
         self._durations: dict[int, int] = {}
         self._look: tuple[Any, ...] = ()
+        self._colour = ("bt601", False)
         self._audio_dts: int | None = None
         self.notes: list[str] = []
 
@@ -125,13 +126,19 @@ class AnnotatedVideo:
         context.sample_aspect_ratio = 1 / aspect if turned else aspect
         context.open(strict=False)
         self._container.start_encoding()
-        self._look = _look(image)
+        self._look, self._colour = _look(image), colour_of(image)
 
     def _fitted(self, image: Any) -> Any:
         """A frame of another size or colour than the first, made like the first."""
-        width, height, pixel_format, matrix, colour_range = self._look
+        matrix, full_range = colour_of(image)
         fitted = image.reformat(
-            width=width, height=height, format=pixel_format, dst_colorspace=matrix, dst_color_range=colour_range
+            width=self._look[0],
+            height=self._look[1],
+            format=self._look[2],
+            src_colorspace=_SWS[matrix],
+            src_color_range=_FULL_RANGE if full_range else _LIMITED_RANGE,
+            dst_colorspace=_SWS[self._colour[0]],
+            dst_color_range=_FULL_RANGE if self._colour[1] else _LIMITED_RANGE,
         )
         return _even(fitted)
 
@@ -213,9 +220,9 @@ def _drawable(image: Any) -> Any:
     if image.format.name in ("rgb24", "bgr24", "gray"):
         # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
         # matrix for YUV.
-        matrix = _BT709 if image.height >= _HD_ROWS else _SMPTE170M
+        matrix = "bt709" if image.height >= _HD_ROWS else "bt601"
         image = image.reformat(format="yuv420p", dst_colorspace=_SWS[matrix], dst_color_range=_LIMITED_RANGE)
-        image.colorspace, image.color_range = matrix, _LIMITED_RANGE
+        image.colorspace, image.color_range = _TAGS[matrix], _LIMITED_RANGE
     elif image.format.name not in ("yuv420p", "yuvj420p"):
         image = image.reformat(format="yuv420p")
     elif image.width % 2 == 0 and image.height % 2 == 0:

@@ -149,7 +149,7 @@ class Source:
 
 
 class _Clock:
-    """One stream's time in ticks: the last dts given out, where its packet ends, and what is added to the file's own."""
+    """One stream's time in ticks: the last dts given out, where its packet ends, and the shift of the file's own."""
 
     def __init__(self, time_base: Fraction) -> None:
         self.time_base = time_base
