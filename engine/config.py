@@ -183,7 +183,7 @@ def _sentence(error: ValidationError) -> str:
     rules: dict[str, Callable[[], str]] = {
         "greater_than_equal": lambda: f"at least {context['ge']}",
         "less_than_equal": lambda: f"at most {context['le']}",
-        "greater_than": lambda: f"more than {context['gt']}",
+        "greater_than": lambda: f"more than {context['gt']:g}",
         "literal_error": lambda: f"one of {context['expected']}",
         "too_short": lambda: "a list of at least one name",
         "string_too_short": lambda: "a text that is not empty",

@@ -109,6 +109,7 @@ class Engine:
         Raises InputError when there is nothing to process and OutputError when the folder can't be written. What
         happens to a single video is in the summary. `progress` is called several times a second by this thread.
         """
+        inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
         videos = find_videos((os.fspath(item) for item in inputs), folder)
         _prepare(folder)
@@ -214,8 +215,8 @@ class Engine:
         if not backend.batch_safe:
             if self.config.batch is not None and self.config.batch > 1:
                 raise ConfigError(
-                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so that "
-                    f"images would change each other's results. Got {self.config.batch}."
+                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so "
+                    f"that images would change each other's results. Got {self.config.batch}."
                 )
             return 1
         return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)

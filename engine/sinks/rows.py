@@ -59,7 +59,7 @@ class RowFile:
                 self._file = (
                     open(self._part, "w", encoding="utf-8")  # noqa: SIM115 - closed by commit or abort
                     if self._intermediate
-                    else tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)
+                    else tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)  # noqa: SIM115
                 )
             self._file.writelines(self._rows)
             if self._intermediate:

@@ -75,8 +75,8 @@ class Preprocess(Stage):
         for slot, frame in zip(tensor, batch.frames, strict=True):
             image = frame.image
             assert image is not None, "a dropped frame is never inferred"
-            letterbox = self._letterbox(image, batch.tensor_hw)
             try:
+                letterbox = self._letterbox(image, batch.tensor_hw)
                 letterbox.apply(planes_of(image), slot)
             except ValueError as error:
                 raise DecodeError(f"gives frames that can't be read: {error}") from error
