@@ -53,7 +53,7 @@ class TensorShape:
         return self._padded(size_wh[1] * ratio, height), self._padded(size_wh[0] * ratio, width)
 
     def _padded(self, side: float, most: int) -> int:
-        return min(most, max(1, math.ceil(round(side) / self.stride)) * self.stride)
+        return min(most, max(1, math.ceil(round(side, 3) / self.stride)) * self.stride)
 
 
 class Preprocess(Stage):
