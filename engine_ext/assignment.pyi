@@ -1,8 +1,8 @@
 """Optimal assignment of detections to tracks by IoU, used by `engine_ext.sort`.
 
-Up to 64 detections and 64 tracks the whole matrix is solved by the dense algorithm of Jonker & Volgenant (1987, Computing
-38, 325-340); above that, shortest augmenting paths run over the pairs that overlap only. Both are exact. The kernel is C
-level (assignment.pxd); Python sees it through the entries below only.
+Up to 64 detections and 64 tracks the whole matrix is solved by the dense algorithm of Jonker & Volgenant (1987,
+Computing 38, 325-340); above that, shortest augmenting paths run over the pairs that overlap only. Both are exact. The
+kernel is C level (assignment.pxd); Python sees it through the entries below only.
 """
 
 import numpy as np

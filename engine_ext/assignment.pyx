@@ -69,9 +69,8 @@ cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
         i32* unassigned = work.frontier
         Py_ssize_t count, i
     count = reduce_columns(work, k, unassigned)
-    for i in range(2):
-        if count > 0:
-            count = reduce_rows(work, k, unassigned, count)
+    count = reduce_rows(work, k, unassigned, count)
+    count = reduce_rows(work, k, unassigned, count)
     for i in range(count):
         augment_dense(work, k, unassigned[i])
 
@@ -291,14 +290,17 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
         i32* frontier = work.frontier
         i32* done = work.done
         Py_ssize_t waiting = 0, settled = 0, i = start, j, e, at, nearest, swap, end = -1, quitter = start
+        i32 waiting_mark = 2 * <i32>start, done_mark = 2 * <i32>start + 1
         f64 least = 0.0, through = 0.0, reduced, quit_distance = 0.0
     while True:
         # The row's edges, at `through` less than their reduced cost ...
         for e in range(work.edge_start[i], work.edge_start[i + 1]):
             j = work.edges[e].column
             reduced = -work.edges[e].iou - potential[j] - through
-            if work.seen[j] != start:
-                work.seen[j] = <i32>start
+            if work.seen[j] == done_mark:
+                continue
+            if work.seen[j] != waiting_mark:
+                work.seen[j] = waiting_mark
                 frontier[waiting] = <i32>j
                 waiting += 1
             elif not reduced < distance[j]:
@@ -324,6 +326,8 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
             break
         waiting -= 1
         frontier[nearest] = frontier[waiting]
+        # Rounding may make the way back to a settled column look shorter: the mark keeps the tree a tree.
+        work.seen[j] = done_mark
         done[settled] = <i32>j
         settled += 1
         i = column_row[j]
@@ -474,8 +478,8 @@ cdef int find_edges(
 cdef int associate(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
 ) noexcept nogil:
-    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the assignment
-    # gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
+    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the
+    # assignment gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
     # -1 when there is no memory.
     cdef Py_ssize_t i
     for i in range(n):

@@ -27,5 +27,6 @@ def scale_boxes(
     pad_x, pad_y: model pixels left of and above the picture.
     src_w, src_h: size of the source frame in pixels, at least 0.
 
-    Raises ValueError for another shape, dtype or memory order, or an argument out of range; the boxes are untouched then.
+    Raises ValueError for another shape, dtype or memory order, or an argument out of range; the boxes are
+    untouched then.
     """

@@ -1,7 +1,7 @@
 # The constant velocity filter of SORT (Bewley et al. 2016, section 3.2) on x = [u v s r u' v' s']: centre, area, aspect
 # and the velocities of the first three.
 #
-# Every matrix of the model (F, H, P0, Q, R) couples u with u', v with v' and s with s' only, so P stays three 2x2 blocks
+# The matrices of the model (F, H, P0, Q, R) couple u with u', v with v' and s with s' only, so P stays three 2x2 blocks
 # and a scalar for r. The blocks of u and v begin equal and get the same noise, so they stay equal and are kept once.
 # With one measurement a block, the 4x4 inverse of the textbook update is four divisions, and the Joseph form reduces to
 # P00 = K0 R, P01 = K1 R, P11 -= K1 P01.

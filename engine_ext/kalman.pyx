@@ -10,7 +10,6 @@ def testing_filter(measurements):
         const f64[:, ::1] uvsr = measurements
         Py_ssize_t t, i
         BoxFilter f
-        f64[:, ::1] states
         f64[:, :, ::1] covariances
         f64[:, ::1] boxes
     if uvsr.shape[1] != 4 or uvsr.shape[0] == 0:
@@ -18,7 +17,7 @@ def testing_filter(measurements):
     x = np.empty((uvsr.shape[0], 7), np.float64)
     p = np.zeros((uvsr.shape[0], 7, 7), np.float64)
     xyxy = np.empty((uvsr.shape[0], 4), np.float64)
-    states, covariances, boxes = x, p, xyxy
+    covariances, boxes = p, xyxy
     filter_start(&f, &uvsr[0, 0])
     for t in range(uvsr.shape[0]):
         if t > 0:

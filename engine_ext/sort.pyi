@@ -26,7 +26,8 @@ class SortTracker:
         starts the track, not counted; in the first min_hits frames every track is). Raising it keeps false detections
         out, and reports each object later.
     iou_threshold: number in [0, 1]. Least IoU of a detection and the predicted box of its track. Raising it splits the
-        tracks of fast or small objects, lowering it swaps ids in crowds. Boxes that don't overlap never match, at 0 too.
+        tracks of fast or small objects, lowering it swaps ids in crowds. Boxes that don't overlap never match,
+        at 0 too.
     class_aware: whether a detection matches tracks of its own class only, where classes are given.
 
     Raises TypeError or ValueError for an argument of another type or out of range.

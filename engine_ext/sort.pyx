@@ -237,7 +237,7 @@ cdef class SortTracker:
     # --- guard and answer, with the interpreter
 
     cdef int _enter(self) except -1:
-        # The work runs without the interpreter, so that a second thread could come in and free what the first one reads.
+        # The work runs without the interpreter, so a second thread could come in and free what the first one reads.
         if self.busy:
             raise RuntimeError("the tracker is in use by another thread")
         if self.broken:
@@ -256,7 +256,7 @@ cdef class SortTracker:
     # --- the work, without it
 
     cdef int _reserve(self, size_t dets, size_t tracks) noexcept nogil:
-        # Every buffer that one frame needs, before anything of the tracker changes.
+        # Every buffer that one frame and a predict() after it need, before anything of the tracker changes.
         cdef:
             size_t after = tracks + dets
             size_t most = dets if dets > tracks else tracks
@@ -266,7 +266,7 @@ cdef class SortTracker:
             or grow(<void**>&self.matches, &self.matches_size, after * sizeof(cnp.npy_intp)) < 0
             or grow(<void**>&self.det_boxes, &self.det_boxes_size, dets * 4 * sizeof(f64)) < 0
             or grow(<void**>&self.det_uvsr, &self.det_uvsr_size, dets * 4 * sizeof(f64)) < 0
-            or grow(<void**>&self.track_boxes, &self.track_boxes_size, tracks * 4 * sizeof(f64)) < 0
+            or grow(<void**>&self.track_boxes, &self.track_boxes_size, after * 4 * sizeof(f64)) < 0
             or grow(<void**>&self.det_class, &self.det_class_size, dets * sizeof(i64)) < 0
             or grow(<void**>&self.det_index, &self.det_index_size, dets * sizeof(i32)) < 0
             or grow(<void**>&self.det_track, &self.det_track_size, dets * sizeof(i32)) < 0
@@ -297,7 +297,8 @@ cdef class SortTracker:
         count = self._take_dets(dets, class_of, n)
         if self._one_class(count):
             status = associate(
-                &self.work, self.det_boxes, count, self.track_boxes, self.track_count, self.iou_threshold, self.det_track
+                &self.work, self.det_boxes, count, self.track_boxes, self.track_count, self.iou_threshold,
+                self.det_track,
             )
         else:
             status = self._associate_by_class(count)
