@@ -109,6 +109,7 @@ class Engine:
         Raises InputError when there is nothing to process and OutputError when the folder can't be written. What
         happens to a single video is in the summary. `progress` is called several times a second by this thread.
         """
+        inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
         videos = find_videos((os.fspath(item) for item in inputs), folder)
         _prepare(folder)

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> 
 
 def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     tally = outcome.tally
-    tracks = {class_names[class_id]: count for class_id, count in sorted(tally.tracks_by_class.items())}
+    tracks: Counter[str] = Counter()
+    for class_id, count in sorted(tally.tracks_by_class.items()):
+        tracks[class_names[class_id]] += count  # two classes of a model may share a name
     video: dict[str, Any] = {
         "path": outcome.video.shown,
         "status": outcome.status,
@@ -55,7 +58,7 @@ def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "inferred_frames": tally.inferred,
         "detections": tally.detections,
         "tracks": sum(tracks.values()),
-        "tracks_by_class": tracks,
+        "tracks_by_class": dict(tracks),
         "duration_s": round(outcome.duration_s, 3),
         "elapsed_s": round(outcome.elapsed_s, 3),
         "fps": round(tally.frames / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
@@ -97,11 +100,14 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file that appears whole or not at all. Raises OutputError."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it can be read back
+        text = json.dumps(value, indent=2).encode() + b"\n"
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with open(part, "wb") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
