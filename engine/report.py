@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
+from engine.sinks.base import discard
 from engine.stream import Outcome
 
 SCHEMA = 1
+
+_CHUNK_BYTES = 1 << 20
 
 
 def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> dict[str, Any]:
@@ -99,22 +104,29 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a file that appears whole or not at all. Raises OutputError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        # A file name need not be text. What UTF-8 can't hold is written as \udcXX, which JSON reads back as it was.
+        with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(value, file, indent=2, ensure_ascii=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(path: str) -> dict[str, Any] | None:
-    """Size and SHA-256 of an input file; None where it can't be read."""
+def file_identity(path: str, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
+    digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO waits for its writer; a device has no end
+            return None
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+            while chunk := file.read(_CHUNK_BYTES):
+                if broken_off():
+                    return None
+                digest.update(chunk)
+            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest.hexdigest()}
     except OSError:
         return None
