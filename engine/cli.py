@@ -5,6 +5,7 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -152,7 +153,7 @@ def run(
 
     console = Console(stderr=True)
     with _engine(config_file, output_folder=output, **options) as engine:
-        previous = _stop_on_signals(engine, console)
+        previous = _stop_on_signals(engine)
         try:
             with ProgressBars(console) as tick:
                 summary = engine.run(inputs, progress=tick)
@@ -166,6 +167,8 @@ def run(
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(Console(), summary)
+    if "error" in summary:
+        click.echo(f"Error: {summary['error']}", err=True)
     if interrupted:
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
@@ -215,14 +218,17 @@ def _engine(config_file: Path | None, **options: Any) -> Engine:
     return Engine(_config(config_file, **options))
 
 
-def _stop_on_signals(engine: Engine, console: Any) -> dict[int, Any]:
+def _stop_on_signals(engine: Engine) -> dict[int, Any]:
     """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
 
     def first(number: int, _: Any) -> None:
         for each in previous:
             signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        if engine.last_pipeline is None:  # nothing is begun: there is nothing to finish
+            raise KeyboardInterrupt
         engine.stop()
-        console.print("Stopping: finishing what is in flight. Once more to end at once.")
+        with contextlib.suppress(OSError):  # not through the console, which this thread may just be writing to
+            os.write(2, b"Stopping: finishing what is in flight. Once more to end at once.\n")
 
     previous: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

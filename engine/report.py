@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import sys
 from collections import Counter
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from typing import Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
+from engine.sinks.base import discard
 from engine.stream import Outcome
 
 SCHEMA = 1
+
+_CHUNK_BYTES = 1 << 20
 
 
 def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> dict[str, Any]:
@@ -112,15 +117,21 @@ def write_json(path: Path, value: Any) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(path: str) -> dict[str, Any] | None:
-    """Size and SHA-256 of an input file; None where it can't be read."""
+def file_identity(path: str, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
+    digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO waits for its writer; a device has no end
+            return None
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+            while chunk := file.read(_CHUNK_BYTES):
+                if broken_off():
+                    return None
+                digest.update(chunk)
+            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest.hexdigest()}
     except OSError:
         return None
