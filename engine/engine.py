@@ -61,7 +61,8 @@ class Engine:
         """`model` hands over a model that is loaded already; tests use it."""
         self.config = config or EngineConfig()
         self._cores = available_cores()
-        self.workers = self.config.workers or (_GPU_WORKERS if self.config.device.startswith("cuda") else self._cores)
+        on_gpu = self.config.device.startswith("cuda") or self.config.backend == "tensorrt"
+        self.workers = self.config.workers or (_GPU_WORKERS if on_gpu else self._cores)
         self.model = model or load_model(self.config, self.workers)
         if self.model.note:
             log.info(self.model.note)

@@ -92,19 +92,21 @@ def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
 
 def _backend(name: str, config: EngineConfig, freed: Any, workers: int) -> Backend:
     device = "cpu" if config.device == "auto" else config.device
-    if name == "onnxruntime":
-        from engine.backends.onnxruntime import OnnxRuntimeBackend
-
-        return OnnxRuntimeBackend(freed.path, device, batch_safe=freed.batch_safe)
     if name == "openvino":
         if device != "cpu":
             raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")
         from engine.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe)
-    raise BackendMissing(
-        f"--backend {name} was asked for, but this version runs models with onnxruntime or openvino only."
-    )
+
+    from engine.backends.onnxruntime import OnnxRuntimeBackend
+
+    tensorrt = name == "tensorrt"
+    if tensorrt:
+        if config.device == "cpu":
+            raise BackendMissing("--backend tensorrt was asked for, but --device cpu has no TensorRT.")
+        device = "cuda" if config.device == "auto" else config.device
+    return OnnxRuntimeBackend(freed.path, device, tensorrt=tensorrt, batch_safe=freed.batch_safe)
 
 
 def _fake(config: EngineConfig) -> LoadedModel:

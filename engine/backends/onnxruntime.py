@@ -42,16 +42,18 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, device: str = "cpu", *, batch_safe: bool = True) -> None:
-        """`device` is cpu, cuda or cuda:N. Raises BackendMissing where the device can't be used, ModelError where the
-        file can't."""
+    def __init__(self, path: Path, device: str = "cpu", *, tensorrt: bool = False, batch_safe: bool = True) -> None:
+        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there.
+
+        Raises BackendMissing where the device can't be used, ModelError where the file can't.
+        """
         try:
             import onnxruntime as ort
         except ImportError as error:
             raise BackendMissing(f"ONNX Runtime can't be loaded ({error}). Repair: pip install onnxruntime") from error
         self.on_gpu = device.startswith("cuda")
         self.batch_safe = batch_safe
-        providers = self._providers(ort, device)
+        providers = _providers(ort, device, tensorrt=tensorrt)
         options = ort.SessionOptions()
         options.log_severity_level = 4 if self.on_gpu else 3  # a missing CUDA library is told below, in one sentence
         options.intra_op_num_threads = 1
@@ -65,7 +67,7 @@ class OnnxRuntimeBackend:
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
             raise BackendMissing(
-                f"{wanted} was asked for and is not active: ONNX Runtime could not load its CUDA libraries. "
+                f"{wanted} was asked for and is not active: ONNX Runtime could not load its libraries. "
                 "`yolo-engine doctor` says what is missing; --device cpu runs without."
             )
         entry = self._session.get_inputs()[0]
@@ -89,17 +91,21 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         self._session = None
 
-    def _providers(self, ort: Any, device: str) -> list[Any]:
-        if not self.on_gpu:
-            return ["CPUExecutionProvider"]
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            reason = (
-                shadowing()
-                or f"the installed build has no CUDA ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"
-            )
-            raise BackendMissing(f"--device {device} was asked for, but {reason}; or run with --device cpu.")
-        number = int(device.partition(":")[2] or 0)
-        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+
+def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
+    """The provider asked for, and behind it those that take the operators it has no kernel for."""
+    if not device.startswith("cuda"):
+        return ["CPUExecutionProvider"]
+    wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]
+    if wanted[0] not in ort.get_available_providers():
+        asked = "--backend tensorrt" if tensorrt else f"--device {device}"
+        reason = (
+            shadowing()
+            or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"
+        )
+        raise BackendMissing(f"{asked} was asked for, but {reason}; or run with --device cpu.")
+    number = int(device.partition(":")[2] or 0)
+    return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import pytest
 import engine as package
 from engine import Engine, EngineConfig
 from engine.backends.fake import FakeBackend
-from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError
+from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError, VideoError
 from engine.model import load_model
 from tests.assets import require_asset
 
@@ -173,7 +173,7 @@ def test_stream_of_nothing(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         next(Engine(FAKE).stream(tmp_path / "none.mp4"))
     (tmp_path / "bad.mp4").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"bad\.mp4 can't be opened: "):
+    with pytest.raises(VideoError, match=r"bad\.mp4 can't be opened: "):
         next(Engine(FAKE).stream(tmp_path / "bad.mp4"))
 
 
