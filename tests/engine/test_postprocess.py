@@ -96,7 +96,10 @@ def test_each_slot_has_its_own_frame():
         HW,
         [Letterbox(size, HW, "gray") for size in sizes],
     )
-    assert [found.boxes_xyxy.round(3).tolist() for found in stage.process(raw)] == [[[8, 16, 24, 32]], [[16, 0, 48, 32]]]
+    assert [found.boxes_xyxy.round(3).tolist() for found in stage.process(raw)] == [
+        [[8, 16, 24, 32]],
+        [[16, 0, 48, 32]],
+    ]
 
 
 def test_an_output_of_another_layout_is_an_error():

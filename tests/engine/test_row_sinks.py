@@ -81,7 +81,9 @@ def test_a_frame_that_was_not_inferred_has_no_detections(tmp_path):
 def test_the_limit_never_changes_the_file(tmp_path, limit, intermediate):
     frames = [make_tracks(make_frame(i), [(1, 0, 0.5, (i, 0, 9, 9)), (2, 0, 0.5, (i, 1, 9, 9))]) for i in range(10)]
     lines = written(MotText, tmp_path, *frames, limit=limit, intermediate=intermediate).splitlines()
-    assert [line.split(",")[:3] for line in lines] == [[str(i + 1), str(k), f"{i}.00"] for i in range(10) for k in (1, 2)]
+    assert [line.split(",")[:3] for line in lines] == [
+        [str(i + 1), str(k), f"{i}.00"] for i in range(10) for k in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(("intermediate", "seen"), [(True, ["a.txt.part"]), (False, [])])
