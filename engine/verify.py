@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.config import EngineConfig
@@ -93,7 +93,7 @@ def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> li
     folder = str(Path(video.path).parent)
     same = Path(video.path).resolve()
     beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]
-    return beside[:_NEIGHBOURS] or [video]
+    return beside[:_NEIGHBOURS] or [replace(video)]  # a second run of it, told apart from the first
 
 
 def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Video, others: list[Video]) -> Digest:

@@ -1,3 +1,5 @@
+"""Overlay: track boxes and their labels, drawn on the planes of a decoded frame."""
+
 from collections.abc import Sequence
 from typing import Any
 

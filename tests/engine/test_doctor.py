@@ -12,7 +12,7 @@ from engine import doctor
 from engine.backends import onnxruntime as ort_backend
 from models import registry
 
-CHECKS = "machine kernels decoding encoding onnxruntime openvino tensorrt models broker".split() + ["NVIDIA GPU"]
+CHECKS = [*"machine kernels decoding encoding onnxruntime openvino tensorrt models broker".split(), "NVIDIA GPU"]
 
 
 @pytest.fixture(autouse=True)

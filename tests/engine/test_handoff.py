@@ -173,7 +173,7 @@ def test_many_threads_lose_and_double_nothing():
         producer.end()
     queue.close()
     each = [consumer.end() for consumer in consumers]
-    assert sorted(sum(each, [])) == [(k, i) for k in range(4) for i in range(200)]
+    assert sorted(record for got in each for record in got) == [(k, i) for k in range(4) for i in range(200)]
     for got in each:  # a consumer sees each producer's records in order
         for k in range(4):
             own = [i for producer, i in got if producer == k]

@@ -22,7 +22,9 @@ from engine.stream import Outcome
 MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32
 )
-VIDEO_KEYS = "path status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs".split()
+VIDEO_KEYS = (
+    "path status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs"
+).split()
 
 
 def outcome(status="ok", error=None, *, frames=10, tracks=None, path="a.mp4", elapsed_s=2.0, **rest):

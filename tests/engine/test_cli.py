@@ -1,0 +1,364 @@
+"""The command line: exit statuses, messages, and what a program reads from it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from engine import cli
+from models import registry
+from tests.assets import ROOT
+from tests.engine.conftest import write_clip
+from tests.engine.test_report import VIDEO_KEYS
+
+FAKE = ("--backend", "fake", "--no-visualize")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the entry point as the console script does. What comes back has `status`, `out` and `err`."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(status=caught.value.code, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["run"], ["Usage: yolo-engine run [OPTIONS] INPUT..."]),
+        ([], ["Usage: yolo-engine [OPTIONS] COMMAND"]),
+        (["models"], ["Usage: yolo-engine models"]),
+        (["models", "info"], ["Missing argument 'NAME|PATH'"]),
+        (["verify"], ["Missing argument 'INPUT'"]),
+        (["frob"], ["No such command 'frob'"]),
+        (["run", "{clip}", "--bacth", "2"], ["No such option '--bacth'", "--batch"]),
+        (["run", "{clip}", "--batch", "x"], ["'--batch': 'x' is not a valid integer"]),
+        (["run", "{clip}", "--shape", "round"], ["'--shape'", "'auto', 'square', 'rect'"]),
+        (["run", "{clip}", "--batch", "0"], ["Error: batch must be at least 1. Got 0."]),
+        (["run", "{clip}", "--conf", "1.5"], ["Error: conf must be at most 1. Got 1.5."]),
+        (["run", "{clip}", "--skip-frames", "x"], ["Error: skip_frames must be true, false or a whole number"]),
+        (["run", "{clip}", "--input-size", "416"], ["input_size must be two numbers, height and width. Got '416'."]),
+        (["run", "{clip}", "--formats", "csv"], ["formats must be one of 'tracks', 'mot' or 'detections'. Got 'csv'."]),
+        (["run", "{clip}", "--device", "gpu"], ["device must be auto, cpu, cuda or cuda:N. Got 'gpu'."]),
+        (["run", "{clip}", "--model", "yolox-nan"], ["'yolox-nan'", "did you mean yolox-nano"]),
+        (["run", "{clip}", "--model", "none.onnx"], ["none.onnx", "no such file"]),
+        (["run", "{clip}", "--model", "yolox-nano"], ["yolo-engine models pull yolox-nano", "YOLO_ENGINE_MODELS"]),
+        (["run", "none.mp4", *FAKE], ["Error: none.mp4 does not exist."]),
+        (["run", "{tmp}", *FAKE], ["Error: No video in {tmp}."]),
+        (["run", "*.none", *FAKE], ["Error: Nothing matches '*.none'."]),
+        (["run", "{clip}", *FAKE, "--classes", "sqare"], ["Got 'sqare'. Did you mean 'square'?"]),
+        (["run", "{clip}", *FAKE, "--device", "cuda"], ["--device cuda was asked for"]),
+        (["run", "{clip}", *FAKE, "--config", "none.toml"], ["Configuration none.toml can't be read: no such file"]),
+        (["run", "{clip}", *FAKE, "-o", "{file}"], ["Output folder {file} can't be written"]),
+        (["verify", "none.mp4", "--backend", "fake"], ["none.mp4 does not exist."]),
+        (["verify", "rtsp://me:secret@camera/1", "--backend", "fake"], ["takes a file. Got rtsp://camera/1."]),
+        (["models", "info", "yolox-nan"], ["did you mean yolox-nano"]),
+        (["models", "info", "{file}"], ["is no ONNX model"]),
+        (["models", "pull", "yolox-nan"], ["did you mean yolox-nano"]),
+    ],
+)
+def test_wrong_usage(run, clip, tmp_path, monkeypatch, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    folder, file = tmp_path / "empty", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("text")
+    places = {"clip": clip, "tmp": folder, "file": file}
+    done = run(*[argument.format(**places) for argument in arguments])
+    assert done.status == 2
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    for part in parts:
+        assert part.format(**places) in done.err
+    assert not (tmp_path / "output_videos").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("a.json", "{", "a.json is not JSON: "),
+        ("a.toml", "batch =", "a.toml is not TOML: "),
+        ("a.json", "[]", "a.json must hold keys and values. Got []."),
+        ("a.toml", "batc = 2", "Unknown key 'batc' in the configuration. Did you mean batch?"),
+        ("a.json", '{"max_age": true}', "max_age must be a number, not true or false. Got True."),
+    ],
+)
+def test_bad_configuration_file(run, clip, tmp_path, name, content, part):
+    (tmp_path / name).write_text(content)
+    done = run("run", clip, *FAKE, "--config", tmp_path / name)
+    assert done.status == 2
+    assert part in done.err
+
+
+def test_options_go_before_the_file(run, clip, tmp_path):
+    (tmp_path / "a.toml").write_text('formats = ["mot"]\nskip_frames = 2\nvisualize = false\nbackend = "fake"\n')
+    options = ("--config", tmp_path / "a.toml", "-o", tmp_path / "out", "--json")
+    (video,) = json.loads(run("run", clip, *options).out)["videos"]
+    assert (set(video["outputs"]), video["inferred_frames"]) == ({"mot"}, 4)
+    (video,) = json.loads(run("run", clip, *options, "--skip-frames", "false").out)["videos"]
+    assert (set(video["outputs"]), video["inferred_frames"]) == ({"mot"}, 12)
+
+
+def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
+    done = run("run", clip, *FAKE, "-o", tmp_path / "out", "--json", "--stats")
+    assert done.status == 0
+    summary = json.loads(done.out.splitlines()[-1])
+    assert list(summary) == ["schema", "success", "videos", "totals", "model", "backend"]
+    assert list(summary["videos"][0]) == VIDEO_KEYS
+    assert (summary["schema"], summary["success"], summary["totals"]["frames"]) == (1, True, 12)
+    assert summary["model"] == {"name": "fake", "sha256": ""}
+    assert summary["backend"] == {"name": "fake", "provider": "fake"}
+    assert "infer" in done.err  # --stats is for people
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["totals"] == summary["totals"]
+
+
+def test_some_failed(run, clip, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"junk")
+    done = run("run", clip, bad, *FAKE, "-o", tmp_path / "out")
+    assert done.status == 1
+    assert "2 videos (1 failed, 0 partial), 12 frames" in done.out
+    assert "can't be opened" in done.out
+    assert (tmp_path / "out" / "square.mot.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["vídeo [1].mp4", b"bad \xff.mp4"])
+def test_odd_file_names(run, clip, tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+    with open(path, "wb") as file:
+        file.write(clip.read_bytes())
+    done = run("run", os.fsdecode(path), *FAKE, "-o", tmp_path / "out", "--json")
+    (video,) = json.loads(done.out)["videos"]
+    assert video["path"] == os.fsdecode(path)
+    assert "Traceback" not in done.err
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["videos"][0]["path"] == os.fsdecode(path)
+    table = run("run", os.fsdecode(path), *FAKE, "-o", tmp_path / "out")
+    assert table.status == done.status
+    if isinstance(name, str):
+        assert done.status == 0
+        assert "[1].mp4" in table.out
+
+
+def commands(group=cli.commands, path=()):
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+def test_the_commands():
+    assert {" ".join(path) for path in commands()} >= {
+        "", "run", "verify", "doctor", "models", "models list", "models info", "models pull",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(path, flag):
+    done = CliRunner().invoke(cli.commands, [*path, flag], prog_name="yolo-engine", terminal_width=100)
+    assert done.exit_code == 0
+    assert done.output.startswith(f"Usage: {' '.join(['yolo-engine', *path])} ")
+    assert "..." not in done.output.replace("INPUT...", "").replace("A,B,...", "").replace("[ARGS]...", "")
+
+
+def test_every_option_is_explained():
+    for path in commands():
+        command = cli.commands
+        for name in path:
+            command = command.commands[name]
+        assert command.help, path
+        assert [
+            option.name for option in command.params if option.param_type_name == "option" and not option.help
+        ] == [], path
+
+
+def test_the_options_are_keys_of_the_configuration():
+    from engine.config import EngineConfig
+
+    own = {"inputs", "output", "config_file", "as_json", "stats"}
+    options = {option.name for option in cli.commands.commands["run"].params} - own
+    assert options <= set(EngineConfig.model_fields)
+    # The defaults that --help names are those of the configuration.
+    for option in cli.commands.commands["run"].params:
+        named = (getattr(option, "help", None) or "").rpartition("  [")[2].rstrip("]")
+        if option.name in ("conf", "nms_iou", "max_detections", "max_age", "min_hits", "iou_threshold", "shape"):
+            assert named == str(getattr(EngineConfig(), option.name))
+
+
+def test_version(run):
+    done = run("--version")
+    assert done.status == 0
+    assert done.out.startswith("yolo-engine, version ")
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_models_list(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    done = run("models", "list")
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["name", "input", "licence", "here", "description"]
+    (nano,) = [line for line in lines if line.startswith("yolox-nano ")]
+    assert nano.split()[1:4] == ["416x416", "Apache-2.0", "no"]
+    assert max(map(len, lines)) <= int(columns)
+
+
+def test_models_list_with_a_damaged_file(run, own_cache):
+    own_cache.mkdir(parents=True)
+    (own_cache / registry.get_manifest("yolox-nano").file).write_bytes(b"damaged")
+    done = run("models", "list")
+    assert done.status == 0
+    assert [line.split()[3] for line in done.out.splitlines() if line.startswith(("yolox-nano ", "yolox-s "))] == [
+        "damaged",
+        "no",
+    ]
+    info = run("models", "info", "yolox-nano")
+    assert info.status == 2
+    assert "SHA-256" in info.err
+
+
+def test_models_info(run):
+    done = run("models", "info", "yolox-nano")
+    assert done.status == 0
+    rows = dict(line.split(None, 1) for line in done.out.splitlines())
+    assert rows["file"] == "not on this machine"
+    assert (rows["layout"], rows["classes"].split()[0]) == ("yolox", "80:")
+    assert rows["input"] == "416x416 float32 bgr, scale 1, padded topleft"
+
+
+def test_models_pull_without_a_network(run, monkeypatch, own_cache):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens on the port of discard
+    done = run("models", "pull", "yolox-nano")
+    assert done.status == 2
+    assert done.out == ""
+    for part in ("cannot be reached", "Without a network", "YOLO_ENGINE_MODELS", str(own_cache)):
+        assert part in done.err
+    assert not own_cache.exists() or os.listdir(own_cache) == []
+
+
+def test_doctor(run):
+    done = run("doctor")
+    assert done.status in (0, 1)
+    assert "kernels" in done.out
+    assert done.status == int("broken" in done.out)
+
+
+def test_doctor_says_by_its_status_that_something_is_broken(run, monkeypatch):
+    from engine import doctor
+
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("x", "broken", "repair it")])
+    assert run("doctor").status == 1
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("x", "absent", "an extra")])
+    assert run("doctor").status == 0
+
+
+def test_verify(run, clip):
+    done = run("verify", clip, "--backend", "fake")
+    lines = done.out.splitlines()
+    assert done.status == 0
+    assert lines[-1] == "Results are identical."
+    same = [line.split()[:4] for line in lines if line.startswith("same")]
+    assert len(same) == 12
+    assert len({tuple(line) for line in same}) == 1  # one hash, 12 frames in each
+    assert same[0][2:] == ["12", "frames"]
+
+
+def test_verify_finds_a_difference(run, clip, monkeypatch):
+    from engine.verify import Digest
+
+    numbers = iter(range(100))
+    monkeypatch.setattr(Digest, "hex", property(lambda self: str(next(numbers))))
+    done = run("verify", clip, "--backend", "fake")
+    assert done.status == 1
+    assert "DIFFERENT" in done.out
+    assert done.out.splitlines()[-1].startswith("Results differ")
+
+
+def test_any_other_operating_system_error_is_a_sentence(run, monkeypatch):
+    def denied(name):
+        raise PermissionError(13, "Permission denied", "/models/yolox.onnx")
+
+    monkeypatch.setattr(registry, "find", denied)
+    done = run("models", "list")
+    assert done.status == 1
+    assert done.err == "Error: /models/yolox.onnx: permission denied.\n"
+
+
+# -- as a process of its own -------------------------------------------------------------------------------------------
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", *map(str, arguments)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["run", "{clip}", *FAKE, "-o", "{out}", "--json"], 0),
+        (["run", "{clip}", "{bad}", *FAKE, "-o", "{out}", "--json"], 1),
+        (["run", "{clip}", "--no-such"], 2),
+        (["run", "none.mp4", *FAKE], 2),
+        (["--help"], 0),
+    ],
+)
+def test_exit_status(clip, tmp_path, arguments, status):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"junk")
+    places = {"clip": clip, "bad": bad, "out": tmp_path / "out"}
+    process = start(*[argument.format(**places) for argument in arguments])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in err
+    if "--json" in arguments:
+        assert json.loads(out.splitlines()[-1])["success"] is (status == 0)
+        assert "\x1b" not in err  # no bars where there is no terminal
+
+
+@pytest.fixture(scope="session")
+def long_clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", frames=6000, size_wh=(64, 96))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(long_clip, tmp_path, number):
+    out = tmp_path / "out"
+    process = start("run", long_clip, *FAKE, "-o", out, "--json", "--streams", 1, "--workers", 1)
+    try:
+        deadline = time.monotonic() + 30
+        while process.poll() is None and not out.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(number)
+        text, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Stopping" in err
+    assert "Traceback" not in err
+    (video,) = json.loads(text.splitlines()[-1])["videos"]
+    assert video["status"] == "partial"
+    assert 0 < video["frames"] < 6000
+    assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+
+
+def test_a_reader_that_leaves():
+    """`yolo-engine run --help | head -0` is no error worth a traceback."""
+    with start("run", "--help") as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(30) in (0, 1)
+    assert "Traceback" not in err
