@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ASSETS = Path(os.environ.get("YOLO_ENGINE_ASSETS", Path(__file__).resolve().parents[2] / "shared"))
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS = Path(os.environ.get("YOLO_ENGINE_ASSETS") or ROOT.parent / "shared").resolve()
 
 
 def require_asset(relative: str) -> Path:
