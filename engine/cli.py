@@ -5,6 +5,7 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,12 +28,21 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """Entry point of the console script."""
-    from engine.errors import BackendMissing, ConfigError, EngineError, InputError, LinkError, ModelError, OutputError
+    from engine.errors import (
+        BackendMissing,
+        ConfigError,
+        EngineError,
+        InputError,
+        LinkError,
+        ModelError,
+        OutputError,
+        describe_os_error,
+    )
     from models.errors import ModelError as ModelPackageError
 
     usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
     try:
-        status = commands.main(standalone_mode=False)
+        status = commands.main(prog_name="yolo-engine", standalone_mode=False)
     except click.exceptions.Abort:
         status = INTERRUPTED
     except KeyboardInterrupt:
@@ -46,13 +56,27 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = FAILED
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {about}{describe_os_error(error)}.", err=True)
+        status = FAILED
     sys.exit(status or 0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="yolo-engine")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    help="Messages of this weight and above, on standard error.  [warning]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Messages for people, or one JSON object a line.  [text]",
+)
 def commands(log_level: str, log_format: str) -> None:
     """Detects and tracks objects in videos: a folder in, tracks and annotated videos out."""
     from engine.logs import set_up_logging
@@ -87,11 +111,15 @@ def _model_options(command: _Command) -> _Command:
         click.option("--iou-threshold", type=float, help="Overlap that joins detection and track.  [0.3]"),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
-        click.option("--backend", type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt", "fake"])),
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt", "fake"]),
+            help="What computes the model; fake finds bright squares, for tests.  [auto]",
+        ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
-        click.option("--batch", type=int, help="Frames in one inference."),
-        click.option("--streams", type=int, help="Videos decoded at once."),
-        click.option("--workers", type=int, help="Inferences at once."),
+        click.option("--batch", type=int, help="Frames in one inference.  [1 on a CPU, 8 on a GPU]"),
+        click.option("--streams", type=int, help="Videos decoded at once.  [one a core, 2 to 4]"),
+        click.option("--workers", type=int, help="Inferences at once.  [one a core, 2 on a GPU]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -125,7 +153,7 @@ def run(
 
     console = Console(stderr=True)
     with _engine(config_file, output_folder=output, **options) as engine:
-        previous = _stop_on_signals(engine, console)
+        previous = _stop_on_signals(engine)
         try:
             with ProgressBars(console) as tick:
                 summary = engine.run(inputs, progress=tick)
@@ -136,17 +164,19 @@ def run(
     if stats and pipeline is not None:
         print_stages(console, pipeline.metrics.totals(), summary["totals"]["elapsed_s"])
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(Console(), summary)
+    if "error" in summary:
+        click.echo(f"Error: {summary['error']}", err=True)
     if interrupted:
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
 
-@commands.command()
+@commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
-@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with. [others in its folder]")
+@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @_model_options
 def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
     """Prove on your own video that batch size, workers and other videos never change a result.
@@ -179,9 +209,6 @@ def _config(config_file: Path | None, **options: Any) -> Any:
 
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value is not None}
-    skip = values.get("skip_frames")
-    if isinstance(skip, str):
-        values["skip_frames"] = {"true": True, "false": False}.get(skip.lower(), skip)
     return EngineConfig(**values)
 
 
@@ -191,14 +218,17 @@ def _engine(config_file: Path | None, **options: Any) -> Engine:
     return Engine(_config(config_file, **options))
 
 
-def _stop_on_signals(engine: Engine, console: Any) -> dict[int, Any]:
+def _stop_on_signals(engine: Engine) -> dict[int, Any]:
     """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
 
     def first(number: int, _: Any) -> None:
         for each in previous:
             signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        if engine.last_pipeline is None:  # nothing is begun: there is nothing to finish
+            raise KeyboardInterrupt
         engine.stop()
-        console.print("Stopping: finishing what is in flight. Once more to end at once.")
+        with contextlib.suppress(OSError):  # not through the console, which this thread may just be writing to
+            os.write(2, b"Stopping: finishing what is in flight. Once more to end at once.\n")
 
     previous: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -16,6 +16,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from models.errors import HashError
     from models.registry import find, list_models
 
     table = Table(box=None, pad_edge=False)
@@ -23,7 +24,10 @@ def list_() -> None:
         table.add_column(name)
     for manifest in list_models():
         spec = manifest.input
-        here = "yes" if find(manifest.name) else "no"
+        try:
+            here = "yes" if find(manifest.name) else "no"
+        except HashError:
+            here = "damaged"  # `models info` says what is wrong with it
         table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, here, manifest.description)
     Console().print(table)
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from engine.errors import ConfigError
 
 FORMATS = ("tracks", "mot", "detections")
+_MOST_SKIPPED = 1000
 
 
 def _listed(value: Any) -> Any:
@@ -29,8 +30,29 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
+def _frames_to_skip(value: Any) -> Any:
+    """true, false or a number, also as the text of a command line."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1
+    if not 0 <= number <= _MOST_SKIPPED or (isinstance(value, float) and value != number):
+        raise ValueError(f"true, false or a whole number in [0, {_MOST_SKIPPED}]")
+    return value if isinstance(value, bool) else number
+
+
+def _two(value: Any) -> Any:
+    value = _listed(value)
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("two numbers, height and width")
+    return value
+
+
 Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 Seconds = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=3600)]
 
 
@@ -47,7 +69,7 @@ class EngineConfig(BaseModel):
     iou_threshold: Share = 0.3
     """Overlap of a detection with a track's prediction needed to join them. Lower follows faster objects and mixes up
     close ones."""
-    skip_frames: bool | Annotated[int, Field(ge=0, le=1000)] = False
+    skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
     tracker predicts."""
     visualize: bool = True
@@ -59,15 +81,15 @@ class EngineConfig(BaseModel):
     """true: results of an unfinished video are in `*.part` files and survive a killed run; false: they are in
     unnamed temporary files, and nothing of an unfinished video stays."""
 
-    model: str = "yolox-nano"
+    model: Annotated[str, Field(min_length=1)] = "yolox-nano"
     """A name of `yolo-engine models list`, or the path of an ONNX file."""
     layout: Literal["yolox", "yolov5", "yolov8", "end2end"] | None = None
     """How the model's output is laid out, where its file does not say."""
-    class_names: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    class_names: Names | None = None
     """Names of the model's classes in order, where its file does not say."""
-    input_size: Annotated[tuple[Count, Count], BeforeValidator(_listed)] | None = None
+    input_size: Annotated[tuple[Count, Count], BeforeValidator(_two)] | None = None
     """Height and width of the model's input, where its file leaves them open."""
-    input_scale: Annotated[float, Field(gt=0)] | None = None
+    input_scale: Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)] | None = None
     """What a pixel of 0 to 255 is multiplied by, where the model's file does not say."""
     channel_order: Literal["rgb", "bgr"] | None = None
 
@@ -75,7 +97,7 @@ class EngineConfig(BaseModel):
     """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
     nms_iou: Share = 0.45
     """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
-    classes: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    classes: Names | None = None
     """Names of the classes to keep; None keeps all."""
     class_agnostic: bool = False
     """true: boxes of different classes suppress each other and tracks may change class."""
@@ -114,7 +136,7 @@ class EngineConfig(BaseModel):
             raise ValueError("two multiples of 32 in [32, 4096]")
         return value
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -133,17 +155,17 @@ class EngineConfig(BaseModel):
 def load_config(path: Path) -> dict[str, Any]:
     """Reads the keys of a JSON or TOML file. Raises ConfigError that names the file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"Configuration {path} can't be read: {reason}.") from error
     try:
         values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
         raise ConfigError(f"Configuration {path} is not {kind}: {error}.") from error
     if not isinstance(values, Mapping):
-        raise ConfigError(f"Configuration {path} must hold keys and values. Got a {type(values).__name__}.")
+        raise ConfigError(f"Configuration {path} must hold keys and values. Got {json.dumps(values)[:40]}.")
     return dict(values)
 
 
@@ -161,8 +183,17 @@ def _sentence(error: ValidationError) -> str:
     rules: dict[str, Callable[[], str]] = {
         "greater_than_equal": lambda: f"at least {context['ge']}",
         "less_than_equal": lambda: f"at most {context['le']}",
-        "greater_than": lambda: f"more than {context['gt']}",
+        "greater_than": lambda: f"more than {context['gt']:g}",
         "literal_error": lambda: f"one of {context['expected']}",
+        "too_short": lambda: "a list of at least one name",
+        "string_too_short": lambda: "a text that is not empty",
+        "finite_number": lambda: "a finite number",
+        "string_type": lambda: "a text",
+        "path_type": lambda: "a path",
+        "tuple_type": lambda: "a list, or a text with commas",
+        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), lambda: "a whole number"),
+        **dict.fromkeys(("float_type", "float_parsing"), lambda: "a number"),
+        **dict.fromkeys(("bool_type", "bool_parsing"), lambda: "true or false"),
         "string_pattern_mismatch": lambda: "auto, cpu, cuda or cuda:N",
         "value_error": lambda: str(context["error"]),
     }

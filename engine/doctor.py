@@ -9,7 +9,6 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,8 +78,12 @@ def _machine() -> Finding:
 
 def _kernels() -> Finding:
     for name in _KERNELS:
-        importlib.import_module(f"engine_ext.{name}")
-    return Finding("kernels", "ok", f"engine_ext {metadata.version('yolo-engine')}: {', '.join(_KERNELS)}")
+        try:
+            importlib.import_module(f"engine_ext.{name}")
+        except ImportError as error:
+            remedy = "Repair: `make build` in a checkout, else pip install --force-reinstall yolo-engine"
+            return Finding("kernels", "broken", f"engine_ext.{name} can't be loaded: {error}. {remedy}")
+    return Finding("kernels", "ok", ", ".join(_KERNELS))
 
 
 def _decoding() -> Finding:
@@ -107,7 +110,10 @@ def _onnxruntime() -> Finding:
 
     if problem := shadowing():
         return Finding("onnxruntime", "broken", problem)
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return Finding("onnxruntime", "broken", f"can't be loaded: {error}. Repair: pip install onnxruntime")
 
     builds = ", ".join(installed_builds()) or f"version {onnxruntime.__version__}"
     return Finding("onnxruntime", "ok", f"{builds}: {', '.join(onnxruntime.get_available_providers())}")

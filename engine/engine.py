@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from engine import report
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.errors import ConfigError, InputError, OutputError, VideoError, describe_os_error
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
 from engine.pipeline import Pipeline, Stages
 from engine.records import Detections, Frame, FrameBatch, Tracks
-from engine.sinks.base import Sink
+from engine.sinks.base import Sink, part_path, sole_writer
 from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
 from engine.sinks.memory import CallbackSink, Tally
 from engine.sinks.mot import MotText
@@ -41,7 +41,7 @@ from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess
 from engine.stages.source import Source, scheme
 from engine.stages.track import Track, TrackerSettings
-from engine.stream import Outcome, Progress, StreamRun
+from engine.stream import Outcome, Progress, StreamRun, partial_path
 
 log = logging.getLogger(__name__)
 
@@ -106,51 +106,84 @@ class Engine:
     ) -> dict[str, Any]:
         """Processes files, folders, globs and URLs into `output` and returns the summary.
 
-        Raises InputError when there is nothing to process and OutputError when the folder can't be written. What
-        happens to a single video is in the summary. `progress` is called several times a second by this thread.
+        Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
+        run is writing to it. What happens to a single video is in the summary; where the manifest can't be written,
+        the summary's `error` says so. `progress` is called several times a second by this thread; what it raises ends
+        the run.
         """
+        inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
-        videos = find_videos((os.fspath(item) for item in inputs), folder)
+        named = [os.fspath(item) for item in inputs]
+        videos = find_videos(named, folder)
+        self._refuse_overwriting(named, videos, folder)
         _prepare(folder)
-        self._refuse_overwriting(videos, folder)
+        with sole_writer(folder):
+            return self._run(videos, folder, progress)
+
+    def _run(
+        self, videos: list[Video], folder: Path, progress: Callable[[list[Progress]], None] | None
+    ) -> dict[str, Any]:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
-        with ThreadPoolExecutor(1, "hash") as pool:
+        broken_off = threading.Event()
+        pool = ThreadPoolExecutor(1, "hash")
+        try:
             identities = {
-                video.shown: pool.submit(report.file_identity, video.path)
+                video.shown: pool.submit(
+                    report.file_identity, video.path, lambda: broken_off.is_set() or self.interrupted
+                )
                 for video in videos
                 if scheme(video.path) is None
             }
             outcomes = self.process(videos, lambda video: self._file_sinks(video, folder), progress)
             elapsed_s = time.perf_counter() - start
             pool.shutdown(cancel_futures=self.interrupted)
+        finally:
+            broken_off.set()
+            pool.shutdown(cancel_futures=True)
         inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
         summary = report.summarise(outcomes, self.model, elapsed_s)
         known = {path: identity for path, identity in inputs_read.items() if identity is not None}
         manifest = report.build_manifest(summary, self.config, known, started_at)
-        report.write_json(folder / "manifest.json", manifest)
+        try:
+            report.write_json(folder / "manifest.json", manifest)
+        except OutputError as error:  # what was done is told all the same
+            summary |= {"success": False, "error": str(error)}
         return summary
 
     def process(
         self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
     ) -> list[Outcome]:
         """Runs the pipeline over `videos` into the sinks made for each, and returns how each ended, in order."""
-        pipeline = self._pipeline = Pipeline(
-            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
-            shape_of=lambda image: self.model.shape((image.width, image.height)),
-            open_source=self._source,
-            batch=self.batch,
-            streams=min(self.streams, len(videos)),
-            workers=self.workers,
-            window=self.window,
-            between=self.config.frames_between_inferences,
-            decode_threads=max(1, self._cores // min(self.streams, len(videos))),
-        )
+        pipeline = self._pipeline = self._new_pipeline(len(videos))
+        return self._process(pipeline, videos, sinks, progress)
+
+    def _process(
+        self,
+        pipeline: Pipeline,
+        videos: list[Video],
+        sinks: SinkFactory,
+        progress: Callable[[list[Progress]], None] | None = None,
+    ) -> list[Outcome]:
         runs = (
             StreamRun(key, video, sinks(video), Tally(self.config.max_age), self.window)
             for key, video in enumerate(videos)
         )
         return pipeline.run(runs, progress)
+
+    def _new_pipeline(self, videos: int) -> Pipeline:
+        streams = max(1, min(self.streams, videos))
+        return Pipeline(
+            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
+            shape_of=lambda image: self.model.shape((image.width, image.height)),
+            open_source=self._source,
+            batch=self.batch,
+            streams=streams,
+            workers=self.workers,
+            window=self.window,
+            between=self.config.frames_between_inferences,
+            decode_threads=max(1, self._cores // streams),
+        )
 
     def stop(self) -> None:
         """Ends a `run` or `process` in another thread, or from a signal handler: what is complete is kept."""
@@ -170,17 +203,22 @@ class Engine:
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
 
-        Raises InputError when there is no such input, and the video's own error when it fails on the way.
+        Raises InputError when there is no such input, and VideoError when it fails on the way.
         """
         videos = find_videos([os.fspath(source)], self.config.output_folder)
         if len(videos) != 1:
             raise InputError(f"stream takes one video. {source} holds {len(videos)}.")
         ready: Handoff[Tracks] = Handoff("stream", self.window)
         outcomes: list[Outcome] = []
+        errors: list[BaseException] = []
+        pipeline = self._pipeline = self._new_pipeline(1)
 
         def produce() -> None:
             try:
-                outcomes.extend(self.process(videos, lambda video: {"callback": (CallbackSink(ready.put), Path())}))
+                made = self._process(pipeline, videos, lambda video: {"callback": (CallbackSink(ready.put), Path())})
+                outcomes.extend(made)
+            except BaseException as error:  # noqa: BLE001 - it is raised again on the caller's thread
+                errors.append(error)
             finally:
                 ready.close()
 
@@ -193,11 +231,13 @@ class Engine:
                 except Closed:
                     break
         finally:
-            self.stop()
+            pipeline.stop()
             ready.close(discard=True)
             thread.join()
-        if outcomes and outcomes[0].status == "failed":
-            raise InputError(f"{videos[0].shown} {outcomes[0].error}")
+        if errors:
+            raise errors[0]
+        if outcomes[0].status == "failed":
+            raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
         """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array."""
@@ -260,12 +300,18 @@ class Engine:
             sinks["video"] = (annotated, path)
         return sinks
 
-    def _refuse_overwriting(self, videos: list[Video], folder: Path) -> None:
-        """An annotated video must never land on a source."""
+    def _refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
+        """No output, nor what it grows in, may land on a source; annotated videos not among the sources at all, where
+        the next run would take them for some."""
+        if self.config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
+            raise OutputError(
+                f"{folder} is an input, and annotated videos can't go there: a second run would take them for sources. "
+                "Choose another output folder."
+            )
         sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
         for video in videos:
             for _, path in self._file_sinks(video, folder).values():
-                if os.path.realpath(path) in sources:
+                if not sources.isdisjoint(map(os.path.realpath, (path, part_path(path), partial_path(path)))):
                     raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
 
 

@@ -67,7 +67,7 @@ def _videos_of(given: str, output: Path) -> Iterator[Video]:
     if path.is_dir():
         yield from _in_folder(path, output)
     elif path.exists():
-        yield Video(str(path), PurePosixPath(path.stem))
+        yield Video(str(path), _stem(path))
     elif glob.has_magic(given):
         found = sorted(glob.glob(given, recursive=True))
         if not found:
@@ -76,9 +76,14 @@ def _videos_of(given: str, output: Path) -> Iterator[Video]:
             if Path(match).is_dir():
                 yield from _in_folder(Path(match), output)
             elif _takes(Path(match)):
-                yield Video(match, PurePosixPath(Path(match).stem))
+                yield Video(match, _stem(Path(match)))
     else:
         raise InputError(f"{given} does not exist.")
+
+
+def _stem(path: Path) -> PurePosixPath:
+    """The name without its suffix. That of `..mp4` would be the folder itself: such a name is kept whole."""
+    return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
 
 
 def _in_folder(folder: Path, output: Path) -> Iterator[Video]:
@@ -113,7 +118,7 @@ def _probe(path: Path) -> bool:
     try:
         if path.stat().st_size == 0:
             return False
-        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             names = set(container.format.name.split(","))
             if names & _NOT_VIDEO or any(name.endswith("_pipe") for name in names):
                 return False

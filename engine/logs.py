@@ -10,19 +10,19 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class JsonFormatter(logging.Formatter):
-    """{"time", "level", "logger", "message"} and whatever was given as `extra`."""
+    """{"time", "level", "logger", "message"} and whatever was given as `extra` under other names."""
 
     def format(self, record: logging.LogRecord) -> str:
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return json.dumps({**entry, **extra, **entry}, ensure_ascii=False, default=str)
 
 
 def set_up_logging(level: str, form: str) -> None:

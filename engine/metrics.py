@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+# Seconds and records of each stage.
+Totals = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class StageTime:
@@ -25,7 +28,8 @@ class Metrics:
     def __init__(self) -> None:
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._all: list[dict[str, list[float]]] = []
+        self._all: list[tuple[threading.Thread, Totals]] = []
+        self._ended: Totals = _nothing()
 
     @contextmanager
     def busy(self, stage: str, records: int = 1) -> Iterator[None]:
@@ -38,20 +42,35 @@ class Metrics:
     def add(self, stage: str, seconds: float, records: int = 1) -> None:
         totals = getattr(self._own, "totals", None)
         if totals is None:
-            totals = self._own.totals = defaultdict(lambda: [0.0, 0])
+            totals = self._own.totals = _nothing()
             with self._lock:
-                self._all.append(totals)
+                self._fold()
+                self._all.append((threading.current_thread(), totals))
         entry = totals[stage]
         entry[0] += seconds
         entry[1] += records
 
     def totals(self) -> dict[str, StageTime]:
         """Busy time of each stage so far."""
-        summed: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
+        summed = _nothing()
         with self._lock:
-            everyone = list(self._all)
-        for totals in everyone:
-            for stage, (seconds, records) in list(totals.items()):
-                summed[stage][0] += seconds
-                summed[stage][1] += records
+            for totals in (self._ended, *(totals for _, totals in self._all)):
+                _add(summed, totals)
         return {stage: StageTime(stage, int(records), seconds) for stage, (seconds, records) in summed.items()}
+
+    def _fold(self) -> None:
+        """Adds up the threads that have ended: a run of many videos starts many, and must not grow with them."""
+        for thread, totals in self._all:
+            if not thread.is_alive():
+                _add(self._ended, totals)
+        self._all = [entry for entry in self._all if entry[0].is_alive()]
+
+
+def _nothing() -> Totals:
+    return defaultdict(lambda: [0.0, 0])
+
+
+def _add(into: Totals, totals: Totals) -> None:
+    for stage, (seconds, records) in list(totals.items()):
+        into[stage][0] += seconds
+        into[stage][1] += records

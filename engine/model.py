@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 from dataclasses import dataclass
@@ -39,8 +40,11 @@ class LoadedModel:
         names = self.manifest.classes
         unknown = [name for name in wanted if name not in names]
         if unknown:
+            close = difflib.get_close_matches(unknown[0], names, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
-                f"classes must be names of the model {self.manifest.name}: {', '.join(names)}. Got {unknown[0]!r}."
+                f"classes must be names of the model {self.manifest.name}: {', '.join(names)}. "
+                f"Got {unknown[0]!r}.{hint}"
             )
         return np.array([name in wanted for name in names])
 
@@ -106,6 +110,8 @@ def _backend(name: str, config: EngineConfig, freed: Any, workers: int) -> Backe
 def _fake(config: EngineConfig) -> LoadedModel:
     from engine.backends.fake import FakeBackend, fake_manifest
 
+    if config.device.startswith("cuda"):
+        raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))
     shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
     return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from engine.errors import BackendError, EngineError, SourceError, VideoError, where
+from engine.errors import BackendError, DecodeError, EngineError, SourceError, VideoError, where
 from engine.handoff import Closed, Handoff
 from engine.metrics import Metrics
 from engine.records import EndOfStream, Frame, FrameBatch
@@ -78,7 +78,8 @@ class Pipeline:
         self._batcher = Batcher(self._frames, batch, shape_of, self._bypass)
         self._active: dict[int, StreamRun] = {}
         self._outcomes: list[Outcome] = []
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler calls `stop` on the thread that may just be inside `progress`.
+        self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._fatal: Exception | None = None
 
@@ -86,13 +87,16 @@ class Pipeline:
         """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting.
 
         A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
-        begun come back as failed.
+        begun come back as failed. What `tick` raises ends the run too, and is raised here; no thread outlives the run.
         """
         queue = iter(runs)
-        slots = self._start("decode", self._streams, lambda: self._slot(queue))
-        workers = self._start("worker", self._workers, self._work)
-        tracker = self._start("track", 1, self._track)
+        slots: list[threading.Thread] = []
+        workers: list[threading.Thread] = []
+        tracker: list[threading.Thread] = []
         try:
+            self._start("track", 1, self._track, tracker)
+            self._start("worker", self._workers, self._work, workers)
+            self._start("decode", self._streams, lambda: self._slot(queue), slots)
             while alive := [thread for thread in slots if thread.is_alive()]:
                 alive[0].join(_TICK_S)
                 if tick is not None:
@@ -105,7 +109,8 @@ class Pipeline:
             for thread in slots + workers:
                 thread.join()
             self._results.close()
-            tracker[0].join()
+            for thread in tracker:
+                thread.join()
         for run in queue:
             run.abandon(self._fatal or VideoError("interrupted before it was begun"))
             self._outcomes.append(_outcome(run))
@@ -124,20 +129,22 @@ class Pipeline:
 
     # -- threads --------------------------------------------------------------------------------------------------
 
-    def _start(self, name: str, count: int, target: Callable[[], None]) -> list[threading.Thread]:
+    def _start(self, name: str, count: int, target: Callable[[], None], started: list[threading.Thread]) -> None:
+        """Starts threads and adds each to `started`, so that they can be joined also when a later one can't start."""
+
         def guarded() -> None:
             try:
                 target()
             except Closed:
                 pass
-            except Exception as error:  # whatever it is, the other threads must not wait for this one
+            except BaseException as error:  # whatever it is, the others must not wait for this one
                 log.debug("%s thread failed", name, exc_info=error)
                 self._fail(error)
 
-        threads = [threading.Thread(target=guarded, name=f"{name}-{i}", daemon=True) for i in range(count)]
-        for thread in threads:
+        for i in range(count):
+            thread = threading.Thread(target=guarded, name=f"{name}-{i}", daemon=True)
             thread.start()
-        return threads
+            started.append(thread)
 
     def _slot(self, queue: Iterator[StreamRun]) -> None:
         """Takes one video after the other and waits until its sinks are done."""
@@ -147,49 +154,57 @@ class Pipeline:
                 if run is None:
                     return
                 self._active[run.key] = run
-            sink: threading.Thread | None = None
-            source = self._open_source(run.video.path)
             try:
-                if self._stopping.is_set():
-                    run.stop.set()
-                sink = self._feed(run, source)
+                self._one(run)
             except Closed:
                 pass
-            except EngineError as error:
-                run.abandon(error)
-            finally:
-                if sink is not None:
-                    sink.join()
-                source.close()
-                if run.outcome is None:
-                    run.abandon(self._fatal or VideoError("the run was broken off"))
-                with self._lock:
-                    del self._active[run.key]
-                    self._outcomes.append(_outcome(run))
+            except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
+                run.fail(error)
+            if run.outcome is None:
+                run.abandon(self._fatal or VideoError("the run was broken off"))
+            with self._lock:
+                del self._active[run.key]
+                self._outcomes.append(_outcome(run))
 
-    def _feed(self, run: StreamRun, source: Source) -> threading.Thread:
-        """Decodes a video into the pipeline, its end included, and returns the thread of its sinks."""
+    def _one(self, run: StreamRun) -> None:
+        source = self._open_source(run.video.path)
+        try:
+            if self._stopping.is_set():
+                run.stop.set()
+            self._feed(run, source)
+        finally:
+            source.close()
+
+    def _feed(self, run: StreamRun, source: Source) -> None:
+        """Decodes a video into the pipeline, its end included, and waits until its sinks are done."""
         with where("source", run.video.shown):
             info = source.open(run.key)
             decoder = Decoder(info.time_base, info.frame_rate, threads=self._decode_threads)
             decoder.attach(source.video)
         run.open_sinks(info)
-        sink = self._start("sink", 1, lambda: self._sink(run))[0]
+        sink: list[threading.Thread] = []
         reader = StreamReader(source, decoder, run, self._between)
         try:
-            for frame in reader.frames(self.metrics):
-                if info.live:
-                    self._put_live(run, frame)
-                elif run.window.enter():
-                    self._frames.put(frame)
-                else:
-                    raise Closed(run.video.shown)
+            self._start("sink", 1, lambda: self._sink(run), sink)
+            try:
+                for frame in reader.frames(self.metrics):
+                    if info.live:
+                        self._put_live(run, frame)
+                    elif run.window.enter():
+                        self._frames.put(frame)
+                    else:
+                        raise Closed(run.video.shown)
+            except Exception as error:
+                if isinstance(error, Closed):
+                    raise
+                run.fail(error)  # the end follows all the same, behind the frames in flight
             self._frames.put(reader.end())
-        except Closed:
+        except BaseException:
             run.tracks.close(discard=True)
-            sink.join()
             raise
-        return sink
+        finally:
+            for thread in sink:
+                thread.join()
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
         """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
@@ -269,12 +284,12 @@ class Pipeline:
                         run.finish(item)
                         return
                     run.write(item)
-                item.frame.image = None
+                del item  # the picture goes now, unless a caller of `stream` has it
                 run.window.leave()
 
     # -- failure --------------------------------------------------------------------------------------------------
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The run can't go on. Wakes every thread; each unfinished video becomes failed with this reason."""
         if self._fatal is None:
             self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
@@ -310,6 +325,7 @@ class StreamReader:
         self._index = 0
         self._audio: list[Any] = []
         self._problem: str | None = None
+        self._complete = False
 
     def frames(self, metrics: Metrics) -> Iterator[Frame]:
         """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
@@ -327,9 +343,13 @@ class StreamReader:
                     yield self._frame(*item)
                     if stop.is_set():
                         return
-            except SourceError as error:
+            except (SourceError, DecodeError) as error:
                 self._problem = f"{error} after {self._index} frames"
-            if not self._source.live or stop.is_set() or not self._source.reconnect(stop):
+            if not self._source.live or stop.is_set():
+                return
+            if not self._source.reconnect(stop):
+                if self._problem is None and self._source.reconnects_asked and not stop.is_set():
+                    self._problem = f"the stream ended after {self._index} frames and could not be opened again"
                 return
             self._decoder.attach(self._source.video)
             self._decoder.resume_after(0)
@@ -340,7 +360,7 @@ class StreamReader:
             self._run.key,
             self._index,
             problems=tuple(problems),
-            interrupted=self._run.stop.is_set() and not self._run.failed,
+            interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
             discarded=self._decoder.discarded,
             audio=tuple(self._audio),
@@ -348,14 +368,19 @@ class StreamReader:
 
     def _decoded(self) -> Iterator[tuple[Any, int, int]]:
         video = self._source.video.index
-        for packet in self._source.packets():
-            if self._run.stop.is_set():
-                return
-            if packet.stream_index == video:
-                yield from self._decoder.decode(packet)
-            else:
-                self._audio.append(packet)
+        try:
+            for packet in self._source.packets():
+                if self._run.stop.is_set():
+                    return
+                if packet.stream_index == video:
+                    yield from self._decoder.decode(packet)
+                else:
+                    self._audio.append(packet)
+        except SourceError:
+            yield from self._decoder.flush()  # what was read before is decoded, and counts
+            raise
         yield from self._decoder.flush()
+        self._complete = not self._source.live
 
     def _frame(self, image: Any, pts: int, duration: int) -> Frame:
         index, self._index = self._index, self._index + 1

@@ -48,17 +48,22 @@ class ProgressBars:
             self._bars.remove_task(self._tasks.pop(path))
         for stream in streams:
             if stream.path not in self._tasks:
-                self._tasks[stream.path] = self._bars.add_task(
-                    escape(_tail(stream.path)), total=stream.frames_total, fps=0.0, of=stream.frames_total or "?"
-                )
+                self._tasks[stream.path] = self._bars.add_task(escape(_tail(stream.path)), total=None, fps=0.0, of="?")
             fps = stream.frames / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
-            self._bars.update(self._tasks[stream.path], completed=stream.frames, fps=fps)
+            total = stream.frames_total  # not known before the video is open
+            self._bars.update(
+                self._tasks[stream.path],
+                completed=stream.frames,
+                total=total,
+                fps=fps,
+                of=f"{total:,}" if total else "?",
+            )
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
     """A row for each video, failed and partial ones with their reason, and the totals."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("video", overflow="fold")
+    table.add_column("video", no_wrap=True)
     table.add_column("status")
     for name in ("frames", "fps", "tracks"):
         table.add_column(name, justify="right")
@@ -66,11 +71,11 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
-        remarks = [remark for remark in (counts, *video.get("notes", ())) if remark]
+        remarks = [escape(remark) for remark in (counts, *video.get("notes", ())) if remark]
         if video["error"]:
-            remarks.insert(0, f"[{style}]{escape(video['error'])}[/]")
+            remarks.insert(0, f"[{style}]{escape(_printable(video['error']))}[/]")
         table.add_row(
-            escape(_tail(video["path"], 40)),
+            escape(_tail(video["path"], max(20, min(60, console.width // 3)))),
             f"[{style}]{video['status']}[/]",
             f"{video['frames']:,}",
             f"{video['fps']:.0f}",
@@ -80,10 +85,13 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(table)
     totals = summary["totals"]
     console.print(
-        f"{totals['videos']} videos ({totals['failed']} failed, {totals['partial']} partial), "
-        f"{totals['frames']:,} frames in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
-        f"{totals['tracks']:,} tracks. "
-        f"Model {summary['model']['name']} on {summary['backend']['provider']}."
+        f"{_count(totals['videos'], 'video')} ({totals['failed']} failed, {totals['partial']} partial), "
+        f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
+        f"{_count(totals['tracks'], 'track')}. "
+        f"Model {summary['model']['name']} on {summary['backend']['provider']}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -102,8 +110,18 @@ def print_stages(console: Console, stages: dict[str, StageTime], elapsed_s: floa
     console.print(table)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _tail(path: str, width: int = 32) -> str:
+    path = _printable(path)
     return path if len(path) <= width else "…" + path[1 - width :]
+
+
+def _printable(text: str) -> str:
+    """A file name may hold bytes that are no text, or line ends."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:

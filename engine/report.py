@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import sys
+from collections import Counter
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,12 @@ from typing import Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
+from engine.sinks.base import discard
 from engine.stream import Outcome
 
 SCHEMA = 1
+
+_CHUNK_BYTES = 1 << 20
 
 
 def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> dict[str, Any]:
@@ -46,7 +52,9 @@ def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> 
 
 def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     tally = outcome.tally
-    tracks = {class_names[class_id]: count for class_id, count in sorted(tally.tracks_by_class.items())}
+    tracks: Counter[str] = Counter()
+    for class_id, count in sorted(tally.tracks_by_class.items()):
+        tracks[class_names[class_id]] += count  # two classes of a model may share a name
     video: dict[str, Any] = {
         "path": outcome.video.shown,
         "status": outcome.status,
@@ -55,7 +63,7 @@ def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "inferred_frames": tally.inferred,
         "detections": tally.detections,
         "tracks": sum(tracks.values()),
-        "tracks_by_class": tracks,
+        "tracks_by_class": dict(tracks),
         "duration_s": round(outcome.duration_s, 3),
         "elapsed_s": round(outcome.elapsed_s, 3),
         "fps": round(tally.frames / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
@@ -97,24 +105,33 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file that appears whole or not at all. Raises OutputError."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it can be read back
+        text = json.dumps(value, indent=2).encode() + b"\n"
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with open(part, "wb") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(path: str) -> dict[str, Any] | None:
-    """Size and SHA-256 of an input file; None where it can't be read."""
+def file_identity(path: str, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
+    digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO waits for its writer; a device has no end
+            return None
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+            while chunk := file.read(_CHUNK_BYTES):
+                if broken_off():
+                    return None
+                digest.update(chunk)
+            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest.hexdigest()}
     except OSError:
         return None

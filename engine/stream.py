@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from engine.errors import EngineError, SinkError, VideoError, describe_os_error,
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import Sink
+from engine.sinks.base import Sink, discard
 from engine.sinks.memory import Tally
 from engine.window import Window
+
+log = logging.getLogger(__name__)
 
 # A container may claim a few frames more than it holds; a file that ends before this share of its claim is cut short.
 _CUT_SHORT = 0.99
@@ -61,11 +64,11 @@ class StreamRun:
         self.outcome: Outcome | None = None
         self.dropped = 0
         self._sinks = sinks
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """The video fails with its first error; its source stops and what is in flight is thrown away."""
         if self._error is None:
             self._error = error
@@ -95,7 +98,7 @@ class StreamRun:
             for sink in self._opened:
                 sink.write(tracks)
             self.tally.write(tracks)
-        except Exception as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
+        except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
             self.fail(error)
 
     def finish(self, end: EndOfStream) -> None:
@@ -109,15 +112,13 @@ class StreamRun:
         if not self.failed and not (end.interrupted and self.tally.frames == 0):
             outputs = self._commit(end)
         if self.failed or not outputs:
-            for sink in self._opened:
-                sink.abort()
+            self._abort()
         self._settle(end, outputs, problems)
 
-    def abandon(self, error: Exception) -> None:
+    def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs."""
         self.fail(error)
-        for sink in self._opened:
-            sink.abort()
+        self._abort()
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
 
     def progress(self) -> Progress:
@@ -125,16 +126,30 @@ class StreamRun:
         return Progress(self.video.shown, self.tally.frames, total, time.perf_counter() - self._started)
 
     def _commit(self, end: EndOfStream) -> dict[str, str]:
-        """Lets the outputs appear. Those of an interrupted video are valid, but named `.partial`."""
+        """Lets the outputs appear, all or none. Those of an interrupted video are valid, but named `.partial`; a later
+        run that completes the video takes them away."""
         outputs: dict[str, str] = {}
         try:
             for kind, (sink, path) in self._sinks.items():
-                final = path.with_name(_partial_name(path.name)) if end.interrupted else path
+                final = partial_path(path) if end.interrupted else path
                 sink.commit(end, final)
                 outputs[kind] = str(final)
-        except EngineError as error:
+        except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
+            for done in outputs.values():
+                discard(Path(done))
+            return {}
+        if not end.interrupted:
+            for kind in outputs:
+                discard(partial_path(self._sinks[kind][1]))
         return outputs
+
+    def _abort(self) -> None:
+        for sink in self._opened:
+            try:
+                sink.abort()
+            except Exception as error:  # it must not hide why the video failed
+                log.debug("%s: abort of %s failed", self.video.shown, sink.kind, exc_info=error)
 
     def _cut_short(self, end: EndOfStream) -> list[str]:
         info = self.info
@@ -150,7 +165,7 @@ class StreamRun:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
         status = "failed" if self.failed else "partial" if problems else "ok"
-        reason = str(self._error) if self.failed else "; ".join(problems) or None
+        reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
         duration_s = (self.info.duration_s if self.info else None) or self.tally.last_pts_s
         self.outcome = Outcome(
@@ -169,9 +184,17 @@ class StreamRun:
         self.done.set()
 
 
-def _partial_name(name: str) -> str:
-    """a.tracks.jsonl -> a.partial.tracks.jsonl, a.mp4 -> a.partial.mp4."""
+def partial_path(path: Path) -> Path:
+    """a.tracks.jsonl -> a.partial.tracks.jsonl, a.mp4 -> a.partial.mp4. A sink without a file has no name to change."""
+    if not path.name:
+        return path
     for suffix in (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4"):
-        if name.endswith(suffix):
-            return f"{name.removesuffix(suffix)}.partial{suffix}"
-    return f"{name}.partial"
+        if path.name.endswith(suffix):
+            return path.with_name(f"{path.name.removesuffix(suffix)}.partial{suffix}")
+    return path.with_name(f"{path.name}.partial")
+
+
+def _sentence(error: BaseException) -> str:
+    """The reason as it stands in the result. An error that is not the engine's own is named with its type."""
+    text = str(error)
+    return text if isinstance(error, EngineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -15,6 +15,7 @@ from engine.model import LoadedModel
 from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
+from engine.stages.source import scheme, without_password
 
 _NEIGHBOURS = 3
 
@@ -58,6 +59,8 @@ def verify_invariance(config: EngineConfig, video: str, others: Sequence[str], s
     `others` are the videos it is mixed with; without any, the others in its folder, else the video itself again.
     Raises InputError or VideoError when the video can't be processed at all.
     """
+    if scheme(video) is not None:
+        raise InputError(f"verify runs a video many times and takes a file. Got {without_password(video)}.")
     found = find_videos([video], config.output_folder)
     if len(found) != 1:
         raise InputError(f"verify takes one video. {video} holds {len(found)}.")

@@ -74,6 +74,8 @@ class OnnxRuntimeBackend:
         self.input_dtype = _DTYPES[entry.type]
         self._input = entry.name
         self._output = self._session.get_outputs()[0].name
+        if len(entry.shape) != 4:
+            raise ModelError(f"{path} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
         height, width = entry.shape[2:]
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
 

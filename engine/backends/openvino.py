@@ -44,8 +44,13 @@ class OpenVinoBackend:
             raise ModelError(f"{path} can't be loaded by OpenVINO: {str(error).splitlines()[0]}") from error
         self.provider = "CPU"
         entry = self._model.input(0)
-        self.input_dtype = _DTYPES[entry.get_element_type().get_type_name()]
-        height, width = entry.get_partial_shape()[2], entry.get_partial_shape()[3]
+        dtype, dims = entry.get_element_type().get_type_name(), list(entry.get_partial_shape())
+        if dtype not in _DTYPES:
+            raise ModelError(f"{path} takes {dtype}; float32, float16 or uint8 are supported.")
+        if len(dims) != 4:
+            raise ModelError(f"{path} takes {entry.get_partial_shape()}; a picture (N, 3, H, W) is needed.")
+        self.input_dtype = _DTYPES[dtype]
+        height, width = dims[2:]
         fixed = height.is_static and width.is_static
         self.fixed_hw = (height.get_length(), width.get_length()) if fixed else None
         self._own = threading.local()

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
 from engine.errors import SinkError, describe_os_error
 from engine.sinks.base import discard, part_path, publish
 
+_LONGEST_IN_MEMORY_S = 5.0
+
 
 class RowFile:
     """A text file of rows.
 
-    At most `limit` rows wait in memory. With `intermediate`, what is beyond stands in `<path>.part` and survives a
-    killed process; without, in an unnamed temporary file beside it, and a killed process leaves nothing.
+    At most `limit` rows wait in memory. With `intermediate`, what is beyond, or older than a few seconds, stands in
+    `<path>.part` and survives a killed process; without, in an unnamed temporary file beside it, and a killed process
+    leaves nothing.
     """
 
     def __init__(self, path: Path, *, limit: int, intermediate: bool) -> None:
@@ -25,11 +29,13 @@ class RowFile:
         self._intermediate = intermediate
         self._rows: list[str] = []
         self._file: IO[str] | None = None
+        self._spilled_at = time.monotonic()
 
     def add(self, rows: list[str]) -> None:
         """Adds rows, each with its line end. Raises SinkError."""
         self._rows += rows
-        if len(self._rows) > self._limit:
+        due = self._intermediate and time.monotonic() - self._spilled_at > _LONGEST_IN_MEMORY_S
+        if due or len(self._rows) > self._limit:
             self._spill()
 
     def commit(self, path: Path) -> None:
@@ -56,17 +62,19 @@ class RowFile:
     def _spill(self) -> None:
         try:
             if self._file is None:
-                self._file = (
-                    open(self._part, "w", encoding="utf-8")  # noqa: SIM115 - closed by commit or abort
-                    if self._intermediate
-                    else tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)  # noqa: SIM115
-                )
+                self._file = self._opened()  # closed by commit or abort
             self._file.writelines(self._rows)
             if self._intermediate:
                 self._file.flush()
         except OSError as error:
             raise self._error(error) from error
         self._rows.clear()
+        self._spilled_at = time.monotonic()
+
+    def _opened(self) -> IO[str]:
+        if self._intermediate:
+            return open(self._part, "w", encoding="utf-8")
+        return tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{self._part.name} can't be written: {describe_os_error(error)}")

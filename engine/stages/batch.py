@@ -1,12 +1,14 @@
 """Batch: frames of many streams become batches of one tensor shape.
 
 Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, or when no
-further frame has come for `wait_s`: a video that ends, or a slow source, holds nobody up.
+further frame has come for `wait_s`, or when its first frame has waited `longest_s`: a video that ends, a slow source
+or many frames of another shape hold nobody up.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,20 +35,25 @@ class Batcher:
         shape_of: Callable[[Any], tuple[int, int]],
         bypass: Callable[[Frame | EndOfStream], None],
         wait_s: float = 0.02,
+        longest_s: float = 0.25,
     ) -> None:
         self._frames = frames
         self._size = size
         self._shape_of = shape_of
         self._bypass = bypass
         self._wait_s = wait_s
+        self._longest_s = longest_s
         self._turn = threading.Lock()
-        # Frames that wait for company, oldest shape first.
+        # Frames that wait for company, and since when; oldest shape first.
         self._waiting: dict[tuple[int, int], list[Frame]] = {}
+        self._since: dict[tuple[int, int], float] = {}
 
     def take(self) -> FrameBatch:
         """The next batch, waiting for frames. Raises Closed when no more will come."""
         with self._turn:
             while True:
+                if self._waiting and time.monotonic() - next(iter(self._since.values())) > self._longest_s:
+                    return self._oldest()
                 try:
                     record = self._frames.get(self._wait_s if self._waiting else None)
                 except TimeoutError:
@@ -60,11 +67,13 @@ class Batcher:
                     continue
                 shape = self._shape_of(record.image)
                 frames = self._waiting.setdefault(shape, [])
+                self._since.setdefault(shape, time.monotonic())
                 frames.append(record)
                 if len(frames) >= self._size:
-                    del self._waiting[shape]
+                    del self._waiting[shape], self._since[shape]
                     return FrameBatch(frames, shape)
 
     def _oldest(self) -> FrameBatch:
         shape = next(iter(self._waiting))
+        del self._since[shape]
         return FrameBatch(self._waiting.pop(shape), shape)

@@ -53,7 +53,7 @@ class TensorShape:
         return self._padded(size_wh[1] * ratio, height), self._padded(size_wh[0] * ratio, width)
 
     def _padded(self, side: float, most: int) -> int:
-        return min(most, max(1, math.ceil(round(side) / self.stride)) * self.stride)
+        return min(most, max(1, math.ceil(round(side, 3) / self.stride)) * self.stride)
 
 
 class Preprocess(Stage):
@@ -75,8 +75,8 @@ class Preprocess(Stage):
         for slot, frame in zip(tensor, batch.frames, strict=True):
             image = frame.image
             assert image is not None, "a dropped frame is never inferred"
-            letterbox = self._letterbox(image, batch.tensor_hw)
             try:
+                letterbox = self._letterbox(image, batch.tensor_hw)
                 letterbox.apply(planes_of(image), slot)
             except ValueError as error:
                 raise DecodeError(f"gives frames that can't be read: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ _LONGEST_PAUSE_S = 10.0
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
 _SHIFTS_KEPT = 8
+_HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
+_SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
 
 def scheme(path: str) -> str | None:
@@ -40,10 +43,17 @@ def scheme(path: str) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: user name and password left out."""
+    """The URL as it may be shown: user name and password left out, also those among the query's values."""
     head, found, rest = url.partition("://")
+    if not found:
+        return url
     authority, slash, tail = rest.partition("/")
-    return f"{head}://{authority.rpartition('@')[2]}{slash}{tail}" if found and "@" in authority else url
+    if "@" in authority:
+        rest = f"{authority.rpartition('@')[2]}{slash}{tail}"
+    elif "@" in tail and not _HOST_PORT.fullmatch(authority):  # a password with a slash that should have been escaped
+        rest = rest.rpartition("@")[2]
+    hidden = _SECRET.sub(r"\1***", rest)
+    return f"{head}://{hidden}"
 
 
 class Source:
@@ -88,6 +98,8 @@ class Source:
         if self._want_audio:
             self._audio = next(iter(self._container.streams.audio), None)
         context = self.video.codec_context
+        if context is None:
+            raise SourceError("has a codec that this build of FFmpeg can't decode")
         return StreamInfo(
             key=key,
             path=self.path,
@@ -136,6 +148,11 @@ class Source:
                 return True
         return False
 
+    @property
+    def reconnects_asked(self) -> bool:
+        """Whether a live source that ends is to be opened again."""
+        return self._attempts > 0
+
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
@@ -143,7 +160,8 @@ class Source:
 
     def _connect(self) -> Any:
         if self.scheme is None:
-            return av.open(self.path, options=_FILE_OPTIONS, metadata_errors="replace")
+            # Without "file:" a name such as "a:b.mp4" would be taken for a URL.
+            return av.open(f"file:{self.path}", options=_FILE_OPTIONS, metadata_errors="replace")
         options = _RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {}
         return av.open(self.path, options=options, timeout=self._timeouts_s, metadata_errors="replace")
 
@@ -241,7 +259,7 @@ def _reason(error: BaseException) -> str:
         return "not a video, or its header is damaged"
     if isinstance(error, OSError):
         return describe_os_error(error)
-    return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__  # its full text repeats the URL, password and all
 
 
 def wall_clock_gap_ticks(since: float, time_base: Fraction) -> int:

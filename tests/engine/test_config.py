@@ -1,0 +1,292 @@
+"""Every key: its default, its rule, its message; and the files that hold them."""
+
+import re
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from engine.config import EngineConfig, load_config
+from engine.errors import ConfigError
+
+DEFAULTS = {
+    # the original program's keys, whose defaults may never change
+    "max_age": 10,
+    "min_hits": 3,
+    "iou_threshold": 0.3,
+    "skip_frames": False,
+    "visualize": True,
+    "output_folder": Path("output_videos"),
+    "max_detections_in_memory": 10_000,
+    "save_intermediate_results": True,
+    # this program's own
+    "model": "yolox-nano",
+    "layout": None,
+    "class_names": None,
+    "input_size": None,
+    "input_scale": None,
+    "channel_order": None,
+    "conf": 0.25,
+    "nms_iou": 0.45,
+    "classes": None,
+    "class_agnostic": False,
+    "max_detections": 300,
+    "formats": ("tracks", "mot"),
+    "shape": "auto",
+    "backend": "auto",
+    "device": "auto",
+    "batch": None,
+    "streams": None,
+    "workers": None,
+    "window": None,
+    "open_timeout_s": 15.0,
+    "read_timeout_s": 15.0,
+    "reconnect_attempts": 5,
+    "video_crf": 23,
+    "video_preset": "superfast",
+}
+
+
+def refusal(**values):
+    with pytest.raises(ConfigError) as caught:
+        EngineConfig(**values)
+    return str(caught.value)
+
+
+def test_defaults():
+    config = EngineConfig()
+    assert config.model_dump() == DEFAULTS
+    assert [type(value) for value in config.model_dump().values()] == [type(value) for value in DEFAULTS.values()]
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "kept"),
+    [
+        ("max_age", 0, 0),  # zero means zero
+        ("min_hits", 0, 0),
+        ("iou_threshold", 0, 0.0),
+        ("iou_threshold", 1, 1.0),
+        ("conf", 0.0, 0.0),
+        ("nms_iou", 1.0, 1.0),
+        ("max_detections_in_memory", 1, 1),
+        ("max_detections", 30_000, 30_000),
+        ("batch", 1, 1),
+        ("batch", 64, 64),
+        ("batch", None, None),  # None means not given
+        ("streams", 64, 64),
+        ("workers", 64, 64),
+        ("window", 1024, 1024),
+        ("reconnect_attempts", 0, 0),
+        ("video_crf", 0, 0),
+        ("video_crf", 51, 51),
+        ("open_timeout_s", 3600, 3600.0),
+        ("read_timeout_s", 0.1, 0.1),
+        ("input_size", "256,416", (256, 416)),  # from the command line
+        ("input_size", [32, 4096], (32, 4096)),  # from a file
+        ("input_scale", 1, 1.0),
+        ("device", "cuda", "cuda"),
+        ("device", "cuda:12", "cuda:12"),
+        ("classes", "person, car", ("person", "car")),
+        ("classes", ["person", "traffic light"], ("person", "traffic light")),
+        ("classes", "a,,b,", ("a", "b")),  # a comma too many
+        ("class_names", "a,b", ("a", "b")),
+        ("formats", "detections", ("detections",)),
+        ("formats", [], ()),  # an annotated video only
+        ("formats", "mot,tracks", ("mot", "tracks")),
+        ("output_folder", "out", Path("out")),
+        ("layout", "yolov5", "yolov5"),
+        ("channel_order", "bgr", "bgr"),
+        ("video_preset", "medium", "medium"),
+        ("backend", "openvino", "openvino"),
+        ("shape", "rect", "rect"),
+    ],
+)
+def test_accepted(key, given, kept):
+    value = getattr(EngineConfig(**{key: given}), key)
+    assert value == kept
+    assert type(value) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "rule"),
+    [
+        ("max_age", -1, "at least 0. Got -1"),
+        ("max_age", 100_001, "at most 100000. Got 100001"),
+        ("max_age", True, "a number, not true or false. Got True"),  # else 1 frame, without a word
+        ("max_age", 2.5, "a whole number. Got 2.5"),
+        ("max_age", "many", "a whole number. Got 'many'"),
+        ("max_age", None, "a whole number. Got None"),
+        ("min_hits", -1, "at least 0. Got -1"),
+        ("min_hits", 1001, "at most 1000. Got 1001"),
+        ("min_hits", False, "a number, not true or false. Got False"),
+        ("iou_threshold", -0.1, "at least 0. Got -0.1"),
+        ("iou_threshold", 1.1, "at most 1. Got 1.1"),
+        ("iou_threshold", True, "a number, not true or false. Got True"),
+        ("iou_threshold", float("nan"), "at least 0. Got nan"),
+        ("conf", 1.01, "at most 1. Got 1.01"),
+        ("conf", "high", "a number. Got 'high'"),
+        ("nms_iou", -1, "at least 0. Got -1"),
+        ("visualize", "maybe", "true or false. Got 'maybe'"),
+        ("visualize", 2, "true or false. Got 2"),
+        ("save_intermediate_results", [], "true or false. Got []"),
+        ("class_agnostic", None, "true or false. Got None"),
+        ("output_folder", 5, "a path. Got 5"),
+        ("max_detections_in_memory", 0, "at least 1. Got 0"),
+        ("max_detections", 0, "at least 1. Got 0"),
+        ("max_detections", 30_001, "at most 30000. Got 30001"),
+        ("model", "", "a text that is not empty. Got ''"),
+        ("model", 5, "a text. Got 5"),
+        ("layout", "yolo", "one of 'yolox', 'yolov5', 'yolov8' or 'end2end'. Got 'yolo'"),
+        ("class_names", [], "a list of at least one name. Got []"),
+        ("classes", "", "a list of at least one name. Got ''"),  # would find nothing, without a word
+        ("classes", [""], "a text that is not empty. Got ''"),
+        ("classes", [1], "a text. Got 1"),
+        ("classes", 1, "a list, or a text with commas. Got 1"),
+        ("input_size", "416", "two numbers, height and width. Got '416'"),
+        ("input_size", 416, "two numbers, height and width. Got 416"),
+        ("input_size", [416, 415], "two multiples of 32 in [32, 4096]. Got [416, 415]"),
+        ("input_size", [0, 32], "two multiples of 32 in [32, 4096]. Got [0, 32]"),
+        ("input_size", [32, 4128], "two multiples of 32 in [32, 4096]. Got [32, 4128]"),
+        ("input_size", [True, 32], "a number, not true or false. Got True"),
+        ("input_scale", 0, "more than 0. Got 0"),
+        ("input_scale", True, "a number, not true or false. Got True"),
+        ("input_scale", float("inf"), "a finite number. Got inf"),
+        ("channel_order", "gbr", "one of 'rgb' or 'bgr'. Got 'gbr'"),
+        ("formats", "tracks,csv", "one of 'tracks', 'mot' or 'detections'. Got 'csv'"),
+        ("shape", "round", "one of 'auto', 'square' or 'rect'. Got 'round'"),
+        ("backend", "trt", "one of 'auto', 'onnxruntime', 'openvino', 'tensorrt' or 'fake'. Got 'trt'"),
+        ("device", "gpu", "auto, cpu, cuda or cuda:N. Got 'gpu'"),
+        ("device", "cuda:", "auto, cpu, cuda or cuda:N. Got 'cuda:'"),
+        ("device", "cuda:0\n", "auto, cpu, cuda or cuda:N. Got 'cuda:0\\n'"),
+        ("batch", 0, "at least 1. Got 0"),
+        ("batch", 65, "at most 64. Got 65"),
+        ("batch", True, "a number, not true or false. Got True"),
+        ("streams", 0, "at least 1. Got 0"),
+        ("streams", 65, "at most 64. Got 65"),
+        ("workers", 0, "at least 1. Got 0"),
+        ("workers", 65, "at most 64. Got 65"),
+        ("window", 0, "at least 1. Got 0"),
+        ("window", 1025, "at most 1024. Got 1025"),
+        ("open_timeout_s", 0, "more than 0. Got 0"),
+        ("open_timeout_s", True, "a number, not true or false. Got True"),
+        ("read_timeout_s", 3601, "at most 3600. Got 3601"),
+        ("read_timeout_s", float("inf"), "at most 3600. Got inf"),
+        ("reconnect_attempts", -1, "at least 0. Got -1"),
+        ("video_crf", 52, "at most 51. Got 52"),
+        ("video_crf", -1, "at least 0. Got -1"),
+        (
+            "video_preset",
+            "slow",
+            "one of 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast' or 'medium'. Got 'slow'",
+        ),
+    ],
+)
+def test_refused(key, given, rule):
+    assert refusal(**{key: given}) == f"{key} must be {rule}."
+
+
+def test_every_key_that_can_be_wrong_is_in_the_table_above():
+    marks = test_refused.pytestmark[0].args[1]
+    assert set(EngineConfig.model_fields) - {row[0] for row in marks} == {"skip_frames"}  # next test
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "between"),
+    [
+        (False, False, 0),
+        (True, True, 1),  # every second frame
+        (0, 0, 0),
+        (1, 1, 1),
+        (7, 7, 7),
+        (1000, 1000, 1000),
+        ("3", 3, 3),  # as text, from the command line
+        ("True", True, 1),
+        ("false", False, 0),
+        (2.0, 2, 2),
+    ],
+)
+def test_skip_frames(given, kept, between):
+    config = EngineConfig(skip_frames=given)
+    assert config.skip_frames is kept or (config.skip_frames == kept and type(config.skip_frames) is int)
+    assert config.frames_between_inferences == between
+
+
+@pytest.mark.parametrize("given", [-1, 1001, "x", "2.5", 2.5, None, [], float("nan"), float("inf")])
+def test_skip_frames_refused(given):
+    rule = "skip_frames must be true, false or a whole number in [0, 1000]"
+    assert refusal(skip_frames=given) == f"{rule}. Got {given!r}."
+
+
+@pytest.mark.parametrize(
+    ("key", "ending"),
+    [
+        ("maxage", "Did you mean max_age?"),
+        ("iou_treshold", "Did you mean iou_threshold?"),
+        ("zzz", "The keys are: max_age, min_hits, "),  # nothing near: all of them
+        ("self", "The keys are: "),  # Python's own word for the first argument
+        ("", "The keys are: "),
+    ],
+)
+def test_unknown_key(key, ending):
+    assert refusal(**{key: 1}).startswith(f"Unknown key {key!r} in the configuration. {ending}")
+
+
+def test_frozen():
+    config = EngineConfig()
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        config.batch = 2
+    assert config.batch is None
+
+
+def test_updated_is_checked_and_leaves_the_first_alone():
+    config = EngineConfig(conf=0.5, skip_frames=True)
+    other = config.updated(batch=4)
+    assert (other.batch, other.conf, other.skip_frames) == (4, 0.5, True)
+    assert config.batch is None
+    with pytest.raises(ConfigError, match=re.escape("batch must be at least 1. Got 0.")):
+        config.updated(batch=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"max_age": 5, "skip_frames": true}'),
+        ("a.JSON", '\ufeff{"max_age": 5, "skip_frames": true}'),  # as a Windows editor saves it
+        ("a.toml", "max_age = 5\nskip_frames = true\n"),
+        ("a.TOML", "max_age = 5\nskip_frames = true\n"),
+        ("settings", '{"max_age": 5, "skip_frames": true}'),  # JSON without a suffix, as the original reads it
+    ],
+)
+def test_load(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert load_config(path) == {"max_age": 5, "skip_frames": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.json", None, "can't be read: no such file or directory."),
+        ("a.json", b"{", "is not JSON: "),
+        ("a.json", b"", "is not JSON: "),
+        ("a.json", b"[" * 100_000, "is not JSON: "),  # deeper than the parser goes
+        ("a.toml", b"max_age = ", "is not TOML: "),
+        ("a.toml", b'{"max_age": 5}', "is not TOML: "),
+        ("a.json", b"max_age = 5", "is not JSON: "),
+        ("a.json", b"[1]", "must hold keys and values. Got [1]."),
+        ("a.json", b"null", "must hold keys and values. Got null."),
+        ("a.json", b"\xff\xfe\x00", "can't be read: not a text file."),
+    ],
+)
+def test_load_refuses(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"Configuration {path} {message}")
+
+
+def test_load_refuses_a_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"can't be read: is a directory\."):
+        load_config(tmp_path)

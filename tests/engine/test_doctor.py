@@ -1,0 +1,126 @@
+"""The doctor never dies of what it examines."""
+
+import builtins
+import importlib
+import io
+import socket
+
+import pytest
+from rich.console import Console
+
+from engine import doctor
+from engine.backends import onnxruntime as ort_backend
+from models import registry
+
+CHECKS = "machine kernels decoding encoding onnxruntime openvino tensorrt models broker".split() + ["NVIDIA GPU"]
+
+
+@pytest.fixture(autouse=True)
+def no_broker(monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("CELERY_BROKER_URL", f"redis://user:secret@127.0.0.1:{unused.getsockname()[1]}/0")
+        yield unused
+
+
+def finding(what):
+    (found,) = [found for found in doctor.examine() if found.what == what]
+    return found
+
+
+def refuse_import(monkeypatch, name, error):
+    plain, load = builtins.__import__, importlib.import_module
+
+    def fake_import(module, *args, **kwargs):
+        if module == name:
+            raise error
+        return plain(module, *args, **kwargs)
+
+    def fake_load(module, *args):
+        if module == name:
+            raise error
+        return load(module, *args)
+
+    monkeypatch.setattr(builtins, "__import__", fake_import)
+    monkeypatch.setattr(importlib, "import_module", fake_load)
+
+
+def test_everything_is_looked_at_and_what_is_needed_works():
+    findings = doctor.examine()
+    assert {found.what for found in findings} == set(CHECKS)
+    states = {found.what: found.state for found in findings}
+    needed = ("machine", "kernels", "decoding", "encoding", "onnxruntime")
+    assert [states[what] for what in needed] == ["ok"] * len(needed)
+    assert states["models"] == "absent"
+
+
+def test_it_never_raises(monkeypatch):
+    def die():
+        raise RuntimeError("boom")
+
+    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_onnxruntime", "_gpu", "_models", "_broker"):
+        monkeypatch.setattr(doctor, name, die)
+    monkeypatch.setattr(doctor, "_optional", lambda *_: die())
+    findings = doctor.examine()
+    assert {found.what for found in findings} == set(CHECKS)
+    assert {(found.state, found.detail) for found in findings} == {("broken", "RuntimeError: boom")}
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "what", "state", "parts"),
+    [
+        ("engine_ext.nms", ImportError("undefined symbol: x"), "kernels", "broken",
+         ["engine_ext.nms can't be loaded: undefined symbol: x", "make build"]),
+        ("onnxruntime", ImportError("no libonnx"), "onnxruntime", "broken", ["no libonnx", "pip install onnxruntime"]),
+        ("openvino", ImportError("none"), "openvino", "absent", ["pip install 'yolo-engine[openvino]'"]),
+        ("tensorrt", ImportError("none"), "tensorrt", "absent", ["pip install 'yolo-engine[tensorrt]'"]),
+        ("tensorrt", OSError("libcudart.so.12"), "tensorrt", "broken", ["OSError: libcudart.so.12"]),  # half there
+    ],
+)  # fmt: skip
+def test_what_can_t_be_loaded(monkeypatch, module, error, what, state, parts):
+    refuse_import(monkeypatch, module, error)
+    found = finding(what)
+    assert found.state == state
+    for part in parts:
+        assert part in found.detail
+
+
+def test_two_builds_of_onnx_runtime(monkeypatch):
+    monkeypatch.setattr(ort_backend.metadata, "version", lambda name: "1.2.3")
+    found = finding("onnxruntime")
+    assert found.state == "broken"
+    assert found.detail == ort_backend.shadowing()
+
+
+def test_broker_answers_and_its_password_is_not_shown(no_broker, monkeypatch):
+    port = no_broker.getsockname()[1]
+    absent = finding("broker")
+    assert (absent.state, "secret" in absent.detail, str(port) in absent.detail) == ("absent", False, True)
+    no_broker.listen()
+    assert (finding("broker").state, finding("broker").detail) == ("ok", f"127.0.0.1:{port} answers")
+
+
+def test_a_wrong_broker_address(monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://localhost:many/0")
+    assert finding("broker").state == "broken"
+
+
+def test_a_damaged_model(own_cache):
+    own_cache.mkdir(parents=True)
+    (own_cache / registry.get_manifest("yolox-nano").file).write_bytes(b"damaged")
+    found = finding("models")
+    assert found.state == "broken"
+    assert "yolox_nano.onnx" in found.detail
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_print(width):
+    console = Console(file=io.StringIO(), width=width)
+    doctor.print_findings(
+        console,
+        [doctor.Finding("kernels", "broken", "pip install 'x[y]' " + "long " * 30), doctor.Finding("gpu", "ok", "[/]")],
+    )
+    text = console.file.getvalue()
+    assert "x[y]" in text  # brackets are no markup
+    assert "[/]" in text
+    assert max(map(len, text.splitlines())) <= width

@@ -1,0 +1,70 @@
+"""The running totals of a stream: each track once, and a memory that does not grow."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.sinks.memory import CallbackSink, Tally
+from tests.engine.conftest import make_detections, make_end, make_frame, make_tracks
+
+BOX = (0, 0, 10, 10)
+
+
+def tracks(index, ids, found=2, class_id=0):
+    detections = make_detections(*[BOX] * found) if found is not None else None
+    return make_tracks(make_frame(index), [(i, class_id, 0.9, BOX) for i in ids], detections)
+
+
+def test_counts():
+    tally = Tally(10)
+    tally.write(tracks(0, [1, 2]))
+    tally.write(tracks(1, [1, 2], found=None))  # predicted
+    tally.write(tracks(2, [2, 3], found=3))
+    tally.write(make_tracks(make_frame(3), [(4, 7, 0.9, BOX)], make_detections()))
+    assert (tally.frames, tally.inferred, tally.detections) == (4, 3, 5)
+    assert tally.tracks_by_class == {0: 3, 7: 1}
+    assert tally.last_pts_s == 0.12
+
+
+def test_a_track_that_changes_its_class_counts_once():
+    tally = Tally(10)
+    tally.write(tracks(0, [1]))
+    tally.write(tracks(1, [1], class_id=5))
+    assert tally.tracks_by_class == {0: 1}
+
+
+@pytest.mark.parametrize("max_age", [0, 10])
+def test_memory_does_not_grow_with_the_video(max_age):
+    tally = Tally(max_age)
+    for index in range(5000):
+        tally.write(tracks(index, [index + 1]))
+        assert len(tally._last_seen) <= 1024 + max_age + 2
+    assert tally.tracks_by_class == {0: 5000}
+
+
+@pytest.mark.parametrize("between", [0, 3])
+def test_a_track_that_comes_back_is_not_counted_again(between):
+    """Unseen for as long as a track may live, over every purge; predicted frames do not age it."""
+    max_age = 50
+    tally = Tally(max_age)
+    inferred = 0
+    for index in range(4000):
+        infer = index % (between + 1) == 0
+        seen = infer and inferred % (max_age + 1) == 0
+        inferred += infer
+        tally.write(tracks(index, [1] if seen else [], found=1 if infer else None))
+    assert tally.tracks_by_class == {0: 1}
+
+
+def test_callback():
+    got = []
+    sink = CallbackSink(got.append)
+    first, second = tracks(0, [1]), tracks(1, [])
+    sink.open(None)
+    sink.write(first)
+    sink.write(second)
+    sink.commit(make_end(2), Path())
+    sink.abort()
+    assert got == [first, second]
+    with pytest.raises(ZeroDivisionError):
+        CallbackSink(lambda tracks: 1 / 0).write(first)

@@ -1,0 +1,38 @@
+import pytest
+
+from engine.window import Window
+from tests.engine.test_handoff import Aside
+
+
+def test_at_most_size_are_inside():
+    window = Window(2)
+    assert [window.enter(wait=False) for _ in range(3)] == [True, True, False]
+    window.leave()
+    assert window.enter(wait=False)
+    assert not window.enter(wait=False)
+
+
+def test_enter_waits_for_one_to_leave():
+    window = Window(1)
+    assert window.enter()
+    waiting = Aside(window.enter)
+    assert waiting.waits
+    window.leave()
+    assert waiting.end() is True
+
+
+def test_close_wakes_all_who_wait():
+    window = Window(1)
+    window.enter()
+    waiting = [Aside(window.enter) for _ in range(3)]
+    assert all(each.waits for each in waiting)
+    window.close()
+    assert [each.end() for each in waiting] == [False] * 3
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_nothing_enters_a_closed_window(wait):
+    window = Window(5)
+    window.close()
+    window.leave()  # a frame that was in flight
+    assert window.enter(wait=wait) is False
