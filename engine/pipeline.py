@@ -362,6 +362,7 @@ class StreamReader:
             problems=tuple(problems),
             interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
+            discarded=self._decoder.discarded,
             audio=tuple(self._audio),
         )
 

@@ -132,7 +132,7 @@ class EndOfStream:
     """Behind the last of `frames` frames of a stream. Each stage flushes and forgets the stream.
 
     `error` is set where the stream could not be read at all, `problems` where it could only in part, `interrupted`
-    where it was stopped before its end.
+    where it was stopped before its end. `discarded` counts packets that the container says to decode but not to show.
     """
 
     stream: int
@@ -141,4 +141,5 @@ class EndOfStream:
     problems: tuple[str, ...] = ()
     interrupted: bool = False
     dropped: int = 0
+    discarded: int = 0
     audio: tuple[Any, ...] = ()

@@ -155,7 +155,7 @@ class StreamRun:
         info = self.info
         if info is None or info.live or end.interrupted:
             return []
-        if info.frames and end.frames < _CUT_SHORT * info.frames - 1:
+        if info.frames and end.frames + end.discarded < _CUT_SHORT * info.frames - 1:
             return [f"ends early: {end.frames} of {info.frames} frames"]
         if not info.frames and info.duration_s and self.tally.last_pts_s < _CUT_SHORT * info.duration_s - 2:
             return [f"ends early: {self.tally.last_pts_s:.1f} of {info.duration_s:.1f} seconds"]

@@ -18,7 +18,7 @@ import av
 import av.error
 
 from engine.errors import SinkError, describe_os_error
-from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import discard, part_path, publish
 from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.overlay import draw_tracks
@@ -54,6 +54,7 @@ class AnnotatedVideo:
         self._look: tuple[Any, ...] = ()
         self._colour = ("bt601", False)
         self._audio_dts: int | None = None
+        self._shift = 0
         self.notes: list[str] = []
 
     def open(self, info: StreamInfo) -> None:
@@ -74,12 +75,13 @@ class AnnotatedVideo:
             image = _drawable(frame.image)
             if not self._video.codec_context.is_open:
                 self._configure(image)
+                self._begin(frame)
             elif _look(image) != self._look:
                 image = self._fitted(image)
             self._draw(image, tracks)
-            image.pts, image.time_base = frame.pts, frame.time_base
+            image.pts, image.time_base = frame.pts + self._shift, frame.time_base
             image.pict_type = 0
-            self._durations[frame.pts] = frame.duration
+            self._durations[image.pts] = frame.duration
             self._mux_audio(frame.audio)
             self._mux(self._video.encode(image))
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -128,6 +130,12 @@ class AnnotatedVideo:
         self._container.start_encoding()
         self._look, self._colour = _look(image), colour_of(image)
 
+    def _begin(self, frame: Frame) -> None:
+        """MP4 shows nothing before 0: a video that begins earlier begins there, and its sound moves with it."""
+        if frame.pts < 0:
+            self._shift = -frame.pts
+            self.notes.append(f"annotated video moved by {float(-frame.pts * frame.time_base):.3f} s to begin at 0")
+
     def _fitted(self, image: Any) -> Any:
         """A frame of another size or colour than the first, made like the first."""
         matrix, full_range = colour_of(image)
@@ -172,6 +180,11 @@ class AnnotatedVideo:
                 return
             if packet.dts is None:
                 continue
+            if self._shift:
+                assert self._info is not None
+                late = round(self._shift * self._info.time_base / packet.time_base)
+                packet.dts += late
+                packet.pts = None if packet.pts is None else packet.pts + late
             # MP4 refuses times that don't grow by at least a tick of its own.
             earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._audio_step(packet)
             if packet.dts < earliest:

@@ -181,6 +181,36 @@ def test_times_are_the_containers(engine: Engine, tmp_path: Path, shot: Shot) ->
     check_times(video, source.times, source, annotated)
 
 
+@pytest.mark.parametrize("audio", [None, "aac"])
+def test_a_start_before_zero_loses_no_frame(engine: Engine, tmp_path: Path, audio: str | None) -> None:
+    """MP4 would hide what lies before 0, so that picture and sound move together. Rows keep the source's times."""
+    early = Shot(
+        suffix=".ts",
+        pts=range(-5, 11),
+        audio=audio,
+        audio_start_s=-0.2,
+        muxer_options={"avoid_negative_ts": "disabled"},
+    )
+    clip, video, source, annotated = result(engine, early, tmp_path)
+
+    assert video["frames"] == clip.frames
+    assert [row["pts"] for row in rows(video["outputs"]["tracks"])] == source.pts
+    assert close(annotated.times, [Fraction(i, 25) for i in range(16)], annotated.time_base)
+    assert video["notes"] == ["annotated video moved by 0.200 s to begin at 0"]
+    for ours, theirs in zip(annotated.audio, source.audio, strict=True):
+        assert abs(ours[0] - theirs[0] - Fraction(1, 5)) < Fraction(1, 1000)
+
+
+def test_frames_that_an_edit_list_hides_are_not_missed(engine: Engine, tmp_path: Path) -> None:
+    """As a phone trims a video: the frames before the cut are stored, decoded, and not shown."""
+    clip, video, source, annotated = result(engine, Shot(pts=range(-5, 11)), tmp_path)
+
+    assert (video["frames"], clip.frames) == (11, 16)
+    check_times(video, source.times, source, annotated)
+    for row in rows(video["outputs"]["detections"]):
+        assert row["box_xyxy"] == pytest.approx(box_of(row["frame"] + 5), abs=LOSSY)
+
+
 ORIENTATIONS = [
     ("a quarter turn to the left", (0, -1, 1, 0)),
     ("a quarter turn to the right", (0, 1, -1, 0)),
