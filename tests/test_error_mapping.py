@@ -54,6 +54,21 @@ def test_the_trees_are_the_ones_drawn_on_top():
             assert f"{kind.__name__} " in module.__doc__ or f"{kind.__name__}\n" in module.__doc__
 
 
+@pytest.mark.parametrize(
+    ("kind", "parent"),
+    [
+        (errors.BackendMissing, errors.BackendError),
+        (errors.SourceError, errors.VideoError),
+        (errors.DecodeError, errors.VideoError),
+        (errors.SinkError, errors.VideoError),
+        (errors.ConfigError, ValueError),  # for who knows nothing of this program
+    ],
+)
+def test_whoever_catches_the_parent_catches_the_child(kind, parent):
+    assert issubclass(kind, parent)
+    assert issubclass(kind, errors.EngineError)
+
+
 @pytest.mark.parametrize("kind", MODEL_ERRORS)
 def test_errors_of_models_become_the_engine_s(monkeypatch, kind):
     foreign = kind("the file is odd. Mend it.")

@@ -30,8 +30,7 @@ class StreamTracker:
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._sort = settings.tracker()
-        self._class_ids = np.empty(0, np.int32)
-        self._scores = np.empty(0, np.float32)
+        self._given = Detections()
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
         """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
@@ -42,10 +41,16 @@ class StreamTracker:
             given[:, :4] = detections.boxes_xyxy
             given[:, 4] = detections.scores
             rows = self._sort.update(given, detections.class_ids)
-            matches = self._sort.last_matches
-            self._class_ids = detections.class_ids[matches]
-            self._scores = detections.scores[matches]
-        return Tracks(frame, rows[:, :4], rows[:, 4].astype(np.int64), self._class_ids, self._scores, detections)
+            self._given = detections
+        matches, given = self._sort.last_matches, self._given
+        return Tracks(
+            frame,
+            rows[:, :4],
+            rows[:, 4].astype(np.int64),
+            given.class_ids[matches],
+            given.scores[matches],
+            detections,
+        )
 
 
 @dataclass

@@ -10,9 +10,8 @@ import pytest
 import engine as package
 from engine import Engine, EngineConfig
 from engine.backends.fake import FakeBackend
-from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError, VideoError
-from engine.model import load_model
-from tests.assets import require_asset
+from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError
+from engine.model import _backend, load_model
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
 
@@ -112,8 +111,6 @@ def test_batch_size(on_gpu, given, batch):
 @pytest.mark.parametrize(
     ("values", "error", "part"),
     [
-        ({"backend": "tensorrt", "model": "{model}"}, BackendMissing, "--backend tensorrt was asked for"),
-        ({"backend": "openvino", "device": "cuda", "model": "{model}"}, BackendMissing, "openvino runs on the CPU"),
         ({"backend": "fake", "device": "cuda"}, BackendMissing, "fake runs on the CPU"),
         ({"model": "yolox-nan"}, ModelError, "did you mean yolox-nano"),
         ({"model": "none.onnx"}, ModelError, "there is no such file"),
@@ -121,11 +118,22 @@ def test_batch_size(on_gpu, given, batch):
     ],
 )
 def test_what_can_t_be_loaded(values, error, part):
-    if values.get("model") == "{model}":
-        values = {**values, "model": str(require_asset("models/yolox_nano.onnx"))}
     with pytest.raises(error) as caught:
         Engine(EngineConfig(**values))
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "part"),
+    [
+        ("tensorrt", "auto", "--backend tensorrt was asked for"),
+        ("openvino", "cuda:1", "--device cuda:1 was asked for, but --backend openvino runs on the CPU"),
+    ],
+)
+def test_a_backend_that_is_not_there(name, device, part):
+    config = EngineConfig(device=device)
+    with pytest.raises(BackendMissing, match=part):
+        _backend(name, config, None, 1)  # refused before the model is touched
 
 
 def test_run(clip, tmp_path):
@@ -173,7 +181,7 @@ def test_stream_of_nothing(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         next(Engine(FAKE).stream(tmp_path / "none.mp4"))
     (tmp_path / "bad.mp4").write_bytes(b"junk")
-    with pytest.raises(VideoError, match=r"bad\.mp4 can't be opened: "):
+    with pytest.raises(InputError, match=r"bad\.mp4 can't be opened: "):
         next(Engine(FAKE).stream(tmp_path / "bad.mp4"))
 
 

@@ -82,7 +82,9 @@ def test_end2end_rows_are_only_sorted():
     rows = [[10, 10, 30, 30, 0.5, 1], [10, 10, 30, 30, 0.9, 0], [10, 10, 30, 30, 0.5, 0], [0, 0, 1, 1, 0.7, 0]]
     found = read("end2end", rows, nms_iou=0.0)  # the same box thrice: no NMS
     np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.5, 0.5])
-    assert found.class_ids.tolist() == [0, 0, 1, 0]  # equal scores keep the model's order
+    assert found.class_ids.tolist() == [0, 0, 1, 0]
+    equal = [[i, 0, i + 1, 1, 0.5, i] for i in range(60)]  # equal scores keep the model's order
+    assert read("end2end", equal).class_ids.tolist() == list(range(60))
     assert len(read("end2end", rows, max_detections=2)) == 2
     assert len(read("end2end", np.empty((0, 6)))) == 0
 
