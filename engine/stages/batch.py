@@ -1,7 +1,8 @@
 """Batch: frames of many streams become batches of one tensor shape.
 
-Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, or when its
-first frame has waited `wait_s`: a video that ends, or a slow source, holds nobody up.
+Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, or when no
+further frame has come for `wait_s`, or when its first frame has waited `longest_s`: a video that ends, a slow source
+or many frames of another shape hold nobody up.
 """
 
 from __future__ import annotations

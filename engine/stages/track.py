@@ -30,7 +30,7 @@ class StreamTracker:
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._sort = settings.tracker()
-        self._given = Detections()
+        self._latest = Detections()
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
         """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
@@ -41,14 +41,14 @@ class StreamTracker:
             given[:, :4] = detections.boxes_xyxy
             given[:, 4] = detections.scores
             rows = self._sort.update(given, detections.class_ids)
-            self._given = detections
-        matches, given = self._sort.last_matches, self._given
+            self._latest = detections
+        matches, latest = self._sort.last_matches, self._latest
         return Tracks(
             frame,
             rows[:, :4],
             rows[:, 4].astype(np.int64),
-            given.class_ids[matches],
-            given.scores[matches],
+            latest.class_ids[matches],
+            latest.scores[matches],
             detections,
         )
 

@@ -10,7 +10,7 @@ import pytest
 import engine as package
 from engine import Engine, EngineConfig
 from engine.backends.fake import FakeBackend
-from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError
+from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError, VideoError
 from engine.model import _backend, load_model
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
@@ -126,7 +126,7 @@ def test_what_can_t_be_loaded(values, error, part):
 @pytest.mark.parametrize(
     ("name", "device", "part"),
     [
-        ("tensorrt", "auto", "--backend tensorrt was asked for"),
+        ("tensorrt", "cpu", "--backend tensorrt was asked for, but --device cpu"),
         ("openvino", "cuda:1", "--device cuda:1 was asked for, but --backend openvino runs on the CPU"),
     ],
 )
@@ -181,7 +181,7 @@ def test_stream_of_nothing(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         next(Engine(FAKE).stream(tmp_path / "none.mp4"))
     (tmp_path / "bad.mp4").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"bad\.mp4 can't be opened: "):
+    with pytest.raises(VideoError, match=r"bad\.mp4 can't be opened: "):
         next(Engine(FAKE).stream(tmp_path / "bad.mp4"))
 
 
