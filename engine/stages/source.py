@@ -28,6 +28,9 @@ _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
 
+# Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
+POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
+
 _HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
 _SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
@@ -85,6 +88,8 @@ class Source:
             self._container = self._connect()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"can't be opened: {_reason(error)}") from error
+        if self.scheme is None and "concat" in self._container.format.name:
+            raise SourceError("is a playlist, not a video")
         self.video = best_video(self._container)
         if self.video is None:
             raise SourceError("has no video stream")
@@ -172,6 +177,8 @@ def _check_file(path: str) -> None:
             raise SourceError("is not a file" if Path(path).exists() else "does not exist")
         if os.stat(path).st_size == 0:
             raise SourceError("is empty (zero bytes)")
+        if Path(path).suffix.lower() in POINTERS:
+            raise SourceError("is a playlist, not a video")
         with open(path, "rb"):
             pass
     except OSError as error:
