@@ -83,7 +83,7 @@ def engine_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(names))
 
 
-def cli(*arguments: str | os.PathLike[str], delay_s: float = 0.0, **options: Any) -> subprocess.Popen[str]:
+def cli(*arguments: Any, delay_s: float = 0.0, **options: Any) -> subprocess.Popen[str]:
     """Starts `yolo-engine` in a process of its own, with a fake backend that takes `delay_s` a call."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAKE_DELAY_S": str(delay_s)}
     command = [sys.executable, "-m", "tests.e2e.slow_cli", *map(os.fspath, arguments)]

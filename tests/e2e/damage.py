@@ -95,7 +95,7 @@ def damaged(sources: list[Path], folder: Path, seed: int) -> list[Path]:
     """200 files: 199 of them damaged copies of `sources` in turn, the last a folder with a video's name."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made: list[Path] = []
     for kind, (damage, count) in KINDS.items():
         for number in range(count):
             source = sources[(number + len(made)) % len(sources)]

@@ -133,7 +133,7 @@ def test_a_manifest_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(report.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OutputError, match="no space left on the disk"):
         report.write_json(tmp_path / "x.json", {})
     assert not (tmp_path / "x.json").exists()

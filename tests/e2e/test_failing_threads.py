@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from engine import pipeline as pipeline_module
 from engine.errors import SourceError, VideoError
 from engine.inputs import Video, find_videos
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.memory import CallbackSink
 from engine.stages.decode import Decoder
 from engine.stages.source import Source
-from engine.stream import Progress
+from engine.stages.track import Track
+from engine.stream import Progress, StreamRun
 from tests.e2e.clips import clip, engine_threads, fake_engine, left_over, statuses
 
 pytestmark = pytest.mark.timeout(20)
@@ -195,8 +195,8 @@ def test_a_shared_stage_dies(videos: Path, tmp_path: Path, monkeypatch: pytest.M
         return original(*_)
 
     if stage == "track":
-        original: Any = pipeline_module.Track.process
-        monkeypatch.setattr(pipeline_module.Track, "process", process)
+        original: Any = Track.process
+        monkeypatch.setattr(Track, "process", process)
     else:
         original = getattr(engine, f"_{stage}").process
         monkeypatch.setattr(getattr(engine, f"_{stage}"), "process", process)
@@ -245,14 +245,14 @@ def test_the_progress_callback_raises(videos: Path, tmp_path: Path, error: BaseE
 def test_stop_from_inside_progress(videos: Path, tmp_path: Path) -> None:
     """What a signal handler does: it runs on the thread that may hold the pipeline's lock."""
     engine = fake_engine(delay_s=0.02, streams=2)
-    original = pipeline_module.StreamRun.progress
+    original = StreamRun.progress
 
     def progress(run: Any) -> Progress:
         engine.stop()
         return original(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_module.StreamRun, "progress", progress)
+        patch.setattr(StreamRun, "progress", progress)
         summary = engine.run([videos], tmp_path / "out", progress=lambda _: None)
     assert "ok" not in statuses(summary).values()
     assert engine.interrupted
@@ -303,8 +303,7 @@ def test_stream_of_a_broken_video(tmp_path: Path) -> None:
 
 
 def test_stream_when_inference_fails(videos: Path) -> None:
-    seen = 0
+    seen: list[Tracks] = []
     with pytest.raises(VideoError, match="told to fail"):
-        for _ in fake_engine(fail_after=5, window=2).stream(videos / "0.mp4"):
-            seen += 1
-    assert seen <= 5
+        seen.extend(fake_engine(fail_after=5, window=2).stream(videos / "0.mp4"))
+    assert len(seen) <= 5

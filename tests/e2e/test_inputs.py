@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,7 +26,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip(tmp_path_factory.mktemp("one") / "one.mp4", 5)
 
 
-def _stems(inputs: list[str | Path], output: Path) -> list[str]:
+def _stems(inputs: list[Any], output: Path) -> list[str]:
     return [str(video.stem) for video in find_videos(map(str, inputs), output)]
 
 

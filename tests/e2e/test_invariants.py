@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from engine import pipeline as pipeline_module
+from engine.handoff import Handoff
 from engine.records import EndOfStream, Tracks
 from engine.stream import StreamRun
 from tests.e2e.clips import clip, engine_threads, fake_engine, statuses
@@ -56,8 +57,7 @@ def test_tiny_queues(
     mixed: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capacity: int
 ) -> None:
     """Queues may be smaller than the windows: whoever waits is woken."""
-    handoff = pipeline_module.Handoff
-    monkeypatch.setattr(pipeline_module, "Handoff", lambda name, _: handoff(name, capacity))
+    monkeypatch.setattr(pipeline_module, "Handoff", lambda name, _: Handoff(name, capacity))
     fake_engine(batch=3, workers=3, streams=3, window=16).run([mixed], tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tracks.jsonl")} == alone
 
