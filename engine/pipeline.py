@@ -344,7 +344,8 @@ class StreamReader:
                     if stop.is_set():
                         return
             except (SourceError, DecodeError) as error:
-                # FFmpeg takes the end of an http answer without a length for an error. What has all its frames is whole.
+                # FFmpeg takes the end of an http answer without a length for an error. A video with all its
+                # frames is whole.
                 if not self._has_all():
                     self._problem = f"{error} after {self._index} frames"
             if not self._source.live or stop.is_set():

@@ -74,7 +74,7 @@ def test_a_signal_before_anything_is_begun(videos: Path, tmp_path: Path) -> None
         time.sleep(after_s)
         process.send_signal(number)
         status, _, errors = ended(process, 20)
-        assert status == 130, errors
+        assert status in (130, -number), errors  # Python itself ends so before the program has begun
         assert left_over(tmp_path) == []
 
 
