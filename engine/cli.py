@@ -6,6 +6,7 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -40,6 +41,9 @@ def main() -> None:
     )
     from models.errors import ModelError as ModelPackageError
 
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
     try:
         status = commands.main(prog_name="yolo-engine", standalone_mode=False)

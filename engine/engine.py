@@ -166,11 +166,16 @@ class Engine:
         sinks: SinkFactory,
         progress: Callable[[list[Progress]], None] | None = None,
     ) -> list[Outcome]:
-        runs = (
-            StreamRun(key, video, sinks(video), Tally(self.config.max_age), self.window)
-            for key, video in enumerate(videos)
-        )
-        return pipeline.run(runs, progress)
+        def begun(key: int, video: Video) -> StreamRun:
+            tally = Tally(self.config.max_age)
+            try:
+                return StreamRun(key, video, sinks(video), tally, self.window)
+            except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
+                run = StreamRun(key, video, {}, tally, self.window)
+                run.fail(error)
+                return run
+
+        return pipeline.run((begun(key, video) for key, video in enumerate(videos)), progress)
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError, describe_os_error
-from engine.stages.source import scheme, without_password
+from engine.stages.source import POINTERS, scheme, without_password
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,11 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 # FFmpeg opens these as "video" too: still pictures, text art, playlists.
-_NOT_VIDEO = frozenset("image2 tty bin xbin adf idf hls concat ffmetadata webvtt srt ass lrc gif apng ico".split())
+_NOT_VIDEO = frozenset(
+    "image2 tty bin xbin adf idf hls sdp dash concat ffmetadata webvtt srt ass lrc gif apng ico".split()
+)
+
+_LONGEST_PROBE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,11 @@ def _probe(path: Path) -> bool:
     from engine.stages.source import best_video
 
     try:
-        if path.stat().st_size == 0:
+        if path.stat().st_size == 0 or path.suffix.lower() in POINTERS:
             return False
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        options = {"protocol_whitelist": "file"}
+        limits_s = (_LONGEST_PROBE_S, _LONGEST_PROBE_S)
+        with av.open(f"file:{path}", options=options, timeout=limits_s, metadata_errors="replace") as container:
             names = set(container.format.name.split(","))
             if names & _NOT_VIDEO or any(name.endswith("_pipe") for name in names):
                 return False

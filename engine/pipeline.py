@@ -344,7 +344,10 @@ class StreamReader:
                     if stop.is_set():
                         return
             except (SourceError, DecodeError) as error:
-                self._problem = f"{error} after {self._index} frames"
+                # FFmpeg takes the end of an http answer without a length for an error. A video with all its
+                # frames is whole.
+                if not self._has_all():
+                    self._problem = f"{error} after {self._index} frames"
             if not self._source.live or stop.is_set():
                 return
             if not self._source.reconnect(stop):
@@ -365,6 +368,10 @@ class StreamReader:
             discarded=self._decoder.discarded,
             audio=tuple(self._audio),
         )
+
+    def _has_all(self) -> bool:
+        claimed = self._run.info.frames if self._run.info is not None else None
+        return claimed is not None and self._index >= claimed
 
     def _decoded(self) -> Iterator[tuple[Any, int, int]]:
         video = self._source.video.index

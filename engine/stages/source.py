@@ -32,6 +32,10 @@ _LONGEST_PAUSE_S = 10.0
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
 _SHIFTS_KEPT = 8
+
+# Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
+POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
+
 _HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
 _SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
@@ -90,6 +94,8 @@ class Source:
             self._container = self._connect()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"can't be opened: {_reason(error)}") from error
+        if self.scheme is None and "concat" in self._container.format.name:
+            raise SourceError("is a playlist, not a video")
         self.video = best_video(self._container)
         if self.video is None:
             raise SourceError("has no video stream")
@@ -239,6 +245,8 @@ def _check_file(path: str) -> None:
             raise SourceError("is not a file" if Path(path).exists() else "does not exist")
         if os.stat(path).st_size == 0:
             raise SourceError("is empty (zero bytes)")
+        if Path(path).suffix.lower() in POINTERS:
+            raise SourceError("is a playlist, not a video")
         with open(path, "rb"):
             pass
     except OSError as error:

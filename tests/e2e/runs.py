@@ -1,0 +1,108 @@
+"""Tiny clips, engines with the fake backend, and runs of the command line in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from engine import Engine, EngineConfig
+from engine.backends.fake import FakeBackend, fake_manifest
+from engine.layouts import get_layout
+from engine.model import LoadedModel
+from engine.stages.preprocess import TensorShape
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clip(
+    path: Path,
+    frames: int = 12,
+    size_wh: tuple[int, int] = (64, 48),
+    *,
+    seed: int = 0,
+    codec: str = "mpeg4",
+    container: str | None = None,
+    rate: int = 25,
+) -> Path:
+    """Writes a clip of a white square that moves on black, from a place that `seed` decides."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size_wh
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if codec == "libx264":
+            stream.options = {"preset": "ultrafast"}
+        for index in range(frames):
+            image = np.zeros((height, width, 3), np.uint8)
+            left, top = (3 * seed + index) % (width // 2), (5 * seed + index // 2) % (height // 2)
+            image[top : top + 16, left : left + 16] = 255
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+def fake_engine(*, delay_s: float = 0.0, fail_after: int | None = None, **settings: Any) -> Engine:
+    """An engine whose model finds the white square."""
+    config = EngineConfig(**{"backend": "fake", "visualize": False, "min_hits": 1, **settings})
+    backend = FakeBackend(delay_s=delay_s, fail_after=fail_after)
+    model = LoadedModel(fake_manifest(), backend, get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "")
+    return Engine(config, model=model)
+
+
+def statuses(summary: dict[str, Any]) -> dict[str, str]:
+    """File name -> status."""
+    return {Path(video["path"]).name: video["status"] for video in summary["videos"]}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def left_over(folder: Path, *patterns: str) -> list[str]:
+    """What a run should not leave behind."""
+    wanted = patterns or ("*.part", ".write-test-*", ".yolo-engine.lock")
+    return sorted(path.name for pattern in wanted for path in folder.rglob(pattern))
+
+
+def engine_threads() -> list[str]:
+    """Threads of the engine that are alive."""
+    names = ("decode-", "worker-", "track-", "sink-", "hash", "stream")
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(names))
+
+
+def cli(*arguments: Any, delay_s: float = 0.0, **options: Any) -> subprocess.Popen[str]:
+    """Starts `yolo-engine` in a process of its own, with a fake backend that takes `delay_s` a call."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAKE_DELAY_S": str(delay_s)}
+    command = [sys.executable, "-m", "tests.e2e.slow_cli", *map(os.fspath, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, **options.pop("env", {})},
+        **options,
+    )
+
+
+def ended(process: subprocess.Popen[str], timeout_s: float = 60.0) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error. Kills what does not end in time, and fails."""
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return process.returncode, output, errors

@@ -1,0 +1,132 @@
+"""Ctrl-C, SIGTERM and SIGKILL at any moment: what stands under a final name is complete, what is kept is valid."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.runs import cli, clip, ended, frames_in, left_over, rows
+
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        clip(folder / f"v{number}.mp4", FRAMES if number else 6, seed=number)
+    return folder
+
+
+def _wait_for(folder: Path, pattern: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("number", "after_s"),
+    [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.3), (signal.SIGINT, 0.9), (signal.SIGTERM, 1.7)],
+)
+def test_a_signal_keeps_what_is_complete(videos: Path, tmp_path: Path, number: int, after_s: float) -> None:
+    output = tmp_path / "out"
+    process = cli("run", videos, "--backend", "fake", "--json", "--visualize", "-o", output, delay_s=0.02)
+    _wait_for(output, "*.part")
+    time.sleep(after_s + random.Random(after_s).uniform(0, 0.2))
+    start = time.monotonic()
+    process.send_signal(number)
+    status, out, errors = ended(process, 20)
+    assert time.monotonic() - start < 8
+    assert status == 130, errors
+    assert left_over(output) == []
+    summary = json.loads(out.splitlines()[-1])
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [video["status"] for video in manifest["videos"]] == [video["status"] for video in summary["videos"]]
+    assert len(summary["videos"]) == 6
+    named: set[Path] = set()
+    for video in summary["videos"]:
+        named |= {Path(path) for path in video["outputs"].values()}
+        for path in video["outputs"].values():
+            assert (".partial." in path) == (video["status"] == "partial")
+        if video["status"] == "ok":
+            assert video["frames"] == (6 if video["path"].endswith("v0.mp4") else FRAMES)
+        else:
+            assert "interrupted" in video["error"]
+        if video["outputs"]:
+            assert frames_in(Path(video["outputs"]["video"])) == video["frames"]
+            found = rows(Path(video["outputs"]["tracks"]))
+            assert all(row["frame"] < video["frames"] for row in found)
+    assert {path for path in output.iterdir() if path.name != "manifest.json"} == named
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_before_anything_is_begun(videos: Path, tmp_path: Path) -> None:
+    """While the libraries load: nothing is written, and the process ends."""
+    for number, after_s in ((signal.SIGINT, 0.5), (signal.SIGINT, 0.8), (signal.SIGINT, 1.1)):
+        process = cli("run", videos, "--backend", "fake", "-o", tmp_path / "out", delay_s=0.05)
+        time.sleep(after_s)
+        process.send_signal(number)
+        status, _, errors = ended(process, 20)
+        assert status in (130, -number), errors  # Python itself ends so before the program has begun
+        assert left_over(tmp_path) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_second_signal_ends_at_once(videos: Path, tmp_path: Path) -> None:
+    process = cli("run", videos, "--backend", "fake", "-o", tmp_path / "out", delay_s=3.0)
+    _wait_for(tmp_path / "out", "*.part")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "Once more" in process.stderr.readline()
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    status, _, _ = ended(process, 20)
+    assert status == 130
+    assert time.monotonic() - start < 1.5
+
+
+@pytest.mark.timeout(60)
+def test_a_complete_run_takes_the_partial_results_away(videos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "v1.partial.tracks.jsonl").write_text("old\n")
+    (output / "v1.partial.mp4").write_text("not this run's")
+    status, _, errors = ended(cli("run", videos / "v1.mp4", "--backend", "fake", "--no-visualize", "-o", output))
+    assert status == 0, errors
+    assert not (output / "v1.partial.tracks.jsonl").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("intermediate", [True, False])
+def test_a_killed_run(videos: Path, tmp_path: Path, intermediate: bool) -> None:
+    """Only whole files have a final name; rows of unfinished videos are there when they were asked for."""
+    output, config = tmp_path / "out", tmp_path / "config.json"
+    config.write_text(json.dumps({"save_intermediate_results": intermediate, "max_detections_in_memory": 1}))
+    arguments = ["--backend", "fake", "--no-visualize", "--streams", "2", "--config", config, "-o", output]
+    process = cli("run", videos, *arguments, delay_s=0.02)
+    _wait_for(output, "v0.tracks.jsonl")
+    time.sleep(0.6)
+    process.kill()
+    assert ended(process)[0] == -signal.SIGKILL
+    for path in output.glob("*.tracks.jsonl"):
+        frames = 6 if path.name.startswith("v0") else FRAMES
+        assert rows(path)[-1]["frame"] == frames - 1, path
+    parts = sorted(output.glob("*.tracks.jsonl.part"))
+    if intermediate:
+        assert parts
+        whole = [json.loads(line) for part in parts for line in part.read_text().splitlines(keepends=True)[:-1]]
+        assert whole
+    else:
+        assert left_over(output, "*.part") == []
+    # The folder is free again, and a new run completes everything.
+    status, _, errors = ended(cli("run", videos, *arguments))
+    assert status == 0, errors
+    assert left_over(output) == []
+    assert len(list(output.glob("*.tracks.jsonl"))) == 6
