@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _GPU_BATCH = 8
 _GPU_WORKERS = 2
+_LEAST_WINDOW = 6
 
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
@@ -68,7 +70,6 @@ class Engine:
             log.info(self.model.note)
         self.streams = self.config.streams or min(4, max(2, self._cores))
         self.batch = self._batch_size()
-        self.window = self.config.window or max(8, 2 * self.batch * self.workers + 2)
         spec, backend = self.model.manifest.input, self.model.backend
         self._preprocess = Preprocess(spec, backend.input_dtype)
         self._infer = Infer(backend, self.model.layout.name)
@@ -169,9 +170,9 @@ class Engine:
         def begun(key: int, video: Video) -> StreamRun:
             tally = Tally(self.config.max_age)
             try:
-                return StreamRun(key, video, sinks(video), tally, self.window)
+                return StreamRun(key, video, sinks(video), tally, pipeline.window)
             except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
-                run = StreamRun(key, video, {}, tally, self.window)
+                run = StreamRun(key, video, {}, tally, pipeline.window)
                 run.fail(error)
                 return run
 
@@ -186,7 +187,7 @@ class Engine:
             batch=self.batch,
             streams=streams,
             workers=self.workers,
-            window=self.window,
+            window=self._window(streams),
             between=self.config.frames_between_inferences,
             decode_threads=max(1, self._cores // streams),
         )
@@ -214,10 +215,10 @@ class Engine:
         videos = find_videos([os.fspath(source)], self.config.output_folder)
         if len(videos) != 1:
             raise InputError(f"stream takes one video. {source} holds {len(videos)}.")
-        ready: Handoff[Tracks] = Handoff("stream", self.window)
         outcomes: list[Outcome] = []
         errors: list[BaseException] = []
         pipeline = self._pipeline = self._new_pipeline(1)
+        ready: Handoff[Tracks] = Handoff("stream", pipeline.window)
 
         def produce() -> None:
             try:
@@ -265,6 +266,11 @@ class Engine:
                 )
             return 1
         return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)
+
+    def _window(self, streams: int) -> int:
+        """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
+        in_flight = max(8, 2 * self.batch * self.workers + 2)
+        return self.config.window or max(_LEAST_WINDOW, math.ceil(in_flight / streams))
 
     def _tracker_settings(self) -> TrackerSettings:
         config = self.config

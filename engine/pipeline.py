@@ -9,6 +9,7 @@ whatever the queues hold. An EndOfStream follows the last frame of each stream t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -67,6 +68,7 @@ class Pipeline:
         decode_threads: int = 1,
     ) -> None:
         self.metrics = Metrics()
+        self.window = window
         self._stages = stages
         self._open_source = open_source
         self._streams = streams
@@ -154,6 +156,7 @@ class Pipeline:
                 if run is None:
                     return
                 self._active[run.key] = run
+            log.info("%s: begun", run.video.shown, extra={"video": run.video.shown})
             try:
                 self._one(run)
             except Closed:
@@ -162,9 +165,11 @@ class Pipeline:
                 run.fail(error)
             if run.outcome is None:
                 run.abandon(self._fatal or VideoError("the run was broken off"))
+            outcome = _outcome(run)
+            _log(outcome)
             with self._lock:
                 del self._active[run.key]
-                self._outcomes.append(_outcome(run))
+                self._outcomes.append(outcome)
 
     def _one(self, run: StreamRun) -> None:
         source = self._open_source(run.video.path)
@@ -194,9 +199,9 @@ class Pipeline:
                         self._frames.put(frame)
                     else:
                         raise Closed(run.video.shown)
-            except Exception as error:
-                if isinstance(error, Closed):
-                    raise
+            except Closed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)  # the end follows all the same, behind the frames in flight
             self._frames.put(reader.end())
         except BaseException:
@@ -273,7 +278,8 @@ class Pipeline:
                 with self._lock:
                     run = self._active.get(key)
                 if run is not None:
-                    run.tracks.put(item)
+                    with contextlib.suppress(Closed):  # its sinks are gone: it was given up
+                        run.tracks.put(item)
 
     def _sink(self, run: StreamRun) -> None:
         with where("sink", run.video.shown):
@@ -394,6 +400,18 @@ class StreamReader:
         audio, self._audio = tuple(self._audio), []
         infer = index % self._every == 0
         return Frame(self._run.key, index, pts, duration, self._decoder.time_base, image, infer, audio)
+
+
+def _log(outcome: Outcome) -> None:
+    facts = {
+        "video": outcome.video.shown,
+        "status": outcome.status,
+        "error": outcome.error,
+        "frames": outcome.tally.frames,
+        "elapsed_s": round(outcome.elapsed_s, 3),
+    }
+    reason = f": {outcome.error}" if outcome.error else ""
+    log.info("%s: %s%s", outcome.video.shown, outcome.status, reason, extra=facts)
 
 
 def _outcome(run: StreamRun) -> Outcome:
