@@ -68,7 +68,6 @@ format: build ## Rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 bench: build ## Measure the engine beside a plain loop
-	$(BIN)/python -m pip install -q -c constraints.txt '.[bench]' --no-build-isolation --no-deps
 	$(BIN)/python -m benchmarks.bench_pipeline
 
 constraints: ## Write constraints.txt anew from the newest versions that work

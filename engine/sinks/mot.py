@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.rows import RowFile
+from engine.records import Tracks
+from engine.sinks.rows import RowSink
 
 
-class MotText:
+class MotText(RowSink):
     kind = "mot"
 
-    def __init__(self, rows: RowFile) -> None:
-        self._rows = rows
-
-    def open(self, info: StreamInfo) -> None:
-        pass
-
-    def write(self, tracks: Tracks) -> None:
-        if not len(tracks):
-            return
+    def rows(self, tracks: Tracks) -> list[str]:
         number = tracks.frame.index + 1
-        self._rows.add(
-            [
-                f"{number},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
-                for track_id, score, (x1, y1, x2, y2) in sorted(
-                    zip(tracks.track_ids.tolist(), tracks.scores.tolist(), tracks.boxes_xyxy.tolist(), strict=True)
-                )
-            ]
-        )
-
-    def commit(self, end: EndOfStream, path: Path) -> None:
-        self._rows.commit(path)
-
-    def abort(self) -> None:
-        self._rows.abort()
+        columns = (tracks.track_ids, tracks.scores, tracks.boxes_xyxy)
+        return [
+            f"{number},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
+            for track_id, score, (x1, y1, x2, y2) in sorted(zip(*(column.tolist() for column in columns), strict=True))
+        ]

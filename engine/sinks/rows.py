@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import SinkError, describe_os_error
+from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import discard, part_path, publish
 
 _LONGEST_IN_MEMORY_S = 5.0
@@ -78,3 +79,28 @@ class RowFile:
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{self._part.name} can't be written: {describe_os_error(error)}")
+
+
+class RowSink:
+    """Base of the sinks that write rows: each says only how a frame's tracks become rows."""
+
+    kind: str
+
+    def __init__(self, rows: RowFile) -> None:
+        self._rows = rows
+
+    def open(self, info: StreamInfo) -> None:
+        pass
+
+    def write(self, tracks: Tracks) -> None:
+        self._rows.add(self.rows(tracks))
+
+    def rows(self, tracks: Tracks) -> list[str]:
+        """The rows of one frame, each with its line end."""
+        raise NotImplementedError
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        self._rows.commit(path)
+
+    def abort(self) -> None:
+        self._rows.abort()

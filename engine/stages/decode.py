@@ -74,9 +74,10 @@ class Decoder:
         pixels = self._context.width * self._context.height
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
 
-    def resume_after(self, gap: int) -> None:
-        """The stream broke off: its next frame follows the last by `gap` ticks, whatever its own clock says."""
-        self._offset = 0 if self._last_pts is None else self._last_pts + max(gap, self._tick)
+    def resume_after(self, gap_s: float) -> None:
+        """The stream broke off: its next frame follows the last after `gap_s` seconds, whatever its own clock says."""
+        gap = max(self._tick, int(gap_s / self.time_base))
+        self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
 
     def decode(self, packet: Any) -> Iterator[tuple[Any, int, int]]:
