@@ -60,7 +60,6 @@ class StreamRun:
         self.window = Window(window)
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
-        self.done = threading.Event()
         self.outcome: Outcome | None = None
         self.dropped = 0
         self._sinks = sinks
@@ -182,7 +181,6 @@ class StreamRun:
             end.interrupted,
             end.dropped,
         )
-        self.done.set()
 
 
 def partial_path(path: Path) -> Path:

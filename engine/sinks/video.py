@@ -76,9 +76,9 @@ class AnnotatedVideo:
             if not self._video.codec_context.is_open:
                 self._configure(image)
                 self._begin(frame)
-            elif _look(image) != self._look:
-                image = self._fitted(image)
             self._draw(image, tracks)
+            if _look(image) != self._look:
+                image = self._fitted(image)
             image.pts, image.time_base = frame.pts + self._shift, frame.time_base
             image.pict_type = 0
             self._durations[image.pts] = frame.duration
