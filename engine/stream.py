@@ -156,9 +156,9 @@ class StreamRun:
             return []
         if info.frames and end.frames + end.discarded < _CUT_SHORT * info.frames - 1:
             return [f"ends early: {end.frames} of {info.frames} frames"]
-        lasted_s = self.tally.last_pts_s - (self.tally.first_pts_s or 0.0)
-        if not info.frames and info.duration_s and lasted_s < _CUT_SHORT * info.duration_s - 2:
-            return [f"ends early: {lasted_s:.1f} of {info.duration_s:.1f} seconds"]
+        # Matroska counts its duration from 0, MPEG-TS from its first frame: what is whole in either sense is whole.
+        if not info.frames and info.duration_s and self.tally.last_pts_s < _CUT_SHORT * info.duration_s - 2:
+            return [f"ends early: {self.tally.last_pts_s:.1f} of {info.duration_s:.1f} seconds"]
         return []
 
     def _settle(self, end: EndOfStream, outputs: dict[str, str], problems: list[str]) -> None:

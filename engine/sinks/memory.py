@@ -22,7 +22,6 @@ class Tally:
         self.inferred = 0
         self.detections = 0
         self.tracks_by_class: Counter[int] = Counter()
-        self.first_pts_s: float | None = None
         self.last_pts_s = 0.0
         self._forget_after = forget_after
         self._last_seen: dict[int, int] = {}
@@ -33,8 +32,6 @@ class Tally:
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
         self.last_pts_s = tracks.frame.time_s
-        if self.first_pts_s is None:
-            self.first_pts_s = self.last_pts_s
         if tracks.detections is not None:
             self.inferred += 1
             self.detections += len(tracks.detections)
