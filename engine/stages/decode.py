@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import av.error
+from av.sidedata.sidedata import SideDataContainer
 
 from engine.errors import DecodeError
 from engine.specs import PIXEL_FORMATS, Spec
@@ -141,7 +142,8 @@ class Decoder:
 
     def _upright(self, image: Any) -> Any:
         """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
-        matrix = image.side_data.get("DISPLAYMATRIX")
+        # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
+        matrix = SideDataContainer(image).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub has none
         filters = [] if matrix is None else _UPRIGHT.get(_signs(bytes(matrix)), [])
         if not filters and image.planes[0].line_size < 0:  # stored from the last row up; the kernels read downwards
             filters = [_COPY]
