@@ -133,6 +133,8 @@ class Decoder:
             self._offset, self._restart = self._offset - pts, False
         if pts is None:
             pts = 0 if self._last_pts is None else self._last_pts + self._tick
+            if self._restart:  # over RTSP the first frame often has none; the next one follows it, not the gap
+                pts, self._offset = self._offset, self._offset + self._tick
         else:
             pts += self._offset
         if self._last_pts is not None and pts <= self._last_pts:

@@ -31,6 +31,7 @@ def clip(
     codec: str = "mpeg4",
     container: str | None = None,
     rate: int = 25,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Writes a clip of a white square that moves on black, from a place that `seed` decides."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +39,8 @@ def clip(
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        if codec == "libx264":
-            stream.options = {"preset": "ultrafast"}
+        if options is not None or codec == "libx264":
+            stream.options = options or {"preset": "ultrafast"}
         for index in range(frames):
             image = np.zeros((height, width, 3), np.uint8)
             left, top = (3 * seed + index) % (width // 2), (5 * seed + index // 2) % (height // 2)
