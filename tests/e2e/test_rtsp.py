@@ -19,6 +19,7 @@ from tests.e2e.runs import clip, engine_threads, fake_engine, frames_in, left_ov
 pytestmark = pytest.mark.timeout(60)
 
 TICK = 3600  # 1/25 s at 90 kHz
+PAUSE = 22_500  # 1/4 s before the first reconnection
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,13 @@ def _pts(video: dict[str, Any]) -> list[int]:
     return seen
 
 
+def _check_seams(pts: list[int], *, seams: int, frames: int) -> None:
+    """Between connections lies the time that passed, at least the pause before the next one; elsewhere the pace."""
+    off_pace = [late - early for early, late in pairwise(pts) if (late - early) % TICK]
+    assert len(off_pace) <= seams
+    assert pts[-1] >= (frames - 1) * TICK + seams * (PAUSE - TICK)
+
+
 @pytest.mark.parametrize(("kind", "in_band"), [("ts", True), ("ts", False), ("reordered", True)])
 def test_a_camera(kind: str, in_band: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every frame, in order, at the camera's own times, although its clock and its packets' numbers run over."""
@@ -79,9 +87,7 @@ def test_a_cut_connection_is_opened_again(ts: Path, tmp_path: Path) -> None:
     assert video["error"] == "the stream ended after 130 frames and could not be opened again"
     assert video["frames"] == 130
     assert camera.requests.count("PLAY") == 3
-    pts = _pts(video)
-    assert {time % TICK for time in pts} == {0}
-    assert pts[-1] == 129 * TICK
+    _check_seams(_pts(video), seams=2, frames=130)
 
 
 @pytest.mark.parametrize("then", ["silent", "reports"])
@@ -102,7 +108,7 @@ def test_a_silent_camera_is_asked_again(ts: Path, tmp_path: Path) -> None:
     with Camera(ts, Play(40, "silent"), Play(40)) as camera:
         video = _run(camera.url, tmp_path, read_timeout_s=1.0, reconnect_attempts=1)
     assert (video["status"], video["frames"]) == ("partial", 80)
-    assert _pts(video)[-1] == 79 * TICK
+    _check_seams(_pts(video), seams=1, frames=80)
 
 
 def test_a_camera_that_never_begins(ts: Path, tmp_path: Path) -> None:
