@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from itertools import pairwise
@@ -98,7 +99,10 @@ def test_a_camera_that_falls_silent(then: str, ts: Path, tmp_path: Path) -> None
         video = _run(camera.url, tmp_path, read_timeout_s=1.0)
         took_s = time.monotonic() - start
     assert video["status"] == "partial"
-    assert video["error"] == "reading stopped: no data within the timeout after 60 frames"
+    # FFmpeg gives either error, depending on where in its reading the time ran out.
+    assert re.fullmatch(
+        r"reading stopped: (no data within the timeout|input/output error) after 60 frames", video["error"]
+    )
     assert video["frames"] == 60
     assert took_s < 1 + 9
     _pts(video)
