@@ -128,6 +128,7 @@ class Engine:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
+        pipeline = self._pipeline = self._new_pipeline(len(videos))  # from here on, `stop` ends this run
         pool = ThreadPoolExecutor(1, "hash")
         try:
             identities = {
@@ -137,7 +138,7 @@ class Engine:
                 for video in videos
                 if scheme(video.path) is None
             }
-            outcomes = self.process(videos, lambda video: self._file_sinks(video, folder), progress)
+            outcomes = self._process(pipeline, videos, lambda video: self._file_sinks(video, folder), progress)
             elapsed_s = time.perf_counter() - start
             pool.shutdown(cancel_futures=self.interrupted)
         finally:

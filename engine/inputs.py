@@ -134,13 +134,15 @@ def _probe(path: Path) -> bool:
 
 
 def _distinct(videos: list[Video]) -> list[Video]:
-    """Gives a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number."""
+    """Gives a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number.
+    So does `a.partial.mp4`: without it, its results would bear the names of those of an interrupted `a.mp4`."""
     stems = Counter(str(video.stem).casefold() for video in videos)
     taken: set[str] = set()
     placed = []
     for video in videos:
         stem = video.stem
-        if stems[str(stem).casefold()] > 1 and not scheme(video.path):
+        shared = stems[str(stem).casefold()] > 1 or stem.name.casefold().endswith(".partial")
+        if shared and not scheme(video.path):
             stem = stem.with_name(stem.name + Path(video.path).suffix)
         number, free = 1, stem
         while str(free).casefold() in taken:

@@ -10,6 +10,7 @@ What each exporter writes:
 """
 
 import ast
+import re
 import tomllib
 from typing import Any
 
@@ -85,7 +86,7 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
             f"{where}: metadata lists {len(names)} class names, but the output has room for {count}. Export it again."
         )
     parts: dict[str, Any] = {"layout": layout, "classes": names, "input": dict(_ULTRALYTICS_INPUT)}
-    if data.get("stride", "").isdigit() and int(data["stride"]) > 0:
+    if re.fullmatch(r"[1-9][0-9]{0,2}", data.get("stride", "")):
         parts["input"]["stride"] = int(data["stride"])
         parts["strides"] = tuple(s for s in (8, 16, 32, 64) if s <= max(32, int(data["stride"])))
     for key, source in (("licence", "license"), ("description", "description")):

@@ -68,6 +68,8 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
                 accept(target, sha256_of(target))
     except ReshapeError as error:
         return FreedModel(resolved.path, safe, dynamic=False, reason=str(error))
+    except (IndexError, KeyError, MemoryError, ValueError) as error:  # a damaged graph; ONNX Runtime will say so
+        return FreedModel(resolved.path, safe, dynamic=False, reason=f"its graph is not sound ({type(error).__name__})")
     return FreedModel(target, safe, dynamic=True)
 
 

@@ -226,7 +226,7 @@ def read_parts(path: Path, where: str | None = None) -> dict[str, Any]:
     where = where or str(path)
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ManifestError(f"{where}: cannot be read as TOML: {error}.") from error
     return parse_parts(table, where)
 

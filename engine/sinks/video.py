@@ -33,6 +33,7 @@ _SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those
 _TAGS = {"bt601": 6, "bt709": 1}
 _HD_ROWS = 720
 _LARGEST_TIMESCALE = 2**31 - 1
+_LONGEST_GAP_TICKS = 2**31 - 1
 _KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -54,6 +55,7 @@ class AnnotatedVideo:
         self._look: tuple[Any, ...] = ()
         self._colour = ("bt601", False)
         self._audio_dts: int | None = None
+        self._video_dts: int | None = None
         self._shift = 0
         self.notes: list[str] = []
 
@@ -62,7 +64,7 @@ class AnnotatedVideo:
         self._info = info
         try:
             options = {"movflags": "+faststart", "movie_timescale": str(_movie_timescale(info))}
-            self._container = av.open(str(self._part), "w", format="mp4", options=options)
+            self._container = av.open(f"file:{self._part}", "w", format="mp4", options=options)
             self._video = self._container.add_stream("libx264", rate=_encoder_rate(info.frame_rate))
             if info.audio is not None:
                 self._add_audio(info.audio)
@@ -172,7 +174,17 @@ class AnnotatedVideo:
         for packet in packets:
             # The encoder knows a frame's start only; the source's duration matters most for the last one.
             packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._note_long_gap(packet)
             self._container.mux(packet)
+
+    def _note_long_gap(self, packet: Any) -> None:
+        """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
+        gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
+        if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
+            self.notes.append(
+                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"
+            )
+        self._video_dts = packet.dts
 
     def _mux_audio(self, packets: Sequence[Any]) -> None:
         for packet in packets:

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import threading
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +35,7 @@ _SHIFTS_KEPT = 8
 # Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
 POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
 
+_DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
 _SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
@@ -113,7 +113,7 @@ class Source:
             time_base=self.video.time_base or Fraction(1, 90_000),
             frame_rate=self.video.average_rate or self.video.guessed_rate or Fraction(25),
             frames=self.video.frames or None,
-            duration_s=_duration_s(self._container, self.video),
+            duration_s=_duration_s(self.video),
             live=self.live,
             audio=self._audio,
             pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
@@ -253,10 +253,13 @@ def _check_file(path: str) -> None:
         raise SourceError(f"can't be read: {describe_os_error(error)}") from error
 
 
-def _duration_s(container: Any, stream: Any) -> float | None:
+def _duration_s(stream: Any) -> float | None:
+    """The video's own duration. A container's is that of its longest stream, often the sound; Matroska notes each
+    stream's in a tag."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration is not None else None
+    tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    return sum(float(part) * unit for part, unit in zip(tag.groups(), (3600, 60, 1), strict=True)) if tag else None
 
 
 def _reason(error: BaseException) -> str:
@@ -268,8 +271,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError | av.error.FFmpegError):  # its full text repeats the URL, with the password
         return describe_os_error(error)
     return getattr(error, "strerror", None) or type(error).__name__  # its full text repeats the URL, password and all
-
-
-def wall_clock_gap_ticks(since: float, time_base: Fraction) -> int:
-    """Ticks of `time_base` from `since` (time.monotonic) to now: how far a reconnected stream is shifted."""
-    return int((time.monotonic() - since) / time_base)
