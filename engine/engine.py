@@ -249,6 +249,8 @@ class Engine:
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
         """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array."""
+        if not isinstance(image_rgb, np.ndarray):
+            raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got a {type(image_rgb).__name__}.")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")

@@ -43,8 +43,8 @@ class LoadedModel:
             close = difflib.get_close_matches(unknown[0], names, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
-                f"classes must be names of the model {self.manifest.name}: {', '.join(names)}. "
-                f"Got {unknown[0]!r}.{hint}"
+                f"classes must be names that the model {self.manifest.name} knows. Got {unknown[0]!r}.{hint} "
+                f"It knows: {', '.join(names)}."
             )
         return np.array([name in wanted for name in names])
 

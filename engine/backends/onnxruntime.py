@@ -82,6 +82,8 @@ class OnnxRuntimeBackend:
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        if self._session is None:
+            raise BackendError("the engine is closed: its model was freed")
         try:
             output: NDArray[Any] = self._session.run([self._output], {self._input: tensor})[0]
         except Exception as error:

@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU, an extra: `pip install 'yolo-engine[openvino]'`. One inference request a calling thread."""
+"""OpenVINO on a CPU, an extra: `pip install '.[openvino]' in a clone`. One inference request a calling thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OpenVinoBackend:
         except ImportError as error:
             raise BackendMissing(
                 "--backend openvino was asked for, but OpenVINO is not installed. "
-                "Repair: pip install 'yolo-engine[openvino]'"
+                "Repair: pip install '.[openvino]' in a clone"
             ) from error
         self.batch_safe = batch_safe
         settings = {

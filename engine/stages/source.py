@@ -267,7 +267,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, av.error.ExitError | av.error.TimeoutError) or "Immediate exit" in str(error):
         return "no data within the timeout"
     if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or its header is damaged"
+        return "not a video, or its header is damaged or missing"
     if isinstance(error, OSError | av.error.FFmpegError):  # its full text repeats the URL, with the password
         return describe_os_error(error)
     return getattr(error, "strerror", None) or type(error).__name__  # its full text repeats the URL, password and all

@@ -171,7 +171,7 @@ def test_shadowing(tmp_path, monkeypatch, versions, builds, warns):
 
 def test_openvino_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendMissing, match=r"pip install 'yolo-engine\[openvino\]'"):
+    with pytest.raises(BackendMissing, match=r"pip install '\.\[openvino\]'"):
         OpenVinoBackend(tmp_path / "m.onnx", 1)
 
 

@@ -72,8 +72,8 @@ def test_it_never_raises(monkeypatch):
         ("engine_ext.nms", ImportError("undefined symbol: x"), "kernels", "broken",
          ["engine_ext.nms can't be loaded: undefined symbol: x", "make build"]),
         ("onnxruntime", ImportError("no libonnx"), "onnxruntime", "broken", ["no libonnx", "pip install onnxruntime"]),
-        ("openvino", ImportError("none"), "openvino", "absent", ["pip install 'yolo-engine[openvino]'"]),
-        ("tensorrt", ImportError("none"), "tensorrt", "absent", ["pip install 'yolo-engine[tensorrt]'"]),
+        ("openvino", ImportError("none"), "openvino", "absent", ["pip install '.[openvino]' in a clone"]),
+        ("tensorrt", ImportError("none"), "tensorrt", "absent", ["pip install '.[tensorrt]' in a clone"]),
         ("tensorrt", OSError("libcudart.so.12"), "tensorrt", "broken", ["OSError: libcudart.so.12"]),  # half there
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def test_detect_refuses(image):
 def test_unknown_class():
     with pytest.raises(ConfigError) as caught:
         Engine(FAKE.updated(classes="square,circel"))
-    assert str(caught.value) == "classes must be names of the model fake: square. Got 'circel'."
+    assert str(caught.value) == "classes must be names that the model fake knows. Got 'circel'. It knows: square."
     with pytest.raises(ConfigError, match="Did you mean 'square'"):
         Engine(FAKE.updated(classes=["sqare"]))
 
