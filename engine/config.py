@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from engine.errors import ConfigError
 
-FORMATS = ("tracks", "mot", "detections")
 _MOST_SKIPPED = 1000
 
 

@@ -131,13 +131,13 @@ class Tracks:
 class EndOfStream:
     """Behind the last of `frames` frames of a stream. Each stage flushes and forgets the stream.
 
-    `error` is set where the stream could not be read at all, `problems` where it could only in part, `interrupted`
-    where it was stopped before its end. `discarded` counts packets that the container says to decode but not to show.
+    `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
+    `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
+    to decode but not to show.
     """
 
     stream: int
     frames: int
-    error: Exception | None = None
     problems: tuple[str, ...] = ()
     interrupted: bool = False
     dropped: int = 0

@@ -103,8 +103,6 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         outputs: dict[str, str] = {}
-        if end.error is not None:
-            self.fail(end.error)
         problems = [*end.problems, *self._cut_short(end)]
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
             self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))

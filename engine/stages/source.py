@@ -78,7 +78,6 @@ class Source:
         self.scheme = scheme(path)
         self.video: Any = None
         self.live = self.scheme in LIVE_SCHEMES
-        self.reconnects = 0
         self._timeouts_s = (open_timeout_s, read_timeout_s)
         self._attempts_left = self._attempts = reconnect_attempts
         self._want_audio = audio
@@ -149,7 +148,6 @@ class Source:
             if self.video is not None:
                 self._clocks = Clocks()
                 self._audio = None  # a new connection's audio has another clock than the copy begun
-                self.reconnects += 1
                 log.info("%s: reconnected", without_password(self.path))
                 return True
         return False
