@@ -12,15 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError, describe_os_error
 from engine.stages.source import POINTERS, scheme, without_password
+from engine.suffixes import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
-
-# These are taken from a folder by name, so that a damaged one is reported as failed. Any other file is opened and taken
-# when it proves to hold a video.
-VIDEO_SUFFIXES = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gxf .h264 .264 .h265 .265 .hevc .ivf .m2ts .m2v .m4v .mjpeg .mjpg .mkv"
-    " .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
-)
 
 # FFmpeg opens these as "video" too: still pictures, text art, playlists.
 _NOT_VIDEO = frozenset(

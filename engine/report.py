@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import stat
-import sys
 from collections import Counter
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
 from engine.sinks.base import discard
 from engine.stream import Outcome
+from engine.versions import versions
 
 SCHEMA = 1
 
@@ -90,17 +88,6 @@ def build_manifest(
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that can change a result."""
-    found = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for name in ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_json(path: Path, value: Any) -> None:

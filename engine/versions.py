@@ -1,0 +1,18 @@
+"""What is installed, of all that can change a result."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a result."""
+    found = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for name in ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,27 @@
+"""The Celery application: for the worker, Beat and Flower as `app`, for clients by `client_app`."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from orchestrator.settings import Role, celery_settings, settings
+
+
+def make_app(role: Role) -> Celery:
+    """An application with the one configuration that all processes share. Raises SettingsError."""
+    made = Celery("yolo", include=["orchestrator.tasks"], set_as_current=role == "worker")
+    made.conf.update(celery_settings(settings(), role))
+    return made
+
+
+def client_app() -> Celery:
+    """For processes that submit and ask: gives up quickly where the broker is away."""
+    return make_app("client")
+
+
+app = make_app("worker")
+
+if True:  # the worker's own steps hang on the application, and need it to exist
+    from orchestrator import worker
+
+    worker.install(app)

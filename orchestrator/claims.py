@@ -1,0 +1,174 @@
+"""Which video a worker takes next: leases over the job's list, attempts counted per video, the hopeless given up.
+
+Fresh videos go first, longest first, so that no worker is left with a long one at the end. A video that an engine
+process died on is a suspect: it is tried again alone, so that it can take no other with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import journal
+from orchestrator.errors import PathRefused
+from orchestrator.files import write_once
+from orchestrator.jobdir import Job, now
+from orchestrator.leases import Lease, Owner, ended, latest, numbered, take
+from orchestrator.paths import confined_video
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A video leased to this worker. `video` is its row in the start record."""
+
+    index: int
+    video: dict[str, Any]
+    lease: Lease
+    from_frame: int
+
+    @property
+    def successor(self) -> Path:
+        """The file that exists once another attempt has followed this one."""
+        return numbered(self.lease.base, self.lease.number + 1)
+
+
+class Claims:
+    """The videos of one job, as one worker sees and takes them."""
+
+    def __init__(self, job: Job, videos: list[dict[str, Any]], owner: Owner, settings: Settings) -> None:
+        self._job = job
+        self._owner = owner
+        self._settings = settings
+        self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
+        self.held: dict[int, Claim] = {}
+
+    def next(self, *, suspect: bool) -> Claim | None:
+        """Takes the next fresh video, or the next suspect; None where there is none to take now."""
+        done = self._job.done_indices()
+        self._open = [video for video in self._open if video["index"] not in done]
+        for video in self._open:
+            if video["index"] in self.held:
+                continue
+            last = latest(self._job.video_base(video["index"]))
+            if last is not None and last.held(self._settings.lease_s):
+                continue
+            if self._given_up(video, last) or self._is_suspect(video["index"], last) is not suspect:
+                continue
+            claim = self._take(video)
+            if claim is not None:
+                return claim
+        return None
+
+    def release(self, claim: Claim, how: str, **facts: Any) -> None:
+        """Gives a video back; how the attempt ended is kept."""
+        self.held.pop(claim.index, None)
+        try:
+            claim.lease.release(how, **facts)
+        except OSError as error:
+            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, claim.lease.path.name, error)
+
+    def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
+        """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
+        if claim.lease.lost:
+            self.held.pop(claim.index, None)
+            return False
+        kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
+        self.release(claim, "done")
+        return kept
+
+    def touch(self) -> None:
+        """Renews the leases held."""
+        for claim in list(self.held.values()):
+            claim.lease.touch()
+
+    def _take(self, video: dict[str, Any]) -> Claim | None:
+        index = video["index"]
+        try:
+            confined_video(video["path"], self._settings)
+        except PathRefused as refused:
+            _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
+            return None
+        at = _frames_kept(self._job, video)
+        lease = take(self._job.video_base(index), self._owner, self._settings.lease_s, from_frame=at)
+        if lease is None:
+            return None
+        if self._job.done_path(index).exists():  # it was finished between our look and our lease
+            lease.release("done")
+            return None
+        claim = self.held[index] = Claim(index, video, lease, at)
+        return claim
+
+    def _given_up(self, video: dict[str, Any], last: Lease | None) -> bool:
+        """Ends a video whose last attempts all died without getting any further."""
+        if last is None:
+            return False
+        died, reason = _died(self._job, video, last)
+        if died < self._settings.max_attempts:
+            return False
+        error = f"gave up after {last.number} attempts: {reason}"
+        entry = failed_entry(video, error, attempts=last.number)
+        if _keep(self._job, video["index"], entry, last.number, self._owner.node):
+            log.error("%s: %s", video["path"], error, extra={"job": self._job.id, "video": video["path"]})
+        return True
+
+    def _is_suspect(self, index: int, last: Lease | None) -> bool:
+        if last is None:
+            return False
+        how = ended(last.base, last.number)
+        vanished = sum(ended(last.base, number) is None for number in range(1, last.number + 1))
+        return (how is not None and how["how"] in ("crashed", "stalled")) or vanished > 1
+
+
+def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1) -> dict[str, Any]:
+    """The result of a video that the engine never gave one for; the keys are those of the engine's summary."""
+    return {
+        "path": video["path"],
+        "status": "failed",
+        "error": error,
+        "frames": 0,
+        "inferred_frames": 0,
+        "detections": 0,
+        "tracks": 0,
+        "tracks_by_class": {},
+        "duration_s": video.get("duration_s") or 0.0,
+        "elapsed_s": 0.0,
+        "fps": 0.0,
+        "outputs": {},
+        "attempts": attempts,
+    }
+
+
+def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) -> bool:
+    kept = write_once(job.done_path(index), {"entry": entry, "attempt": attempt, "worker": node, "at": now()})
+    if kept:
+        job.note("video ended", video=entry["path"], status=entry["status"], attempt=attempt, worker=node)
+    return kept
+
+
+def _frames_kept(job: Job, video: dict[str, Any]) -> int:
+    """Frames that the next attempt need not do again."""
+    return journal.peek(job.output, video["stem"])
+
+
+def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
+    """How many attempts in a row, counted from the last, died without getting further, and what is known of the end."""
+    reached = _frames_kept(job, video)
+    count, reason = 0, "its workers died"
+    for number in range(last.number, 0, -1):
+        how = ended(last.base, number)
+        began = Lease(last.base, number).facts().get("from_frame", 0)
+        if how is not None and how["how"] in ("handed back", "cancelled"):
+            reached = began
+            continue
+        if reached > began:
+            break
+        if count == 0 and how is not None:
+            reason = str(how.get("error", how["how"]))
+        count += 1
+        reached = began
+    return count, reason

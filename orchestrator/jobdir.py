@@ -1,0 +1,215 @@
+"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it is asked to do, and how far it has come. The durable truth.
+
+    job.json                 what was asked for; never changed
+    start.json               the start record, with the list of videos
+    videos/0007.2.json       attempt 2 at video 7: the lease and fencing token (see leases.py)
+    videos/0007.2.end.json   how that attempt ended, where its worker lived to say so
+    videos/0007.done.json    the video's result; its existence ends all work on it
+    tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
+    tasks/process-1.progress.json
+    cancel.json              somebody asked for the end
+    end.json                 the end record, with the pipeline's result; its existence ends the job
+    events.jsonl             what happened when, a line each
+
+Files appear whole (files.py), and those that must exist once are made by a link that only one can make. Nothing here
+needs a broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import JobError, RequestError
+from orchestrator.files import append_line, read_json, write_once, write_quick
+from orchestrator.leases import Lease, latest
+
+SCHEMA = 1
+JOBS_FOLDER = ".yolo-jobs"
+
+ENDED_STATES = ("completed", "failed", "cancelled")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def now() -> str:
+    """The time as it stands in records."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. Opening it reads `job.json`; everything else is read when asked for."""
+
+    folder: Path
+    spec: dict[str, Any]
+
+    @classmethod
+    def create(cls, output: Path, spec: dict[str, Any]) -> Job:
+        """Makes the directory. Raises RequestError where the output folder can't be written, or the id is taken."""
+        folder = output / JOBS_FOLDER / spec["id"]
+        job = cls(folder, {"schema": SCHEMA, **spec, "output": str(output), "created_at": now(), "client": _client()})
+        try:
+            for part in ("videos", "tasks"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            if not write_once(folder / "job.json", job.spec):
+                return cls.open(folder)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise RequestError(
+                f"Output folder {output} can't be written: {reason}. Name another one with --output DIR."
+            ) from error
+        job.note("created")
+        return job
+
+    @classmethod
+    def open(cls, folder: Path) -> Job:
+        """Raises JobError where there is no job, or one of a later version."""
+        try:
+            spec = read_json(folder / "job.json")
+        except (OSError, ValueError) as error:
+            raise JobError(f"Job file {folder / 'job.json'} can't be read: {error}.") from error
+        if not isinstance(spec, dict):
+            raise JobError(f"There is no job in {folder}.")
+        if spec.get("schema") != SCHEMA:
+            raise JobError(
+                f"Job {folder.name} was made by another version (schema {spec.get('schema')}, this one reads {SCHEMA})."
+                " Let it end with the version that made it, or submit its folder again."
+            )
+        return cls(folder, spec)
+
+    # -- what was asked for -------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return str(self.spec["id"])
+
+    @property
+    def output(self) -> Path:
+        return Path(self.spec["output"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.spec["config"])
+
+    @property
+    def workers(self) -> int:
+        return int(self.spec.get("workers", 1))
+
+    # -- how far it has come ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def start_path(self) -> Path:
+        return self.folder / "start.json"
+
+    def start_record(self) -> dict[str, Any] | None:
+        return _read(self.start_path)
+
+    def end_record(self) -> dict[str, Any] | None:
+        return _read(self.folder / "end.json")
+
+    @property
+    def ended(self) -> bool:
+        return (self.folder / "end.json").exists()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its end was asked for."""
+        return (self.folder / "cancel.json").exists()
+
+    def cancel(self, who: str) -> bool:
+        """Asks for the end: durable, needs no worker and no broker. False when that was asked for before."""
+        asked = write_once(self.folder / "cancel.json", {"by": who, "at": now()})
+        if asked:
+            self.note("cancel asked for", by=who)
+        return asked
+
+    def video_base(self, index: int) -> Path:
+        return self.folder / "videos" / f"{index:04d}"
+
+    def done_path(self, index: int) -> Path:
+        return self.folder / "videos" / f"{index:04d}.done.json"
+
+    def task_base(self, key: str) -> Path:
+        return self.folder / "tasks" / key
+
+    def done(self, index: int) -> dict[str, Any] | None:
+        """The result of a video, None while it has none."""
+        return _read(self.done_path(index))
+
+    def done_indices(self) -> set[int]:
+        """Videos that have a result."""
+        return {int(name[:-10]) for name in self._names("videos") if name.endswith(".done.json")}
+
+    def leases(self, kind: str) -> dict[str, Lease]:
+        """The last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
+        bases = {
+            name.rsplit(".", 2)[0]
+            for name in self._names(kind)
+            if name.endswith(".json") and name.rsplit(".", 2)[1].isdigit()
+        }
+        found = ((base, latest(self.folder / kind / base)) for base in sorted(bases))
+        return {base: lease for base, lease in found if lease is not None}
+
+    def live(self, lease_s: float) -> list[Lease]:
+        """The leases under which somebody works right now."""
+        done = {f"{index:04d}" for index in self.done_indices()}
+        leases = {**self.leases("tasks"), **{k: v for k, v in self.leases("videos").items() if k not in done}}
+        return [lease for lease in leases.values() if lease.held(lease_s)]
+
+    def progress(self) -> list[dict[str, Any]]:
+        """What each process step wrote last."""
+        found = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
+        return [value for value in found if value]
+
+    def tell_progress(self, key: str, value: dict[str, Any]) -> None:
+        """Best effort: what can't be told now is told the next time."""
+        with contextlib.suppress(OSError):
+            write_quick(self.task_base(key).with_name(f"{key}.progress.json"), value)
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Adds a line to the job's own log. A full disk must not end the job for it."""
+        with contextlib.suppress(OSError):
+            append_line(self.folder / "events.jsonl", {"at": now(), "event": event, **facts})
+
+    def _names(self, part: str) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self.folder / part) if not name.startswith("."))
+        except OSError:
+            return []
+
+
+def jobs_in(output: Path) -> list[Job]:
+    """All jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left out."""
+    found = []
+    with contextlib.suppress(OSError):
+        for folder in sorted((output / JOBS_FOLDER).iterdir()):
+            with contextlib.suppress(JobError):
+                found.append(Job.open(folder))
+    return sorted(found, key=lambda job: (job.spec["created_at"], job.id))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _client() -> dict[str, Any]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}

@@ -1,0 +1,348 @@
+"""The steps of a job as plain functions; tasks.py puts them on the queue.
+
+    begin  ->  start  ->  process (N at once)  ->  end
+
+Each step may be delivered twice, killed or stopped at any moment, and then runs again: what is done is read from the
+job's directory, and what must happen once is made by a file that only one can make. `next_step` says what a job needs
+now; it is asked at the end of each step, and by the rescue (rescue.py) when a message was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError
+from orchestrator import outcomes
+from orchestrator.claims import Claims
+from orchestrator.engine_process import EngineProcess
+from orchestrator.errors import Duplicate, EngineFailed, PathRefused, RequestError
+from orchestrator.files import write_json, write_once
+from orchestrator.jobdir import JOBS_FOLDER, Job, jobs_in, new_id, now
+from orchestrator.leases import Lease, Owner, take
+from orchestrator.paths import output_folder, video_folder
+from orchestrator.registry import remember
+from orchestrator.resources import examine
+from orchestrator.settings import Settings
+from orchestrator.supervise import Watch, process_videos
+
+log = logging.getLogger(__name__)
+
+_PROBE_SILENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who runs a step: this process's name, the settings, and whether the worker was told to stop."""
+
+    node: str
+    settings: Settings
+    stopping: Callable[[], bool] = lambda: False
+    cores: int | None = None
+
+    def owner(self) -> Owner:
+        return Owner.this_process(self.node)
+
+
+def begin(
+    given_folder: str,
+    config: dict[str, Any] | None,
+    settings: Settings,
+    *,
+    task: str = "complete_pipeline",
+    job_id: str | None = None,
+    output: str | None = None,
+    workers: int = 1,
+    queue: str | None = None,
+    only: list[str] | None = None,
+) -> Job:
+    """Checks what is asked for and makes the job's directory: from here on it is durable.
+
+    `only` restricts the job to these files of the folder. Raises RequestError (PathRefused) with the remedy.
+    """
+    checked = checked_config(config or {})
+    source = video_folder(given_folder, settings)
+    target = output_folder(output or str(checked.output_folder), settings)
+    if checked.visualize and source == target:
+        raise RequestError(
+            f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
+            "sources. Name another output folder with --output DIR."
+        )
+    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in (config or {})}
+    spec = {
+        "id": job_id or new_id(),
+        "task": task,
+        "video_folder": given_folder,
+        "inputs": [str(source)],
+        "only": only,
+        "config": {**kept, "output_folder": str(target)},
+        "workers": workers,
+        "queue": queue,
+    }
+    job = Job.create(target, spec)
+    remember(job, settings)
+    return job
+
+
+def open_job(folder: str, settings: Settings) -> Job:
+    """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    path = Path(folder)
+    output = output_folder(str(path.parent.parent), settings)
+    if path.parent.name != JOBS_FOLDER or Path(os.path.realpath(path)) != output / JOBS_FOLDER / path.name:
+        raise PathRefused(f"{folder} is not a job's directory.")
+    job = Job.open(output / JOBS_FOLDER / path.name)
+    if job.output != output:
+        raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
+    for name in job.spec["inputs"]:
+        video_folder(name, settings)
+    checked_config(job.config)
+    remember(job, settings)
+    return job
+
+
+def checked_config(config: dict[str, Any]) -> EngineConfig:
+    """Raises RequestError that names the key, the rule and what was found."""
+    try:
+        return EngineConfig(**config)
+    except (ConfigError, TypeError) as error:
+        raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+
+
+def start(job: Job, context: Context) -> dict[str, Any]:
+    """Records the start, counts the videos, checks the machine. The same record however often it is called.
+
+    Raises Duplicate while somebody else does it.
+    """
+    if (record := job.start_record()) is not None:
+        return record
+    with _step(job, "start", context) as _:
+        found = _probe(job)
+        videos, model = found["videos"], found["model"]
+        facts, warnings, refused = examine(videos, model, job.config, job.output)
+        error = found.get("error") or refused
+        if not videos and error is None:
+            error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
+        record = {
+            "started_at": now(),
+            "worker": context.node,
+            "total_videos": len(videos),
+            "total_frames": sum(video.get("frames") or 0 for video in videos),
+            "total_duration_s": round(sum(video.get("duration_s") or 0.0 for video in videos), 3),
+            "total_size_bytes": sum(video["size_bytes"] for video in videos),
+            "resources": facts,
+            "warnings": warnings,
+            "refused": error,
+            "model": model,
+            "videos": videos,
+        }
+        if write_once(job.start_path, record):
+            job.note("started", worker=context.node, videos=len(videos), refused=error)
+            for warning in warnings:
+                log.warning("job %s: %s", job.id, warning, extra={"job": job.id})
+            if error:
+                log.error("job %s refused: %s", job.id, error, extra={"job": job.id})
+    return job.start_record() or record
+
+
+def process(job: Job, key: str, context: Context) -> dict[str, Any]:
+    """Works on the job's videos, beside others who do, until none is left to take.
+
+    Returns the summary so far, with `how`: exhausted, cancelled or handed back. Raises Duplicate while somebody else
+    has this very step, or another job writes to the same folder; EngineFailed where the engine can't run here.
+    """
+    record = job.start_record() or start(job, context)
+    if job.ended or record["refused"]:
+        return {**outcomes.summarise(job, record["refused"]), "how": "exhausted"}
+    other = _writer_before(job, context.settings)
+    if other is not None:
+        raise Duplicate(f"job {other.id} writes to {job.output}; this one waits for its end")
+    with _step(job, key, context) as step:
+        claims = Claims(job, record["videos"], context.owner(), context.settings)
+        watch = Watch(
+            job, key, context.node, context.settings, context.stopping, step.lease.touch, context.cores, step.facts
+        )
+        try:
+            step.how = how = process_videos(watch, claims)
+        except EngineFailed as error:
+            step.how, step.facts["error"] = "failed", str(error)
+            job.note("engine failed", worker=context.node, error=str(error))
+            raise
+        finally:
+            for claim in list(claims.held.values()):
+                claims.release(claim, "handed back")
+    return {**outcomes.summarise(job), "how": how}
+
+
+def end(job: Job, context: Context) -> dict[str, Any]:
+    """Records the end, once, and returns the pipeline's result; the same one however often it is called.
+
+    Needs no broker and no worker: a client ends a job in this way that was cancelled before anybody had begun it.
+    """
+    record = job.end_record()
+    if record is None:
+        error = _fatal(job)
+        summary = outcomes.summarise(job, error)
+        state = outcomes.end_state(job, summary)
+        totals = summary["totals"]
+        end_log = {
+            "ended_at": now(),
+            "worker": context.node,
+            "state": state,
+            **totals,
+            "attempts": sum(video.get("attempts", 1) for video in summary["videos"]),
+            "output_folder": str(job.output),
+            "manifest": str(job.output / "manifest.json"),
+        }
+        result = outcomes.pipeline_result(job, state, summary, end_log)
+        if write_once(job.folder / "end.json", {"state": state, "ended_at": end_log["ended_at"], "result": result}):
+            job.note("ended", state=state, worker=context.node)
+            log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
+        record = job.end_record() or {"result": result}
+    result = dict(record["result"])
+    _write_results(job, result)
+    return result
+
+
+def cancel(job: Job, who: str, context: Context) -> str:
+    """Asks for the job's end and returns its state. Where nobody is at work the job ends here and now."""
+    if job.ended:
+        return outcomes.state_of(job, context.settings.lease_s)
+    job.cancel(who)
+    if not job.live(context.settings.lease_s):
+        end(job, context)
+    return outcomes.state_of(job, context.settings.lease_s)
+
+
+def next_step(job: Job, lease_s: float) -> list[str]:
+    """The steps that must be on the queue or at work for the job to go on: nothing, `start`, `process-1` ..., `end`."""
+    if job.ended or job.spec["task"] == "log_start":
+        return []
+    record = job.start_record()
+    if job.cancelled:
+        return [] if _at_work(job, lease_s) else ["end"]
+    if record is None:
+        return ["start"]
+    keys = [f"process-{number}" for number in range(1, job.workers + 1)]
+    if record["refused"] or len(job.done_indices()) >= len(record["videos"]):
+        return ["end"]
+    steps = job.leases("tasks")
+    over = {key for key in keys if key in steps and (steps[key].ending() or {}).get("how") in ("exhausted", "failed")}
+    if over != set(keys):
+        return [key for key in keys if key not in over]
+    # Every step has run out of videos to take, and still some have no result: their workers died since.
+    if _at_work(job, lease_s):
+        return []
+    return ["end"] if all((steps[key].ending() or {}).get("how") == "failed" for key in keys) else keys[:1]
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+class _step:  # noqa: N801 - a context manager, used like a function
+    """Holds a step's lease: a message that is delivered twice finds it taken."""
+
+    def __init__(self, job: Job, key: str, context: Context) -> None:
+        lease = take(job.task_base(key), context.owner(), context.settings.lease_s)
+        if lease is None:
+            raise Duplicate(f"step {key} of job {job.id} is being worked on")
+        self.lease: Lease = lease
+        self.how = "ended"
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> _step:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        how = self.how if kind is None or self.how == "failed" else "broke off"
+        try:
+            self.lease.release(how, **self.facts)
+        except OSError as problem:
+            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, problem)
+
+
+def _at_work(job: Job, lease_s: float) -> bool:
+    return bool(job.live(lease_s))
+
+
+def _probe(job: Job) -> dict[str, Any]:
+    """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
+    skip: list[str] = []
+    while True:
+        task = {
+            "kind": "probe",
+            "inputs": job.spec["inputs"],
+            "only": job.spec.get("only"),
+            "output": str(job.output),
+            "config": job.config,
+            "skip": skip,
+        }
+        found: dict[str, Any] = {"videos": [], "model": {}}
+        opening = None
+        with EngineProcess(task) as engine:
+            try:
+                for event in engine.events(_PROBE_SILENCE_S):
+                    kind = event.pop("kind")
+                    if kind == "opening":
+                        opening = event["path"]
+                    elif kind == "video":
+                        found["videos"].append(event)
+                    elif kind == "model":
+                        return {**found, "model": event}
+                    elif kind == "fatal":
+                        return {**found, "error": event["error"]}
+            except TimeoutError:
+                log.warning("%s: looking at it took too long", opening)
+        if opening is None or opening in skip:
+            return {**found, "error": f"the program that looks at the videos {engine.ended()}"}
+        skip.append(opening)
+
+
+def _writer_before(job: Job, settings: Settings) -> Job | None:
+    """An older job that has begun, has not ended, and writes to the same folder: its videos come first."""
+    for other in jobs_in(job.output):
+        if other.id == job.id or other.ended or other.spec["task"] == "log_start" or other.start_record() is None:
+            continue
+        if (other.spec["created_at"], other.id) < (job.spec["created_at"], job.id):
+            return other
+        if other.live(settings.lease_s):
+            return other
+    return None
+
+
+def _fatal(job: Job) -> str | None:
+    """Why the job as a whole failed, None where it did not."""
+    record = job.start_record()
+    if record is None:
+        return None if job.cancelled else "the job was never started"
+    if record["refused"]:
+        return str(record["refused"])
+    if len(job.done_indices()) >= len(record["videos"]) or job.cancelled:
+        return None
+    endings = [lease.ending() or {} for lease in job.leases("tasks").values()]
+    return next((str(ending["error"]) for ending in endings if ending.get("error")), None)
+
+
+def _write_results(job: Job, result: dict[str, Any]) -> None:
+    """Manifest and `celery_result_<id>.json`, from the end record: made again where they are missing."""
+    summary = result["processing_result"]
+    kept = job.folder / "manifest.json"
+    try:
+        if not kept.exists():
+            write_json(kept, outcomes.build_manifest(job, summary))
+            write_json(job.output / "manifest.json", outcomes.build_manifest(job, summary))
+        path = job.output / f"celery_result_{job.id}.json"
+        if not path.exists():
+            write_json(path, result)
+    except OSError as error:
+        log.error("job %s: its results can't be written: %s", job.id, error, extra={"job": job.id})
+
+
+def age_s(job: Job) -> float:
+    """Seconds since the job was made."""
+    return (datetime.now(UTC) - datetime.fromisoformat(job.spec["created_at"])).total_seconds()

@@ -1,0 +1,170 @@
+"""Leases on the file system: who works on what, and whether they still live.
+
+Leases of one thing are numbered files beside each other: `0007.1.json`, `0007.2.json`, ... The last one counts. Its
+owner touches it every few seconds; it has run out when it was not touched for `lease_s`, or at once when its owner was a
+process of this machine that is no more. Age is counted on the file system's own clock, by touching a file beside it, so
+that clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
+
+The number is the fencing token: of two who want number n + 1 one makes the file, and who finds a number above its own
+has lost the lease and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.files import read_json, write_once
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, named so that another one can tell whether it still lives. `started` is in clock ticks since boot."""
+
+    node: str
+    host: str
+    boot: str
+    pid: int
+    started: int
+
+    @classmethod
+    def this_process(cls, node: str) -> Owner:
+        return cls(node, socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or 0)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def gone(self) -> bool:
+        """True when it was a process of this machine that is no more; False where that can't be known."""
+        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+            return False
+        return _started(self.pid) != self.started
+
+
+class Lease:
+    """A numbered lease. Held until it is released, has run out, or another one has followed it."""
+
+    def __init__(self, base: Path, number: int) -> None:
+        self.base = base
+        self.number = number
+        self.path = numbered(base, number)
+
+    def touch(self) -> None:
+        """Renews it. A disk that is away for a moment is no reason to stop working."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another one has followed."""
+        return numbered(self.base, self.number + 1).exists()
+
+    def held(self, lease_s: float) -> bool:
+        """Whether its owner still works under it."""
+        if ended(self.base, self.number) is not None:
+            return False
+        age_s = age_of(self.path)
+        owner = owner_of(self.path)
+        return age_s is not None and age_s <= lease_s and owner is not None and not owner.gone
+
+    def facts(self) -> dict[str, Any]:
+        """What was written when it was taken; empty where that can't be read."""
+        try:
+            return read_json(self.path) or {}
+        except (ValueError, OSError):
+            return {}
+
+    def ending(self) -> dict[str, Any] | None:
+        """How the work under it ended; None while it goes on, and where its owner died."""
+        return ended(self.base, self.number)
+
+    def release(self, how: str, **facts: Any) -> None:
+        """Gives it back and says how the work under it ended. Raises OSError."""
+        write_once(_end(self.base, self.number), {"how": how, **facts})
+
+
+def take(base: Path, owner: Owner, lease_s: float, **facts: Any) -> Lease | None:
+    """Takes the next lease of `base`; None while somebody holds the last one, or was faster. Raises OSError."""
+    last = latest(base)
+    if last is not None and last.held(lease_s):
+        return None
+    number = last.number + 1 if last else 1
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    if not write_once(numbered(base, number), {"owner": owner.as_json(), "at": at, **facts}):
+        return None
+    return Lease(base, number)
+
+
+def latest(base: Path) -> Lease | None:
+    """The last lease of `base`, None where there never was one."""
+    number = 0
+    while numbered(base, number + 1).exists():
+        number += 1
+    return Lease(base, number) if number else None
+
+
+def ended(base: Path, number: int) -> dict[str, Any] | None:
+    """How the work under a lease ended; None where its owner did not say."""
+    try:
+        value = read_json(_end(base, number))
+    except (ValueError, OSError):
+        return {"how": "unreadable"}
+    return value if value is None or isinstance(value, dict) else {"how": "unreadable"}
+
+
+def numbered(base: Path, number: int) -> Path:
+    return base.with_name(f"{base.name}.{number}.json")
+
+
+def _end(base: Path, number: int) -> Path:
+    return base.with_name(f"{base.name}.{number}.end.json")
+
+
+def owner_of(path: Path) -> Owner | None:
+    """The owner that a lease file names; None where there is no such file, or it names none."""
+    try:
+        value = read_json(path)
+        return Owner(**value["owner"]) if value else None
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
+
+
+def age_of(path: Path) -> float | None:
+    """Seconds since the file was touched, on its file system's clock; None where there is no such file."""
+    probe = path.parent / f".clock.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        touched = path.stat().st_mtime
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:
+        return None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return max(0.0, now - touched)
+
+
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot: with it, a pid names one process and no later one. None when
+    there is no such process, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])

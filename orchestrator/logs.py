@@ -1,0 +1,48 @@
+"""Logging of a worker: lines for people, or one JSON object a line (`YOLO_LOG_FORMAT=json`), with job, task and worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from typing import Any
+
+from engine.logs import JsonFormatter
+
+_URL_PASSWORD = re.compile(r"(\w+://)[^/\s@]*@")
+
+
+class TaskFields(logging.Filter):
+    """Adds the task and the worker to each record made inside a task, and hides passwords in URLs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        task = _current_task()
+        if task is not None:
+            record.task = task.request.id
+            record.worker = task.request.hostname
+            if not hasattr(record, "job"):
+                record.job = str(task.request.id).partition(".")[0]
+        message = record.getMessage()
+        if "://" in message:
+            record.msg, record.args = _URL_PASSWORD.sub(r"\1***@", message), ()
+        return True
+
+
+def set_up_worker_logging(level: int | str | None) -> None:
+    """One handler on standard error for everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    if os.environ.get("YOLO_LOG_FORMAT") == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s"))
+    handler.addFilter(TaskFields())
+    chosen: Any = level or logging.INFO
+    logging.basicConfig(level=chosen.upper() if isinstance(chosen, str) else chosen, handlers=[handler], force=True)
+
+
+def _current_task() -> Any:
+    from celery._state import get_current_task
+
+    task = get_current_task()
+    return task if task is not None and task.request.id else None

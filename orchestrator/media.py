@@ -1,0 +1,276 @@
+"""The engine's process: everything that touches media or a model runs here, and nowhere else in the job system.
+
+    python -m orchestrator.media EVENTS_FD ORDERS_FD
+
+The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one, or
+`salvage` what an ended attempt left. A file that crashes a library takes this process with it and nothing else; the
+worker sees the pipe end and goes on. When the worker dies, this process dies with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.wire import Sender, received
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_EVERY_S = 0.5
+
+
+def main() -> None:
+    """Entry point of the process."""
+    _die_with(parent=int(sys.argv[3]))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they mean the worker, which then gives its orders
+    events = Sender(int(sys.argv[1]))
+    orders = received(os.fdopen(int(sys.argv[2]), "rb"))
+    task = next(orders, None)
+    if task is None:
+        return
+    from engine.logs import set_up_logging
+
+    set_up_logging(task.get("log_level", "warning"), task.get("log_format", "text"))
+    try:
+        {"probe": _probe, "work": _work, "salvage": _salvage}[task["kind"]](task, events, orders)
+    except BrokenPipeError:
+        os._exit(1)
+    except Exception as error:  # noqa: BLE001 - told to the worker, which knows what it means for the job
+        log.debug("the engine's process failed", exc_info=error)
+        events.send("fatal", error=_sentence(error), type=type(error).__name__)
+        sys.exit(3)
+
+
+def _die_with(parent: int) -> None:
+    """The kernel ends this process when the worker's thread that started it ends, however that came about."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _sentence(error: BaseException) -> str:
+    from engine.errors import EngineError
+    from models.errors import ModelError
+
+    text = str(error)
+    return text if isinstance(error, EngineError | ModelError) and text else f"{type(error).__name__}: {text}"
+
+
+# -- probe ------------------------------------------------------------------------------------------------------------
+
+
+def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
+    """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
+    first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
+    from engine.inputs import find_videos
+
+    output = Path(task["output"])
+    wanted = None if task["only"] is None else set(task["only"])
+    videos = [video for video in find_videos(task["inputs"], output) if wanted is None or video.path in wanted]
+    events.send("found", count=len(videos))
+    skipped = set(task["skip"])
+    for index, video in enumerate(videos):
+        facts = {"index": index, "path": video.path, "stem": str(video.stem)}
+        if video.path in skipped:
+            events.send("video", **facts, error="ended or stopped the program that looked at it", size_bytes=0)
+            continue
+        events.send("opening", path=video.path)
+        events.send("video", **facts, **_claims(video.path))
+    events.send("model", **_model(task["config"]))
+
+
+def _claims(path: str) -> dict[str, Any]:
+    from engine.errors import VideoError
+    from engine.stages.source import Source
+
+    size = os.stat(path).st_size if os.path.exists(path) else 0
+    source = Source(path)
+    try:
+        info = source.open()
+    except VideoError as error:
+        return {"size_bytes": size, "error": str(error)}
+    finally:
+        source.close()
+    frames = info.frames
+    if frames is None and info.duration_s:
+        frames = round(info.duration_s * float(info.frame_rate))
+    return {
+        "size_bytes": size,
+        "frames": frames,
+        "duration_s": round(info.duration_s, 3) if info.duration_s else None,
+        "width": info.size_wh[0],
+        "height": info.size_wh[1],
+    }
+
+
+def _model(config: dict[str, Any]) -> dict[str, Any]:
+    """Name and hash of the model; the reason where there is none. Does not load it."""
+    from engine.config import EngineConfig
+    from models.errors import ModelError
+    from models.files import sha256_of
+    from models.resolve import resolve
+
+    checked = EngineConfig(**config)
+    if checked.backend == "fake":
+        return {"name": "fake", "sha256": ""}
+    try:
+        resolved = resolve(
+            checked.model,
+            layout=checked.layout,
+            classes=checked.class_names,
+            input_size=checked.input_size,
+            scale=checked.input_scale,
+            channel_order=checked.channel_order,
+        )
+        return {"name": resolved.manifest.name, "sha256": sha256_of(resolved.path)}
+    except ModelError as error:
+        return {"name": checked.model, "error": str(error)}
+
+
+# -- work -------------------------------------------------------------------------------------------------------------
+
+
+class _Work:
+    """Asks for videos, runs the engine over them and tells what becomes of each."""
+
+    def __init__(self, task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]) -> None:
+        from engine import Engine, EngineConfig
+
+        self._events = events
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._index: dict[str, int] = {}
+        self._kept: dict[int, threading.Event] = {}
+        self._stopped: dict[str, Any] | None = None
+        self._task = task
+        self._engine: Engine | None = None
+        threading.Thread(target=self._listen, args=(orders,), name="orders", daemon=True).start()
+        self._engine = Engine(EngineConfig(**task["config"]))
+        if self._stopped is not None:
+            self._stop(self._stopped)
+
+    def run(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        model, backend = engine.model, engine.model.backend
+        self._events.send(
+            "ready",
+            model={"name": model.manifest.name, "sha256": model.sha256},
+            backend={"name": backend.name, "provider": backend.provider},
+        )
+        with engine:
+            engine.work(self._assignments(), self._task["output"], done=self._done, progress=self._progress())
+        self._events.send("finished")
+
+    def _assignments(self) -> Iterator[Any]:
+        """One video after the other, as the worker leases them to us."""
+        from engine.inputs import Video
+        from engine.work import Assignment
+
+        while True:
+            self._events.send("next")
+            answer = self._answers.get()
+            if answer is None or answer.get("path") is None:
+                return
+            index = answer["index"]
+            self._index[answer["stem"]] = index
+            self._kept[index] = threading.Event()
+            yield Assignment(
+                Video(answer["path"], PurePosixPath(answer["stem"])),
+                attempt=answer["attempt"],
+                fence=_Fence(Path(answer["successor"])),
+            )
+
+    def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
+        """Tells a result and waits until the worker has it on disk: until then a later attempt could need the
+        journal."""
+        index = self._index[str(assignment.video.stem)]
+        self._events.send("done", index=index, entry=entry)
+        self._kept[index].wait()
+
+    def _progress(self) -> Callable[[list[Any]], None]:
+        told = 0.0
+
+        def tell(streams: list[Any]) -> None:
+            nonlocal told
+            if time.monotonic() - told < _PROGRESS_EVERY_S:
+                return
+            told = time.monotonic()
+            self._events.send(
+                "progress",
+                videos=[
+                    {
+                        "stem": str(stream.stem),
+                        "path": stream.path,
+                        "frames": stream.frames,
+                        "frames_total": stream.frames_total,
+                        "elapsed_s": round(stream.elapsed_s, 2),
+                        "resumed_from": stream.resumed_from,
+                        "checkpoint_frames": stream.checkpoint_frames,
+                    }
+                    for stream in streams
+                ],
+            )
+
+        return tell
+
+    def _listen(self, orders: Iterator[dict[str, Any]]) -> None:
+        for order in orders:
+            if order["kind"] == "video":
+                self._answers.put(order)
+            elif order["kind"] == "kept":
+                self._kept[order["index"]].set()
+            elif order["kind"] == "stop":
+                self._stopped = order
+                self._answers.put(None)
+                if self._engine is not None:
+                    self._stop(order)
+        os._exit(1)  # the worker is gone
+
+    def _stop(self, order: dict[str, Any]) -> None:
+        assert self._engine is not None
+        self._engine.stop(hand_over=order["hand_over"])
+
+
+class _Fence:
+    """Raises Fenced once another attempt has followed this one."""
+
+    def __init__(self, successor: Path) -> None:
+        self._successor = successor
+
+    def __call__(self) -> None:
+        from engine.errors import Fenced
+
+        if self._successor.exists():
+            raise Fenced("another worker has taken this video over")
+
+
+def _work(task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]) -> None:
+    _Work(task, events, orders).run()
+
+
+# -- salvage ----------------------------------------------------------------------------------------------------------
+
+
+def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
+    """Makes valid partial outputs of what a killed attempt had reached at its last checkpoint."""
+    from engine.inputs import Video
+    from engine.partial import publish_partial
+
+    video = Video(task["path"], PurePosixPath(task["stem"]))
+    made = publish_partial(video, Path(task["output"]))
+    events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Settings of the job system: one module for worker, client, Beat and Flower.
+
+Every process that reads from the broker enforces its own visibility timeout, so that a single process with other
+settings re-queues tasks that are running. That is why everything here is built once, in `celery_settings`, and why
+the launchers start nothing without it.
+
+Values come from the environment and, below it, from a TOML file that `YOLO_SETTINGS` names:
+
+    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss:// or redis+socket:// URLs
+    YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to
+    YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.errors import SettingsError
+
+DEFAULT_URL = "redis://localhost:6379/0"
+
+QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
+HEARTBEAT_KEY = "yolo:worker:"
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+
+
+class Watch(BaseModel):
+    """A folder that Beat sweeps: new and complete videos become a job, once each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    output: Path
+    every_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 5.0
+    quiet_s: Annotated[float, Field(ge=0)] = 60.0
+    """A file that has not changed for so long is complete."""
+    config: dict[str, Any] = {}
+    workers: Annotated[int, Field(ge=1)] = 1
+
+
+class Settings(BaseModel):
+    """All settings of the job system. Built by `settings()`, which reads the environment and the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    broker_url: str = DEFAULT_URL
+    result_backend: str | None = None
+    video_roots: tuple[Path, ...] = ()
+    """Folders that jobs may read from. Empty: any, and only with a broker on this machine."""
+    output_roots: tuple[Path, ...] = ()
+    """Folders that jobs may write to. Empty: any, and only with a broker on this machine."""
+    state_dir: Path = Path("~/.local/state/yolo-engine")
+
+    queues: tuple[str, ...] = ()
+    """Queues of your own, beside yolo, yolo-gpu and yolo-log."""
+    watch: tuple[Watch, ...] = ()
+
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts in a row that get no further in a video before it is given up."""
+    lease_s: Seconds = 30.0
+    """A video whose worker shows no sign of life for so long goes to another."""
+    grace_s: Seconds = 20.0
+    """How long a worker that was told to stop may take for its last checkpoint."""
+    cancel_s: Seconds = 1.0
+    """How long the engine may take to finish the frames in flight when a job is cancelled."""
+    stall_s: Seconds = 300.0
+    """A run that makes no progress for so long is ended and counts as an attempt."""
+    visibility_timeout_s: Seconds = 600.0
+    """A message whose worker shows no sign of life for so long is delivered again. It must exceed the longest outage
+    of the broker that you expect, and the difference of the machines' clocks."""
+    task_time_limit_s: Seconds = 7 * 86_400.0
+    """A last resort against a task that hangs; the engine's own watch (stall_s) is far below it."""
+    deaf_s: Seconds = 120.0
+    """A worker with free slots that gets none of the waiting messages for so long starts itself anew."""
+
+    @property
+    def results_url(self) -> str:
+        return self.result_backend or self.broker_url
+
+    @property
+    def known_queues(self) -> tuple[str, ...]:
+        return (QUEUE, GPU_QUEUE, LOG_QUEUE, *self.queues)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process. Raises SettingsError."""
+    values = _from_file(os.environ.get("YOLO_SETTINGS"))
+    for key, name in (
+        ("broker_url", "CELERY_BROKER_URL"),
+        ("result_backend", "CELERY_RESULT_BACKEND"),
+        ("state_dir", "YOLO_STATE_DIR"),
+    ):
+        if os.environ.get(name):
+            values[key] = os.environ[name]
+    for key, name in (("video_roots", "YOLO_VIDEO_ROOTS"), ("output_roots", "YOLO_OUTPUT_ROOTS")):
+        if os.environ.get(name):
+            values[key] = tuple(part for part in os.environ[name].split(os.pathsep) if part)
+    if "broker_url" not in values and (embedded := _embedded_broker()):
+        values["broker_url"] = embedded
+    if "state_dir" not in values and os.environ.get("XDG_STATE_HOME"):
+        values["state_dir"] = Path(os.environ["XDG_STATE_HOME"]) / "yolo-engine"
+    try:
+        read = Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(
+                f"Unknown key {key!r} in the settings. The keys are: {', '.join(Settings.model_fields)}."
+            ) from None
+        raise SettingsError(
+            f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
+        ) from None
+    return read.model_copy(update={"state_dir": read.state_dir.expanduser()})
+
+
+def _embedded_broker() -> str | None:
+    """The broker that `yolo-server --worker --embedded` keeps up on this machine, if it does."""
+    from orchestrator.broker import find_embedded
+
+    return find_embedded()
+
+
+def _from_file(name: str | None) -> dict[str, Any]:
+    if not name:
+        return {}
+    path = Path(name).expanduser()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) can't be read: {reason}.") from error
+    except ValueError as error:
+        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) is not TOML: {error}.") from error
+
+
+Role = Literal["worker", "client"]
+
+
+def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
+    """Celery's configuration. What every process must agree on is the same for both roles; a client differs only in
+    how long it is willing to wait for a broker that is away."""
+    visibility = {"visibility_timeout": given.visibility_timeout_s}
+    transport = {
+        **visibility,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
+        "health_check_interval": 25,
+    }
+    shared: dict[str, Any] = {
+        "broker_url": given.broker_url,
+        "result_backend": given.results_url,
+        "broker_transport_options": transport,
+        "result_backend_transport_options": dict(visibility),
+        "visibility_timeout": given.visibility_timeout_s,
+        # JSON both ways: a message can't run code.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "task_default_queue": QUEUE,
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in given.known_queues},
+        "task_create_missing_queues": False,
+        "task_routes": {
+            "log_start_yolo": {"queue": LOG_QUEUE},
+            "log_end_yolo": {"queue": LOG_QUEUE},
+            "complete_pipeline": {"queue": LOG_QUEUE},
+            "sweep_yolo": {"queue": LOG_QUEUE},
+        },
+        # A message is acknowledged when its task has ended: a worker that is killed or stopped gives it back.
+        "task_acks_late": True,
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        # Our own attempts, counted in the job's directory, bound how often a crash is tried again.
+        "task_reject_on_worker_lost": False,
+        "task_track_started": True,
+        "result_extended": True,
+        "result_expires": 7 * 86_400,
+        "task_send_sent_event": True,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+    if role == "client":
+        return {
+            **shared,
+            "broker_transport_options": {**transport, "socket_connect_timeout": 3, "socket_timeout": 3},
+            "broker_connection_retry": False,
+            "broker_connection_max_retries": 1,
+            "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+            "redis_socket_timeout": 3,
+            "redis_socket_connect_timeout": 3,
+            "result_backend_transport_options": {
+                **visibility,
+                "retry_policy": {"timeout": 4.0, "max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+            },
+        }
+    return {
+        **shared,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        # Forking a process with threads deadlocks; a spawned child starts clean.
+        "worker_pool_start_method": "spawn",
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": given.grace_s + 10,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_send_task_events": True,
+        "task_time_limit": given.task_time_limit_s,
+        "result_backend_always_retry": True,
+        # An hour of work must not be lost to a broker that is away at its end.
+        "task_publish_retry_policy": {"max_retries": 600, "interval_start": 0, "interval_step": 0.5, "interval_max": 5},
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "beat_schedule": _beat_schedule(given),
+        "beat_schedule_filename": str(given.state_dir / "beat-schedule"),
+    }
+
+
+def _beat_schedule(given: Settings) -> dict[str, Any]:
+    """One sweep a watched folder. A sweep that waited longer than a period is dropped: the next one finds the same."""
+    return {
+        f"sweep {index}: {watch.folder}": {
+            "task": "sweep_yolo",
+            "schedule": watch.every_minutes * 60,
+            "args": (index,),
+            "options": {"expires": watch.every_minutes * 60 * 0.9},
+        }
+        for index, watch in enumerate(given.watch)
+    }
