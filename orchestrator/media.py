@@ -46,7 +46,7 @@ def main() -> None:
         {"probe": _probe, "work": _work, "salvage": _salvage}[task["kind"]](task, events, orders)
     except BrokenPipeError:
         os._exit(1)
-    except Exception as error:  # noqa: BLE001 - told to the worker, which knows what it means for the job
+    except Exception as error:
         log.debug("the engine's process failed", exc_info=error)
         events.send("fatal", error=_sentence(error), type=type(error).__name__)
         sys.exit(3)

@@ -1,7 +1,7 @@
 """Which jobs there are: an id leads to a directory, without asking the broker.
 
-Each machine remembers the jobs that were submitted or worked on here, in `YOLO_STATE_DIR/jobs`. Workers on other machines
-learn of a job from its messages, which name the directory.
+Each machine remembers the jobs that were submitted or worked on here, in `YOLO_STATE_DIR/jobs`. Workers on other
+machines learn of a job from its messages, which name the directory.
 """
 
 from __future__ import annotations

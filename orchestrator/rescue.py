@@ -19,7 +19,7 @@ from orchestrator import jobs
 from orchestrator.errors import JobError
 from orchestrator.files import read_json
 from orchestrator.jobdir import Job
-from orchestrator.leases import age_of
+from orchestrator.leases import Owner, age_of
 from orchestrator.publish import JOBS_KEY, publish, task_id
 from orchestrator.registry import known_jobs
 from orchestrator.settings import HEARTBEAT_KEY, Settings
@@ -61,7 +61,8 @@ def messages_held(client: Any) -> set[str]:
     """Ids of the messages that live workers hold."""
     found: set[str] = set()
     for heartbeat in heartbeats(client):
-        found |= set(heartbeat.get("tasks", ()))
+        if not Owner(**heartbeat["owner"]).gone:  # a killed worker's last words stay for a while
+            found |= set(heartbeat["tasks"])
     return found
 
 
@@ -95,10 +96,13 @@ def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) ->
     if lease is not None and lease.held(settings.lease_s):
         return True
     wanted = task_id(job, key)
+    died = lease is not None and lease.ending() is None  # neither held nor ended
     if any(found == wanted or found.startswith(f"{wanted}.again-") for found in waiting):
         return True
     if key == "start" and job.id in waiting:  # `complete_pipeline`, which sends it
         return True
+    if died:
+        return False
     age_s = age_of(job.folder / "tasks" / f"{key}.sent.json")
     if age_s is None:
         age_s = jobs.age_s(job)

@@ -208,6 +208,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
         }
     return {
         **shared,
+        "worker_concurrency": 1,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         # Forking a process with threads deadlocks; a spawned child starts clean.

@@ -1,8 +1,8 @@
 """The process step: leases videos, has an engine process work on them, and watches over it.
 
-The engine runs in a process of its own (media.py), so that a crash in native code costs an attempt at a video and not the
-worker, and so that a long C call can't delay a stop: what does not end in time is killed, and continues later from its
-last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop and a stall.
+The engine runs in a process of its own (media.py), so that a crash in native code costs an attempt at a video and not
+the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and continues later from
+its last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop and a stall.
 """
 
 from __future__ import annotations
@@ -239,4 +239,5 @@ def salvaged_entry(job: Job, claim: Claim, why: str) -> dict[str, Any]:
 def _logging() -> dict[str, str]:
     root = logging.getLogger()
     form = "json" if any(type(handler.formatter).__name__ == "JsonFormatter" for handler in root.handlers) else "text"
-    return {"log_level": logging.getLevelName(root.getEffectiveLevel()).lower(), "log_format": form}
+    # What the engine tells at `info` is told here, with the job.
+    return {"log_level": "debug" if root.isEnabledFor(logging.DEBUG) else "warning", "log_format": form}

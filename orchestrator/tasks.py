@@ -1,7 +1,7 @@
 """The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is kept, given back or answered.
 
-A task that is delivered twice waits and gives its message back: to acknowledge it would take away the first one's, since
-both carry the same tag. A task that was told to stop gives its message back as well.
+A task that is delivered twice waits and gives its message back: to acknowledge it would take away the first one's,
+since both carry the same tag. A task that was told to stop gives its message back as well.
 """
 
 from __future__ import annotations

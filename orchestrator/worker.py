@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -29,8 +28,9 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from orchestrator.broker import client, without_password
+from orchestrator.leases import Owner
 from orchestrator.logs import set_up_worker_logging
-from orchestrator.settings import HEARTBEAT_KEY, Settings, settings
+from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
 _HEARTBEAT_EXPIRES_S = 30
-_RESCUE_EVERY_S = 10.0
+_RESCUE_EVERY_S = 5.0
 _RESCUE_LOCK = "yolo:rescue"
 
 
@@ -97,13 +97,17 @@ def _cancel_revoked(request: Any = None, **_: Any) -> None:
 class Keeper(bootsteps.StartStopStep):
     """Starts and ends the thread with the worker."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self._thread: _Thread | None = None
         cores = len(os.sched_getaffinity(0))
         os.environ[_CORES] = str(max(1, cores // max(1, worker.concurrency or cores)))
+        queues = worker.app.amqp.queues
+        served_by_default = set(queues.consume_from) == set(settings().known_queues)
+        if served_by_default and not Path("/proc/driver/nvidia/version").exists():
+            queues.deselect(GPU_QUEUE)
 
     def start(self, worker: Any) -> None:
         self._thread = _Thread(worker, settings())
@@ -124,7 +128,8 @@ class _Thread(threading.Thread):
         self._ended = threading.Event()
         self._client = client(given.broker_url, timeout_s=5.0)
         self._started_at = time.time()
-        self._rescued_at = time.monotonic()
+        self._owner = Owner.this_process(worker.hostname)
+        self._rescued_at = -_RESCUE_EVERY_S
         self._deaf = Deafness(given.deaf_s)
         self._away = False
 
@@ -141,7 +146,7 @@ class _Thread(threading.Thread):
             try:
                 self._tick()
                 self._away = False
-            except Exception as error:  # noqa: BLE001 - a broker that is away, a disk that is full: the next tick tries again
+            except Exception as error:  # noqa: BLE001 - a broker away, a disk full: the next tick tries again
                 if not self._away:
                     log.warning(
                         "the broker %s can't be reached: %s", without_password(self._settings.broker_url), error
@@ -152,7 +157,7 @@ class _Thread(threading.Thread):
 
     @property
     def _key(self) -> str:
-        return f"{HEARTBEAT_KEY}{self._worker.hostname}"
+        return f"{HEARTBEAT_KEY}{self._worker.hostname}:{os.getpid()}"
 
     def _tick(self) -> None:
         from celery.worker import state
@@ -184,8 +189,9 @@ class _Thread(threading.Thread):
         worker = self._worker
         value = {
             "node": worker.hostname,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            "host": self._owner.host,
+            "pid": self._owner.pid,
+            "owner": self._owner.as_json(),
             "pool": worker.pool_cls.__module__.rpartition(".")[2],
             "concurrency": worker.pool.num_processes,
             "queues": self._queues(),

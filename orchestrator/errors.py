@@ -1,0 +1,60 @@
+"""Every error the job system raises.
+
+JobError                    (exit status 1)
+├── SettingsError           the settings of the job system are wrong               (exit status 2)
+│   └── BrokerUrlError      the broker's URL can't be used as it is written
+├── RequestError            what was asked for is wrong: a folder, a key, an option (exit status 2)
+│   ├── PathRefused         a path is outside the roots, or is no folder or file
+│   └── UnknownJob          no job of that id is known here
+├── BrokerUnreachable       the broker or the result store does not answer as one   (exit status 3)
+├── EmbeddedBrokerError     the broker that was to run on this machine does not
+│   └── EmbeddedBrokerTaken another process runs it already
+├── EngineFailed            the engine can't run at all: its model, its device, its configuration
+└── Duplicate               somebody else is doing this very step
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Root of all errors of the job system."""
+
+
+class SettingsError(JobError, ValueError):
+    """Names the setting, the rule and what was found."""
+
+
+class BrokerUrlError(SettingsError):
+    """Names the rule that the URL of a broker or result store breaks, never the password in it."""
+
+
+class RequestError(JobError, ValueError):
+    """Names what was asked for, and the remedy."""
+
+
+class PathRefused(RequestError):
+    """A path that a job may not use; names the rule and the remedy."""
+
+
+class UnknownJob(RequestError):
+    """No job of that id is known here."""
+
+
+class BrokerUnreachable(JobError):
+    """Names the broker (without its password), what happened and the command that repairs it."""
+
+
+class EmbeddedBrokerError(JobError):
+    """The server does not start, stay or stop; holds the last line of its log."""
+
+
+class EmbeddedBrokerTaken(EmbeddedBrokerError):
+    """Names the process that runs it, and the URL under which it can be used."""
+
+
+class EngineFailed(JobError):
+    """The engine can't run at all; no video is to blame."""
+
+
+class Duplicate(JobError):
+    """A message was delivered twice, and the first delivery is being worked on."""
