@@ -49,6 +49,8 @@ class Mark:
 
     frames     frames given out so far, this one included
     pts, duration, crc   of the frame: ticks, and the CRC-32 of its luma rows
+    first_pts  of the stream's first frame
+    decode_s   seconds of decoding so far
     anchors    (index, pts) of key frames on the way here, oldest first: places to seek to
     seekable   whether decoding from an anchor may be tried: nothing was damaged, discarded, moved or repaired so far
     audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
@@ -59,6 +61,8 @@ class Mark:
     pts: int
     duration: int
     crc: int
+    first_pts: int = 0
+    decode_s: float = 0.0
     anchors: tuple[tuple[int, int], ...] = ()
     seekable: bool = False
     audio: int = 0
