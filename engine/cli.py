@@ -136,6 +136,9 @@ def _model_options(command: _Command) -> _Command:
 @_model_options
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option(
+    "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
 @click.option("--stats", is_flag=True, help="Show how long each stage was busy.")
 def run(

@@ -53,6 +53,7 @@ Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 Seconds = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=3600)]
+Limit = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
 
 
 class EngineConfig(BaseModel):
@@ -119,6 +120,17 @@ class EngineConfig(BaseModel):
     """Frames of one stream in flight between decoding and the sinks: what bounds the memory. None: as many as keep
     the workers busy."""
 
+    resume: bool = True
+    """true: checkpoints are kept, and a run goes on where one that was killed or interrupted stopped; false: it starts
+    over, and keeps none."""
+    max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
+    """Pixels (width x height) of the largest picture that is decoded; a video with a larger one stops there."""
+    max_duration_s: Limit | None = None
+    """Seconds of video after which a file is not read further. None: as long as it is."""
+    max_decode_s: Limit | None = None
+    """Seconds of decoding that one file may take: an end to files made to keep a decoder busy. None: as many as it
+    takes."""
+
     open_timeout_s: Seconds = 15.0
     read_timeout_s: Seconds = 15.0
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
@@ -149,6 +161,19 @@ class EngineConfig(BaseModel):
     def updated(self, **values: Any) -> EngineConfig:
         """A checked copy with other values."""
         return EngineConfig(**{**self.model_dump(), **values})
+
+
+# Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
+# go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
+RESULT_KEYS = frozenset(
+    "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
+    " nms_iou classes class_agnostic max_detections formats shape max_pixels max_duration_s max_decode_s video_crf"
+    " video_preset".split()
+)
+OTHER_KEYS = frozenset(
+    "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
+    " resume open_timeout_s read_timeout_s reconnect_attempts".split()
+)
 
 
 def load_config(path: Path) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,15 +20,18 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import report
+from engine import fingerprint, report
+from engine.checkpoint import EVERY_S, Checkpoints
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError, describe_os_error
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
+from engine.partial import partial_path
 from engine.pipeline import Pipeline, Stages
+from engine.reader import ReaderSettings
 from engine.records import Detections, Frame, FrameBatch, Tracks
-from engine.sinks.base import Sink, part_path, sole_writer
+from engine.sinks.base import Sink, part_path, sole_writer, spare_path
 from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
 from engine.sinks.memory import CallbackSink, Tally
 from engine.sinks.mot import MotText
@@ -42,7 +46,8 @@ from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess
 from engine.stages.source import Source, scheme
 from engine.stages.track import Track, TrackerSettings
-from engine.stream import Outcome, Progress, StreamRun, partial_path
+from engine.stream import Outcome, Progress, StreamRun
+from engine.work import Assignment, not_fenced
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +64,13 @@ class Engine:
     Building one raises ConfigError, ModelError or BackendMissing.
     """
 
-    def __init__(self, config: EngineConfig | None = None, *, model: LoadedModel | None = None) -> None:
-        """`model` hands over a model that is loaded already; tests use it."""
+    def __init__(
+        self, config: EngineConfig | None = None, *, model: LoadedModel | None = None, checkpoint_s: float = EVERY_S
+    ) -> None:
+        """`model` hands over a model that is loaded already, `checkpoint_s` sets the seconds between two checkpoints of
+        a video; tests use both."""
         self.config = config or EngineConfig()
+        self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         on_gpu = self.config.device.startswith("cuda") or self.config.backend == "tensorrt"
         self.workers = self.config.workers or (_GPU_WORKERS if on_gpu else self._cores)
@@ -129,6 +138,8 @@ class Engine:
         start = time.perf_counter()
         broken_off = threading.Event()
         pipeline = self._pipeline = self._new_pipeline(len(videos))  # from here on, `stop` ends this run
+        kept = {key: found for key, video in enumerate(videos) if (found := self._checkpoints(video, folder))}
+        earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         pool = ThreadPoolExecutor(1, "hash")
         try:
             identities = {
@@ -138,21 +149,96 @@ class Engine:
                 for video in videos
                 if scheme(video.path) is None
             }
-            outcomes = self._process(pipeline, videos, lambda video: self._file_sinks(video, folder), progress)
+
+            def begun() -> Iterator[StreamRun]:
+                for key, video in enumerate(videos):
+                    if key not in earlier:
+                        yield self._run_of(pipeline, key, video, folder, kept.get(key))
+
+            outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, self._entry(run)))
             elapsed_s = time.perf_counter() - start
             pool.shutdown(cancel_futures=self.interrupted)
         finally:
             broken_off.set()
             pool.shutdown(cancel_futures=True)
         inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
-        summary = report.summarise(outcomes, self.model, elapsed_s)
+        summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
         known = {path: identity for path, identity in inputs_read.items() if identity is not None}
-        manifest = report.build_manifest(summary, self.config, known, started_at)
+        attempts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
+        manifest = report.build_manifest(summary, self.config, known, started_at, attempts)
         try:
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
+        unfinished = pipeline.stopped and (summary["totals"]["failed"] or summary["totals"]["partial"])
+        if not unfinished:
+            for checkpoints in kept.values():
+                checkpoints.forget()
         return summary
+
+    def work(
+        self,
+        assignments: Iterable[Assignment],
+        output: str | os.PathLike[str],
+        *,
+        begun: Callable[[Assignment], None] | None = None,
+        done: Callable[[Assignment, dict[str, Any]], None],
+        progress: Callable[[list[Progress]], None] | None = None,
+    ) -> None:
+        """Does videos as they are assigned, into `output`, until there are no more or `stop` is called.
+
+        `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
+        should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
+        and, in it, "attempts", "input" (size and hash) and "resumed_from"; both from threads of the engine. What
+        `begun` raises fails its video, what `done` raises ends the work. `progress` is as in `run`.
+
+        Nothing else in the folder is looked at: no lock, no manifest. A video that did not end, because of `stop` or of
+        a failure around it, leaves its checkpoint to the next attempt at it. Raises OutputError when the folder can't
+        be written, and what ended the work once all begun videos are settled.
+        """
+        folder = Path(output)
+        _prepare(folder)
+        pipeline = self._pipeline = self._new_pipeline(self.streams)
+        under_way: dict[int, tuple[Assignment, Future[dict[str, Any] | None]]] = {}
+        broken_off = threading.Event()
+
+        def identity(video: Video) -> dict[str, Any] | None:
+            off = scheme(video.path) is not None
+            return None if off else report.file_identity(video.path, lambda: broken_off.is_set() or self.interrupted)
+
+        def runs(pool: ThreadPoolExecutor) -> Iterator[StreamRun]:
+            coming = enumerate(assignments)
+            while not pipeline.stopped and (following := next(coming, None)) is not None:
+                key, assignment = following
+                checkpoints = self._checkpoints(assignment.video, folder, assignment)
+                if checkpoints is not None and (entry := checkpoints.done()):
+                    if begun is not None:
+                        begun(assignment)
+                    done(assignment, entry | {"attempts": assignment.attempt})
+                    checkpoints.forget()
+                    continue
+                under_way[key] = assignment, pool.submit(identity, assignment.video)
+                yield self._run_of(pipeline, key, assignment.video, folder, checkpoints, assignment, begun)
+
+        def ended(run: StreamRun) -> None:
+            assignment, input_read = under_way.pop(run.key)
+            entry = self._entry(run) | {
+                "attempts": assignment.attempt,
+                "input": input_read.result(),
+                "resumed_from": run.resumed_from,
+            }
+            completed = self._settle(run, entry)
+            done(assignment, entry)
+            if completed and run.checkpoints is not None:
+                run.checkpoints.forget()
+
+        with ThreadPoolExecutor(1, "hash") as pool:
+            try:
+                pipeline.run(runs(pool), progress, ended)
+            finally:
+                broken_off.set()
+        if pipeline.fatal is not None:
+            raise pipeline.fatal
 
     def process(
         self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
@@ -179,6 +265,71 @@ class Engine:
 
         return pipeline.run((begun(key, video) for key, video in enumerate(videos)), progress)
 
+    def _run_of(
+        self,
+        pipeline: Pipeline,
+        key: int,
+        video: Video,
+        folder: Path,
+        checkpoints: Checkpoints | None,
+        assignment: Assignment | None = None,
+        begun: Callable[[Assignment], None] | None = None,
+    ) -> StreamRun:
+        """A run of a video into files of `folder`."""
+
+        def on_begin() -> None:
+            if assignment is not None and begun is not None:
+                begun(assignment)
+
+        return StreamRun(
+            key,
+            video,
+            self._file_sinks(video, folder),
+            Tally(self.config.max_age),
+            pipeline.window,
+            folder=folder,
+            checkpoints=checkpoints,
+            on_begin=on_begin,
+            fence=assignment.fence if assignment is not None else not_fenced,
+        )
+
+    def _checkpoints(self, video: Video, folder: Path, assignment: Assignment | None = None) -> Checkpoints | None:
+        """The checkpoints of a video; None where there are none: it is no file, or they are not wanted. Those of an
+        earlier run are then removed."""
+        if scheme(video.path) is not None or not os.path.isfile(video.path):
+            return None
+        outputs = {kind: path for kind, (_, path) in self._file_sinks(video, folder).items()}
+        attempt, fence = (None, not_fenced) if assignment is None else (assignment.attempt, assignment.fence)
+        checkpoints = Checkpoints(video, folder, self._shared_fingerprint, outputs, attempt=attempt, fence=fence)
+        if self.config.resume and self.config.save_intermediate_results:
+            return checkpoints
+        checkpoints.clear()
+        return None
+
+    @cached_property
+    def _shared_fingerprint(self) -> fingerprint.Fingerprint:
+        return fingerprint.of_run(self.config, self.model)
+
+    def _entry(self, run: StreamRun) -> dict[str, Any]:
+        assert run.outcome is not None
+        return report.entry_of(run.outcome, self.model.manifest.classes)
+
+    def _settle(self, run: StreamRun, entry: dict[str, Any]) -> bool:
+        """Leaves in the journal of a video that has ended what its next run needs. Whether it was completed."""
+        outcome, checkpoints = run.outcome, run.checkpoints
+        assert outcome is not None
+        if checkpoints is None or run.fenced:
+            return False
+        if outcome.status == "failed" or outcome.interrupted:
+            if checkpoints.saved is None or not run.kept:
+                checkpoints.forget()
+            return False
+        try:
+            checkpoints.complete(entry, outcome.outputs)
+        except (VideoError, OSError) as error:  # its outputs are there; at worst they are made once more
+            log.warning("%s: %s", run.video.shown, error)
+        return True
+
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
         return Pipeline(
@@ -189,14 +340,24 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            between=self.config.frames_between_inferences,
-            decode_threads=max(1, self._cores // streams),
+            reader=ReaderSettings(
+                between=self.config.frames_between_inferences,
+                decode_threads=max(1, self._cores // streams),
+                checkpoint_s=self._checkpoint_s,
+                max_pixels=self.config.max_pixels,
+                max_duration_s=self.config.max_duration_s,
+                max_decode_s=self.config.max_decode_s,
+            ),
         )
 
-    def stop(self) -> None:
-        """Ends a `run` or `process` in another thread, or from a signal handler: what is complete is kept."""
+    def stop(self, hand_over: bool = False) -> None:
+        """Ends a `run`, `work` or `process` in another thread, or from a signal handler: what is complete is kept.
+
+        Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
+        `.partial` outputs; with `hand_over` they don't appear.
+        """
         if self._pipeline is not None:
-            self._pipeline.stop()
+            self._pipeline.stop(hand_over=hand_over)
 
     @property
     def interrupted(self) -> bool:
@@ -326,7 +487,9 @@ class Engine:
         sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
         for video in videos:
             for _, path in self._file_sinks(video, folder).values():
-                if not sources.isdisjoint(map(os.path.realpath, (path, part_path(path), partial_path(path)))):
+                if not sources.isdisjoint(
+                    map(os.path.realpath, (path, part_path(path), spare_path(path), partial_path(path)))
+                ):
                     raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
 
 

@@ -11,7 +11,9 @@ EngineError
 └── VideoError            one video failed; the others go on
     ├── SourceError       can't be opened or read
     ├── DecodeError       opened, but gives no usable frames
-    └── SinkError         its results can't be written
+    ├── SinkError         its results can't be written
+    ├── Fenced            it belongs to another attempt by now: nothing of it is touched any more
+    └── Misfit            can't go on at its checkpoint: the engine starts it over by itself
 
 Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the border and stay as `__cause__`.
 """
@@ -73,6 +75,14 @@ class DecodeError(VideoError):
 
 class SinkError(VideoError):
     """Results can't be written."""
+
+
+class Fenced(VideoError):
+    """The video belongs to another attempt by now. What is on the disk is that one's, and is left alone."""
+
+
+class Misfit(VideoError):
+    """The video can't go on at its checkpoint; says why. It is started over."""
 
 
 def describe_os_error(error: OSError) -> str:

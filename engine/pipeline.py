@@ -15,13 +15,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from engine.errors import BackendError, EngineError, VideoError, where
+from engine.checkpoint import Checkpoint
+from engine.errors import BackendError, EngineError, Misfit, VideoError, where
 from engine.handoff import Closed, Handoff
 from engine.metrics import Metrics
-from engine.reader import StreamReader
-from engine.records import EndOfStream, Frame, FrameBatch
+from engine.reader import ReaderSettings, StreamReader
+from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.stages.batch import Batcher
-from engine.stages.decode import Decoder
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
 
-Result = tuple[Frame, Any] | EndOfStream
+Result = tuple[Frame, Any] | StartOfStream | EndOfStream
 
 
 class Stages:
@@ -52,7 +52,7 @@ class Pipeline:
     streams  videos decoded at the same time
     workers  threads that each take a batch from frames to detections
     window   frames of a stream in flight at most
-    between  frames between two inferences
+    reader   how each stream is read
     """
 
     def __init__(
@@ -65,8 +65,7 @@ class Pipeline:
         streams: int,
         workers: int,
         window: int,
-        between: int = 0,
-        decode_threads: int = 1,
+        reader: ReaderSettings | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.window = window
@@ -74,8 +73,7 @@ class Pipeline:
         self._open_source = open_source
         self._streams = streams
         self._workers = workers
-        self._between = between
-        self._decode_threads = decode_threads
+        self._reader = reader or ReaderSettings()
         self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
         self._results: Handoff[Result] = Handoff("results", streams * (window + 1))
         self._batcher = Batcher(self._frames, batch, shape_of, self._bypass)
@@ -83,11 +81,20 @@ class Pipeline:
         self._outcomes: list[Outcome] = []
         # Reentrant: a signal handler calls `stop` on the thread that may just be inside `progress`.
         self._lock = threading.RLock()
+        # Of its own: the next video may be long in coming.
+        self._turn = threading.Lock()
+        self._hand_over = False
         self._stopping = threading.Event()
         self._fatal: Exception | None = None
 
-    def run(self, runs: Iterable[StreamRun], tick: Callable[[list[Progress]], None] | None = None) -> list[Outcome]:
-        """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting.
+    def run(
+        self,
+        runs: Iterable[StreamRun],
+        tick: Callable[[list[Progress]], None] | None = None,
+        ended: Callable[[StreamRun], object] | None = None,
+    ) -> list[Outcome]:
+        """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting,
+        `ended` on the video's own thread once its outcome is there. `runs` is pulled by one of these at a time.
 
         A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
         begun come back as failed. What `tick` raises ends the run too, and is raised here; no thread outlives the run.
@@ -99,7 +106,7 @@ class Pipeline:
         try:
             self._start("track", 1, self._track, tracker)
             self._start("worker", self._workers, self._work, workers)
-            self._start("decode", self._streams, lambda: self._slot(queue), slots)
+            self._start("decode", self._streams, lambda: self._slot(queue, ended), slots)
             while alive := [thread for thread in slots if thread.is_alive()]:
                 alive[0].join(_TICK_S)
                 if tick is not None:
@@ -119,11 +126,14 @@ class Pipeline:
             self._outcomes.append(_outcome(run))
         return sorted(self._outcomes, key=lambda outcome: outcome.key)
 
-    def stop(self) -> None:
-        """Ends every stream after its present frame and begins no other. Returns at once."""
+    def stop(self, *, hand_over: bool = False) -> None:
+        """Ends every stream after its present frame and begins no other. Returns at once. `hand_over`: unfinished
+        videos keep their checkpoint only, for another run to go on with."""
+        self._hand_over |= hand_over
         self._stopping.set()
         with self._lock:
             for run in self._active.values():
+                run.hand_over = self._hand_over
                 run.stop.set()
 
     def progress(self) -> list[Progress]:
@@ -149,16 +159,18 @@ class Pipeline:
             thread.start()
             started.append(thread)
 
-    def _slot(self, queue: Iterator[StreamRun]) -> None:
+    def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None) -> None:
         """Takes one video after the other and waits until its sinks are done."""
         while not self._stopping.is_set():
+            with self._turn:
+                run = None if self._stopping.is_set() else next(queue, None)
+            if run is None:
+                return
             with self._lock:
-                run = next(queue, None)
-                if run is None:
-                    return
                 self._active[run.key] = run
             log.info("%s: begun", run.video.shown, extra={"video": run.video.shown})
             try:
+                run.begin()
                 self._one(run)
             except Closed:
                 pass
@@ -168,14 +180,19 @@ class Pipeline:
                 run.abandon(self._fatal or VideoError("the run was broken off"))
             outcome = _outcome(run)
             _log(outcome)
-            with self._lock:
-                del self._active[run.key]
-                self._outcomes.append(outcome)
+            try:
+                if ended is not None:
+                    ended(run)
+            finally:
+                with self._lock:
+                    del self._active[run.key]
+                    self._outcomes.append(outcome)
 
     def _one(self, run: StreamRun) -> None:
         source = self._open_source(run.video.path)
         try:
             if self._stopping.is_set():
+                run.hand_over = self._hand_over
                 run.stop.set()
             self._feed(run, source)
         finally:
@@ -184,17 +201,18 @@ class Pipeline:
     def _feed(self, run: StreamRun, source: Source) -> None:
         """Decodes a video into the pipeline, its end included, and waits until its sinks are done."""
         with where("source", run.video.shown):
-            info = source.open(run.key)
-            decoder = Decoder(info.time_base, info.frame_rate, threads=self._decode_threads)
-            decoder.attach(source.video)
-        run.open_sinks(info)
+            reader = StreamReader(source, run, self._reader)
+            reader.open()
+        if run.checkpoint is not None:
+            self._continue(run, reader, run.checkpoint)
+        if run.checkpoint is None:
+            run.open_sinks(reader.info)
         sink: list[threading.Thread] = []
-        reader = StreamReader(source, decoder, run, self._between)
         try:
             self._start("sink", 1, lambda: self._sink(run), sink)
             try:
                 for frame in reader.frames(self.metrics):
-                    if info.live:
+                    if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
                         self._frames.put(frame)
@@ -224,6 +242,21 @@ class Pipeline:
             if oldest is None:
                 return
         self._frames.put(frame)
+
+    def _continue(self, run: StreamRun, reader: StreamReader, checkpoint: Checkpoint) -> None:
+        """Goes on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
+        try:
+            try:
+                tracker = self._stages.track.restored(checkpoint.tracker)
+            except ValueError as error:
+                raise Misfit(f"the tracker's state is of no use: {error}") from error
+            if not reader.go_to(checkpoint.mark):
+                raise Misfit("the video decodes to other frames than before the checkpoint")
+            run.resume_sinks(reader.info, checkpoint)
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
+        except Misfit as why:
+            run.start_over(str(why))
+            reader.open()
 
     def _bypass(self, record: Frame | EndOfStream) -> None:
         self._results.put(record if isinstance(record, EndOfStream) else (record, None))
@@ -272,6 +305,9 @@ class Pipeline:
         track, metrics = self._stages.track, self.metrics
         while True:
             result = self._results.get()
+            if isinstance(result, StartOfStream):
+                track.start(result)
+                continue
             with metrics.busy("track", 0 if isinstance(result, EndOfStream) else 1):
                 ready = list(track.end(result) if isinstance(result, EndOfStream) else track.process(*result))
             for item in ready:

@@ -49,7 +49,7 @@ class ProgressBars:
         for stream in streams:
             if stream.path not in self._tasks:
                 self._tasks[stream.path] = self._bars.add_task(escape(_tail(stream.path)), total=None, fps=0.0, of="?")
-            fps = stream.frames / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
+            fps = (stream.frames - stream.resumed_from) / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
             total = stream.frames_total  # not known before the video is open
             self._bars.update(
                 self._tasks[stream.path],
@@ -71,7 +71,8 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
-        remarks = [escape(remark) for remark in (counts, *video.get("notes", ())) if remark]
+        resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
+        remarks = [escape(remark) for remark in (counts, resumed, *video.get("notes", ())) if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(_printable(video['error']))}[/]")
         table.add_row(

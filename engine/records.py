@@ -2,6 +2,8 @@
 
 Source -> Packet -> decode -> Frame -> batch -> FrameBatch -> preprocess -> TensorBatch -> infer -> RawOutputs
 -> postprocess -> Detections -> track -> Tracks -> sink, and EndOfStream behind the last record of each stream.
+A stream that continues at a checkpoint sends a StartOfStream ahead. A checkpoint travels with the data: the reader puts
+a Mark on a frame, the tracker its TrackerState behind it, and the sinks note where their files stand.
 
 N is the number of detections in a frame, M of tracks, B of frames in a batch. Boxes are pixels of the source frame
 (upright, after its rotation metadata), as x1 y1 x2 y2 with the origin at the top left corner.
@@ -41,6 +43,53 @@ class StreamInfo:
     pixel_aspect: Fraction = Fraction(1)
 
 
+@dataclass(slots=True, frozen=True)
+class Mark:
+    """Where a reader stands behind a frame, and by what it recognises that place.
+
+    frames     frames given out so far, this one included
+    pts, duration, crc   of the frame: ticks, and the CRC-32 of its luma rows
+    first_pts  of the stream's first frame
+    decode_s   seconds of decoding so far
+    anchors    (index, pts) of key frames on the way here, oldest first: places to seek to
+    seekable   whether decoding from an anchor may be tried: nothing was damaged, discarded, moved or repaired so far
+    audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
+               `audio_repeats` how many packets in a row have had it
+    """
+
+    frames: int
+    pts: int
+    duration: int
+    crc: int
+    first_pts: int = 0
+    decode_s: float = 0.0
+    anchors: tuple[tuple[int, int], ...] = ()
+    seekable: bool = False
+    audio: int = 0
+    audio_dts: int = 0
+    audio_time_base: tuple[int, int] = (0, 1)
+    audio_repeats: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class TrackerState:
+    """A stream's tracker behind a frame: `SortTracker.get_state`, and class and score of the detections it took last,
+    (N,) int32 and (N,) float32."""
+
+    sort: bytes
+    class_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(slots=True, frozen=True)
+class StartOfStream:
+    """Ahead of a stream that continues: `frames` of it are done, and `tracker`, a StreamTracker, knows them."""
+
+    stream: int
+    frames: int
+    tracker: Any
+
+
 @dataclass(slots=True)
 class Frame:
     """One decoded frame.
@@ -48,6 +97,7 @@ class Frame:
     `image` is upright, in one of the pixel formats that preprocessing reads. `pts` and `duration` count ticks of
     `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
+    `mark` is there where a checkpoint is due behind this frame.
     """
 
     stream: int
@@ -58,6 +108,7 @@ class Frame:
     image: av.VideoFrame | None
     infer: bool = True
     audio: tuple[Any, ...] = ()
+    mark: Mark | None = None
 
     @property
     def time_s(self) -> float:
@@ -113,7 +164,7 @@ class Tracks:
 
     boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
     of the detection each track took last. `detections` is what the tracker was given, None where the frame was not
-    inferred.
+    inferred. `state` is the tracker behind this frame, where the frame bears a mark.
     """
 
     frame: Frame
@@ -122,6 +173,7 @@ class Tracks:
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     detections: Detections | None = None
+    state: TrackerState | None = None
 
     def __len__(self) -> int:
         return len(self.track_ids)

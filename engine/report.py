@@ -7,26 +7,33 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
 from engine.sinks.base import discard
-from engine.stream import Outcome
 from engine.versions import versions
+
+if TYPE_CHECKING:
+    from engine.stream import Outcome
 
 SCHEMA = 1
 
 _CHUNK_BYTES = 1 << 20
 
 
-def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> dict[str, Any]:
-    """The run as plain JSON values; the structure is in README, "Results"."""
-    videos = [_video(outcome, model.manifest.classes) for outcome in outcomes]
+def summarise(
+    outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The run as plain JSON values; the structure is in README, "Results". `earlier` has the entries, by key, of videos
+    that a run before had completed."""
+    entries = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
+    videos = [entry for _, entry in sorted([*entries, *(earlier or {}).items()], key=lambda item: item[0])]
     frames = sum(video["frames"] for video in videos)
+    done_now = sum(entry["frames"] - entry.get("resumed_from", 0) for _, entry in entries)
     failed = sum(video["status"] == "failed" for video in videos)
     partial = sum(video["status"] == "partial" for video in videos)
     return {
@@ -41,14 +48,15 @@ def summarise(outcomes: list[Outcome], model: LoadedModel, elapsed_s: float) -> 
             "detections": sum(video["detections"] for video in videos),
             "tracks": sum(video["tracks"] for video in videos),
             "elapsed_s": round(elapsed_s, 3),
-            "fps": round(frames / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+            "fps": round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
         },
         "model": {"name": model.manifest.name, "sha256": model.sha256},
         "backend": {"name": model.backend.name, "provider": model.backend.provider},
     }
 
 
-def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """One video of the summary. Counts are the whole video's, times those of this run."""
     tally = outcome.tally
     tracks: Counter[str] = Counter()
     for class_id, count in sorted(tally.tracks_by_class.items()):
@@ -64,9 +72,11 @@ def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "tracks_by_class": dict(tracks),
         "duration_s": round(outcome.duration_s, 3),
         "elapsed_s": round(outcome.elapsed_s, 3),
-        "fps": round(tally.frames / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
+        "fps": round((tally.frames - outcome.resumed_from) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
         "outputs": outcome.outputs,
     }
+    if outcome.resumed_from:
+        video["resumed_from"] = outcome.resumed_from
     if outcome.notes:
         video["notes"] = outcome.notes
     if outcome.dropped:
@@ -75,15 +85,23 @@ def _video(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def build_manifest(
-    summary: dict[str, Any], config: EngineConfig, inputs: dict[str, dict[str, Any]], started_at: str
+    summary: dict[str, Any],
+    config: EngineConfig,
+    inputs: dict[str, dict[str, Any]],
+    started_at: str,
+    attempts: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The summary with what is needed to trust or repeat it: hashes, versions, configuration."""
+    """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
+    how often a video was begun, where that is not once."""
     settings = config.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True).encode()
     return {
         **summary,
         "started_at": started_at,
-        "videos": [{**video, "input": inputs.get(video["path"]), "attempts": 1} for video in summary["videos"]],
+        "videos": [
+            {**video, "input": inputs.get(video["path"]), "attempts": (attempts or {}).get(video["path"], 1)}
+            for video in summary["videos"]
+        ],
         "config": settings,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.errors import EngineError, SinkError, VideoError, describe_os_error, where
+from engine.checkpoint import Checkpoint, Checkpoints
+from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_os_error, where
 from engine.handoff import Handoff
 from engine.inputs import Video
+from engine.partial import partial_path, publish_partial
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import Sink, discard
+from engine.sinks.base import FileSink, Sink, discard
 from engine.sinks.memory import Tally
 from engine.window import Window
 
@@ -24,7 +27,8 @@ _CUT_SHORT = 0.99
 
 @dataclass
 class Outcome:
-    """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok."""
+    """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
+    `resumed_from` is the frame at which this run went on, 0 where it did the whole video."""
 
     key: int
     video: Video
@@ -37,22 +41,44 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
     dropped: int = 0
+    resumed_from: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video is. `frames_total` is the container's claim, None where it makes none."""
+    """Where a video is. `frames_total` is the container's claim, None where it makes none. `frames` counts from the
+    video's beginning: up to `resumed_from` an earlier run did them, and up to `checkpoint_frames` they are kept. `stem`
+    is the place of its outputs, by which it is known in the output folder."""
 
     path: str
     frames: int
     frames_total: int | None
     elapsed_s: float
+    stem: str = ""
+    checkpoint_frames: int = 0
+    resumed_from: int = 0
 
 
 class StreamRun:
-    """Everything that belongs to one video and dies with it."""
+    """Everything that belongs to one video and dies with it.
 
-    def __init__(self, key: int, video: Video, sinks: dict[str, tuple[Sink, Path]], tally: Tally, window: int) -> None:
+    `checkpoints` keeps the video's checkpoints; None: there are none, as of a live source. `on_begin` is called before
+    the video is opened, `fence` before its outputs appear; what they raise fails the video.
+    """
+
+    def __init__(
+        self,
+        key: int,
+        video: Video,
+        sinks: dict[str, tuple[Sink, Path]],
+        tally: Tally,
+        window: int,
+        *,
+        folder: Path | None = None,
+        checkpoints: Checkpoints | None = None,
+        on_begin: Callable[[], None] = lambda: None,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
         self.key = key
         self.video = video
         self.tally = tally
@@ -60,12 +86,34 @@ class StreamRun:
         self.window = Window(window)
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
+        self.hand_over = False
         self.outcome: Outcome | None = None
         self.dropped = 0
+        self.resumed_from = 0
+        self.kept = False  # whether the checkpoint and the parts stay for another run
+        self.checkpoints = checkpoints
+        self._folder = folder
+        self._on_begin = on_begin
+        self._fence = fence
         self._sinks = sinks
         self._error: BaseException | None = None
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
+
+    def begin(self) -> None:
+        """Tells that the video is begun, and finds its checkpoint. Raises VideoError, and what `on_begin` raises."""
+        self._started = time.perf_counter()
+        self._on_begin()
+        if self.failed:
+            raise VideoError("failed before it was begun")
+        if self.checkpoints is not None:
+            self.checkpoints.begin()
+            self.resumed_from = self.checkpoints.saved.frames if self.checkpoints.saved else 0
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint; before the first frame, the one to continue at."""
+        return self.checkpoints.saved if self.checkpoints is not None else None
 
     def fail(self, error: BaseException) -> None:
         """The video fails with its first error; its source stops and what is in flight is thrown away."""
@@ -76,6 +124,11 @@ class StreamRun:
     @property
     def failed(self) -> bool:
         return self._error is not None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another attempt has taken the video over: what is on the disk is that one's."""
+        return isinstance(self._error, Fenced)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
@@ -89,6 +142,23 @@ class StreamRun:
                 self._opened.append(sink)
                 sink.open(info)
 
+    def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
+        """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
+        self.info = info
+        for kind, sink in self._files().items():
+            with where(f"sink {kind}", self.video.shown):
+                self._opened.append(sink)
+                sink.resume(info, checkpoint.outputs[kind])
+        self.tally.restore(checkpoint.tally)
+
+    def start_over(self, why: str) -> None:
+        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and Fenced."""
+        assert self.checkpoints is not None
+        self._abort()
+        self._opened.clear()
+        self.resumed_from = 0
+        self.checkpoints.start_over(why)
+
     def write(self, tracks: Tracks) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
         if self.failed:
@@ -97,6 +167,11 @@ class StreamRun:
             for sink in self._opened:
                 sink.write(tracks)
             self.tally.write(tracks)
+            if self.checkpoints is not None:
+                if tracks.state is not None and tracks.frame.mark is not None:
+                    states = {kind: sink.mark() for kind, sink in self._files().items()}
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), states)
+                self.checkpoints.settle()
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
             self.fail(error)
 
@@ -106,27 +181,47 @@ class StreamRun:
         problems = [*end.problems, *self._cut_short(end)]
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
             self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))
-        if not self.failed and not (end.interrupted and self.tally.frames == 0):
+        if not self.failed and end.interrupted and self.checkpoints is not None:
+            outputs = self._set_aside()
+        elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
             outputs = self._commit(end)
-        if self.failed or not outputs:
+        if not self.kept and (self.failed or not outputs):
             self._abort()
         self._settle(end, outputs, problems)
 
     def abandon(self, error: BaseException) -> None:
-        """The run failed around this video: discards its outputs."""
+        """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
         self.fail(error)
-        self._abort()
+        if self._error is error and self.checkpoint is not None:
+            self._suspend()
+            self.kept = True
+        else:
+            self._abort()
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
 
     def progress(self) -> Progress:
-        total = self.info.frames if self.info else None
-        return Progress(self.video.shown, self.tally.frames, total, time.perf_counter() - self._started)
+        kept = self.checkpoint
+        return Progress(
+            self.video.shown,
+            max(self.tally.frames, self.resumed_from),
+            self.info.frames if self.info else None,
+            time.perf_counter() - self._started,
+            str(self.video.stem),
+            kept.frames if kept else 0,
+            self.resumed_from,
+        )
+
+    def _files(self) -> dict[str, FileSink]:
+        return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
     def _commit(self, end: EndOfStream) -> dict[str, str]:
         """Lets the outputs appear, all or none. Those of an interrupted video are valid, but named `.partial`; a later
         run that completes the video takes them away."""
         outputs: dict[str, str] = {}
         try:
+            for file in self._files().values():
+                file.complete(end)  # what takes long comes before the first file appears
+            self._fence()
             for kind, (sink, path) in self._sinks.items():
                 final = partial_path(path) if end.interrupted else path
                 sink.commit(end, final)
@@ -141,7 +236,39 @@ class StreamRun:
                 discard(partial_path(self._sinks[kind][1]))
         return outputs
 
+    def _set_aside(self) -> dict[str, str]:
+        """Interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed over, the
+        `.partial` outputs appear too."""
+        assert self.checkpoints is not None
+        assert self._folder is not None
+        outputs: dict[str, str] = {}
+        try:
+            for sink in self._files().values():
+                sink.drain()
+            self.checkpoints.settle()
+            checkpoint = self.checkpoint
+            if checkpoint is None:
+                return {}
+            self.tally.restore(checkpoint.tally)  # what the outputs hold, should a few frames more have been seen
+            if not self.hand_over:
+                self._fence()
+                outputs = {kind: str(path) for kind, path in publish_partial(self.video, self._folder).items()}
+        except BaseException as error:  # noqa: BLE001 - as in write
+            self.fail(error)
+        if self.checkpoint is not None:
+            self._suspend()
+            self.kept = True
+        return outputs
+
+    def _suspend(self) -> None:
+        for sink in self._files().values():
+            sink.suspend()
+
     def _abort(self) -> None:
+        """Discards the outputs; where another attempt has taken over, they are its own."""
+        if self.fenced:
+            self._suspend()
+            return
         for sink in self._opened:
             try:
                 sink.abort()
@@ -165,6 +292,8 @@ class StreamRun:
         status = "failed" if self.failed else "partial" if problems else "ok"
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
+        if self.checkpoints is not None:
+            notes = [*self.checkpoints.notes, *notes]
         duration_s = (self.info.duration_s if self.info else None) or self.tally.last_pts_s
         self.outcome = Outcome(
             self.key,
@@ -178,17 +307,8 @@ class StreamRun:
             notes,
             end.interrupted,
             end.dropped,
+            self.resumed_from,
         )
-
-
-def partial_path(path: Path) -> Path:
-    """a.tracks.jsonl -> a.partial.tracks.jsonl, a.mp4 -> a.partial.mp4. A sink without a file has no name to change."""
-    if not path.name:
-        return path
-    for suffix in (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4"):
-        if path.name.endswith(suffix):
-            return path.with_name(f"{path.name.removesuffix(suffix)}.partial{suffix}")
-    return path.with_name(f"{path.name}.partial")
 
 
 def _sentence(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine import journal
@@ -93,7 +93,7 @@ class Claims:
         except PathRefused as refused:
             _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
             return None
-        at = _frames_kept(self._job, video)
+        at = frames_kept(self._job, video)
         lease = take(self._job.video_base(index), self._owner, self._settings.lease_s, from_frame=at)
         if lease is None:
             return None
@@ -150,14 +150,14 @@ def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) 
     return kept
 
 
-def _frames_kept(job: Job, video: dict[str, Any]) -> int:
+def frames_kept(job: Job, video: dict[str, Any]) -> int:
     """Frames that the next attempt need not do again."""
-    return journal.peek(job.output, video["stem"])
+    return journal.peek(job.output, PurePosixPath(video["stem"]))
 
 
 def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
     """How many attempts in a row, counted from the last, died without getting further, and what is known of the end."""
-    reached = _frames_kept(job, video)
+    reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):
         how = ended(last.base, number)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.claims import Claim, Claims, failed_entry
+from orchestrator.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.engine_process import EngineProcess
 from orchestrator.errors import EngineFailed
 from orchestrator.jobdir import Job, now
@@ -229,9 +229,7 @@ def salvaged_entry(job: Job, claim: Claim, why: str) -> dict[str, Any]:
                 outputs = event.get("outputs", outputs)
     except (TimeoutError, OSError) as error:
         log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], error)
-    from engine import journal
-
-    frames = journal.peek(job.output, claim.video["stem"])
+    frames = frames_kept(job, claim.video)
     entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number)
     return {**entry, "status": "partial" if outputs else "failed", "frames": frames, "outputs": outputs}
 

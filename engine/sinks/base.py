@@ -6,14 +6,15 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol
 
-from engine.errors import OutputError, SinkError, describe_os_error
+from engine.errors import Misfit, OutputError, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _LOCK_NAME = ".yolo-engine.lock"
+_CHUNK_BYTES = 1 << 20
 
 
 class Sink(Protocol):
@@ -34,9 +35,95 @@ class Sink(Protocol):
         ...
 
 
+class FileSink:
+    """Base of the sinks that keep one file a video and can go on where a checkpoint left it.
+
+    Until it is complete, the output grows in `part_path`. `open` or `resume` begins it; `commit` or `abort` ends it, or
+    `suspend`, which leaves the part for a later run.
+    """
+
+    kind: str
+
+    def open(self, info: StreamInfo) -> None:
+        """Begins a new output. What an earlier run left of it goes. Raises SinkError."""
+        raise NotImplementedError
+
+    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
+        """Goes on where `state`, of a `mark`, was taken. Raises Misfit where that can't be, and SinkError."""
+        raise NotImplementedError
+
+    def write(self, tracks: Tracks) -> None:
+        raise NotImplementedError
+
+    def mark(self) -> Callable[[], dict[str, Any] | None]:
+        """Remembers this moment, behind a frame. The function that is returned gives the state at that moment, as JSON
+        values with at least "offset", once all up to there is durable, and None as long as it is not."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Brings all frames given so far into the part."""
+
+    def complete(self, end: EndOfStream) -> None:
+        """Does the long part of `commit` beforehand: nothing appears yet."""
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        raise NotImplementedError
+
+    def suspend(self) -> None:
+        """Closes the part and leaves it. Never raises."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+
 def part_path(path: Path) -> Path:
     """Where an output grows until it is complete."""
     return path.with_name(path.name + ".part")
+
+
+def spare_path(path: Path) -> Path:
+    """Where a whole file is made that will take the place of another: a shortened part, a muxed video."""
+    return path.with_name(path.name + ".new")
+
+
+def fresh(part: Path) -> IO[bytes]:
+    """Opens a part anew: another file, not the old one emptied, to which a halted process may still write."""
+    part.unlink(missing_ok=True)
+    return open(part, "xb")
+
+
+def cut(source: Path, target: Path, size: int) -> None:
+    """Makes `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
+    Misfit where the source is shorter."""
+    with open(source, "rb") as old, open(target, "wb") as new:
+        if os.fstat(old.fileno()).st_size < size:
+            raise Misfit(f"{source.name} is shorter than at the checkpoint")
+        left = size
+        while left:
+            try:
+                copied = os.copy_file_range(old.fileno(), new.fileno(), left)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM):
+                    raise
+                copied = 0
+            if not copied:  # not on this file system
+                copied = new.write(old.read(min(left, _CHUNK_BYTES)))
+                new.flush()
+            if not copied:
+                raise Misfit(f"{source.name} is shorter than at the checkpoint")
+            left -= copied
+        os.fsync(new.fileno())
+
+
+def reopened(part: Path, size: int) -> IO[bytes]:
+    """Opens a copy of the first `size` bytes of a part, in its place, to be written on. Raises OSError and Misfit."""
+    if not part.is_file():
+        raise Misfit(f"{part.name} is not there any more")
+    spare = spare_path(part.with_suffix(""))
+    cut(part, spare, size)
+    os.replace(spare, part)
+    return open(part, "ab")
 
 
 def publish(part: Path, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine.records import EndOfStream, StreamInfo, Tracks
 
@@ -42,6 +43,24 @@ class Tally:
         if self.frames % _FRAMES_BETWEEN_PURGES == 0:
             oldest = self.inferred - self._forget_after - 1
             self._last_seen = {key: seen for key, seen in self._last_seen.items() if seen >= oldest}
+
+    def state(self) -> dict[str, Any]:
+        """The totals as JSON values, for a checkpoint."""
+        return {
+            "frames": self.frames,
+            "inferred": self.inferred,
+            "detections": self.detections,
+            "tracks_by_class": list(self.tracks_by_class.items()),
+            "last_pts_s": self.last_pts_s,
+            "last_seen": list(self._last_seen.items()),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back, or on, to where `state` was taken."""
+        self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
+        self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
+        self.last_pts_s = state["last_pts_s"]
+        self._last_seen = dict(state["last_seen"])
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         pass

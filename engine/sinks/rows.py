@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from engine.errors import SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import discard, part_path, publish
+from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
 
 _LONGEST_IN_MEMORY_S = 5.0
 
@@ -29,8 +31,42 @@ class RowFile:
         self._limit = limit
         self._intermediate = intermediate
         self._rows: list[str] = []
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        self._size = 0
         self._spilled_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Nothing of an earlier run is there from now on. Raises SinkError."""
+        try:
+            self._part.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def resume(self, size: int) -> None:
+        """Goes on behind the first `size` bytes of the part. Raises Misfit and SinkError."""
+        try:
+            self._file, self._size = reopened(self._part, size), size
+        except OSError as error:
+            raise self._error(error) from error
+
+    def mark(self) -> int:
+        """The size of the file with all rows so far, which are in it from now on. Raises SinkError."""
+        self._spill()
+        return self._size
+
+    def sync(self) -> None:
+        """Makes the rows written so far durable. Raises SinkError."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._error(error) from error
+
+    def suspend(self) -> None:
+        """Closes the part and leaves it."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def add(self, rows: list[str]) -> None:
         """Adds rows, each with its line end. Raises SinkError."""
@@ -47,7 +83,7 @@ class RowFile:
             self._file.flush()
             if not self._intermediate:
                 self._file.seek(0)
-                with open(self._part, "w", encoding="utf-8") as copy:
+                with open(self._part, "wb") as copy:
                     shutil.copyfileobj(self._file, copy)
             self._file.close()
         except OSError as error:
@@ -59,12 +95,13 @@ class RowFile:
             with contextlib.suppress(OSError):  # a full disk: what could not be written is discarded anyway
                 self._file.close()
         discard(self._part)
+        discard(spare_path(self._part.with_suffix("")))
 
     def _spill(self) -> None:
         try:
             if self._file is None:
                 self._file = self._opened()  # closed by commit or abort
-            self._file.writelines(self._rows)
+            self._size += self._file.write("".join(self._rows).encode())
             if self._intermediate:
                 self._file.flush()
         except OSError as error:
@@ -72,28 +109,36 @@ class RowFile:
         self._rows.clear()
         self._spilled_at = time.monotonic()
 
-    def _opened(self) -> IO[str]:
-        if self._intermediate:
-            return open(self._part, "w", encoding="utf-8")
-        return tempfile.TemporaryFile("w+", encoding="utf-8", dir=self._part.parent)
+    def _opened(self) -> IO[bytes]:
+        return fresh(self._part) if self._intermediate else tempfile.TemporaryFile(dir=self._part.parent)
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{self._part.name} can't be written: {describe_os_error(error)}")
 
 
-class RowSink:
+class RowSink(FileSink):
     """Base of the sinks that write rows: each says only how a frame's tracks become rows."""
-
-    kind: str
 
     def __init__(self, rows: RowFile) -> None:
         self._rows = rows
 
     def open(self, info: StreamInfo) -> None:
-        pass
+        self._rows.begin()
+
+    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
+        self._rows.resume(state["offset"])
 
     def write(self, tracks: Tracks) -> None:
         self._rows.add(self.rows(tracks))
+
+    def mark(self) -> Callable[[], dict[str, Any]]:
+        offset = self._rows.mark()
+
+        def state() -> dict[str, Any]:
+            self._rows.sync()
+            return {"offset": offset}
+
+        return state
 
     def rows(self, tracks: Tracks) -> list[str]:
         """The rows of one frame, each with its line end."""
@@ -101,6 +146,9 @@ class RowSink:
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         self._rows.commit(path)
+
+    def suspend(self) -> None:
+        self._rows.suspend()
 
     def abort(self) -> None:
         self._rows.abort()

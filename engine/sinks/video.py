@@ -7,9 +7,9 @@ duration, so that a variable frame rate stays variable.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,138 +17,195 @@ from typing import Any
 import av
 import av.error
 
-from engine.errors import SinkError, describe_os_error
+from engine.errors import Misfit, SinkError, describe_os_error
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
-from engine.sinks.base import discard, part_path, publish
+from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
+from engine.sinks.mux import MUX_ERRORS, audio_problem, encoder_rate, movie_timescale, mux, new_encoder, ratio
+from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header
 from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.overlay import draw_tracks
 
-log = logging.getLogger(__name__)
-
-# What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
-_MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
-_NEED_HEADER = frozenset("alac opus flac".split())
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those of the tags
 _TAGS = {"bt601": 6, "bt709": 1}
 _HD_ROWS = 720
-_LARGEST_TIMESCALE = 2**31 - 1
-_LONGEST_GAP_TICKS = 2**31 - 1
 _KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
-class AnnotatedVideo:
-    """Writes one annotated video. Opened with the first frame, whose size is the video's."""
+class AnnotatedVideo(FileSink):
+    """Writes one annotated video. Its size is that of the first frame.
+
+    Encoded packets go to a log, `<path>.part`; `complete` makes the MP4 of it. The sound read ahead of a frame stands
+    in front of the frame's packet, so that the log up to that packet is the video up to that frame.
+    """
 
     kind = "video"
 
     def __init__(self, path: Path, class_names: Sequence[str], *, crf: int, preset: str, threads: int) -> None:
         self._part = part_path(path)
+        self._muxed = spare_path(path)
         self._names = class_names
         self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._threads = threads
         self._info: StreamInfo | None = None
-        self._container: Any = None
-        self._video: Any = None
         self._audio: Any = None
-        self._durations: dict[int, int] = {}
-        self._look: tuple[Any, ...] = ()
-        self._colour = ("bt601", False)
-        self._audio_dts: int | None = None
-        self._video_dts: int | None = None
-        self._shift = 0
+        self._log: PacketLog | None = None
+        self._header: dict[str, Any] | None = None
+        self._encoder: tuple[Any, Any] | None = None
+        self._encoding: deque[tuple[int, tuple[Any, ...]]] = deque()  # duration and sound of frames in the encoder
+        self._given = self._logged = 0  # frames, into the encoder and out of it
+        self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
+        self._complete = False
         self.notes: list[str] = []
 
     def open(self, info: StreamInfo) -> None:
-        """Opens the file. The audio's format is read from the input, which is open by now."""
-        self._info = info
+        """Opens the log. The audio's format is read from the input, which is open by now."""
+        self._begin(info)
         try:
-            options = {"movflags": "+faststart", "movie_timescale": str(_movie_timescale(info))}
-            self._container = av.open(f"file:{self._part}", "w", format="mp4", options=options)
-            self._video = self._container.add_stream("libx264", rate=_encoder_rate(info.frame_rate))
-            if info.audio is not None:
-                self._add_audio(info.audio)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._log = PacketLog(fresh(self._part))
+        except OSError as error:
             raise self._error(error) from error
+
+    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
+        self._begin(info)
+        try:
+            self._log = PacketLog(reopened(self._part, state["offset"]))
+            self._header = read_header(self._part)
+            self._encoder = new_encoder(self._header, self._threads)
+        except ValueError as error:
+            raise Misfit(f"{self._part.name} is damaged: {error}") from error
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._error(error) from error
+        # One head describes all packets of an MP4, those of the encoder before and those of this one.
+        if self._extradata() != self._header["extradata"]:
+            raise Misfit("the encoder of the annotated video has changed since the checkpoint")
 
     def write(self, tracks: Tracks) -> None:
         frame = tracks.frame
         try:
             image = _drawable(frame.image)
-            if not self._video.codec_context.is_open:
-                self._configure(image)
-                self._begin(frame)
+            if self._encoder is None:
+                self._configure(image, frame)
+            assert self._encoder is not None
+            assert self._header is not None
             self._draw(image, tracks)
-            if _look(image) != self._look:
+            if _look(image) != tuple(self._header["look"]):
                 image = self._fitted(image)
-            image.pts, image.time_base = frame.pts + self._shift, frame.time_base
+            image.pts, image.time_base = frame.pts + self._header["shift"], frame.time_base
             image.pict_type = 0
-            self._durations[image.pts] = frame.duration
-            self._mux_audio(frame.audio)
-            self._mux(self._video.encode(image))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._encoding.append((frame.duration, frame.audio))
+            self._given += 1
+            self._keep(self._encoder[1].encode(image))
+        except MUX_ERRORS as error:
             raise self._error(error) from error
+
+    def mark(self) -> Callable[[], dict[str, Any] | None]:
+        number = self._given
+        self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
+
+        def state() -> dict[str, Any] | None:
+            if self._ends[number] is None or self._log is None:
+                return None
+            try:
+                self._log.sync()
+            except OSError as error:
+                raise self._error(error) from error
+            return {"offset": self._ends.pop(number)}
+
+        return state
+
+    def drain(self) -> None:
+        """Ends the encoder: what it still holds goes to the log. Raises SinkError."""
+        try:
+            if self._encoder is not None:
+                self._keep(self._encoder[1].encode(None))
+                self._close_encoder()
+        except MUX_ERRORS as error:
+            raise self._error(error) from error
+
+    def complete(self, end: EndOfStream) -> None:
+        """Makes the MP4, still under another name. Raises SinkError."""
+        self.drain()
+        try:
+            assert self._log is not None
+            self._keep_audio(end.audio)
+            self._log.close()
+            self.notes += mux(self._part, self._muxed, self._audio)
+        except MUX_ERRORS as error:
+            raise self._error(error) from error
+        self._complete = True
 
     def commit(self, end: EndOfStream, path: Path) -> None:
-        try:
-            self._mux_audio(end.audio)
-            if self._video.codec_context.is_open:
-                self._mux(self._video.encode(None))
-            self._container.close()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._error(error) from error
-        publish(self._part, path)
-
-    def abort(self) -> None:
-        if self._container is not None:
-            with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-                self._container.close()
+        if not self._complete:
+            self.complete(end)
+        publish(self._muxed, path)
         discard(self._part)
 
-    def _add_audio(self, source: Any) -> None:
-        context = source.codec_context
-        codec = context.codec.canonical_name if context is not None else "an unknown codec"
-        if codec not in _MP4_AUDIO:
-            self.notes.append(f"audio left out: MP4 does not take {codec}")
-        elif not context.sample_rate or (codec in _NEED_HEADER and not context.extradata):
-            self.notes.append(f"audio left out: its {codec} header is missing")
-        else:
-            self._audio = self._container.add_stream_from_template(source)
+    def suspend(self) -> None:
+        self._close_encoder()
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
+        discard(self._muxed)
 
-    def _configure(self, image: Any) -> None:
+    def abort(self) -> None:
+        self.suspend()
+        discard(self._part)
+
+    def _begin(self, info: StreamInfo) -> None:
+        self._info = info
+        problem = audio_problem(info.audio) if info.audio is not None else None
+        self.notes = [problem] if problem else []
+        self._audio = None if problem else info.audio
+
+    def _configure(self, image: Any, frame: Frame) -> None:
+        """Opens the encoder and writes the log's header: all that is needed to go on, or to mux what is there."""
         assert self._info is not None
-        context = self._video.codec_context
-        context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
-        context.time_base = self._info.time_base
-        context.thread_count = self._threads
-        context.options = self._options
-        context.gop_size = max(1, round(10 * float(self._info.frame_rate)))
-        for name in _KEPT_COLOUR:
-            setattr(context, name, getattr(image, name))
+        assert self._log is not None
         aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
         turned = image.width >= image.height if stored_wh[0] < stored_wh[1] else image.width < image.height
-        context.sample_aspect_ratio = 1 / aspect if turned else aspect
-        context.open(strict=False)
-        self._container.start_encoding()
-        self._look, self._colour = _look(image), colour_of(image)
+        self._header = {
+            "rate": ratio(encoder_rate(self._info.frame_rate)),
+            "time_base": ratio(self._info.time_base),
+            "size_wh": [image.width, image.height],
+            "format": image.format.name,
+            "options": self._options,
+            "gop": max(1, round(10 * float(self._info.frame_rate))),
+            "colour": {name: int(getattr(image, name)) for name in _KEPT_COLOUR},
+            "aspect": ratio(Fraction(1 / aspect if turned else aspect)),
+            "movie_timescale": movie_timescale(self._info),
+            "look": _look(image),
+            "matrix": colour_of(image),
+            # MP4 shows nothing before 0: a video that begins earlier begins there, and its sound moves with it.
+            "shift": max(0, -frame.pts),
+        }
+        self._encoder = new_encoder(self._header, self._threads)
+        self._log.header({**self._header, "extradata": self._extradata()})
 
-    def _begin(self, frame: Frame) -> None:
-        """MP4 shows nothing before 0: a video that begins earlier begins there, and its sound moves with it."""
-        if frame.pts < 0:
-            self._shift = -frame.pts
-            self.notes.append(f"annotated video moved by {float(-frame.pts * frame.time_base):.3f} s to begin at 0")
+    def _extradata(self) -> str:
+        assert self._encoder is not None
+        return bytes(self._encoder[1].codec_context.extradata or b"").hex()
+
+    def _close_encoder(self) -> None:
+        if self._encoder is not None:
+            with contextlib.suppress(*MUX_ERRORS):
+                self._encoder[0].close()
+            self._encoder = None
 
     def _fitted(self, image: Any) -> Any:
         """A frame of another size or colour than the first, made like the first."""
+        assert self._header is not None
+        width, height, pixel_format, *_ = self._header["look"]
         matrix, full_range = colour_of(image)
+        to_matrix, to_full_range = self._header["matrix"]
         fitted = image.reformat(
-            width=self._look[0],
-            height=self._look[1],
-            format=self._look[2],
+            width=width,
+            height=height,
+            format=pixel_format,
             src_colorspace=_SWS[matrix],
             src_color_range=_FULL_RANGE if full_range else _LIMITED_RANGE,
-            dst_colorspace=_SWS[self._colour[0]],
-            dst_color_range=_FULL_RANGE if self._colour[1] else _LIMITED_RANGE,
+            dst_colorspace=_SWS[to_matrix],
+            dst_color_range=_FULL_RANGE if to_full_range else _LIMITED_RANGE,
         )
         return _even(fitted)
 
@@ -170,69 +227,27 @@ class AnnotatedVideo:
             full_range=full_range,
         )
 
-    def _mux(self, packets: list[Any]) -> None:
+    def _keep(self, packets: list[Any]) -> None:
+        """Logs what came out of the encoder: a packet a frame, in the frames' order, as there are no B-frames."""
+        assert self._log is not None
         for packet in packets:
             # The encoder knows a frame's start only; the source's duration matters most for the last one.
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
-            self._note_long_gap(packet)
-            self._container.mux(packet)
+            packet.duration, audio = self._encoding.popleft()
+            self._keep_audio(audio)
+            self._log.packet(VIDEO, packet)
+            self._logged += 1
+            if self._logged in self._ends:
+                self._ends[self._logged] = self._log.size
 
-    def _note_long_gap(self, packet: Any) -> None:
-        """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
-        gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
-        if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
-            self.notes.append(
-                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"
-            )
-        self._video_dts = packet.dts
-
-    def _mux_audio(self, packets: Sequence[Any]) -> None:
+    def _keep_audio(self, packets: Sequence[Any]) -> None:
+        assert self._log is not None
         for packet in packets:
-            if self._audio is None:
-                return
-            if packet.dts is None:
-                continue
-            if self._shift:
-                assert self._info is not None
-                late = round(self._shift * self._info.time_base / packet.time_base)
-                packet.dts += late
-                packet.pts = None if packet.pts is None else packet.pts + late
-            # MP4 refuses times that don't grow by at least a tick of its own.
-            earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._audio_step(packet)
-            if packet.dts < earliest:
-                packet.pts = earliest if packet.pts is None else packet.pts + earliest - packet.dts
-                packet.dts = earliest
-            self._audio_dts = packet.dts
-            packet.stream = self._audio
-            try:
-                self._container.mux(packet)
-            except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a video is worth more than its sound
-                self.notes.append(f"audio left out from {float(packet.dts * packet.time_base):.3f} s on: {error}")
-                self._audio = None
-
-    def _audio_step(self, packet: Any) -> int:
-        """A tick of the output's audio, in whole ticks of the packet's."""
-        return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1
+            if self._audio is not None and packet.dts is not None:
+                self._log.packet(AUDIO, packet)
 
     def _error(self, error: BaseException) -> SinkError:
         reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
         return SinkError(f"{self._part.name} can't be written: {reason}")
-
-
-def _encoder_rate(rate: Fraction) -> Fraction:
-    """A rate that H.264 can carry. It only steers the encoder; times come from the frames."""
-    return rate if Fraction(1, 10) <= rate <= 1000 else Fraction(25)
-
-
-def _movie_timescale(info: StreamInfo) -> int:
-    """Ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to half
-    a millisecond, and sound against picture."""
-    rate = info.audio.codec_context.sample_rate if info.audio is not None and info.audio.codec_context else 0
-    ticks = info.time_base.denominator
-    for finer in (math.lcm(ticks, rate or 1), ticks):
-        if finer <= _LARGEST_TIMESCALE:
-            return finer * math.ceil(1000 / finer)
-    return 1000
 
 
 def _look(image: Any) -> tuple[Any, ...]:

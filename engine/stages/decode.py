@@ -41,16 +41,23 @@ _UPRIGHT: dict[tuple[int, ...], list[tuple[str, str | None]]] = {
 class Decoder:
     """Decodes one stream. State lives and dies with it.
 
-    `problems` collects what was wrong, one phrase a kind, for the result's status.
+    `problems` collects what was wrong, one phrase a kind, for the result's status. `at_key_frame` tells of the frame
+    given last. `repaired` says that a time was made up, so that a frame's pts is not the container's alone.
     """
 
     name = "decode"
     accepts = Spec("Packet")
     produces = Spec("Frame", pixel_formats=PIXEL_FORMATS)
 
-    def __init__(self, time_base: Fraction, frame_rate: Fraction, *, threads: int = 1) -> None:
+    def __init__(
+        self, time_base: Fraction, frame_rate: Fraction, *, threads: int = 1, max_pixels: int | None = None
+    ) -> None:
+        """Raises DecodeError, from `decode` and `flush`, at a picture of more than `max_pixels`."""
         self.time_base = time_base
         self.packets = 0
+        self.at_key_frame = False
+        self.repaired = False
+        self._max_pixels = max_pixels
         self.discarded = 0
         self.errors = 0
         self.corrupt = 0
@@ -108,6 +115,16 @@ class Decoder:
             return
         yield from self._finish(images)
 
+    def forgive(self) -> None:
+        """Forgets what was wrong so far: behind a seek, frames whose references were not decoded are none."""
+        self.errors = self.corrupt = self.discarded = 0
+        self.repaired = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether all frames so far are the container's, whole and at its times."""
+        return not (self.errors or self.corrupt or self.discarded or self.repaired)
+
     def problems(self) -> list[str]:
         """What was damaged, in words."""
         found = []
@@ -119,7 +136,9 @@ class Decoder:
 
     def _finish(self, images: list[Any]) -> Iterator[tuple[Any, int, int]]:
         for image in images:
+            check_pixels(image.width, image.height, self._max_pixels)
             self.corrupt += bool(image.is_corrupt)
+            self.at_key_frame = bool(image.key_frame)
             pts, duration = self._timestamp(image)
             yield readable(self._upright(image)), pts, duration
 
@@ -128,9 +147,10 @@ class Decoder:
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
         if pts is not None and image.time_base is not None and image.time_base != self.time_base:
-            pts = round(pts * image.time_base / self.time_base)
+            pts, self.repaired = round(pts * image.time_base / self.time_base), True
         if self._restart and pts is not None:
             self._offset, self._restart = self._offset - pts, False
+        self.repaired |= pts is None or self._pts_of_packets is not None
         if pts is None:
             pts = 0 if self._last_pts is None else self._last_pts + self._tick
             if self._restart:  # over RTSP the first frame often has none; the next one follows it, not the gap
@@ -138,7 +158,7 @@ class Decoder:
         else:
             pts += self._offset
         if self._last_pts is not None and pts <= self._last_pts:
-            pts = self._last_pts + 1
+            pts, self.repaired = self._last_pts + 1, True
         self._last_pts = pts
         return pts, duration
 
@@ -165,6 +185,14 @@ class Decoder:
         turned = graph.pull()
         turned.colorspace, turned.color_range = image.colorspace, image.color_range
         return turned
+
+
+def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    """Raises DecodeError for a picture of more than `max_pixels`."""
+    if max_pixels is not None and width * height > max_pixels:
+        raise DecodeError(
+            f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
+        )
 
 
 def _signs(matrix: bytes) -> tuple[int, ...]:

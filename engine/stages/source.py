@@ -24,6 +24,7 @@ URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
 # What a file on disk may pull in. A playlist in a folder must not make the engine fetch from the network.
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+_INDEXED = frozenset({"mov", "matroska"})
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
 
@@ -86,7 +87,9 @@ class Source:
         self._clocks = Clocks()
 
     def open(self, key: int = 0) -> StreamInfo:
-        """Opens the input and finds its best video stream. Raises SourceError."""
+        """Opens the input, or opens it again, and finds its best video stream. Raises SourceError."""
+        self.close()
+        self._clocks = Clocks()
         if self.scheme is None:
             _check_file(self.path)
         try:
@@ -129,6 +132,19 @@ class Source:
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"reading stopped: {_reason(error)}") from error
+
+    @property
+    def seekable(self) -> bool:
+        """Whether the container has an index whose key frames can be relied on, and one timeline so far."""
+        names = set(self._container.format.name.split(","))
+        return self.scheme is None and not names.isdisjoint(_INDEXED) and not self._clocks.moved
+
+    def seek(self, pts: int) -> None:
+        """Goes to a key frame at or before `pts` of the video stream. Raises SourceError."""
+        try:
+            self._container.seek(pts, stream=self.video)
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(f"can't be sought in: {_reason(error)}") from error
 
     def reconnect(self, stop: threading.Event) -> bool:
         """Opens a live source again, waiting longer each time. False when stopped or out of attempts."""
@@ -193,6 +209,11 @@ class Clocks:
     def __init__(self) -> None:
         self._of: dict[int, _Clock] = {}
         self._shifts_s: list[Fraction] = [Fraction(0)]
+
+    @property
+    def moved(self) -> bool:
+        """Whether any packet was."""
+        return any(clock.shift for clock in self._of.values()) or len(self._shifts_s) > 1
 
     def join(self, packet: Any) -> None:
         """Moves the times of a packet, in place."""

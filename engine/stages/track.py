@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.records import Detections, EndOfStream, Frame, Tracks
+from engine.records import Detections, EndOfStream, Frame, StartOfStream, TrackerState, Tracks
 from engine.specs import Spec
 from engine_ext.sort import SortTracker
 
@@ -50,7 +50,19 @@ class StreamTracker:
             latest.class_ids[matches],
             latest.scores[matches],
             detections,
+            self.state() if frame.mark is not None else None,
         )
+
+    def state(self) -> TrackerState:
+        """Everything the next frames depend on."""
+        return TrackerState(self._sort.get_state(), self._latest.class_ids, self._latest.scores)
+
+    def restore(self, state: TrackerState) -> None:
+        """Goes on where `state` was taken. Raises ValueError when it is of another tracker."""
+        self._sort.set_state(state.sort)
+        # Only classes and scores of the latest detections are looked at; the boxes are in the tracks.
+        boxes = np.zeros((len(state.scores), 4), np.float32)
+        self._latest = Detections(boxes, state.scores, state.class_ids)
 
 
 @dataclass
@@ -72,6 +84,16 @@ class Track:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._streams: dict[int, _Stream] = {}
+
+    def restored(self, state: TrackerState) -> StreamTracker:
+        """A tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
+        tracker = StreamTracker(self._settings)
+        tracker.restore(state)
+        return tracker
+
+    def start(self, start: StartOfStream) -> None:
+        """Takes the start of a stream that continues, ahead of its first frame."""
+        self._streams[start.stream] = _Stream(start.tracker, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
         """Takes a frame in any order, gives what is now in order. A frame without an image only keeps its place."""

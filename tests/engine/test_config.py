@@ -6,7 +6,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from engine.config import EngineConfig, load_config
+from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
 
 DEFAULTS = {
@@ -39,6 +39,10 @@ DEFAULTS = {
     "streams": None,
     "workers": None,
     "window": None,
+    "resume": True,
+    "max_pixels": 134_217_728,
+    "max_duration_s": None,
+    "max_decode_s": None,
     "open_timeout_s": 15.0,
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
@@ -167,6 +171,10 @@ def test_accepted(key, given, kept):
         ("workers", 65, "at most 64. Got 65"),
         ("window", 0, "at least 1. Got 0"),
         ("window", 1025, "at most 1024. Got 1025"),
+        ("resume", "perhaps", "true or false. Got 'perhaps'"),
+        ("max_pixels", 0, "at least 1. Got 0"),
+        ("max_duration_s", 0, "more than 0. Got 0"),
+        ("max_decode_s", float("inf"), "a finite number. Got inf"),
         ("open_timeout_s", 0, "more than 0. Got 0"),
         ("open_timeout_s", True, "a number, not true or false. Got True"),
         ("read_timeout_s", 3601, "at most 3600. Got 3601"),
@@ -183,6 +191,12 @@ def test_accepted(key, given, kept):
 )
 def test_refused(key, given, rule):
     assert refusal(**{key: given}) == f"{key} must be {rule}."
+
+
+def test_every_key_either_changes_results_or_does_not():
+    """A new key must be put into one of the two sets, or a checkpoint could go on under another configuration."""
+    assert RESULT_KEYS | OTHER_KEYS == set(EngineConfig.model_fields)
+    assert not RESULT_KEYS & OTHER_KEYS
 
 
 def test_every_key_that_can_be_wrong_is_in_the_table_above():

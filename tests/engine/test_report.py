@@ -96,7 +96,7 @@ def test_notes_and_dropped_frames_only_where_there_are_some():
 
 
 def test_classes_of_one_name_are_added_up():
-    video = report._video(outcome(tracks={0: 4, 1: 2, 2: 1}), ("car", "person", "car"))
+    video = report.entry_of(outcome(tracks={0: 4, 1: 2, 2: 1}), ("car", "person", "car"))
     assert video["tracks_by_class"] == {"car": 5, "person": 2}
     assert video["tracks"] == 7
 

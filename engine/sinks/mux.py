@@ -1,0 +1,151 @@
+"""From a packet log to the MP4 that appears: the stream's parameters, the times, the sound."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from engine.records import StreamInfo
+from engine.sinks.packet_log import VIDEO, read_header, read_packets
+
+# What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
+_MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
+_NEED_HEADER = frozenset("alac opus flac".split())
+_LARGEST_TIMESCALE = 2**31 - 1
+_LONGEST_GAP_TICKS = 2**31 - 1
+
+MUX_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+
+
+def audio_problem(source: Any) -> str | None:
+    """Why an input's audio stream can't be copied into MP4; None where it can."""
+    context = source.codec_context
+    codec = context.codec.canonical_name if context is not None else "an unknown codec"
+    if codec not in _MP4_AUDIO:
+        return f"audio left out: MP4 does not take {codec}"
+    if not context.sample_rate or (codec in _NEED_HEADER and not context.extradata):
+        return f"audio left out: its {codec} header is missing"
+    return None
+
+
+def new_encoder(header: dict[str, Any], threads: int) -> tuple[Any, Any]:
+    """An open encoder for an MP4 with the parameters of `header`: a container that is never written, and its stream."""
+    container = av.open(io.BytesIO(), "w", format="mp4")
+    stream = _add_video(container, header, threads)
+    return container, stream
+
+
+def _add_video(container: Any, header: dict[str, Any], threads: int) -> Any:
+    stream = container.add_stream("libx264", rate=Fraction(*header["rate"]))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = header["size_wh"][0], header["size_wh"][1], header["format"]
+    context.time_base = Fraction(*header["time_base"])
+    context.thread_count = threads
+    context.options = dict(header["options"])
+    context.gop_size = header["gop"]
+    for name, value in header["colour"].items():
+        setattr(context, name, value)
+    context.sample_aspect_ratio = Fraction(*header["aspect"])
+    context.open(strict=False)
+    return stream
+
+
+def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[str]:
+    """Writes the packets in the first `size` bytes of a log (None: all) as an MP4, and returns what is to be noted.
+
+    `audio` is the input's audio stream, as long as its container is open, or None. Raises one of MUX_ERRORS.
+    """
+    header = read_header(log)
+    options = {"movflags": "+faststart", "movie_timescale": str(header["movie_timescale"])}
+    with av.open(f"file:{target}", "w", format="mp4", options=options) as container:
+        muxer = _Muxer(container, header, audio)
+        for kind, packet in read_packets(log, size):
+            if kind == VIDEO:
+                muxer.video(packet)
+            else:
+                muxer.audio(packet)
+    return muxer.notes
+
+
+class _Muxer:
+    """One MP4 that is being written."""
+
+    def __init__(self, container: Any, header: dict[str, Any], audio: Any) -> None:
+        self._container = container
+        self._time_base = Fraction(*header["time_base"])
+        self._shift = header["shift"]
+        # The parameters the file's head needs are those of an open encoder; it is given nothing to encode.
+        self._video = _add_video(container, header, 1)
+        self._audio = container.add_stream_from_template(audio) if audio is not None else None
+        container.start_encoding()
+        self._audio_dts: int | None = None
+        self._video_dts: int | None = None
+        moved_s = float(self._shift * self._time_base)
+        self.notes = [f"annotated video moved by {moved_s:.3f} s to begin at 0"] if self._shift else []
+
+    def video(self, packet: Any) -> None:
+        self._note_long_gap(packet)
+        packet.stream = self._video
+        self._container.mux(packet)
+
+    def audio(self, packet: Any) -> None:
+        if self._audio is None:
+            return
+        if self._shift:
+            late = round(self._shift * self._time_base / packet.time_base)
+            packet.dts += late
+            packet.pts = None if packet.pts is None else packet.pts + late
+        # MP4 refuses times that don't grow by at least a tick of its own.
+        earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._audio_step(packet)
+        if packet.dts < earliest:
+            packet.pts = earliest if packet.pts is None else packet.pts + earliest - packet.dts
+            packet.dts = earliest
+        self._audio_dts = packet.dts
+        packet.stream = self._audio
+        try:
+            self._container.mux(packet)
+        except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a video is worth more than its sound
+            self.notes.append(f"audio left out from {float(packet.dts * packet.time_base):.3f} s on: {error}")
+            self._audio = None
+
+    def _note_long_gap(self, packet: Any) -> None:
+        """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
+        gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
+        if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
+            self.notes.append(
+                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"
+            )
+        self._video_dts = packet.dts
+
+    def _audio_step(self, packet: Any) -> int:
+        """A tick of the output's audio, in whole ticks of the packet's."""
+        assert self._audio is not None
+        return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1
+
+
+def ratio(value: Fraction) -> Sequence[int]:
+    """A fraction as JSON values."""
+    return [value.numerator, value.denominator]
+
+
+def encoder_rate(rate: Fraction) -> Fraction:
+    """A rate that H.264 can carry. It only steers the encoder; times come from the frames."""
+    return rate if Fraction(1, 10) <= rate <= 1000 else Fraction(25)
+
+
+def movie_timescale(info: StreamInfo) -> int:
+    """Ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to half
+    a millisecond, and sound against picture."""
+    rate = info.audio.codec_context.sample_rate if info.audio is not None and info.audio.codec_context else 0
+    ticks = info.time_base.denominator
+    for finer in (math.lcm(ticks, rate or 1), ticks):
+        if finer <= _LARGEST_TIMESCALE:
+            return finer * math.ceil(1000 / finer)
+    return 1000

@@ -1,0 +1,118 @@
+"""A log of encoded packets: what an annotated video grows as until it is complete.
+
+An MP4 is of no use before its end is written, and can't be cut. A log can be cut behind any record, and continued.
+Records follow each other without gaps:
+
+    kind, flags, pts, dts, duration, time base (numerator, denominator), size | payload
+
+The first record is the header: JSON, the parameters of the encoder and its extradata. Side data stands in a record of
+its own, in front of the packet it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+from av.packet import PacketSideData, packet_sidedata_type_from_literal
+
+_HEADER, VIDEO, AUDIO, _SIDE_DATA = range(4)
+_RECORD = struct.Struct("<BB3q2iI")
+_NO_TIME = -(2**63)
+_KEY_FRAME = 1
+
+
+class PacketLog:
+    """Writes a log to an open, empty or cut, file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def header(self, values: dict[str, Any]) -> None:
+        """Writes the header. Raises OSError, as the other methods do."""
+        self._record(_HEADER, 0, 0, 0, 0, Fraction(1), json.dumps(values).encode())
+
+    def packet(self, kind: int, packet: Any) -> None:
+        """Adds a packet, VIDEO or AUDIO. Side data is kept for sound: there it says what to skip."""
+        for number, data in _side_data(packet) if kind == AUDIO else ():
+            self._record(_SIDE_DATA, number, 0, 0, 0, Fraction(1), data)
+        pts, dts = (_NO_TIME if value is None else value for value in (packet.pts, packet.dts))
+        flags = _KEY_FRAME if packet.is_keyframe else 0
+        self._record(kind, flags, pts, dts, packet.duration or 0, packet.time_base, bytes(packet))
+
+    def sync(self) -> None:
+        """Makes everything written so far durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _record(self, kind: int, flags: int, pts: int, dts: int, duration: int, base: Fraction, payload: bytes) -> None:
+        head = _RECORD.pack(kind, flags, pts, dts, duration, base.numerator, base.denominator, len(payload))
+        self._file.write(head)
+        self._file.write(payload)
+        self.size += len(head) + len(payload)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a log. Raises OSError, and ValueError where the file is none."""
+    with open(path, "rb") as file:
+        kind, *_, payload = next(_records(file, None), (None, b""))
+    if kind != _HEADER:
+        raise ValueError(f"{path.name} is not a packet log")
+    values = json.loads(payload)
+    assert isinstance(values, dict)
+    return values
+
+
+def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, Any]]:
+    """VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
+
+    Raises OSError, and ValueError where the log ends within a record.
+    """
+    with open(path, "rb") as file:
+        side_data = []
+        for kind, flags, pts, dts, duration, base, payload in _records(file, size):
+            if kind == _SIDE_DATA:
+                # PyAV has no other way to make side data than by its number and size.
+                side_data.append(PacketSideData(flags, len(payload)))  # type: ignore[call-arg]  # not in its stub
+                side_data[-1].update(payload)
+            elif kind in (VIDEO, AUDIO):
+                packet: Any = av.Packet(len(payload))
+                if payload:
+                    packet.update(payload)
+                packet.time_base = base
+                packet.pts, packet.dts = (None if value == _NO_TIME else value for value in (pts, dts))
+                packet.duration = duration
+                packet.is_keyframe = bool(flags & _KEY_FRAME)
+                for data in side_data:
+                    packet.set_sidedata(data)
+                side_data = []
+                yield kind, packet
+
+
+def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int, int, int, Fraction, bytes]]:
+    left = os.fstat(file.fileno()).st_size if size is None else size
+    while left:
+        head = file.read(_RECORD.size)
+        if len(head) < _RECORD.size:
+            raise ValueError("the packet log ends within a record")
+        kind, flags, pts, dts, duration, numerator, denominator, length = _RECORD.unpack(head)
+        left -= _RECORD.size + length
+        payload = file.read(length) if left >= 0 else b""
+        if len(payload) < length:
+            raise ValueError("the packet log ends within a record")
+        yield kind, flags, pts, dts, duration, Fraction(numerator, denominator), payload
+
+
+def _side_data(packet: Any) -> Iterator[tuple[int, bytes]]:
+    for data in packet.iter_sidedata():
+        yield packet_sidedata_type_from_literal(data.data_type), bytes(data)
