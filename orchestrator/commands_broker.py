@@ -1,0 +1,249 @@
+"""`yolo-submit --list-tasks`, `--purge` and `--health-check`: what the broker holds, and whether it is well."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from redis import exceptions
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator import queues, submission, views
+from orchestrator.commands_jobs import broker_note
+from orchestrator.connection import client
+from orchestrator.errors import JobError
+from orchestrator.jobdir import ENDED_STATES, Job
+from orchestrator.preflight import explain, within
+from orchestrator.queues import Message
+from orchestrator.registry import find_job, known_jobs
+from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.snapshot import Reader
+
+_RECENT = 20
+_MOST_LISTED = 30
+_ASK_S = 4.0
+
+T = TypeVar("T")
+
+
+# -- --list-tasks -----------------------------------------------------------------------------------------------------
+
+
+def list_tasks(as_json: bool) -> int:
+    """Always 0: without the broker, the jobs that this machine knows are shown, and why the rest is not."""
+    given = settings()
+    note = broker_note(given)
+    recent = _recent(given)
+    trouble = note()
+    held: dict[str, list[dict[str, Any]]] = {"active": [], "reserved": [], "scheduled": []}
+    if trouble is None:
+        try:
+            held = _ask(given, lambda connection: _held(connection, given))
+        except (exceptions.RedisError, OSError) as error:
+            trouble = explain(error, given.broker_url)[0]
+    if as_json:
+        click.echo(json.dumps({"success": True, "broker": trouble, **held, "recent": recent}))
+        return 0
+    console = Console()
+    if trouble is None:
+        _show(console, "active", held["active"], ("worker", "job", "step"))
+        _show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
+        if held["scheduled"]:
+            _show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
+    else:
+        click.echo(f"The broker does not answer: {trouble}\nThe jobs that this machine knows of:", err=True)
+    _show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
+    return 0
+
+
+def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
+    active = [
+        {"worker": beat["node"], "host": beat["host"], "job": job, "step": step, "id": task}
+        for beat in queues.live_workers(connection)
+        for task in beat["tasks"]
+        for job, step in [queues.step_of(task)]
+    ]
+    waiting = queues.waiting(connection, given.known_queues)
+    try:
+        later = queues.held_back(connection)
+    except exceptions.ResponseError:  # a user who may not look there
+        later = []
+    return {
+        "active": active,
+        "reserved": [_row(message) for message in waiting if message.eta is None],
+        "scheduled": [_row(message) for message in (*waiting, *later) if message.eta is not None],
+    }
+
+
+def _row(message: Message) -> dict[str, Any]:
+    age_s = _age_s(message)
+    return {
+        "queue": message.queue,
+        "job": message.job,
+        "step": message.step,
+        "age_s": None if age_s is None else round(age_s, 1),
+        "eta": message.eta,
+        "id": message.id,
+    }
+
+
+def _age_s(message: Message) -> float | None:
+    """Since it was sent, which its job's directory knows; None where that is not to be read here."""
+    if message.folder is None:
+        return None
+    from orchestrator.files import read_json
+
+    try:
+        sent = read_json(message.folder / "tasks" / f"{message.step}.sent.json")
+        return views.age_s(sent["at"]) if sent else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _recent(given: Settings) -> list[dict[str, Any]]:
+    found = []
+    for job in known_jobs(given):
+        shot = Reader(job, given.lease_s).read()
+        age_s = views.age_s(shot.created_at)
+        found.append({**views.as_json(shot), "age_s": None if age_s is None else round(age_s)})
+        if len(found) == _RECENT:
+            break
+    return found
+
+
+def _show(console: Console, title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    if not rows:
+        console.print(Text.assemble((title, "bold"), "  none"))
+        return
+    console.print(Text(title, style="bold"))
+    table = views.table_of(*columns)
+    for row in rows[:_MOST_LISTED]:
+        table.add_row(*(_cell(row, column) for column in columns))
+    console.print(table)
+    if len(rows) > _MOST_LISTED:
+        console.print(f"and {len(rows) - _MOST_LISTED} more: --json lists them all")
+
+
+def _cell(row: dict[str, Any], column: str) -> Text:
+    if column == "age":
+        return Text(views.ago(row["age_s"]))
+    if column == "videos":
+        counts = row["counts"]
+        return Text("" if counts["videos"] is None else f"{counts['videos'] - counts['left']}/{counts['videos']}")
+    if column == "state":
+        return views.state_text(row["state"])
+    return Text(views.printable(str(row[column] or "")))
+
+
+# -- --purge ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Purged:
+    """What became of the jobs whose messages were removed."""
+
+    messages: list[Message]
+    cancelled: list[str] = field(default_factory=list)
+    at_work: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+
+def purge(yes: bool, as_json: bool) -> int:
+    """Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    given = settings()
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
+    submission.preflight_both(given)
+    there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
+    if there and not yes:
+        many = views.listed(sorted({message.job for message in there}))
+        click.echo(f"{len(there)} messages wait, of {many}. Jobs that nobody works on are cancelled.", err=True)
+        if not click.confirm("Remove them?", err=True):
+            raise click.Abort
+    purged = _Purged(_ask(given, lambda connection: queues.take_away(connection, given.known_queues)))
+    for job_id, folder in {message.job: message.folder for message in purged.messages}.items():
+        _end_job(job_id, folder, purged, given)
+    if as_json:
+        by_queue = {queue: sum(m.queue == queue for m in purged.messages) for queue in given.known_queues}
+        value = {"success": True, "removed": len(purged.messages), "queues": by_queue}
+        value |= {"cancelled": purged.cancelled, "at_work": purged.at_work, "elsewhere": purged.elsewhere}
+        click.echo(json.dumps(value))
+        return 0
+    click.echo(f"{len(purged.messages)} messages removed.")
+    for name, ids in (
+        ("cancelled", purged.cancelled),
+        ("being worked on, they go on", purged.at_work),
+        ("not known on this machine, end them where they are: yolo-submit --cancel ID", purged.elsewhere),
+    ):
+        if ids:
+            click.echo(f"Jobs {name}: {', '.join(ids)}")
+    return 0
+
+
+def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings) -> None:
+    from orchestrator import jobs
+    from orchestrator.publish import withdraw
+
+    try:
+        job: Job = jobs.open_job(str(folder), given) if folder else find_job(job_id, given)
+    except JobError:
+        purged.elsewhere.append(job_id)
+        return
+    if job.ended:
+        return
+    if job.live(given.lease_s):
+        purged.at_work.append(job_id)
+        return
+    if submission.cancel(job, f"{submission.who()}, by --purge", given) in ENDED_STATES:
+        purged.cancelled.append(job_id)
+        _ask(given, lambda connection: withdraw(connection, job_id))
+
+
+# -- --health-check ---------------------------------------------------------------------------------------------------
+
+
+def health_check(config_file: str | None, output: Path | None, queue: str | None, as_json: bool) -> int:
+    """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
+    from engine.config import load_config
+    from orchestrator import health, jobs
+
+    given = settings()
+    config = load_config(Path(config_file)) if config_file else {}
+    checked = jobs.checked_config(config)
+    request = submission.Request("", "complete_pipeline", config, None, 1, queue)
+    began = time.monotonic()
+    checks = health.check_health(
+        given.broker_url,
+        given.results_url,
+        queues=tuple(dict.fromkeys((queue or submission.queue_for(request), LOG_QUEUE))),
+        model=None if checked.backend == "fake" else checked.model,
+        output=output or checked.output_folder,
+    )
+    status = health.exit_status(checks)
+    if as_json:
+        took = {"elapsed_s": round(time.monotonic() - began, 2)}
+        click.echo(json.dumps({"success": status == 0, **health.as_json(checks), **took}))
+        return status
+    table = views.table_of("check", "state", "finding")
+    for check in checks:
+        finding = Text(views.printable(check.detail))
+        if check.remedy and check.state != "ok":
+            finding.append(f"\n{check.remedy}", style="dim")
+        table.add_row(Text(check.name), views.state_text(check.state), finding)
+    Console().print(table)
+    return status
+
+
+def _ask(given: Settings, question: Callable[[Any], T]) -> T:
+    def ask() -> T:
+        with client(given.broker_url, 2.0) as connection:
+            return question(connection)
+
+    return within(_ASK_S, ask)

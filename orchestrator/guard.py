@@ -1,0 +1,69 @@
+"""Clears up after a program that is killed: `python guard.py FOLDER LOCK`, told on standard input what to clear up.
+
+A line `worker PID` names the leader of a process group, `done` says that nothing is left to do. When the input ends
+without that word, whoever wrote it is no more: the group is ended, asked first, and the folder is removed once nobody
+holds the lock. A file of its own that imports next to nothing: it waits all the time that a job takes.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+
+ASKED_S, LOCKED_S = 10.0, 10.0
+
+
+def main() -> None:
+    """Waits for the end of the input."""
+    folder, lock = sys.argv[1:3]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # what ends the program may have been sent to us as well
+    group = 0
+    for line in sys.stdin:
+        word, _, leader = line.strip().partition(" ")
+        if word == "done":
+            return
+        group = int(leader)
+    if group:
+        end_group(group, ASKED_S)
+    deadline = time.monotonic() + LOCKED_S
+    while held(lock) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_group(leader: int, patience_s: float) -> None:
+    """Asks the leader of a group to end, and kills what is left of the group after `patience_s`."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(leader, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(leader, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def held(lock: str) -> bool:
+    """Whether a process holds the lock of a file."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Submitting: what is asked for becomes a job's directory and a message. Refusals come first, with their remedy."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
+from orchestrator.jobdir import Job, jobs_in
+from orchestrator.settings import LOG_QUEUE, Settings
+
+_PUBLISH_S = 5.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. `workers` None: as many as there are."""
+
+    video_folder: str
+    task: str
+    config: dict[str, Any]
+    output: str | None
+    workers: int | None
+    queue: str | None
+
+
+def who() -> str:
+    """Who asks, as it stands in a job's records."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def check(request: Request, settings: Settings) -> None:
+    """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
+    from orchestrator.jobs import checked_config
+    from orchestrator.paths import output_folder
+
+    _check_folder(request.video_folder)
+    checked = checked_config(request.config)
+    if request.queue is not None and request.queue not in settings.known_queues:
+        raise RequestError(
+            f"--queue must be one of {', '.join(settings.known_queues)}. Got {request.queue}. Queues of your own are "
+            'named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
+        )
+    if request.task != "log_end":
+        _check_for_videos(request.video_folder, output_folder(request.output or str(checked.output_folder), settings))
+
+
+def queue_for(request: Request) -> str:
+    """The queue on which the job depends most: of its process steps, where it has some."""
+    from orchestrator.publish import queue_of
+
+    if request.task == "log_start":
+        return LOG_QUEUE
+    return queue_of(Job(Path(), {"queue": request.queue, "config": request.config}))
+
+
+def begin(request: Request, settings: Settings, workers: int) -> Job:
+    """Makes the job's directory. Raises RequestError, PathRefused."""
+    from orchestrator import jobs
+
+    return jobs.begin(
+        request.video_folder,
+        request.config,
+        settings,
+        task=request.task,
+        output=request.output,
+        workers=workers,
+        queue=request.queue,
+    )
+
+
+def writer_before(job: Job, settings: Settings) -> Job | None:
+    """An unfinished job that writes to the same folder: this one waits for it."""
+    from orchestrator.jobdir import ENDED_STATES
+    from orchestrator.outcomes import state_of
+
+    for other in jobs_in(job.output):
+        if other.id == job.id or other.ended or other.spec["task"] == "log_start":
+            continue
+        if state_of(other, settings.lease_s) not in ENDED_STATES:
+            return other
+    return None
+
+
+def send(job: Job, settings: Settings) -> None:
+    """Puts the job's first step on the queue. Where that fails the job ends as cancelled: BrokerUnreachable."""
+    from orchestrator.connection import without_password
+    from orchestrator.preflight import explain, within
+
+    try:
+        within(_PUBLISH_S, lambda: _publish(job, settings))
+    except BaseException as error:
+        cancel(job, "yolo-submit, which could not send it", settings)
+        if isinstance(error, JobError) or not isinstance(error, Exception):
+            raise
+        what, remedy = explain(error.__cause__ or error, settings.broker_url)
+        raise BrokerUnreachable(
+            f"{without_password(settings.broker_url)}: {what}. The job {job.id} was not sent and is recorded as "
+            f"cancelled. {remedy}"
+        ) from error
+
+
+def cancel(job: Job, by: str, settings: Settings) -> str:
+    """Asks for the job's end and returns its state. Where nobody is at work it ends here and now."""
+    from orchestrator import jobs
+
+    return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
+
+
+def preflight_both(settings: Settings) -> None:
+    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most."""
+    from orchestrator.preflight import begin as ask
+    from orchestrator.preflight import preflight
+
+    answers = [ask(lambda: preflight(settings.broker_url))]
+    if settings.results_url != settings.broker_url:
+        answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
+    for answer in answers:
+        answer(5.0)
+
+
+def end_log(request: Request, settings: Settings) -> Any:
+    """Sends `log_end_yolo` without a job. Returns the pending result."""
+    from orchestrator.app import client_app
+    from orchestrator.jobs import checked_config
+    from orchestrator.paths import output_folder
+
+    output = output_folder(request.output or str(checked_config(request.config).output_folder), settings)
+    config = {**request.config, "output_folder": str(output)}
+    folder = os.path.abspath(request.video_folder)
+    return client_app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
+
+
+def _publish(job: Job, settings: Settings) -> None:
+    from orchestrator.app import client_app
+    from orchestrator.connection import client
+    from orchestrator.publish import announce, publish
+
+    with client(settings.broker_url) as connection:
+        announce(connection, job)
+    with client_app() as app:
+        first = job.workers if job.spec["task"] == "process_videos" else 0
+        for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
+            publish(app, job, key)
+
+
+def _check_folder(given: str) -> None:
+    """The mistakes that people make. Whether a job may use it is for paths.video_folder to say."""
+    path = Path(given)
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise PathRefused(f"Video folder {given}: {(error.strerror or str(error)).lower()}.") from error
+    if not there:
+        parent = path.absolute().parent
+        names = sorted(entry.name for entry in _entries(parent) if entry.is_dir())
+        close = difflib.get_close_matches(path.name, names, n=1)
+        hint = f"Did you mean {path.with_name(close[0])}?" if close else f"See what is there: `ls {_nearest(parent)}`."
+        raise PathRefused(f"Video folder {given} does not exist. {hint}")
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise PathRefused(f"Folder {given} can't be read: permission denied. Allow it: `chmod -R u+rX {given}`.")
+
+
+def _check_for_videos(given: str, output: Path) -> None:
+    """Raises RequestError for a folder without a video."""
+    from engine.suffixes import VIDEO_SUFFIXES
+
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in _files(Path(given), output)):
+        return
+    from engine.errors import InputError
+    from engine.inputs import find_videos
+
+    try:
+        find_videos([given], output)  # opens files of unknown suffix
+    except InputError as error:
+        count = sum(1 for _ in _files(Path(given), output))
+        found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        raise RequestError(
+            f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
+        ) from error
+
+
+def _files(folder: Path, output: Path) -> Iterator[Path]:
+    """Files that may be videos; what lies in the output folder is none."""
+    if folder.is_file():
+        yield folder
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
+        yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _nearest(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

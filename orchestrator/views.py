@@ -1,0 +1,235 @@
+"""How jobs look: tables and lines for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.snapshot import RESULTS, Snapshot, VideoRow
+
+STYLES = {
+    "ok": "green",
+    "completed": "green",
+    "processing": "cyan",
+    "partial": "yellow",
+    "warning": "yellow",
+    "waiting": "yellow",
+    "cancelling": "yellow",
+    "cancelled": "yellow",
+    "failed": "red",
+}
+
+_MOST_ROWS = 60
+_LONGEST_PATH = 40
+# Those that somebody may have to do something about come first.
+_ORDER = {name: place for place, name in enumerate(("failed", "partial", "processing", "waiting", "queued", "ok"))}
+
+
+def table_of(*columns: str) -> Table:
+    """An empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return table
+
+
+def state_text(state: str) -> Text:
+    return Text(state, style=STYLES.get(state, ""))
+
+
+# -- the monitor ------------------------------------------------------------------------------------------------------
+
+
+def live_view(shot: Snapshot, rows: int) -> RenderableType:
+    """The job's counts, its warnings, the videos at work (at most `rows`) and the last few that ended."""
+    parts: list[RenderableType] = [Text.assemble((shot.id, "bold"), "  ", state_text(shot.state), "  ", counts(shot))]
+    parts += [Text(f"Warning: {printable(warning)}", style=STYLES["warning"]) for warning in shot.warnings]
+    table = table_of("video", "", ">frames", ">fps", ">left", "stage", "worker", ">attempt", ">seen")
+    for row in shot.working[:rows]:
+        table.add_row(
+            Text(shown(row.path, shot)),
+            ProgressBar(total=row.frames_total, completed=row.frames, width=20, pulse=row.frames_total is None)
+            if row.index is not None
+            else "",
+            frames(row) if row.index is not None else "",
+            f"{row.fps:.0f}" if row.index is not None else "",
+            span(row.eta_s),
+            Text(row.stage),
+            Text(printable(row.worker)),
+            str(row.attempts or ""),
+            ago(row.age_s),
+        )
+    for row in shot.lately_ended[::-1][: max(0, rows - len(shot.working))]:
+        remark = f"{row.status}: {row.error}" if row.error else row.status
+        table.add_row(
+            Text(shown(row.path, shot)),
+            Text(printable(remark)[:60], style=STYLES[row.status]),
+            f"{row.frames:,}",
+            f"{row.fps:.0f}",
+            "",
+            "",
+            Text(printable(row.worker)),
+            str(row.attempts),
+            "",
+        )
+    if table.row_count:
+        parts.append(table)
+    if len(shot.working) > rows:
+        parts.append(Text(f"and {len(shot.working) - rows} more at work"))
+    return Group(*parts)
+
+
+def line(shot: Snapshot) -> str:
+    """The same in one line, for a log."""
+    parts = [f"{shot.state}: {counts(shot)}"]
+    for row in shot.working[:4]:
+        if row.index is None:
+            parts.append(f"{row.worker}: {row.stage}")
+        else:
+            parts.append(f"{shown(row.path, shot)} {frames(row)}")
+    if len(shot.working) > 4:
+        parts.append(f"{len(shot.working) - 4} more")
+    return printable("; ".join(parts))
+
+
+def counts(shot: Snapshot) -> str:
+    """How far a job is, in words."""
+    if shot.videos is None:
+        return "its videos are not counted yet"
+    done = sum(shot.counts.values())
+    words = [f"{done} of {shot.videos} videos done"]
+    words += [f"{shot.counts[name]} {name}" for name in ("failed", "partial") if shot.counts[name]]
+    if shot.left and not shot.ended:
+        words.append(f"{shot.left} left")
+    if shot.working:
+        words.append(f"{shot.fps:.0f} fps")
+        if shot.eta_s is not None:
+            words.append(f"{span(shot.eta_s)} to go")
+    return ", ".join(words)
+
+
+# -- --status ---------------------------------------------------------------------------------------------------------
+
+
+def status_view(shot: Snapshot, rows: list[VideoRow], error: str | None) -> RenderableType:
+    """A job's facts and its videos; of very many only those that matter most."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("job", Text(shot.id, style="bold")),
+        ("state", Text.assemble(state_text(shot.state), f"  {counts(shot)}")),
+        ("task", Text(shot.task)),
+        ("videos", Text(printable(shot.video_folder))),
+        ("output", Text(printable(str(shot.output)))),
+        ("created", Text(f"{shot.created_at}{f', started {shot.started_at}' if shot.started_at else ''}")),
+        ("ended", Text(shot.ended_at or "")),
+        ("error", Text(printable(error or ""), style="red")),
+    ):
+        if value.plain:
+            facts.add_row(name, value)
+    parts: list[RenderableType] = [facts]
+    parts += [Text(f"Warning: {printable(warning)}", style=STYLES["warning"]) for warning in shot.warnings]
+    if rows:
+        chosen = sorted(rows, key=lambda row: _ORDER[row.status])[:_MOST_ROWS] if len(rows) > _MOST_ROWS else rows
+        table = table_of("video", "status", ">frames", ">fps", ">attempts", "worker", "error")
+        for row in chosen:
+            table.add_row(
+                Text(shown(row.path, shot)),
+                state_text(row.status),
+                frames(row),
+                f"{row.fps:.0f}" if row.fps else "",
+                str(row.attempts or ""),
+                Text(printable(row.worker)),
+                Text(printable(row.error or "")),
+            )
+        parts.append(table)
+        if len(rows) > len(chosen):
+            parts.append(Text(f"and {len(rows) - len(chosen)} more: --json lists them all"))
+    return Group(*parts)
+
+
+def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, Any]:
+    """A job as plain values; with `rows`, its videos."""
+    value: dict[str, Any] = {
+        "id": shot.id,
+        "state": shot.state,
+        "task": shot.task,
+        "video_folder": shot.video_folder,
+        "output_folder": str(shot.output),
+        "created_at": shot.created_at,
+        "started_at": shot.started_at,
+        "ended_at": shot.ended_at,
+        "counts": {"videos": shot.videos, **shot.counts, "left": shot.left, "at_work": len(shot.working)},
+        "frames": shot.frames,
+        "frames_total": shot.frames_total,
+        "fps": round(shot.fps, 2),
+        "eta_s": None if shot.eta_s is None else round(shot.eta_s, 1),
+        "warnings": shot.warnings,
+    }
+    if rows is not None:
+        value["videos"] = [
+            {key: round(entry, 2) if isinstance(entry, float) else entry for key, entry in asdict(row).items()}
+            for row in rows
+        ]
+    return value
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def shown(path: str, shot: Snapshot) -> str:
+    """A video's path below the folder that was named; its end where it is long."""
+    inside = PurePath(path)
+    if inside != shot.source and inside.is_relative_to(shot.source):
+        inside = inside.relative_to(shot.source)
+    text = printable(str(inside)) if path else ""
+    return text if len(text) <= _LONGEST_PATH else "…" + text[1 - _LONGEST_PATH :]
+
+
+def frames(row: VideoRow) -> str:
+    if row.status in RESULTS:
+        return f"{row.frames:,}"
+    if not row.frames and not row.frames_total:
+        return ""
+    return f"{row.frames:,}/{row.frames_total:,}" if row.frames_total else f"{row.frames:,}/?"
+
+
+def span(seconds: float | None) -> str:
+    """h:mm:ss; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def ago(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{span(seconds)} ago"
+
+
+def age_s(at: str | None) -> float | None:
+    """Seconds since a time as it stands in records; None where there is none."""
+    if not at:
+        return None
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
+
+
+def printable(text: str) -> str:
+    """A file name may hold bytes that are no text, or line ends."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """`a, b and 3 more`."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
