@@ -1,0 +1,78 @@
+"""Servers with a configuration of their own, and workers of the tiny application, for a `with`."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import celery
+
+from orchestrator import exec_with_parent
+from orchestrator.broker import server_program
+from orchestrator.settings import Settings, celery_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Ended with its block, or with this process."""
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            [sys.executable, exec_with_parent.__file__, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
+            cwd=ROOT,
+        )
+        try:
+            yield running
+        finally:
+            running.terminate()
+            try:
+                running.wait(20)
+            finally:
+                running.kill()
+                running.wait()
+
+
+@contextlib.contextmanager
+def server(folder: Path, *arguments: str) -> Iterator[Path]:
+    """A server started with these arguments on the socket that is given back."""
+    socket = folder / "s.sock"
+    options = ("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(folder))
+    with process(str(server_program()), *arguments, *options, log=folder / "server.log") as running:
+        wait_for(lambda: socket.exists() or running.poll() is not None)
+        assert running.poll() is None, (folder / "server.log").read_text()
+        yield socket
+
+
+@contextlib.contextmanager
+def worker(url: str, folder: Path) -> Iterator[Path]:
+    """A real worker of the tiny application that is ready for jobs; its log."""
+    log = folder / "worker.log"
+    command = [sys.executable, "-m", "celery", "-A", "tests.orchestrator.tiny_app", "worker", "-c1", "-Qyolo,yolo-log"]
+    with process(*command, "-E", "-ntiny@test", "-linfo", log=log, CELERY_BROKER_URL=url) as running:
+        wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 30)
+        assert running.poll() is None, log.read_text()
+        yield log
+
+
+@contextlib.contextmanager
+def client_app(url: str) -> Iterator[celery.Celery]:
+    """The application as a client has it."""
+    app = celery.Celery("tiny", set_as_current=False)
+    app.conf.update(celery_settings(Settings(broker_url=url), "client"))
+    with contextlib.closing(app):
+        yield app
