@@ -151,6 +151,8 @@ def _warn_about_the_broker(given: Settings) -> None:
 def _embedded(arguments: list[str]) -> int:
     """A broker, and a worker beside it that is started again when it dies. The first signal ends both."""
     from orchestrator.broker import EmbeddedBroker
+    from orchestrator.errors import EmbeddedBrokerError
+    from orchestrator.settings import settings
 
     ending = False
 
@@ -160,7 +162,7 @@ def _embedded(arguments: list[str]) -> int:
         if worker.poll() is None:
             worker.send_signal(signal.SIGTERM)
 
-    with EmbeddedBroker() as broker:
+    with EmbeddedBroker(state=settings().broker_state) as broker:
         environment = {**os.environ, "CELERY_BROKER_URL": broker.url, "CELERY_RESULT_BACKEND": broker.url}
         click.echo(f"Broker {broker.url}: `yolo-submit` on this machine finds it by itself.", err=True)
         while not ending:
@@ -168,7 +170,10 @@ def _embedded(arguments: list[str]) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, end)
             while worker.poll() is None:
-                broker.watch()
+                try:
+                    broker.watch()
+                except EmbeddedBrokerError as error:  # it is tried again; the worker waits for it
+                    click.echo(f"Warning: {error}", err=True)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(0.5)
             if not ending:

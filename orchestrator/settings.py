@@ -85,6 +85,11 @@ class Settings(BaseModel):
         return self.result_backend or self.broker_url
 
     @property
+    def broker_state(self) -> Path:
+        """Where the embedded broker keeps its data."""
+        return self.state_dir / "broker"
+
+    @property
     def known_queues(self) -> tuple[str, ...]:
         return (QUEUE, GPU_QUEUE, LOG_QUEUE, *self.queues)
 
@@ -103,8 +108,6 @@ def settings() -> Settings:
     for key, name in (("video_roots", "YOLO_VIDEO_ROOTS"), ("output_roots", "YOLO_OUTPUT_ROOTS")):
         if os.environ.get(name):
             values[key] = tuple(part for part in os.environ[name].split(os.pathsep) if part)
-    if "broker_url" not in values and (embedded := _embedded_broker()):
-        values["broker_url"] = embedded
     if "state_dir" not in values and os.environ.get("XDG_STATE_HOME"):
         values["state_dir"] = Path(os.environ["XDG_STATE_HOME"]) / "yolo-engine"
     try:
@@ -119,14 +122,17 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
-    return read.model_copy(update={"state_dir": read.state_dir.expanduser()})
+    read = read.model_copy(update={"state_dir": read.state_dir.expanduser()})
+    if "broker_url" not in values and (embedded := _embedded_broker(read)):
+        return read.model_copy(update={"broker_url": embedded})
+    return read
 
 
-def _embedded_broker() -> str | None:
+def _embedded_broker(given: Settings) -> str | None:
     """The broker that `yolo-server --worker --embedded` keeps up on this machine, if it does."""
     from orchestrator.broker import find_embedded
 
-    return find_embedded()
+    return find_embedded(given.broker_state)
 
 
 def _from_file(name: str | None) -> dict[str, Any]:

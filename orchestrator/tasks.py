@@ -56,8 +56,8 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
     opened = jobs.open_job(job, settings())
     try:
         record = jobs.start(opened, context)
-    except Duplicate as error:
-        raise _given_back(error) from error
+    except (Duplicate, OSError) as error:
+        raise _given_back(opened, error) from error
     if not opened.ended:
         for key in jobs.next_step(opened, context.settings.lease_s):
             publish(self.app, opened, key)
@@ -79,8 +79,8 @@ def process_videos_yolo(
         raise Ignore
     try:
         summary = jobs.process(opened, step, context)
-    except Duplicate as error:
-        raise _given_back(error) from error
+    except (Duplicate, OSError) as error:
+        raise _given_back(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
         summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
@@ -128,8 +128,16 @@ def _last_job(given_folder: str, config: Config) -> Job:
     )
 
 
-def _given_back(error: Duplicate) -> Reject:
-    """Waits a little, so that the message does not come straight back, and gives it back."""
+def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
+    """Waits a little, so that the message does not come straight back, and gives it back.
+
+    A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
+    be kept now, and nothing of it is lost.
+    """
+    if isinstance(error, OSError):
+        log.error("job %s waits: %s can't be written: %s", job.id, job.output, error.strerror, extra={"job": job.id})
+    else:
+        log.info("job %s: %s", job.id, error, extra={"job": job.id})
     until = time.monotonic() + _DUPLICATE_WAITS_S
     while time.monotonic() < until and not stopping():
         time.sleep(0.1)

@@ -28,6 +28,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from orchestrator.broker import client, without_password
+from orchestrator.health import HEARTBEAT_EXPIRES_S
 from orchestrator.leases import Owner
 from orchestrator.logs import set_up_worker_logging
 from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
@@ -38,7 +39,6 @@ _RUNTIME = "YOLO_WORKER_RUNTIME"
 _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
-_HEARTBEAT_EXPIRES_S = 30
 _RESCUE_EVERY_S = 5.0
 _RESCUE_LOCK = "yolo:rescue"
 
@@ -202,7 +202,7 @@ class _Thread(threading.Thread):
             "started_at": self._started_at,
             "time": time.time(),
         }
-        self._client.set(self._key, json.dumps(value), ex=_HEARTBEAT_EXPIRES_S)
+        self._client.set(self._key, json.dumps(value), ex=int(HEARTBEAT_EXPIRES_S))
 
     def _queues(self) -> list[str]:
         consumer = getattr(self._worker.consumer, "task_consumer", None)

@@ -1,0 +1,194 @@
+"""A job system in a box: a broker, workers, videos and the results that an undisturbed run gives."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator import jobs, outcomes
+from orchestrator.app import make_app
+from orchestrator.broker import EmbeddedBroker
+from orchestrator.jobdir import Job
+from orchestrator.publish import publish
+from orchestrator.settings import settings
+from tests.assets import ROOT
+from tests.e2e.runs import clip, fake_engine
+
+HOOKS = Path(__file__).parent / "hooks"
+CONFIG: dict[str, Any] = {"backend": "fake", "min_hits": 1, "video_preset": "ultrafast", "streams": 2}
+
+
+class Farm:
+    """Everything of one scenario, below `folder`. Use it as a context manager: nothing survives the block."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.videos = folder / "videos"
+        self.output = folder / "out"
+        self.log = folder / "workers.log"
+        self.broker = EmbeddedBroker(folder / "b", state=folder / "data")
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._environment = {
+            "YOLO_STATE_DIR": str(folder / "state"),
+            "PYTHONPATH": os.pathsep.join([str(HOOKS), str(ROOT)]),
+            **environment,
+        }
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> Farm:
+        self.videos.mkdir(parents=True)
+        self.broker.start()
+        self._environment |= {"CELERY_BROKER_URL": self.broker.url, "CELERY_RESULT_BACKEND": self.broker.url}
+        for name, value in self._environment.items():
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = value
+        settings.cache_clear()
+        self.app = make_app("client")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            self.kill(worker)
+        self.app.close()
+        self.broker.stop()
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        settings.cache_clear()
+
+    # -- what there is to do ------------------------------------------------------------------------------------------
+
+    def clips(self, count: int, frames: int = 150) -> None:
+        for number in range(count):
+            clip(self.videos / f"v{number}.mp4", frames + 10 * number, seed=number)
+
+    def submit(self, output: Path | None = None, workers: int = 1, **config: Any) -> Job:
+        """A job over all videos, on the queue."""
+        given = {**CONFIG, **config}
+        job = jobs.begin(str(self.videos), given, settings(), output=str(output or self.output), workers=workers)
+        publish(self.app, job, "start")
+        return job
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A worker with a process group of its own."""
+        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker", *arguments]
+        with open(self.log, "ab") as log:
+            worker = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment}, cwd=ROOT
+            )
+        self.workers.append(worker)
+        return worker
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """kill -9 of its whole process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        if worker in self.workers:
+            self.workers.remove(worker)
+
+    def stop(self, worker: subprocess.Popen[bytes], within_s: float = 40) -> int:
+        """SIGTERM; the exit status."""
+        worker.send_signal(signal.SIGTERM)
+        status = worker.wait(within_s)
+        self.workers.remove(worker)
+        return status
+
+    # -- waiting and judging ------------------------------------------------------------------------------------------
+
+    def wait(self, job: Job, within_s: float = 120) -> dict[str, Any]:
+        """The job's end record. Fails when it does not come in time."""
+        until(lambda: job.ended, within_s, lambda: f"{outcomes.state_of(job, 30)}; {self.tail()}")
+        record = job.end_record()
+        assert record is not None
+        return record
+
+    def at_work(self, job: Job, within_s: float = 60) -> None:
+        """Waits until frames are being processed."""
+        until(lambda: any(told["videos"] for told in job.progress()), within_s, self.tail)
+
+    def judge(self, job: Job, *, ok: int, failed: int = 0) -> None:
+        """The job's results are those of an undisturbed run, each made once."""
+        record = job.end_record()
+        assert record is not None
+        summary = record["result"]["processing_result"]
+        statuses = {Path(video["path"]).name: video for video in summary["videos"]}
+        assert sum(video["status"] == "ok" for video in statuses.values()) == ok, statuses
+        assert sum(video["status"] == "failed" for video in statuses.values()) == failed, statuses
+        expected = self.undisturbed([name for name, video in statuses.items() if video["status"] == "ok"])
+        for name, video in statuses.items():
+            if video["status"] != "ok":
+                continue
+            for kind in ("tracks", "mot"):
+                made, right = Path(video["outputs"][kind]), expected / Path(video["outputs"][kind]).name
+                assert made.read_bytes() == right.read_bytes(), f"{made} differs from an undisturbed run"
+            assert times(Path(video["outputs"]["video"])) == times(expected / f"{Path(name).stem}.mp4")
+        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
+        ended = [event["video"] for event in events if event["event"] == "video ended"]
+        assert sorted(ended) == sorted(set(ended)), "a video was done twice"
+        assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
+        assert (job.output / f"celery_result_{job.id}.json").exists()
+
+    def undisturbed(self, names: list[str]) -> Path:
+        """The folder of an undisturbed run over these videos."""
+        folder = self.folder / "undisturbed"
+        if not folder.exists():
+            engine = fake_engine(**{key: value for key, value in CONFIG.items() if key != "backend"}, visualize=True)
+            with engine:
+                engine.run([self.videos / name for name in names], folder)
+        return folder
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+
+def until(true: Callable[[], bool], within_s: float, about: Callable[[], str] = lambda: "") -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s:.0f} s. {about()}"
+        time.sleep(0.05)
+
+
+def times(path: Path) -> list[tuple[int, int]]:
+    """pts and duration of every frame."""
+    import av
+
+    with av.open(str(path)) as container:
+        return [(frame.pts, frame.duration) for frame in container.decode(video=0)]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of `size`, e.g. "3m". Raises OSError where this user may not mount one."""
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        raise OSError(done.stderr.decode().strip())
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def media_processes() -> list[int]:
+    """Engine processes that are alive."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"orchestrator.media" in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found

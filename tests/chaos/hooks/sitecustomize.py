@@ -1,0 +1,28 @@
+"""Loaded by every Python process of a chaos run; acts only in the engine's process.
+
+There the fake backend is given the time that a real model takes, checkpoints come more often, and a video named `crash...`
+ends the process in the way a fault in native code does.
+"""
+
+import os
+import signal
+import sys
+
+if "orchestrator.media" in sys.orig_argv:
+    from engine import checkpoint
+    from engine.backends.fake import FakeBackend
+    from engine.stages.source import Source
+
+    FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("CHAOS_DELAY_S", "0.02"))
+    checkpoint.EVERY_S = 0.3
+
+    opened = Source.open
+
+    def open_or_crash(self, key=0):
+        info = opened(self, key)
+        if os.path.basename(self.path).startswith("crash") and os.environ.get("CHAOS_CRASH", "1") == "1":
+            if "probe" not in sys.argv:
+                os.kill(os.getpid(), signal.SIGSEGV)
+        return info
+
+    Source.open = open_or_crash

@@ -1,0 +1,327 @@
+"""What breaks long jobs in practice, one function each: it breaks it, waits for the end and judges the results.
+
+Each is given an empty folder, a seeded source of chance and how often to strike, and returns a remark for the table.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from orchestrator import jobs
+from orchestrator.broker import client
+from orchestrator.publish import publish
+from orchestrator.settings import QUEUE, settings
+from tests.chaos.farm import Farm, media_processes, small_disk, until
+
+Scenario = Callable[[Path, Random, int], str]
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(function: Scenario) -> Scenario:
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+@scenario
+def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
+    """The whole process group, at any moment of the job; a new worker starts each time."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        for _ in range(strikes):
+            worker = farm.worker()
+            time.sleep(chance.uniform(0.3, 6.0))
+            farm.kill(worker)
+            until(lambda: not media_processes(), 2)
+            if job.ended:
+                break
+        farm.worker()
+        record = farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"{record['result']['end_log']['attempts']} attempts at 3 videos"
+
+
+@scenario
+def kill_9_of_the_engine(folder: Path, chance: Random, strikes: int) -> str:
+    """As the kernel does when memory runs out: the engine's process alone."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        farm.worker()
+        struck = 0
+        for _ in range(strikes):
+            farm.at_work(job)
+            time.sleep(chance.uniform(0.1, 1.5))
+            for pid in media_processes():
+                os.kill(pid, signal.SIGKILL)
+                struck += 1
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"struck {struck} times"
+
+
+@scenario
+def sigterm_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
+    """The worker hands its job back and ends with status 0; another goes on."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        slowest = 0.0
+        for _ in range(strikes):
+            worker = farm.worker()
+            time.sleep(chance.uniform(2.0, 5.0))
+            begun = time.monotonic()
+            assert farm.stop(worker) == 0, farm.tail()
+            slowest = max(slowest, time.monotonic() - begun)
+            assert not media_processes()
+        farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"stopped in at most {slowest:.1f} s"
+
+
+@scenario
+def two_workers_and_one_dies(folder: Path, chance: Random, strikes: int) -> str:
+    """The dead one's videos go to the other."""
+    with Farm(folder) as farm:
+        farm.clips(6)
+        job = farm.submit(workers=2)
+        doomed = farm.worker()
+        farm.worker()
+        farm.at_work(job)
+        time.sleep(chance.uniform(0.2, 2.0))
+        farm.kill(doomed)
+        record = farm.wait(job)
+        farm.judge(job, ok=6)
+        return f"workers that gave results: {len(record['result']['processing_result']['workers'])}"
+
+
+@scenario
+def broker_restart_with_its_data(folder: Path, chance: Random, strikes: int) -> str:
+    """kill -9 of the server, which comes back with its append-only file."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        farm.worker()
+        for _ in range(strikes):
+            time.sleep(chance.uniform(0.5, 3.0))
+            assert farm.broker.pid is not None
+            os.kill(farm.broker.pid, signal.SIGKILL)
+            time.sleep(chance.uniform(0.2, 2.0))
+            until(farm.broker.watch, 5)
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"{strikes} restarts"
+
+
+@scenario
+def broker_loses_everything(folder: Path, chance: Random, strikes: int) -> str:
+    """A restart without persistence: queue, unacknowledged messages and results are gone."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        worker = None
+        for _ in range(strikes):
+            client(farm.broker.url).flushall()
+            worker = worker or farm.worker()
+            time.sleep(chance.uniform(0.5, 4.0))
+        client(farm.broker.url).flushall()
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"{strikes + 1} times"
+
+
+@scenario
+def broker_pauses(folder: Path, chance: Random, strikes: int) -> str:
+    """SIGSTOP: connections stay open and nothing answers, also while the job ends."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        farm.worker()
+        farm.at_work(job)
+        assert farm.broker.pid is not None
+        os.kill(farm.broker.pid, signal.SIGSTOP)
+        try:
+            until(lambda: len(job.done_indices()) == 3, 60, farm.tail)
+            time.sleep(5.0)
+        finally:
+            os.kill(farm.broker.pid, signal.SIGCONT)
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return "all videos were done while it slept"
+
+
+@scenario
+def message_delivered_twice(folder: Path, chance: Random, strikes: int) -> str:
+    """Two workers get the same step at once, with the same id."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        farm.worker()
+        farm.at_work(job)
+        publish(farm.app, job, "process-1")
+        farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        until(lambda: client(farm.broker.url).llen(QUEUE) == 0, 30)
+        return "the second one waited"
+
+
+@scenario
+def short_visibility_timeout(folder: Path, chance: Random, strikes: int) -> str:
+    """Messages time out after 4 s, the job takes longer: the worker's parent keeps its message alive."""
+    settings_file = folder.with_name(folder.name + ".toml")
+    settings_file.write_text("visibility_timeout_s = 4\n")
+    with Farm(folder, YOLO_SETTINGS=str(settings_file)) as farm:
+        farm.clips(3, frames=400)
+        job = farm.submit()
+        for _ in range(2):
+            farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        steps = sorted(path.name for path in (job.folder / "tasks").glob("process-1.*.json"))
+        assert "process-1.2.json" not in steps, "the message was delivered twice"
+        return "delivered once"
+
+
+@scenario
+def client_with_foreign_settings(folder: Path, chance: Random, strikes: int) -> str:
+    """A stock Celery client with a visibility timeout of a second sweeps the broker: messages come twice."""
+    foreign = (
+        "import sys, time; from celery import Celery; app = Celery(broker=sys.argv[1]);"
+        "app.conf.broker_transport_options = {'visibility_timeout': 1, 'unacked_restore_throttle': 1};"
+        "[app.control.inspect(timeout=0.5).ping() for _ in range(8)]"
+    )
+    with Farm(folder) as farm:
+        farm.clips(3)
+        job = farm.submit()
+        farm.worker()
+        farm.worker()
+        farm.at_work(job)
+        subprocess.run([sys.executable, "-c", foreign, farm.broker.url], check=True, timeout=60)
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return "its sweeps did no harm"
+
+
+@scenario
+def bad_videos_among_good(folder: Path, chance: Random, strikes: int) -> str:
+    """Corrupt files, and one that ends the engine in native code each time: they fail, the others don't notice."""
+    with Farm(folder) as farm:
+        farm.clips(4)
+        good = (farm.videos / "v0.mp4").read_bytes()
+        (farm.videos / "crash.mp4").write_bytes(good)
+        (farm.videos / "empty.mp4").write_bytes(b"")
+        (farm.videos / "noise.mp4").write_bytes(chance.randbytes(50_000))
+        job = farm.submit()
+        farm.worker()
+        record = farm.wait(job)
+        farm.judge(job, ok=4, failed=3)
+        videos = record["result"]["processing_result"]["videos"]
+        crash = next(video for video in videos if video["path"].endswith("crash.mp4"))
+        assert crash["error"].startswith("gave up after 3 attempts"), crash["error"]
+        return str(crash["error"])
+
+
+@scenario
+def full_disk(folder: Path, chance: Random, strikes: int) -> str:
+    """The output disk fills up in the middle: what can't be written fails with that reason; with room, all is well."""
+    with Farm(folder) as farm, small_disk(folder / "small", "3m") as small:
+        farm.clips(3)
+        hog = small / "hog"
+        job = farm.submit(output=small / "out")
+        farm.worker()
+        farm.at_work(job)
+        with open(hog, "wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+                    file.flush()
+            except OSError:
+                pass
+        time.sleep(chance.uniform(3.0, 6.0))
+        assert farm.workers[0].poll() is None, farm.tail()
+        hog.unlink()
+        record = farm.wait(job)
+        errors = {video["error"] for video in record["result"]["processing_result"]["videos"] if video["error"]}
+        assert all("no space left" in error for error in errors), errors
+        again = farm.submit(output=small / "out")
+        farm.wait(again)
+        farm.judge(again, ok=3)
+        return f"first: {'; '.join(sorted(errors)) or 'waited for room'}; then all done"
+
+
+@scenario
+def two_pipelines_on_one_folder(folder: Path, chance: Random, strikes: int) -> str:
+    """Both end well, one after the other."""
+    with Farm(folder) as farm:
+        farm.clips(3)
+        first, second = farm.submit(), farm.submit()
+        farm.worker()
+        farm.worker()
+        farm.wait(first)
+        farm.judge(first, ok=3)
+        farm.wait(second)
+        farm.judge(second, ok=3)
+        return "one waited for the other"
+
+
+@scenario
+def cancel_while_running(folder: Path, chance: Random, strikes: int) -> str:
+    """On every pool: from the command to the engine's end."""
+    took = {}
+    for pool in ("prefork", "threads", "solo"):
+        with Farm(folder / pool) as farm:
+            farm.clips(3, frames=600)
+            job = farm.submit()
+            farm.worker("--pool", pool)
+            farm.at_work(job)
+            begun = time.monotonic()
+            jobs.cancel(job, "chaos", jobs.Context("chaos", settings()))
+            until(lambda: not media_processes(), 10)
+            took[pool] = time.monotonic() - begun
+            record = farm.wait(job, 20)
+            assert record["state"] == "cancelled", record
+            assert took[pool] < 2.0, took
+    return ", ".join(f"{pool} {seconds:.2f} s" for pool, seconds in took.items())
+
+
+@scenario
+def cancel_with_no_worker(folder: Path, chance: Random, strikes: int) -> str:
+    """The job ends at once; a worker that starts later does not run it."""
+    with Farm(folder) as farm:
+        farm.clips(1)
+        job = farm.submit()
+        assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
+        farm.worker()
+        until(lambda: client(farm.broker.url).llen("yolo-log") == 0, 30)
+        time.sleep(1.0)
+        assert job.start_record() is None
+        assert not list((job.folder / "videos").iterdir())
+        return "ended at once"
+
+
+@scenario
+def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
+    """Redis refuses every write for a while, over the end of the job: the worker neither dies nor forgets."""
+    with Farm(folder) as farm:
+        farm.clips(2)
+        job = farm.submit()
+        farm.worker()
+        farm.at_work(job)
+        connection = client(farm.broker.url)
+        connection.config_set("maxmemory", "1")
+        until(lambda: len(job.done_indices()) == 2, 60, farm.tail)
+        time.sleep(3.0)
+        connection.config_set("maxmemory", "256mb")
+        farm.wait(job)
+        farm.judge(job, ok=2)
+        assert farm.workers[0].poll() is None, farm.tail()
+        return "writes were refused until after the last video"
