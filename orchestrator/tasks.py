@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Reject
 
 from orchestrator import jobs, outcomes, sweep
 from orchestrator.broker import client
-from orchestrator.errors import Duplicate, EngineFailed, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, JobError, RequestError
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.paths import output_folder, video_folder
 from orchestrator.publish import announce, publish, withdraw
@@ -35,7 +35,7 @@ def context_of(task: Task) -> jobs.Context:
     return jobs.Context(node, settings(), stopping, cores_for_a_task())
 
 
-@shared_task(bind=True, name="complete_pipeline")
+@shared_task(bind=True, name="complete_pipeline", throws=(JobError,))
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
     """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, settings(), job_id=self.request.id, workers=workers)
@@ -46,7 +46,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
     raise Ignore
 
 
-@shared_task(bind=True, name="log_start_yolo")
+@shared_task(bind=True, name="log_start_yolo", throws=(JobError,))
 def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the start of a job, counts its videos, checks the machine."""
     context = context_of(self)
@@ -64,7 +64,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
     return outcomes.without_long_lists(record)
 
 
-@shared_task(bind=True, name="process_videos_yolo")
+@shared_task(bind=True, name="process_videos_yolo", throws=(JobError,))
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def process_videos_yolo(
     return outcomes.shortened(summary)
 
 
-@shared_task(bind=True, name="log_end_yolo")
+@shared_task(bind=True, name="log_end_yolo", throws=(JobError,))
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
@@ -106,7 +106,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     return result
 
 
-@shared_task(bind=True, name="sweep_yolo")
+@shared_task(bind=True, name="sweep_yolo", throws=(JobError,))
 def sweep_yolo(self: Task, index: int) -> dict[str, Any]:
     """Makes one job of the new and complete videos in a watched folder."""
     job, told = sweep.sweep(settings().watch[index], settings())

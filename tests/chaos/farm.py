@@ -84,7 +84,11 @@ class Farm:
 
     def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """A worker with a process group of its own."""
-        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker", *arguments]
+        return self.launch("--worker", *arguments, **environment)
+
+    def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Any part of `yolo-server`."""
+        command = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
         with open(self.log, "ab") as log:
             worker = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment}, cwd=ROOT
@@ -172,11 +176,11 @@ def times(path: Path) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of `size`, e.g. "3m". Raises OSError where this user may not mount one."""
+    """A file system of `size`, e.g. "3m". Raises PermissionError where this user may not mount one."""
     folder.mkdir(parents=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if done.returncode:
-        raise OSError(done.stderr.decode().strip())
+        raise PermissionError(done.stderr.decode().strip())
     try:
         yield folder
     finally:

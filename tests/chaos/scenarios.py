@@ -5,20 +5,25 @@ Each is given an empty folder, a seeded source of chance and how often to strike
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 from orchestrator import jobs
 from orchestrator.broker import client
-from orchestrator.publish import publish
+from orchestrator.jobdir import jobs_in
+from orchestrator.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
-from tests.chaos.farm import Farm, media_processes, small_disk, until
+from tests.chaos.farm import CONFIG, Farm, media_processes, small_disk, until
+from tests.e2e.runs import clip
 
 Scenario = Callable[[Path, Random, int], str]
 SCENARIOS: dict[str, Scenario] = {}
@@ -325,3 +330,81 @@ def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
         farm.judge(job, ok=2)
         assert farm.workers[0].poll() is None, farm.tail()
         return "writes were refused until after the last video"
+
+
+@scenario
+def deaf_worker(folder: Path, chance: Random, strikes: int) -> str:
+    """Connected, alive, and never asking for a message: the worker notices and starts itself anew."""
+    settings_file, once = folder.with_name("deaf.toml"), folder.with_name("deaf")
+    settings_file.write_text("deaf_s = 3\n")
+    once.touch()
+    with Farm(folder, YOLO_SETTINGS=str(settings_file), CHAOS_DEAF=str(once)) as farm:
+        farm.clips(1)
+        job = farm.submit()
+        worker = farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=1)
+        assert worker.poll() is None, "it is the same process"
+        assert "gone deaf" in farm.log.read_text()
+        return "heard again after its restart"
+
+
+@scenario
+def beat_sweeps_a_folder(folder: Path, chance: Random, strikes: int) -> str:
+    """New and complete files become a job, once each, however often the folder is swept."""
+    settings_file = folder.with_name("beat.toml")
+    watch = f'[[watch]]\nfolder = "{folder}/videos"\noutput = "{folder}/out"\nevery_minutes = 0.03\nquiet_s = 1.0\n'
+    config = "\n".join(f"{key} = {json.dumps(value)}" for key, value in CONFIG.items())
+    settings_file.write_text(f"{watch}[watch.config]\n{config}\n")
+    with Farm(folder, YOLO_SETTINGS=str(settings_file)) as farm:
+        farm.clips(2, frames=30)
+        farm.worker()
+        with growing(farm.videos / "growing.mp4"):
+            farm.launch("--beat")
+            until(lambda: any(job.ended for job in jobs_in(farm.output)), 40, farm.tail)
+            time.sleep(3.0)
+            (first,) = jobs_in(farm.output)
+            farm.judge(first, ok=2)
+            clip(farm.videos / "late.mp4", 20, seed=9)
+            late = str(farm.videos / "late.mp4")
+            until(lambda: any(late in job.spec["only"] and job.ended for job in jobs_in(farm.output)), 40, farm.tail)
+        swept = [path for job in jobs_in(farm.output) for path in job.spec["only"]]
+        assert sorted(map(os.path.basename, swept)) == ["late.mp4", "v0.mp4", "v1.mp4"]
+        return f"{len(swept)} files in {len(jobs_in(farm.output))} jobs"
+
+
+@contextlib.contextmanager
+def growing(path: Path) -> Iterator[None]:
+    """A file that a camera is still writing."""
+    ended = threading.Event()
+
+    def grow() -> None:
+        while not ended.wait(0.1):
+            with open(path, "ab") as file:
+                file.write(b"\0" * 100)
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@scenario
+def revoked_through_celery(folder: Path, chance: Random, strikes: int) -> str:
+    """`celery control revoke`, as Flower does it, with and without terminate: the job is cancelled, durably."""
+    for terminate in (False, True):
+        with Farm(folder / str(terminate)) as farm:
+            farm.clips(2, frames=400)
+            job = farm.submit()
+            farm.worker()
+            farm.at_work(job)
+            farm.app.control.revoke(task_id(job, "process-1"), terminate=terminate)
+            if not terminate:  # it is at work: only a cancel ends it, a revoke is for what still waits
+                jobs.cancel(job, "chaos", jobs.Context("chaos", settings()))
+            record = farm.wait(job, 60)
+            assert record["state"] == "cancelled", record["state"]
+            until(lambda: not media_processes(), 5)
+    return "the job ended as cancelled"

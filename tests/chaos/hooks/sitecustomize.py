@@ -1,7 +1,7 @@
 """Loaded by every Python process of a chaos run; acts only in the engine's process.
 
-There the fake backend is given the time that a real model takes, checkpoints come more often, and a video named `crash...`
-ends the process in the way a fault in native code does.
+There the fake backend is given the time that a real model takes, checkpoints come more often, and a video named
+`crash...` ends the process in the way a fault in native code does.
 """
 
 import os
@@ -20,9 +20,19 @@ if "orchestrator.media" in sys.orig_argv:
 
     def open_or_crash(self, key=0):
         info = opened(self, key)
-        if os.path.basename(self.path).startswith("crash") and os.environ.get("CHAOS_CRASH", "1") == "1":
-            if "probe" not in sys.argv:
-                os.kill(os.getpid(), signal.SIGSEGV)
+        if os.path.basename(self.path).startswith("crash"):
+            os.kill(os.getpid(), signal.SIGSEGV)
         return info
 
     Source.open = open_or_crash
+
+if (
+    os.environ.get("CHAOS_DEAF")
+    and "orchestrator.server_cli" in sys.orig_argv
+    and os.path.exists(os.environ["CHAOS_DEAF"])
+):
+    # The worker's first life hears nothing: it never asks for a message.
+    os.unlink(os.environ["CHAOS_DEAF"])
+    from kombu.transport.redis import Channel
+
+    Channel._brpop_start = lambda self, timeout=None: None
