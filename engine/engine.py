@@ -320,9 +320,10 @@ class Engine:
         assert outcome is not None
         if checkpoints is None or run.fenced:
             return False
-        if outcome.status == "failed" or outcome.interrupted:
-            if checkpoints.saved is None or not run.kept:
-                checkpoints.forget()
+        if run.unfinished:
+            return False
+        if outcome.status == "failed":
+            checkpoints.forget()
             return False
         try:
             checkpoints.complete(entry, outcome.outputs)

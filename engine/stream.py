@@ -90,7 +90,7 @@ class StreamRun:
         self.outcome: Outcome | None = None
         self.dropped = 0
         self.resumed_from = 0
-        self.kept = False  # whether the checkpoint and the parts stay for another run
+        self.unfinished = False  # whether it ended for a reason not its own: another run goes on with it
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
@@ -185,16 +185,18 @@ class StreamRun:
             outputs = self._set_aside()
         elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
             outputs = self._commit(end)
-        if not self.kept and (self.failed or not outputs):
+        if self.unfinished and self.checkpoint is not None:
+            self._suspend()
+        elif self.failed or not outputs:
             self._abort()
         self._settle(end, outputs, problems)
 
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
         self.fail(error)
-        if self._error is error and self.checkpoint is not None:
+        self.unfinished = self._error is error
+        if self.unfinished and self.checkpoint is not None:
             self._suspend()
-            self.kept = True
         else:
             self._abort()
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
@@ -241,6 +243,7 @@ class StreamRun:
         `.partial` outputs appear too."""
         assert self.checkpoints is not None
         assert self._folder is not None
+        self.unfinished = True
         outputs: dict[str, str] = {}
         try:
             for sink in self._files().values():
@@ -255,9 +258,6 @@ class StreamRun:
                 outputs = {kind: str(path) for kind, path in publish_partial(self.video, self._folder).items()}
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
-        if self.checkpoint is not None:
-            self._suspend()
-            self.kept = True
         return outputs
 
     def _suspend(self) -> None:
