@@ -77,7 +77,7 @@ def frames_in(path: Path) -> int:
 
 def left_over(folder: Path, *patterns: str) -> list[str]:
     """What a run should not leave behind."""
-    wanted = patterns or ("*.part", "*.new", ".write-test-*", ".yolo-engine*")
+    wanted = patterns or ("*.part", "*.new", ".write-test-*", ".yolo-engine.lock")
     return sorted(path.name for pattern in wanted for path in folder.rglob(pattern))
 
 

@@ -32,6 +32,7 @@ from tests.e2e.runs import cli, clip, ended, engine_threads, fake_engine, frames
 pytestmark = pytest.mark.timeout(120)
 
 FRAMES = 160
+TRACES = ("*.part", "*.new", "*.tmp", ".write-test-*", ".yolo-engine*")
 EVERYTHING = {"visualize": True, "formats": ("tracks", "mot", "detections")}
 COUNTS = ("status", "error", "frames", "inferred_frames", "detections", "tracks", "tracks_by_class", "duration_s")
 
@@ -121,7 +122,7 @@ def test_broken_off_several_times(
     assert "notes" not in entry
     (told,) = json.loads((tmp_path / "manifest.json").read_text())["videos"]
     assert (told["attempts"], told["resumed_from"]) == (4, kept)
-    assert left_over(tmp_path) == []
+    assert left_over(tmp_path, *TRACES) == []
     assert engine_threads() == []
 
 
@@ -254,7 +255,7 @@ def test_what_has_changed_is_started_over(
     assert entry["notes"] == [f"started over: {said}"]
     assert "resumed_from" not in entry
     _assert_same(entry, whole(video, visualize=True, **settings))
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
 
 
 def test_what_changes_no_result_is_no_reason(tmp_path: Path, whole: Callable[..., Any]) -> None:
@@ -290,7 +291,7 @@ def test_a_folder_of_which_some_were_done(tmp_path: Path, whole: Callable[..., A
     assert summary["totals"]["frames"] == 150
     told = json.loads((out / "manifest.json").read_text())["videos"]
     assert [video["attempts"] for video in told] == [1, 2, 1]
-    assert left_over(out) == []
+    assert left_over(out, *TRACES) == []
     again = fake_engine(streams=1, visualize=True).run([tmp_path / "in"], out)
     assert not any("notes" in video for video in again["videos"])
     assert (out / "sub" / "a.mp4").stat().st_mtime_ns > before.st_mtime_ns
@@ -316,7 +317,7 @@ def test_no_resume(tmp_path: Path, whole: Callable[..., Any]) -> None:
         [video], tmp_path / "out"
     )
     assert "told to fail" in summary["videos"][0]["error"]
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
     _break_off([video], tmp_path / "out", 40)
     (entry,) = fake_engine(resume=False).run([video], tmp_path / "out")["videos"]
     assert "resumed_from" not in entry
@@ -326,7 +327,7 @@ def test_no_resume(tmp_path: Path, whole: Callable[..., Any]) -> None:
 
 def test_no_intermediate_results_no_checkpoints(tmp_path: Path) -> None:
     _break_off([clip(tmp_path / "a.mp4", 60)], tmp_path / "out", 40, save_intermediate_results=False)
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
 
 
 def _wait_for_checkpoint(output: Path, stem: str, frames: int = 1) -> None:
@@ -370,7 +371,7 @@ def test_killed_at_any_moment(shots: dict[str, Path], whole: Callable[..., Any],
     told = json.loads((tmp_path / "manifest.json").read_text())["videos"]
     assert told[0]["attempts"] == 4
     config.unlink()
-    assert left_over(tmp_path, "*.part", "*.new", "*.partial.*", ".yolo-engine*") == []
+    assert left_over(tmp_path, *TRACES, "*.partial.*") == []
 
 
 def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path) -> None:
@@ -394,7 +395,7 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
     (told,) = json.loads((tmp_path / "manifest.json").read_text())["videos"]
     assert (told["attempts"], told["resumed_from"]) == (2, entry["frames"])
     _assert_same(told, whole(video, visualize=True))
-    assert left_over(tmp_path, "*.part", "*.partial.*", ".yolo-engine*") == []
+    assert left_over(tmp_path, *TRACES, "*.partial.*") == []
 
 
 def test_salvage_without_a_checkpoint(tmp_path: Path) -> None:
@@ -482,7 +483,7 @@ def test_work(tmp_path: Path, whole: Callable[..., Any]) -> None:
         assert office.entries[name]["input"]["size_bytes"] == video.stat().st_size
         assert (office.entries[name]["attempts"], office.entries[name]["resumed_from"]) == (1, 0)
     assert office.entries["bad"]["status"] == "failed"
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -507,7 +508,7 @@ def test_work_goes_on_after_a_failure_around_it(tmp_path: Path, whole: Callable[
     fake_engine().work(office, tmp_path / "out", done=office.done)
     assert (office.entries["a"]["attempts"], office.entries["a"]["resumed_from"]) == (5, kept)
     _assert_same(office.entries["a"], whole(video))
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
 
 
 def test_work_that_was_done_but_not_told(tmp_path: Path, whole: Callable[..., Any]) -> None:
@@ -525,7 +526,7 @@ def test_work_that_was_done_but_not_told(tmp_path: Path, whole: Callable[..., An
     assert office.entries["a"]["attempts"] == 2
     assert office.entries["a"]["notes"] == ["done in an earlier run"]
     _assert_same(office.entries["a"], whole(video))
-    assert left_over(tmp_path / "out") == []
+    assert left_over(tmp_path / "out", *TRACES) == []
 
 
 @pytest.mark.parametrize("calls", [0, 3, sys.maxsize])
