@@ -170,8 +170,7 @@ class Engine:
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
-        unfinished = pipeline.stopped and (summary["totals"]["failed"] or summary["totals"]["partial"])
-        if not unfinished:
+        if not any(outcome.unfinished for outcome in outcomes):
             for checkpoints in kept.values():
                 checkpoints.forget()
         return summary
@@ -320,7 +319,7 @@ class Engine:
         assert outcome is not None
         if checkpoints is None or run.fenced:
             return False
-        if run.unfinished:
+        if outcome.unfinished:
             return False
         if outcome.status == "failed":
             checkpoints.forget()
@@ -500,6 +499,6 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-test-{os.getpid()}"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process of this number, on another machine, may have been quicker
     except OSError as error:
         raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error

@@ -28,7 +28,8 @@ _CUT_SHORT = 0.99
 @dataclass
 class Outcome:
     """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
-    `resumed_from` is the frame at which this run went on, 0 where it did the whole video."""
+    `resumed_from` is the frame at which this run went on, 0 where it did the whole video. `unfinished`: it ended for a
+    reason not its own, and another run may go on with it."""
 
     key: int
     video: Video
@@ -42,6 +43,7 @@ class Outcome:
     interrupted: bool = False
     dropped: int = 0
     resumed_from: int = 0
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class StreamRun:
         self.outcome: Outcome | None = None
         self.dropped = 0
         self.resumed_from = 0
-        self.unfinished = False  # whether it ended for a reason not its own: another run goes on with it
+        self._unfinished = False
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
@@ -185,7 +187,7 @@ class StreamRun:
             outputs = self._set_aside()
         elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
             outputs = self._commit(end)
-        if self.unfinished and self.checkpoint is not None:
+        if self._unfinished and self.checkpoint is not None:
             self._suspend()
         elif self.failed or not outputs:
             self._abort()
@@ -194,8 +196,8 @@ class StreamRun:
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
         self.fail(error)
-        self.unfinished = self._error is error
-        if self.unfinished and self.checkpoint is not None:
+        self._unfinished = self._error is error
+        if self._unfinished and self.checkpoint is not None:
             self._suspend()
         else:
             self._abort()
@@ -243,7 +245,7 @@ class StreamRun:
         `.partial` outputs appear too."""
         assert self.checkpoints is not None
         assert self._folder is not None
-        self.unfinished = True
+        self._unfinished = True
         outputs: dict[str, str] = {}
         try:
             for sink in self._files().values():
@@ -308,6 +310,7 @@ class StreamRun:
             end.interrupted,
             end.dropped,
             self.resumed_from,
+            self._unfinished or end.interrupted,
         )
 
 

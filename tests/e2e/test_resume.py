@@ -47,6 +47,7 @@ def _shot(**given: Any) -> Shot:
 SHOTS = {
     "closed": _shot(audio="aac"),
     "open": _shot(options={"x264-params": f"{_X264}:open-gop=1"}, audio="mp3"),
+    "fragmented": _shot(muxer_options={"movflags": "frag_keyframe+empty_moov"}, audio="aac"),
     "mkv": _shot(suffix=".mkv", audio="aac"),
     "avi": _shot(suffix=".avi", codec="mpeg4", options={"bf": "2"}),
     "ts": _shot(suffix=".ts", muxer="mpegts", audio="aac"),
@@ -433,6 +434,38 @@ def test_handed_over(shots: dict[str, Path], whole: Callable[..., Any], tmp_path
     assert left_over(tmp_path, "*.partial.*") == []
     (entry,) = fake_engine(**EVERYTHING).run([shots["mkv"]], tmp_path)["videos"]
     _assert_same(entry, whole(shots["mkv"], **EVERYTHING))
+
+
+@pytest.mark.parametrize("hand_over", [False, True])
+def test_stopped_before_its_next_frame(tmp_path: Path, whole: Callable[..., Any], hand_over: bool) -> None:
+    """While the frames up to the checkpoint are passed over: the checkpoint stays what it is."""
+    video = clip(tmp_path / "a.mp4", 60)
+    _break_off([video], tmp_path / "out", 40, visualize=True)
+    kept = peek(tmp_path / "out", PurePosixPath("a"))
+    engine, entries = fake_engine(visualize=True), []
+    engine.work(
+        [_assignment(video)],
+        tmp_path / "out",
+        begun=lambda assignment: engine.stop(hand_over=hand_over),
+        done=lambda assignment, entry: entries.append(entry),
+    )
+    (entry,) = entries
+    assert (entry["status"], entry["frames"], entry["resumed_from"]) == ("partial", kept, kept)
+    assert entry["error"] == f"interrupted after {kept} frames"
+    assert set(entry["outputs"]) == (set() if hand_over else {"tracks", "mot", "video"})
+    assert peek(tmp_path / "out", PurePosixPath("a")) == kept
+    (entry,) = fake_engine(visualize=True).run([video], tmp_path / "out")["videos"]
+    _assert_same(entry, whole(video, visualize=True))
+
+
+def test_frames_slower_than_the_encoder_lets_go_of_them(tmp_path: Path, whole: Callable[..., Any]) -> None:
+    """A slow preset holds 40 frames back; checkpoints come all the same, and the video stays what it is."""
+    video, settings = clip(tmp_path / "a.mp4", 60), {"visualize": True, "video_preset": "medium"}
+    _break_off([video], tmp_path / "out", 35, **settings)
+    assert peek(tmp_path / "out", PurePosixPath("a")) > 0
+    (entry,) = fake_engine(**settings).run([video], tmp_path / "out")["videos"]
+    assert entry["resumed_from"] > 0
+    _assert_same(entry, whole(video, **settings))
 
 
 class Office:
