@@ -93,6 +93,7 @@ class StreamRun:
         self.dropped = 0
         self.resumed_from = 0
         self._unfinished = False
+        self._lost = False
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
@@ -130,7 +131,7 @@ class StreamRun:
     @property
     def fenced(self) -> bool:
         """Whether another attempt has taken the video over: what is on the disk is that one's."""
-        return isinstance(self._error, Fenced)
+        return self._lost or isinstance(self._error, Fenced)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
@@ -268,6 +269,11 @@ class StreamRun:
 
     def _abort(self) -> None:
         """Discards the outputs; where another attempt has taken over, they are its own."""
+        try:
+            self._fence()
+        except Exception as error:
+            log.debug("%s: not ours to discard", self.video.shown, exc_info=error)
+            self._lost = True
         if self.fenced:
             self._suspend()
             return

@@ -588,6 +588,28 @@ def test_a_lost_lease(tmp_path: Path, calls: int) -> None:
     assert entry["resumed_from"] > 0
 
 
+def test_a_failure_after_the_lease_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video fails by itself, but its parts and its journal are another attempt's by then."""
+    video = clip(tmp_path / "a.mp4", 60)
+    _break_off([video], tmp_path / "out", 40)
+    lost = False
+
+    def fence() -> None:
+        if lost:
+            raise Fenced("the lease was lost")
+
+    def fails(self: Any, tracks: Any) -> list[str]:
+        nonlocal lost
+        lost = True
+        raise SinkError("no rows today")
+
+    monkeypatch.setattr("engine.sinks.mot.MotText.rows", fails)
+    office = Office(_assignment(video, 2, fence))
+    fake_engine().work(office, tmp_path / "out", done=office.done)
+    assert office.entries["a"]["error"] == "no rows today"
+    assert left_over(tmp_path / "out", "a.*") == ["a.json", "a.mot.txt.part", "a.tracks.jsonl.part"]
+
+
 @pytest.mark.parametrize("name", ["people.mp4", "vtest.avi"])
 def test_real_videos(tmp_path: Path, name: str) -> None:
     """A real model on a real video, stopped twice; in one of the two the sound is copied."""
