@@ -20,7 +20,7 @@ from engine import fingerprint
 from engine.inputs import Video
 from engine.journal import Damaged, Journal
 from engine.records import Mark, TrackerState
-from engine.sinks.base import discard, part_path
+from engine.sinks.base import discard, part_path, spare_path
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +224,7 @@ class Checkpoints:
     def _discard_parts(self, values: dict[str, Any]) -> None:
         for path in values.get("outputs", {}).values():
             discard(part_path(self._journal.folder / path))
+            discard(spare_path(self._journal.folder / path))
 
     def _say(self, why: str) -> None:
         self.notes.append(f"started over: {why}")

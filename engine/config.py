@@ -126,7 +126,7 @@ class EngineConfig(BaseModel):
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest picture that is decoded; a video with a larger one stops there."""
     max_duration_s: Limit | None = None
-    """Seconds of video after which a file is not read further. None: as long as it is."""
+    """Seconds of video after which a file, not a live source, is not read further. None: as long as it is."""
     max_decode_s: Limit | None = None
     """Seconds of decoding that one file may take: an end to files made to keep a decoder busy. None: as many as it
     takes."""

@@ -23,20 +23,16 @@ from numpy.typing import NDArray
 from engine import fingerprint, report
 from engine.checkpoint import EVERY_S, Checkpoints
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError, VideoError, describe_os_error
+from engine.errors import ConfigError, Fenced, InputError, OutputError, VideoError
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
-from engine.partial import partial_path
+from engine.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline import Pipeline, Stages
 from engine.reader import ReaderSettings
 from engine.records import Detections, Frame, FrameBatch, Tracks
-from engine.sinks.base import Sink, part_path, sole_writer, spare_path
-from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
+from engine.sinks.base import sole_writer
 from engine.sinks.memory import CallbackSink, Tally
-from engine.sinks.mot import MotText
-from engine.sinks.rows import RowFile
-from engine.sinks.video import AnnotatedVideo
 from engine.specs import check_link
 from engine.stage import link
 from engine.stages.batch import Batcher
@@ -54,8 +50,6 @@ log = logging.getLogger(__name__)
 _GPU_BATCH = 8
 _GPU_WORKERS = 2
 _LEAST_WINDOW = 6
-
-SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
 
 class Engine:
@@ -94,6 +88,8 @@ class Engine:
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
         link([self._preprocess, self._infer, self._postprocess])
         check_link("postprocess", self._postprocess.produces, "track", Track.accepts)
+        threads = max(1, self._cores // self.streams)
+        self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
         self._pipeline: Pipeline | None = None
 
     def __enter__(self) -> Engine:
@@ -126,8 +122,8 @@ class Engine:
         folder = Path(output if output is not None else self.config.output_folder)
         named = [os.fspath(item) for item in inputs]
         videos = find_videos(named, folder)
-        self._refuse_overwriting(named, videos, folder)
-        _prepare(folder)
+        self._outputs.refuse_overwriting(named, videos, folder)
+        prepare(folder)
         with sole_writer(folder):
             return self._run(videos, folder, progress)
 
@@ -170,8 +166,7 @@ class Engine:
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
-        unfinished = pipeline.stopped and (summary["totals"]["failed"] or summary["totals"]["partial"])
-        if not unfinished:
+        if not any(outcome.unfinished for outcome in outcomes):
             for checkpoints in kept.values():
                 checkpoints.forget()
         return summary
@@ -197,14 +192,13 @@ class Engine:
         be written, and what ended the work once all begun videos are settled.
         """
         folder = Path(output)
-        _prepare(folder)
+        prepare(folder)
         pipeline = self._pipeline = self._new_pipeline(self.streams)
         under_way: dict[int, tuple[Assignment, Future[dict[str, Any] | None]]] = {}
         broken_off = threading.Event()
 
         def identity(video: Video) -> dict[str, Any] | None:
-            off = scheme(video.path) is not None
-            return None if off else report.file_identity(video.path, lambda: broken_off.is_set() or self.interrupted)
+            return report.file_identity(video.path, lambda: broken_off.is_set() or pipeline.stopped)
 
         def runs(pool: ThreadPoolExecutor) -> Iterator[StreamRun]:
             coming = enumerate(assignments)
@@ -222,9 +216,12 @@ class Engine:
 
         def ended(run: StreamRun) -> None:
             assignment, input_read = under_way.pop(run.key)
+            read = input_read.result()
+            if read is None and run.outcome is not None and not run.outcome.unfinished:
+                read = report.file_identity(assignment.video.path)  # a stop broke it off, but the video was finished
             entry = self._entry(run) | {
                 "attempts": assignment.attempt,
-                "input": input_read.result(),
+                "input": read,
                 "resumed_from": run.resumed_from,
             }
             completed = self._settle(run, entry)
@@ -284,7 +281,7 @@ class Engine:
         return StreamRun(
             key,
             video,
-            self._file_sinks(video, folder),
+            self._outputs.sinks(video, folder),
             Tally(self.config.max_age),
             pipeline.window,
             folder=folder,
@@ -298,7 +295,7 @@ class Engine:
         earlier run are then removed."""
         if scheme(video.path) is not None or not os.path.isfile(video.path):
             return None
-        outputs = {kind: path for kind, (_, path) in self._file_sinks(video, folder).items()}
+        outputs = {kind: path for kind, (_, path) in self._outputs.sinks(video, folder).items()}
         attempt, fence = (None, not_fenced) if assignment is None else (assignment.attempt, assignment.fence)
         checkpoints = Checkpoints(video, folder, self._shared_fingerprint, outputs, attempt=attempt, fence=fence)
         if self.config.resume and self.config.save_intermediate_results:
@@ -320,14 +317,16 @@ class Engine:
         assert outcome is not None
         if checkpoints is None or run.fenced:
             return False
-        if outcome.status == "failed" or outcome.interrupted:
-            if checkpoints.saved is None or not run.kept:
-                checkpoints.forget()
+        if outcome.unfinished:
+            return False
+        if outcome.status == "failed":
+            checkpoints.forget()
             return False
         try:
             checkpoints.complete(entry, outcome.outputs)
         except (VideoError, OSError) as error:  # its outputs are there; at worst they are made once more
             log.warning("%s: %s", run.video.shown, error)
+            return not isinstance(error, Fenced)
         return True
 
     def _new_pipeline(self, videos: int) -> Pipeline:
@@ -449,56 +448,3 @@ class Engine:
             reconnect_attempts=config.reconnect_attempts,
             audio=config.visualize,
         )
-
-    def _file_sinks(self, video: Video, folder: Path) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each."""
-        config, names = self.config, self.model.manifest.classes
-        base = folder / video.stem
-        limit = max(1, config.max_detections_in_memory // (self.streams * max(1, len(config.formats))))
-
-        def rows(path: Path) -> RowFile:
-            return RowFile(path, limit=limit, intermediate=config.save_intermediate_results)
-
-        sinks: dict[str, tuple[Sink, Path]] = {}
-        if "tracks" in config.formats:
-            path = base.with_name(base.name + ".tracks.jsonl")
-            sinks["tracks"] = (TracksJsonl(rows(path), names), path)
-        if "mot" in config.formats:
-            path = base.with_name(base.name + ".mot.txt")
-            sinks["mot"] = (MotText(rows(path)), path)
-        if "detections" in config.formats:
-            path = base.with_name(base.name + ".detections.jsonl")
-            sinks["detections"] = (DetectionsJsonl(rows(path), names), path)
-        if config.visualize:
-            path = base.with_name(base.name + ".mp4")
-            threads = max(1, self._cores // self.streams)
-            annotated = AnnotatedVideo(path, names, crf=config.video_crf, preset=config.video_preset, threads=threads)
-            sinks["video"] = (annotated, path)
-        return sinks
-
-    def _refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
-        """No output, nor what it grows in, may land on a source; annotated videos not among the sources at all, where
-        the next run would take them for some."""
-        if self.config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
-            raise OutputError(
-                f"{folder} is an input, and annotated videos can't go there: a second run would take them for sources. "
-                "Choose another output folder."
-            )
-        sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
-        for video in videos:
-            for _, path in self._file_sinks(video, folder).values():
-                if not sources.isdisjoint(
-                    map(os.path.realpath, (path, part_path(path), spare_path(path), partial_path(path)))
-                ):
-                    raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
-
-
-def _prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error

@@ -11,6 +11,7 @@ EngineError
 └── VideoError            one video failed; the others go on
     ├── SourceError       can't be opened or read
     ├── DecodeError       opened, but gives no usable frames
+    │   └── OverLimit     goes beyond a limit of the configuration
     ├── SinkError         its results can't be written
     ├── Fenced            it belongs to another attempt by now: nothing of it is touched any more
     └── Misfit            can't go on at its checkpoint: the engine starts it over by itself
@@ -71,6 +72,10 @@ class SourceError(VideoError):
 
 class DecodeError(VideoError):
     """The video opens but can't be decoded."""
+
+
+class OverLimit(DecodeError):
+    """The video goes beyond a limit of the configuration; names key, limit and what was found."""
 
 
 class SinkError(VideoError):

@@ -20,13 +20,14 @@ import os
 import secrets
 import zlib
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
 from engine.errors import SinkError, describe_os_error
 
 SCHEMA = 1
 
 _FOLDER = ".yolo-engine"
+_TRIES = 20
 
 
 class Damaged(ValueError):
@@ -60,8 +61,7 @@ class Journal:
         # A name of its own: a halted process that wakes may be writing too.
         part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
+            with self._created(part) as file:
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -75,6 +75,14 @@ class Journal:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise SinkError(f"{_FOLDER}/{self._path.name} can't be written: {describe_os_error(error)}") from error
+
+    def _created(self, part: Path) -> IO[bytes]:
+        """Opens a new file in the journals' folder, which whoever removes another journal may be removing just now."""
+        for _ in range(_TRIES):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return open(part, "xb")
+        return open(part, "xb")
 
     def remove(self) -> None:
         """Removes the file, and the folders that are empty without it. Never raises."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import DecodeError, SourceError
+from engine.errors import DecodeError, OverLimit, SourceError
 from engine.metrics import Metrics
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.sound import SoundGate
@@ -63,7 +63,7 @@ class StreamReader:
         self.info = self._source.open(self._run.key)
         check_pixels(*self.info.size_wh, settings.max_pixels)
         if settings.max_duration_s is not None and (self.info.duration_s or 0) > settings.max_duration_s:
-            raise SourceError(
+            raise OverLimit(
                 f"is {self.info.duration_s:.1f} seconds long, longer than max_duration_s = {settings.max_duration_s:g}"
             )
         self._decoder = Decoder(
@@ -113,6 +113,9 @@ class StreamReader:
                     # A stream with checkpoints gives one more frame, which bears the last mark.
                     if stop.is_set() and (self._run.failed or not self._marks or not self._given):
                         return
+            except OverLimit as error:
+                self._problem = f"{error} after {self._index} frames"
+                return
             except (SourceError, DecodeError) as error:
                 # FFmpeg takes the end of an http answer without a length for an error. A video with all its
                 # frames is whole.
@@ -179,10 +182,10 @@ class StreamReader:
 
     def _check_time(self) -> None:
         limit_s, spent_s = self._settings.max_decode_s, self._decode_s + time.perf_counter() - self._asked_at
-        if self._passing:
-            return  # these frames were counted before
+        if self._passing or self._source.live:  # frames that were counted before; time spent waiting
+            return
         if limit_s is not None and spent_s > limit_s:
-            raise DecodeError(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
+            raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
 
     def _frame(self, image: Any, pts: int, duration: int, *, last: bool = False) -> Frame:
         """Wraps a decoded frame. `last`: it is the last one before a stop."""
@@ -199,9 +202,11 @@ class StreamReader:
     def _check_length(self, pts: int) -> None:
         if self._first_pts is None:
             self._first_pts = pts
+        if self._source.live:
+            return
         limit_s, length_s = self._settings.max_duration_s, float((pts - self._first_pts) * self._decoder.time_base)
         if limit_s is not None and length_s > limit_s:
-            raise DecodeError(f"goes on for more than max_duration_s = {limit_s:g} seconds,")
+            raise OverLimit(f"goes on for more than max_duration_s = {limit_s:g} seconds,")
 
     def _pass(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""

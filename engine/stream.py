@@ -28,7 +28,8 @@ _CUT_SHORT = 0.99
 @dataclass
 class Outcome:
     """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
-    `resumed_from` is the frame at which this run went on, 0 where it did the whole video."""
+    `resumed_from` is the frame at which this run went on, 0 where it did the whole video. `unfinished`: it ended for a
+    reason not its own, and another run may go on with it."""
 
     key: int
     video: Video
@@ -42,6 +43,7 @@ class Outcome:
     interrupted: bool = False
     dropped: int = 0
     resumed_from: int = 0
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class StreamRun:
         self.outcome: Outcome | None = None
         self.dropped = 0
         self.resumed_from = 0
-        self.kept = False  # whether the checkpoint and the parts stay for another run
+        self._unfinished = False
+        self._lost = False
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
@@ -128,7 +131,7 @@ class StreamRun:
     @property
     def fenced(self) -> bool:
         """Whether another attempt has taken the video over: what is on the disk is that one's."""
-        return isinstance(self._error, Fenced)
+        return self._lost or isinstance(self._error, Fenced)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
@@ -185,16 +188,18 @@ class StreamRun:
             outputs = self._set_aside()
         elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
             outputs = self._commit(end)
-        if not self.kept and (self.failed or not outputs):
+        if self._unfinished and self.checkpoint is not None:
+            self._suspend()
+        elif self.failed or not outputs:
             self._abort()
         self._settle(end, outputs, problems)
 
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
         self.fail(error)
-        if self._error is error and self.checkpoint is not None:
+        self._unfinished = self._error is error
+        if self._unfinished and self.checkpoint is not None:
             self._suspend()
-            self.kept = True
         else:
             self._abort()
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
@@ -241,6 +246,7 @@ class StreamRun:
         `.partial` outputs appear too."""
         assert self.checkpoints is not None
         assert self._folder is not None
+        self._unfinished = True
         outputs: dict[str, str] = {}
         try:
             for sink in self._files().values():
@@ -255,9 +261,6 @@ class StreamRun:
                 outputs = {kind: str(path) for kind, path in publish_partial(self.video, self._folder).items()}
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
-        if self.checkpoint is not None:
-            self._suspend()
-            self.kept = True
         return outputs
 
     def _suspend(self) -> None:
@@ -266,6 +269,11 @@ class StreamRun:
 
     def _abort(self) -> None:
         """Discards the outputs; where another attempt has taken over, they are its own."""
+        try:
+            self._fence()
+        except Exception as error:
+            log.debug("%s: not ours to discard", self.video.shown, exc_info=error)
+            self._lost = True
         if self.fenced:
             self._suspend()
             return
@@ -308,6 +316,7 @@ class StreamRun:
             end.interrupted,
             end.dropped,
             self.resumed_from,
+            self._unfinished or end.interrupted,
         )
 
 

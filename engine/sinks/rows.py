@@ -36,7 +36,8 @@ class RowFile:
         self._spilled_at = time.monotonic()
 
     def begin(self) -> None:
-        """Nothing of an earlier run is there from now on. Raises SinkError."""
+        """A new file: nothing of an earlier run is there from now on. Raises SinkError."""
+        self._file, self._size = None, 0
         try:
             self._part.unlink(missing_ok=True)
         except OSError as error:

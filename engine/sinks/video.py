@@ -61,6 +61,7 @@ class AnnotatedVideo(FileSink):
     def open(self, info: StreamInfo) -> None:
         """Opens the log. The audio's format is read from the input, which is open by now."""
         self._begin(info)
+        self._header = None
         try:
             self._log = PacketLog(fresh(self._part))
         except OSError as error:
@@ -101,6 +102,10 @@ class AnnotatedVideo(FileSink):
 
     def mark(self) -> Callable[[], dict[str, Any] | None]:
         number = self._given
+        if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
+            self.drain()
+            assert self._header is not None
+            self._encoder = new_encoder(self._header, self._threads)
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
 
         def state() -> dict[str, Any] | None:

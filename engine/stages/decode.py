@@ -12,7 +12,7 @@ import av
 import av.error
 from av.sidedata.sidedata import SideDataContainer
 
-from engine.errors import DecodeError
+from engine.errors import DecodeError, OverLimit
 from engine.specs import PIXEL_FORMATS, Spec
 
 # More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
@@ -52,7 +52,7 @@ class Decoder:
     def __init__(
         self, time_base: Fraction, frame_rate: Fraction, *, threads: int = 1, max_pixels: int | None = None
     ) -> None:
-        """Raises DecodeError, from `decode` and `flush`, at a picture of more than `max_pixels`."""
+        """`decode` and `flush` raise OverLimit at a picture of more than `max_pixels`."""
         self.time_base = time_base
         self.packets = 0
         self.at_key_frame = False
@@ -188,9 +188,9 @@ class Decoder:
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
-    """Raises DecodeError for a picture of more than `max_pixels`."""
+    """Raises OverLimit for a picture of more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
-        raise DecodeError(
+        raise OverLimit(
             f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
         )
 

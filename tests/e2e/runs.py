@@ -15,6 +15,7 @@ import numpy as np
 
 from engine import Engine, EngineConfig
 from engine.backends.fake import FakeBackend, fake_manifest
+from engine.checkpoint import EVERY_S
 from engine.layouts import get_layout
 from engine.model import LoadedModel
 from engine.stages.preprocess import TensorShape
@@ -50,12 +51,14 @@ def clip(
     return path
 
 
-def fake_engine(*, delay_s: float = 0.0, fail_after: int | None = None, **settings: Any) -> Engine:
+def fake_engine(
+    *, delay_s: float = 0.0, fail_after: int | None = None, checkpoint_s: float = EVERY_S, **settings: Any
+) -> Engine:
     """An engine whose model finds the white square."""
     config = EngineConfig(**{"backend": "fake", "visualize": False, "min_hits": 1, **settings})
     backend = FakeBackend(delay_s=delay_s, fail_after=fail_after)
     model = LoadedModel(fake_manifest(), backend, get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "")
-    return Engine(config, model=model)
+    return Engine(config, model=model, checkpoint_s=checkpoint_s)
 
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:
@@ -74,7 +77,7 @@ def frames_in(path: Path) -> int:
 
 def left_over(folder: Path, *patterns: str) -> list[str]:
     """What a run should not leave behind."""
-    wanted = patterns or ("*.part", ".write-test-*", ".yolo-engine.lock")
+    wanted = patterns or ("*.part", "*.new", ".write-test-*", ".yolo-engine.lock")
     return sorted(path.name for pattern in wanted for path in folder.rglob(pattern))
 
 
@@ -84,9 +87,10 @@ def engine_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(names))
 
 
-def cli(*arguments: Any, delay_s: float = 0.0, **options: Any) -> subprocess.Popen[str]:
+def cli(*arguments: Any, delay_s: float = 0.0, checkpoint_s: float = EVERY_S, **options: Any) -> subprocess.Popen[str]:
     """Starts `yolo-engine` in a process of its own, with a fake backend that takes `delay_s` a call."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAKE_DELAY_S": str(delay_s)}
+    given = {"FAKE_DELAY_S": str(delay_s), "CHECKPOINT_S": str(checkpoint_s)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **given}
     command = [sys.executable, "-m", "tests.e2e.slow_cli", *map(os.fspath, arguments)]
     return subprocess.Popen(
         command,

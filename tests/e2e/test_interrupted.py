@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.runs import cli, clip, ended, frames_in, left_over, rows
 
 FRAMES = 60
+PARTS = (".tracks.jsonl.part", ".mot.txt.part", ".mp4.part")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,20 @@ def _wait_for(folder: Path, pattern: str, timeout_s: float = 30.0) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    ("number", "after_s"),
-    [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.3), (signal.SIGINT, 0.9), (signal.SIGTERM, 1.7)],
+    ("number", "after_s", "option"),
+    [
+        (signal.SIGINT, 0.0, "--no-resume"),
+        (signal.SIGTERM, 0.3, "--resume"),
+        (signal.SIGINT, 0.9, "--resume"),
+        (signal.SIGTERM, 1.7, "--no-resume"),
+    ],
 )
-def test_a_signal_keeps_what_is_complete(videos: Path, tmp_path: Path, number: int, after_s: float) -> None:
+def test_a_signal_keeps_what_is_complete(
+    videos: Path, tmp_path: Path, number: int, after_s: float, option: str
+) -> None:
     output = tmp_path / "out"
-    process = cli("run", videos, "--backend", "fake", "--json", "--visualize", "-o", output, delay_s=0.02)
+    arguments = ["--backend", "fake", "--json", "--visualize", option, "-o", output]
+    process = cli("run", videos, *arguments, delay_s=0.02)
     _wait_for(output, "*.part")
     time.sleep(after_s + random.Random(after_s).uniform(0, 0.2))
     start = time.monotonic()
@@ -45,7 +54,11 @@ def test_a_signal_keeps_what_is_complete(videos: Path, tmp_path: Path, number: i
     status, out, errors = ended(process, 20)
     assert time.monotonic() - start < 8
     assert status == 130, errors
-    assert left_over(output) == []
+    left = left_over(output, "*.part", "*.new", ".yolo-engine*")
+    if option == "--no-resume":
+        assert left == []
+    else:  # what the next run goes on with, and nothing else
+        assert set(left) <= {".yolo-engine", *(f"v{i}{kind}" for i in range(6) for kind in PARTS)}
     summary = json.loads(out.splitlines()[-1])
     manifest = json.loads((output / "manifest.json").read_text())
     assert [video["status"] for video in manifest["videos"]] == [video["status"] for video in summary["videos"]]
@@ -63,14 +76,14 @@ def test_a_signal_keeps_what_is_complete(videos: Path, tmp_path: Path, number: i
             assert frames_in(Path(video["outputs"]["video"])) == video["frames"]
             found = rows(Path(video["outputs"]["tracks"]))
             assert all(row["frame"] < video["frames"] for row in found)
-    assert {path for path in output.iterdir() if path.name != "manifest.json"} == named
+    assert {path for path in output.iterdir() if path.name not in {"manifest.json", *left}} == named
 
 
 @pytest.mark.timeout(60)
 def test_a_signal_before_anything_is_begun(videos: Path, tmp_path: Path) -> None:
     """While the libraries load: nothing is written, and the process ends."""
     for number, after_s in ((signal.SIGINT, 0.5), (signal.SIGINT, 0.8), (signal.SIGINT, 1.1)):
-        process = cli("run", videos, "--backend", "fake", "-o", tmp_path / "out", delay_s=0.05)
+        process = cli("run", videos, "--backend", "fake", "--no-resume", "-o", tmp_path / "out", delay_s=0.05)
         time.sleep(after_s)
         process.send_signal(number)
         status, _, errors = ended(process, 20)

@@ -7,14 +7,6 @@ import pytest
 from engine.logs import JsonFormatter, set_up_logging
 
 
-@pytest.fixture(autouse=True)
-def root_as_it_was():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
 def formatted(message="opened %s", args=("a.mp4",), extra=None, exc_info=None):
     logger = logging.getLogger("engine.test")
     record = logger.makeRecord("engine.test", logging.WARNING, __file__, 1, message, args, exc_info, extra=extra)
