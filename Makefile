@@ -23,7 +23,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug lint format bench constraints clean
+.PHONY: help build demo test test-debug chaos chaos-real lint format bench constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,9 +42,11 @@ $(BUILT): $(STAMP) $(EXT)
 
 build: $(BUILT) ## Set up the environment and compile the kernels
 
-demo: build ## Track the objects of a real video and say where to look
+demo: build ## Run the whole job system over a real video, with nothing to install, and say where to look
 	@$(BIN)/yolo-engine models pull yolox-nano > /dev/null
-	$(BIN)/yolo-engine run "$$($(BIN)/python -c "$$DEMO_VIDEO")" --output output_videos --classes $(DEMO_CLASSES)
+	@mkdir -p demo_videos && cp "$$($(BIN)/python -c "$$DEMO_VIDEO")" demo_videos/
+	@echo '{"classes": "$(DEMO_CLASSES)"}' > demo_videos/demo.json
+	$(BIN)/yolo-submit --embedded --video-folder demo_videos --config demo_videos/demo.json --output output_videos
 	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
 
 test: build ## Run the tests
@@ -57,6 +59,15 @@ test-debug: build ## Run the tests of the kernels and the engine on a build with
 	cp -r engine models orchestrator tests benchmarks pyproject.toml build/debug/
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
 	cd build/debug && $(abspath $(BIN))/python -m pytest
+
+SEED ?= 1
+STRIKES ?= 4
+
+chaos: build ## Break the job system in every way we know, seeded (SEED, STRIKES), and print a table
+	$(BIN)/python -m tests.chaos --seed $(SEED) --strikes $(STRIKES)
+
+chaos-real: build ## Kill the worker in 20 runs over real videos and compare the results
+	$(BIN)/python -m tests.chaos.real --seed $(SEED)
 
 lint: build ## Check style and types
 	$(BIN)/ruff check .

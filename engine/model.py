@@ -50,7 +50,10 @@ class LoadedModel:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Cores this process may use. Who runs several engines on a machine shares them out with YOLO_ENGINE_CORES."""
+    given = os.environ.get("YOLO_ENGINE_CORES", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -155,6 +155,15 @@ class Farm:
                 engine.run([self.videos / name for name in names], folder)
         return folder
 
+    def engines(self) -> list[int]:
+        """Engine processes of this farm's workers that are alive."""
+        mine, found = f"YOLO_STATE_DIR={self._environment['YOLO_STATE_DIR']}\0".encode(), []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"orchestrator.media" in (path / "cmdline").read_bytes() and mine in (path / "environ").read_bytes():
+                    found.append(int(path.name))
+        return found
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
 
@@ -186,13 +195,3 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def media_processes() -> list[int]:
-    """Engine processes that are alive."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if b"orchestrator.media" in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found

@@ -22,7 +22,7 @@ from orchestrator.broker import client
 from orchestrator.jobdir import jobs_in
 from orchestrator.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
-from tests.chaos.farm import CONFIG, Farm, media_processes, small_disk, until
+from tests.chaos.farm import CONFIG, Farm, small_disk, until
 from tests.e2e.runs import clip
 
 Scenario = Callable[[Path, Random, int], str]
@@ -44,7 +44,7 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
             worker = farm.worker()
             time.sleep(chance.uniform(0.3, 6.0))
             farm.kill(worker)
-            until(lambda: not media_processes(), 2)
+            until(lambda: not farm.engines(), 2)
             if job.ended:
                 break
         farm.worker()
@@ -64,7 +64,7 @@ def kill_9_of_the_engine(folder: Path, chance: Random, strikes: int) -> str:
         for _ in range(strikes):
             farm.at_work(job)
             time.sleep(chance.uniform(0.1, 1.5))
-            for pid in media_processes():
+            for pid in farm.engines():
                 os.kill(pid, signal.SIGKILL)
                 struck += 1
         farm.wait(job)
@@ -85,7 +85,7 @@ def sigterm_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
             begun = time.monotonic()
             assert farm.stop(worker) == 0, farm.tail()
             slowest = max(slowest, time.monotonic() - begun)
-            assert not media_processes()
+            assert not farm.engines()
         farm.worker()
         farm.wait(job)
         farm.judge(job, ok=3)
@@ -290,7 +290,7 @@ def cancel_while_running(folder: Path, chance: Random, strikes: int) -> str:
             farm.at_work(job)
             begun = time.monotonic()
             jobs.cancel(job, "chaos", jobs.Context("chaos", settings()))
-            until(lambda: not media_processes(), 10)
+            until(lambda: not farm.engines(), 10)
             took[pool] = time.monotonic() - begun
             record = farm.wait(job, 20)
             assert record["state"] == "cancelled", record
@@ -406,5 +406,5 @@ def revoked_through_celery(folder: Path, chance: Random, strikes: int) -> str:
                 jobs.cancel(job, "chaos", jobs.Context("chaos", settings()))
             record = farm.wait(job, 60)
             assert record["state"] == "cancelled", record["state"]
-            until(lambda: not media_processes(), 5)
+            until(lambda: not farm.engines(), 5)
     return "the job ended as cancelled"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from orchestrator.broker import client
-from orchestrator.rescue import heartbeats
+from orchestrator.queues import live_workers
 from tests.assets import ROOT
-from tests.chaos.farm import CONFIG, Farm, media_processes, until
+from tests.chaos.farm import CONFIG, Farm, until
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -34,7 +34,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         made.clips(3, frames=20)
         made.worker("--log-format", "json")
         connection = client(made.broker.url)
-        until(lambda: bool(heartbeats(connection)), 30, made.tail)
+        until(lambda: bool(live_workers(connection)), 30, made.tail)
         yield made
 
 
@@ -183,8 +183,8 @@ def test_celery_s_own_command_is_the_same_worker(tmp_path: Path) -> None:
         job = farm.submit()
         farm.wait(job)
         farm.judge(job, ok=1)
-        alive = heartbeats(client(farm.broker.url))
+        alive = live_workers(client(farm.broker.url))
         assert [(worker["concurrency"], worker["pool"]) for worker in alive] == [(1, "prefork")]
         assert "yolo-gpu" not in alive[0]["queues"] or Path("/proc/driver/nvidia/version").exists()
         assert farm.stop(worker) == 0
-        assert media_processes() == []
+        assert farm.engines() == []
