@@ -51,7 +51,7 @@ def list_tasks(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"success": True, "broker": trouble, **held, "recent": recent}))
         return 0
-    console = Console()
+    console = views.screen()
     if trouble is None:
         _show(console, "active", held["active"], ("worker", "job", "step"))
         _show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
@@ -164,7 +164,7 @@ def purge(yes: bool, as_json: bool) -> int:
     there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
     if there and not yes:
         many = views.listed(sorted({message.job for message in there}))
-        click.echo(f"{len(there)} messages wait, of {many}. Jobs that nobody works on are cancelled.", err=True)
+        click.echo(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
         if not click.confirm("Remove them?", err=True):
             raise click.Abort
     purged = _Purged(_ask(given, lambda connection: queues.take_away(connection, given.known_queues)))
@@ -176,7 +176,7 @@ def purge(yes: bool, as_json: bool) -> int:
         value |= {"cancelled": purged.cancelled, "at_work": purged.at_work, "elsewhere": purged.elsewhere}
         click.echo(json.dumps(value))
         return 0
-    click.echo(f"{len(purged.messages)} messages removed.")
+    click.echo(f"Messages removed: {len(purged.messages)}.")
     for name, ids in (
         ("cancelled", purged.cancelled),
         ("being worked on, they go on", purged.at_work),
@@ -237,7 +237,7 @@ def health_check(config_file: str | None, output: Path | None, queue: str | None
         if check.remedy and check.state != "ok":
             finding.append(f"\n{check.remedy}", style="dim")
         table.add_row(Text(check.name), views.state_text(check.state), finding)
-    Console().print(table)
+    views.screen().print(table)
     return status
 
 

@@ -48,7 +48,7 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
         about = {"success": shot.state not in ("failed", "cancelled"), "error": error, "broker": trouble}
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
-        Console().print(views.status_view(shot, rows, error))
+        views.screen().print(views.status_view(shot, rows, error))
         if trouble:
             click.echo(f"The broker does not answer: {trouble}", err=True)
     return _FAILED if shot.state in ("failed", "cancelled") else 0
@@ -168,7 +168,4 @@ def _cancelled_text(shot: Snapshot, before: str) -> str:
         return f"Job {shot.id} came to its end first: {shot.state}. Its outputs are in {shot.output}."
     if not shot.videos:
         return f"Job {shot.id} is cancelled. Nobody had begun it."
-    return (
-        f"Job {shot.id} is cancelled: {views.counts(shot)}. What is done, and the .partial files of what was begun, "
-        f"are in {shot.output}; submit the same folder again to go on from there."
-    )
+    return f"Job {shot.id} is cancelled: {views.counts(shot)}. {views.kept(shot)}"

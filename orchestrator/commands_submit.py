@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from orchestrator import monitor, submission, views
 from orchestrator.commands_jobs import report
 from orchestrator.embedded import Embedded
-from orchestrator.errors import BrokerUnreachable, JobError
+from orchestrator.errors import BrokerUnreachable, JobError, RequestError
 from orchestrator.jobdir import Job
 from orchestrator.settings import LOG_QUEUE, Settings, settings
 from orchestrator.snapshot import Reader, Snapshot
@@ -92,14 +92,13 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
             click.echo(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
             return _submit(request, True, as_json)
         job = submission.begin(request, given, request.workers or 1)
-        other = submission.writer_before(job, given)
-        if other is not None:
-            _warn(f"Job {other.id} writes to {job.output} as well and has not ended: it goes first.")
         try:
+            _check_writer_before(job, given)
             local.start_worker(job, submission.queue_for(request))
             submission.send(job, given)
             _introduce(job)
-            shot = monitor.follow(job, given, Console(stderr=True), tick=local.look)
+            own = given.model_copy(update={"state_dir": local.memory})
+            shot = monitor.follow(job, own, Console(stderr=True), tick=local.look)
         except KeyboardInterrupt:
             return _cancel_embedded(job, given, local, as_json)
         except BaseException:
@@ -112,21 +111,32 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
     return report(job, shot, given, as_json)
 
 
+def _check_writer_before(job: Job, given: Settings) -> None:
+    """A job that nobody here will go on with must not be waited for. Raises RequestError."""
+    other = submission.writer_before(job, given)
+    if other is None or other.start_record() is None:
+        return
+    if not other.live(given.lease_s):
+        raise RequestError(
+            f"Job {other.id} has begun to write to {job.output} and waits for a worker. End it, what it has done is "
+            f"kept: `yolo-submit --cancel {other.id}`. Or name another output folder with --output DIR."
+        )
+    _warn(f"Job {other.id} writes to {job.output} as well and is being worked on: this one waits for it.")
+
+
 def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
+    def look(say: Callable[[str], None]) -> None:
+        local.look(say)
+        submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
+
     click.echo("Cancelling the job. Once more to end at once.", err=True)
-    job.cancel(submission.who())
     with contextlib.suppress(KeyboardInterrupt):
-        monitor.follow(job, given, Console(stderr=True), tick=local.look, until=time.monotonic() + _CANCEL_S)
+        monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
         local.kill_worker()
         submission.cancel(job, submission.who(), given)
     shot = Reader(job, given.lease_s).read()
-    done = shot.counts["ok"]
-    click.echo(
-        f"Job {job.id} is {shot.state}: {done} of {shot.videos or 0} videos are done. What was reached of the others "
-        f"is in {job.output}, as valid .partial files. The same command goes on from there.",
-        err=True,
-    )
+    click.echo(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
     if as_json:
         click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
     return _INTERRUPTED

@@ -2,12 +2,15 @@
 
 A broker that `yolo-server --worker --embedded` runs on this machine is used instead where there is one. The worker is
 in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a guard (guard.py)
-ends the worker and removes the broker's folder. The broker ends with us by itself.
+ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
+
+Jobs that wait at another broker are none of this worker's business, so it has a memory of jobs of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +88,8 @@ class Embedded:
     def start_worker(self, job: Job, queue: str) -> None:
         """A worker for this job: its log is `worker.log` in the job's directory. To be called from the main thread."""
         self._job, self._queue = job, queue
+        cancel = [sys.executable, "-m", "orchestrator.submit_cli", "--cancel", job.id, "--output", str(job.output)]
+        self._tell_guard(f"then {json.dumps(cancel)}")
         self._start()
 
     def look(self, say: Say) -> None:
@@ -124,28 +129,32 @@ class Embedded:
             self._worker.wait()
 
     @property
+    def memory(self) -> Path:
+        """Where the worker remembers its job."""
+        return self._scratch / "state"
+
+    @property
+    def _scratch(self) -> Path:
+        assert self._broker is not None
+        return self._broker.directory / "tmp"
+
+    @property
     def _log(self) -> str:
         assert self._job is not None
         return str(self._job.folder / "worker.log")
 
     def _start(self) -> None:
         assert self._job is not None
-        assert self._broker is not None
-        scratch = self._broker.directory / "tmp"
+        scratch = self._scratch
         scratch.mkdir(exist_ok=True)
-        queues = ",".join(dict.fromkeys((self._queue, LOG_QUEUE)))
-        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker"]
-        command += ["--concurrency", str(self._job.workers), "--queues", queues]
-        # What is imported here must be found there, also from a checkout that is not installed.
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         with open(self._log, "ab") as log:
             self._worker = subprocess.Popen(
-                command,
+                worker_command(self._job.workers, self._queue),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": path},
+                env=_environment(TMPDIR=str(scratch), YOLO_STATE_DIR=str(self.memory)),
             )
         self._started_at = time.monotonic()
         self._tell_guard(f"worker {self._worker.pid}")
@@ -182,6 +191,13 @@ class Embedded:
             self._guard = None
 
 
+def worker_command(concurrency: int, queue: str) -> list[str]:
+    """A worker for the queue of a job's process steps, and for its other steps."""
+    queues = ",".join(dict.fromkeys((queue, LOG_QUEUE)))
+    program = [sys.executable, "-m", "orchestrator.server_cli", "--worker"]
+    return [*program, "--concurrency", str(concurrency), "--queues", queues]
+
+
 def _start_guard(broker: EmbeddedBroker) -> subprocess.Popen[str]:
     lock = broker.state / "server.lock"
     return subprocess.Popen(
@@ -191,7 +207,14 @@ def _start_guard(broker: EmbeddedBroker) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
+        env=_environment(),
     )
+
+
+def _environment(**values: str) -> dict[str, str]:
+    """What is imported here is found there as well, also from a checkout that is not installed."""
+    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **values}
 
 
 def _close(stream: IO[Any] | None) -> None:

@@ -1,19 +1,22 @@
 """Clears up after a program that is killed: `python guard.py FOLDER LOCK`, told on standard input what to clear up.
 
-A line `worker PID` names the leader of a process group, `done` says that nothing is left to do. When the input ends
-without that word, whoever wrote it is no more: the group is ended, asked first, and the folder is removed once nobody
-holds the lock. A file of its own that imports next to nothing: it waits all the time that a job takes.
+A line `worker PID` names the leader of a process group, `then [...]` a command, as JSON; `done` says that nothing is
+left to do. When the input ends without that word, whoever wrote it is no more: the group is ended, asked first, the
+command is run, and the folder is removed once nobody holds the lock. A file of its own that imports next to nothing: it
+waits all the time that a job takes.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
-ASKED_S, LOCKED_S = 10.0, 10.0
+ASKED_S, COMMAND_S, LOCKED_S = 10.0, 60.0, 10.0
 
 
 def main() -> None:
@@ -21,14 +24,20 @@ def main() -> None:
     folder, lock = sys.argv[1:3]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what ends the program may have been sent to us as well
-    group = 0
+    group, command = 0, []
     for line in sys.stdin:
-        word, _, leader = line.strip().partition(" ")
+        word, _, value = line.strip().partition(" ")
         if word == "done":
             return
-        group = int(leader)
+        if word == "worker":
+            group = int(value)
+        else:
+            command = json.loads(value)
     if group:
         end_group(group, ASKED_S)
+    if command:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, timeout=COMMAND_S, check=False)
     deadline = time.monotonic() + LOCKED_S
     while held(lock) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -36,16 +45,13 @@ def main() -> None:
 
 
 def end_group(leader: int, patience_s: float) -> None:
-    """Asks the leader of a group to end, and kills what is left of the group after `patience_s`."""
+    """Asks the leader of a group to end, waits for it at most `patience_s`, and kills what is left of the group."""
+    deadline = time.monotonic() + patience_s
     with contextlib.suppress(ProcessLookupError):
         os.kill(leader, signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(leader, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
+        while time.monotonic() < deadline:
+            os.kill(leader, 0)
+            time.sleep(0.05)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 

@@ -123,6 +123,9 @@ class Reader:
     def rows(self, working: list[VideoRow]) -> list[VideoRow]:
         """Every video of the job, in its order; `working` as the last snapshot had it."""
         by_index = {row.index: row for row in working}
+        end = self.job.end_record()
+        entries = end["result"]["processing_result"]["videos"] if end else []
+        given_up = {entry["path"]: entry for entry in entries}
         found = []
         for row in (self._start or {}).get("videos", []):
             index = row["index"]
@@ -130,6 +133,8 @@ class Reader:
                 found.append(_result_row(index, self._results[index]))
             elif index in by_index:
                 found.append(by_index[index])
+            elif row["path"] in given_up:
+                found.append(_entry_row(index, given_up[row["path"]]))
             else:
                 found.append(self._open_row(row))
         return found
@@ -223,7 +228,11 @@ class Reader:
 
 
 def _result_row(index: int, result: dict[str, Any]) -> VideoRow:
-    entry = result["entry"]
+    return _entry_row(index, {"attempts": result["attempt"], **result["entry"], "worker": result["worker"]})
+
+
+def _entry_row(index: int, entry: dict[str, Any]) -> VideoRow:
+    """A video as the job's summary has it."""
     return VideoRow(
         index,
         entry["path"],
@@ -231,7 +240,7 @@ def _result_row(index: int, result: dict[str, Any]) -> VideoRow:
         entry["frames"],
         entry["frames"],
         entry["fps"],
-        worker=result["worker"],
-        attempts=int(entry.get("attempts", result["attempt"])),
+        worker=str(entry.get("worker", "")),
+        attempts=int(entry.get("attempts", 0)),
         error=entry["error"],
     )

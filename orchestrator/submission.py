@@ -42,9 +42,10 @@ def who() -> str:
 def check(request: Request, settings: Settings) -> None:
     """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
     from orchestrator.jobs import checked_config
-    from orchestrator.paths import output_folder
+    from orchestrator.paths import output_folder, video_folder
 
     _check_folder(request.video_folder)
+    video_folder(request.video_folder, settings)
     checked = checked_config(request.config)
     if request.queue is not None and request.queue not in settings.known_queues:
         raise RequestError(
@@ -155,13 +156,13 @@ def _publish(job: Job, settings: Settings) -> None:
 
 
 def _check_folder(given: str) -> None:
-    """The mistakes that people make. Whether a job may use it is for paths.video_folder to say."""
+    """The mistakes that people make, with a better remedy than paths.video_folder has, which finds the others."""
     path = Path(given)
     try:
         there = path.exists()
-    except OSError as error:
-        raise PathRefused(f"Video folder {given}: {(error.strerror or str(error)).lower()}.") from error
-    if not there:
+    except OSError:
+        return
+    if not there and "\0" not in given:
         parent = path.absolute().parent
         names = sorted(entry.name for entry in _entries(parent) if entry.is_dir())
         close = difflib.get_close_matches(path.name, names, n=1)

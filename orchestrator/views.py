@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -33,12 +33,19 @@ _LONGEST_PATH = 40
 _ORDER = {name: place for place, name in enumerate(("failed", "partial", "processing", "waiting", "queued", "ok"))}
 
 
+def screen() -> Console:
+    """Standard output; wide where no terminal says how wide it is."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def table_of(*columns: str) -> Table:
     """An empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
     table = Table(box=None, pad_edge=False)
     for name in columns:
         right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        whole = right or name in ("id", "job", "step", "state", "status")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=whole, overflow="fold")
     return table
 
 
@@ -99,6 +106,12 @@ def line(shot: Snapshot) -> str:
     if len(shot.working) > 4:
         parts.append(f"{len(shot.working) - 4} more")
     return printable("; ".join(parts))
+
+
+def kept(shot: Snapshot) -> str:
+    """What a job that was ended early leaves, and how to go on from it."""
+    partial = ", as valid .partial files" if shot.counts["partial"] else ""
+    return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
 
 
 def counts(shot: Snapshot) -> str:

@@ -1,0 +1,655 @@
+"""`yolo-submit`: what it refuses, what it puts on the queue, what it says of jobs; with a broker and without."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from orchestrator import commands_submit, submission, submit_cli
+from orchestrator.files import write_quick
+from orchestrator.jobdir import Job, now
+from orchestrator.registry import remember
+from orchestrator.settings import settings
+from tests.assets import ROOT
+from tests.orchestrator import handmade as made
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder with a video, a configuration without a model, and no broker."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CELERY_RESULT_BACKEND", "YOLO_SETTINGS", "YOLO_VIDEO_ROOTS", "YOLO_OUTPUT_ROOTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CELERY_BROKER_URL", NOWHERE)
+    monkeypatch.setenv("YOLO_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
+    (tmp_path / "fake.json").write_text('{"backend": "fake"}')
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+@pytest.fixture
+def broker(valkey, monkeypatch):
+    """A broker that is there, and empty."""
+    monkeypatch.setenv("CELERY_BROKER_URL", valkey.url)
+    settings.cache_clear()
+    valkey.client.flushall()
+    yield valkey.client
+    valkey.client.flushall()
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command line: exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["yolo-submit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            submit_cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+SUBMIT = ("--video-folder", "videos", "--config", "fake.json", "--output", "out")
+
+
+def messages(client, queue):
+    """What waits there, next one first: task, arguments, keywords, id."""
+    found = []
+    for raw in reversed(client.lrange(queue, 0, -1)):
+        value = json.loads(raw)
+        arguments, keywords, _ = json.loads(base64.b64decode(value["body"]))
+        found.append((value["headers"]["task"], arguments, keywords, value["headers"]["id"]))
+    return found
+
+
+def send(client, queue, task_id, task="process_videos_yolo", *, eta=None, **keywords):
+    """Puts a message there as Celery would."""
+    body = base64.b64encode(json.dumps([["videos", {}], keywords, {}]).encode()).decode()
+    headers = {"id": task_id, "task": task, "eta": eta}
+    client.lpush(queue, json.dumps({"body": body, "headers": headers, "properties": {"body_encoding": "base64"}}))
+
+
+# -- usage ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys, click.testing, orchestrator.submit_cli as cli\n"
+        "result = click.testing.CliRunner().invoke(cli.submit, ['--help'])\n"
+        "assert result.exit_code == 0 and '--video-folder' in result.output\n"
+        "heavy = {'av', 'numpy', 'onnxruntime', 'celery', 'kombu', 'redis', 'pydantic', 'rich.live'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing option '--video-folder'"),
+        (["--monitor"], "Missing option '--video-folder'"),
+        (["--purge", "--cancel", "x"], "--cancel and --purge are two commands"),
+        (["--status", "x", "--list-tasks"], "--status and --list-tasks are two commands"),
+        (["--health-check", "--video-folder", "videos"], "--video-folder does not go with --health-check"),
+        (["--list-tasks", "--monitor"], "--monitor does not go with --list-tasks"),
+        (["--cancel", "x", "--yes"], "--yes does not go with --cancel"),
+        (["--status", "x", "--no-resume"], "--resume/--no-resume does not go with --status"),
+        ([*SUBMIT, "--yes"], "--yes does not go with a submit"),
+        ([*SUBMIT, "--task", "all"], "'all' is not one of"),
+        ([*SUBMIT, "--workers", "0"], "in [1, 1000], or all. Got '0'"),
+        ([*SUBMIT, "--workers", "-1"], "in [1, 1000], or all"),
+        ([*SUBMIT, "--queue", "mine"], "--queue must be one of yolo, yolo-gpu, yolo-log. Got mine"),
+        ([*SUBMIT, "--embedded", "--task", "log_end"], "--embedded goes with jobs"),
+        (["--status", "../x"], "A job's id is made of"),
+        (["--status", "x"], "No job x is known"),
+        (["--cancel", "x"], "No job x is known"),
+        (["--purge"], "Add --yes"),
+    ],
+)
+def test_wrong_usage(call, arguments, said):
+    code, out, err = call(*arguments, "--json")
+    assert code == 2
+    assert said in err
+    value = json.loads(out)
+    assert value["success"] is False
+    assert said in value["error"]
+
+
+def test_folder_mistakes(call, here):
+    (here / "empty").mkdir()
+    (here / "notes").mkdir()
+    (here / "notes" / "a.txt").write_text("words")
+    (here / "done").mkdir()
+    (here / "done" / "out").mkdir()
+    (here / "done" / "out" / "a.mp4").touch()
+    for folder, said in (
+        ("nowhere", "does not exist. See what is there: `ls "),
+        ("vidoes", "does not exist. Did you mean videos?"),
+        ("no/where/at/all", "does not exist. See what is there: `ls "),
+        ("empty", "No video in empty: it is empty. Put some there, `cp /PATH/*.mp4 empty`"),
+        ("notes", "No video in notes: 1 file, none of them a video"),
+        ("done", "No video in done: it is empty"),
+        ("", "must be a path. Got ''"),
+        ("a\0b", "NUL"),
+        ("x" * 300, "too long"),
+        ("x" * 5000, "at most 4096 bytes"),
+    ):
+        code, out, err = call("--video-folder", folder, "--config", "fake.json", "--output", "done/out")
+        assert (code, out) == (2, ""), folder
+        assert said in err, folder
+    assert not (here / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_folder(call, here):
+    (here / "videos").chmod(0)
+    try:
+        code, _, err = call(*SUBMIT)
+    finally:
+        (here / "videos").chmod(0o755)
+    assert code == 2
+    assert "`chmod -R u+rX videos`" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"max_agee": 3}', "Unknown key 'max_agee' in the configuration. Did you mean max_age?"),
+        ('{"max_age": -1}', "max_age must be at least 0. Got -1."),
+        ("{", "is not JSON"),
+        ("[1]", "must hold keys and values"),
+        (None, "can't be read: no such file"),
+    ],
+)
+def test_configuration_mistakes(call, here, text, said):
+    if text is not None:
+        (here / "bad.json").write_text(text)
+    for command in (("--video-folder", "videos"), ("--health-check",)):
+        code, _, err = call(*command, "--config", "bad.json")
+        assert code == 2
+        assert said in err
+
+
+def test_outside_the_roots(call, broker, monkeypatch, here):
+    monkeypatch.setenv("YOLO_VIDEO_ROOTS", str(here / "other"))
+    settings.cache_clear()
+    code, _, err = call(*SUBMIT)
+    assert code == 2
+    assert "is not below YOLO_VIDEO_ROOTS" in err
+    assert broker.dbsize() == 0
+
+
+# -- a broker that is away --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def black_hole():
+    """A port that does not take connections any more: they wait."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+@contextlib.contextmanager
+def frozen(server):
+    server.freeze()
+    try:
+        yield server.url
+    finally:
+        server.freeze(False)
+
+
+def test_bounded_whatever_the_broker_does(call, here, fresh_valkey, monkeypatch):
+    job = made.make_job(here, settings())
+    commands = [
+        (SUBMIT, 3),
+        (("--purge", "--yes"), 3),
+        (("--health-check", "--config", "fake.json"), 1),
+        (("--list-tasks",), 0),
+        (("--status", job.id), 0),
+    ]
+    for name, away, some in (
+        ("refused", contextlib.nullcontext(NOWHERE), commands),
+        ("stopped", frozen(fresh_valkey), commands[:1] + commands[-1:]),
+        ("black hole", black_hole(), commands[:1]),
+    ):
+        with away as url:
+            monkeypatch.setenv("CELERY_BROKER_URL", url)
+            settings.cache_clear()
+            for arguments, wanted in some:
+                began = time.monotonic()
+                code, out, err = call(*arguments, "--json")
+                assert code == wanted, (name, arguments, err)
+                assert time.monotonic() - began < 5, (name, arguments)
+                value = json.loads(out)
+                assert value["success"] is (wanted == 0)
+                if arguments[0] in ("--list-tasks", "--status"):
+                    assert value["broker"], (name, arguments)
+    assert [path.name for path in (here / "out" / ".yolo-jobs").iterdir()] == [job.id]
+
+
+def test_cancel_needs_no_broker(call, here):
+    job = made.make_job(here, settings())
+    code, out, err = call("--cancel", job.id)
+    assert code == 0
+    assert "is cancelled. Nobody had begun it." in out
+    assert "The broker does not answer" in err
+    assert job.end_record()["state"] == "cancelled"
+    code, out, _ = call("--cancel", job.id, "--json")
+    value = json.loads(out)
+    assert (code, value["already_ended"], value["state"]) == (0, True, "cancelled")
+
+
+def test_a_job_that_could_not_be_sent_is_cancelled(call, here, monkeypatch):
+    monkeypatch.setattr(submission, "preflight_both", lambda given: None)
+    code, _, err = call(*SUBMIT)
+    assert code == 3
+    assert "was not sent and is recorded as cancelled" in err
+    (folder,) = (here / "out" / ".yolo-jobs").iterdir()
+    assert json.loads((folder / "end.json").read_text())["state"] == "cancelled"
+
+
+def test_the_result_store_is_asked_as_well(call, broker, monkeypatch, here):
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", NOWHERE)
+    settings.cache_clear()
+    code, _, err = call(*SUBMIT)
+    assert code == 3
+    assert "export CELERY_RESULT_BACKEND=" in err
+    assert not (here / "out").exists()
+
+
+# -- submit -----------------------------------------------------------------------------------------------------------
+
+
+def test_submit(call, broker, here):
+    made.heartbeat(broker, "one")
+    code, out, err = call(*SUBMIT)
+    assert (code, err) == (0, "")
+    (folder,) = (here / "out" / ".yolo-jobs").iterdir()
+    assert f"Job {folder.name} is on queue yolo." in out
+    assert f"yolo-submit --status {folder.name} --monitor" in out
+    assert f"yolo-submit --cancel {folder.name}" in out
+    ((task, arguments, keywords, task_id),) = messages(broker, "yolo-log")
+    assert (task, task_id) == ("log_start_yolo", f"{folder.name}.start")
+    assert arguments == ["videos", {"backend": "fake", "output_folder": str(here / "out")}]
+    assert keywords == {"job": str(folder)}
+    assert broker.hgetall("yolo:jobs") == {folder.name: str(folder)}
+
+
+def test_submit_as_json(call, broker):
+    made.heartbeat(broker, "one", concurrency=2)
+    code, out, _ = call(*SUBMIT, "--workers", "all", "--json")
+    value = json.loads(out)
+    assert code == 0
+    assert value["success"] is True
+    assert (value["state"], value["queue"], value["workers"], value["workers_alive"]) == ("queued", "yolo", 2, 1)
+    assert value["waits_for"] is None
+
+
+@pytest.mark.parametrize(
+    ("beats", "workers"),
+    [
+        ([], 1),
+        ([("one", ["yolo"], 2), ("two", ["yolo", "yolo-log"], 3), ("three", ["yolo-log"], 5)], 5),
+        ([("one", ["yolo-gpu"], 4)], 1),
+    ],
+    ids=["nobody", "those that serve the queue", "none of them"],
+)
+def test_all_workers(call, broker, here, beats, workers):
+    for node, queues, concurrency in beats:
+        made.heartbeat(broker, node, queues=queues, concurrency=concurrency)
+    _, out, _ = call(*SUBMIT, "--workers", "all", "--json")
+    assert json.loads(out)["workers"] == workers
+
+
+def test_no_worker_is_a_warning(call, broker):
+    made.heartbeat(broker, "dead", who=made.dead_owner())
+    code, _, err = call(*SUBMIT)
+    assert code == 0
+    assert "Warning: No worker is alive for queue yolo. Start one: `yolo-server --worker`." in err
+
+
+@pytest.mark.parametrize(
+    ("options", "queue", "tasks"),
+    [
+        ([], "yolo-log", ["start"]),
+        (["--task", "log_start"], "yolo-log", ["start"]),
+        (["--task", "process_videos"], "yolo", ["process-1"]),
+        (["--task", "process_videos", "--workers", "2"], "yolo", ["process-1", "process-2"]),
+        (["--task", "process_videos", "--queue", "yolo-gpu"], "yolo-gpu", ["process-1"]),
+    ],
+)
+def test_what_each_task_puts_where(call, broker, options, queue, tasks):
+    assert call(*SUBMIT, *options)[0] == 0
+    assert [task_id.partition(".")[2] for _, _, _, task_id in messages(broker, queue)] == tasks
+    assert sum(broker.llen(name) for name in ("yolo", "yolo-gpu", "yolo-log")) == len(tasks)
+
+
+def test_resume_is_a_key_of_the_configuration(call, broker, monkeypatch):
+    seen = []
+    monkeypatch.setattr(submission, "check", lambda request, given: seen.append(request.config))
+    monkeypatch.setattr(commands_submit, "_submit", lambda *_: 0)
+    for options in ([], ["--resume"], ["--no-resume"]):
+        call(*SUBMIT, *options)
+    assert [config.get("resume") for config in seen] == [None, True, False]
+
+
+def test_a_job_that_is_there_first(call, broker, here):
+    first = made.make_job(here, settings())
+    code, out, err = call(*SUBMIT, "--json")
+    assert code == 0
+    assert f"Warning: Job {first.id} writes to" in err
+    assert json.loads(out)["waits_for"] == first.id
+    assert call(*SUBMIT[:-1], "elsewhere", "--json")[2].count("writes to") == 0
+
+
+def test_monitor_until_the_end(call, broker, here):
+    """Somebody else does the job meanwhile."""
+
+    def work():
+        jobs = here / "out" / ".yolo-jobs"
+        while not (jobs.exists() and list(jobs.glob("*/job.json"))):
+            time.sleep(0.05)
+        job = Job.open(next(jobs.iterdir()))
+        time.sleep(0.5)
+        made.start(job, 2)
+        made.finish(job, 0)
+        made.finish(job, 1, "failed", "no moov atom")
+        made.end(job, settings())
+
+    made.heartbeat(broker, "one")
+    for as_json in (False, True):
+        worker = threading.Thread(target=work)
+        worker.start()
+        code, out, _ = call(*SUBMIT, "--monitor", *(["--json"] if as_json else []))
+        worker.join()
+        assert code == 1
+        if as_json:
+            value = json.loads(out)
+            assert (value["success"], value["state"]) == (False, "failed")
+            assert len(value["processing_result"]["videos"]) == 2
+        else:
+            assert "no moov atom" in out
+            assert "Pipeline terminado con errores" in out
+            assert str(here / "out" / "manifest.json") in out
+            assert "celery_result_" in out
+        shutil.rmtree(here / "out")
+
+
+def test_ctrl_c_leaves_the_job_alone(here, valkey, broker):
+    environment = {**os.environ, "CELERY_BROKER_URL": valkey.url, "PYTHONPATH": str(ROOT)}
+    made.heartbeat(broker, "one")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.submit_cli", *SUBMIT, "--monitor"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    first = [process.stderr.readline(), process.stderr.readline()]
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=20)[1]
+    assert "queued" in first[1]
+    assert process.returncode == 130
+    assert "The job goes on. Watch it again: `yolo-submit --status" in rest
+    (folder,) = (here / "out" / ".yolo-jobs").iterdir()
+    assert not (folder / "cancel.json").exists()
+
+
+# -- log_end ----------------------------------------------------------------------------------------------------------
+
+
+def answer(client, status, result):
+    """A worker that answers the next message."""
+
+    def run():
+        _, raw = client.brpop("yolo-log", timeout=2)
+        task_id = json.loads(raw)["headers"]["id"]
+        client.set(f"celery-task-meta-{task_id}", json.dumps({"task_id": task_id, "status": status, "result": result}))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "code"),
+    [
+        ("SUCCESS", {"state": "completed", "videos": 3}, 0),
+        ("SUCCESS", {"state": "failed", "videos": 3}, 1),
+        ("FAILURE", {"exc_type": "RequestError", "exc_message": ["No job"], "exc_module": "orchestrator.errors"}, 1),
+    ],
+)
+def test_log_end(call, broker, here, status, result, code):
+    made.heartbeat(broker, "one")
+    worker = answer(broker, status, result)
+    got, out, err = call(*SUBMIT, "--task", "log_end", "--json")
+    worker.join()
+    assert got == code
+    value = json.loads(out)
+    if status == "SUCCESS":
+        assert value == {"success": code == 0, "end_log": result}
+    else:
+        assert "No job" in err
+    assert not (here / "out").exists()
+
+
+def test_log_end_without_a_worker(call, broker, monkeypatch):
+    monkeypatch.setattr(commands_submit, "_NO_WORKER_S", 0.2)
+    code, _, err = call(*SUBMIT, "--task", "log_end")
+    assert code == 1
+    assert "No worker is alive for queue yolo-log" in err
+
+
+# -- status and cancel ------------------------------------------------------------------------------------------------
+
+
+def test_status(call, here):
+    job = made.make_job(here, settings())
+    made.start(job, 3, warnings=["little room"])
+    made.finish(job, 0)
+    made.finish(job, 1, "failed", "no moov atom")
+    code, out, err = call("--status", job.id)
+    assert code == 0
+    for said in (job.id, "waiting", "2 of 3 videos done, 1 failed, 1 left", "little room", "no moov atom", "queued"):
+        assert said in out
+    assert "The broker does not answer" in err
+    made.end(job, settings())
+    code, out, err = call("--status", job.id, "--json")
+    value = json.loads(out)
+    assert (code, value["state"], value["broker"], err) == (1, "failed", None, "")
+    assert [video["status"] for video in value["videos"]] == ["ok", "failed", "failed"]
+
+
+def test_status_of_a_job_of_another_machine(call, here, monkeypatch):
+    job = made.make_job(here, settings())
+    monkeypatch.setenv("YOLO_STATE_DIR", str(here / "another"))
+    settings.cache_clear()
+    assert call("--status", job.id)[0] == 2
+    assert call("--status", job.id, "--output", "out")[0] == 0
+
+
+def test_attach_to_an_ended_job(call, here, monkeypatch):
+    monkeypatch.setattr("orchestrator.commands_jobs._RESULTS_S", 0.1)
+    job = made.make_job(here, settings())
+    made.start(job, 1)
+    made.finish(job, 0)
+    made.end(job, settings())
+    (here / "out" / f"celery_result_{job.id}.json").unlink()
+    code, out, _ = call("--status", job.id, "--monitor")
+    assert code == 0
+    assert "Pipeline completo ejecutado exitosamente" in out
+    assert (here / "out" / f"celery_result_{job.id}.json").exists()
+
+
+def test_attach_to_log_start(call, here):
+    job = made.make_job(here, settings(), task="log_start")
+    made.start(job, 2)
+    code, out, _ = call("--status", job.id, "--monitor")
+    assert code == 0
+    assert "2 videos, 200 frames, 0:00:08 long" in out
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
+    monkeypatch.setattr("orchestrator.commands_jobs._CANCEL_S", 2.0)
+    job = made.make_job(here, settings())
+    made.start(job, 2)
+    step = made.hold(job, job.task_base("process-1"))
+
+    def work():
+        deadline = time.monotonic() + 5
+        while not job.cancelled and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        made.finish(job, 0, "partial", "cancelled after 100 frames")
+        if obeys:
+            step.release("cancelled")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    code, out, err = call("--cancel", job.id)
+    worker.join()
+    assert "cancelling" in err
+    if obeys:
+        assert code == 0
+        assert "is cancelled: 1 of 2 videos done, 1 partial" in out
+        assert f"kept in {here / 'out'}, as valid .partial files" in out
+    else:
+        assert code == 1
+        assert "is still cancelling" in out
+    assert json.loads((job.folder / "cancel.json").read_text())["by"] == submission.who()
+
+
+# -- list-tasks -------------------------------------------------------------------------------------------------------
+
+
+def test_list_tasks(call, broker, here):
+    job = made.make_job(here, settings())
+    made.start(job, 2)
+    made.finish(job, 0)
+    made.heartbeat(broker, "one", tasks=[f"{job.id}.process-1.again-2"])
+    made.heartbeat(broker, "dead", tasks=["gone.start"], who=made.dead_owner())
+    write_quick(job.folder / "tasks" / "process-2.sent.json", {"at": now()})
+    send(broker, "yolo", f"{job.id}.process-2", job=str(job.folder))
+    send(broker, "yolo-log", "stranger", task="complete_pipeline")
+    send(broker, "yolo-log", "later", task="log_start_yolo", eta="2099-01-01T00:00:00+00:00")
+    broker.lpush("yolo", "not one of ours")
+    code, out, _ = call("--list-tasks", "--json")
+    value = json.loads(out)
+    assert code == 0
+    assert [(entry["worker"], entry["job"], entry["step"]) for entry in value["active"]] == [
+        ("one", job.id, "process-1")
+    ]
+    rows = [(entry["queue"], entry["job"], entry["step"]) for entry in value["reserved"]]
+    assert rows == [
+        ("yolo", job.id, "process-2"),
+        ("yolo", "", "unknown"),
+        ("yolo-log", "stranger", "complete_pipeline"),
+    ]
+    assert value["reserved"][0]["age_s"] < 10
+    assert [entry["eta"] for entry in value["scheduled"]] == ["2099-01-01T00:00:00+00:00"]
+    assert [(entry["id"], entry["state"]) for entry in value["recent"]] == [(job.id, "waiting")]
+    code, out, _ = call("--list-tasks")
+    assert code == 0
+    for said in ("active", "reserved", "scheduled", "recent", job.id, "1/2", "stranger"):
+        assert said in out
+
+
+def test_newest_jobs_first(call, here):
+    for number in range(3):
+        job = made.make_job(here, settings(), output=f"out{number}")
+        spec = {**job.spec, "created_at": f"2024-01-0{number + 1}T00:00:00+00:00"}
+        (job.folder / "job.json").write_text(json.dumps(spec))
+        remember(Job.open(job.folder), settings())
+    _, out, _ = call("--list-tasks", "--json")
+    ages = [entry["created_at"][:10] for entry in json.loads(out)["recent"]]
+    assert ages == ["2024-01-03", "2024-01-02", "2024-01-01"]
+
+
+# -- purge ------------------------------------------------------------------------------------------------------------
+
+
+def test_purge(call, broker, here):
+    idle = made.make_job(here, settings(), output="idle")
+    busy = made.make_job(here, settings(), output="busy")
+    made.start(busy, 2)
+    made.hold(busy, busy.task_base("process-1"))
+    ended = made.make_job(here, settings(), output="ended")
+    made.end(ended, settings())
+    send(broker, "yolo-log", f"{idle.id}.start", "log_start_yolo", job=str(idle.folder))
+    send(broker, "yolo", f"{busy.id}.process-2", job=str(busy.folder))
+    send(broker, "yolo", f"{ended.id}.process-1", job=str(ended.folder))
+    send(broker, "yolo", "0000.process-1", job="/nowhere/.yolo-jobs/0000")
+    send(broker, "another", "1111.start", "theirs")
+    made.heartbeat(broker, "one")
+    broker.hset("yolo:jobs", idle.id, str(idle.folder))
+    code, out, _ = call("--purge", "--yes", "--json")
+    value = json.loads(out)
+    assert code == 0
+    assert value["removed"] == 4
+    assert value["queues"] == {"yolo": 3, "yolo-gpu": 0, "yolo-log": 1}
+    assert (value["cancelled"], value["at_work"], value["elsewhere"]) == ([idle.id], [busy.id], ["0000"])
+    assert idle.end_record()["state"] == "cancelled"
+    assert not busy.cancelled
+    assert broker.llen("another") == 1
+    assert broker.exists("yolo:worker:one")
+    assert broker.hgetall("yolo:jobs") == {}
+    code, out, _ = call("--purge", "--yes")
+    assert (code, out) == (0, "Messages removed: 0.\n")
+
+
+@pytest.mark.parametrize(("said", "code", "left"), [("y\n", 0, 0), ("n\n", 130, 1), ("\n", 130, 1)])
+def test_purge_asks(call, broker, here, monkeypatch, said, code, left):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    job = made.make_job(here, settings())
+    send(broker, "yolo-log", f"{job.id}.start", "log_start_yolo", job=str(job.folder))
+    monkeypatch.setattr(sys, "stdin", Terminal(said))
+    got, _, err = call("--purge")
+    assert got == code
+    assert f"Messages that wait: 1, of {job.id}" in err
+    assert broker.llen("yolo-log") == left
+    assert job.ended is (left == 0)
+
+
+# -- health-check -----------------------------------------------------------------------------------------------------
+
+
+def test_health_check(call, broker):
+    code, out, _ = call("--health-check", "--config", "fake.json", "--json")
+    value = json.loads(out)
+    assert code == 1
+    assert {check["name"]: check["state"] for check in value["checks"]}["workers"] == "failed"
+    made.heartbeat(broker, "one")
+    code, out, _ = call("--health-check", "--config", "fake.json")
+    assert code == 0
+    for said in ("broker", "1 alive: one", "queue yolo ", "queue yolo-log"):
+        assert said in out
+    assert "yolo-gpu" not in out
+    code, out, _ = call("--health-check", "--config", "fake.json", "--queue", "yolo-gpu")
+    assert "yolo-server --worker --queues yolo-gpu" in out
