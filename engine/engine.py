@@ -20,10 +20,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import fingerprint, report
+from engine import fingerprint, journal, report
 from engine.checkpoint import EVERY_S, Checkpoints
 from engine.config import EngineConfig
-from engine.errors import ConfigError, Fenced, InputError, OutputError, VideoError
+from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
@@ -31,7 +31,7 @@ from engine.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline import Pipeline, Stages
 from engine.reader import ReaderSettings
 from engine.records import Detections, Frame, FrameBatch, Tracks
-from engine.sinks.base import sole_writer
+from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
 from engine.specs import check_link
 from engine.stage import link
@@ -169,6 +169,7 @@ class Engine:
         if not any(outcome.unfinished for outcome in outcomes):
             for checkpoints in kept.values():
                 checkpoints.forget()
+            journal.clean(folder)
         return summary
 
     def work(
@@ -184,12 +185,15 @@ class Engine:
 
         `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
         should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
-        and, in it, "attempts", "input" (size and hash) and "resumed_from"; both from threads of the engine. What
-        `begun` raises fails its video, what `done` raises ends the work. `progress` is as in `run`.
+        and, in it, "attempts", "input" (size and hash), "resumed_from" and "unfinished" (it was ended by `stop` or by a
+        failure around it); both from threads of the engine. What `begun` raises fails its video, what `done` raises
+        ends the work. `progress` is as in `run`.
 
-        Nothing else in the folder is looked at: no lock, no manifest. A video that did not end, because of `stop` or of
-        a failure around it, leaves its checkpoint to the next attempt at it. Raises OutputError when the folder can't
-        be written, and what ended the work once all begun videos are settled.
+        Nothing else in the folder is looked at, and several may work in it at once, on different videos. A video that
+        did not end, because of `stop` or of a failure around it, leaves its checkpoint to the next attempt at it; one
+        that is done leaves its journal until the caller removes it (engine.journal), and is not done again. Raises
+        OutputError when the folder can't be written, or a `run` has it, and what ended the work once all begun videos
+        are settled.
         """
         folder = Path(output)
         prepare(folder)
@@ -209,7 +213,6 @@ class Engine:
                     if begun is not None:
                         begun(assignment)
                     done(assignment, entry | {"attempts": assignment.attempt})
-                    checkpoints.forget()
                     continue
                 under_way[key] = assignment, pool.submit(identity, assignment.video)
                 yield self._run_of(pipeline, key, assignment.video, folder, checkpoints, assignment, begun)
@@ -223,13 +226,12 @@ class Engine:
                 "attempts": assignment.attempt,
                 "input": read,
                 "resumed_from": run.resumed_from,
+                "unfinished": run.outcome is not None and run.outcome.unfinished,
             }
-            completed = self._settle(run, entry)
+            self._settle(run, entry)
             done(assignment, entry)
-            if completed and run.checkpoints is not None:
-                run.checkpoints.forget()
 
-        with ThreadPoolExecutor(1, "hash") as pool:
+        with shared_writer(folder), ThreadPoolExecutor(1, "hash") as pool:
             try:
                 pipeline.run(runs(pool), progress, ended)
             finally:
@@ -311,23 +313,19 @@ class Engine:
         assert run.outcome is not None
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
-    def _settle(self, run: StreamRun, entry: dict[str, Any]) -> bool:
-        """Leaves in the journal of a video that has ended what its next run needs. Whether it was completed."""
+    def _settle(self, run: StreamRun, entry: dict[str, Any]) -> None:
+        """Leaves in the journal of a video that has ended what its next run needs."""
         outcome, checkpoints = run.outcome, run.checkpoints
         assert outcome is not None
-        if checkpoints is None or run.fenced:
-            return False
-        if outcome.unfinished:
-            return False
+        if checkpoints is None or run.fenced or outcome.unfinished:
+            return
         if outcome.status == "failed":
             checkpoints.forget()
-            return False
+            return
         try:
             checkpoints.complete(entry, outcome.outputs)
         except (VideoError, OSError) as error:  # its outputs are there; at worst they are made once more
             log.warning("%s: %s", run.video.shown, error)
-            return not isinstance(error, Fenced)
-        return True
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))

@@ -14,7 +14,6 @@ Nothing heavy is imported here: other processes look into journals too.
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import secrets
@@ -27,6 +26,7 @@ from engine.errors import SinkError, describe_os_error
 SCHEMA = 1
 
 _FOLDER = ".yolo-engine"
+_HALF_WRITTEN = ".tmp"
 _TRIES = 20
 
 
@@ -59,7 +59,7 @@ class Journal:
         body = json.dumps(self.values, separators=(",", ":"))
         text = json.dumps({"schema": SCHEMA, "crc32": zlib.crc32(body.encode()), "values": body})
         # A name of its own: a halted process that wakes may be writing too.
-        part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
+        part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}{_HALF_WRITTEN}")
         try:
             with self._created(part) as file:
                 file.write(text.encode())
@@ -86,15 +86,25 @@ class Journal:
 
     def remove(self) -> None:
         """Removes the file, and the folders that are empty without it. Never raises."""
-        leftovers = map(Path, glob.glob(f"{glob.escape(str(self._path))}.*.tmp"))
-        for path in (self._path, *leftovers):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
         with contextlib.suppress(OSError):  # the first that is not empty ends it
             for parent in self._path.parents:
                 if parent == self.folder:
                     break
                 parent.rmdir()
+
+
+def clean(folder: Path) -> None:
+    """Removes what writers that were killed left half written, and the folders that are empty without it. For a time
+    when nobody writes. Never raises."""
+    for root, _, names in os.walk(folder / _FOLDER, topdown=False):
+        for name in names:
+            if name.endswith(_HALF_WRITTEN):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(root, name))
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(root)
 
 
 def peek(folder: Path, stem: PurePath) -> int:

@@ -163,14 +163,29 @@ def sole_writer(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(path: Path, folder: Path) -> int:
+@contextlib.contextmanager
+def shared_writer(folder: Path) -> Iterator[None]:
+    """Holds the output folder beside others who share it, such as the workers of one job: against a run of its own,
+    which wants it for itself. Raises OutputError where one has it."""
+    path = folder / _LOCK_NAME
+    descriptor = _locked(path, folder, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # others share it still
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            discard(path)
+        os.close(descriptor)
+
+
+def _locked(path: Path, folder: Path, kind: int = fcntl.LOCK_EX) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except FileNotFoundError:

@@ -56,7 +56,7 @@ class Farm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
+        for worker in list(self.workers):
             self.kill(worker)
         self.app.close()
         self.broker.stop()

@@ -199,8 +199,8 @@ def _other_model(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[s
 
 
 def _other_versions(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    original = fingerprint.report.versions
-    patch.setattr(fingerprint.report, "versions", lambda: {**original(), "av": "0.0"})
+    original = fingerprint.versions
+    patch.setattr(fingerprint, "versions", lambda: {**original(), "av": "0.0"})
     return {}
 
 
@@ -494,6 +494,13 @@ def _assignment(path: Path, attempt: int = 1, fence: Callable[[], None] = lambda
     return Assignment(Video(str(path), PurePosixPath(path.stem)), attempt, fence)
 
 
+def _forget(names: str, output: Path) -> None:
+    """What the caller of `work` does when all is done."""
+    for name in names:
+        assert Journal(output, PurePosixPath(name)).read()
+        Journal(output, PurePosixPath(name)).remove()
+
+
 def test_work(tmp_path: Path, whole: Callable[..., Any]) -> None:
     videos = [clip(tmp_path / f"{name}.mp4", 30, seed=ord(name)) for name in "abcd"]
     bad = tmp_path / "bad.mp4"
@@ -515,9 +522,10 @@ def test_work(tmp_path: Path, whole: Callable[..., Any]) -> None:
         _assert_same(office.entries[name], whole(video, visualize=True))
         assert office.entries[name]["input"]["size_bytes"] == video.stat().st_size
         assert (office.entries[name]["attempts"], office.entries[name]["resumed_from"]) == (1, 0)
-    assert office.entries["bad"]["status"] == "failed"
-    assert left_over(tmp_path / "out", *TRACES) == []
+    assert (office.entries["bad"]["status"], office.entries["bad"]["unfinished"]) == ("failed", False)
     assert not (tmp_path / "out" / "manifest.json").exists()
+    _forget("abcd", tmp_path / "out")
+    assert left_over(tmp_path / "out", *TRACES) == []
 
 
 def test_work_pulls_no_more_than_it_has_streams_for(tmp_path: Path) -> None:
@@ -534,13 +542,14 @@ def test_work_goes_on_after_a_failure_around_it(tmp_path: Path, whole: Callable[
     office = Office(_assignment(video))
     with pytest.raises(BackendError, match="told to fail"):
         fake_engine(fail_after=40, checkpoint_s=0.02, delay_s=0.001).work(office, tmp_path / "out", done=office.done)
-    assert office.entries["a"]["status"] == "failed"
+    assert (office.entries["a"]["status"], office.entries["a"]["unfinished"]) == ("failed", True)
     kept = peek(tmp_path / "out", PurePosixPath("a"))
     assert kept > 0
     office = Office(_assignment(video, attempt=5))
     fake_engine().work(office, tmp_path / "out", done=office.done)
     assert (office.entries["a"]["attempts"], office.entries["a"]["resumed_from"]) == (5, kept)
     _assert_same(office.entries["a"], whole(video))
+    _forget("a", tmp_path / "out")
     assert left_over(tmp_path / "out", *TRACES) == []
 
 
@@ -559,6 +568,7 @@ def test_work_that_was_done_but_not_told(tmp_path: Path, whole: Callable[..., An
     assert office.entries["a"]["attempts"] == 2
     assert office.entries["a"]["notes"] == ["done in an earlier run"]
     _assert_same(office.entries["a"], whole(video))
+    _forget("a", tmp_path / "out")
     assert left_over(tmp_path / "out", *TRACES) == []
 
 

@@ -13,7 +13,7 @@ from engine import fingerprint
 from engine.checkpoint import Checkpoint, Checkpoints
 from engine.errors import Fenced, SinkError
 from engine.inputs import Video
-from engine.journal import Damaged, Journal, peek
+from engine.journal import Damaged, Journal, clean, peek
 from engine.records import Mark, TrackerState
 from tests.assets import ROOT
 
@@ -77,14 +77,26 @@ def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
 
 
 def test_remove_takes_empty_folders_along(tmp_path):
-    path = written(tmp_path)
-    path.with_name("a.json.0badcafe.tmp").write_text("of a killed write")
+    written(tmp_path)
     other = Journal(tmp_path, PurePosixPath("b"))
     other.write()
     Journal(tmp_path, STEM).remove()
     assert os.listdir(tmp_path / ".yolo-engine") == ["b.json"]
     other.remove()
     other.remove()  # twice is no fault
+    assert os.listdir(tmp_path) == []
+
+
+def test_clean_takes_what_killed_writers_left(tmp_path):
+    path = written(tmp_path)
+    path.with_name("a.json.0badcafe.tmp").write_text("of a killed write")
+    clean(tmp_path)
+    assert os.listdir(path.parent) == ["a.json"]
+    Journal(tmp_path, STEM).remove()
+    path.parent.mkdir(parents=True)
+    path.with_name("a.json.0badcafe.tmp").write_text("of a killed write")
+    clean(tmp_path)
+    clean(tmp_path)
     assert os.listdir(tmp_path) == []
 
 
