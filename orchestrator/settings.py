@@ -122,7 +122,17 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
-    read = read.model_copy(update={"state_dir": read.state_dir.expanduser()})
+    try:
+        home = {
+            "state_dir": read.state_dir.expanduser(),
+            "video_roots": tuple(root.expanduser() for root in read.video_roots),
+            "output_roots": tuple(root.expanduser() for root in read.output_roots),
+        }
+    except RuntimeError as error:
+        raise SettingsError(
+            f"Setting state_dir: {read.state_dir} names a home folder, and this user has none. Set YOLO_STATE_DIR."
+        ) from error
+    read = read.model_copy(update=home)
     if "broker_url" not in values and (embedded := _embedded_broker(read)):
         return read.model_copy(update={"broker_url": embedded})
     return read
