@@ -25,10 +25,9 @@ def video_folder(given: str, settings: Settings) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise PathRefused(
-            f"Video folder {given} can't be read: {reason}. Name a folder that exists on this machine and that "
-            f"its user may read, e.g. `ls {given}`."
+            f"Video folder {given[:200]} can't be read: {_reason(error)}. Name a folder that exists on this machine "
+            f"and that its user may read, e.g. `ls {given[:200]}`."
         ) from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise PathRefused(f"{given} is neither a folder nor a file, but {_kind(mode)}.")
@@ -40,8 +39,13 @@ def video_folder(given: str, settings: Settings) -> Path:
 def output_folder(given: str, settings: Settings) -> Path:
     """Where a job writes, resolved; it need not exist yet. Raises PathRefused."""
     path = _resolved(given, "output folder")
-    if path.exists() and not path.is_dir():
-        raise PathRefused(f"Output folder {given} is not a folder.")
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise PathRefused(f"Output folder {given} is not a folder.")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise PathRefused(f"Output folder {given[:200]} can't be used: {_reason(error)}.") from error
     return _below(path, settings.output_roots, settings, "Output folder", "YOLO_OUTPUT_ROOTS")
 
 
@@ -54,7 +58,7 @@ def confined_video(path: str, settings: Settings) -> str:
     try:
         mode = resolved.stat().st_mode
     except OSError as error:
-        raise PathRefused(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise PathRefused(f"{path[:200]}: {_reason(error)}") from error
     if not stat.S_ISREG(mode):
         raise PathRefused(f"{path} is not a file, but {_kind(mode)}")
     _below(resolved, settings.video_roots, settings, "Video", "YOLO_VIDEO_ROOTS")
@@ -63,8 +67,17 @@ def confined_video(path: str, settings: Settings) -> str:
 
 def broker_is_local(url: str) -> bool:
     """Whether only this machine reaches the broker, as far as its URL tells."""
-    parts = urlsplit(url.partition(";")[0])
-    return parts.scheme in ("redis+socket", "unix", "memory") or (parts.hostname or "") in _LOCAL_HOSTS
+    return all(map(_is_local, url.split(";")))
+
+
+def _is_local(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("redis", "rediss"):
+            return (parts.hostname or "") in _LOCAL_HOSTS
+    except ValueError:
+        return False
+    return parts.scheme in ("redis+socket", "unix", "memory")
 
 
 def _resolved(given: str, what: str) -> Path:
@@ -72,14 +85,18 @@ def _resolved(given: str, what: str) -> Path:
         raise PathRefused(f"The {what} must be a path. Got {given!r}.")
     if "\0" in given:
         raise PathRefused(f"The {what} must be a path without NUL characters. Got {given[:80]!r}.")
-    if len(os.fsencode(given)) > _LONGEST_PATH:
-        raise PathRefused(f"The {what} must be a path of at most {_LONGEST_PATH} bytes. Got {given[:80]!r}...")
     try:
+        if len(os.fsencode(given)) > _LONGEST_PATH:
+            raise PathRefused(f"The {what} must be a path of at most {_LONGEST_PATH} bytes. Got {given[:80]!r}...")
         return Path(os.path.realpath(given))
+    except UnicodeEncodeError as error:
+        raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error
     except OSError as error:
-        raise PathRefused(
-            f"The {what} {given[:200]!r} is no path: {(error.strerror or str(error)).lower()}."
-        ) from error
+        raise PathRefused(f"The {what} {given[:200]!r} is no path: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:

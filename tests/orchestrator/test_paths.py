@@ -1,0 +1,189 @@
+"""What a job may read and write: roots, links, and files that are none."""
+
+import os
+import socket
+
+import pytest
+
+from orchestrator import paths
+from orchestrator.errors import PathRefused
+from orchestrator.paths import broker_is_local, confined_video, output_folder, video_folder
+from orchestrator.settings import Settings
+
+REMOTE = "redis://broker.example:6379/0"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("root/videos/deep", "outside", "out"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("root/videos/a.mp4", "outside/b.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "root/videos/within.mp4").symlink_to("a.mp4")
+    (tmp_path / "root/videos/escape.mp4").symlink_to(tmp_path / "outside/b.mp4")
+    (tmp_path / "root/videos/nowhere.mp4").symlink_to("gone.mp4")
+    (tmp_path / "root/videos/loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "root/videos/zero.mp4").symlink_to("/dev/zero")
+    (tmp_path / "root/videos/door").symlink_to(tmp_path / "outside")
+    os.mkfifo(tmp_path / "root/videos/fifo.mp4")
+    return tmp_path
+
+
+def settings_of(tree, broker=REMOTE, roots=("root",), outputs=("out",)) -> Settings:
+    return Settings(
+        broker_url=broker,
+        video_roots=tuple(tree / root for root in roots),
+        output_roots=tuple(tree / root for root in outputs),
+        state_dir=tree / "state",
+    )
+
+
+BAD_TEXTS = [
+    ("", "must be a path"),
+    (None, "must be a path"),
+    (7, "must be a path"),
+    (["a"], "must be a path"),
+    ("a\0b", "NUL"),
+    ("x" * 5000, "at most 4096 bytes"),
+    ("é" * 3000, "at most 4096 bytes"),
+    ("\ud800", "half a character"),
+]
+
+
+@pytest.mark.parametrize("check", [video_folder, output_folder, confined_video])
+@pytest.mark.parametrize(("given", "rule"), BAD_TEXTS)
+def test_texts_that_are_no_path(tree, check, given, rule):
+    with pytest.raises(PathRefused, match=rule):
+        check(given, settings_of(tree))
+
+
+@pytest.mark.parametrize("check", [video_folder, output_folder])
+def test_a_name_that_is_too_long_for_a_folder(tree, check):
+    with pytest.raises(PathRefused, match="too long"):
+        check(str(tree / "root" / ("x" * 300)), settings_of(tree))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("root", None),
+        ("root/videos", None),
+        ("root/videos/../videos", None),
+        ("root/videos/a.mp4", None),
+        ("root/videos/within.mp4", None),
+        ("root/videos/../../outside", "not below YOLO_VIDEO_ROOTS"),
+        ("root/videos/escape.mp4", "not below YOLO_VIDEO_ROOTS"),
+        ("root/videos/door", "not below YOLO_VIDEO_ROOTS"),
+        ("rooted", "can't be read: no such file"),
+        ("outside", "not below YOLO_VIDEO_ROOTS"),
+        ("root/videos/nowhere.mp4", "no such file"),
+        ("root/videos/loop.mp4", "symbolic links"),
+        ("root/videos/zero.mp4", "a character device"),
+        ("root/videos/fifo.mp4", "a FIFO"),
+        ("root/videos/a.mp4/b", "not a directory"),
+    ],
+)
+def test_folders_to_read(tree, name, refused):
+    given = str(tree / name)
+    if refused is None:
+        assert video_folder(given, settings_of(tree)) == (tree / name).resolve()
+        return
+    with pytest.raises(PathRefused, match=refused):
+        video_folder(given, settings_of(tree))
+
+
+def test_a_root_s_name_is_not_a_prefix(tree):
+    (tree / "rooted").mkdir()
+    with pytest.raises(PathRefused, match="not below"):
+        video_folder(str(tree / "rooted"), settings_of(tree))
+
+
+def test_a_folder_without_permission(tree, monkeypatch):
+    monkeypatch.setattr(paths.os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(PathRefused, match=r"permission denied. Try `chmod"):
+        video_folder(str(tree / "root"), settings_of(tree))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("out", None),
+        ("out/not/yet/there", None),
+        ("out/../root", "not below YOLO_OUTPUT_ROOTS"),
+        ("root/videos/a.mp4", "is not a folder"),
+        ("root/videos/a.mp4/sub", "not a directory"),
+        ("root/videos/fifo.mp4", "is not a folder"),
+        ("root/videos/door", "not below"),
+        ("root/videos/loop.mp4", "symbolic links"),
+    ],
+)
+def test_folders_to_write(tree, name, refused):
+    given = str(tree / name)
+    if refused is None:
+        assert output_folder(given, settings_of(tree)) == (tree / name).resolve()
+        return
+    with pytest.raises(PathRefused, match=refused):
+        output_folder(given, settings_of(tree))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("a.mp4", None),
+        ("within.mp4", None),
+        ("escape.mp4", "not below"),
+        ("gone.mp4", "no such file or directory"),
+        ("loop.mp4", "symbolic links"),
+        ("zero.mp4", "not a file, but a character device"),
+        ("fifo.mp4", "not a file, but a FIFO"),
+        ("deep", "not a file, but a folder"),
+    ],
+)
+def test_videos_about_to_be_opened(tree, name, refused):
+    given = str(tree / "root/videos" / name)
+    if refused is None:
+        assert confined_video(given, settings_of(tree)) == given
+        return
+    with pytest.raises(PathRefused, match=refused):
+        confined_video(given, settings_of(tree))
+
+
+def test_a_socket(tree):
+    path = tree / "root" / "s.mp4"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        with pytest.raises(PathRefused, match="a socket"):
+            confined_video(str(path), settings_of(tree))
+
+
+@pytest.mark.parametrize("check", [video_folder, output_folder])
+def test_without_roots_a_broker_that_others_reach_allows_nothing(tree, check):
+    local, remote = (settings_of(tree, url, (), ()) for url in ("redis://localhost:6379/0", REMOTE))
+    assert check(str(tree / "outside"), local) == tree / "outside"
+    with pytest.raises(PathRefused, match="is not set, and the broker is reached over the network"):
+        check(str(tree / "outside"), remote)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("redis://localhost:6379/0", True),
+        ("redis://LOCALHOST/0", True),
+        ("redis://:secret@127.0.0.1:6379/0", True),
+        ("rediss://[::1]:6379/0", True),
+        ("redis:///0", True),
+        ("redis+socket:///run/b.sock?virtual_host=0", True),
+        ("unix:///run/b.sock", True),
+        ("redis://10.0.0.1/0", False),
+        ("redis://localhost@evil.example/0", False),
+        ("redis://localhost.evil.example/0", False),
+        ("redis://127.0.0.1.evil.example/0", False),
+        ("redis://localhost/0;redis://evil.example/0", False),
+        ("sentinel://localhost:26379", False),
+        ("evil.example:6379", False),
+        ("redis://[::1/0", False),
+        ("", False),
+    ],
+)
+def test_which_brokers_are_local(url, local):
+    assert broker_is_local(url) is local
