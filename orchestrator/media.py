@@ -102,13 +102,14 @@ def _claims(path: str) -> dict[str, Any]:
         return {"size_bytes": size, "error": str(error)}
     finally:
         source.close()
+    duration_s = info.duration_s if info.duration_s and 0 < info.duration_s < 1e9 else None
     frames = info.frames
-    if frames is None and info.duration_s:
-        frames = round(info.duration_s * float(info.frame_rate))
+    if frames is None and duration_s:
+        frames = round(duration_s * float(info.frame_rate))
     return {
         "size_bytes": size,
-        "frames": frames,
-        "duration_s": round(info.duration_s, 3) if info.duration_s else None,
+        "frames": frames if frames is not None and frames >= 0 else None,
+        "duration_s": round(duration_s, 3) if duration_s else None,
         "width": info.size_wh[0],
         "height": info.size_wh[1],
     }

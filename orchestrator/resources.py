@@ -19,6 +19,7 @@ _ROW_BYTES = {"tracks": 1900, "detections": 1700, "mot": 600}
 _ENGINE_BYTES = 400 << 20
 _FRAME_BYTES = 1.5
 _FRAMES_IN_FLIGHT = 16
+_LEAST_FRAME_BYTES = 16
 
 
 def needed_bytes(videos: list[dict[str, Any]], config: dict[str, Any]) -> int:
@@ -27,7 +28,8 @@ def needed_bytes(videos: list[dict[str, Any]], config: dict[str, Any]) -> int:
     rows = sum(_ROW_BYTES.get(name, 0) for name in formats)
     total = 0.0
     for video in videos:
-        frames = video.get("frames") or 0
+        # A container may claim anything; it can't hold more frames than this.
+        frames = min(video.get("frames") or 0, video["size_bytes"] // _LEAST_FRAME_BYTES)
         total += frames * rows
         if config.get("visualize", True):
             pixels = (video.get("width") or 0) * (video.get("height") or 0)

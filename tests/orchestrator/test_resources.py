@@ -1,0 +1,72 @@
+"""Whether a machine can do a job: what is needed, what is there, what is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator import resources
+from orchestrator.resources import examine, needed_bytes
+
+HD = {"width": 1920, "height": 1080, "frames": 25 * 3600, "size_bytes": 2_000_000_000}
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("videos", "config", "least", "most", "why"),
+    [
+        ([], {}, 0, 0, "nothing"),
+        ([HD], {}, 4.6 * GB, 5.2 * GB, "an hour: the video twice, and rows"),
+        ([HD], {"visualize": False}, 0.2 * GB, 0.3 * GB, "rows alone"),
+        ([HD], {"visualize": False, "formats": ["mot"]}, 0.05 * GB, 0.06 * GB, "the smallest"),
+        ([HD, HD], {}, 9.2 * GB, 10.4 * GB, "two hours"),
+        ([{"size_bytes": 9}], {}, 0, 0, "a file that could not be opened"),
+        ([{**HD, "frames": None, "width": None}], {}, 0, 0, "nothing is known of it"),
+        ([{**HD, "frames": 2**40, "size_bytes": 4096}], {}, 0, 0.02 * GB, "a container that claims what can't be"),
+    ],
+)
+def test_needed(videos, config, least, most, why):
+    assert least <= needed_bytes(videos, config) <= most
+
+
+def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+    monkeypatch.setattr(resources, "_available_memory", lambda: memory)
+    monkeypatch.setattr(resources.Path, "exists", lambda self: gpu if "nvidia" in str(self) else True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "config", "warned", "refused"),
+    [
+        ({}, {}, [], None),
+        ({"free": 9 * GB}, {}, ["The outputs need about 5 GB and /out has 9 GB free"], None),
+        ({"free": 1 * GB}, {}, ["has 1 GB free"], "The outputs need about"),
+        ({"free": 0}, {"visualize": False}, ["has 0 bytes free"], "visualize: false"),
+        ({"memory": 10**8}, {}, ["of memory and 100 MB is available"], None),
+        ({"memory": None}, {}, [], None),
+        ({}, {"device": "cuda:1"}, ["device is cuda:1, and this machine has no NVIDIA driver"], None),
+        ({"gpu": True}, {"device": "cuda"}, [], None),
+    ],
+)
+def test_a_machine_and_a_job(monkeypatch, facts, config, warned, refused):
+    machine(monkeypatch, **facts)
+    told, warnings, why = examine([HD], {"name": "m"}, config, Path("/out"))
+    assert len(warnings) == len(warned)
+    for warning, part in zip(warnings, warned, strict=True):
+        assert part in warning
+    assert (why is None) is (refused is None)
+    assert refused is None or refused in why
+    assert told["disk_needed_bytes"] == needed_bytes([HD], config)
+
+
+def test_a_model_that_is_not_there(monkeypatch):
+    machine(monkeypatch)
+    assert examine([HD], {"name": "m", "error": "no such model"}, {}, Path("/out"))[2] == "no such model"
+
+
+def test_this_machine(tmp_path):
+    facts, _, refused = examine([], {"name": "fake"}, {}, tmp_path / "not" / "yet" / "there")
+    assert refused is None
+    assert facts["cores"] >= 1
+    assert facts["disk_free_bytes"] > 0
+    assert facts["memory_available_bytes"] > 0
