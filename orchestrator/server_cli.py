@@ -176,6 +176,8 @@ def _embedded(arguments: list[str]) -> int:
                     click.echo(f"Warning: {error}", err=True)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(0.5)
+            if worker.returncode == USAGE and not ending:  # it would say the same again
+                return USAGE
             if not ending:
                 click.echo(f"The worker ended with status {worker.returncode} and is started again.", err=True)
                 time.sleep(_RESTART_PAUSE_S)
@@ -201,7 +203,11 @@ def _beat(given: Settings, loglevel: str) -> int:
         )
     from orchestrator.app import app
 
-    given.state_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        given.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"YOLO_STATE_DIR: {given.state_dir} can't be made: {reason}.") from error
     with _the_only(given.state_dir / "beat.lock", "Beat"):
         app.start(["beat", f"--loglevel={loglevel}", "--pidfile="])
     return 0
