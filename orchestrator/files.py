@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import socket
-import threading
+import secrets
+import stat
 from pathlib import Path
 from typing import Any
+
+# Ten times what a job of 100,000 videos takes.
+_LARGEST = 1 << 30
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -39,28 +43,41 @@ def write_quick(path: Path, value: Any) -> None:
     """Replaces a file that may be lost in a crash of the machine (progress). Raises OSError."""
     part = _named(path)
     try:
-        part.write_text(json.dumps(value))
+        with open(part, "x", encoding="utf-8") as file:
+            file.write(json.dumps(value))
         os.replace(part, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
 
 
 def read_json(path: Path) -> Any | None:
-    """The value, None where there is no such file. Raises ValueError for a file that holds something else."""
+    """The value, None where there is no such file. Raises ValueError for a file that holds something else, or is none:
+    it never waits for a FIFO, nor reads from a device."""
     try:
-        return json.loads(path.read_bytes())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            raise ValueError("not a file of JSON")
+        try:
+            return json.loads(file.read())
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Adds one line of JSON. Lines of several processes don't mix: each is one write."""
+    """Adds one line of JSON. Lines of several processes don't mix: each is one write. Raises OSError."""
     line = json.dumps(value, ensure_ascii=True).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    # Neither a link out of the folder nor a FIFO that nobody reads is followed.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
     try:
-        os.write(descriptor, line)
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
 
@@ -68,12 +85,12 @@ def append_line(path: Path, value: Any) -> None:
 def _written(path: Path, value: Any) -> Path:
     part = _named(path)
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with open(part, "x", encoding="utf-8") as file:
             json.dump(value, file, indent=1)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
@@ -81,8 +98,9 @@ def _written(path: Path, value: Any) -> Path:
 
 
 def _named(path: Path) -> Path:
-    """A name that no other thread, process or machine uses."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+    """A name that nobody else uses, ever: one that a killed process left is perhaps a second name of `path`, and to
+    write to it would change what stands there."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ import functools
 import os
 import socket
 import threading
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,12 @@ class Owner:
     boot: str
     pid: int
     started: int
+
+    def __post_init__(self) -> None:
+        """Raises TypeError: what another process wrote is not trusted to be what it should be."""
+        texts, numbers = (self.node, self.host, self.boot), (self.pid, self.started)
+        if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+            raise TypeError(f"not a process: {self}")
 
     @classmethod
     def this_process(cls, node: str) -> Owner:
@@ -78,9 +85,10 @@ class Lease:
     def facts(self) -> dict[str, Any]:
         """What was written when it was taken; empty where that can't be read."""
         try:
-            return read_json(self.path) or {}
+            value = read_json(self.path)
         except (ValueError, OSError):
             return {}
+        return value if isinstance(value, dict) else {}
 
     def ending(self) -> dict[str, Any] | None:
         """How the work under it ended; None while it goes on, and where its owner died."""
@@ -117,7 +125,9 @@ def ended(base: Path, number: int) -> dict[str, Any] | None:
         value = read_json(_end(base, number))
     except (ValueError, OSError):
         return {"how": "unreadable"}
-    return value if value is None or isinstance(value, dict) else {"how": "unreadable"}
+    if value is None or (isinstance(value, dict) and isinstance(value.get("how"), str)):
+        return value
+    return {"how": "unreadable"}
 
 
 def numbered(base: Path, number: int) -> Path:
@@ -138,24 +148,32 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def age_of(path: Path) -> float | None:
-    """Seconds since the file was touched, on its file system's clock; None where there is no such file."""
+    """Seconds since the file was touched, on its file system's clock; None where there is no such file.
+
+    A file of the future is as old as it is far away: that clock was set back since, and who lives touches it again.
+    """
     probe = path.parent / f".clock.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
         touched = path.stat().st_mtime
-        probe.touch()
-        now = probe.stat().st_mtime
     except OSError:
         return None
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:  # a full disk, or somebody who may only look
+        now = time.time()
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-    return max(0.0, now - touched)
+    return abs(now - touched)
 
 
 @functools.cache
 def _boot() -> str:
+    """Where a pid means what it says: this run of the machine and, in it, this container (namespace of pids)."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 

@@ -1,0 +1,104 @@
+"""Processes that want the same thing at the same time. They import little, so that they start soon.
+
+Each waits for the others at its end: the leases of a process that is no more are free.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator import files
+from orchestrator.leases import Owner, take
+
+
+def race(count: int, run: Callable[..., None], *arguments: Any) -> list[Any]:
+    """What `count` processes told, which each call `run(who, barrier, tell, *arguments)`, in the order they told it."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier, told = spawn.Barrier(count), spawn.SimpleQueue()
+    processes = [spawn.Process(target=_racer, args=(run, who, barrier, told, *arguments)) for who in range(count)]
+    for process in processes:
+        process.start()
+    found, left = [], count
+    while left:
+        message = told.get()
+        left -= message is None
+        if message is not None:
+            found.append(message)
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    return found
+
+
+def _racer(run: Callable[..., None], who: int, barrier: Any, told: Any, *arguments: Any) -> None:
+    files.os.fsync = lambda _: None  # the race is for names; what a crash of the machine leaves is not asked here
+    try:
+        run(who, barrier, told.put, *arguments)
+    except BaseException:
+        barrier.abort()  # nobody waits for us
+        raise
+    finally:
+        told.put(None)
+
+
+def write_once_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path, rounds: int) -> None:
+    for number in range(rounds):
+        barrier.wait()
+        if files.write_once(folder / f"{number}.json", who):
+            tell((number, who))
+    barrier.wait()
+
+
+def append_lines(who: int, barrier: Any, tell: Callable[..., None], path: Path, count: int) -> None:
+    barrier.wait()
+    for number in range(count):
+        files.append_line(path, {"who": who, "number": number, "text": "x" * 500})
+    barrier.wait()
+
+
+def take_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path, rounds: int) -> None:
+    me = Owner.this_process(f"w{who}")
+    for number in range(rounds):
+        barrier.wait()
+        lease = take(folder / f"{number:04d}", me, 30.0)
+        if lease is not None:
+            tell((number, f"w{who}", lease.number))
+    barrier.wait()
+
+
+def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
+    """Takes videos of a job until none is left; every third one is given back."""
+    from orchestrator.claims import Claims, failed_entry
+    from orchestrator.jobdir import Job
+    from orchestrator.settings import Settings
+
+    job = Job.open(folder)
+    claims = Claims(job, job.start_record()["videos"], Owner.this_process(f"w{who}"), Settings())
+    barrier.wait()
+    turn = 0
+    while (claim := claims.next(suspect=False)) is not None:
+        turn += 1
+        if turn % 3 == 0:
+            claims.release(claim, "handed back")
+        else:
+            entry = {**failed_entry(claim.video, ""), "status": "ok", "error": None}
+            tell((claim.index, claim.lease.number, claims.keep(claim, entry)))
+    barrier.wait()
+
+
+def end_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
+    """Ends every job of a folder."""
+    from orchestrator import jobs
+    from orchestrator.jobdir import Job
+    from orchestrator.settings import Settings
+
+    context = jobs.Context(f"w{os.getpid()}", Settings(state_dir=folder / "state"))
+    found = []
+    for path in sorted(folder.glob("job-*")):
+        job = Job.open(path)
+        barrier.wait()
+        found.append(jobs.end(job, context))
+    tell(found)
+    barrier.wait()
