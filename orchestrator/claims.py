@@ -16,10 +16,12 @@ from orchestrator.errors import PathRefused
 from orchestrator.files import write_once
 from orchestrator.jobdir import Job, now
 from orchestrator.leases import Lease, Owner, ended, latest, numbered, take
-from orchestrator.paths import confined_video
+from orchestrator.paths import confined_video, output_folder
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_INNOCENT = ("handed back", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,25 @@ class Claims:
         self._owner = owner
         self._settings = settings
         self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
+        self._done: set[int] = set()
         self.held: dict[int, Claim] = {}
 
     def next(self, *, suspect: bool) -> Claim | None:
         """Takes the next fresh video, or the next suspect; None where there is none to take now."""
-        done = self._job.done_indices()
-        self._open = [video for video in self._open if video["index"] not in done]
+        for place, video in enumerate(self._open):
+            claim = self._try(video, suspect)
+            if claim is not None:
+                self._forget_done(place)
+                return claim
+        self._forget_done(len(self._open))
+        return None
+
+    def next_begun(self) -> Claim | None:
+        """Takes the next video that has a checkpoint and nobody at work on it."""
         for video in self._open:
-            if video["index"] in self.held:
-                continue
-            last = latest(self._job.video_base(video["index"]))
-            if last is not None and last.held(self._settings.lease_s):
-                continue
-            if self._given_up(video, last) or self._is_suspect(video["index"], last) is not suspect:
+            index = video["index"]
+            last = None if self._is_done(index) or index in self.held else latest(self._job.video_base(index))
+            if last is None or last.held(self._settings.lease_s) or not frames_kept(self._job, video):
                 continue
             claim = self._take(video)
             if claim is not None:
@@ -86,10 +94,31 @@ class Claims:
         for claim in list(self.held.values()):
             claim.lease.touch()
 
+    def _try(self, video: dict[str, Any], suspect: bool) -> Claim | None:
+        index = video["index"]
+        if index in self.held or self._is_done(index):
+            return None
+        last = latest(self._job.video_base(index))
+        if last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last)):
+            return None
+        if _is_suspect(last) is not suspect:
+            return None
+        return self._take(video)
+
+    def _is_done(self, index: int) -> bool:
+        if index not in self._done and self._job.done_path(index).exists():
+            self._done.add(index)
+        return index in self._done
+
+    def _forget_done(self, places: int) -> None:
+        """Drops the videos before `places` that are known to be done: no later look passes over them again."""
+        self._open[:places] = [video for video in self._open[:places] if video["index"] not in self._done]
+
     def _take(self, video: dict[str, Any]) -> Claim | None:
         index = video["index"]
         try:
             confined_video(video["path"], self._settings)
+            output_folder(str((self._job.output / video["stem"]).parent), self._settings)
         except PathRefused as refused:
             _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
             return None
@@ -103,10 +132,8 @@ class Claims:
         claim = self.held[index] = Claim(index, video, lease, at)
         return claim
 
-    def _given_up(self, video: dict[str, Any], last: Lease | None) -> bool:
+    def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
-        if last is None:
-            return False
         died, reason = _died(self._job, video, last)
         if died < self._settings.max_attempts:
             return False
@@ -115,13 +142,6 @@ class Claims:
         if _keep(self._job, video["index"], entry, last.number, self._owner.node):
             log.error("%s: %s", video["path"], error, extra={"job": self._job.id, "video": video["path"]})
         return True
-
-    def _is_suspect(self, index: int, last: Lease | None) -> bool:
-        if last is None:
-            return False
-        how = ended(last.base, last.number)
-        vanished = sum(ended(last.base, number) is None for number in range(1, last.number + 1))
-        return (how is not None and how["how"] in ("crashed", "stalled")) or vanished > 1
 
 
 def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1) -> dict[str, Any]:
@@ -155,6 +175,16 @@ def frames_kept(job: Job, video: dict[str, Any]) -> int:
     return journal.peek(job.output, PurePosixPath(video["stem"]))
 
 
+def _is_suspect(last: Lease | None) -> bool:
+    """Whether a video may have ended an engine, or taken whole workers with it. An attempt that was handed back, or
+    none at all, says nothing about it."""
+    if last is None:
+        return False
+    ways = [(ended(last.base, number) or {}).get("how") for number in range(1, last.number + 1)]
+    told = [how for how in ways if how not in _INNOCENT]
+    return bool(told) and (told[-1] in ("crashed", "stalled") or told.count(None) > 1)
+
+
 def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
     """How many attempts in a row, counted from the last, died without getting further, and what is known of the end."""
     reached = frames_kept(job, video)
@@ -162,13 +192,13 @@ def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
     for number in range(last.number, 0, -1):
         how = ended(last.base, number)
         began = Lease(last.base, number).facts().get("from_frame", 0)
-        if how is not None and how["how"] in ("handed back", "cancelled"):
-            reached = began
-            continue
+        began = began if type(began) is int else 0
         if reached > began:
             break
+        reached = began
+        if how is not None and how["how"] in _INNOCENT:
+            continue
         if count == 0 and how is not None:
             reason = str(how.get("error", how["how"]))
         count += 1
-        reached = began
     return count, reason

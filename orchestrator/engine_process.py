@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -49,7 +49,7 @@ class EngineProcess:
         self._arrived: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
         self._reader.start()
-        self.order(task.pop("kind"), **task)
+        self.order(**task)
 
     def __enter__(self) -> EngineProcess:
         return self
@@ -83,16 +83,23 @@ class EngineProcess:
             raise EOFError
         return event
 
-    def events(self, silence_s: float) -> Iterator[dict[str, Any]]:
-        """Events until the end of the process. Raises TimeoutError after so long without one."""
+    def events(
+        self, first_s: float, silence_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[dict[str, Any]]:
+        """Events until the end of the process. Raises TimeoutError after so long without the first, or another one.
+        `meanwhile` is called at least once a second."""
+        until = time.monotonic() + first_s
         while True:
+            meanwhile()
             try:
-                event = self.event(silence_s)
+                event = self.event(min(1.0, max(0.0, until - time.monotonic())))
             except EOFError:
                 return
-            if event is None:
+            if event is not None:
+                yield event
+                until = time.monotonic() + silence_s
+            elif time.monotonic() >= until:
                 raise TimeoutError
-            yield event
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import socket
 import uuid
 from dataclasses import dataclass
@@ -28,23 +29,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from orchestrator import shapes
 from orchestrator.errors import JobError, RequestError
 from orchestrator.files import append_line, read_json, write_once, write_quick
-from orchestrator.leases import Lease, latest
+from orchestrator.leases import Lease
 
 SCHEMA = 1
 JOBS_FOLDER = ".yolo-jobs"
+PARTS = ("videos", "tasks")
 
+_DONE = re.compile(r"([0-9]{4,9})\.done\.json")
+_LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")
 ENDED_STATES = ("completed", "failed", "cancelled")
+
+
+_IN_AN_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
 def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def is_id(text: object) -> bool:
+    """Whether a text may be a job's id: it becomes a part of paths."""
+    return isinstance(text, str) and 0 < len(text) <= 100 and set(text) <= _IN_AN_ID
+
+
 def now() -> str:
     """The time as it stands in records."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
@@ -56,11 +69,12 @@ class Job:
 
     @classmethod
     def create(cls, output: Path, spec: dict[str, Any]) -> Job:
-        """Makes the directory. Raises RequestError where the output folder can't be written, or the id is taken."""
+        """Makes the directory; a job of that id that is there already is opened. Raises RequestError where the output
+        folder can't be written."""
         folder = output / JOBS_FOLDER / spec["id"]
         job = cls(folder, {"schema": SCHEMA, **spec, "output": str(output), "created_at": now(), "client": _client()})
         try:
-            for part in ("videos", "tasks"):
+            for part in PARTS:
                 (folder / part).mkdir(parents=True, exist_ok=True)
             if not write_once(folder / "job.json", job.spec):
                 return cls.open(folder)
@@ -74,7 +88,7 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Raises JobError where there is no job, or one of a later version."""
+        """Raises JobError where there is no job, one of a later version, or one that no client made."""
         try:
             spec = read_json(folder / "job.json")
         except (OSError, ValueError) as error:
@@ -83,9 +97,14 @@ class Job:
             raise JobError(f"There is no job in {folder}.")
         if spec.get("schema") != SCHEMA:
             raise JobError(
-                f"Job {folder.name} was made by another version (schema {spec.get('schema')}, this one reads {SCHEMA})."
-                " Let it end with the version that made it, or submit its folder again."
+                f"Job {folder.name} was made by another version (schema {str(spec.get('schema'))[:20]}, this one reads "
+                f"{SCHEMA}). Let it end with the version that made it, or submit its folder again."
             )
+        problem = shapes.wrong_in_job(spec)
+        if problem is None and (spec["id"] != folder.name or not is_id(spec["id"])):
+            problem = f"id must be the name of its folder. Got {spec['id'][:200]!r}"
+        if problem is not None:
+            raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {problem}.")
         return cls(folder, spec)
 
     # -- what was asked for -------------------------------------------------------------------------------------------
@@ -113,10 +132,20 @@ class Job:
         return self.folder / "start.json"
 
     def start_record(self) -> dict[str, Any] | None:
-        return _read(self.start_path)
+        """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
+        try:
+            value = read_json(self.start_path)
+        except (OSError, ValueError) as error:
+            return shapes.refusal(f"{self.start_path} can't be read: {error}")
+        problem = None if value is None else shapes.wrong_in_start(value)
+        if problem is not None:
+            return shapes.refusal(f"{self.start_path} is damaged: {problem}")
+        return None if value is None else dict(value)
 
     def end_record(self) -> dict[str, Any] | None:
-        return _read(self.folder / "end.json")
+        """None before the end, and where the record is damaged."""
+        value = _read(self.folder / "end.json")
+        return value if value is not None and shapes.wrong_in_end(value) is None else None
 
     @property
     def ended(self) -> bool:
@@ -144,22 +173,21 @@ class Job:
         return self.folder / "tasks" / key
 
     def done(self, index: int) -> dict[str, Any] | None:
-        """The result of a video, None while it has none."""
-        return _read(self.done_path(index))
+        """The result of a video; None while it has none, and where it is damaged."""
+        value = _read(self.done_path(index))
+        return value if value is not None and shapes.wrong_in_result(value) is None else None
 
     def done_indices(self) -> set[int]:
         """Videos that have a result."""
-        return {int(name[:-10]) for name in self._names("videos") if name.endswith(".done.json")}
+        return {int(match[1]) for name in self._names("videos") if (match := _DONE.fullmatch(name))}
 
     def leases(self, kind: str) -> dict[str, Lease]:
         """The last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
-        bases = {
-            name.rsplit(".", 2)[0]
-            for name in self._names(kind)
-            if name.endswith(".json") and name.rsplit(".", 2)[1].isdigit()
-        }
-        found = ((base, latest(self.folder / kind / base)) for base in sorted(bases))
-        return {base: lease for base, lease in found if lease is not None}
+        last: dict[str, int] = {}
+        for name in self._names(kind):
+            if match := _LEASE.fullmatch(name):
+                last[match[1]] = max(int(match[2]), last.get(match[1], 0))
+        return {base: Lease(self.folder / kind / base, number) for base, number in last.items()}
 
     def live(self, lease_s: float) -> list[Lease]:
         """The leases under which somebody works right now."""
@@ -170,7 +198,7 @@ class Job:
     def progress(self) -> list[dict[str, Any]]:
         """What each process step wrote last."""
         found = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
-        return [value for value in found if value]
+        return [value for value in found if value is not None and shapes.wrong_in_progress(value) is None]
 
     def tell_progress(self, key: str, value: dict[str, Any]) -> None:
         """Best effort: what can't be told now is told the next time."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from engine import journal
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from orchestrator import outcomes
@@ -24,17 +26,19 @@ from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
 from orchestrator.errors import Duplicate, EngineFailed, PathRefused, RequestError
 from orchestrator.files import write_json, write_once
-from orchestrator.jobdir import JOBS_FOLDER, Job, jobs_in, new_id, now
+from orchestrator.jobdir import JOBS_FOLDER, PARTS, Job, is_id, jobs_in, new_id, now
 from orchestrator.leases import Lease, Owner, take
 from orchestrator.paths import output_folder, video_folder
-from orchestrator.registry import remember
+from orchestrator.registry import remember, settle
 from orchestrator.resources import examine
 from orchestrator.settings import Settings
-from orchestrator.supervise import Watch, process_videos
+from orchestrator.shapes import MOST_WORKERS
+from orchestrator.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
 
-_PROBE_SILENCE_S = 30.0
+# Until the list of the files is there, and from one file to the next.
+_LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class Context:
 
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
+
+    def renewal(self, lease: Lease) -> Callable[[], None]:
+        """Touches the lease, often enough and no more, when it is called all the time."""
+        due = 0.0
+
+        def renew() -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + self.settings.lease_s / 6
+                lease.touch()
+
+        return renew
 
 
 def begin(
@@ -66,6 +82,10 @@ def begin(
 
     `only` restricts the job to these files of the folder. Raises RequestError (PathRefused) with the remedy.
     """
+    if job_id is not None and not is_id(job_id):
+        raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
+    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
+        raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
     checked = checked_config(config or {})
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
@@ -92,11 +112,14 @@ def begin(
 
 def open_job(folder: str, settings: Settings) -> Job:
     """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    if not isinstance(folder, str) or not is_id(Path(folder).name):
+        raise PathRefused(f"{str(folder)[:200]!r} is not a job's directory.")
     path = Path(folder)
     output = output_folder(str(path.parent.parent), settings)
-    if path.parent.name != JOBS_FOLDER or Path(os.path.realpath(path)) != output / JOBS_FOLDER / path.name:
-        raise PathRefused(f"{folder} is not a job's directory.")
-    job = Job.open(output / JOBS_FOLDER / path.name)
+    here = output / JOBS_FOLDER / path.name
+    if path.parent.name != JOBS_FOLDER or any(os.path.realpath(path / part) != str(here / part) for part in PARTS):
+        raise PathRefused(f"{folder[:200]} is not a job's directory.")
+    job = Job.open(here)
     if job.output != output:
         raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
     for name in job.spec["inputs"]:
@@ -108,6 +131,8 @@ def open_job(folder: str, settings: Settings) -> Job:
 
 def checked_config(config: dict[str, Any]) -> EngineConfig:
     """Raises RequestError that names the key, the rule and what was found."""
+    if not isinstance(config, dict):
+        raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
     try:
         return EngineConfig(**config)
     except (ConfigError, TypeError) as error:
@@ -121,8 +146,8 @@ def start(job: Job, context: Context) -> dict[str, Any]:
     """
     if (record := job.start_record()) is not None:
         return record
-    with _step(job, "start", context) as _:
-        found = _probe(job)
+    with _step(job, "start", context) as step:
+        found = _probe(job, context.renewal(step.lease))
         videos, model = found["videos"], found["model"]
         facts, warnings, refused = examine(videos, model, job.config, job.output)
         error = found.get("error") or refused
@@ -186,6 +211,8 @@ def end(job: Job, context: Context) -> dict[str, Any]:
     """
     record = job.end_record()
     if record is None:
+        if job.cancelled:
+            _salvage(job, context)
         error = _fatal(job)
         summary = outcomes.summarise(job, error)
         state = outcomes.end_state(job, summary)
@@ -200,12 +227,18 @@ def end(job: Job, context: Context) -> dict[str, Any]:
             "manifest": str(job.output / "manifest.json"),
         }
         result = outcomes.pipeline_result(job, state, summary, end_log)
-        if write_once(job.folder / "end.json", {"state": state, "ended_at": end_log["ended_at"], "result": result}):
+        if state != "cancelled":
+            _forget_journals(job)  # before the end is there: after it, another job may write to the folder
+        made = {"state": state, "ended_at": end_log["ended_at"], "result": result}
+        if write_once(job.folder / "end.json", made):
             job.note("ended", state=state, worker=context.node)
             log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
+        elif job.end_record() is None:  # it is damaged
+            write_json(job.folder / "end.json", made)
         record = job.end_record() or {"result": result}
     result = dict(record["result"])
     _write_results(job, result)
+    settle(job.id, context.settings)
     return result
 
 
@@ -270,7 +303,7 @@ def _at_work(job: Job, lease_s: float) -> bool:
     return bool(job.live(lease_s))
 
 
-def _probe(job: Job) -> dict[str, Any]:
+def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
@@ -286,7 +319,7 @@ def _probe(job: Job) -> dict[str, Any]:
         opening = None
         with EngineProcess(task) as engine:
             try:
-                for event in engine.events(_PROBE_SILENCE_S):
+                for event in engine.events(_LISTING_SILENCE_S, _PROBE_SILENCE_S, meanwhile):
                     kind = event.pop("kind")
                     if kind == "opening":
                         opening = event["path"]
@@ -341,6 +374,25 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
             write_json(path, result)
     except OSError as error:
         log.error("job %s: its results can't be written: %s", job.id, error, extra={"job": job.id})
+
+
+def _salvage(job: Job, context: Context) -> None:
+    """What workers that died had reached in a cancelled job becomes partial results."""
+    videos = (job.start_record() or {"videos": []})["videos"]
+    claims = Claims(job, videos, context.owner(), context.settings)
+    while (claim := claims.next_begun()) is not None:
+        claims.keep(claim, salvaged_entry(job, claim, "cancelled"))
+
+
+def _forget_journals(job: Job) -> None:
+    """A job that came to its own end leaves nothing to go on with: the next one over its folder does everything anew.
+    A cancelled one does: what it had done is not done again."""
+    record = job.start_record() or {"videos": []}
+    for row in record["videos"]:
+        done = job.done(row["index"])
+        if done and done["entry"]["status"] != "failed":
+            journal.Journal(job.output, PurePosixPath(row["stem"])).remove()
+    journal.clean(job.output)
 
 
 def age_s(job: Job) -> float:

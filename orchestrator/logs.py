@@ -10,11 +10,28 @@ from typing import Any
 
 from engine.logs import JsonFormatter
 
-_URL_PASSWORD = re.compile(r"(\w+://)[^/\s@]*@")
+# To the last "@" of the word: a password may hold "/" and "@" as well. Better too much than a part of it.
+_URL_PASSWORD = re.compile(r"(\w+://)\S*@")
+
+
+class _Hiding(logging.Formatter):
+    """Hides passwords in URLs, also in those of a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return _URL_PASSWORD.sub(r"\1***@", line) if "://" in line else line
+
+
+class TextLines(_Hiding):
+    """For people."""
+
+
+class JsonLines(_Hiding, JsonFormatter):
+    """For programs."""
 
 
 class TaskFields(logging.Filter):
-    """Adds the task and the worker to each record made inside a task, and hides passwords in URLs."""
+    """Adds the task, the job and the worker to each record made inside a task."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         task = _current_task()
@@ -23,9 +40,8 @@ class TaskFields(logging.Filter):
             record.worker = task.request.hostname
             if not hasattr(record, "job"):
                 record.job = str(task.request.id).partition(".")[0]
-        message = record.getMessage()
-        if "://" in message:
-            record.msg, record.args = _URL_PASSWORD.sub(r"\1***@", message), ()
+        if record.exc_info and record.exc_info[0] is not None and record.exc_info[0].__name__ == "Reject":
+            record.exc_info = record.exc_text = None  # a message that is given back is no fault
         return True
 
 
@@ -33,9 +49,9 @@ def set_up_worker_logging(level: int | str | None) -> None:
     """One handler on standard error for everything."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("YOLO_LOG_FORMAT") == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonLines())
     else:
-        handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s"))
+        handler.setFormatter(TextLines("[%(asctime)s] %(levelname)s %(message)s"))
     handler.addFilter(TaskFields())
     # Celery's line at a task's end repeats its whole result; billiard tells of each child's birth.
     for noisy in ("celery.app.trace", "multiprocessing"):

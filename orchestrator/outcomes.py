@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.jobdir import Job, now
+from orchestrator.leases import latest
 
 SUCCESS = "Pipeline completo ejecutado exitosamente"
 _MESSAGES = {
@@ -114,6 +115,8 @@ def state_of(job: Job, lease_s: float) -> str:
     end = job.end_record()
     if end is not None:
         return str(end["state"])
+    if job.ended:  # and the record is damaged
+        return end_state(job, summarise(job))
     live = job.live(lease_s)
     if job.cancelled:
         return "cancelling"
@@ -130,7 +133,10 @@ def state_of(job: Job, lease_s: float) -> str:
 def _not_done(job: Job, row: dict[str, Any], error: str | None) -> dict[str, Any]:
     from orchestrator.claims import failed_entry
 
-    return failed_entry(row, error or ("cancelled before it was begun" if job.cancelled else "was not processed"))
+    last = latest(job.video_base(row["index"]))
+    if error is None and job.cancelled:
+        error = "cancelled after its worker had died" if last else "cancelled before it was begun"
+    return failed_entry(row, error or "was not processed", attempts=last.number if last else 0)
 
 
 def _engine_facts(job: Job) -> dict[str, Any]:
@@ -155,4 +161,5 @@ def _what_failed(summary: dict[str, Any]) -> str | None:
 def _seconds_since(text: str | None) -> float:
     if not text:
         return 0.0
-    return round((datetime.fromisoformat(now()) - datetime.fromisoformat(text)).total_seconds(), 3)
+    between = datetime.fromisoformat(now()) - datetime.fromisoformat(text)
+    return max(0.0, round(between.total_seconds(), 3))  # a clock may have been set back

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from orchestrator.errors import RequestError
 from orchestrator.files import write_quick
 from orchestrator.jobdir import Job, now
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
@@ -31,9 +32,15 @@ def queue_of(job: Job) -> str:
 
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
-    """Sends the message of one step and returns its id. Raises what kombu raises when the broker is away."""
+    """Sends the message of one step and returns its id. Raises what kombu raises when the broker is away, and
+    RequestError where the job's queue is none of this machine's."""
     names = {"start": "log_start_yolo", "end": "log_end_yolo"}
     queue = LOG_QUEUE if key in names else queue_of(job)
+    if queue not in app.conf.task_queues:
+        raise RequestError(
+            f"Job {job.id} goes to the queue {queue}, and the settings of this machine have none of that name: "
+            f'queues = ["{queue}"].'
+        )
     sent = task_id(job, key) + (f".again-{again}" if again else "")
     app.send_task(
         names.get(key, "process_videos_yolo"),

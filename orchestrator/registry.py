@@ -1,6 +1,7 @@
 """Which jobs there are: an id leads to a directory, without asking the broker.
 
-Each machine remembers the jobs that were submitted or worked on here, in `YOLO_STATE_DIR/jobs`. Workers on other
+Each machine remembers the jobs that were submitted or worked on here, in `YOLO_STATE_DIR/jobs`, and those that have
+ended in `jobs/ended` below it, so that who looks for what is left to do need not look at them all. Workers on other
 machines learn of a job from its messages, which name the directory.
 """
 
@@ -8,42 +9,64 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import JobError, UnknownJob
 from orchestrator.files import read_json, write_quick
-from orchestrator.jobdir import JOBS_FOLDER, Job
+from orchestrator.jobdir import JOBS_FOLDER, Job, is_id
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_ENDED = "ended"
 
 
 def remember(job: Job, settings: Settings) -> None:
     """Best effort: a job that can't be remembered here still runs, and is found by its output folder."""
-    folder = settings.state_dir / "jobs"
+    path = _path(job.id, settings)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_quick(folder / f"{job.id}.json", {"folder": str(job.folder), "created_at": job.spec["created_at"]})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not job.ended:
+            write_quick(path, {"folder": str(job.folder), "created_at": job.spec["created_at"]})
     except OSError as error:
-        log.warning("job %s can't be remembered in %s: %s", job.id, folder, error)
+        log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, error)
 
 
-def forget(job_id: str, settings: Settings) -> None:
+def settle(job_id: str, settings: Settings) -> None:
+    """The job has ended: nobody need look after it. Best effort."""
+    path = _path(job_id, settings)
     with contextlib.suppress(OSError):
-        (settings.state_dir / "jobs" / f"{job_id}.json").unlink()
+        if path.exists():
+            (path.parent / _ENDED).mkdir(exist_ok=True)
+            os.replace(path, path.parent / _ENDED / path.name)
+
+
+def open_jobs(settings: Settings) -> list[Job]:
+    """The jobs remembered here that have not ended, newest first."""
+    found = []
+    for job in _jobs(_path("", settings).parent):
+        if job.ended:
+            settle(job.id, settings)
+        else:
+            found.append(job)
+    return found
 
 
 def known_jobs(settings: Settings) -> Iterator[Job]:
     """Every job that this machine remembers and whose directory is still there, newest first."""
+    folder = _path("", settings).parent
+    yield from _jobs(folder, folder / _ENDED)
+
+
+def _jobs(*folders: Path) -> Iterator[Job]:
     entries = []
-    for path in (settings.state_dir / "jobs").glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            value = read_json(path)
-            if value:
-                entries.append((value["created_at"], path.stem, value["folder"]))
+    for path in (path for folder in folders for path in folder.glob("*.json")):
+        value = _entry(path)
+        if value is not None:
+            entries.append((value["created_at"], path.stem, value["folder"]))
     for _, _, folder in sorted(entries, reverse=True):
         with contextlib.suppress(JobError):
             yield Job.open(Path(folder))
@@ -51,17 +74,30 @@ def known_jobs(settings: Settings) -> Iterator[Job]:
 
 def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
     """The job of an id, as this machine remembers it or as it stands in one of `outputs`. Raises UnknownJob."""
-    if not job_id or not set(job_id) <= _SAFE:
-        raise UnknownJob(f"A job's id is made of letters, digits and dashes. Got {job_id!r}.")
+    if not is_id(job_id):
+        raise UnknownJob(f"A job's id is made of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
     folders = [output / JOBS_FOLDER / job_id for output in outputs]
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        value = read_json(settings.state_dir / "jobs" / f"{job_id}.json")
-        if value:
-            folders.insert(0, Path(value["folder"]))
+    path = _path(job_id, settings)
+    value = _entry(path) or _entry(path.parent / _ENDED / path.name)
+    if value is not None:
+        folders.insert(0, Path(value["folder"]))
     for folder in folders:
-        if (folder / "job.json").exists():
+        if os.path.exists(folder / "job.json"):
             return Job.open(folder)
     raise UnknownJob(
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
     )
+
+
+def _path(job_id: str, settings: Settings) -> Path:
+    return settings.state_dir / "jobs" / f"{job_id}.json"
+
+
+def _entry(path: Path) -> dict[str, str] | None:
+    """What is remembered of a job; None where nothing is, or it can't be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        value: Any = read_json(path)
+        if type(value["folder"]) is str and type(value["created_at"]) is str:
+            return dict(value)
+    return None

@@ -19,28 +19,43 @@ from orchestrator import jobs
 from orchestrator.errors import JobError
 from orchestrator.files import read_json
 from orchestrator.jobdir import Job
-from orchestrator.leases import Owner, age_of
-from orchestrator.publish import JOBS_KEY, publish, task_id
-from orchestrator.registry import known_jobs
-from orchestrator.settings import HEARTBEAT_KEY, Settings
+from orchestrator.leases import age_of
+from orchestrator.publish import JOBS_KEY, publish, queue_of, task_id, withdraw
+from orchestrator.queues import live_workers
+from orchestrator.registry import open_jobs
+from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_LOCK, _LOCK_MS = "yolo:rescue", 4000
 _AGAIN_AFTER_S = 15.0
 _LONGEST_LOOK = 5000
 
 
 def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
-    """Sends what was lost; returns the ids of the messages sent. Raises what the broker's client raises."""
-    open_jobs = [job for job in _jobs(client, settings) if not job.ended]
-    if not open_jobs:
+    """Sends what was lost; returns the ids of the messages sent. Raises what the broker's client raises.
+
+    Workers and monitors all call it; one of them at a time looks.
+    """
+    left = list(_jobs(client, settings))
+    if not left or not client.set(_LOCK, "1", nx=True, px=_LOCK_MS):
         return []
-    waiting = messages_waiting(client, settings) | messages_held(client)
+    found = messages_waiting(client, settings)
+    if found is None:
+        return []
+    waiting = found | messages_held(client)
     sent = []
-    for job in open_jobs:
-        for key in jobs.next_step(job, settings.lease_s):
-            if _is_on_its_way(job, key, waiting, settings):
-                continue
+    for job in left:
+        try:
+            lost = [
+                key
+                for key in jobs.next_step(job, settings.lease_s)
+                if not _is_on_its_way(job, key, waiting, settings) and queue_of(job) in settings.known_queues
+            ]
+        except OSError as error:  # one job's disk is away
+            log.debug("job %s can't be looked at: %s", job.id, error)
+            continue
+        for key in lost:
             again = _times_sent(job, key)
             log.warning("job %s: the message of %s was lost, it is sent again", job.id, key, extra={"job": job.id})
             job.note("message lost", step=key)
@@ -48,37 +63,26 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
     return sent
 
 
-def messages_waiting(client: Any, settings: Settings) -> set[str]:
-    """Ids of the messages in all queues."""
+def messages_waiting(client: Any, settings: Settings) -> set[str] | None:
+    """Ids of the messages in all queues; None where they are too many to be looked through."""
     found = set()
     for queue in settings.known_queues:
-        for raw in client.lrange(queue, 0, _LONGEST_LOOK):
-            found.add(_id_of(raw))
+        raws = client.lrange(queue, 0, _LONGEST_LOOK)
+        if len(raws) > _LONGEST_LOOK:
+            return None
+        found |= set(map(_id_of, raws))
     return found
 
 
 def messages_held(client: Any) -> set[str]:
     """Ids of the messages that live workers hold."""
-    found: set[str] = set()
-    for heartbeat in heartbeats(client):
-        if not Owner(**heartbeat["owner"]).gone:  # a killed worker's last words stay for a while
-            found |= set(heartbeat["tasks"])
-    return found
-
-
-def heartbeats(client: Any) -> list[dict[str, Any]]:
-    """What the workers that are alive last said of themselves."""
-    found = []
-    for key in client.scan_iter(match=f"{HEARTBEAT_KEY}*", count=1000):
-        raw = client.get(key)
-        if raw:
-            found.append(json.loads(raw))
-    return sorted(found, key=lambda value: str(value.get("node")))
+    tasks = (beat.get("tasks") for beat in live_workers(client))
+    return {task for held in tasks if isinstance(held, list) for task in held if isinstance(task, str)}
 
 
 def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
     seen = set()
-    for job in known_jobs(settings):
+    for job in open_jobs(settings):
         seen.add(job.id)
         yield job
     for raw_id, raw_folder in client.hgetall(JOBS_KEY).items():
@@ -86,9 +90,14 @@ def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
         if job_id in seen:
             continue
         try:
-            yield jobs.open_job(folder, settings)
+            job = jobs.open_job(folder, settings)
         except JobError as error:
             log.debug("job %s is not for this machine: %s", job_id, error)
+            continue
+        if job.ended:
+            withdraw(client, job_id)
+        else:
+            yield job
 
 
 def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) -> bool:
@@ -114,7 +123,8 @@ def _times_sent(job: Job, key: str) -> int:
         value = read_json(Path(job.folder) / "tasks" / f"{key}.sent.json")
     except (OSError, ValueError):
         value = None
-    return int(value["again"]) + 1 if value else 1
+    again = value.get("again") if isinstance(value, dict) else None
+    return again + 1 if isinstance(again, int) else 1
 
 
 def _id_of(raw: bytes | str) -> str:
@@ -125,4 +135,4 @@ def _id_of(raw: bytes | str) -> str:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.logs import JsonFormatter
 from orchestrator.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.engine_process import EngineProcess
 from orchestrator.errors import EngineFailed
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 1.0
 _SALVAGE_S = 120.0
+_LOADING = "loading the model"
 
 
 @dataclass
@@ -45,6 +47,7 @@ def process_videos(watch: Watch, claims: Claims) -> str:
 
     Raises EngineFailed where the engine can't run at all.
     """
+    never_ready = 0
     while True:
         if watch.job.cancelled:
             return "cancelled"
@@ -56,9 +59,13 @@ def process_videos(watch: Watch, claims: Claims) -> str:
             claim = claims.next(suspect=True)
         if claim is None:
             return "exhausted"
-        how = _Run(watch, claims, claim, alone=alone).go()
+        run = _Run(watch, claims, claim, alone=alone)
+        how = run.go()
         if how != "exhausted":
             return how
+        never_ready = never_ready + 1 if run.died_unready else 0
+        if never_ready >= watch.settings.max_attempts:
+            raise EngineFailed(f"{run.died_unready} {never_ready} times while it loaded the model")
 
 
 class _Run:
@@ -71,7 +78,8 @@ class _Run:
         self._alone = alone
         self._stop: str | None = None
         self._stop_at = 0.0
-        self._stage = "loading the model"
+        self._stage = _LOADING
+        self.died_unready: str | None = None
         self._streams: list[dict[str, Any]] = []
         self._told_at = 0.0
         self._moved = (time.monotonic(), -1)
@@ -147,10 +155,10 @@ class _Run:
         claim = self._claims.held.get(index)
         if claim is None:
             return
-        if self._stop == "handed back" and entry["status"] != "ok" and _interrupted(entry):
-            self._claims.release(claim, "handed back")
-            return
-        if self._stop == "cancelled" and _interrupted(entry):
+        if entry.pop("unfinished", False):
+            if self._stop != "cancelled":  # the stop of this worker, or a failure of its engine: no video is to blame
+                self._claims.release(claim, "handed back")
+                return
             entry["error"] = f"cancelled after {entry['frames']} frames"
         self._claims.keep(claim, entry)
         facts = {"job": self._watch.job.id, "video": entry["path"], "status": entry["status"]}
@@ -165,13 +173,16 @@ class _Run:
             self._order_stop(engine, "cancelled", watch.settings.cancel_s)
         if self._stop is None and watch.stopping():
             self._order_stop(engine, "handed back", watch.settings.grace_s)
-        if present - self._touched_at > watch.settings.lease_s / 6:
-            self._touched_at = present
-            self._claims.touch()
-            watch.touch()
+        self._renew()
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._touched_at > self._watch.settings.lease_s / 6:
+            self._touched_at = time.monotonic()
+            self._claims.touch()
+            self._watch.touch()
 
     def _order_stop(self, engine: EngineProcess, how: str, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
@@ -181,9 +192,13 @@ class _Run:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == "cancelled":
             for claim in list(self._claims.held.values()):
-                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled"))
+                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._renew))
             return how
-        self._release_all(how, error=error)
+        if how != "handed back" and self._stage == _LOADING:  # no video is to blame
+            self.died_unready = error
+            self._release_all("handed back")
+        else:
+            self._release_all(how, error=error)
         if how in ("crashed", "stalled"):
             facts = {"job": self._watch.job.id}
             log.error("job %s: %s while it worked on %s", self._watch.job.id, error, self._present(), extra=facts)
@@ -215,17 +230,13 @@ class _Run:
         watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
 
 
-def _interrupted(entry: dict[str, Any]) -> bool:
-    return "interrupted" in (entry["error"] or "")
-
-
-def salvaged_entry(job: Job, claim: Claim, why: str) -> dict[str, Any]:
+def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
     task = {"kind": "salvage", "path": claim.video["path"], "stem": claim.video["stem"], "output": str(job.output)}
     try:
         with EngineProcess({**task, **_logging()}) as engine:
-            for event in engine.events(_SALVAGE_S):
+            for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs = event.get("outputs", outputs)
     except (TimeoutError, OSError) as error:
         log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], error)
@@ -236,6 +247,6 @@ def salvaged_entry(job: Job, claim: Claim, why: str) -> dict[str, Any]:
 
 def _logging() -> dict[str, str]:
     root = logging.getLogger()
-    form = "json" if any(type(handler.formatter).__name__ == "JsonFormatter" for handler in root.handlers) else "text"
+    form = "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers) else "text"
     # What the engine tells at `info` is told here, with the job.
     return {"log_level": "debug" if root.isEnabledFor(logging.DEBUG) else "warning", "log_format": form}

@@ -54,6 +54,8 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
         made = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="log_start")
         return outcomes.without_long_lists(jobs.start(made, context))
     opened = jobs.open_job(job, settings())
+    if opened.ended:  # it was cancelled before anybody had begun it
+        raise Ignore
     try:
         record = jobs.start(opened, context)
     except (Duplicate, OSError) as error:
@@ -98,6 +100,11 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
     opened = jobs.open_job(job, settings()) if job else _last_job(video_folder, config)
+    if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
+        raise RequestError(
+            f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
+            f"for it with `yolo-submit --cancel {opened.id}`."
+        )
     result = outcomes.shortened(jobs.end(opened, context))
     if job is None:
         return dict(result["end_log"])

@@ -36,11 +36,11 @@ from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
 log = logging.getLogger(__name__)
 
 _RUNTIME = "YOLO_WORKER_RUNTIME"
+_RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
 _RESCUE_EVERY_S = 5.0
-_RESCUE_LOCK = "yolo:rescue"
 
 
 def stopping() -> bool:
@@ -62,8 +62,12 @@ def install(app: Celery) -> None:
 
 @signals.celeryd_init.connect
 def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) -> None:
-    """Before the pool: children inherit the environment."""
-    os.environ[_RUNTIME] = tempfile.mkdtemp(prefix="yolo-worker-")
+    """Before the pool: children inherit the environment. What killed workers left is cleared away."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_RUNTIME_PREFIX}*"):
+        pid = left.name.removeprefix(_RUNTIME_PREFIX).partition("-")[0]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{_RUNTIME_PREFIX}{os.getpid()}-")
 
 
 @signals.setup_logging.connect
@@ -74,7 +78,9 @@ def _logging(loglevel: int | str | None = None, **_: Any) -> None:
 @signals.worker_shutting_down.connect
 def _tell_tasks(**_: Any) -> None:
     with contextlib.suppress(OSError, KeyError):
-        Path(os.environ[_RUNTIME], "stopping").touch()
+        told = Path(os.environ[_RUNTIME], "stopping")
+        told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
+        told.touch()
 
 
 @signals.worker_shutdown.connect
@@ -102,6 +108,7 @@ class Keeper(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self._thread: _Thread | None = None
+        os.environ["_MP_FORK_LOGLEVEL_"] = ""  # billiard's own line at the birth of each child
         cores = len(os.sched_getaffinity(0))
         os.environ[_CORES] = str(max(1, cores // max(1, worker.concurrency or cores)))
         queues = worker.app.amqp.queues
@@ -172,10 +179,9 @@ class _Thread(threading.Thread):
             self._start_anew()
         if time.monotonic() - self._rescued_at > _RESCUE_EVERY_S:
             self._rescued_at = time.monotonic()
-            if self._client.set(_RESCUE_LOCK, self._worker.hostname, nx=True, ex=int(_RESCUE_EVERY_S)):
-                from orchestrator.rescue import rescue
+            from orchestrator.rescue import rescue
 
-                rescue(self._worker.app, self._client, self._settings)
+            rescue(self._worker.app, self._client, self._settings)
 
     def _renew(self, requests: list[Any]) -> None:
         """Moves the time of delivery of each message held to now: what the broker's visibility timeout counts from."""

@@ -1,0 +1,58 @@
+"""Loaded by every Python process of a test with faults; acts only in the engine's process.
+
+FAULT is KIND@PLACE: what happens (segv, exit, halt, raise) and where (import, load, open, frame, done). A file that is
+opened counts when its name starts with `bad`; with FAULT_ONCE, a file that is removed by the first strike, nothing
+happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; checkpoints come five times a second.
+"""
+
+import os
+import signal
+import sys
+
+
+def strike() -> None:
+    if once := os.environ.get("FAULT_ONCE"):
+        try:
+            os.unlink(once)
+        except FileNotFoundError:
+            return
+    if kind == "segv":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "exit":
+        os._exit(7)
+    elif kind == "halt":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif kind == "raise":
+        raise RuntimeError("struck")
+
+
+def before(owner: type, name: str, when=lambda *_: True) -> None:
+    real = getattr(owner, name)
+
+    def wrapped(self, *arguments, **options):
+        if when(self, *arguments):
+            strike()
+        return real(self, *arguments, **options)
+
+    setattr(owner, name, wrapped)
+
+
+if "orchestrator.media" in sys.orig_argv:
+    kind, _, place = os.environ.get("FAULT", "").partition("@")
+    from engine import checkpoint
+    from engine.backends.fake import FakeBackend
+    from engine.stages.source import Source
+    from orchestrator.wire import Sender
+
+    checkpoint.EVERY_S = 0.2
+    FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("FAULT_DELAY_S", "0"))
+    if place == "import":
+        strike()
+    elif place == "load":
+        before(FakeBackend, "__init__")
+    elif place == "open":
+        before(Source, "open", lambda source, *_: os.path.basename(source.path).startswith("bad"))
+    elif place == "frame":
+        before(FakeBackend, "run", lambda backend, *_: backend.calls >= 5)
+    elif place == "done":
+        before(Sender, "send", lambda _, kind, *__: kind == "done")

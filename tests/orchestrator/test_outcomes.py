@@ -1,0 +1,216 @@
+"""What a job leaves to read: state, summary, result in the original structure, shortened for the result store."""
+
+import json
+
+import pytest
+
+from orchestrator import jobs, outcomes
+from orchestrator.files import write_json
+from orchestrator.jobdir import Job
+from orchestrator.outcomes import shortened, state_of, summarise, without_long_lists
+from orchestrator.settings import Settings
+from tests.orchestrator import handmade as made
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+def job(tmp_path, settings) -> Job:
+    return made.make_job(tmp_path, settings)
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+
+def _started(job):
+    made.start(job, 2)
+
+
+def _at_work(job):
+    made.start(job, 2)
+    made.hold(job, job.task_base("process-1"))
+
+
+def _all_done(job):
+    made.start(job, 2)
+    for index in range(2):
+        made.finish(job, index)
+
+
+def _dead(job):
+    made.start(job, 2)
+    made.hold(job, job.task_base("process-1"), made.dead_owner())
+
+
+def _released(job):
+    made.start(job, 2)
+    made.hold(job, job.video_base(0)).release("handed back")
+
+
+STATES = [
+    ("nothing", lambda job: None, "queued"),
+    ("starting", lambda job: made.hold(job, job.task_base("start")), "starting"),
+    ("a start that died", lambda job: made.hold(job, job.task_base("start"), made.dead_owner()), "queued"),
+    ("started", _started, "waiting"),
+    ("at work", _at_work, "processing"),
+    ("its worker died", _dead, "waiting"),
+    ("handed back", _released, "waiting"),
+    ("all videos done", _all_done, "ending"),
+    ("refused", lambda job: made.start(job, 0, refused="no"), "ending"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "state"), STATES)
+def test_states(job, name, make, state):
+    make(job)
+    assert state_of(job, 30) == state
+    job.cancel("me")
+    assert state_of(job, 30) == "cancelling"
+
+
+@pytest.mark.parametrize(("refused", "state"), [(None, "completed"), ("no", "failed")])
+def test_a_job_that_only_starts(tmp_path, settings, refused, state):
+    job = made.make_job(tmp_path, settings, task="log_start")
+    assert state_of(job, 30) == "queued"
+    made.start(job, 0 if refused else 2, refused=refused)
+    assert state_of(job, 30) == state
+
+
+@pytest.mark.parametrize(("status", "state"), [("ok", "completed"), ("failed", "failed"), ("partial", "failed")])
+def test_a_damaged_end_record_tells_what_the_videos_tell(job, settings, status, state):
+    made.start(job, 1)
+    made.finish(job, 0, status)
+    made.end(job, settings)
+    assert state_of(job, 30) == state
+    (job.folder / "end.json").write_bytes(b"\0\0")
+    assert state_of(job, 30) == state
+    assert made.end(job, settings)["success"] is (state == "completed")
+    assert job.end_record()["state"] == state, "it is written again"
+
+
+# -- summary and result -----------------------------------------------------------------------------------------------
+
+
+def test_summary(job):
+    made.start(job, 3)
+    made.finish(job, 0)
+    made.finish(job, 1, "failed", "it is damaged")
+    job.done_path(2).write_text("{")
+    summary = summarise(job)
+    assert [video["status"] for video in summary["videos"]] == ["ok", "failed", "failed"]
+    assert summary["videos"][2]["error"] == "was not processed"
+    assert summary["success"] is False
+    assert summary["workers"] == ["yolo@here"]
+    totals = summary["totals"]
+    assert (totals["videos"], totals["failed"], totals["partial"], totals["frames"]) == (3, 2, 0, 200)
+    assert "error" not in summary
+    assert summarise(job, "why")["error"] == "why"
+
+
+def test_summary_of_nothing(job):
+    summary = summarise(job)
+    assert (summary["success"], summary["videos"], summary["totals"]["videos"]) == (False, [], 0)
+
+
+def test_a_clock_that_was_set_back(job):
+    made.start(job, 1)
+    made.finish(job, 0)
+    write_json(job.start_path, {**job.start_record(), "started_at": "2999-01-01T00:00:00+00:00"})
+    totals = summarise(job)["totals"]
+    assert (totals["elapsed_s"], totals["fps"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "cancelled", "message"),
+    [
+        (["ok", "ok"], False, "Pipeline completo ejecutado exitosamente"),
+        (["ok", "ok"], True, "Pipeline completo ejecutado exitosamente"),
+        (["ok", "failed"], False, "Pipeline terminado con errores: {v1}: why"),
+        (["partial", "failed"], False, "Pipeline terminado con errores: 2 of 2 videos, the first {v0}: why"),
+        (["ok", None], True, "Pipeline cancelado: {v1}: cancelled before it was begun"),
+        ([], False, "Pipeline terminado con errores: no video"),
+    ],
+)
+def test_the_original_structure(job, settings, statuses, cancelled, message):
+    made.start(job, len(statuses))
+    for index, status in enumerate(statuses):
+        if status is not None:
+            made.finish(job, index, status, None if status == "ok" else "why")
+    if cancelled:
+        job.cancel("me")
+    result = made.end(job, settings)
+    assert list(result) == [
+        "success",
+        "message",
+        "pipeline_task_id",
+        "start_log",
+        "processing_result",
+        "end_log",
+        "video_folder",
+        "config_used",
+    ]
+    folder = job.spec["inputs"][0]
+    assert result["message"] == message.format(v0=f"{folder}/v0.mp4", v1=f"{folder}/v1.mp4")
+    assert result["success"] is message.startswith("Pipeline completo")
+    assert result["pipeline_task_id"] == job.id
+    assert "videos" not in result["start_log"]
+    assert json.loads((job.output / f"celery_result_{job.id}.json").read_text()) == result
+
+
+# -- shortened --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "bad", "kept", "left_out"),
+    [(200, 3, 200, None), (201, 3, 3, 198), (1000, 500, 200, 800), (201, 0, 0, 201)],
+)
+def test_of_many_videos_a_result_names_those_that_are_not_ok(count, bad, kept, left_out):
+    videos = [{"path": f"{n}", "status": "failed" if n < bad else "ok"} for n in range(count)]
+    summary = {"videos": videos, "totals": {}}
+    for value in (summary, {"success": False, "processing_result": summary}):
+        before = json.dumps(value)
+        short = shortened(value)
+        inner = short.get("processing_result", short)
+        assert len(inner["videos"]) == kept
+        assert inner.get("videos_left_out") == left_out
+        assert inner["totals"] == {}
+        assert json.dumps(value) == before, "the value itself stays"
+
+
+def test_a_long_start_record(job):
+    made.start(job, 201)
+    assert without_long_lists(job.start_record())["videos"] == []
+    assert without_long_lists({"videos": [1]})["videos"] == [1]
+
+
+def test_the_manifest_can_be_checked(job, settings):
+    made.start(job, 1)
+    made.finish(job, 0)
+    made.end(job, settings)
+    manifest = json.loads((job.output / "manifest.json").read_text())
+    assert manifest == json.loads((job.folder / "manifest.json").read_text())
+    assert manifest["job"] == job.id
+    assert len(manifest["config_sha256"]) == 64
+    assert manifest["versions"]
+
+
+def test_thousands_of_videos(tmp_path, settings, monkeypatch):
+    import time
+
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    job = made.make_job(tmp_path, settings)
+    made.start(job, 5000)
+    for index in range(0, 5000, 2):
+        made.finish(job, index)
+    for index in range(1, 5000, 50):
+        made.hold(job, job.video_base(index)).release("handed back")
+    begun = time.monotonic()
+    assert state_of(job, 30) == "waiting"
+    assert jobs.next_step(job, 30) == ["process-1"]
+    assert time.monotonic() - begun < 2.0
+    begun = time.monotonic()
+    assert outcomes.summarise(job)["totals"]["frames"] == 2500 * made.FRAMES
+    assert time.monotonic() - begun < 3.0
