@@ -56,7 +56,7 @@ class Embedded:
 
     def __enter__(self) -> Embedded:
         """Raises EmbeddedBrokerError."""
-        url = find_embedded()
+        url = find_embedded(settings().broker_state)
         if url is None:
             self.own = True
             self._broker = EmbeddedBroker.temporary()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator import jobs, outcomes
+from orchestrator import exec_with_parent, jobs, outcomes
 from orchestrator.app import make_app
 from orchestrator.broker import EmbeddedBroker
 from orchestrator.jobdir import Job
@@ -88,7 +88,8 @@ class Farm:
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Any part of `yolo-server`."""
-        command = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
+        server = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
+        command = [sys.executable, exec_with_parent.__file__, str(os.getpid()), *server]
         with open(self.log, "ab") as log:
             worker = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **environment}, cwd=ROOT

@@ -19,10 +19,11 @@ from random import Random
 
 from orchestrator import jobs
 from orchestrator.broker import client
+from orchestrator.claims import frames_kept
 from orchestrator.jobdir import jobs_in
 from orchestrator.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
-from tests.chaos.farm import CONFIG, Farm, small_disk, until
+from tests.chaos.farm import CONFIG, Farm, small_disk, times, until
 from tests.e2e.runs import clip
 
 Scenario = Callable[[Path, Random, int], str]
@@ -311,6 +312,27 @@ def cancel_with_no_worker(folder: Path, chance: Random, strikes: int) -> str:
         assert job.start_record() is None
         assert not list((job.folder / "videos").iterdir())
         return "ended at once"
+
+
+@scenario
+def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> str:
+    """Nobody is left to stop: what the dead worker had reached is kept as valid partial files."""
+    with Farm(folder) as farm:
+        farm.clips(2, frames=300)
+        job = farm.submit()
+        worker = farm.worker()
+        farm.at_work(job)
+        until(lambda: all(frames_kept(job, video) for video in (job.start_record() or {})["videos"]), 30, farm.tail)
+        farm.kill(worker)
+        assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
+        record = job.end_record()
+        assert record is not None
+        reached = []
+        for video in record["result"]["processing_result"]["videos"]:
+            assert video["status"] == "partial", video
+            assert len(times(Path(video["outputs"]["video"]))) == video["frames"] > 0
+            reached.append(video["frames"])
+        return f"partial files of {reached} frames"
 
 
 @scenario
