@@ -205,7 +205,8 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
 
 
 def end(job: Job, context: Context) -> dict[str, Any]:
-    """Records the end, once, and returns the pipeline's result; the same one however often it is called.
+    """Records the end, once, and returns the pipeline's result; the same one however often it is called. Raises OSError
+    where its files can't be written.
 
     Needs no broker and no worker: a client ends a job in this way that was cancelled before anybody had begun it.
     """
@@ -362,18 +363,16 @@ def _fatal(job: Job) -> str | None:
 
 
 def _write_results(job: Job, result: dict[str, Any]) -> None:
-    """Manifest and `celery_result_<id>.json`, from the end record: made again where they are missing."""
-    summary = result["processing_result"]
+    """Manifest and `celery_result_<id>.json`, from the end record: made again where they are missing. Raises OSError;
+    the step is then done again."""
     kept = job.folder / "manifest.json"
-    try:
-        if not kept.exists():
-            write_json(kept, outcomes.build_manifest(job, summary))
-            write_json(job.output / "manifest.json", outcomes.build_manifest(job, summary))
-        path = job.output / f"celery_result_{job.id}.json"
-        if not path.exists():
-            write_json(path, result)
-    except OSError as error:
-        log.error("job %s: its results can't be written: %s", job.id, error, extra={"job": job.id})
+    if not kept.exists():
+        manifest = outcomes.build_manifest(job, result["processing_result"])
+        write_json(job.output / "manifest.json", manifest)
+        write_json(kept, manifest)
+    path = job.output / f"celery_result_{job.id}.json"
+    if not path.exists():
+        write_json(path, result)
 
 
 def _salvage(job: Job, context: Context) -> None:
@@ -381,7 +380,7 @@ def _salvage(job: Job, context: Context) -> None:
     videos = (job.start_record() or {"videos": []})["videos"]
     claims = Claims(job, videos, context.owner(), context.settings)
     while (claim := claims.next_begun()) is not None:
-        claims.keep(claim, salvaged_entry(job, claim, "cancelled"))
+        claims.keep(claim, salvaged_entry(job, claim, "cancelled", claims.touch))
 
 
 def _forget_journals(job: Job) -> None:

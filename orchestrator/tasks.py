@@ -77,7 +77,7 @@ def process_videos_yolo(
         if job
         else jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
     )
-    if opened.ended:
+    if opened.ended and job is not None:
         raise Ignore
     try:
         summary = jobs.process(opened, step, context)
@@ -89,7 +89,7 @@ def process_videos_yolo(
     if summary["how"] == "handed back":
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
-        summary = jobs.end(opened, context)["processing_result"]
+        summary = _ended(opened, context)["processing_result"]
     elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
         publish(self.app, opened, "end")
     return outcomes.shortened(summary)
@@ -105,7 +105,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
             f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
             f"for it with `yolo-submit --cancel {opened.id}`."
         )
-    result = outcomes.shortened(jobs.end(opened, context))
+    result = outcomes.shortened(_ended(opened, context))
     if job is None:
         return dict(result["end_log"])
     self.backend.store_result(opened.id, result, states.SUCCESS)
@@ -133,6 +133,13 @@ def _last_job(given_folder: str, config: Config) -> Job:
     raise RequestError(
         f"No job has processed {given_folder} into {output}: submit process_videos or complete_pipeline."
     )
+
+
+def _ended(job: Job, context: jobs.Context) -> dict[str, Any]:
+    try:
+        return jobs.end(job, context)
+    except OSError as error:
+        raise _given_back(job, error) from error
 
 
 def _given_back(job: Job, error: Duplicate | OSError) -> Reject:

@@ -63,11 +63,12 @@ def install(app: Celery) -> None:
 @signals.celeryd_init.connect
 def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) -> None:
     """Before the pool: children inherit the environment. What killed workers left is cleared away."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_RUNTIME_PREFIX}*"):
-        pid = left.name.removeprefix(_RUNTIME_PREFIX).partition("-")[0]
-        if not Path(f"/proc/{pid}").exists():
+    # Containers may share the folder: a pid means something in its own namespace only.
+    prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
-    os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{_RUNTIME_PREFIX}{os.getpid()}-")
+    os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
 
 
 @signals.setup_logging.connect
