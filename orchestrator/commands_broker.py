@@ -203,6 +203,7 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
         return
     if submission.cancel(job, f"{submission.who()}, by --purge", given) in ENDED_STATES:
         purged.cancelled.append(job_id)
+        submission.tell_result(job, given)
         _ask(given, lambda connection: withdraw(connection, job_id))
 
 

@@ -73,6 +73,8 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
             time.sleep(0.2)
     shot = Reader(job, given.lease_s).read()
     trouble = note() if before not in ENDED_STATES else None
+    if shot.ended and before not in ENDED_STATES and trouble is None:
+        submission.tell_result(job, given)
     text = _cancelled_text(shot, before)
     if as_json:
         about = {"success": shot.ended, "already_ended": before in ENDED_STATES, "message": text, "broker": trouble}
@@ -110,7 +112,8 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         return 0 if success else _FAILED
     from engine.progress import print_summary
 
-    print_summary(Console(), result["processing_result"])
+    if not shot.refused:
+        print_summary(views.screen(), result["processing_result"])
     click.echo(f"{result['message']}")
     click.echo(f"  state    {shot.state}")
     click.echo(f"  outputs  {job.output}")

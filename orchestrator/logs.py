@@ -49,6 +49,7 @@ def set_up_worker_logging(level: int | str | None) -> None:
     """One handler on standard error for everything."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("YOLO_LOG_FORMAT") == "json":
+        logging.captureWarnings(True)
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(TextLines("[%(asctime)s] %(levelname)s %(message)s"))

@@ -6,6 +6,7 @@ nothing here. Beside it a thread looks after the job at the broker, as well as t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -56,6 +57,8 @@ class Attendant:
         self._thread.join(timeout=3.0)
 
     def _run(self) -> None:
+        from redis.exceptions import NoPermissionError
+
         from orchestrator.app import client_app
         from orchestrator.connection import client
         from orchestrator.preflight import explain
@@ -70,7 +73,8 @@ class Attendant:
                     self.workers = len(consumers(live_workers(connection), queue))
                     if time.monotonic() > rescue_at:
                         rescue_at = time.monotonic() + _RESCUE_EVERY_S
-                        rescue(app, connection, self._settings)
+                        with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
+                            rescue(app, connection, self._settings)
                     self.trouble = None
                 except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
                     self.workers = None

@@ -60,7 +60,7 @@ def pipeline_result(job: Job, state: str, summary: dict[str, Any], end_log: dict
     start = job.start_record() or {}
     start_log = {key: value for key, value in start.items() if key != "videos"}
     message = _MESSAGES[state]
-    reason = summary.get("error") or _what_failed(summary)
+    reason = summary.get("error") or (_what_is_done(summary) if state == "cancelled" else _what_failed(summary))
     return {
         "success": state == "completed",
         "message": message if state == "completed" or not reason else f"{message}: {reason}",
@@ -148,6 +148,11 @@ def _engine_facts(job: Job) -> dict[str, Any]:
     return {}
 
 
+def _what_is_done(summary: dict[str, Any]) -> str:
+    done = sum(video["status"] == "ok" for video in summary["videos"])
+    return f"{done} de {len(summary['videos'])} vídeos terminados"
+
+
 def _what_failed(summary: dict[str, Any]) -> str | None:
     bad = [video for video in summary["videos"] if video["status"] != "ok"]
     if not summary["videos"]:
@@ -155,7 +160,7 @@ def _what_failed(summary: dict[str, Any]) -> str | None:
     if not bad:
         return None
     first = f"{bad[0]['path']}: {bad[0]['error']}"
-    return first if len(bad) == 1 else f"{len(bad)} of {len(summary['videos'])} videos, the first {first}"
+    return first if len(bad) == 1 else f"{len(bad)} de {len(summary['videos'])} vídeos, el primero {first}"
 
 
 def _seconds_since(text: str | None) -> float:

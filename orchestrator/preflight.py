@@ -196,7 +196,7 @@ def _explain_answer(error: BaseException, text: str, variable: str, own: str) ->
             f"Correct them: {with_password}; in a password, write @ as %40, / as %2F, : as %3A.",
         )
     if isinstance(error, exceptions.NoPermissionError):
-        return "this user may not even PING", "Give the user `+ping`: docs/redis/users.acl has complete users."
+        return f"this user may not do that ({error})", "docs/redis/users.acl has users with what each needs."
     if isinstance(error, exceptions.ReadOnlyError):
         return (
             "it is a read-only replica, and jobs need the primary",

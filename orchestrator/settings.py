@@ -252,7 +252,7 @@ def _beat_schedule(given: Settings) -> dict[str, Any]:
         f"sweep {index}: {watch.folder}": {
             "task": "sweep_yolo",
             "schedule": watch.every_minutes * 60,
-            "args": (index,),
+            "args": (str(watch.folder),),
             "options": {"expires": watch.every_minutes * 60 * 0.9},
         }
         for index, watch in enumerate(given.watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import getpass
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.settings import LOG_QUEUE, Settings
+
+log = logging.getLogger(__name__)
 
 _PUBLISH_S = 5.0
 
@@ -116,6 +119,24 @@ def cancel(job: Job, by: str, settings: Settings) -> str:
     from orchestrator import jobs
 
     return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
+
+
+def tell_result(job: Job, settings: Settings) -> None:
+    """Puts the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
+    job's own files have it."""
+    from orchestrator import jobs, outcomes
+    from orchestrator.app import client_app
+    from orchestrator.preflight import within
+
+    def tell() -> None:
+        result = outcomes.shortened(jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings)))
+        with client_app() as app:
+            app.backend.store_result(job.id, result, "SUCCESS")
+
+    try:
+        within(_PUBLISH_S, tell)
+    except Exception as error:  # noqa: BLE001 - whatever the store's client raises
+        log.debug("job %s: its result can't be stored: %s", job.id, error)
 
 
 def preflight_both(settings: Settings) -> None:

@@ -114,9 +114,12 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
 
 
 @shared_task(bind=True, name="sweep_yolo", throws=(JobError,))
-def sweep_yolo(self: Task, index: int) -> dict[str, Any]:
-    """Makes one job of the new and complete videos in a watched folder."""
-    job, told = sweep.sweep(settings().watch[index], settings())
+def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
+    """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
+    watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)
+    if watch is None:
+        raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
+    job, told = sweep.sweep(watch, settings())
     if job is not None:
         announce(client(settings().broker_url), job)
         publish(self.app, job, "start")

@@ -107,7 +107,7 @@ def test_jobs_that_nobody_takes(server):
     found = check(server.url)
     assert states(found) == {"queue yolo": "failed"}
     assert found["queue yolo"].detail == "3 waiting, and no worker consumes it"
-    assert "--queues yolo`" in found["queue yolo"].remedy
+    assert "`yolo-server --worker`" in found["queue yolo"].remedy
 
 
 def test_jobs_that_wait_for_busy_workers(server):

@@ -129,8 +129,8 @@ def test_a_clock_that_was_set_back(job):
         (["ok", "ok"], False, "Pipeline completo ejecutado exitosamente"),
         (["ok", "ok"], True, "Pipeline completo ejecutado exitosamente"),
         (["ok", "failed"], False, "Pipeline terminado con errores: {v1}: why"),
-        (["partial", "failed"], False, "Pipeline terminado con errores: 2 of 2 videos, the first {v0}: why"),
-        (["ok", None], True, "Pipeline cancelado: {v1}: cancelled before it was begun"),
+        (["partial", "failed"], False, "Pipeline terminado con errores: 2 de 2 vídeos, el primero {v0}: why"),
+        (["ok", None], True, "Pipeline cancelado: 1 de 2 vídeos terminados"),
         ([], False, "Pipeline terminado con errores: no video"),
     ],
 )

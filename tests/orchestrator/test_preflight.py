@@ -40,7 +40,7 @@ def test_a_broker_that_serves(valkey):
         ([b""], "the connection broke without an answer"),
         ([b"-LOADING Valkey is loading the dataset in memory\r\n"], "still loading"),
         ([b"-MISCONF Errors writing to the AOF file: No space left on device\r\n"], "can't write to its disk"),
-        ([b"-NOPERM User x has no permissions to run the 'ping' command\r\n"], "may not even PING"),
+        ([b"-NOPERM User x has no permissions to run the 'ping' command\r\n"], "may not do that"),
         ([b"-ERR max number of clients reached\r\n"], "no connection left"),
         ([b"-WHAT is that\r\n"], "answers with an error: WHAT is that"),
         ([b"-NOAUTH Authentication required.\r\n"], "authentication required: the URL holds no password"),

@@ -28,7 +28,7 @@ if "orchestrator.media" in sys.orig_argv:
 
 if (
     os.environ.get("CHAOS_DEAF")
-    and "orchestrator.server_cli" in sys.orig_argv
+    and sys.orig_argv[1:3] == ["-m", "orchestrator.server_cli"]
     and os.path.exists(os.environ["CHAOS_DEAF"])
 ):
     # The worker's first life hears nothing: it never asks for a message.
