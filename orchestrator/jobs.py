@@ -228,7 +228,7 @@ def end(job: Job, context: Context) -> dict[str, Any]:
             "manifest": str(job.output / "manifest.json"),
         }
         result = outcomes.pipeline_result(job, state, summary, end_log)
-        if state != "cancelled":
+        if state == "completed":
             _forget_journals(job)  # before the end is there: after it, another job may write to the folder
         made = {"state": state, "ended_at": end_log["ended_at"], "result": result}
         if write_once(job.folder / "end.json", made):
@@ -384,8 +384,8 @@ def _salvage(job: Job, context: Context) -> None:
 
 
 def _forget_journals(job: Job) -> None:
-    """A job that came to its own end leaves nothing to go on with: the next one over its folder does everything anew.
-    A cancelled one does: what it had done is not done again."""
+    """A job that is complete leaves nothing to go on with: the next one over its folder does everything anew. After
+    any other end, what was done is not done again."""
     record = job.start_record() or {"videos": []}
     for row in record["videos"]:
         done = job.done(row["index"])

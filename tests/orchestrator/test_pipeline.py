@@ -18,6 +18,7 @@ from orchestrator.broker import client
 from orchestrator.queues import live_workers
 from tests.assets import ROOT
 from tests.chaos.farm import CONFIG, Farm, until
+from tests.e2e.runs import clip
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -108,6 +109,21 @@ def test_what_can_not_be_done_is_an_answer_not_a_wait(farm: Farm, tmp_path: Path
         failed = farm.app.send_task("complete_pipeline", args=(folder, given))
         until(lambda failed=failed: failed.state == "FAILURE", 30, farm.tail)
         assert says in str(failed.result)
+
+
+def test_after_a_failure_what_is_done_is_not_done_again(farm: Farm, tmp_path: Path) -> None:
+    clip(tmp_path / "good.mp4", 20)
+    (tmp_path / "bad.mp4").write_bytes(b"junk")
+    config = {**CONFIG, "output_folder": str(farm.folder / "again"), "visualize": False}
+    notes = []
+    for content in (b"junk", (tmp_path / "good.mp4").read_bytes(), None):
+        if content is not None:
+            (tmp_path / "bad.mp4").write_bytes(content)
+        sent = farm.app.send_task("complete_pipeline", args=(str(tmp_path), config))
+        until(lambda sent=sent: sent.state == "SUCCESS", 60, farm.tail)
+        good = next(v for v in sent.result["processing_result"]["videos"] if v["path"].endswith("good.mp4"))
+        notes.append((sent.result["success"], good.get("notes", [])))
+    assert notes == [(False, []), (True, ["done in an earlier run"]), (True, [])]
 
 
 def test_the_parent_holds_no_media_library(farm: Farm) -> None:
