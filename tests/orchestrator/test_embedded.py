@@ -151,7 +151,7 @@ def test_success(run):
     job = run.folder / "out" / ".yolo-jobs" / value["id"]
     assert "the child is" in (job / "worker.log").read_text()
     # Another terminal finds the job later.
-    assert (run.folder / "state" / "yolo-engine" / "jobs" / f"{value['id']}.json").exists()
+    assert (run.folder / "state" / "yolo-engine" / "jobs" / "ended" / f"{value['id']}.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
