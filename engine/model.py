@@ -18,6 +18,7 @@ from engine.layouts import Layout, get_layout
 from engine.stages.preprocess import TensorShape
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
+from models.resolve import ResolvedModel, resolve
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,10 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
         raise ModelError(str(error)) from error
 
 
-def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
-    from models.files import sha256_of
-    from models.freed import freed_model
-    from models.resolve import resolve
-
-    resolved = resolve(
+def resolved_model(config: EngineConfig) -> ResolvedModel:
+    """The file and the declaration of the model that a configuration asks for; nothing is loaded. Raises
+    models.errors.ModelError."""
+    return resolve(
         config.model,
         layout=config.layout,
         classes=config.class_names,
@@ -81,6 +80,13 @@ def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
         scale=config.input_scale,
         channel_order=config.channel_order,
     )
+
+
+def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
+    from models.files import sha256_of
+    from models.freed import freed_model
+
+    resolved = resolved_model(config)
     manifest = resolved.manifest
     freed = freed_model(resolved)
     if config.shape == "rect" and not freed.dynamic:

@@ -118,22 +118,15 @@ def _claims(path: str) -> dict[str, Any]:
 def _model(config: dict[str, Any]) -> dict[str, Any]:
     """Name and hash of the model; the reason where there is none. Does not load it."""
     from engine.config import EngineConfig
+    from engine.model import resolved_model
     from models.errors import ModelError
     from models.files import sha256_of
-    from models.resolve import resolve
 
     checked = EngineConfig(**config)
     if checked.backend == "fake":
         return {"name": "fake", "sha256": ""}
     try:
-        resolved = resolve(
-            checked.model,
-            layout=checked.layout,
-            classes=checked.class_names,
-            input_size=checked.input_size,
-            scale=checked.input_scale,
-            channel_order=checked.channel_order,
-        )
+        resolved = resolved_model(checked)
         return {"name": resolved.manifest.name, "sha256": sha256_of(resolved.path)}
     except ModelError as error:
         return {"name": checked.model, "error": str(error)}
