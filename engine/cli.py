@@ -231,9 +231,10 @@ def _stop_on_signals(engine: Engine) -> dict[int, Any]:
     def first(number: int, _: Any) -> None:
         for each in previous:
             signal.signal(each, lambda *_: os._exit(INTERRUPTED))
-        if engine.last_pipeline is None:  # nothing is begun: there is nothing to finish
-            raise KeyboardInterrupt
+        begun = engine.last_pipeline is not None
         engine.stop()
+        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
+            raise KeyboardInterrupt
         with contextlib.suppress(OSError):  # not through the console, which this thread may just be writing to
             os.write(2, b"Stopping: finishing what is in flight. Once more to end at once.\n")
 

@@ -91,6 +91,7 @@ class Engine:
         threads = max(1, self._cores // self.streams)
         self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
         self._pipeline: Pipeline | None = None
+        self._stopped_early = False
 
     def __enter__(self) -> Engine:
         return self
@@ -134,6 +135,8 @@ class Engine:
         start = time.perf_counter()
         broken_off = threading.Event()
         pipeline = self._pipeline = self._new_pipeline(len(videos))  # from here on, `stop` ends this run
+        if self._stopped_early:
+            pipeline.stop()
         kept = {key: found for key, video in enumerate(videos) if (found := self._checkpoints(video, folder))}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         pool = ThreadPoolExecutor(1, "hash")
@@ -351,9 +354,11 @@ class Engine:
         """Ends a `run`, `work` or `process` in another thread, or from a signal handler: what is complete is kept.
 
         Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
-        `.partial` outputs; with `hand_over` they don't appear.
+        `.partial` outputs; with `hand_over` they don't appear. Before the first run has begun, that run ends at once.
         """
-        if self._pipeline is not None:
+        if self._pipeline is None:
+            self._stopped_early = True
+        else:
             self._pipeline.stop(hand_over=hand_over)
 
     @property

@@ -201,6 +201,8 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
         finally:
             for claim in list(claims.held.values()):
                 claims.release(claim, "handed back")
+    if how == "handed back":
+        job.note("handed back", step=key, worker=context.node)
     return {**outcomes.summarise(job), "how": how}
 
 

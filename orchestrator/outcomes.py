@@ -149,8 +149,9 @@ def _engine_facts(job: Job) -> dict[str, Any]:
 
 
 def _what_is_done(summary: dict[str, Any]) -> str:
-    done = sum(video["status"] == "ok" for video in summary["videos"])
-    return f"{done} de {len(summary['videos'])} vídeos terminados"
+    counts = summary["totals"]
+    whole = counts["videos"] - counts["partial"] - counts["failed"]
+    return f"{whole} de {counts['videos']} vídeos completos, {counts['partial']} parciales"
 
 
 def _what_failed(summary: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ machines learn of a job from its messages, which name the directory.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def remember(job: Job, settings: Settings) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not job.ended:
-            write_quick(path, {"folder": str(job.folder), "created_at": job.spec["created_at"]})
+            entry = {"folder": str(job.folder), "created_at": job.spec["created_at"], "broker": _broker(settings)}
+            write_quick(path, entry)
     except OSError as error:
         log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, error)
 
@@ -45,9 +47,10 @@ def settle(job_id: str, settings: Settings) -> None:
 
 
 def open_jobs(settings: Settings) -> list[Job]:
-    """The jobs remembered here that have not ended, newest first."""
+    """The jobs of this broker that are remembered here and have not ended, newest first. Those of another broker are
+    for its own workers."""
     found = []
-    for job in _jobs(_path("", settings).parent):
+    for job in _jobs(_path("", settings).parent, broker=_broker(settings)):
         if job.ended:
             settle(job.id, settings)
         else:
@@ -61,11 +64,11 @@ def known_jobs(settings: Settings) -> Iterator[Job]:
     yield from _jobs(folder, folder / _ENDED)
 
 
-def _jobs(*folders: Path) -> Iterator[Job]:
+def _jobs(*folders: Path, broker: str | None = None) -> Iterator[Job]:
     entries = []
     for path in (path for folder in folders for path in folder.glob("*.json")):
         value = _entry(path)
-        if value is not None:
+        if value is not None and broker in (None, value.get("broker")):
             entries.append((value["created_at"], path.stem, value["folder"]))
     for _, _, folder in sorted(entries, reverse=True):
         with contextlib.suppress(JobError):
@@ -88,6 +91,11 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
     )
+
+
+def _broker(settings: Settings) -> str:
+    """A name for the broker that gives no password away."""
+    return hashlib.sha256(settings.broker_url.encode()).hexdigest()[:16]
 
 
 def _path(job_id: str, settings: Settings) -> Path:

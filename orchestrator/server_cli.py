@@ -49,9 +49,9 @@ def main() -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
 @click.version_option(package_name="yolo-engine")
-@click.option("--worker", "what", flag_value="worker", help="Work on jobs until stopped.")
-@click.option("--beat", "what", flag_value="beat", help="Sweep the watched folders of the settings, on schedule.")
-@click.option("--flower", "what", flag_value="flower", help="Show the queue in a browser, on this machine only.")
+@click.option("--worker", is_flag=True, help="Work on jobs until stopped.")
+@click.option("--beat", is_flag=True, help="Sweep the watched folders of the settings, on schedule.")
+@click.option("--flower", is_flag=True, help="Show the queue in a browser, on this machine only.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks at the same time.  [1]")
 @click.option(
     "--loglevel",
@@ -68,7 +68,9 @@ def main() -> None:
     "--log-format", type=click.Choice(["text", "json"]), default=None, help="Lines for people or JSON.  [text]"
 )
 def server(
-    what: str | None,
+    worker: bool,
+    beat: bool,
+    flower: bool,
     concurrency: int,
     loglevel: str,
     pool: str,
@@ -84,20 +86,20 @@ def server(
     YOLO_VIDEO_ROOTS and YOLO_OUTPUT_ROOTS. SIGTERM or Ctrl-C stops a worker: it makes a checkpoint, gives its job back
     and ends.
     """
-    if what is None:
-        raise click.UsageError("Name what to run: --worker, --beat or --flower.")
+    if worker + beat + flower != 1:
+        raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower.")
     if log_format:
         os.environ["YOLO_LOG_FORMAT"] = log_format
     if embedded:
-        if what != "worker":
+        if not worker:
             raise click.UsageError("--embedded goes with --worker.")
         return _embedded([argument for argument in sys.argv[1:] if argument != "--embedded"])
     from orchestrator.settings import settings
 
     given = settings()
-    if what == "worker":
+    if worker:
         return _worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}")
-    if what == "beat":
+    if beat:
         return _beat(given, loglevel)
     return _flower(given, port)
 
@@ -201,6 +203,9 @@ def _beat(given: Settings, loglevel: str) -> int:
             "No folder is watched. Name some in the file of YOLO_SETTINGS, e.g.:\n"
             '[[watch]]\nfolder = "/videos/incoming"\noutput = "/videos/results"\nevery_minutes = 5'
         )
+    for watch in given.watch:
+        if not watch.folder.is_dir():
+            click.echo(f"Warning: the watched folder {watch.folder} is not there. It is swept once it is.", err=True)
     from orchestrator.app import app
 
     try:

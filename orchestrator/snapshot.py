@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import outcomes
+from orchestrator.claims import frames_kept
 from orchestrator.jobdir import ENDED_STATES, Job
 from orchestrator.leases import Lease, age_of, latest
 
@@ -224,7 +225,8 @@ class Reader:
             how = ending["how"]
             error = None if how == "handed back" else ": ".join(filter(None, [str(how), ending.get("error")]))
             status = "waiting"
-        return VideoRow(index, path, status, frames_total=total, worker=worker, attempts=lease.number, error=error)
+        kept = frames_kept(self.job, row)  # at its checkpoint: the next attempt goes on there
+        return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
 
 
 def _result_row(index: int, result: dict[str, Any]) -> VideoRow:

@@ -152,7 +152,8 @@ def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
     be kept now, and nothing of it is lost.
     """
     if isinstance(error, OSError):
-        log.error("job %s waits: %s can't be written: %s", job.id, job.output, error.strerror, extra={"job": job.id})
+        where = error.filename or job.folder
+        log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("job %s: %s", job.id, error, extra={"job": job.id})
     until = time.monotonic() + _DUPLICATE_WAITS_S

@@ -292,6 +292,15 @@ def ids(found) -> list[str]:
     return [job.id for job in found]
 
 
+def test_jobs_of_another_broker_are_left_to_its_workers(job, settings):
+    other = settings.model_copy(update={"broker_url": "redis://elsewhere:6379/0"})
+    assert ids(open_jobs(settings)) == [job.id]
+    assert ids(open_jobs(other)) == []
+    assert ids(known_jobs(other)) == [job.id]
+    kept = (settings.state_dir / "jobs" / f"{job.id}.json").read_text()
+    assert settings.broker_url not in kept
+
+
 def test_remembered_and_found(job, settings):
     assert ids(known_jobs(settings)) == ids(open_jobs(settings)) == [job.id]
     assert find_job(job.id, settings).folder == job.folder

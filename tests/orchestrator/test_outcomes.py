@@ -130,7 +130,7 @@ def test_a_clock_that_was_set_back(job):
         (["ok", "ok"], True, "Pipeline completo ejecutado exitosamente"),
         (["ok", "failed"], False, "Pipeline terminado con errores: {v1}: why"),
         (["partial", "failed"], False, "Pipeline terminado con errores: 2 de 2 vídeos, el primero {v0}: why"),
-        (["ok", None], True, "Pipeline cancelado: 1 de 2 vídeos terminados"),
+        (["ok", None], True, "Pipeline cancelado: 1 de 2 vídeos completos, 0 parciales"),
         ([], False, "Pipeline terminado con errores: no video"),
     ],
 )

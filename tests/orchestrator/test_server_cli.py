@@ -54,7 +54,8 @@ def call(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--concurrency", "2"], "Name what to run: --worker, --beat or --flower."),
+        (["--concurrency", "2"], "Name what to run, one in each process: --worker, --beat or --flower."),
+        (["--worker", "--beat"], "Name what to run, one in each process"),
         (["--embedded"], "Name what to run"),
         (["--beat", "--embedded"], "--embedded goes with --worker."),
         (["--flower", "--embedded"], "--embedded goes with --worker."),
