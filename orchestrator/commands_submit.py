@@ -102,7 +102,8 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
         except KeyboardInterrupt:
             return _cancel_embedded(job, given, local, as_json)
         except BaseException:
-            job.cancel("yolo-submit, which could not go on")
+            with contextlib.suppress(OSError):  # its folder may be what is missing
+                job.cancel("yolo-submit, which could not go on")
             raise
         finally:
             if job.cancelled and not job.ended:

@@ -27,6 +27,7 @@ LOOK_EVERY_S = 0.5
 LINE_EVERY_S = 3.0
 NOBODY_AFTER_S = 20.0
 
+_AWAY_S = 20.0
 _ASK_EVERY_S = 5.0
 _RESCUE_EVERY_S = 15.0
 _WAITING_STATES = ("queued", "waiting", "ending")
@@ -155,10 +156,16 @@ def _watch(
     tick: Callable[[Callable[[str], None]], None],
     until: float | None,
 ) -> Snapshot:
+    seen_at = time.monotonic()
     while True:
         began = time.monotonic()
         tick(display.say)
-        if not (reader.job.folder / "job.json").exists():
+        if (reader.job.folder / "job.json").exists():
+            seen_at = began
+        elif began - seen_at < _AWAY_S:  # a disk that is away for a moment
+            time.sleep(LOOK_EVERY_S)
+            continue
+        else:
             raise JobError(
                 f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to see."
             )

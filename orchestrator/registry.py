@@ -87,6 +87,8 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
     for folder in folders:
         if os.path.exists(folder / "job.json"):
             return Job.open(folder)
+    if value is not None:
+        raise UnknownJob(f"Job {job_id} is in {value['folder']}, and there is no such folder now. Is its disk away?")
     raise UnknownJob(
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."

@@ -106,6 +106,7 @@ def server(
 
 def _worker(given: Settings, concurrency: int, loglevel: str, pool: str, queues: str | None, name: str) -> int:
     from orchestrator.app import app
+    from orchestrator.worker import told_to_stop
 
     chosen = _queues(given, queues)
     _warn_about_the_broker(given)
@@ -121,7 +122,7 @@ def _worker(given: Settings, concurrency: int, loglevel: str, pool: str, queues:
             *([f"--queues={','.join(chosen)}"] if chosen else []),
         ]
     )
-    return 0
+    return 0 if told_to_stop() else FAILED
 
 
 def _queues(given: Settings, asked: str | None) -> list[str]:

@@ -44,9 +44,11 @@ def who() -> str:
 
 def check(request: Request, settings: Settings) -> None:
     """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
+    from orchestrator.connection import client
     from orchestrator.jobs import checked_config
     from orchestrator.paths import output_folder, video_folder
 
+    client(settings.broker_url).close()  # what is no URL is told before what follows from it
     _check_folder(request.video_folder)
     video_folder(request.video_folder, settings)
     checked = checked_config(request.config)

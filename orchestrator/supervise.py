@@ -119,6 +119,7 @@ class _Run:
     def _on(self, event: dict[str, Any], engine: EngineProcess) -> None:
         kind = event["kind"]
         if kind == "ready":
+            self._check_model(event["model"])
             self._stage = "processing"
             self._watch.facts.update(model=event["model"], backend=event["backend"])
         elif kind == "next":
@@ -132,6 +133,16 @@ class _Run:
             self._release_all("handed back")
             raise EngineFailed(event["error"])
         self._note_movement(kind)
+
+    def _check_model(self, model: dict[str, Any]) -> None:
+        """A job has one model: that of its start. Raises EngineFailed where this machine's file is another."""
+        expected = (self._watch.job.start_record() or {}).get("model", {}).get("sha256")
+        if expected and model["sha256"] != expected:
+            self._release_all("handed back")
+            raise EngineFailed(
+                f"the file of model {model['name']} is not the one that the job was started with "
+                f"({model['sha256'][:12]}, not {expected[:12]}). Put that file back, or submit the folder again."
+            )
 
     def _give_next(self, engine: EngineProcess) -> None:
         claim, self._first = self._first, None

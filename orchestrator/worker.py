@@ -41,6 +41,7 @@ _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
 _RESCUE_EVERY_S = 5.0
+_LAST_WORDS_S = 10.0
 
 
 def stopping() -> bool:
@@ -76,8 +77,21 @@ def _logging(loglevel: int | str | None = None, **_: Any) -> None:
     set_up_worker_logging(loglevel)
 
 
+_told_to_stop = threading.Event()
+
+
+def told_to_stop() -> bool:
+    """Whether this worker, the parent itself, was ended by a signal."""
+    return _told_to_stop.is_set()
+
+
 @signals.worker_shutting_down.connect
 def _tell_tasks(**_: Any) -> None:
+    _told_to_stop.set()
+    # A broker that is silent would keep Celery waiting for minutes. What it was not told by then, it finds out.
+    last = threading.Timer(settings().grace_s + _LAST_WORDS_S, os._exit, (0,))
+    last.daemon = True
+    last.start()
     with contextlib.suppress(OSError, KeyError):
         told = Path(os.environ[_RUNTIME], "stopping")
         told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
