@@ -79,8 +79,9 @@ class Journal:
     def _created(self, part: Path) -> IO[bytes]:
         """Opens a new file in the journals' folder, which whoever removes another journal may be removing just now."""
         for _ in range(_TRIES):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
+            # mkdir too finds a folder "there" that is gone when it looks what it is.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
                 return open(part, "xb")
         return open(part, "xb")
 

@@ -18,7 +18,7 @@ from engine.layouts import Layout, get_layout
 from engine.stages.preprocess import TensorShape
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
-from models.resolve import ResolvedModel, resolve
+from models.resolve import ResolvedModel
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. Raises
     models.errors.ModelError."""
+    from models.resolve import resolve
+
     return resolve(
         config.model,
         layout=config.layout,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -85,6 +86,25 @@ def test_remove_takes_empty_folders_along(tmp_path):
     other.remove()
     other.remove()  # twice is no fault
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_others_remove_is_made_again(tmp_path):
+    failed = []
+
+    def write_and_remove(name):
+        for _ in range(400):
+            try:
+                Journal(tmp_path, PurePosixPath(name)).write()
+            except SinkError as error:
+                failed.append(error)
+            Journal(tmp_path, PurePosixPath(name)).remove()
+
+    threads = [threading.Thread(target=write_and_remove, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
 
 
 def test_clean_takes_what_killed_writers_left(tmp_path):
