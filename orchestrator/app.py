@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from orchestrator import worker
 from orchestrator.settings import Role, celery_settings, settings
 
 
@@ -20,8 +21,4 @@ def client_app() -> Celery:
 
 
 app = make_app("worker")
-
-if True:  # the worker's own steps hang on the application, and need it to exist
-    from orchestrator import worker
-
-    worker.install(app)
+worker.install(app)

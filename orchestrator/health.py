@@ -24,7 +24,7 @@ from redis import exceptions
 from orchestrator.connection import client, without_password
 from orchestrator.errors import JobError
 from orchestrator.preflight import PROBE_PREFIX, begin, explain, failure_of
-from orchestrator.settings import HEARTBEAT_KEY, LOG_QUEUE, QUEUE
+from orchestrator.settings import HEARTBEAT_KEY, worker_command
 
 State = Literal["ok", "warning", "failed"]
 
@@ -322,13 +322,8 @@ def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Wo
     return [_queue(queue, waiting[queue], workers, queue in suspects) for queue in queues]
 
 
-def _worker_for(queue: str) -> str:
-    """The command of a worker that serves a queue. One that serves it alone would leave a job's other steps waiting."""
-    return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
-
-
 def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -> Check:
-    name, start = f"queue {queue}", f"Start a worker for it: `{_worker_for(queue)}`."
+    name, start = f"queue {queue}", f"Start a worker for it: `{worker_command(queue)}`."
     consumers = [worker for worker in workers if queue in worker.queues]
     said = f"{waiting} waiting" if waiting else "nothing waits"
     if not consumers:

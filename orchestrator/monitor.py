@@ -20,7 +20,7 @@ from orchestrator import views
 from orchestrator.errors import JobError
 from orchestrator.jobdir import Job
 from orchestrator.queues import consumers, live_workers
-from orchestrator.settings import LOG_QUEUE, QUEUE, Settings
+from orchestrator.settings import LOG_QUEUE, Settings, worker_command
 from orchestrator.snapshot import Reader, Snapshot
 
 LOOK_EVERY_S = 0.5
@@ -219,5 +219,4 @@ def queue_for(job: Job) -> str:
 
 def no_worker(queue: str) -> str:
     """That nobody serves a queue, and the command that repairs it; without a full stop."""
-    named = "" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}"
-    return f"No worker is alive for queue {queue}. Start one: `yolo-server --worker{named}`"
+    return f"No worker is alive for queue {queue}. Start one: `{worker_command(queue)}`"

@@ -28,6 +28,12 @@ DEFAULT_URL = "redis://localhost:6379/0"
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
 HEARTBEAT_KEY = "yolo:worker:"
 
+
+def worker_command(queue: str) -> str:
+    """The command of a worker that serves a queue. One that serves it alone would leave a job's other steps waiting."""
+    return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
+
+
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
 
