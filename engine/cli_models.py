@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from models.manifest import ModelManifest
 
 
 @click.group()
@@ -16,20 +21,28 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from models.errors import HashError
-    from models.registry import find, list_models
+    from models.registry import DEFAULT_MODEL, list_models
 
     table = Table(box=None, pad_edge=False)
     for name in ("name", "input", "licence", "here", "description"):
         table.add_column(name)
     for manifest in list_models():
         spec = manifest.input
-        try:
-            here = "yes" if find(manifest.name) else "no"
-        except HashError:
-            here = "damaged"  # `models info` says what is wrong with it
-        table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, here, manifest.description)
+        about = ("The default. " if manifest.name == DEFAULT_MODEL else "") + manifest.description
+        table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, _here(manifest), about)
     Console().print(table)
+
+
+def _here(manifest: ModelManifest) -> str:
+    """Whether the file is on this machine: bundled, yes, no or damaged."""
+    from models.errors import HashError
+    from models.registry import find
+
+    try:
+        found = find(manifest.name)
+    except HashError:
+        return "damaged"  # `models info` says what is wrong with it
+    return "no" if found is None else "bundled" if manifest.bundled else "yes"
 
 
 @models.command()
@@ -57,7 +70,7 @@ def info(model: str) -> None:
         "description": manifest.description or "-",
         "file": path,
         "sha256": sha256,
-        "source": manifest.url or "-",
+        "source": "bundled" if manifest.bundled else manifest.url or "-",
         "licence": manifest.licence or "-",
         "input": f"{spec.width}x{spec.height} {spec.dtype} {spec.channel_order}, scale {scale}, padded {spec.pad}",
         "layout": manifest.layout,
@@ -80,6 +93,7 @@ def pull(name: str, sha256: str | None, accept_unverified: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+    from models.registry import get_manifest
     from models.registry import pull as pull_model
 
     console = Console(stderr=True)
@@ -92,4 +106,6 @@ def pull(name: str, sha256: str | None, accept_unverified: bool) -> None:
             accept_unverified=accept_unverified,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
+    if get_manifest(name).bundled:
+        click.echo(f"{name} is bundled: nothing had to be downloaded.", err=True)
     click.echo(path)

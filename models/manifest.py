@@ -53,6 +53,7 @@ class ModelManifest:
     strides       cell sizes in pixels of the detection levels, in the order the output lists them
     classes       names by class id
     other_sha256  known re-exports of the same weights with the same input and layout
+    bundled       the file is a part of this package, in `models/weights`; it is never downloaded
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelManifest:
     classes: tuple[str, ...]
     description: str = ""
     other_sha256: tuple[str, ...] = ()
+    bundled: bool = False
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -94,6 +96,12 @@ class _Reader:
             raise self.fail(key, " or ".join([", ".join(allowed[:-1]), allowed[-1]]), value)
         if not isinstance(value, str) or not (value or empty):
             raise self.fail(key, "a text" if empty else "a text that is not empty", value)
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._left.pop(key)
+        if not isinstance(value, bool):
+            raise self.fail(key, "true or false", value)
         return value
 
     def integer(self, key: str, low: int, high: int) -> int:
@@ -173,7 +181,7 @@ def _is_number(value: object) -> bool:
 
 _INPUT_KEYS = ("height", "width", "dtype", "channel_order", "scale", "mean", "pad_value", "pad", "stride")
 _KEYS = ("name", "file", "sha256", "size_bytes", "url", "licence", "input", "layout", "strides", "classes",
-         "description", "other_sha256")  # fmt: skip
+         "description", "other_sha256", "bundled")  # fmt: skip
 
 
 def _input_parts(reader: _Reader) -> dict[str, Any]:
@@ -211,6 +219,8 @@ def parse_parts(table: Mapping[str, Any], where: str) -> dict[str, Any]:
             parts[key] = reader.classes(key)
         elif key == "other_sha256":
             parts[key] = tuple(reader.hex64(key, value) for value in reader.texts(key))
+        elif key == "bundled":
+            parts[key] = reader.flag(key)
         elif key == "size_bytes":
             parts[key] = reader.integer(key, 0, 2**40)
         elif key == "sha256":
@@ -235,7 +245,7 @@ def from_toml(path: Path, where: str | None = None) -> ModelManifest:
     """Load a complete manifest. `where` stands for the file in messages (default: the path itself)."""
     where = where or str(path)
     parts = read_parts(path, where)
-    optional = ("description", "other_sha256")
+    optional = ("description", "other_sha256", "bundled")
     missing = [key for key in _KEYS if key not in parts and key not in optional]
     missing += [f"input.{key}" for key in _INPUT_KEYS if key not in parts.get("input", _INPUT_KEYS)]
     if missing:

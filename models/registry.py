@@ -1,12 +1,15 @@
 """The zoo: name -> manifest -> a verified file on this machine.
 
-A file is looked for by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like
-`PATH`), then in the user's cache. Wherever it is found, its hash is checked before its path is given away.
+The file of a bundled model lies in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
+by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like `PATH`), then in the
+user's cache. Wherever a file is found, its hash is checked before its path is given away.
 """
 
 import difflib
 import functools
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 
+# What runs where nobody names a model: bundled, so that nothing has to be fetched first.
+DEFAULT_MODEL = "street-nano"
+
 _ZOO = Path(__file__).parent / "zoo"
+_WEIGHTS = Path(__file__).parent / "weights"
 
 
 @functools.cache
@@ -51,6 +58,14 @@ def names_hint(name: str) -> str:
 def by_hash(sha256: str) -> ModelManifest | None:
     """The zoo model of which a file with this hash is a known export."""
     return next((manifest for manifest in list_models() if sha256 in manifest.hashes), None)
+
+
+def smallest_that_knows(classes: Iterable[str]) -> ModelManifest | None:
+    """The smallest model of the zoo that knows all these classes, None where none does. A size that is not known is
+    taken for a large one."""
+    wanted = set(classes)
+    able = [manifest for manifest in list_models() if wanted <= set(manifest.classes)]
+    return min(able, key=lambda manifest: manifest.size_bytes or math.inf, default=None)
 
 
 def models_cache() -> Path:
@@ -89,6 +104,18 @@ def check_file(manifest: ModelManifest, path: Path) -> str:
     return got
 
 
+def _bundled(manifest: ModelManifest) -> Path:
+    """The file in this package, or a HashError with the repair: such a file can't be missing, only damaged."""
+    path = _WEIGHTS / manifest.file
+    got = sha256_of(path) if path.is_file() else "no file"
+    if got not in manifest.hashes:
+        raise HashError(
+            f"{path}: the bundled model {manifest.name} is damaged: SHA-256 {manifest.sha256} expected, {got} found. "
+            "Repair: `git restore models/weights` in a checkout, else pip install --force-reinstall yolo-engine."
+        )
+    return path
+
+
 def _candidates(manifest: ModelManifest) -> list[Path]:
     return [path for folder in [*_mirrors(), models_cache()] if (path := folder / manifest.file).is_file()]
 
@@ -96,6 +123,8 @@ def _candidates(manifest: ModelManifest) -> list[Path]:
 def find(name: str) -> Path | None:
     """The verified file of a zoo model, or None where no searched folder has one. A wrong file is a HashError."""
     manifest = get_manifest(name)
+    if manifest.bundled:
+        return _bundled(manifest)
     paths = _candidates(manifest)
     if not paths:
         return None
@@ -133,8 +162,8 @@ def pull(
 ) -> Path:
     """Have the file of a zoo model on this machine, verified, and return its path.
 
-    A good file in a mirror folder or in the cache is reported as it is; otherwise the file is downloaded into the
-    cache, where it appears only whole and verified. A file there with the wrong hash is replaced.
+    A bundled file, and a good one in a mirror folder or in the cache, is reported as it is; otherwise the file is
+    downloaded into the cache, where it appears only whole and verified. A file there with the wrong hash is replaced.
 
     Where no published hash is known, the caller says which file to trust: `sha256`, the hash it must have, or
     `accept_unverified`, whatever comes. The accepted hash is put on record beside the file, and later loads check it.
@@ -145,6 +174,8 @@ def pull(
     trusted = sha256.lower() if sha256 is not None else None
     if trusted is not None and manifest.hashes and trusted not in manifest.hashes:
         raise HashError(f"--sha256 {sha256} is not the published hash of {manifest.name}, {manifest.sha256}.")
+    if manifest.bundled:
+        return _bundled(manifest)
     target = models_cache() / manifest.file
     for path in _candidates(manifest):
         if (present := _use(manifest, path, target, trusted, accept_unverified)) is not None:

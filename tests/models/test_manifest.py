@@ -58,6 +58,7 @@ def test_a_complete_manifest(tmp_path):
         ('layout = "yolov8"', 'layout = "yolo8"', "layout must be yolox, yolov5, yolov8 or end2end. Got 'yolo8'."),
         ("scale = 0.5", "scale = 0", "input.scale must be a number above 0"),  # zero means zero
         ("scale = 0.5", "scale = [1, 2]", "input.scale must be three numbers"),  # one a channel, or one for all
+        ('name = "m"', 'name = "m"\nbundled = 1', "bundled must be true or false. Got 1."),
         ('sha256 = ""', 'sha256 = "abc"', "sha256 must be a SHA-256 in 64 small hexadecimal digits"),
         ("[8, 16, 32]", "[16, 8]", "strides must be a rising list"),
         ('["a", "b"]', "[]", 'classes must be a list of names, or "coco80". Got [].'),
@@ -81,13 +82,13 @@ def test_three_scales_and_coco(tmp_path):
 
 def test_the_zoo():
     manifests = {m.name: m for m in list_models()}
-    assert list(manifests) == ["yolox-m", "yolox-nano", "yolox-s", "yolox-tiny"]
-    assert [m.input.height for m in manifests.values()] == [640, 416, 640, 416]
+    assert list(manifests) == ["street-nano", "yolox-m", "yolox-nano", "yolox-s", "yolox-tiny"]
+    assert [m.input.height for m in manifests.values()] == [416, 640, 416, 640, 416]
     for manifest in manifests.values():
         assert manifest.licence == "Apache-2.0"
         assert manifest.layout == "yolox"
-        assert manifest.classes == COCO80
-        assert manifest.url.endswith(manifest.file)
+        assert manifest.bundled == (manifest.url == "")
+        assert manifest.bundled or (manifest.classes == COCO80 and manifest.url.endswith(manifest.file))
     assert len(set(COCO80)) == 80
 
 
