@@ -2,7 +2,7 @@
 
 from engine import Engine, EngineConfig
 
-summary = Engine(EngineConfig(model="yolox-nano")).run(["videos/"], output="out")
+summary = Engine(EngineConfig(classes=["person", "car"])).run(["videos/"], output="out")
 """
 
 from __future__ import annotations

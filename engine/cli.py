@@ -20,6 +20,7 @@ import click
 from engine.cli_models import models
 
 if TYPE_CHECKING:
+    from engine.config import EngineConfig
     from engine.engine import Engine
 
 # Nothing heavy is imported up here: --help answers at once.
@@ -160,6 +161,8 @@ def run(
 
     console = Console(stderr=True)
     with _engine(config_file, output_folder=output, **options) as engine:
+        if not as_json:
+            _tell_model(engine.config)
         previous = _stop_on_signals(engine)
         try:
             with ProgressBars(console) as tick:
@@ -192,7 +195,9 @@ def verify(video: str, others: tuple[str, ...], config_file: Path | None, **opti
     """
     from engine.verify import verify_invariance
 
-    return 0 if verify_invariance(_config(config_file, **options), video, others, click.echo) else FAILED
+    config = _config(config_file, **options)
+    _tell_model(config)
+    return 0 if verify_invariance(config, video, others, click.echo) else FAILED
 
 
 @commands.command()
@@ -210,7 +215,7 @@ def doctor() -> int:
 commands.add_command(models)
 
 
-def _config(config_file: Path | None, **options: Any) -> Any:
+def _config(config_file: Path | None, **options: Any) -> EngineConfig:
     """The configuration: the file's keys, and over them the options that were given."""
     from engine.config import EngineConfig, load_config
 
@@ -223,6 +228,14 @@ def _engine(config_file: Path | None, **options: Any) -> Engine:
     from engine.engine import Engine
 
     return Engine(_config(config_file, **options))
+
+
+def _tell_model(config: EngineConfig) -> None:
+    """One line on standard error, for whoever named no model."""
+    from engine.config import note_on_default
+
+    if (note := note_on_default(config)) is not None:
+        click.echo(note, err=True)
 
 
 def _stop_on_signals(engine: Engine) -> dict[int, Any]:

@@ -136,7 +136,7 @@ def _gpu() -> Finding:
 
 def _models() -> Finding:
     from models.errors import ModelError
-    from models.registry import find, list_models
+    from models.registry import DEFAULT_MODEL, find, list_models
 
     here, damaged = [], []
     for manifest in list_models():
@@ -147,9 +147,8 @@ def _models() -> Finding:
             damaged.append(str(error))
     if damaged:
         return Finding("models", "broken", damaged[0])
-    if not here:
-        return Finding("models", "absent", "none here: `yolo-engine models pull yolox-nano`")
-    return Finding("models", "ok", ", ".join(here))
+    more = "" if here != [DEFAULT_MODEL] else "; for better results: `yolo-engine models pull yolox-s`"
+    return Finding("models", "ok", ", ".join(here) + more)
 
 
 def _broker() -> Finding:

@@ -39,15 +39,30 @@ class LoadedModel:
         if wanted is None:
             return None
         names = self.manifest.classes
-        unknown = [name for name in wanted if name not in names]
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"classes must be names that the model {self.manifest.name} knows. Got {unknown[0]!r}.{hint} "
-                f"It knows: {', '.join(names)}."
-            )
+        check_classes(self.manifest, wanted)
         return np.array([name in wanted for name in names])
+
+
+def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> None:
+    """Raises ConfigError for a name that the model does not know, with one of the zoo's models that does, if any."""
+    unknown = [name for name in wanted or () if name not in manifest.classes]
+    if not unknown:
+        return
+    from models.registry import smallest_that_knows
+
+    close = difflib.get_close_matches(unknown[0], manifest.classes, n=1)
+    hint = ""
+    if (able := smallest_that_knows(wanted or ())) is not None:
+        hint = (
+            f" The model {able.name} knows it, one of {len(able.classes)} classes: "
+            f"`yolo-engine models pull {able.name}`, then --model {able.name} (in a configuration, the key `model`)."
+        )
+    elif close:
+        hint = f" Did you mean {close[0]!r}?"
+    raise ConfigError(
+        f"classes must be names that the model {manifest.name} knows: {', '.join(manifest.classes)}. "
+        f"Got {unknown[0]!r}.{hint}"
+    )
 
 
 def available_cores() -> int:

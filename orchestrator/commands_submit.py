@@ -63,7 +63,7 @@ def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
     queue = submission.queue_for(request)
     workers = _workers(given, queue)
     slots = sum(int(beat["concurrency"]) for beat in workers or [])
-    job = submission.begin(request, given, request.workers or max(1, slots))
+    job = _begin(request, given, request.workers or max(1, slots), as_json)
     if workers == []:
         _warn(f"{monitor.no_worker(queue)}. The job waits until then.")
     other = submission.writer_before(job, given)
@@ -74,6 +74,18 @@ def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
         _tell(job, given, as_json, queue, len(workers or []), other)
         return 0
     return _follow(job, given, as_json)
+
+
+def _begin(request: submission.Request, given: Settings, workers: int, as_json: bool) -> Job:
+    """Makes the job's directory and tells whoever named no model which one it gets."""
+    from engine.config import note_on_default
+    from orchestrator.jobs import checked_config
+
+    job = submission.begin(request, given, workers)
+    note = note_on_default(checked_config(request.config), '`"model": "yolox-s"` in a --config file')
+    if note is not None and not as_json:
+        click.echo(note, err=True)
+    return job
 
 
 def _follow(job: Job, given: Settings, as_json: bool) -> int:
@@ -91,7 +103,7 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
         if not local.own:
             click.echo(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
             return _submit(request, True, as_json)
-        job = submission.begin(request, given, request.workers or 1)
+        job = _begin(request, given, request.workers or 1, as_json)
         try:
             _check_writer_before(job, given)
             local.start_worker(job, submission.queue_for(request))

@@ -116,9 +116,11 @@ def _claims(path: str) -> dict[str, Any]:
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
-    """Name and hash of the model; the reason where there is none. Does not load it."""
+    """Name and hash of the model; the reason where there is none, or it does not know the classes that are wanted. Does
+    not load it."""
     from engine.config import EngineConfig
-    from engine.model import resolved_model
+    from engine.errors import ConfigError
+    from engine.model import check_classes, resolved_model
     from models.errors import ModelError
     from models.files import sha256_of
 
@@ -127,8 +129,9 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
         return {"name": "fake", "sha256": ""}
     try:
         resolved = resolved_model(checked)
+        check_classes(resolved.manifest, checked.classes)
         return {"name": resolved.manifest.name, "sha256": sha256_of(resolved.path)}
-    except ModelError as error:
+    except (ModelError, ConfigError) as error:
         return {"name": checked.model, "error": str(error)}
 
 

@@ -124,6 +124,27 @@ def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
     assert manifest["totals"] == summary["totals"]
 
 
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ([], 1),
+        (["--log-level", "info"], 1),  # nor a second one in the log
+        (["--json"], 0),  # for a program
+        (["--model", "street-nano"], 0),  # whoever names it knows it
+        (FAKE, 0),
+    ],
+)
+def test_who_named_no_model_is_told_which_one_runs(run, clip, tmp_path, options, lines):
+    before, after = (options, []) if "--log-level" in options else ([], options)
+    done = run(*before, "run", clip, "-o", tmp_path / "out", *after)
+    assert done.status == 0
+    assert done.err.count("street-nano") == lines
+    assert (
+        "Model: street-nano (bundled, 6 classes: people and vehicles). For better results and 80 classes: "
+        "`yolo-engine models pull yolox-s`, then --model yolox-s.\n" in done.err
+    ) == bool(lines)
+
+
 def test_some_failed(run, clip, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"junk")
@@ -211,6 +232,8 @@ def test_models_list(run, monkeypatch, columns):
     assert lines[0].split() == ["name", "input", "licence", "here", "description"]
     (nano,) = [line for line in lines if line.startswith("yolox-nano ")]
     assert nano.split()[1:4] == ["416x416", "Apache-2.0", "no"]
+    (default,) = [line for line in lines if "The default." in line]
+    assert default.split()[:4] == ["street-nano", "416x416", "Apache-2.0", "bundled"]
     assert max(map(len, lines)) <= int(columns)
 
 
@@ -235,6 +258,26 @@ def test_models_info(run):
     assert rows["file"] == "not on this machine"
     assert (rows["layout"], rows["classes"].split()[0]) == ("yolox", "80:")
     assert rows["input"] == "416x416 float32 bgr, scale 1, padded topleft"
+
+
+def test_models_pull_of_a_bundled_model(run, monkeypatch, own_cache):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    done = run("models", "pull", "street-nano")
+    assert done.status == 0
+    assert done.out == f"{registry.find('street-nano')}\n"
+    assert done.err == "street-nano is bundled: nothing had to be downloaded.\n"
+    assert not own_cache.exists()
+
+
+def test_a_bundled_model_that_is_damaged(run, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    assert "damaged" in run("models", "list").out
+    for arguments in (["models", "info", "street-nano"], ["models", "pull", "street-nano"], ["run", clip]):
+        done = run(*arguments)
+        assert (done.status, done.out) == (2, "")
+        assert "the bundled model street-nano is damaged" in done.err
+        assert "--force-reinstall" in done.err
+    assert run("doctor").status == 1
 
 
 def test_models_pull_without_a_network(run, monkeypatch, own_cache):

@@ -20,7 +20,7 @@ DEFAULTS = {
     "max_detections_in_memory": 10_000,
     "save_intermediate_results": True,
     # this program's own
-    "model": "yolox-nano",
+    "model": "street-nano",
     "layout": None,
     "class_names": None,
     "input_size": None,

@@ -1,6 +1,8 @@
 """The doctor never dies of what it examines."""
 
 import builtins
+import dataclasses
+import hashlib
 import importlib
 import io
 import socket
@@ -51,7 +53,7 @@ def test_everything_is_looked_at_and_what_is_needed_works():
     states = {found.what: found.state for found in findings}
     needed = ("machine", "kernels", "decoding", "encoding", "onnxruntime")
     assert [states[what] for what in needed] == ["ok"] * len(needed)
-    assert states["models"] == "absent"
+    assert states["models"] == "ok"
 
 
 def test_it_never_raises(monkeypatch):
@@ -103,6 +105,19 @@ def test_broker_answers_and_its_password_is_not_shown(no_broker, monkeypatch):
 def test_a_wrong_broker_address(monkeypatch):
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://localhost:many/0")
     assert finding("broker").state == "broken"
+
+
+def test_models(own_cache, tmp_path, monkeypatch):
+    assert finding("models").detail == "street-nano; for better results: `yolo-engine models pull yolox-s`"
+    manifest = dataclasses.replace(registry.get_manifest("yolox-nano"), sha256=hashlib.sha256(b"it").hexdigest())
+    zoo = {"street-nano": registry.get_manifest("street-nano"), "yolox-nano": manifest}
+    monkeypatch.setattr(registry, "_zoo", lambda: zoo)
+    own_cache.mkdir(parents=True)
+    (own_cache / manifest.file).write_bytes(b"it")
+    assert (finding("models").state, finding("models").detail) == ("ok", "street-nano, yolox-nano")
+    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    assert finding("models").state == "broken"
+    assert "--force-reinstall" in finding("models").detail
 
 
 def test_a_damaged_model(own_cache):

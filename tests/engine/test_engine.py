@@ -82,9 +82,28 @@ def test_detect_refuses(image):
 def test_unknown_class():
     with pytest.raises(ConfigError) as caught:
         Engine(FAKE.updated(classes="square,circel"))
-    assert str(caught.value) == "classes must be names that the model fake knows. Got 'circel'. It knows: square."
+    assert str(caught.value) == "classes must be names that the model fake knows: square. Got 'circel'."
     with pytest.raises(ConfigError, match="Did you mean 'square'"):
         Engine(FAKE.updated(classes=["sqare"]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "remedy"),
+    [
+        (
+            "person,dog",
+            "Got 'dog'. The model yolox-nano knows it, one of 80 classes: `yolo-engine models pull",
+        ),
+        ("cat", "Got 'cat'. The model yolox-nano knows it"),  # a name that is known elsewhere is no slip for car
+        ("cra", "Got 'cra'. Did you mean 'car'?"),
+        ("dragon", "Got 'dragon'."),
+    ],
+)
+def test_a_class_that_the_default_model_does_not_know(wanted, remedy):
+    with pytest.raises(ConfigError) as caught:
+        Engine(EngineConfig(classes=wanted))
+    assert remedy in str(caught.value)
+    assert "the model street-nano knows: person, bicycle, car, motorcycle, bus, truck." in str(caught.value)
 
 
 def test_class_mask():

@@ -309,6 +309,27 @@ def test_submit_as_json(call, broker):
 
 
 @pytest.mark.parametrize(
+    ("config", "options", "told"),
+    [
+        ({"visualize": False}, [], True),
+        ({"visualize": False}, ["--json"], False),
+        ({"model": "street-nano"}, [], False),
+        ({"model": "yolox-nano"}, [], False),
+    ],
+)
+def test_who_named_no_model_is_told_which_one_runs(call, broker, here, config, options, told):
+    made.heartbeat(broker, "one")
+    (here / "given.json").write_text(json.dumps(config))
+    code, _, err = call("--video-folder", "videos", "--config", "given.json", "--output", "out", *options)
+    assert code == 0
+    line = (
+        "Model: street-nano (bundled, 6 classes: people and vehicles). For better results and 80 classes: "
+        '`yolo-engine models pull yolox-s`, then `"model": "yolox-s"` in a --config file.\n'
+    )
+    assert err == (line if told else "")
+
+
+@pytest.mark.parametrize(
     ("beats", "workers"),
     [
         ([], 1),
