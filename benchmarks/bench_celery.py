@@ -79,7 +79,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-celery-"))
     os.environ["YOLO_STATE_DIR"] = str(folder / "state")
     os.environ.setdefault("YOLO_ENGINE_MODELS", str(asset("models")))
-    config = {"visualize": given.visualize}
+    config = {"model": "yolox-nano", "visualize": given.visualize}
     many, one = folder / "many", folder / "one"
     many.mkdir()
     one.mkdir()
