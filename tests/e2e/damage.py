@@ -24,6 +24,19 @@ def cut(source: Path, target: Path, frames: int) -> Path:
     return target
 
 
+def encoded(source: Path, target: Path, frames: int) -> Path:
+    """The first frames of a video, encoded anew: for a container that takes no copy of them."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        video = given.streams.video[0]
+        stream = made.add_stream("libx264", rate=video.average_rate)
+        stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
+        for _, frame in zip(range(frames), given.decode(video), strict=False):
+            frame.pict_type = av.video.frame.PictureType.NONE  # not the type that it had there
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+    return target
+
+
 def truncated(data: bytes, chance: random.Random) -> bytes:
     return data[: chance.randrange(1, len(data))]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.assets import require_asset
-from tests.e2e.damage import cut, damaged
+from tests.assets import demo_video
+from tests.e2e.damage import cut, damaged, encoded
 from tests.e2e.runs import cli, clip, ended, frames_in, left_over
 
 
@@ -19,10 +19,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Short real videos in four containers."""
     folder = tmp_path_factory.mktemp("sources")
     return [
-        cut(require_asset("videos/carphone_pristine.mp4"), folder / "carphone.mp4", 12),
-        cut(require_asset("videos/bikes.mp4"), folder / "bikes.mkv", 6),
-        cut(require_asset("videos/vtest.avi"), folder / "vtest.avi", 5),
-        cut(require_asset("videos/bikes.mp4"), folder / "bikes.mp4", 6),
+        cut(demo_video("carphone_pristine.mp4"), folder / "carphone.mp4", 12),
+        cut(demo_video(), folder / "bikes.mkv", 6),
+        encoded(demo_video(), folder / "bikes.avi", 5),
+        cut(demo_video(), folder / "bikes.mp4", 6),
         clip(folder / "square.ts", 20, codec="libx264"),
     ]
 
@@ -81,9 +81,7 @@ def test_annotated_videos_of_damaged_files(sources: list[Path], tmp_path: Path) 
 
 @pytest.mark.timeout(120)
 def test_damaged_files_with_a_real_model(sources: list[Path], tmp_path: Path) -> None:
-    model = require_asset("models/yolox_nano.onnx")
     files = [path for path in damaged(sources, tmp_path / "bad", seed=13) if path.is_file()][::12]
-    summary = _run(
-        *files, "--model", model, "--layout", "yolox", "--no-visualize", "-o", tmp_path / "out", timeout_s=60
-    )
+    summary = _run(*files, "--no-visualize", "-o", tmp_path / "out", timeout_s=60)
+    assert summary["model"]["name"] == "street-nano"
     _check(summary, tmp_path / "out", len(files))
