@@ -9,6 +9,7 @@ import pytest
 
 from engine import EngineConfig
 from engine.cli import commands as engine_command
+from engine.config import note_on_default
 from orchestrator.server_cli import server
 from orchestrator.settings import Settings, Watch
 from orchestrator.submit_cli import submit
@@ -59,6 +60,11 @@ def test_keys_of_a_watched_folder(name):
     for key, default in told:
         if default:
             assert float(default) == Watch.model_fields[key].default
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_line_about_the_default_model(name):
+    assert f"\n{note_on_default(EngineConfig())}\n" in READMES[name]
 
 
 def test_summary_example_has_the_programs_keys():
