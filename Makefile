@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug chaos chaos-real lint format bench constraints clean
+.PHONY: help build demo test test-debug train chaos chaos-real lint format bench constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,22 @@ test-debug: build ## Run the tests of the kernels and the engine on a build with
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
 	cd build/debug && $(abspath $(BIN))/python -m pytest
 
+# PyTorch comes only with this; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares a machine without a GPU
+# the build for CUDA. DATA and TEACHER say what to learn from (see models/street-nano.md), VIDEOS adds frames of videos.
+PROFILE ?= full
+DATA    ?= $(YOLO_ENGINE_ASSETS)/train
+TEACHER ?= $(YOLO_ENGINE_ASSETS)/models/yolox_nano.onnx
+OUT     ?= build/train-$(PROFILE)
+
+$(VENV)/.train: $(STAMP)
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[train]'
+	@touch $@
+
+train: build $(VENV)/.train ## Train street-nano (PROFILE=full: hours; smoke: a minute) and write its ONNX file
+	$(BIN)/python -m models.train --profile $(PROFILE) --data $(DATA) --teacher $(TEACHER) --out $(OUT) \
+		$(foreach video,$(VIDEOS),--video $(video)) $(if $(RESUME),--resume)
+	$(BIN)/python -m models.train.export $(OUT)/checkpoint.pt $(OUT)/street_nano.onnx
+
 SEED ?= 1
 STRIKES ?= 4
 
@@ -81,7 +97,7 @@ bench: build ## Measure the engine beside a plain loop
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built

@@ -44,6 +44,16 @@ def test_python(package):
     assert wrong == []
 
 
+def test_only_the_training_imports_the_training():
+    wrong = []
+    for path in (path for package in MAY_IMPORT for path in sources(package)):
+        if path.parent.name == "train":
+            continue
+        names = imported(ast.parse(path.read_text(encoding="utf-8")))
+        wrong += [f"{path.relative_to(ROOT)} imports {n}" for n in names if n.startswith(("models.train", "torch"))]
+    assert wrong == []
+
+
 def test_kernels():
     files = [*(ROOT / "engine_ext").glob("*.pyx"), *(ROOT / "engine_ext").glob("*.pxd")]
     assert files

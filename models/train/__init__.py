@@ -1,0 +1,16 @@
+"""Training of street-nano, the detector that ships with yolo-engine. Needs the extra `train`; the engine never imports
+this package.
+
+`python -m models.train --help` trains, `python -m models.train.export` writes the ONNX file. The recipe in short:
+
+* `samples`  pictures with boxes: labelled ones, and others whose boxes the teacher found at several scales (`pseudo`)
+* `views`    mosaics, scales, flips and colours: what one training step sees
+* `teacher`  YOLOX-nano, asked about the very same view: its scores, boxes and features of every cell
+* `targets`  what the student should say in every cell: the teacher's answer, or a box's where that is surer (`assign`)
+* `loss`     how far off it is
+* `loop`     steps, schedule, moving average, checkpoints
+"""
+
+CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+COCO_IDS = (0, 1, 2, 3, 5, 7)
+STRIDES = (8, 16, 32)

@@ -1,0 +1,110 @@
+"""From a checkpoint to the ONNX file that ships.
+
+The moving average's weights, batch normalisation folded into the convolutions, batch, height and width free, and what
+the engine must know (layout, strides, classes, input) in the file's own metadata.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import click
+import onnx
+import torch
+from onnxconverter_common import float16
+from torch import Tensor, nn
+from torch.export import Dim
+
+from models.train import CLASSES, STRIDES
+from models.train.network import Shape, StreetNano
+
+SIDE = 416
+COARSEST = max(STRIDES)
+DECLARED = {
+    "layout": "yolox",
+    "strides": list(STRIDES),
+    "classes": list(CLASSES),
+    "licence": "Apache-2.0",
+    "description": "street-nano: people and vehicles; trained by models/train of yolo-engine.",
+    "input.height": SIDE,
+    "input.width": SIDE,
+    "input.channel_order": "bgr",
+    "input.scale": 1,
+    "input.pad": "topleft",
+    "input.pad_value": 114,
+    "input.stride": COARSEST,
+}
+
+
+class Deployed(nn.Module):
+    """The network with probabilities in place of logits: what layout "yolox" reads."""
+
+    def __init__(self, network: StreetNano) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        raw, _ = self.network(pictures)
+        return torch.cat([raw[..., :4], raw[..., 4:].sigmoid()], -1)
+
+
+def load(checkpoint: Path) -> StreetNano:
+    """The averaged network of a checkpoint, ready to predict."""
+    state = torch.load(checkpoint, weights_only=True)
+    network = StreetNano(len(CLASSES), Shape(**state["shape"]))
+    network.load_state_dict(state["average"])
+    network.eval()
+    return network
+
+
+def exported(network: StreetNano) -> onnx.ModelProto:
+    """The network as an ONNX model with free batch, height and width."""
+    batch, rows, columns = (Dim(name, min=1, max=1024) for name in ("batch", "rows", "columns"))
+    free = {0: batch, 2: rows * COARSEST, 3: columns * COARSEST}
+    example = torch.zeros(2, 3, SIDE, SIDE - COARSEST)  # no two sides alike, so that none is taken for another
+    program = torch.onnx.export(
+        Deployed(network).eval(), (example,), dynamo=True, input_names=["images"], output_names=["output"],
+        dynamic_shapes={"pictures": free}, opset_version=18, verbose=False,
+    )  # fmt: skip
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program.")
+    model = program.model_proto
+    _forget_sources(model.graph)
+    for axis, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "cells"
+    for key, value in DECLARED.items():
+        model.metadata_props.add(key=f"yolo_engine.{key}", value=json.dumps(value))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _forget_sources(graph: onnx.GraphProto) -> None:
+    """PyTorch notes with every node and value the line of code it came from: half a megabyte of paths."""
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with float16 input, weights and output."""
+    half: onnx.ModelProto = float16.convert_float_to_float16(model)
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--half", is_flag=True, help="float16 instead of float32.")
+def main(checkpoint: Path, target: Path, half: bool) -> None:
+    """Write CHECKPOINT as ONNX file TARGET and print its size and SHA-256, which the manifest in models/zoo needs."""
+    model = exported(load(checkpoint))
+    data = (halved(model) if half else model).SerializeToString()
+    target.write_bytes(data)
+    click.echo(f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nsize_bytes = {len(data)}')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Pictures with boxes, held in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.train import COCO_IDS
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and how sure each is of each
+    class: `(n, classes)` float32, one 1 a row where a human drew the box."""
+
+    name: str
+    picture: Picture
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def read_picture(path: Path) -> Picture:
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise OSError(f"{path}: no picture that OpenCV can read.")
+    return np.asarray(picture, np.uint8)
+
+
+def labelled(folder: Path) -> Iterator[Sample]:
+    """`folder/*.jpg` with `folder/labels/*.txt`, a line an object: COCO class id, centre x, centre y, width, height, as
+    shares of the picture. Classes we do not train are left out."""
+    for path in sorted(folder.glob("*.jpg")):
+        picture = read_picture(path)
+        height, width = picture.shape[:2]
+        text = folder / "labels" / f"{path.stem}.txt"
+        rows = np.loadtxt(text, ndmin=2) if text.stat().st_size else np.empty((0, 5))
+        rows = rows[np.isin(rows[:, 0], COCO_IDS)]
+        centre, half = rows[:, 1:3], rows[:, 3:5] / 2
+        boxes = np.concatenate([centre - half, centre + half], 1) * (width, height, width, height)
+        scores = rows[:, :1] == np.array(COCO_IDS)
+        yield Sample(path.stem, picture, boxes.astype(np.float32), scores.astype(np.float32))
+
+
+def pictures(folder: Path) -> Iterator[tuple[str, Picture]]:
+    for path in sorted(folder.glob("*.jpg")):
+        yield path.stem, read_picture(path)
+
+
+def frames(path: Path, every_s: float) -> Iterator[tuple[str, Picture]]:
+    """A frame each `every_s` seconds of a video."""
+    with av.open(str(path)) as container:
+        due = 0.0
+        for frame in container.decode(video=0):
+            if frame.time is not None and frame.time >= due:
+                due = frame.time + every_s
+                yield f"{path.stem}-{frame.time:.2f}", np.ascontiguousarray(frame.to_ndarray(format="bgr24"))

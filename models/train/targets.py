@@ -1,0 +1,60 @@
+"""What the student should say in every cell: the teacher's answer, or a label's where that is surer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.train.assign import assign
+
+LEAST_QUALITY = 0.5
+
+
+@dataclass(frozen=True)
+class Target:
+    """`scores` (N, cells, classes) in 0..1; `boxes` (N, cells, 4), x1 y1 x2 y2 in pixels, of use where a score is."""
+
+    scores: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`corners` (cells, 2): column and row; `strides` (cells, 1) in pixels."""
+
+    corners: Tensor
+    strides: Tensor
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Boxes (..., cells, 4), x1 y1 x2 y2 in pixels, of raw predictions."""
+        centre = (raw[..., :2] + self.corners) * self.strides
+        half = raw[..., 2:4].clamp(max=8).exp() * self.strides / 2
+        return torch.cat([centre - half, centre + half], -1)
+
+
+def student_scores(raw: Tensor) -> Tensor:
+    """Objectness times class, (N, cells, classes), of raw predictions that are still logits."""
+    return raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
+
+
+@torch.no_grad()
+def merge(teacher: Target, labels: list[tuple[Tensor, Tensor]], raw: Tensor, predicted: Tensor, grid: Grid) -> Target:
+    """Lay labels, a pair of boxes (n, 4) and soft scores (n, classes) a picture, over the teacher's answer.
+
+    A cell that SimOTA gives to a box should say the box's score times how well the cell's own box fits, but not less
+    than `LEAST_QUALITY` of the score, so that there is something to learn from at the start. Where the teacher is
+    surer, its answer stays.
+    """
+    scores, boxes = teacher.scores.clone(), teacher.boxes.clone()
+    said = student_scores(raw)
+    centres = (grid.corners + 0.5) * grid.strides
+    for i, (box, score) in enumerate(labels):
+        if not len(box):
+            continue
+        given = assign(box, score.argmax(1), predicted[i], said[i], centres, grid.strides)
+        wanted = score[given.box_of] * given.overlap.clamp(min=LEAST_QUALITY)[:, None]
+        surer = wanted.amax(1) > scores[i, given.cells].amax(1)
+        cells, wanted, box_of = given.cells[surer], wanted[surer], given.box_of[surer]
+        scores[i, cells] = wanted
+        boxes[i, cells] = box[box_of]
+    return Target(scores, boxes)

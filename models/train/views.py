@@ -1,0 +1,112 @@
+"""What one training step sees: cut, scaled, flipped, recoloured pictures, alone or four in a mosaic."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.train.samples import Picture, Sample
+
+PAD = 114
+MOSAIC_SHARE = 0.5
+SCALES = (0.6, 2.2)  # of a picture that just covers its place
+SMALLEST_SIDE = 4.0
+SMALLEST_SHARE = 0.35  # of a box's area that must be left in the view
+RARE = 0.3
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """`picture` (H, W, 3) uint8 BGR; `boxes` (n, 4) and `scores` (n, classes) as in `Sample`, of what is in view."""
+
+    picture: Picture
+    boxes: Floats
+    scores: Floats
+
+
+def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
+    """How often to draw each sample, as shares that sum to 1: those with rare classes more often.
+
+    A class that is in the share f of the pictures counts max(1, sqrt(RARE / f)), a picture as much as its rarest class:
+    the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195).
+    """
+    present = np.array([(s.scores > 0.4).any(0) for s in samples])
+    share = present.mean(0)
+    factor = np.sqrt(RARE / np.maximum(share, 1e-9)).clip(1, 6)
+    weights = np.where(present, factor, 1.0).max(1)
+    return np.asarray(weights / weights.sum())
+
+
+class Views:
+    """Draws views of one size out of samples. All randomness comes from the generator given."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        if not samples:
+            raise ValueError("There is no picture to train on.")
+        self._samples = samples
+        self._weights = repeat_weights(samples)
+
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> View:
+        canvas = np.full((height, width, 3), PAD, np.uint8)
+        cells = [(0, 0, width, height)]
+        if rng.random() < MOSAIC_SHARE:
+            x, y = int(width * rng.uniform(0.3, 0.7)), int(height * rng.uniform(0.3, 0.7))
+            cells = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
+        parts = [self._place(rng, canvas, cell) for cell in cells]
+        boxes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return View(recoloured(rng, canvas), boxes, scores)
+
+    def _place(
+        self, rng: np.random.Generator, canvas: Picture, cell: tuple[int, int, int, int]
+    ) -> tuple[Floats, Floats]:
+        """Draw a random sample into a cell x1 y1 x2 y2 of the canvas; its boxes in the canvas's pixels."""
+        sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
+        x1, y1, x2, y2 = cell
+        w, h = x2 - x1, y2 - y1
+        source_h, source_w = sample.picture.shape[:2]
+        scale = max(w / source_w, h / source_h) * np.exp(rng.uniform(*np.log(SCALES)))
+        stretch = np.exp(rng.uniform(-0.12, 0.12))
+        sx, sy = scale * stretch, scale / stretch
+        # Where the picture is larger than the cell, it covers it; where it is smaller, it lies somewhere inside.
+        dx, dy = ((side - source * s) * rng.random() for side, source, s in ((w, source_w, sx), (h, source_h, sy)))
+        if rng.random() < 0.5:
+            sx, dx = -sx, dx + source_w * sx
+        matrix = np.array([[sx, 0, dx], [0, sy, dy]])
+        method = cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR
+        canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, method)
+        corners = sample.boxes.reshape(-1, 2, 2) * (sx, sy) + (dx, dy)
+        boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
+        area = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+        boxes = boxes.clip(0, (w, h, w, h))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        keep = (sides.min(1) >= SMALLEST_SIDE) & (np.prod(sides, 1) >= SMALLEST_SHARE * area)
+        return (boxes[keep] + (x1, y1, x1, y1)).astype(np.float32), sample.scores[keep]
+
+
+def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, method: int) -> Picture:
+    """`warpAffine`, which knows no averaging: a picture that shrinks much is averaged to half its size first."""
+    while method == cv2.INTER_AREA and abs(matrix[0, 0]) < 0.6:
+        picture = np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        matrix = matrix * ((2, 2, 1), (2, 2, 1))
+    return np.asarray(
+        cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD)), np.uint8
+    )
+
+
+def recoloured(rng: np.random.Generator, picture: Picture) -> Picture:
+    """Other hue, saturation and brightness; now and then grey or blurred, as cameras are."""
+    gains = 1 + rng.uniform(-1, 1, 3) * (0.02, 0.6, 0.4)
+    hue, saturation, value = cv2.split(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV))
+    steps = np.arange(256)
+    hue = cv2.LUT(hue, ((steps * gains[0]) % 180).astype(np.uint8))
+    saturation = cv2.LUT(saturation, (steps * gains[1]).clip(0, 255).astype(np.uint8))
+    value = cv2.LUT(value, (steps * gains[2]).clip(0, 255).astype(np.uint8))
+    picture = cv2.cvtColor(cv2.merge((hue, saturation, value)), cv2.COLOR_HSV2BGR).astype(np.uint8, copy=False)
+    if rng.random() < 0.05:
+        picture = np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+    if rng.random() < 0.1:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 1.2)), np.uint8)
+    return picture
