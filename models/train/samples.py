@@ -17,12 +17,13 @@ Picture = NDArray[np.uint8]
 @dataclass(frozen=True)
 class Sample:
     """A picture `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and how sure each is of each
-    class: `(n, classes)` float32, one 1 a row where a human drew the box."""
+    class: `(n, classes)` float32, one 1 a row in a picture labelled `by_hand`."""
 
     name: str
     picture: Picture
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
+    by_hand: bool = False
 
 
 def read_picture(path: Path) -> Picture:
@@ -44,7 +45,7 @@ def labelled(folder: Path) -> Iterator[Sample]:
         centre, half = rows[:, 1:3], rows[:, 3:5] / 2
         boxes = np.concatenate([centre - half, centre + half], 1) * (width, height, width, height)
         scores = rows[:, :1] == np.array(COCO_IDS)
-        yield Sample(path.stem, picture, boxes.astype(np.float32), scores.astype(np.float32))
+        yield Sample(path.stem, picture, boxes.astype(np.float32), scores.astype(np.float32), by_hand=True)
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, Picture]]:

@@ -10,10 +10,11 @@ from models.train.samples import Picture, Sample
 
 PAD = 114
 MOSAIC_SHARE = 0.5
-SCALES = (0.6, 2.2)  # of a picture that just covers its place
+SCALES = (0.6, 3.0)  # of a picture that just covers its place
 SMALLEST_SIDE = 4.0
 SMALLEST_SHARE = 0.35  # of a box's area that must be left in the view
 RARE = 0.3
+BY_HAND = 2.5  # the pictures with true labels are also the most varied ones, and few
 
 Floats = NDArray[np.float32]
 
@@ -31,12 +32,12 @@ def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
     """How often to draw each sample, as shares that sum to 1: those with rare classes more often.
 
     A class that is in the share f of the pictures counts max(1, sqrt(RARE / f)), a picture as much as its rarest class:
-    the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195).
+    the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195). One labelled by hand counts `BY_HAND` times that.
     """
     present = np.array([(s.scores > 0.4).any(0) for s in samples])
     share = present.mean(0)
     factor = np.sqrt(RARE / np.maximum(share, 1e-9)).clip(1, 6)
-    weights = np.where(present, factor, 1.0).max(1)
+    weights = np.where(present, factor, 1.0).max(1) * [BY_HAND if s.by_hand else 1.0 for s in samples]
     return np.asarray(weights / weights.sum())
 
 

@@ -45,14 +45,16 @@ def test_frames_are_taken_at_their_distance():
     assert names == [f"bikes-{t:.2f}" for t in (0, 2, 4, 6, 8)]
 
 
-def test_boxes_of_views_lie_on_what_they_frame():
+@pytest.mark.parametrize("mosaics", [0.0, 1.0])
+def test_boxes_of_views_lie_on_what_they_frame(monkeypatch, mosaics):
     """One bright rectangle on black, drawn into many views: the box is the rectangle that can be seen."""
+    monkeypatch.setattr("models.train.views.MOSAIC_SHARE", mosaics)
     picture = np.zeros((300, 400, 3), np.uint8)
     picture[100:200, 150:220] = 255
     views = Views([Sample("s", picture, np.array([[150, 100, 220, 200]], np.float32), np.eye(6, dtype=np.float32)[:1])])
     rng = np.random.default_rng(3)
     checked = 0
-    for _ in range(300):
+    for _ in range(150):
         view = views.draw(rng, 192, 256)
         assert view.picture.shape == (192, 256, 3)
         for x1, y1, x2, y2 in view.boxes:
@@ -61,9 +63,12 @@ def test_boxes_of_views_lie_on_what_they_frame():
                 continue
             assert np.median(part) > 0.9 * view.picture.max()
             around = view.picture[max(int(y1) - 4, 0) : int(y1) - 2, int(x1) : int(x2)]
-            assert around.size == 0 or around.min() < 0.7 * np.median(part)  # black, or the grey of what no picture covers
+            # In a mosaic, another part's rectangle may lie there.
+            assert (
+                mosaics or around.size == 0 or around.min() < 0.7 * np.median(part)
+            )  # black, or the grey of what no picture covers
             checked += 1
-    assert checked > 150
+    assert checked > 50
 
 
 def test_views_depend_on_their_seed_alone():
