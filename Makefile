@@ -69,6 +69,7 @@ $(VENV)/.train: $(STAMP)
 	@touch $@
 
 train: build $(VENV)/.train ## Train street-nano (PROFILE=full: hours; smoke: a minute) and write its ONNX file
+	@test -d "$(DATA)" -a -f "$(TEACHER)" || { echo "Nothing to train on: $(DATA) or $(TEACHER) is not there. Set DATA (a folder with labelled/*.jpg, labelled/labels/*.txt, unlabelled/*.jpg) and TEACHER (YOLOX-nano, from: yolo-engine models pull yolox-nano)." >&2; exit 2; }
 	$(BIN)/python -m models.train --profile $(PROFILE) --data $(DATA) --teacher $(TEACHER) --out $(OUT) \
 		$(foreach video,$(VIDEOS),--video $(video)) $(if $(RESUME),--resume)
 	$(BIN)/python -m models.train.export $(OUT)/checkpoint.pt $(OUT)/street_nano.onnx
