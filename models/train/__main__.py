@@ -19,6 +19,8 @@ from models.train.pseudo import annotate
 from models.train.samples import Sample
 from models.train.teacher import Teacher
 
+FEWEST_VIEWS = 2  # a process: batch normalisation needs more than one
+
 log = logging.getLogger("models.train")
 
 
@@ -55,7 +57,7 @@ def show(step: int, parts: dict[str, float], seconds: float) -> None:
               help="YOLOX-nano as ONNX.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for checkpoints.")
 @click.option("--samples", "kept", type=click.Path(dir_okay=False, path_type=Path),
-              help="File that keeps the pictures with their labels from run to run; default: in --out.")  # fmt: skip
+              help="File that keeps the pictures with their labels from run to run.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of the profile's.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate, instead of the profile's.")
 @click.option("--dense/--no-dense", default=True, help="Ask the teacher about every cell of every view.")
@@ -73,24 +75,23 @@ def main(
     profile = PROFILES[profile_name]
     profile = replace(profile, steps=steps or profile.steps, rate=rate or profile.rate, dense=dense, features=features)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, kept = out / "checkpoint.pt", kept or out / "samples.pickle"
+    checkpoint = out / "checkpoint.pt"
     if resume and not checkpoint.is_file():
         raise click.UsageError(f"{checkpoint} is not there: nothing to resume. Leave --resume away.")
-    if kept.is_file():
+    reusable = kept is not None or resume
+    kept = kept or out / "samples.pickle"
+    if reusable and kept.is_file():
         found = pickle.loads(kept.read_bytes())
         log.info("%d pictures kept in %s", len(found), kept)
     else:
         found = collect(data, videos, extra, teacher, profile)
-        kept.write_bytes(pickle.dumps(found))
+        partial = kept.with_suffix(".part")
+        partial.write_bytes(pickle.dumps(found))
+        partial.replace(kept)
     weights = sum(p.numel() for p in StreetNano(len(CLASSES), profile.shape).parameters())
-    processes = processes or len(os.sched_getaffinity(0))
-    log.info(
-        "%.3f million weights, %d steps of %d views in %d processes",
-        weights / 1e6,
-        profile.steps,
-        profile.batch,
-        processes,
-    )
+    processes = min(processes or len(os.sched_getaffinity(0)), max(profile.batch // FEWEST_VIEWS, 1))
+    about = (weights / 1e6, profile.steps, profile.batch, processes)
+    log.info("%.3f million weights, %d steps of %d views in %d processes", *about)
     with tempfile.TemporaryDirectory() as folder:
         rest = (processes, f"{folder}/meeting", found, teacher, profile, seed, checkpoint, resume, show)
         start_processes(train, rest, nprocs=processes, start_method="fork")

@@ -6,17 +6,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.train import CLASSES
 from models.train.samples import Picture, Sample
 
 PAD = 114
 MOSAIC_SHARE = 0.5
-SCALES = (0.6, 3.0)  # of a picture that just covers its place
+SCALES = (0.6, 2.2)  # of a picture that just covers its place
+OBJECT_SHARE = 0.5  # of the places, filled with a picture around an object
+OBJECT_SIDE = 20.0  # pixels: the least side such an object gets; the largest is that of its place
+OBJECT_SCALES = (0.25, 4.0)
 SMALLEST_SIDE = 4.0
 SMALLEST_SHARE = 0.35  # of a box's area that must be left in the view
 RARE = 0.3
 BY_HAND = 2.5  # the pictures with true labels are also the most varied ones, and few
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A sample drawn at `scale`, its upper left corner at `dx, dy` of its place, in pixels."""
+
+    sample: Sample
+    scale: float
+    dx: float
+    dy: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,16 @@ class Views:
             raise ValueError("There is no picture to train on.")
         self._samples = samples
         self._weights = repeat_weights(samples)
+        self._objects = [owners for owners in map(self._objects_of, range(len(CLASSES))) if len(owners)]
+
+    def _objects_of(self, class_id: int) -> NDArray[np.float64]:
+        """(n, 3): sample, box and weight of every object of a class."""
+        rows = [
+            (i, j, sample.scores[j, class_id] * (BY_HAND if sample.by_hand else 1.0))
+            for i, sample in enumerate(self._samples)
+            for j in np.flatnonzero(sample.scores.argmax(1) == class_id)
+        ]
+        return np.array(rows, np.float64).reshape(-1, 3)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> View:
         canvas = np.full((height, width, 3), PAD, np.uint8)
@@ -64,19 +88,18 @@ class Views:
         self, rng: np.random.Generator, canvas: Picture, cell: tuple[int, int, int, int]
     ) -> tuple[Floats, Floats]:
         """Draw a random sample into a cell x1 y1 x2 y2 of the canvas; its boxes in the canvas's pixels."""
-        sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
         x1, y1, x2, y2 = cell
         w, h = x2 - x1, y2 - y1
-        source_h, source_w = sample.picture.shape[:2]
-        scale = max(w / source_w, h / source_h) * np.exp(rng.uniform(*np.log(SCALES)))
+        around_object = self._objects and rng.random() < OBJECT_SHARE
+        placed = self._around_object(rng, w, h) if around_object else self._anywhere(rng, w, h)
+        sample, dx, dy = placed.sample, placed.dx, placed.dy
         stretch = np.exp(rng.uniform(-0.12, 0.12))
-        sx, sy = scale * stretch, scale / stretch
-        # Where the picture is larger than the cell, it covers it; where it is smaller, it lies somewhere inside.
-        dx, dy = ((side - source * s) * rng.random() for side, source, s in ((w, source_w, sx), (h, source_h, sy)))
+        sx, sy = placed.scale * stretch, placed.scale / stretch
+        source_w = sample.picture.shape[1]
         if rng.random() < 0.5:
             sx, dx = -sx, dx + source_w * sx
         matrix = np.array([[sx, 0, dx], [0, sy, dy]])
-        method = cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if placed.scale < 0.6 else cv2.INTER_LINEAR
         canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, method)
         corners = sample.boxes.reshape(-1, 2, 2) * (sx, sy) + (dx, dy)
         boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
@@ -85,6 +108,32 @@ class Views:
         sides = boxes[:, 2:] - boxes[:, :2]
         keep = (sides.min(1) >= SMALLEST_SIDE) & (np.prod(sides, 1) >= SMALLEST_SHARE * area)
         return (boxes[keep] + (x1, y1, x1, y1)).astype(np.float32), sample.scores[keep]
+
+    def _anywhere(self, rng: np.random.Generator, w: int, h: int) -> Placed:
+        """A random picture, part of it where it is larger than its place, somewhere inside where it is smaller."""
+        sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
+        source_h, source_w = sample.picture.shape[:2]
+        scale = max(w / source_w, h / source_h) * np.exp(rng.uniform(*np.log(SCALES)))
+        return Placed(sample, scale, (w - source_w * scale) * rng.random(), (h - source_h * scale) * rng.random())
+
+    def _around_object(self, rng: np.random.Generator, w: int, h: int) -> Placed:
+        """The surroundings of an object: each class as often as the other, each size of object, too."""
+        objects = self._objects[rng.integers(len(self._objects))]
+        i, j, _ = objects[rng.choice(len(objects), p=objects[:, 2] / objects[:, 2].sum())]
+        sample = self._samples[int(i)]
+        left, top, right, bottom = sample.boxes[int(j)]
+        side = np.exp(rng.uniform(np.log(OBJECT_SIDE), np.log(max(w, h, OBJECT_SIDE))))
+        scale = float((side / np.sqrt((right - left) * (bottom - top) + 1e-6)).clip(*OBJECT_SCALES))
+        source_h, source_w = sample.picture.shape[:2]
+        # Its centre anywhere, but no empty border where the picture could fill the place.
+        dx, dy = (
+            float(np.clip(rng.uniform(0, side) - centre * scale, min(0, free), max(0, free)))
+            for side, centre, free in (
+                (w, (left + right) / 2, w - source_w * scale),
+                (h, (top + bottom) / 2, h - source_h * scale),
+            )
+        )
+        return Placed(sample, scale, dx, dy)
 
 
 def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, method: int) -> Picture:

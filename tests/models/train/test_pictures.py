@@ -80,7 +80,8 @@ def test_views_depend_on_their_seed_alone():
     assert not np.array_equal(first.picture, other.picture)
 
 
-def test_a_box_that_is_mostly_cut_off_is_dropped():
+def test_a_box_that_is_mostly_cut_off_is_dropped(monkeypatch):
+    monkeypatch.setattr("models.train.views.OBJECT_SHARE", 0.0)
     assert 0 < SMALLEST_SHARE < 1
     wide = sample(size=(100, 1000), boxes=[[0, 0, 1000, 100]], classes=[2])
     rng = np.random.default_rng(0)
@@ -93,6 +94,21 @@ def test_rare_classes_are_drawn_more_often():
     weights = repeat_weights([*crowd, sample("bus", boxes=[[0, 0, 50, 50]], classes=[4])])
     assert weights.sum() == pytest.approx(1)
     assert weights[99] > 3 * weights[0]
+
+
+def test_half_the_places_go_to_objects_and_each_class_gets_its_share():
+    """A hundred people in ten pictures and one bus: the bus is in as many of those places as the people are."""
+    people = [[10 * i, 10, 10 * i + 8, 60] for i in range(10)]
+    crowd = [sample(str(i), boxes=people, classes=[0] * 10) for i in range(10)]
+    views = Views([*crowd, sample("bus", boxes=[[20, 20, 120, 90]], classes=[4])])
+    rng = np.random.default_rng(1)
+    drawn = [views.draw(rng, 128, 160) for _ in range(200)]
+    with_bus = sum((view.scores.argmax(1) == 4).any() for view in drawn if len(view.scores))
+    assert with_bus > 60
+    sides = np.concatenate([view.boxes[view.scores.argmax(1) == 4] for view in drawn if len(view.scores)])
+    widths = sides[:, 2] - sides[:, 0]
+    assert widths.min() < 30
+    assert widths.max() > 120
 
 
 def test_no_picture_is_an_error():
