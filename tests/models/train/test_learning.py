@@ -169,7 +169,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, monkeypa
         return real(self, batch)
 
     monkeypatch.setattr(loop.Training, "learn", dies)
-    with pytest.raises(Exception, match="power cut|closed|reset"):
+    with pytest.raises(Exception, match=r"power cut|closed|reset"):
         run(tmp_path / "parts", profile)
     monkeypatch.undo()
     assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 2
