@@ -25,7 +25,7 @@ DECLARED = {
     "strides": list(STRIDES),
     "classes": list(CLASSES),
     "licence": "Apache-2.0",
-    "description": "street-nano: people and vehicles; trained by models/train of yolo-engine.",
+    "description": "People and vehicles, made for CPUs. Trained for this project.",
     "input.height": SIDE,
     "input.width": SIDE,
     "input.channel_order": "bgr",
@@ -57,8 +57,8 @@ def load(checkpoint: Path) -> StreetNano:
     return network
 
 
-def exported(network: StreetNano) -> onnx.ModelProto:
-    """The network as an ONNX model with free batch, height and width."""
+def exported(network: StreetNano, name: str = "street-nano") -> onnx.ModelProto:
+    """The network as an ONNX model called `name`, with free batch, height and width."""
     batch, rows, columns = (Dim(name, min=1, max=1024) for name in ("batch", "rows", "columns"))
     free = {0: batch, 2: rows * COARSEST, 3: columns * COARSEST}
     example = torch.zeros(2, 3, SIDE, SIDE - COARSEST)  # no two sides alike, so that none is taken for another
@@ -70,10 +70,10 @@ def exported(network: StreetNano) -> onnx.ModelProto:
         raise RuntimeError("torch.onnx.export gave no program.")
     model = program.model_proto
     _forget_sources(model.graph)
-    for axis, name in ((2, "height"), (3, "width")):
-        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    for axis, side in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = side
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "cells"
-    for key, value in DECLARED.items():
+    for key, value in {"name": name, **DECLARED}.items():
         model.metadata_props.add(key=f"yolo_engine.{key}", value=json.dumps(value))
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -100,8 +100,9 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 @click.option("--half", is_flag=True, help="float16 instead of float32.")
 def main(checkpoint: Path, target: Path, half: bool) -> None:
     """Write CHECKPOINT as ONNX file TARGET and print its size and SHA-256, which the manifest in models/zoo needs."""
-    model = exported(load(checkpoint))
-    data = (halved(model) if half else model).SerializeToString()
+    network = load(checkpoint)
+    model = halved(exported(network, "street-nano-fp16")) if half else exported(network)
+    data = model.SerializeToString()
     target.write_bytes(data)
     click.echo(f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nsize_bytes = {len(data)}')
 

@@ -32,7 +32,7 @@ PROFILES = {
         steps=12, batch=4, sizes=((128, 160), (160, 128)), limit=4, every=6, warmup=4, average=0.9, frame_every_s=30.0
     ),
     "full": Profile(
-        steps=5400,
+        steps=4900,
         batch=16,
         sizes=((256, 416), (256, 320), (224, 384), (288, 288), (320, 256), (192, 320), (352, 352)),
     ),

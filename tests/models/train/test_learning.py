@@ -137,6 +137,7 @@ def test_the_exported_file_says_what_the_network_says_in_every_shape(network, tm
     half = tmp_path / "half.onnx"
     half.write_bytes(halved(model).SerializeToString())
     assert half.stat().st_size < 0.6 * path.stat().st_size
+    assert manifest.name == "street-nano"
     assert resolve(half).manifest.input.dtype == "float16"
 
 

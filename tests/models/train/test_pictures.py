@@ -63,10 +63,8 @@ def test_boxes_of_views_lie_on_what_they_frame(monkeypatch, mosaics):
                 continue
             assert np.median(part) > 0.9 * view.picture.max()
             around = view.picture[max(int(y1) - 4, 0) : int(y1) - 2, int(x1) : int(x2)]
-            # In a mosaic, another part's rectangle may lie there.
-            assert (
-                mosaics or around.size == 0 or around.min() < 0.7 * np.median(part)
-            )  # black, or the grey of what no picture covers
+            if not mosaics and around.size:  # black, or the grey of what no picture covers; in a mosaic, anything
+                assert around.min() < 0.7 * np.median(part)
             checked += 1
     assert checked > 50
 
