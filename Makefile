@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug train chaos chaos-real lint format bench constraints clean
+.PHONY: help build demo test test-debug train train-data chaos chaos-real lint format bench constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,11 +68,14 @@ $(VENV)/.train: $(STAMP)
 	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[train]'
 	@touch $@
 
-train: build $(VENV)/.train ## Train street-nano (PROFILE=full: hours; smoke: a minute) and write its ONNX file
-	@test -d "$(DATA)" -a -f "$(TEACHER)" || { echo "Nothing to train on: $(DATA) or $(TEACHER) is not there. Set DATA (a folder with labelled/*.jpg, labelled/labels/*.txt, unlabelled/*.jpg) and TEACHER (YOLOX-nano, from: yolo-engine models pull yolox-nano)." >&2; exit 2; }
+train: train-data build $(VENV)/.train ## Train street-nano (PROFILE=full: hours; smoke: a minute) and write its ONNX file
 	$(BIN)/python -m models.train --profile $(PROFILE) --data $(DATA) --teacher $(TEACHER) --out $(OUT) \
 		$(foreach video,$(VIDEOS),--video $(video)) $(if $(RESUME),--resume)
 	$(BIN)/python -m models.train.export $(OUT)/checkpoint.pt $(OUT)/street_nano.onnx
+
+# First of all: PyTorch is not to be fetched for nothing.
+train-data:
+	@test -d "$(DATA)" -a -f "$(TEACHER)" || { echo "Nothing to train on: $(DATA) or $(TEACHER) is not there. Set DATA (a folder with labelled/*.jpg, labelled/labels/*.txt, unlabelled/*.jpg) and TEACHER (YOLOX-nano, from: yolo-engine models pull yolox-nano)." >&2; exit 2; }
 
 SEED ?= 1
 STRIKES ?= 4

@@ -78,6 +78,8 @@ def main(
     checkpoint = out / "checkpoint.pt"
     if resume and not checkpoint.is_file():
         raise click.UsageError(f"{checkpoint} is not there: nothing to resume. Leave --resume away.")
+    if not resume and checkpoint.is_file():
+        raise click.UsageError(f"{checkpoint} is there: go on from it with --resume, or name another folder as --out.")
     reusable = kept is not None or resume
     kept = kept or out / "samples.pickle"
     if reusable and kept.is_file():

@@ -33,14 +33,31 @@ def read_picture(path: Path) -> Picture:
     return np.asarray(picture, np.uint8)
 
 
+def read_labels(path: Path) -> NDArray[np.float64]:
+    """Rows of `class cx cy w h`, (n, 5). Raises ValueError, with file and line, for anything else."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != 5 or not all(0 <= share <= 1 for share in row[1:]) or min(row[3:]) <= 0:
+            raise ValueError(
+                f"{path}, line {number}: a label is `class cx cy w h`, shares of the picture. Got {line!r}."
+            )
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(-1, 5)
+
+
 def labelled(folder: Path) -> Iterator[Sample]:
     """`folder/*.jpg` with `folder/labels/*.txt`, a line an object: COCO class id, centre x, centre y, width, height, as
     shares of the picture. Classes we do not train are left out."""
     for path in sorted(folder.glob("*.jpg")):
         picture = read_picture(path)
         height, width = picture.shape[:2]
-        text = folder / "labels" / f"{path.stem}.txt"
-        rows = np.loadtxt(text, ndmin=2) if text.stat().st_size else np.empty((0, 5))
+        rows = read_labels(folder / "labels" / f"{path.stem}.txt")
         rows = rows[np.isin(rows[:, 0], COCO_IDS)]
         centre, half = rows[:, 1:3], rows[:, 3:5] / 2
         boxes = np.concatenate([centre - half, centre + half], 1) * (width, height, width, height)

@@ -98,7 +98,8 @@ class Views:
         source_w = sample.picture.shape[1]
         if rng.random() < 0.5:
             sx, dx = -sx, dx + source_w * sx
-        matrix = np.array([[sx, 0, dx], [0, sy, dy]])
+        # OpenCV places pixel centres at whole numbers, boxes count from the pixels' edges.
+        matrix = np.array([[sx, 0, dx + (sx - 1) / 2], [0, sy, dy + (sy - 1) / 2]])
         method = cv2.INTER_AREA if placed.scale < 0.6 else cv2.INTER_LINEAR
         canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, method)
         corners = sample.boxes.reshape(-1, 2, 2) * (sx, sy) + (dx, dy)
@@ -140,7 +141,8 @@ def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int
     """`warpAffine`, which knows no averaging: a picture that shrinks much is averaged to half its size first."""
     while method == cv2.INTER_AREA and abs(matrix[0, 0]) < 0.6:
         picture = np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        matrix = matrix * ((2, 2, 1), (2, 2, 1))
+        half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # where a pixel of the smaller picture was
+        matrix = matrix @ half
     return np.asarray(
         cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD)), np.uint8
     )

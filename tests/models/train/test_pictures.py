@@ -62,11 +62,48 @@ def test_boxes_of_views_lie_on_what_they_frame(monkeypatch, mosaics):
             if min(x2 - x1, y2 - y1) < 12:  # all edge: blurred
                 continue
             assert np.median(part) > 0.9 * view.picture.max()
-            around = view.picture[max(int(y1) - 4, 0) : int(y1) - 2, int(x1) : int(x2)]
+            around = view.picture[max(int(y1) - 10, 0) : max(int(y1) - 6, 0), int(x1) : int(x2)]
             if not mosaics and around.size:  # black, or the grey of what no picture covers; in a mosaic, anything
                 assert around.min() < 0.7 * np.median(part)
             checked += 1
     assert checked > 50
+
+
+def test_boxes_have_the_centre_of_what_they_frame(monkeypatch):
+    """To a fraction of a pixel, flipped or not: OpenCV counts from the centres of pixels, boxes from their edges."""
+    monkeypatch.setattr("models.train.views.MOSAIC_SHARE", 0.0)
+    monkeypatch.setattr("models.train.views.recoloured", lambda rng, picture: picture)
+    monkeypatch.setattr("models.train.views.PAD", 0)
+    picture = np.zeros((300, 400, 3), np.uint8)
+    picture[100:200, 150:220] = 255
+    views = Views([Sample("s", picture, np.array([[150, 100, 220, 200]], np.float32), np.eye(6, dtype=np.float32)[:1])])
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:192, :256] + 0.5
+    off = []
+    for _ in range(300):
+        view = views.draw(rng, 192, 256)
+        bright = view.picture[..., 0].astype(float)
+        for x1, y1, x2, y2 in view.boxes:
+            if min(x1, y1) > 8 and x2 < 248 and y2 < 184:
+                centre = (bright * columns).sum() / bright.sum(), (bright * rows).sum() / bright.sum()
+                off.append((centre[0] - (x1 + x2) / 2, centre[1] - (y1 + y2) / 2))
+    assert len(off) > 50
+    assert np.abs(off).max() < 0.25
+
+
+def test_a_label_that_is_none_is_named(tmp_path):
+    path = tmp_path / "a.txt"
+    for bad in (
+        "0 0.5 0.5 0.1",
+        "0 0.5 0.5 0.1 0.1 0.9",
+        "0 nan 0.5 0.1 0.1",
+        "0 50 0.5 0.1 0.1",
+        "0 0.5 0.5 0.1 0",
+        "cat",
+    ):
+        path.write_text(f"1 0.5 0.5 0.2 0.2\n\n{bad}\n")
+        with pytest.raises(ValueError, match=r"a\.txt, line 3"):
+            samples.read_labels(path)
 
 
 def test_views_depend_on_their_seed_alone():
