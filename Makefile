@@ -30,6 +30,7 @@ help: ## This list
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV): packages and compiled kernels, a few minutes."
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools Cython numpy
 	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev,demo]'
@@ -41,7 +42,7 @@ $(BUILT): $(STAMP) $(EXT)
 
 build: $(BUILT) ## Set up the environment and compile the kernels
 
-demo: build ## Run the whole job system over a real video, with nothing to install, and say where to look
+demo: build ## Run the whole job system over a real video, setting up all it needs, and say where to look
 	@mkdir -p demo_videos && cp "$$($(BIN)/python -c "$$DEMO_VIDEO")" demo_videos/
 	env -u YOLO_ENGINE_MODELS $(BIN)/yolo-submit --embedded --video-folder demo_videos --output output_videos
 	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
