@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug train train-data chaos chaos-real lint format bench constraints clean
+.PHONY: help build demo test test-debug test-train train train-data chaos chaos-real lint format bench constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ train: train-data build $(VENV)/.train ## Train street-nano (PROFILE=full: hours
 	$(BIN)/python -m models.train --profile $(PROFILE) --data $(DATA) --teacher $(TEACHER) --out $(OUT) \
 		$(foreach video,$(VIDEOS),--video $(video)) $(if $(RESUME),--resume)
 	$(BIN)/python -m models.train.export $(OUT)/checkpoint.pt $(OUT)/street_nano.onnx
+
+test-train: build $(VENV)/.train ## Run the tests of the training, which need PyTorch
+	$(BIN)/python -m pytest tests/models/train
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:

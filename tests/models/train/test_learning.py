@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is not here: make train PROFILE=smoke brings it")
+torch = pytest.importorskip("torch", reason="PyTorch is not here: make test-train brings it")
 
 from torch.multiprocessing import start_processes  # noqa: E402
 
