@@ -13,6 +13,7 @@ questions:
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_detection import CONF, MAX_DETECTIONS, NMS_IOU, Image, images_of
-from benchmarks.coco_ap import IOU_THRESHOLDS, Boxes, Matches, match_image, summarise
+from benchmarks.coco_ap import Boxes, match_image, summarise
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
 from engine.model import load_model
 from models.coco import COCO80
+from models.registry import get_manifest
 
-CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+CLASSES = get_manifest("street-nano").classes
 VIDEOS = ("videos/people.mp4", "videos/vtest.avi")
 REFERENCE_SCORE = 0.4
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+
+
+def of_our_classes(found: Boxes, names: tuple[str, ...]) -> Boxes:
+    """Boxes whose classes are numbered as in `names`, numbered as in `CLASSES`; others are left out."""
+    ids = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in names])[found.class_ids]
+    return Boxes(found.boxes_xyxy[ids >= 0], ids[ids >= 0], found.scores[ids >= 0])
 
 
 class Detector:
@@ -42,18 +50,11 @@ class Detector:
         loaded = load_model(self.config, workers=1)
         self._engine = Engine(self.config, model=loaded)
         self.backend, self.shape = loaded.backend, loaded.shape
-        names = loaded.manifest.classes
-        self._ids = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in names])
+        self._names = loaded.manifest.classes
 
     def __call__(self, image_rgb: Image) -> Boxes:
         found = self._engine.detect(image_rgb)
-        ids = self._ids[found.class_ids]
-        return Boxes(found.boxes_xyxy[ids >= 0], ids[ids >= 0], found.scores[ids >= 0])
-
-
-def of_our_classes(labels: Boxes) -> Boxes:
-    ids = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in COCO80])[labels.class_ids]
-    return Boxes(labels.boxes_xyxy[ids >= 0], ids[ids >= 0], labels.scores[ids >= 0])
+        return of_our_classes(Boxes(found.boxes_xyxy, found.class_ids, found.scores), self._names)
 
 
 def ap50(detector: Detector, images: list[Image], labels: list[Boxes]) -> dict[str, float]:
@@ -61,9 +62,9 @@ def ap50(detector: Detector, images: list[Image], labels: list[Boxes]) -> dict[s
     rows = [match_image(detector(np.ascontiguousarray(im[:, :, ::-1])), truth)
             for im, truth in zip(images, labels, strict=True)]  # fmt: skip
     present = sorted({int(i) for truth in labels for i in truth.class_ids})
-    by_class = summarise(rows).by_class[:, int(np.flatnonzero(IOU_THRESHOLDS == 0.5)[0])]
-    return {CLASSES[i]: float(value) for i, value in zip(present, by_class, strict=True)} | {
-        "mean": float(by_class.mean())
+    found = summarise(rows)
+    return {CLASSES[i]: float(at50) for i, at50 in zip(present, found.by_class[:, 0], strict=True)} | {
+        "mean": found.map50
     }
 
 
@@ -76,8 +77,7 @@ def pictures(path: Path, every: int) -> Iterator[Image]:
 
 def agreed(found: Boxes, reference: Boxes) -> int:
     """Pairs of an overlap of 0.5 and the same class, each object in one pair, the surest first."""
-    matches: dict[int, Matches] = match_image(found, reference)
-    return int(sum(each.right[0].sum() for each in matches.values()))
+    return int(sum(each.right[0].sum() for each in match_image(found, reference).values()))
 
 
 def above(boxes: Boxes, score: float) -> Boxes:
@@ -103,8 +103,6 @@ def _shares(right: float, found: float, wanted: float) -> dict[str, float]:
 
 def milliseconds(detectors: dict[str, Detector], size_wh: tuple[int, int], rounds: int = 60) -> dict[str, float]:
     """Median time of one inference on one core, models in turn."""
-    import time
-
     times: dict[str, list[float]] = {name: [] for name in detectors}
     for _ in range(rounds):
         for name, detector in detectors.items():
@@ -127,7 +125,7 @@ def main() -> None:
     teacher_file = str(asset("models/yolox_nano.onnx"))
     names = {"street-nano": arguments.model, "yolox-nano": teacher_file}
     images, labels = images_of(asset("images/coco-val"), None)
-    labels = [of_our_classes(each) for each in labels]
+    labels = [of_our_classes(each, COCO80) for each in labels]
     detectors = {name: Detector(model, CONF) for name, model in names.items()}
     rows = {name: ap50(detector, images, labels) for name, detector in detectors.items()}
     print(f"\nAP50 on {len(images)} images   " + " ".join(f"{name:>10}" for name in rows["yolox-nano"]))

@@ -11,6 +11,8 @@ this package.
 * `loop`     steps, schedule, moving average, checkpoints
 """
 
+from models.coco import COCO80
+
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
-COCO_IDS = (0, 1, 2, 3, 5, 7)
+COCO_IDS = tuple(map(COCO80.index, CLASSES))
 STRIDES = (8, 16, 32)

@@ -100,8 +100,7 @@ class Views:
             sx, dx = -sx, dx + source_w * sx
         # OpenCV places pixel centres at whole numbers, boxes count from the pixels' edges.
         matrix = np.array([[sx, 0, dx + (sx - 1) / 2], [0, sy, dy + (sy - 1) / 2]])
-        method = cv2.INTER_AREA if placed.scale < 0.6 else cv2.INTER_LINEAR
-        canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, method)
+        canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, averaged=placed.scale < 0.6)
         corners = sample.boxes.reshape(-1, 2, 2) * (sx, sy) + (dx, dy)
         boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
         area = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
@@ -137,9 +136,10 @@ class Views:
         return Placed(sample, scale, dx, dy)
 
 
-def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, method: int) -> Picture:
-    """`warpAffine`, which knows no averaging: a picture that shrinks much is averaged to half its size first."""
-    while method == cv2.INTER_AREA and abs(matrix[0, 0]) < 0.6:
+def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, averaged: bool) -> Picture:
+    """`warpAffine`, which knows no averaging: where asked, a picture that shrinks much is averaged to half its size
+    first."""
+    while averaged and abs(matrix[0, 0]) < 0.6:
         picture = np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
         half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # where a pixel of the smaller picture was
         matrix = matrix @ half
