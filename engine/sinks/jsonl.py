@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import numpy as np
+
 from engine.records import Tracks
 from engine.sinks.rows import RowFile, RowSink
+from engine_ext.rows import detections_jsonl, tracks_jsonl
 
 
 class JsonlSink(RowSink):
@@ -17,7 +20,7 @@ class JsonlSink(RowSink):
 
     def __init__(self, rows: RowFile, class_names: Sequence[str]) -> None:
         super().__init__(rows)
-        self._names = [json.dumps(name) for name in class_names]
+        self._names = [json.dumps(name).encode() for name in class_names]
 
 
 class TracksJsonl(JsonlSink):
@@ -25,17 +28,11 @@ class TracksJsonl(JsonlSink):
 
     kind = "tracks"
 
-    def rows(self, tracks: Tracks) -> list[str]:
-        frame, names = tracks.frame, self._names
+    def rows(self, tracks: Tracks) -> tuple[bytes, int]:
+        frame = tracks.frame
         head = f'{{"frame": {frame.index}, "pts": {frame.pts}, "time_s": {round(frame.time_s, 6)!r}, "track_id": '
-        columns = (tracks.track_ids, tracks.class_ids, tracks.scores, tracks.boxes_xyxy)
-        return [
-            f'{head}{track_id}, "class_id": {class_id}, "class": {names[class_id]}, "score": {score:.4f}, '
-            f'"box_xyxy": [{x1:.2f}, {y1:.2f}, {x2:.2f}, {y2:.2f}]}}\n'
-            for track_id, class_id, score, (x1, y1, x2, y2) in sorted(
-                zip(*(column.tolist() for column in columns), strict=True)
-            )
-        ]
+        columns = (tracks.track_ids, tracks.class_ids, self._names, tracks.scores, tracks.boxes_xyxy)
+        return tracks_jsonl(head.encode(), *columns), len(tracks)
 
 
 class DetectionsJsonl(JsonlSink):
@@ -43,14 +40,10 @@ class DetectionsJsonl(JsonlSink):
 
     kind = "detections"
 
-    def rows(self, tracks: Tracks) -> list[str]:
-        found, names = tracks.detections, self._names
+    def rows(self, tracks: Tracks) -> tuple[bytes, int]:
+        found = tracks.detections
         if found is None:
-            return []
+            return b"", 0
         head = f'{{"frame": {tracks.frame.index}, "pts": {tracks.frame.pts}, "class_id": '
-        columns = (found.class_ids, found.scores, found.boxes_xyxy)
-        return [
-            f'{head}{class_id}, "class": {names[class_id]}, "score": {score:.4f}, '
-            f'"box_xyxy": [{x1:.2f}, {y1:.2f}, {x2:.2f}, {y2:.2f}]}}\n'
-            for class_id, score, (x1, y1, x2, y2) in zip(*(column.tolist() for column in columns), strict=True)
-        ]
+        boxes = found.boxes_xyxy.astype(np.float64)
+        return detections_jsonl(head.encode(), found.class_ids, self._names, found.scores, boxes), len(found)

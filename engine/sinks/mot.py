@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from engine.records import Tracks
 from engine.sinks.rows import RowSink
+from engine_ext.rows import mot
 
 
 class MotText(RowSink):
     kind = "mot"
 
-    def rows(self, tracks: Tracks) -> list[str]:
-        number = tracks.frame.index + 1
-        columns = (tracks.track_ids, tracks.scores, tracks.boxes_xyxy)
-        return [
-            f"{number},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
-            for track_id, score, (x1, y1, x2, y2) in sorted(zip(*(column.tolist() for column in columns), strict=True))
-        ]
+    def rows(self, tracks: Tracks) -> tuple[bytes, int]:
+        return mot(tracks.frame.index + 1, tracks.track_ids, tracks.scores, tracks.boxes_xyxy), len(tracks)

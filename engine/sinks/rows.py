@@ -30,7 +30,8 @@ class RowFile:
         self._part = part_path(path)
         self._limit = limit
         self._intermediate = intermediate
-        self._rows: list[str] = []
+        self._rows: list[bytes] = []
+        self._waiting = 0
         self._file: IO[bytes] | None = None
         self._size = 0
         self._spilled_at = time.monotonic()
@@ -69,11 +70,12 @@ class RowFile:
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def add(self, rows: list[str]) -> None:
-        """Adds rows, each with its line end. Raises SinkError."""
-        self._rows += rows
+    def add(self, rows: bytes, count: int) -> None:
+        """Adds `count` rows, each with its line end. Raises SinkError."""
+        self._rows.append(rows)
+        self._waiting += count
         due = self._intermediate and time.monotonic() - self._spilled_at > _LONGEST_IN_MEMORY_S
-        if due or len(self._rows) > self._limit:
+        if due or self._waiting > self._limit:
             self._spill()
 
     def commit(self, path: Path) -> None:
@@ -102,12 +104,13 @@ class RowFile:
         try:
             if self._file is None:
                 self._file = self._opened()  # closed by commit or abort
-            self._size += self._file.write("".join(self._rows).encode())
+            self._size += self._file.write(b"".join(self._rows))
             if self._intermediate:
                 self._file.flush()
         except OSError as error:
             raise self._error(error) from error
         self._rows.clear()
+        self._waiting = 0
         self._spilled_at = time.monotonic()
 
     def _opened(self) -> IO[bytes]:
@@ -130,7 +133,7 @@ class RowSink(FileSink):
         self._rows.resume(state["offset"])
 
     def write(self, tracks: Tracks) -> None:
-        self._rows.add(self.rows(tracks))
+        self._rows.add(*self.rows(tracks))
 
     def mark(self) -> Callable[[], dict[str, Any]]:
         offset = self._rows.mark()
@@ -141,8 +144,8 @@ class RowSink(FileSink):
 
         return state
 
-    def rows(self, tracks: Tracks) -> list[str]:
-        """The rows of one frame, each with its line end."""
+    def rows(self, tracks: Tracks) -> tuple[bytes, int]:
+        """The rows of one frame, each with its line end, and their number."""
         raise NotImplementedError
 
     def commit(self, end: EndOfStream, path: Path) -> None:

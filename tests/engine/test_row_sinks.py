@@ -89,9 +89,9 @@ def test_the_limit_never_changes_the_file(tmp_path, limit, intermediate):
 @pytest.mark.parametrize(("intermediate", "seen"), [(True, ["a.txt.part"]), (False, [])])
 def test_what_is_beyond_the_limit_is_on_disk(tmp_path, intermediate, seen):
     rows = RowFile(tmp_path / "a.txt", limit=3, intermediate=intermediate)
-    rows.add(["1\n", "2\n", "3\n"])
+    rows.add(b"1\n2\n3\n", 3)
     assert os.listdir(tmp_path) == []
-    rows.add(["4\n"])
+    rows.add(b"4\n", 1)
     assert os.listdir(tmp_path) == seen
     assert rows._rows == []
     if intermediate:
@@ -108,5 +108,5 @@ def test_abort_before_anything(tmp_path):
 def test_a_folder_that_is_gone_is_a_sink_error(tmp_path):
     rows = RowFile(tmp_path / "gone" / "a.txt", limit=1, intermediate=True)
     with pytest.raises(SinkError, match=r"a\.txt\.part can't be written: no such file or directory"):
-        rows.add(["1\n", "2\n"])
+        rows.add(b"1\n2\n", 2)
     rows.abort()

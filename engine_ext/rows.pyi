@@ -1,0 +1,47 @@
+"""Detections and tracks as lines of text, the bytes that Python's own formatting would give.
+
+Boxes are rounded to 0.01 and scores to 0.0001, each to the decimal nearest to the exact value of the double, as
+`f"{value:.2f}"` does. All functions: zero rows give b""; ValueError where the columns differ in length or dtype, or a
+class has no name.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def tracks_jsonl(
+    head: bytes,
+    track_ids: NDArray[np.int64],
+    class_ids: NDArray[np.int32],
+    names: list[bytes],
+    scores: NDArray[np.float32],
+    boxes_xyxy: NDArray[np.float64],
+) -> bytes:
+    """A JSON line a track, by id: `head`, the id, then "class_id", "class", "score" and "box_xyxy".
+
+    head: what each line begins with, up to the id.
+    track_ids (M,), class_ids (M,), scores (M,), boxes_xyxy (M, 4) x1 y1 x2 y2 in pixels: read, any strides.
+    names: of the classes, as JSON strings with their quotes.
+    """
+
+def detections_jsonl(
+    head: bytes,
+    class_ids: NDArray[np.int32],
+    names: list[bytes],
+    scores: NDArray[np.float32],
+    boxes_xyxy: NDArray[np.float64],
+) -> bytes:
+    """A JSON line a detection, in the order given: `head`, the class, then "class", "score" and "box_xyxy".
+
+    head: what each line begins with, up to the class.
+    class_ids (N,), scores (N,), boxes_xyxy (N, 4) x1 y1 x2 y2 in pixels: read, any strides.
+    names: of the classes, as JSON strings with their quotes.
+    """
+
+def mot(
+    number: int, track_ids: NDArray[np.int64], scores: NDArray[np.float32], boxes_xyxy: NDArray[np.float64]
+) -> bytes:
+    """A MOTChallenge line a track, by id: `number,id,left,top,width,height,score,-1,-1,-1`.
+
+    number: of the frame, from 1.
+    track_ids (M,), scores (M,), boxes_xyxy (M, 4) x1 y1 x2 y2 in pixels: read, any strides.
+    """

@@ -1,0 +1,190 @@
+"""Detections and tracks as lines of text."""
+import numpy as np
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free
+from libc.math cimport fabs, floor, signbit
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, strlen
+
+from engine_ext.typedefs cimport f64
+
+
+cdef extern from "Python.h":
+    char *PyOS_double_to_string(double value, char format_code, int precision, int flags, int *kind) except NULL
+
+cdef enum:
+    SHORT = 64  # longer than any number that is not left to Python
+
+
+cdef class _Text:
+    """Bytes that grow."""
+
+    cdef char *start
+    cdef size_t used
+    cdef size_t size
+
+    def __cinit__(self, size_t size):
+        self.start = <char *>malloc(size)
+        if self.start == NULL:
+            raise MemoryError()
+        self.size = size
+
+    def __dealloc__(self):
+        free(self.start)
+
+    cdef int room(self, size_t n) except -1:
+        """Makes room for n more bytes."""
+        if self.used + n <= self.size:
+            return 0
+        cdef size_t size = 2 * (self.used + n)
+        cdef char *start = <char *>realloc(self.start, size)
+        if start == NULL:
+            raise MemoryError()
+        self.start, self.size = start, size
+        return 0
+
+    cdef int put(self, const char *text, size_t n) except -1:
+        self.room(n)
+        memcpy(self.start + self.used, text, n)
+        self.used += n
+        return 0
+
+    cdef int put_bytes(self, bytes text) except -1:
+        return self.put(text, len(text))
+
+    cdef int put_int(self, int64_t value) except -1:
+        self.room(SHORT)
+        if value < 0:
+            self.start[self.used] = c"-"
+            self.used += 1
+        self._digits(<uint64_t>value if value >= 0 else <uint64_t>0 - <uint64_t>value, 1)
+        return 0
+
+    cdef int put_fixed(self, double value, int decimals) except -1:
+        """As Python's f"{value:.{decimals}f}": the decimal nearest to the exact value of the double."""
+        cdef double scale = 100.0 if decimals == 2 else 10000.0
+        cdef double scaled = fabs(value) * scale
+        cdef double whole = floor(scaled)
+        cdef double rest = scaled - whole
+        cdef uint64_t number
+        # The product is rounded. Only where it lies close to a tie can that change the outcome: Python decides there.
+        if not scaled < 1e9 or fabs(rest - 0.5) < 1e-4:
+            return self._put_exactly(value, decimals)
+        number = <uint64_t>whole + (rest > 0.5)
+        self.room(SHORT)
+        if signbit(value):
+            self.start[self.used] = c"-"
+            self.used += 1
+        self._digits(number // <uint64_t>scale, 1)
+        self.start[self.used] = c"."
+        self.used += 1
+        self._digits(number % <uint64_t>scale, decimals)
+        return 0
+
+    cdef int _put_exactly(self, double value, int decimals) except -1:
+        cdef char *text = PyOS_double_to_string(value, c"f", decimals, 0, NULL)
+        try:
+            return self.put(text, strlen(text))
+        finally:
+            PyMem_Free(text)
+
+    cdef void _digits(self, uint64_t number, int least) noexcept:
+        """At least so many digits; there is room."""
+        cdef char[20] backwards
+        cdef int n = 0
+        while number or n < least:
+            backwards[n] = <char>(c"0" + number % 10)
+            number //= 10
+            n += 1
+        while n:
+            n -= 1
+            self.start[self.used] = backwards[n]
+            self.used += 1
+
+    cdef bytes taken(self):
+        return PyBytes_FromStringAndSize(self.start, self.used)
+
+
+def tracks_jsonl(head, track_ids, class_ids, names, scores, boxes_xyxy):
+    """Lines of tracks. See rows.pyi."""
+    cdef const int64_t[:] ids = track_ids
+    cdef const int32_t[:] classes = class_ids
+    cdef const float[:] score = scores
+    cdef const f64[:, :] xyxy = boxes_xyxy
+    cdef Py_ssize_t i
+    _check(ids.shape[0], classes.shape[0], score.shape[0], xyxy.shape[0], xyxy.shape[1])
+    cdef _Text text = _Text(256 * ids.shape[0] + 1)
+    for i in np.argsort(track_ids, kind="stable").tolist():
+        text.put_bytes(head)
+        text.put_int(ids[i])
+        _put_object(text, b', "class_id": ', classes[i], names, score[i], xyxy, i)
+    return text.taken()
+
+
+def detections_jsonl(head, class_ids, names, scores, boxes_xyxy):
+    """Lines of detections. See rows.pyi."""
+    cdef const int32_t[:] classes = class_ids
+    cdef const float[:] score = scores
+    cdef const f64[:, :] xyxy = boxes_xyxy
+    cdef Py_ssize_t i
+    _check(classes.shape[0], classes.shape[0], score.shape[0], xyxy.shape[0], xyxy.shape[1])
+    cdef _Text text = _Text(256 * classes.shape[0] + 1)
+    for i in range(classes.shape[0]):
+        _put_object(text, head, classes[i], names, score[i], xyxy, i)
+    return text.taken()
+
+
+def mot(number, track_ids, scores, boxes_xyxy):
+    """Lines of a MOTChallenge result. See rows.pyi."""
+    cdef const int64_t[:] ids = track_ids
+    cdef const float[:] score = scores
+    cdef const f64[:, :] xyxy = boxes_xyxy
+    cdef int64_t frame = number
+    cdef Py_ssize_t i, k
+    cdef f64[4] xywh
+    _check(ids.shape[0], ids.shape[0], score.shape[0], xyxy.shape[0], xyxy.shape[1])
+    cdef _Text text = _Text(128 * ids.shape[0] + 1)
+    for i in np.argsort(track_ids, kind="stable").tolist():
+        text.put_int(frame)
+        text.put(b",", 1)
+        text.put_int(ids[i])
+        xywh = [xyxy[i, 0], xyxy[i, 1], xyxy[i, 2] - xyxy[i, 0], xyxy[i, 3] - xyxy[i, 1]]
+        for k in range(4):
+            text.put(b",", 1)
+            text.put_fixed(xywh[k], 2)
+        text.put(b",", 1)
+        text.put_fixed(score[i], 4)
+        text.put(b",-1,-1,-1\n", 10)
+    return text.taken()
+
+
+cdef int _put_object(
+    _Text text, bytes before, int32_t class_id, list names, double score, const f64[:, :] xyxy, Py_ssize_t i
+) except -1:
+    """What both kinds of JSON lines end with: from the class to the box."""
+    cdef Py_ssize_t k
+    if not 0 <= class_id < len(names):
+        raise ValueError(f"class_ids must be in [0, {len(names)}). Got {class_id}.")
+    text.put_bytes(before)
+    text.put_int(class_id)
+    text.put_bytes(b', "class": ')
+    text.put_bytes(names[class_id])
+    text.put_bytes(b', "score": ')
+    text.put_fixed(score, 4)
+    text.put_bytes(b', "box_xyxy": [')
+    for k in range(4):
+        if k:
+            text.put(b", ", 2)
+        text.put_fixed(xyxy[i, k], 2)
+    return text.put_bytes(b"]}\n")
+
+
+cdef int _check(Py_ssize_t ids, Py_ssize_t classes, Py_ssize_t scores, Py_ssize_t boxes, Py_ssize_t columns) except -1:
+    if not ids == classes == scores == boxes or columns != 4:
+        raise ValueError(
+            "every column must have as many rows as the others, and boxes_xyxy 4 columns. "
+            f"Got {ids}, {classes}, {scores} and ({boxes}, {columns})."
+        )
+    return 0
