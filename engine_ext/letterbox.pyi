@@ -47,6 +47,7 @@ class Letterbox:
         mean: float | Sequence[float] = 0.0,
         pad_value: float = 114.0,
         pad: str = "center",
+        portable: bool = False,
     ) -> None:
         """
         src_wh         width and height of the frames, in pixels, each in [1, 32768]
@@ -62,6 +63,7 @@ class Letterbox:
         pad_value      pixel, in [0, 255], that surrounds the image; mean and scale apply to it too
         pad            "center": the image in the middle, an odd pixel of padding on the right and at the bottom
                        (Ultralytics); "topleft": the image at (0, 0) (YOLOX)
+        portable       leave out what only some processors can do. The result is the same
 
         ValueError: an argument is not one of these. TypeError: it is not even of the kind (a number for a name).
         """

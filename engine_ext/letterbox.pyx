@@ -30,8 +30,12 @@ cdef extern from "letterbox_rows.h" nogil:
         const int16_t *lower
         int16_t weight
 
-    const int LETTERBOX_FRACTION
+    const int LETTERBOX_FRACTION, LETTERBOX_GROUP, LETTERBOX_WINDOW
 
+    bint letterbox_has_windows()
+    void letterbox_fetch_windows(
+        const u8 *row, const i32 *start, const i32 *span, const u8 *picks, Py_ssize_t roomy, Py_ssize_t n, u32 *fetched
+    )
     void letterbox_fetch_1(const u8 *row, const i32 *at, Py_ssize_t n, u32 *fetched)
     void letterbox_fetch_2(const u8 *row, const i32 *at, Py_ssize_t n, u32 *fetched)
     void letterbox_fetch_3(const u8 *row, const i32 *at, Py_ssize_t n, u32 *fetched)
@@ -98,6 +102,12 @@ cdef class Letterbox:
     cdef const int16_t[:, ::1] _x_weight
     cdef const i32[:, ::1] _y_at
     cdef const int16_t[:, ::1] _y_weight
+    # Of each group of output columns: what letterbox_fetch_windows needs. Whether each row of the tables may use it.
+    cdef const i32[:, ::1] _window_at
+    cdef const i32[:, ::1] _window_span
+    cdef const u8[:, ::1] _window_picks
+    cdef bint _windowed[2]
+    cdef Py_ssize_t _roomy[2]
 
     # Not __init__, which Python code may call again while another thread is in apply().
     def __cinit__(
@@ -113,6 +123,7 @@ cdef class Letterbox:
         mean=0.0,
         double pad_value=114.0,
         str pad not None="center",
+        bint portable=False,
     ):
         src_w, src_h = _sides("src_wh", src_wh)
         dst_h, dst_w = _sides("dst_hw", dst_hw)
@@ -155,6 +166,15 @@ cdef class Letterbox:
         columns = _columns(x, src_w, self._components[0])
         chroma_columns = _columns(np.clip(x / 2, 0, chroma_w - 1), chroma_w, chroma_components)
         self._x_at, self._x_weight = map(np.stack, zip(columns, chroma_columns, strict=True))
+        components = (self._components[0], chroma_components)
+        windows = [_windows(at, step) for at, step in zip(np.asarray(self._x_at), components, strict=True)]
+        self._window_at, self._window_span, self._window_picks = map(np.stack, zip(*windows, strict=True))
+        for i, row_bytes in enumerate((src_w, chroma_w)):
+            self._roomy[i] = min(
+                width // LETTERBOX_GROUP, np.count_nonzero(windows[i][0] + LETTERBOX_WINDOW <= row_bytes)
+            )
+            narrow = components[i] == 1 and np.max(self._window_span[i]) <= LETTERBOX_WINDOW
+            self._windowed[i] = narrow and not portable and letterbox_has_windows()
         rows = _taps(y)
         chroma_rows = _taps(np.clip(y / 2 - 0.25, 0, chroma_h - 1))
         self._y_at, self._y_weight = map(np.stack, zip(rows, chroma_rows, strict=True))
@@ -282,7 +302,18 @@ cdef class Letterbox:
         if plane.width == 1:
             letterbox_repeat(row, plane.components, self._w, samples)
         elif plane.components == 1:
-            letterbox_fetch_1(row, at, self._w, fetched)
+            if self._windowed[plane.chroma]:
+                letterbox_fetch_windows(
+                    row,
+                    &self._window_at[plane.chroma, 0],
+                    &self._window_span[plane.chroma, 0],
+                    &self._window_picks[plane.chroma, 0],
+                    self._roomy[plane.chroma],
+                    self._w,
+                    fetched,
+                )
+            else:
+                letterbox_fetch_1(row, at, self._w, fetched)
             letterbox_blend_1(fetched, weights, self._w, samples)
         elif plane.components == 2:
             letterbox_fetch_2(row, at, self._w, fetched)
@@ -391,6 +422,21 @@ def _columns(positions, width, components):
         weight[at == width - 1] = -ONE
         at = np.minimum(at, width - 2)
     return (at * components).astype(np.int32), weight
+
+
+def _windows(at, components):
+    """Of each group of outputs: the offset and the length in bytes of what it reads, and the places of its pairs of
+    bytes therein, for planes of one component. Longer windows than LETTERBOX_WINDOW are not to be used.
+    """
+    groups = range(0, len(at), LETTERBOX_GROUP)
+    starts = np.array([at[first] for first in groups], np.int32)
+    ends = [at[min(first + LETTERBOX_GROUP, len(at)) - 1] + 2 for first in groups]
+    picks = np.zeros((len(starts), LETTERBOX_GROUP, 2), np.uint8)
+    if components == 1:
+        own = np.repeat(starts, LETTERBOX_GROUP)[:len(at)]
+        pairs = (at - own)[:, None] + (0, 1)
+        picks.reshape(-1, 2)[:len(at)] = np.minimum(pairs, LETTERBOX_WINDOW - 1)
+    return starts, (ends - starts).astype(np.int32), picks.reshape(-1)
 
 
 def _sample_to_rgb(pix_fmt, matrix, full_range):

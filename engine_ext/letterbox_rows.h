@@ -23,6 +23,8 @@
 #endif
 
 #define LETTERBOX_FRACTION 7
+#define LETTERBOX_GROUP 16 /* outputs fetched at once */
+#define LETTERBOX_WINDOW 128
 
 /* How three samples become three output channels: out[c] = clamp(sum_p weight[c][p] * (sample[p] - zero[p]) + bias[c]).
  * Subtracting zero[p] first, in integers, makes a neutral chroma add exactly nothing. */
@@ -81,6 +83,59 @@ static inline void letterbox_fetch_1(const uint8_t *restrict row, const int32_t 
     for (ptrdiff_t i = 0; i < n; i++)
         pairs[i] = (uint16_t)letterbox_load_2(row + at[i]);
 }
+
+/* The same where the processor can permute bytes across a register (AVX-512 VBMI): the bytes that a group of outputs
+ * needs lie in a window of at most 128, so that two loads and one permutation fetch the whole group. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+static inline int letterbox_has_windows(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
+}
+
+/* Of each group: the offset of its window, the window's bytes, and which of them its pairs are. Of the first `roomy`
+ * groups whole windows can be loaded; behind them a mask leaves out what is not needed, for a row may end where its
+ * memory does. */
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
+static void letterbox_fetch_windows(const uint8_t *restrict row, const int32_t *restrict start,
+                                    const int32_t *restrict span, const uint8_t *restrict picks, ptrdiff_t roomy,
+                                    ptrdiff_t n, uint32_t *restrict fetched)
+{
+    uint16_t *pairs = (uint16_t *)fetched;
+    for (ptrdiff_t group = 0; group * LETTERBOX_GROUP < n; group++, pairs += LETTERBOX_GROUP) {
+        const uint8_t *window = row + start[group];
+        const __m512i pick = _mm512_castsi256_si512(
+            _mm256_loadu_si256((const __m256i *)(picks + group * 2 * LETTERBOX_GROUP)));
+        if (group < roomy) {
+            const __m512i low = _mm512_loadu_si512(window), high = _mm512_loadu_si512(window + 64);
+            const __m512i found = _mm512_permutex2var_epi8(low, pick, high);
+            _mm256_storeu_si256((__m256i *)pairs, _mm512_castsi512_si256(found));
+        } else {
+            const int bytes = span[group];
+            const ptrdiff_t left = n - group * LETTERBOX_GROUP;
+            const __mmask16 wanted = (__mmask16)(left >= LETTERBOX_GROUP ? 0xffff : (1 << left) - 1);
+            const __m512i low = _mm512_maskz_loadu_epi8(bytes >= 64 ? ~0ull : (1ull << bytes) - 1, window);
+            const __m512i high = _mm512_maskz_loadu_epi8(
+                bytes >= 128 ? ~0ull : bytes > 64 ? (1ull << (bytes - 64)) - 1 : 0, window + 64);
+            const __m512i found = _mm512_permutex2var_epi8(low, pick, high);
+            _mm256_mask_storeu_epi16(pairs, wanted, _mm512_castsi512_si256(found));
+        }
+    }
+}
+#else
+static inline int letterbox_has_windows(void)
+{
+    return 0;
+}
+
+static inline void letterbox_fetch_windows(const uint8_t *row, const int32_t *start, const int32_t *span,
+                                           const uint8_t *picks, ptrdiff_t roomy, ptrdiff_t n, uint32_t *fetched)
+{
+    (void)row, (void)start, (void)span, (void)picks, (void)roomy, (void)n, (void)fetched;
+}
+#endif
 
 /* Two: 4 bytes a pixel. */
 static inline void letterbox_fetch_2(const uint8_t *restrict row, const int32_t *restrict at, ptrdiff_t n,

@@ -1,3 +1,5 @@
+import ctypes
+import mmap
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -46,12 +48,17 @@ def run(
     dtype: Any = np.float32,
     **options: Any,
 ) -> npt.NDArray[Any]:
-    """One frame into the middle row of a batch whose other rows must stay as they are."""
-    batch = np.full((3, 3, *dst_hw), 77, dtype)
-    Letterbox(src_wh, dst_hw, pix_fmt, **options).apply(planes, batch[1])
-    assert (batch[0] == 77).all(), "wrote before out"
-    assert (batch[2] == 77).all(), "wrote after out"
-    return batch[1]
+    """One frame into the middle row of a batch whose other rows must stay as they are. With and without what only some
+    processors can do: to the bit the same."""
+    batches = []
+    for portable in (False, True):
+        batch = np.full((3, 3, *dst_hw), 77, dtype)
+        Letterbox(src_wh, dst_hw, pix_fmt, portable=portable, **options).apply(planes, batch[1])
+        assert (batch[0] == 77).all(), "wrote before out"
+        assert (batch[2] == 77).all(), "wrote after out"
+        batches.append(batch[1])
+    assert batches[0].tobytes() == batches[1].tobytes()
+    return batches[0]
 
 
 SIZES = [
@@ -466,3 +473,20 @@ def test_real_frames_in_every_matrix_and_range(matrix: str, full_range: bool) ->
 def test_every_format_has_a_case() -> None:
     assert set(FORMATS) == set(kernel.PLANES)
     assert set(MATRICES) == set(kernel.LUMA_WEIGHTS)
+
+
+@pytest.mark.parametrize("width", [2, 15, 16, 17, 100, 127, 128, 129, 130, 192, 256, 854])
+@pytest.mark.parametrize("dst_w", [1, 16, 31, 32, 416])
+def test_nothing_is_read_behind_the_last_row(width: int, dst_w: int) -> None:
+    """The plane ends where the memory does: one byte further is a page that can't be read."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    libc = ctypes.CDLL(None, use_errno=True)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert libc.mprotect(ctypes.c_void_p(start + page), page, 0) == 0
+    try:
+        plane = np.frombuffer(memory, np.uint8, 3 * width, page - 3 * width).reshape(3, width)
+        plane[:] = np.arange(width) % 251
+        run([plane], (width, 3), (4, dst_w), "gray")
+    finally:
+        libc.mprotect(ctypes.c_void_p(start + page), page, mmap.PROT_READ | mmap.PROT_WRITE)
