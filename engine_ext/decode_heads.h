@@ -1,4 +1,4 @@
-/* Innermost loops of decode_heads.pyx: reading half floats, and the running maximum over rows of class scores. */
+/* Innermost loops of decode_heads.pyx: reading half floats, and the largest of a row or of many rows' class scores. */
 #ifndef ENGINE_EXT_DECODE_HEADS_H
 #define ENGINE_EXT_DECODE_HEADS_H
 
@@ -35,6 +35,24 @@ static inline float heads_half_to_float(uint16_t half)
     bits = sign | (magnitude < 0x0400u ? subnormal : normal);
     memcpy(&result, &bits, sizeof result);
     return result;
+}
+
+/* The largest of count numbers. NaN never wins; without another number, minus infinity. Sixteen running maxima, for
+ * the compiler may not take a single one apart. */
+HEADS_WIDE static float heads_row_max_f32(const float *row, ptrdiff_t count)
+{
+    float best[16], largest = -__builtin_inff();
+    ptrdiff_t i = 0;
+    for (int lane = 0; lane < 16; lane++)
+        best[lane] = -__builtin_inff();
+    for (; i + 16 <= count; i += 16)
+        for (int lane = 0; lane < 16; lane++)
+            best[lane] = row[i + lane] > best[lane] ? row[i + lane] : best[lane];
+    for (; i < count; i++)
+        largest = row[i] > largest ? row[i] : largest;
+    for (int lane = 0; lane < 16; lane++)
+        largest = best[lane] > largest ? best[lane] : largest;
+    return largest;
 }
 
 /* best[i] = the largest of rows 0..row_count-1 at i, for i < count (rows lie row_stride apart). NaN never wins. With

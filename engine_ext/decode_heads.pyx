@@ -13,6 +13,7 @@ from engine_ext.typedefs cimport f32, f64, i32, u8, u16
 
 cdef extern from "decode_heads.h" nogil:
     f32 heads_half_to_float(u16 half) noexcept
+    f32 heads_row_max_f32(const f32* row, Py_ssize_t count) noexcept
     void heads_column_max_f32(f32* best, const f32* rows, Py_ssize_t row_stride, Py_ssize_t row_count,
                               Py_ssize_t count) noexcept
     void heads_column_max_f16(f32* best, const u16* rows, Py_ssize_t row_stride, Py_ssize_t row_count,
@@ -94,11 +95,18 @@ cdef int best_of_row(const sample_t[:, ::1] output, Py_ssize_t row, f32* score, 
     cdef f32 value
     cdef f32 best = -INFINITY
     cdef i32 best_id = 0
-    for column in range(5, output.shape[1]):
-        value = load(output[row, column])
-        if value > best:
-            best = value
-            best_id = <i32> (column - 5)
+    if sample_t is f32:
+        best = heads_row_max_f32(&output[row, 5], output.shape[1] - 5)
+        if best > -INFINITY:
+            while output[row, 5 + best_id] != best:
+                best_id += 1
+            best = output[row, 5 + best_id]  # of two zeros, the sign of the first
+    else:
+        for column in range(5, output.shape[1]):
+            value = load(output[row, column])
+            if value > best:
+                best = value
+                best_id = <i32> (column - 5)
     score[0] = load(output[row, 4]) * best
     class_id[0] = best_id
     return 0
