@@ -1,7 +1,7 @@
 """Ceilings: how many frames a second each kind of thread, and the cores, could do at most.
 
-* Threads: `n` of them that take `t` seconds a frame do `n / t`. Here `t` is wall time without the waiting for a core: a
-  stage that sleeps (a slow disk, a card) binds by it, however idle the cores are.
+* Threads: `n` of them that take `t` seconds a frame do `n / t`. Here `t` is wall time without the waiting for a core
+  that other threads of ours had: a stage that sleeps (a slow disk, a card) binds by it, however idle the cores are.
 * Decoders and sinks: one thread a stream, so `n` is the number of streams, and the opening and closing of videos, in
   which no frame moves, counts too.
 * The cores: what all threads compute for a frame, on the cores that are left to this process.
@@ -23,6 +23,12 @@ CORES, STREAMS = "cores", "streams"
 PER_STREAM = ("decode", "sink")
 
 _POWER = 8
+
+# Below this, what other programs compute is as good as nothing: ticks are coarse.
+_FEW = 0.05
+
+# Where less than this share of the wanted time was had, threads were waiting for cores.
+_CONTENDED = 0.9
 
 # Stages in which no frame of a stream moves: its beginning and its end.
 BETWEEN = ("open", "finish")
@@ -142,8 +148,10 @@ def load_of(usage: Usage) -> Load:
     if not usage.queues_known:  # where the cores are nearly all in use, what was not computed was waited for them
         saturated = min(1.0, max(0.0, (usage.cpu_s / usage.elapsed_s / cores - 0.8) / 0.2))
 
+    delayed = _of_others(usage)
+
     def own_s(stage: StageUsage) -> float:
-        return stage.own_s - saturated * max(0.0, stage.own_s - stage.cpu_s)
+        return stage.own_s + delayed * stage.queued_s - saturated * max(0.0, stage.own_s - stage.cpu_s)
 
     costs = tuple(
         Cost(stage.stage, threads.role, own_s(stage) / frames, stage.cpu_s / frames)
@@ -159,18 +167,28 @@ def load_of(usage: Usage) -> Load:
 
 
 def cores_left(usage: Usage) -> float:
-    """Cores that this process has, or would have if it wanted more.
+    """Cores that this process has, or would have if it wanted all of them: a fair share beside other programs, if they
+    go on as they did. How many of their threads there are shows in how long ours had to wait for a core."""
+    machine = usage.cores.machine
+    if usage.others < _FEW:
+        return usage.cores.usable
+    wanted = (usage.cpu_s + _queued_s(usage)) / usage.elapsed_s
+    had = usage.cpu_s / usage.elapsed_s
+    theirs = usage.others
+    if had < _CONTENDED * wanted:
+        theirs = max(theirs, machine * wanted / had - wanted)
+    ours = max(wanted, machine)
+    return max(0.01, min(usage.cores.usable, machine * ours / (theirs + ours)))
 
-    Where its threads were waiting for cores all the time, it had what others left. Else it had what it wanted; wanting
-    more, it would at least get a fair share beside those others.
-    """
-    queued_s = sum(stage.queued_s for threads in usage.threads for stage in threads.stages)
-    wanted = (usage.cpu_s + queued_s) / usage.elapsed_s
-    machine, usable = usage.cores.machine, usage.cores.usable
-    left = machine - usage.others
-    if wanted < machine:
-        left = max(left, machine * machine / (machine + usage.others))
-    return max(0.01, min(usable, left))
+
+def _of_others(usage: Usage) -> float:
+    """The part of the waiting for cores that is due to other programs, and stays whatever is repaired here."""
+    had = usage.cpu_s / usage.elapsed_s
+    return usage.others / (usage.others + had) if usage.others >= _FEW else 0.0
+
+
+def _queued_s(usage: Usage) -> float:
+    return sum(stage.queued_s for threads in usage.threads for stage in threads.stages)
 
 
 def _streams(usage: Usage) -> float:

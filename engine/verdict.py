@@ -11,7 +11,8 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
     next         the best change of `changes` that is a repair of a stage
     changes      best first: `change`, `of` what, the `fps` it would give, and `then`: what binds then. A stage is left
                  out (`without`) or `halved`; worker, streams (decoders and sinks) or cores (and workers) are
-                 `doubled`. What gives less than 5 % is none
+                 `doubled`. What gives less than 5 % is none, and cores are left out
+                 where workers alone do
     limits       ceilings, the lowest first: `of` decode, worker, track, sink, cores, or streams where most is spent
                  between two videos; the `stage` with most of it, and its `fps`
     threads      of each kind: `count` at once; `busy`, `waits_input`, `waits_room` and `waits_end` (of a video, for
@@ -131,17 +132,18 @@ def _changes(usage: Usage, load: Load, explained: float) -> list[Change]:
     found = []
     least_fps = _LEAST_GAIN * usage.frames / usage.elapsed_s
 
-    def consider(change: str, of: str, changed: Load) -> None:
+    def consider(change: str, of: str, changed: Load, instead: float = 0.0) -> None:
         after = changed.reached()
-        if explained * after.fps >= least_fps:
+        if explained * after.fps >= least_fps and after.fps >= _LEAST_GAIN * instead:
             found.append(Change(change, of, explained * after.fps, CORES if after.of == CORES else after.stage))
 
     for stage in dict.fromkeys(cost.stage for cost in load.costs if cost.stage != _LIVE):
         consider("without", stage, load.with_cost(stage, 0.0))
         consider("halved", stage, load.with_cost(stage, 0.5))
     streams = next((threads.count for threads in usage.threads if threads.role == "decode"), 1)
-    for of in (CORES, "worker", *([STREAMS] if usage.videos > streams else [])):
+    for of in ("worker", *([STREAMS] if usage.videos > streams else [])):
         consider("doubled", of, load.with_more(of, 2))
+    consider("doubled", CORES, load.with_more(CORES, 2), load.with_more("worker", 2).reached().fps)
     return sorted(found, key=lambda change: -change.fps)
 
 

@@ -113,13 +113,33 @@ def used(**changed):
         ({"cores": Cores(4, 1.5)}, 1.5),  # a quota
         ({"others": 2.0}, 1.0),  # it wanted little; wanting more, it would get its share beside the others
         ({"others": 1.0}, 4 / 3),
-        ({"others": 1.0, "cpu_s": 2.0}, 1.0),  # it wanted all there was
-        ({"others": 9.0, "cpu_s": 2.0}, 0.01),
+        ({"others": 0.04}, 2.0),  # a tick
         ({"others": 9.0, "cores": Cores(64, 2.0)}, 2.0),
     ],
 )
 def test_cores_left(changed, left):
     assert cores_left(used(**changed)) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "queued_s", "others", "left"),
+    [
+        (1.0, 1.0, 1.0, 1.0),  # it wanted all there was: what it had
+        (0.5, 2.5, 1.5, 0.5),
+        (0.5, 0.5, 1.5, 0.8),  # one thread had half a core, so they have three; two of ours would have 2/5 of two
+        (2.0, 2.0, 0.0, 2.0),  # its own threads
+    ],
+)
+def test_cores_left_where_threads_wait(cpu_s, queued_s, others, left):
+    worker = ThreadsUsage("worker", 4, 0.0, 0.0, 0.0, (StageUsage("infer", 100, 4.0, cpu_s, queued_s),))
+    assert cores_left(used(cpu_s=cpu_s, others=others, threads=(worker,))) == pytest.approx(left)
+
+
+def test_what_others_delay_stays():
+    worker = ThreadsUsage("worker", 1, 0.0, 0.0, 0.0, (StageUsage("infer", 100, 1.0, 0.5, 0.5),))
+    run = used(cpu_s=0.5, threads=(worker, used().threads[1]))
+    assert 100 * load_of(run).costs[0].own_s == pytest.approx(0.5)
+    assert 100 * load_of(replace(run, others=1.5)).costs[0].own_s == pytest.approx(0.5 + 0.75 * 0.5)
 
 
 @pytest.mark.parametrize(("cpu_s", "own_s"), [(0.2, 0.95), (2.0, 0.05), (1.8, 0.5)])
