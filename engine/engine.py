@@ -382,8 +382,11 @@ class Engine:
         return self._pipeline
 
     def verdict(self) -> Verdict | None:
-        """What bound the last run, and what a change would give (engine.verdict); None where no frame was done."""
-        return verdict_of(self._pipeline.usage()) if self._pipeline is not None else None
+        """What bound the last run, and what a change would give (engine.verdict); None where no frame was done. It is
+        there with and without `stats`."""
+        if self._pipeline is None:
+            return None
+        return verdict_of(self._pipeline.usage(), on_card=self.model.backend.on_gpu)
 
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.

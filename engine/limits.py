@@ -133,11 +133,11 @@ class Load:
         return replace(self, costs=tuple(map(changed, self.costs)))
 
     def with_more(self, of: str, times: float) -> Load:
-        """The same on `times` as many cores, or threads of a kind. More streams are more decoders and sinks, more
-        cores more workers."""
-        roles = {STREAMS: PER_STREAM, CORES: ("worker",)}.get(of, (of,))
-        threads = {role: n * (times if role in roles else 1) for role, n in self.threads.items()}
-        return replace(self, threads=threads, cores=self.cores * (times if of == CORES else 1))
+        """The same on `times` as many cores, or threads of a kind; more streams are more decoders and sinks."""
+        if of == CORES:
+            return replace(self, cores=times * self.cores)
+        roles = PER_STREAM if of == STREAMS else (of,)
+        return replace(self, threads={role: n * (times if role in roles else 1) for role, n in self.threads.items()})
 
 
 def load_of(usage: Usage) -> Load:

@@ -22,8 +22,8 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
     cores        `count` that this process may use, `used` by it and by `others` on average, `left` to it
 
 Stages are open, decode (`source` of a live one), preprocess, infer, postprocess, track, `sink NAME` of each sink,
-tally (counting, checkpoints) and finish (encoders emptied, files moved to their place). Numbers a frame are of the
-frames that the stage had; of open and finish, of the run.
+tally (counting, checkpoints) and finish (encoders emptied, files moved to their place). In `Engine.stream`, `sink
+callback` is the caller. Numbers a frame are of the frames that the stage had; of open and finish, of the run.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Verdict:
         }
 
 
-def verdict_of(usage: Usage) -> Verdict | None:
-    """None where no frame was done."""
+def verdict_of(usage: Usage, *, on_card: bool = False) -> Verdict | None:
+    """None where no frame was done. `on_card`: inference is computed by a card, which more workers don't make faster."""
     if not usage.frames or usage.elapsed_s <= 0:
         return None
     load = load_of(usage)
@@ -125,10 +125,10 @@ def verdict_of(usage: Usage) -> Verdict | None:
     if not limits:
         return None
     explained = min(1.0, usage.frames / usage.elapsed_s / load.reached().fps)
-    return Verdict(usage, load, limits, tuple(_changes(usage, load, explained)))
+    return Verdict(usage, load, limits, tuple(_changes(usage, load, explained, on_card)))
 
 
-def _changes(usage: Usage, load: Load, explained: float) -> list[Change]:
+def _changes(usage: Usage, load: Load, explained: float, on_card: bool) -> list[Change]:
     found = []
     least_fps = _LEAST_GAIN * usage.frames / usage.elapsed_s
 
@@ -141,9 +141,11 @@ def _changes(usage: Usage, load: Load, explained: float) -> list[Change]:
         consider("without", stage, load.with_cost(stage, 0.0))
         consider("halved", stage, load.with_cost(stage, 0.5))
     streams = next((threads.count for threads in usage.threads if threads.role == "decode"), 1)
-    for of in ("worker", *([STREAMS] if usage.videos > streams else [])):
-        consider("doubled", of, load.with_more(of, 2))
-    consider("doubled", CORES, load.with_more(CORES, 2), load.with_more("worker", 2).reached().fps)
+    wider = load if on_card else load.with_more("worker", 2)
+    consider("doubled", "worker", wider)
+    if usage.videos > streams:
+        consider("doubled", STREAMS, load.with_more(STREAMS, 2))
+    consider("doubled", CORES, wider.with_more(CORES, 2), wider.reached().fps)
     return sorted(found, key=lambda change: -change.fps)
 
 

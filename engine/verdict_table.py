@@ -83,7 +83,7 @@ def _worth_telling(verdict: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _told(change: dict[str, Any]) -> str:
-    more = {"worker": "workers", "cores": "cores and workers"}.get(change["of"], change["of"])
+    more = "workers" if change["of"] == "worker" else change["of"]
     what = {
         "without": f"If {change['of']} cost nothing",
         "halved": f"If {change['of']} cost half",

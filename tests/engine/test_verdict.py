@@ -88,6 +88,12 @@ def test_twice_the_threads(of, more):
     assert list(told) == [of]
 
 
+def test_more_workers_are_no_more_cards():
+    usage = simulate({**USUAL, "infer": (0.04, 0.0)}, **ONE)
+    assert [change.of for change in verdict_of(usage).changes if change.change == "doubled"] == ["worker"]
+    assert not [change for change in verdict_of(usage, on_card=True).changes if change.change == "doubled"]
+
+
 def test_changes_are_sorted_and_each_gives_something():
     verdict = verdict_of(simulate(USUAL, **TWO))
     gains = [change.fps for change in verdict.changes]

@@ -59,7 +59,7 @@ def test_words_where_the_cores_bind():
     assert lines[1] == "Cores: 2.0 of 2 used."
     assert [line.partition(":")[0] for line in lines[2:]] == [
         "- If infer cost nothing",
-        "- With twice the cores and workers",
+        "- With twice the cores",
         "- If infer cost half",
     ]
 
