@@ -1,7 +1,7 @@
 """The verdict on real runs that are made slow on purpose: it names the stage, and the frames a second that it predicts
 for the repair are those that are measured after it.
 
-What is slow sleeps, so that a busy machine matters little; where it computes instead, a busy machine skips the test. A
+What is slow sleeps, so that a busy machine matters little; where it computes instead, one skips the test. A
 prediction that fails is tried again: once in three is a disturbance, three in three is a fault.
 """
 
@@ -90,7 +90,7 @@ SLOW = {
 def test_a_stage_that_sleeps(videos, tmp_path, monkeypatch, stage, streams):
     def slow_run():
         with monkeypatch.context() as patch:
-            slowed(patch, *SLOW[stage], sleep(0.006 + 0.010 * streams))
+            slowed(patch, *SLOW[stage], sleep(0.008 + 0.006 * streams))
             return verdict(videos[:streams], tmp_path / "slow", streams=streams)
 
     def repaired_run():
@@ -147,11 +147,12 @@ def test_inference_that_computes(videos, tmp_path, monkeypatch):
                 repaired = verdict(videos, tmp_path / "repaired", delay_s=0.0, workers=2, streams=2)
             named = (slow.binding, slow.stage, slow.next and slow.next.of) == ("cores", "infer", "infer")
             if named and slow.predict("infer") == pytest.approx(repaired.fps, rel=0.1):
-                break
-        else:
+                return
             busy = max(slow.usage.others, repaired.usage.others)
-            told = f"{slow.predict('infer'):.0f} fps predicted, {repaired.fps:.0f} measured"
-            pytest.skip(f"{told} in each of {ATTEMPTS} attempts; other programs take {busy:.1f} of the core")
+            if busy > BUSY_CORES:
+                break
+        told = f"{slow.predict('infer'):.0f} fps predicted, {repaired.fps:.0f} measured"
+        pytest.skip(f"{told}; other programs take {busy:.1f} of the core")
     finally:
         os.sched_setaffinity(0, cores)
 
