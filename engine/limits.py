@@ -22,6 +22,7 @@ CORES, STREAMS = "cores", "streams"
 # One thread a stream; the frames of a stream pass one after the other.
 PER_STREAM = ("decode", "sink")
 
+# How sharply the lower of two limits decides: see `Load.reached`.
 _POWER = 8
 
 # Below this, what other programs compute is as good as nothing: ticks are coarse.
@@ -144,11 +145,9 @@ def load_of(usage: Usage) -> Load:
     """What was measured, a frame. There is at least one."""
     frames = usage.frames
     cores = cores_left(usage)
-    saturated = 0.0
+    delayed, saturated = _of_others(usage), 0.0
     if not usage.queues_known:  # where the cores are nearly all in use, what was not computed was waited for them
         saturated = min(1.0, max(0.0, (usage.cpu_s / usage.elapsed_s / cores - 0.8) / 0.2))
-
-    delayed = _of_others(usage)
 
     def own_s(stage: StageUsage) -> float:
         return stage.own_s + delayed * stage.queued_s - saturated * max(0.0, stage.own_s - stage.cpu_s)
@@ -173,7 +172,7 @@ def cores_left(usage: Usage) -> float:
     if usage.others < _FEW:
         return usage.cores.usable
     wanted = (usage.cpu_s + _queued_s(usage)) / usage.elapsed_s
-    had = usage.cpu_s / usage.elapsed_s
+    had = max(1e-6, usage.cpu_s / usage.elapsed_s)
     theirs = usage.others
     if had < _CONTENDED * wanted:
         theirs = max(theirs, machine * wanted / had - wanted)

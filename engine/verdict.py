@@ -10,9 +10,8 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
                  measured, as Python's lock
     next         the best change of `changes` that is a repair of a stage
     changes      best first: `change`, `of` what, the `fps` it would give, and `then`: what binds then. A stage is left
-                 out (`without`) or `halved`; worker, streams (decoders and sinks) or cores (and workers) are
-                 `doubled`. What gives less than 5 % is none, and cores are left out
-                 where workers alone do
+                 out (`without`) or `halved`; worker, streams (decoders and sinks) or cores (and workers on them) are
+                 `doubled`. What gives less than 5 % is not told, nor cores where workers alone give it
     limits       ceilings, the lowest first: `of` decode, worker, track, sink, cores, or streams where most is spent
                  between two videos; the `stage` with most of it, and its `fps`
     threads      of each kind: `count` at once; `busy`, `waits_input`, `waits_room` and `waits_end` (of a video, for
@@ -43,8 +42,7 @@ _LIVE = "source"
 
 @dataclass(frozen=True)
 class Change:
-    """`change` is without, halved (a stage's cost) or doubled (threads; cores, and with them
-    workers)."""
+    """`change` is without or halved (a stage's cost), or doubled (threads, or cores and the workers on them)."""
 
     change: str
     of: str
