@@ -141,7 +141,7 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
-@click.option("--stats", is_flag=True, help="Show how long each stage was busy.")
+@click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 def run(
     inputs: tuple[str, ...],
     output: Path | None,
@@ -157,10 +157,11 @@ def run(
     """
     from rich.console import Console
 
-    from engine.progress import ProgressBars, print_stages, print_summary
+    from engine.progress import ProgressBars, print_summary
+    from engine.verdict_table import print_verdict
 
     console = Console(stderr=True)
-    with _engine(config_file, output_folder=output, **options) as engine:
+    with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
         if not as_json:
             _tell_model(engine.config)
         previous = _stop_on_signals(engine)
@@ -170,9 +171,9 @@ def run(
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        interrupted, pipeline = engine.interrupted, engine.last_pipeline
-    if stats and pipeline is not None:
-        print_stages(console, pipeline.metrics.totals(), summary["totals"]["elapsed_s"])
+        interrupted = engine.interrupted
+    if stats:
+        print_verdict(console, summary["verdict"])
     if as_json:
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
@@ -224,10 +225,10 @@ def _config(config_file: Path | None, **options: Any) -> EngineConfig:
     return EngineConfig(**values)
 
 
-def _engine(config_file: Path | None, **options: Any) -> Engine:
+def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) -> Engine:
     from engine.engine import Engine
 
-    return Engine(_config(config_file, **options))
+    return Engine(_config(config_file, **options), stats=stats)
 
 
 def _tell_model(config: EngineConfig) -> None:

@@ -43,6 +43,7 @@ from engine.stages.preprocess import Preprocess
 from engine.stages.source import Source, scheme
 from engine.stages.track import Track, TrackerSettings
 from engine.stream import Outcome, Progress, StreamRun
+from engine.verdict import Verdict, verdict_of
 from engine.work import Assignment, not_fenced
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,17 @@ class Engine:
     """
 
     def __init__(
-        self, config: EngineConfig | None = None, *, model: LoadedModel | None = None, checkpoint_s: float = EVERY_S
+        self,
+        config: EngineConfig | None = None,
+        *,
+        stats: bool = False,
+        model: LoadedModel | None = None,
+        checkpoint_s: float = EVERY_S,
     ) -> None:
-        """`model` hands over a model that is loaded already, `checkpoint_s` sets the seconds between two checkpoints of
-        a video; tests use both."""
+        """`stats` puts the verdict into the summary and the manifest of a run. `model` hands over a model that is
+        loaded already, `checkpoint_s` sets the seconds between two checkpoints of a video; tests use both."""
         self.config = config or EngineConfig()
+        self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         on_gpu = self.config.device.startswith("cuda") or self.config.backend == "tensorrt"
@@ -162,6 +169,9 @@ class Engine:
             pool.shutdown(cancel_futures=True)
         inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        if self._stats:
+            verdict = self.verdict()
+            summary["verdict"] = verdict.as_json() if verdict is not None else None
         known = {path: identity for path, identity in inputs_read.items() if identity is not None}
         attempts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         manifest = report.build_manifest(summary, self.config, known, started_at, attempts)
@@ -368,8 +378,15 @@ class Engine:
 
     @property
     def last_pipeline(self) -> Pipeline | None:
-        """The pipeline of the last run, with its metrics."""
+        """The pipeline of the last run."""
         return self._pipeline
+
+    def verdict(self) -> Verdict | None:
+        """What bound the last run, and what a change would give (engine.verdict); None where no frame was done. It is
+        there with and without `stats`."""
+        if self._pipeline is None:
+            return None
+        return verdict_of(self._pipeline.usage(), on_card=self.model.backend.on_gpu)
 
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.

@@ -18,7 +18,7 @@ from typing import Any
 from engine.checkpoint import Checkpoint
 from engine.errors import BackendError, EngineError, Misfit, VideoError, where
 from engine.handoff import Closed, Handoff
-from engine.metrics import Metrics
+from engine.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.reader import ReaderSettings, StreamReader
 from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.stages.batch import Batcher
@@ -28,6 +28,7 @@ from engine.stages.preprocess import Preprocess
 from engine.stages.source import Source
 from engine.stages.track import Track
 from engine.stream import Outcome, Progress, StreamRun
+from engine.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +104,11 @@ class Pipeline:
         slots: list[threading.Thread] = []
         workers: list[threading.Thread] = []
         tracker: list[threading.Thread] = []
+        self.metrics.start()
         try:
             self._start("track", 1, self._track, tracker)
             self._start("worker", self._workers, self._work, workers)
-            self._start("decode", self._streams, lambda: self._slot(queue, ended), slots)
+            self._start("decode", self._streams, lambda clock: self._slot(queue, ended, clock), slots)
             while alive := [thread for thread in slots if thread.is_alive()]:
                 alive[0].join(_TICK_S)
                 if tick is not None:
@@ -121,6 +123,7 @@ class Pipeline:
             self._results.close()
             for thread in tracker:
                 thread.join()
+            self.metrics.stop()
         for run in queue:
             run.abandon(self._fatal or VideoError("interrupted before it was begun"))
             self._outcomes.append(_outcome(run))
@@ -140,14 +143,21 @@ class Pipeline:
         with self._lock:
             return [run.progress() for run in self._active.values()]
 
+    def usage(self) -> Usage:
+        """How the threads spent their time."""
+        with self._lock:
+            videos = len(self._outcomes) + len(self._active)
+        return self.metrics.usage(streams=self._streams, workers=self._workers, videos=videos)
+
     # -- threads --------------------------------------------------------------------------------------------------
 
-    def _start(self, name: str, count: int, target: Callable[[], None], started: list[threading.Thread]) -> None:
+    def _start(self, name: str, count: int, target: Callable[[Clock], None], started: list[threading.Thread]) -> None:
         """Starts threads and adds each to `started`, so that they can be joined also when a later one can't start."""
 
         def guarded() -> None:
             try:
-                target()
+                with self.metrics.clock(name) as clock:
+                    target(clock)
             except Closed:
                 pass
             except BaseException as error:  # whatever it is, the others must not wait for this one
@@ -159,11 +169,12 @@ class Pipeline:
             thread.start()
             started.append(thread)
 
-    def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None) -> None:
+    def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None, clock: Clock) -> None:
         """Takes one video after the other and waits until its sinks are done."""
         while not self._stopping.is_set():
             with self._turn:
                 run = None if self._stopping.is_set() else next(queue, None)
+            clock.lap(IDLE)
             if run is None:
                 return
             with self._lock:
@@ -171,7 +182,7 @@ class Pipeline:
             log.info("%s: begun", run.video.shown, extra={"video": run.video.shown})
             try:
                 run.begin()
-                self._one(run)
+                self._one(run, clock)
             except Closed:
                 pass
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
@@ -187,18 +198,19 @@ class Pipeline:
                 with self._lock:
                     del self._active[run.key]
                     self._outcomes.append(outcome)
+            clock.lap("finish")
 
-    def _one(self, run: StreamRun) -> None:
+    def _one(self, run: StreamRun, clock: Clock) -> None:
         source = self._open_source(run.video.path)
         try:
             if self._stopping.is_set():
                 run.hand_over = self._hand_over
                 run.stop.set()
-            self._feed(run, source)
+            self._feed(run, source, clock)
         finally:
             source.close()
 
-    def _feed(self, run: StreamRun, source: Source) -> None:
+    def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
         """Decodes a video into the pipeline, its end included, and waits until its sinks are done."""
         with where("source", run.video.shown):
             reader = StreamReader(source, run, self._reader)
@@ -209,9 +221,10 @@ class Pipeline:
             run.open_sinks(reader.info)
         sink: list[threading.Thread] = []
         try:
-            self._start("sink", 1, lambda: self._sink(run), sink)
+            self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
+            clock.lap("open")
             try:
-                for frame in reader.frames(self.metrics):
+                for frame in reader.frames(clock):
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
@@ -229,6 +242,7 @@ class Pipeline:
         finally:
             for thread in sink:
                 thread.join()
+            clock.lap(DRAIN)
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
         """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
@@ -261,28 +275,33 @@ class Pipeline:
     def _bypass(self, record: Frame | EndOfStream) -> None:
         self._results.put(record if isinstance(record, EndOfStream) else (record, None))
 
-    def _work(self) -> None:
-        stages, metrics = self._stages, self.metrics
+    def _work(self, clock: Clock) -> None:
         while True:
             batch = self._batcher.take()
-            try:
-                with metrics.busy("preprocess", len(batch.frames)):
-                    tensors = stages.preprocess.process(batch)
-            except VideoError as error:
-                self._reject(batch, error)
-                continue
-            with metrics.busy("infer", len(batch.frames)):
-                raw = stages.infer.process(tensors)
-            with metrics.busy("postprocess", len(batch.frames)):
-                found = stages.postprocess.process(raw)
-            for frame, detections in zip(batch.frames, found, strict=True):
-                self._results.put((frame, detections))
+            clock.lap(INPUT)
+            self._infer(batch, clock)
 
-    def _reject(self, batch: FrameBatch, error: VideoError) -> None:
+    def _infer(self, batch: FrameBatch, clock: Clock) -> None:
+        stages, frames = self._stages, len(batch.frames)
+        try:
+            tensors = stages.preprocess.process(batch)
+        except VideoError as error:
+            self._reject(batch, error, clock)
+            return
+        clock.lap("preprocess", frames)
+        raw = stages.infer.process(tensors)
+        clock.lap("infer", frames)
+        found = stages.postprocess.process(raw)
+        clock.lap("postprocess", frames)
+        for frame, detections in zip(batch.frames, found, strict=True):
+            self._results.put((frame, detections))
+        clock.lap(ROOM)
+
+    def _reject(self, batch: FrameBatch, error: VideoError, clock: Clock) -> None:
         """A frame of the batch can't be read. Frames of other streams go through one by one."""
         if len(batch.frames) > 1:
             for frame in batch.frames:
-                self._work_one(FrameBatch([frame], batch.tensor_hw))
+                self._infer(FrameBatch([frame], batch.tensor_hw), clock)
             return
         frame = batch.frames[0]
         with self._lock:
@@ -293,40 +312,34 @@ class Pipeline:
         run.window.leave()
         self._results.put((frame, None))
 
-    def _work_one(self, batch: FrameBatch) -> None:
-        try:
-            raw = self._stages.infer.process(self._stages.preprocess.process(batch))
-        except VideoError as error:
-            self._reject(batch, error)
-            return
-        self._results.put((batch.frames[0], self._stages.postprocess.process(raw)[0]))
-
-    def _track(self) -> None:
-        track, metrics = self._stages.track, self.metrics
+    def _track(self, clock: Clock) -> None:
+        track = self._stages.track
         while True:
             result = self._results.get()
+            clock.lap(INPUT)
             if isinstance(result, StartOfStream):
                 track.start(result)
                 continue
-            with metrics.busy("track", 0 if isinstance(result, EndOfStream) else 1):
-                ready = list(track.end(result) if isinstance(result, EndOfStream) else track.process(*result))
-            for item in ready:
+            of_frame = not isinstance(result, EndOfStream)
+            for item in track.end(result) if isinstance(result, EndOfStream) else track.process(*result):
                 key = item.stream if isinstance(item, EndOfStream) else item.frame.stream
                 with self._lock:
                     run = self._active.get(key)
                 if run is not None:
                     with contextlib.suppress(Closed):  # its sinks are gone: it was given up
                         run.tracks.put(item)
+            clock.lap("track", of_frame)
 
-    def _sink(self, run: StreamRun) -> None:
+    def _sink(self, run: StreamRun, clock: Clock) -> None:
         with where("sink", run.video.shown):
             while True:
                 item = run.tracks.get()
-                with self.metrics.busy("sink", 0 if isinstance(item, EndOfStream) else 1):
-                    if isinstance(item, EndOfStream):
-                        run.finish(item)
-                        return
-                    run.write(item)
+                clock.lap(INPUT)
+                if isinstance(item, EndOfStream):
+                    run.finish(item)
+                    clock.lap("finish")
+                    return
+                run.write(item, clock)
                 del item  # the picture goes now, unless a caller of `stream` has it
                 run.window.leave()
 

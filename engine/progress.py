@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from engine.metrics import StageTime
 from engine.stream import Progress as StreamProgress
 
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red"}
@@ -94,21 +93,6 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def print_stages(console: Console, stages: dict[str, StageTime], elapsed_s: float) -> None:
-    """Busy time of each stage: where a run spends its time."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stage")
-    for name in ("frames", "ms a frame", "busy s", "threads busy"):
-        table.add_column(name, justify="right")
-    for name in ("decode", "preprocess", "infer", "postprocess", "track", "sink"):
-        if name in stages:
-            stage = stages[name]
-            each_ms = 1000 * stage.busy_s / stage.records if stage.records else 0.0
-            share = stage.busy_s / elapsed_s if elapsed_s > 0 else 0.0
-            table.add_row(name, f"{stage.records:,}", f"{each_ms:.2f}", f"{stage.busy_s:.2f}", f"{share:.2f}")
-    console.print(table)
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import DecodeError, OverLimit, SourceError
-from engine.metrics import Metrics
+from engine.metrics import ROOM, Clock
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.sound import SoundGate
 from engine.stages.decode import Decoder, check_pixels
@@ -96,20 +96,23 @@ class StreamReader:
         self.open()
         return False
 
-    def frames(self, metrics: Metrics) -> Iterator[Frame]:
+    def frames(self, clock: Clock) -> Iterator[Frame]:
         """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
         stop = self._run.stop
+        stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
         while not (stop.is_set() and not self._given):
             self._problem = None
             try:
                 while True:
-                    with metrics.busy("decode", 0):
-                        item = self._next()
+                    item = self._next()
                     if item is None:
+                        clock.lap(stage)
                         break
-                    metrics.add("decode", 0.0, 1)
-                    yield self._frame(*item, last=stop.is_set())
+                    frame = self._frame(*item, last=stop.is_set())
+                    clock.lap(stage, 1)
+                    yield frame
+                    clock.lap(ROOM)
                     # A stream with checkpoints gives one more frame, which bears the last mark.
                     if stop.is_set() and (self._run.failed or not self._marks or not self._given):
                         return

@@ -13,6 +13,7 @@ from engine.checkpoint import Checkpoint, Checkpoints
 from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_os_error, where
 from engine.handoff import Handoff
 from engine.inputs import Video
+from engine.metrics import Clock
 from engine.partial import partial_path, publish_partial
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink, discard
@@ -162,19 +163,21 @@ class StreamRun:
         self.resumed_from = 0
         self.checkpoints.start_over(why)
 
-    def write(self, tracks: Tracks) -> None:
+    def write(self, tracks: Tracks, clock: Clock) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
         if self.failed:
             return
         try:
             for sink in self._opened:
                 sink.write(tracks)
+                clock.lap(f"sink {sink.kind}", 1)
             self.tally.write(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
                     states = {kind: sink.mark() for kind, sink in self._files().items()}
                     self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), states)
                 self.checkpoints.settle()
+            clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
             self.fail(error)
 

@@ -52,13 +52,18 @@ def clip(
 
 
 def fake_engine(
-    *, delay_s: float = 0.0, fail_after: int | None = None, checkpoint_s: float = EVERY_S, **settings: Any
+    *,
+    delay_s: float = 0.0,
+    fail_after: int | None = None,
+    checkpoint_s: float = EVERY_S,
+    stats: bool = False,
+    **settings: Any,
 ) -> Engine:
     """An engine whose model finds the white square."""
     config = EngineConfig(**{"backend": "fake", "visualize": False, "min_hits": 1, **settings})
     backend = FakeBackend(delay_s=delay_s, fail_after=fail_after)
     model = LoadedModel(fake_manifest(), backend, get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "")
-    return Engine(config, model=model, checkpoint_s=checkpoint_s)
+    return Engine(config, stats=stats, model=model, checkpoint_s=checkpoint_s)
 
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 
 from engine import pipeline as pipeline_module
 from engine.handoff import Handoff
+from engine.metrics import Clock
 from engine.records import EndOfStream, Tracks
 from engine.stream import StreamRun
 from tests.e2e.runs import clip, engine_threads, fake_engine, statuses
@@ -66,9 +67,9 @@ def test_the_end_is_last_and_frames_are_in_order(mixed: Path, tmp_path: Path, mo
     seen: dict[int, list[int | str]] = {}
     write, finish = StreamRun.write, StreamRun.finish
 
-    def noted_write(run: StreamRun, tracks: Tracks) -> None:
+    def noted_write(run: StreamRun, tracks: Tracks, clock: Clock) -> None:
         seen.setdefault(run.key, []).append(tracks.frame.index)
-        write(run, tracks)
+        write(run, tracks, clock)
 
     def noted_finish(run: StreamRun, end: EndOfStream) -> None:
         seen.setdefault(run.key, []).append("end")

@@ -114,14 +114,17 @@ def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
     done = run("run", clip, *FAKE, "-o", tmp_path / "out", "--json", "--stats")
     assert done.status == 0
     summary = json.loads(done.out.splitlines()[-1])
-    assert list(summary) == ["schema", "success", "videos", "totals", "model", "backend"]
+    assert list(summary) == ["schema", "success", "videos", "totals", "model", "backend", "verdict"]
     assert list(summary["videos"][0]) == VIDEO_KEYS
     assert (summary["schema"], summary["success"], summary["totals"]["frames"]) == (1, True, 12)
     assert summary["model"] == {"name": "fake", "sha256": ""}
     assert summary["backend"] == {"name": "fake", "provider": "fake"}
-    assert "infer" in done.err  # --stats is for people
+    assert "infer" in done.err  # --stats is for people as well
+    assert f"can do {summary['verdict']['ceiling_fps']:.1f} fps" in done.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["totals"] == summary["totals"]
+    assert (manifest["totals"], manifest["verdict"]) == (summary["totals"], summary["verdict"])
+    bare = run("run", clip, *FAKE, "-o", tmp_path / "out", "--json")
+    assert "verdict" not in json.loads(bare.out.splitlines()[-1])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from engine.metrics import StageTime
-from engine.progress import ProgressBars, print_stages, print_summary
+from engine.progress import ProgressBars, print_summary
 from engine.stream import Progress
 
 
@@ -88,16 +87,6 @@ def test_a_long_path_takes_one_line_and_keeps_its_end(width):
     assert "end.mp4" in lines[1]
     assert lines[1].startswith("…")
     assert all(len(line) <= width for line in lines[:-1])
-
-
-def test_stages():
-    console = Console(file=io.StringIO(), width=80)
-    stages = {"infer": StageTime("infer", 1000, 2.0), "decode": StageTime("decode", 0, 0.5)}
-    print_stages(console, stages, 4.0)
-    lines = [line.split() for line in console.file.getvalue().splitlines()]
-    assert lines[1] == ["decode", "0", "0.00", "0.50", "0.12"]  # in order of the data; no division by zero
-    assert lines[2] == ["infer", "1,000", "2.00", "2.00", "0.50"]
-    print_stages(console, stages, 0.0)
 
 
 STREAMS = [Progress("videos/a.mp4", 50, 100, 2.0), Progress("rtsp://camera/1", 7, None, 0.0)]

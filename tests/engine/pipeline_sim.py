@@ -1,0 +1,172 @@
+"""The pipeline as a simulation in virtual time: the same threads, queues and windows, on cores that are shared fairly.
+
+It measures what the real one measures, and always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engine.cores import Cores
+from engine.usage import StageUsage, ThreadsUsage, Usage
+
+# A stage of a frame: seconds that it sleeps, then seconds that it computes.
+Costs = Mapping[str, tuple[float, float]]
+Step = tuple[str, float, float] | tuple[str, Callable[[], bool]]
+
+_NEVER = float("inf")
+_TINY = 1e-12
+
+
+@dataclass
+class Thread:
+    """A generator of steps (stage, sleep, compute) and (wait, until), and where its time went."""
+
+    role: str
+    steps: Iterator[Step]
+    what: str = ""
+    sleep_s: float = 0.0
+    burn_s: float = 0.0
+    until: Callable[[], bool] | None = None
+    done: bool = False
+    took: dict[str, list[float]] = field(default_factory=dict)
+
+    def ready(self) -> bool:
+        if self.done:
+            return False
+        return self.until() if self.until is not None else self.sleep_s <= _TINY and self.burn_s <= _TINY
+
+    def step(self) -> None:
+        found = next(self.steps, None)
+        if found is None:
+            self.done = True
+            return
+        self.what, self.until = found[0], None
+        self.took.setdefault(self.what, [0.0, 0.0, 0.0, 0])[3] += 1
+        if len(found) == 2:
+            self.until = found[1]
+        else:
+            self.sleep_s, self.burn_s = found[1:]
+
+    @property
+    def burning(self) -> bool:
+        return not self.done and self.until is None and self.sleep_s <= _TINY and self.burn_s > _TINY
+
+
+def simulate(
+    costs: Costs,
+    *,
+    videos: Sequence[int] = (200,),
+    streams: int = 1,
+    workers: int = 1,
+    cores: float = 2,
+    window: int = 8,
+) -> Usage:
+    """What a run would measure. `videos` are their frames; `costs` has also what opening and finishing one takes."""
+    streams = min(streams, len(videos))
+    queue, frames, results = list(videos), [], []
+    slots = [Slot(window) for _ in range(streams)]
+
+    def cost(stage: str) -> Step:
+        return (stage, *costs.get(stage, (0.0, 0.0)))
+
+    def decode(slot: Slot) -> Iterator[Step]:
+        while queue:
+            count = queue.pop(0)
+            slot.open = True
+            yield cost("open")
+            for _ in range(count):
+                yield cost("decode")
+                yield ("room", lambda: slot.free > 0)
+                slot.free -= 1
+                frames.append(slot)
+            frames.append((slot, "end"))
+            yield ("drain", lambda: not slot.open)
+
+    def work() -> Iterator[Step]:
+        while True:
+            yield ("input", lambda: bool(frames))
+            slot = frames.pop(0)
+            if isinstance(slot, Slot):
+                for stage in ("preprocess", "infer", "postprocess"):
+                    yield cost(stage)
+            else:
+                slot, _ = slot
+                yield ("input", lambda slot=slot: slot.free + len(slot.tracks) == window)  # the end comes last
+                slot.ended = True
+                continue
+            results.append(slot)
+
+    def track() -> Iterator[Step]:
+        while True:
+            yield ("input", lambda: bool(results))
+            slot = results.pop(0)
+            yield cost("track")
+            slot.tracks.append(1)
+
+    def sink(slot: Slot) -> Iterator[Step]:
+        while True:
+            yield ("input", lambda: bool(slot.tracks) or slot.ended)
+            if slot.tracks:
+                yield cost("sink video")
+                slot.tracks.pop(0)
+                slot.free += 1
+            else:
+                yield cost("finish")
+                slot.open = slot.ended = False
+
+    threads = [Thread("decode", decode(slot)) for slot in slots] + [Thread("sink", sink(slot)) for slot in slots]
+    threads += [Thread("worker", work()) for _ in range(workers)] + [Thread("track", track())]
+    elapsed_s = _run(threads, cores)
+    counts = {"decode": streams, "worker": workers, "track": 1, "sink": streams}
+    used = tuple(_usage(role, count, [t for t in threads if t.role == role]) for role, count in counts.items())
+    computed_s = sum(stage.cpu_s for threads in used for stage in threads.stages)
+    return Usage(elapsed_s, len(videos), computed_s, Cores(int(cores), cores), 0.0, used)
+
+
+@dataclass(eq=False)
+class Slot:
+    free: int
+    tracks: list[int] = field(default_factory=list)
+    open: bool = False
+    ended: bool = False
+
+
+def _run(threads: list[Thread], cores: float) -> float:
+    now_s = 0.0
+    decoders = [thread for thread in threads if thread.role == "decode"]
+    for thread in threads:
+        thread.step()
+    while True:
+        while ready := [thread for thread in threads if thread.ready()]:
+            ready[0].step()
+        if all(thread.done for thread in decoders):
+            return now_s
+        burning = [thread for thread in threads if thread.burning]
+        rate = min(1.0, cores / len(burning)) if burning else 1.0
+        sleeps = [thread.sleep_s for thread in threads if thread.sleep_s > _TINY]
+        ahead_s = min([*sleeps, *(thread.burn_s / rate for thread in burning)], default=_NEVER)
+        assert ahead_s < _NEVER, "nobody moves"
+        for thread in threads:
+            if thread.done:
+                continue
+            took = thread.took[thread.what]
+            took[0] += ahead_s
+            if thread.burning:
+                took[1] += ahead_s * rate
+                took[2] += ahead_s * (1 - rate)
+                thread.burn_s -= ahead_s * rate
+            elif thread.sleep_s > _TINY:
+                thread.sleep_s -= ahead_s
+        now_s += ahead_s
+
+
+def _usage(role: str, count: int, threads: list[Thread]) -> ThreadsUsage:
+    sums: dict[str, list[float]] = {}
+    for thread in threads:
+        for what, took in thread.took.items():
+            sums[what] = [a + b for a, b in zip(sums.get(what, [0.0, 0.0, 0.0, 0]), took, strict=True)]
+    waits = {what: sums.pop(what, [0.0])[0] for what in ("input", "room", "drain")}
+    stages = tuple(StageUsage(what, int(n), wall, cpu, queued) for what, (wall, cpu, queued, n) in sums.items())
+    return ThreadsUsage(role, count, waits["input"], waits["room"], waits["drain"], stages)
