@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shlex
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.profile import Profile
 from engine.trt.sidecar import check_plan, read_record, sidecar_of, write_plan
+from tests.assets import ROOT
 from tests.engine.trt.conftest import RECORD, record_with
 
 DATA = b"a plan " * 1000
@@ -192,6 +194,29 @@ def test_a_disk_that_fills_up_leaves_the_old_plan_alone(plan, monkeypatch):
         write_plan(plan, b"new", record_of(b"new"))
     assert plan.read_bytes() == DATA
     assert check_plan(plan) == record_of()
+
+
+def said_by(plan, **asked):
+    with pytest.raises(PlanError) as caught:
+        check_plan(plan, **asked)
+    return without_numbers(str(caught.value))
+
+
+def without_numbers(text):
+    return re.sub(r"\d[\d.,x]*", "#", text)
+
+
+def test_the_manual_quotes_what_is_said(plan):
+    """docs/gpu.md has a table of these messages; numbers apart, each is one of them."""
+    said = [said_by(plan, **asked) for asked, _ in OTHER.values()]
+    for damage in (flip, truncate):
+        damage(plan)
+        said.append(said_by(plan))
+    section = (ROOT / "docs/gpu.md").read_text("utf-8").split("## The side-car")[1].split("\n## ")[0]
+    quoted = re.findall(r"^\| `([^`]*)` \|", section, re.M)
+    assert len(quoted) == 7
+    for message in quoted:
+        assert any(without_numbers(message) in each for each in said), message
 
 
 def test_help_lists_every_option():
