@@ -137,7 +137,7 @@ def build_plan(
     )
     write_plan(plan, data, record)
     if runner is not None and gpu is not None:
-        record = _checked(plan, record, prepared, resolved, freed_path, runner)
+        record = _checked(plan, record, prepared, resolved, runner)
     return Built(plan, record, fresh=True)
 
 
@@ -256,19 +256,29 @@ def _tensor(described: dict[str, Any]) -> Tensor:
 
 def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> Any:
     """Build on a thread of its own. This one waits, so that Ctrl-C reaches Python at once; TensorRT then stops at its
-    next step, which is awaited, for it reads memory that would be freed."""
+    next step, which is awaited: it reads memory that would be freed, and it calls back into Python."""
     results: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: results.append(builder.build_serialized_network(network, config)), name="trt-build"
-    )
+    done = threading.Event()  # a join that is interrupted takes the thread for ended, up to Python 3.12
+
+    def work() -> None:
+        try:
+            results.append(builder.build_serialized_network(network, config))
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=work, name="trt-build")
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_STEP_S)
+        while not done.wait(_STEP_S):
+            pass
     except BaseException:
         watcher.stopped.set()
-        thread.join()
+        while not done.is_set():
+            with contextlib.suppress(KeyboardInterrupt):
+                done.wait()
         raise
+    finally:
+        thread.join()
     if watcher.stopped.is_set():
         raise KeyboardInterrupt
     return results[0] if results else None
@@ -304,12 +314,10 @@ def _checked(
     record: PlanRecord,
     prepared: Prepared,
     resolved: ResolvedModel,
-    freed_path: Path,
     runner: Callable[[Path, PlanRecord], contextlib.AbstractContextManager[Runner]],
 ) -> PlanRecord:
     """Compare with the CPU; a plan that answers differently is not kept."""
-    # Quantization error is no fault of the plan, so int8 is compared with the same Q/DQ nodes on the CPU.
-    reference = prepared.model.SerializeToString() if record.precision == "int8" else freed_path.read_bytes()
+    reference = prepared.reference.SerializeToString()
     try:
         with runner(plan, record) as opened:
             parity = check_parity(opened, reference, record.profile, record.precision, resolved.manifest)

@@ -25,9 +25,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Prepared:
-    """The converted model; `calibration` for int8 only."""
+    """The converted model, and what a plan of it is compared with on the CPU: the plain float32 model, for int8 the
+    same Q/DQ nodes, as quantization is no fault of the plan. `calibration` for int8 only."""
 
     model: onnx.ModelProto
+    reference: onnx.ModelProto
     batch_safe: bool
     calibration: Calibration | None = None
 
@@ -43,15 +45,15 @@ def prepare(
     from models.batching import batch_safe
     from models.onnx_meta import load_onnx
 
-    model = plain(load_onnx(freed))
+    model = reference = plain(load_onnx(freed))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")
     elif precision == "int8":
         assert calibration is not None, "asked for at the door"
         refuse_quantized(model)
         model = with_channel_scales(model)
-        model = quantize(model, calibrate(model, tensors_of(calibration.pictures, spec), tick))
-    return Prepared(model, batch_safe(model), calibration)
+        model = reference = quantize(model, calibrate(model, tensors_of(calibration.pictures, spec), tick))
+    return Prepared(model, reference, batch_safe(model), calibration)
 
 
 __all__ = ["PRECISIONS", "VERSION", "Calibration", "Prepared", "find_pictures", "prepare"]

@@ -1,6 +1,8 @@
 """`yolo-engine build-trt`: exit statuses, messages, and the remedies where there is no GPU."""
 
 import shlex
+import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from engine import cli
 from engine.trt import build as build_module
 from engine.trt import flavors
 from engine.trt.sidecar import check_plan
+from tests.assets import ROOT, require_asset
 from tests.models import builders
 
 
@@ -75,6 +78,29 @@ def test_verbose_says_what_tensorrt_says(run, rtx, small, tmp_path, no_gpu):
     )
     assert found.status == 0
     assert "info: " in found.err
+
+
+def test_ctrl_c(rtx, tmp_path, own_cache):
+    """A program of its own, interrupted while TensorRT is at work: status 130, no half plan, no traceback."""
+    model = require_asset("models/yolox_nano.onnx")
+    words = ["build-trt", model, "-o", tmp_path / "m.plan", "--compute-capability", "8.6", "--verbose"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with process:
+        for line in process.stderr:
+            if line.startswith("info: ") and "timing cache" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir() if path != own_cache.parents[1]] == []
 
 
 @pytest.mark.parametrize(
