@@ -74,8 +74,12 @@ def build_trt(verbose: bool, **given: Any) -> None:
         input_size=_size(given.pop("input_size")),
         **given,
     )
-    with _watching(quiet=verbose) as watcher:
-        built = build_plan(options, watcher, say=_say if verbose else None)
+    try:
+        with _watching(quiet=verbose) as watcher:
+            built = build_plan(options, watcher, say=_say if verbose else None)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: no plan was written.", err=True)
+        raise
     _show(built)
 
 

@@ -99,6 +99,7 @@ def test_ctrl_c(rtx, tmp_path, own_cache):
                 break
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
+    assert "Interrupted: no plan was written.\n" in err
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir() if path != own_cache.parents[1]] == []
 
