@@ -35,9 +35,11 @@ from engine.trt.sidecar import (
     write_record,
 )
 from models.files import atomic_write, cache_dir, sha256_of
+from models.freed import VERSION as FREED_VERSION
 from models.resolve import ResolvedModel
 
 _STEP_S = 0.1
+_BATCH = 8  # as the engine batches on a GPU
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def build_plan(
 ) -> Built:
     """Build the plan, or find the very same one at its place. `say` hears all that TensorRT says.
 
-    runner  opens a plan on the GPU it was built on; with one, the plan is checked against the CPU before it is kept.
+    runner  opens a plan on the GPU it was built on; with one, the plan is checked against the CPU, and one that
+            answers differently is not kept.
     Raises PlanError, ConfigError, BackendMissing or OutputError, and KeyboardInterrupt where it was stopped.
     """
     watcher = watcher or QuietWatcher()
@@ -90,7 +93,8 @@ def build_plan(
     here = find_gpu()
     flavor = choose_flavor(options.flavor, here)
     capability = flavor.target(options.compute_capability, here)
-    gpu = here if here is not None and options.compute_capability is None else None
+    ahead = flavor.ahead_of_time and (here is None or options.compute_capability is not None)
+    gpu = None if ahead else here
     if options.timing_cache is not None and flavor.ahead_of_time:
         raise ConfigError(
             f"--timing-cache is for --flavor tensorrt: {flavor.info.title} times nothing while it builds."
@@ -107,7 +111,7 @@ def build_plan(
         "precision": options.precision,
         "profile": profile,
         "calibration": {"pictures": len(calibration.pictures), "sha256": calibration.sha256} if calibration else None,
-        "options": {"workspace_mib": options.workspace_mib, "conversions": VERSION},
+        "options": {"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
     }
     key = plan_key(**facts)
     plan = options.output if options.output is not None else _place(resolved, facts, key)
@@ -154,9 +158,9 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     except ModelPackageError as error:
         raise PlanError(str(error)) from error
     spec = resolved.manifest.input
-    most = (
-        options.max_batch if options.max_batch is not None else max(8 if freed.dynamic else 1, options.opt_batch or 1)
-    )
+    most = options.max_batch
+    if most is None:
+        most = max(_BATCH if freed.dynamic else 1, options.min_batch, options.opt_batch or 1)
     tuned = options.opt_batch if options.opt_batch is not None else most
     profile = make_profile(
         options.shape if options.shape != "auto" else "rect" if freed.dynamic else "square",

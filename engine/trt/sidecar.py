@@ -7,6 +7,7 @@ mix-ups, not against malice: a plan holds code, so load only plans that you trus
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -18,7 +19,7 @@ from engine.errors import OutputError, PlanError, describe_os_error
 from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.profile import Profile, Shape
-from models.files import atomic_write, sha256_of
+from models.files import atomic_write, cache_dir, sha256_of
 from models.manifest import LAYOUTS
 
 SCHEMA = 1
@@ -45,7 +46,7 @@ class PlanRecord:
     compute_capability  of the GPU it is for
     profile             the input shapes it takes
     calibration         int8: number of pictures and a hash over them, else None
-    options             other things asked for that change the plan: workspace_mib, conversions
+    options             what else changes the plan: workspace_mib, and versions of our conversions
     checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
     command             builds it again
     """
@@ -147,6 +148,17 @@ def read_record(plan: Path) -> PlanRecord:
         raise PlanError(
             f"{path}: is no whole side-car ({type(error).__name__}: {error}). Build the plan again: `{_build(plan)}`."
         ) from error
+
+
+def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
+    """Plans of a model in the user's cache, in the order of their names. They are not checked: see `check_plan`."""
+    found = []
+    for plan in sorted(cache_dir("plans").glob("*.plan")):
+        with contextlib.suppress(PlanError):
+            record = read_record(plan)
+            if record.onnx_sha256 == onnx_sha256:
+                found.append((plan, record))
+    return found
 
 
 def _record(found: dict[str, Any]) -> PlanRecord:

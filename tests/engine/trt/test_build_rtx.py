@@ -13,10 +13,11 @@ from onnx import helper
 from engine.errors import ConfigError, OutputError, PlanError
 from engine.trt import build as build_module
 from engine.trt.build import BuildOptions, build_plan
+from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.network import make_builder, make_logger
 from engine.trt.progress import CallingWatcher
-from engine.trt.sidecar import check_plan, sidecar_of
+from engine.trt.sidecar import Tensor, check_plan, sidecar_of
 from models.files import sha256_of
 from tests.assets import require_asset
 from tests.engine.trt.test_conversions import backbone, dynamically_quantized
@@ -281,6 +282,29 @@ def test_it_is_checked_on_its_gpu_by_the_runner_given(tmp_path, small, monkeypat
     again = check_plan(built.plan)
     assert again.checked["slots"] == 0.0
     assert "--compute-capability" not in again.command
+
+
+@pytest.mark.parametrize(
+    ("flavor", "capability", "gpu"),
+    [
+        ("rtx", None, "NVIDIA A10"),
+        ("rtx", "8.6", None),
+        ("tensorrt", None, "NVIDIA A10"),
+        ("tensorrt", "8.6", "NVIDIA A10"),
+    ],
+)
+def test_built_on_a_gpu_or_ahead_of_time(tmp_path, small, rtx, monkeypatch, flavor, capability, gpu):
+    """The builder itself is left out: what stands in the record, and whether the plan is then taken on that GPU."""
+    card, chosen = Gpu("NVIDIA A10", "8.6"), Flavor(FLAVORS[flavor], rtx.trt)
+    tensor = Tensor("images", "float16", (-1, 3, -1, -1))
+    monkeypatch.setattr(build_module, "find_gpu", lambda: card)
+    monkeypatch.setattr(build_module, "choose_flavor", lambda *_: chosen)
+    monkeypatch.setattr(build_module, "_compile", lambda *_: (b"plan", (tensor,), (tensor,)))
+    options = BuildOptions(small, tmp_path / "m.plan", flavor, capability, layout="yolov8", min_batch=12)
+    built = build_plan(options)
+    assert (built.record.gpu, built.record.compute_capability) == (gpu, "8.6")
+    assert built.record.profile.most[0] == 12
+    assert check_plan(built.plan, gpu=card, flavor=chosen) == built.record
 
 
 def test_a_truncated_plan_is_no_plan_for_tensorrt_either(tmp_path, small, rtx):

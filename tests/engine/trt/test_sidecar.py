@@ -16,7 +16,7 @@ from engine.errors import OutputError, PlanError
 from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.profile import Profile
-from engine.trt.sidecar import check_plan, read_record, sidecar_of, write_plan
+from engine.trt.sidecar import cached_plans, check_plan, read_record, sidecar_of, write_plan
 from tests.assets import ROOT
 from tests.engine.trt.conftest import RECORD, record_with
 
@@ -41,6 +41,15 @@ def test_it_comes_back_as_it_was_written(plan):
     assert check_plan(plan) == record_of()
     assert sidecar_of(plan).name == "y.plan.json"
     assert sorted(path.name for path in plan.parent.iterdir()) == ["y.plan", "y.plan.json"]
+
+
+def test_plans_in_the_cache(own_cache):
+    folder = own_cache.parent / "plans"
+    assert cached_plans("a" * 64) == []
+    for name, changes in {"b": {}, "a": {}, "c": {"onnx_sha256": "b" * 64}}.items():
+        write_plan(folder / f"{name}.plan", DATA, record_of(**changes))
+    (folder / "d.plan").write_bytes(b"no side-car")
+    assert cached_plans("a" * 64) == [(folder / "a.plan", record_of()), (folder / "b.plan", record_of())]
 
 
 def test_all_that_fits(plan):
