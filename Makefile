@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train train train-data chaos chaos-real lint format bench constraints clean
+.PHONY: help build demo test test-debug test-train test-trt train train-data chaos chaos-real lint format bench constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,14 @@ train: train-data build $(VENV)/.train ## Train street-nano (PROFILE=full: hours
 test-train: build $(VENV)/.train ## Run the tests of the training, which need PyTorch
 	$(BIN)/python -m pytest tests/models/train
 
+# TensorRT for RTX comes only with this: 90 MB that nothing but build-trt needs. The flag makes its absence a failure.
+$(VENV)/.rtx: $(STAMP)
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx]'
+	@touch $@
+
+test-trt: build $(VENV)/.rtx ## Run the tests that build real TensorRT plans; no GPU is needed
+	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt
+
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:
 	@test -d "$(DATA)" -a -f "$(TEACHER)" || { echo "Nothing to train on: $(DATA) or $(TEACHER) is not there. Set DATA (a folder with labelled/*.jpg, labelled/labels/*.txt, unlabelled/*.jpg) and TEACHER (YOLOX-nano, from: yolo-engine models pull yolox-nano)." >&2; exit 2; }
@@ -105,7 +113,7 @@ bench: build ## Measure the engine beside a plain loop
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli_models import models
+from engine.cli_trt import build_trt
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
@@ -214,6 +215,7 @@ def doctor() -> int:
 
 
 commands.add_command(models)
+commands.add_command(build_trt)
 
 
 def _config(config_file: Path | None, **options: Any) -> EngineConfig:

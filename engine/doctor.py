@@ -41,6 +41,7 @@ def examine() -> list[Finding]:
         "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
         "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
+        "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", "pip install '.[rtx]' in a clone"),
         "models": _models,
         "broker": _broker,
     }

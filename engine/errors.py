@@ -3,6 +3,7 @@
 EngineError
 ├── ConfigError           a key, flag or file of the configuration is wrong        (exit status 2)
 ├── ModelError            the model can't be found, read or used                   (exit status 2)
+│   └── PlanError         a TensorRT plan can't be made of it, or does not fit here (exit status 2)
 ├── LinkError             two stages don't fit together                            (exit status 2)
 ├── BackendError          inference failed while running
 │   └── BackendMissing    the backend or device asked for is not there             (exit status 2)
@@ -40,6 +41,11 @@ class ConfigError(EngineError, ValueError):
 
 class ModelError(EngineError):
     """Names the model and the remedy."""
+
+
+class PlanError(ModelError):
+    """A TensorRT plan can't be made, or is not one that can be loaded here; says what differs and the command that
+    repairs it."""
 
 
 class LinkError(EngineError):

@@ -61,7 +61,7 @@ def check_freed(
     safe = batch_safe(load_onnx(original))
     tolerance = TOLERANCE.get(dtype, TOLERANCE["float32"]) if safe else QUANTIZED_TOLERANCE
     height, width = fixed[2] or 20 * stride, fixed[3] or 20 * stride
-    pictures = [_picture(seed, height, width, peak, dtype) for seed in range(max(batches))]
+    pictures = [made_up_picture(seed, height, width, peak, dtype) for seed in range(max(batches))]
     noise = (np.random.default_rng(7).random((1, 3, height, width)) * peak).astype(dtype)
 
     alone = [_run(after, picture) for picture in pictures]
@@ -81,7 +81,7 @@ def check_freed(
                 )
 
     rectangle = (max(stride, height * 3 // 5 // stride * stride), width + stride)
-    wide = _run(after, _picture(1, *rectangle, peak, dtype))[0]
+    wide = _run(after, made_up_picture(1, *rectangle, peak, dtype))[0]
     _check_count(wide, alone[0][0], layout, (height, width), rectangle, strides)
     return CheckReport(same, together, rectangle, _check_centres(wide, layout, rectangle, strides))
 
@@ -120,7 +120,7 @@ def _fill(session: Any, fixed: list[int | None], picture: "Array") -> list["Arra
     return [answer[:1] for answer in answers]
 
 
-def _picture(seed: int, height: int, width: int, peak: float, dtype: str) -> "Array":
+def made_up_picture(seed: int, height: int, width: int, peak: float, dtype: str) -> "Array":
     """`(1, 3, height, width)` in 0..peak: a lit background with hard-edged boxes and grain, as a street has them."""
     import numpy as np
 

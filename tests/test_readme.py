@@ -18,7 +18,10 @@ from tests.assets import ROOT
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.es.md")}
 DOCUMENTS = {
     **READMES,
-    **{name: (ROOT / name).read_text(encoding="utf-8") for name in ("docs/operations.md", "ARCHITECTURE.md")},
+    **{
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in ("docs/operations.md", "docs/gpu.md", "ARCHITECTURE.md")
+    },
 }
 # Headings of the two tables of keys, in each language.
 TABLES = {

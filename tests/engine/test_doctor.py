@@ -14,7 +14,8 @@ from engine import doctor
 from engine.backends import onnxruntime as ort_backend
 from models import registry
 
-CHECKS = [*"machine kernels decoding encoding onnxruntime openvino tensorrt models broker".split(), "NVIDIA GPU"]
+CHECKS = "machine kernels decoding encoding onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
+CHECKS.append("NVIDIA GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,7 @@ def test_it_never_raises(monkeypatch):
         ("onnxruntime", ImportError("no libonnx"), "onnxruntime", "broken", ["no libonnx", "pip install onnxruntime"]),
         ("openvino", ImportError("none"), "openvino", "absent", ["pip install '.[openvino]' in a clone"]),
         ("tensorrt", ImportError("none"), "tensorrt", "absent", ["pip install '.[tensorrt]' in a clone"]),
+        ("tensorrt_rtx", ImportError("none"), "tensorrt_rtx", "absent", ["pip install '.[rtx]' in a clone"]),
         ("tensorrt", OSError("libcudart.so.12"), "tensorrt", "broken", ["OSError: libcudart.so.12"]),  # half there
     ],
 )  # fmt: skip

@@ -1,0 +1,154 @@
+"""`yolo-engine build-trt`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from engine.trt.build import Built
+    from engine.trt.progress import Watcher
+
+
+@click.command("build-trt", short_help="Build a TensorRT plan of a model.", no_args_is_help=True)
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="PLAN", help="Where the plan goes.  [the user's cache]"
+)
+@click.option(
+    "--flavor",
+    type=click.Choice(["auto", "tensorrt", "rtx"]),
+    default="auto",
+    help="TensorRT, which builds on the GPU that the plan is for; or TensorRT for RTX, which builds anywhere.  [auto]",
+)
+@click.option(
+    "--compute-capability",
+    metavar="X.Y",
+    help="Build ahead of time for such GPUs (rtx): 7.5, 8.0, 8.6, 8.9, 12.0.  [this machine's GPU]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    default="fp16",
+    help="What convolutions are computed in.  [fp16]",
+)
+@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 on.")
+@click.option("--min-batch", type=int, default=1, help="Least frames in one inference.  [1]")
+@click.option("--opt-batch", type=int, help="The batch to tune for.  [the largest]")
+@click.option("--max-batch", type=int, help="Most frames in one inference.  [8]")
+@click.option(
+    "--shape",
+    metavar="auto|square|rect|HxW",
+    default="auto",
+    help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect where the model allows it]",
+)
+@click.option(
+    "--workspace", type=click.IntRange(1, 1 << 20), metavar="MIB", help="Most memory a layer may use, in MiB."
+)
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keep kernel timings here (tensorrt)."
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+    help="The model's output layout, where its file does not say.",
+)
+@click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")
+@click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open.")
+@click.option("--verbose", is_flag=True, help="Show what TensorRT says, on standard error.")
+def build_trt(verbose: bool, **given: Any) -> None:
+    """Build a TensorRT plan of MODEL, a name of `models list` or an ONNX file.
+
+    Beside PLAN goes PLAN.json, the record that is checked before a plan is loaded. A plan that is there already and was
+    made from the very same things is left as it is.
+    """
+    from engine.trt.build import BuildOptions, build_plan
+
+    options = BuildOptions(
+        workspace_mib=given.pop("workspace"),
+        class_names=_names(given.pop("class_names")),
+        input_size=_size(given.pop("input_size")),
+        **given,
+    )
+    try:
+        with _watching(quiet=verbose) as watcher:
+            built = build_plan(options, watcher, say=_say if verbose else None)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: no plan was written.", err=True)
+        raise
+    _show(built)
+
+
+def _names(text: str | None) -> tuple[str, ...] | str | None:
+    if text is None or text == "coco80":
+        return text
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, comma, width = text.partition(",")
+    if not (comma and height.strip().isdecimal() and width.strip().isdecimal()):
+        raise click.UsageError(f"--input-size must be two numbers, height and width. Got {text!r}.")
+    return int(height), int(width)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Watcher]:
+    """A bar on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from engine.trt.progress import CallingWatcher
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
+        task = bars.add_task("Preparing", total=None)
+        yield CallingWatcher(
+            lambda name, done, steps: bars.update(task, description=name, completed=done, total=steps or None)
+        )
+
+
+def _show(built: Built) -> None:
+    record, profile = built.record, built.record.profile
+    if not built.fresh:
+        click.echo("The very same plan is there already: nothing was built.", err=True)
+    on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
+    rows = [
+        ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),
+        ("side-car", f"{built.plan}.json"),
+        ("built", f"{on} in {record.build_s:.1f} s, by {record.flavor} {record.version}"),
+        ("for", f"compute capability {record.compute_capability}, {record.precision}"),
+        *(("input", f"{each.name} {each.dtype} {_range(each.shape, profile)}") for each in record.inputs),
+        *(("output", f"{each.name} {each.dtype} {_dims(each.shape)}") for each in record.outputs),
+        ("checked", _checked(record.checked)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _range(shape: tuple[int, ...], profile: Any) -> str:
+    """The input's dimensions; a free one as least..most."""
+    parts = zip(shape, profile.least, profile.most, strict=True)
+    return " x ".join(str(most) if low == most else f"{low}..{most}" for _, low, most in parts)
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return " x ".join("?" if side < 0 else str(side) for side in shape)
+
+
+def _checked(checked: dict[str, Any] | None) -> str:
+    if checked is None:
+        return "not on a GPU"
+    return f"against the CPU on its GPU: off by {checked['worst']:.2g} at most, {checked['most']:.2g} in 99.9 %"

@@ -1,0 +1,7 @@
+"""build-trt: ONNX -> TensorRT plan, its side-car and its checks.
+
+In the order of the work: `prepare` makes the ONNX for a precision (`plain`, `narrow`, `calibrate`, `quantize`),
+`profile` says which shapes, `flavors` which TensorRT, `network` parses and `build` builds, `progress` shows it,
+`sidecar` records it and is what a loader asks, `parity` compares a plan on its GPU with the CPU. Importing this loads
+no TensorRT.
+"""

@@ -1,0 +1,69 @@
+"""What a build tells while it runs, and how it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Watcher(Protocol):
+    """Is told of each phase, from any thread. A build stops soon after `stopped` is set."""
+
+    stopped: threading.Event
+
+    def phase(self, name: str, done: int, steps: int) -> None:
+        """`done` of `steps` of the outermost phase are behind; `name` is the innermost one."""
+        ...
+
+
+class QuietWatcher:
+    """Shows nothing. Satisfies Watcher."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def phase(self, name: str, done: int, steps: int) -> None:
+        pass
+
+
+class CallingWatcher(QuietWatcher):
+    """Calls a function. Satisfies Watcher."""
+
+    def __init__(self, call: Callable[[str, int, int], None]) -> None:
+        super().__init__()
+        self._call = call
+
+    def phase(self, name: str, done: int, steps: int) -> None:
+        self._call(name, done, steps)
+
+
+def make_monitor(trt: Any, watcher: Watcher) -> Any:
+    """TensorRT's IProgressMonitor over a watcher. What Python raises in it would end the process: nothing may."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._outer: str | None = None
+            self._steps = self._done = 0
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            if parent is None:
+                self._outer, self._steps, self._done = name, steps, 0
+            self._tell(name)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            if name == self._outer:
+                self._done = step + 1
+                self._tell(name)
+            return not watcher.stopped.is_set()
+
+        def phase_finish(self, name: str) -> None:
+            pass
+
+        def _tell(self, name: str) -> None:
+            with contextlib.suppress(Exception):  # a display that fails is no reason to lose a build
+                watcher.phase(name, self._done, self._steps)
+
+    return Monitor()
