@@ -1,0 +1,45 @@
+"""Peers measured side by side: every round runs each of them once, so that a busy moment hurts all alike.
+
+A ratio is taken within a round and its median over the rounds is what holds on a noisy machine; medians of times don't.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+# ONNX Runtime's idle threads spin for a moment after a run; they shall be asleep before the next one is timed.
+PAUSE_S = 0.3
+
+
+@dataclass
+class Samples:
+    """Seconds of each round that counts: on the clock, and on all cores of this process together."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+
+def alternate(
+    work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 1, pause_s: float = 0.0
+) -> dict[str, Samples]:
+    """Runs each of `work` once a round, in turn and each second round in reverse; the first `warmup` rounds don't count.
+
+    Garbage is collected between runs, not within them. What `work` raises ends the measurement.
+    """
+    found = {name: Samples() for name in work}
+    for number in range(warmup + rounds):
+        for name in list(work)[:: -1 if number % 2 else 1]:
+            time.sleep(pause_s)
+            gc.collect()
+            gc.disable()
+            try:
+                cpu_s, start = time.process_time(), time.perf_counter()
+                work[name]()
+                wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_s
+            finally:
+                gc.enable()
+            if number >= warmup:
+                found[name].wall_s.append(wall_s)
+                found[name].cpu_s.append(cpu_s)
+    return found
