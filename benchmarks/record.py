@@ -1,6 +1,8 @@
 """What a benchmark writes down: a JSON line a row. A row without its answer check and its accuracy can't be made."""
 
+import json
 import statistics
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
@@ -10,6 +12,10 @@ LEAST_ROUNDS = 5
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+class WrongAnswer(Exception):
+    """What was timed did not compute what it should have."""
 
 
 class _Strict(BaseModel):
@@ -34,6 +40,14 @@ class Answer(_Strict):
     # How right: at least one figure, such as {"max_box_error_px": 0.0} or {"map50_95": 0.3385}.
     accuracy: Annotated[dict[Text, float], Field(min_length=1)]
     right: Literal[True]
+
+
+def checked(right: bool, compared_with: str, outcome: str, **accuracy: float) -> Answer:
+    """The answer of a row. Raises WrongAnswer with all of it where it is not right."""
+    if not right:
+        figures = ", ".join(f"{name} {value:.6g}" for name, value in accuracy.items())
+        raise WrongAnswer(f"compared with {compared_with}: {outcome} ({figures})")
+    return Answer(compared_with=compared_with, outcome=outcome, accuracy=accuracy, right=True)
 
 
 class Spread(_Strict):
@@ -92,4 +106,20 @@ class Row(_Strict):
 
 
 def spread(values: list[float]) -> Spread:
+    """Of at least one value."""
     return Spread(median=statistics.median(values), low=min(values), high=max(values))
+
+
+DERIVED = set(Row.model_computed_fields)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a run. Raises ValueError, with the line's number, where one is no row."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values = json.loads(line)
+            rows.append(Row.model_validate({key: value for key, value in values.items() if key not in DERIVED}))
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path.name}, line {number}, is no row of a benchmark: {error}") from error
+    return rows

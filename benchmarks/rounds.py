@@ -19,17 +19,29 @@ class Samples:
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
+    def each(self, pieces: int, scale: float = 1.0) -> list[float]:
+        """Clock time of one of `pieces` equal pieces of the work, a round; `scale` 1e6 gives microseconds."""
+        return [seconds * scale / pieces for seconds in self.wall_s]
+
 
 def alternate(
-    work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 1, pause_s: float = 0.0
+    work: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    pause_s: float = 0.0,
+    setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Samples]:
     """Runs each of `work` once a round, in turn and each second round in reverse; the first `warmup` rounds don't count.
 
-    Garbage is collected between runs, not within them. What `work` raises ends the measurement.
+    `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
+    `work` raises ends the measurement.
     """
     found = {name: Samples() for name in work}
     for number in range(warmup + rounds):
         for name in list(work)[:: -1 if number % 2 else 1]:
+            if setup and name in setup:
+                setup[name]()
             time.sleep(pause_s)
             gc.collect()
             gc.disable()

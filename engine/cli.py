@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli_bench import bench
 from engine.cli_models import models
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def doctor() -> int:
 
 
 commands.add_command(models)
+commands.add_command(bench)
 
 
 def _config(config_file: Path | None, **options: Any) -> EngineConfig:
