@@ -72,9 +72,7 @@ def report(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks report", description="Write benchmarks/RESULTS.md and the plots."
     )
-    parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="later rows replace earlier ones (default: last run)"
-    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="later ones win; without, the last run")
     options = parser.parse_args(given)
     try:
         rows = merged([read_rows(path) for path in options.files or [last_run()]])

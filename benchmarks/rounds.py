@@ -32,10 +32,10 @@ def alternate(
     pause_s: float = 0.0,
     setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Samples]:
-    """Runs each of `work` once a round, in turn and each second round in reverse; the first `warmup` rounds don't count.
+    """Runs each of `work` once a round, in turn and each second round in reverse. The first `warmup` don't count.
 
     `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
-    `work` raises ends the measurement.
+    either raises ends the measurement.
     """
     found = {name: Samples() for name in work}
     for number in range(warmup + rounds):

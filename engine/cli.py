@@ -213,8 +213,8 @@ def doctor() -> int:
     return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
-commands.add_command(models)
 commands.add_command(bench)
+commands.add_command(models)
 
 
 def _config(config_file: Path | None, **options: Any) -> EngineConfig:

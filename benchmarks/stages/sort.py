@@ -12,7 +12,6 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +176,7 @@ def over_all(make: Callable[..., Update], inputs: list[list[F64]]) -> None:
 
 
 def scene(objects: int, frames: int, seed: int = 0) -> list[F64]:
-    """Each frame's (N, 5) x1 y1 x2 y2 score, in random order: 10 000 square pixels an object, 30 to 80 wide and high."""
+    """Each frame's (N, 5) x1 y1 x2 y2 score, in random order. An object has 10 000 square pixels."""
     rng = np.random.default_rng(seed)
     side = 100 * np.sqrt(objects)
     centre, speed = rng.uniform(0, side, (objects, 2)), rng.normal(0, 3, (objects, 2))
@@ -212,15 +211,14 @@ def answers(make: Callable[..., Update], dets: list[F64]) -> list[NDArray[np.flo
 def answer_of(dets: list[F64]) -> Answer:
     """Of each tracker: the reference's tracks. Of ours: an association that can't be better."""
     expected = answers(reference.updater, dets)
-    errors = {
-        name: largest_error(answers(make, dets), expected, TOLERANCES_PX[name]) for name, make in TRACKERS.items()
-    }
+    found = {name: answers(make, dets) for name, make in TRACKERS.items()}
+    errors = {name: largest_error(rows, expected, TOLERANCES_PX[name]) for name, rows in found.items()}
     lost = gain_below_optimum(dets)
     wrong = [name for name, error in errors.items() if error is None]
     return checked(
         OURS not in wrong and lost <= LOST,
         f"the {reference.NAME} and SciPy's linear_sum_assignment",
-        f"other tracks by {', '.join(wrong)}" if wrong else "the same tracks in every frame, the best association",
+        f"{in_words(wrong)}; {'an' if lost > LOST else 'no'} association is better",
         gain_lost=lost,
         rows=sum(map(len, expected)),
         **{f"{name}_max_box_error_px": error for name, error in errors.items() if error is not None},
@@ -230,11 +228,11 @@ def answer_of(dets: list[F64]) -> Answer:
 def mot15_answer(inputs: dict[str, list[F64]]) -> Answer:
     """Of each tracker: the tracks that the authors' program found, as they lie beside the detections."""
     age, hits, threshold = PARAMETERS
-    errors, rows, wrong = dict.fromkeys(TRACKERS, 0.0), 0, []
+    errors, rows = dict.fromkeys(TRACKERS, 0.0), 0
+    wrong: list[str] = []
     for sequence, dets in inputs.items():
-        stored = np.loadtxt(
-            asset(f"mot/{sequence}/sort_age{age}_hits{hits}_iou{threshold}.csv"), delimiter=",", skiprows=1
-        )
+        path = asset(f"mot/{sequence}/sort_age{age}_hits{hits}_iou{threshold}.csv")
+        stored = np.loadtxt(path, delimiter=",", skiprows=1)
         frames = [stored[stored[:, 0] == frame] for frame in range(1, len(dets) + 1)]
         expected = [frame[:, [2, 3, 4, 5, 1]] for frame in frames]
         rows += len(stored)
@@ -247,10 +245,16 @@ def mot15_answer(inputs: dict[str, list[F64]]) -> Answer:
     return checked(
         not any(each.startswith(OURS) for each in wrong),
         "the answers of the authors' program",
-        f"other tracks by {', '.join(wrong)}" if wrong else "the same tracks in every frame",
+        in_words(wrong),
         rows=rows,
         **{f"{name}_max_box_error_px": error for name, error in errors.items()},
     )
+
+
+def in_words(wrong: list[str]) -> str:
+    """`wrong` are the trackers that have other tracks."""
+    same = "the same tracks in every frame"
+    return same + (f", but for {', '.join(wrong)}" if wrong else "")
 
 
 def largest_error(found: list[NDArray[np.floating]], expected: list[F64], tolerance_px: float) -> float | None:
@@ -280,7 +284,7 @@ def largest_error(found: list[NDArray[np.floating]], expected: list[F64], tolera
 
 def gain_below_optimum(dets: list[F64]) -> float:
     """How much IoU our association of the last two frames loses against the best one, all together; 0 when optimal."""
-    ((before, now),) = [*pairwise(dets)][-1:]
+    before, now = dets[-2:]
     overlaps = iou(now[:, :4], before[:, :4])
     best = overlaps[linear_sum_assignment(-overlaps)].sum()
     taken = testing_associate(np.ascontiguousarray(now[:, :4]), np.ascontiguousarray(before[:, :4]), 0.0)
