@@ -23,7 +23,7 @@ from benchmarks.machine import asset
 from benchmarks.peers import ioutrack, pyxtrackers, reference
 from benchmarks.record import Answer, Row, checked
 from benchmarks.reference_sort import iou
-from benchmarks.rounds import alternate
+from benchmarks.rounds import LEAST_S, alternate
 from engine_ext.assignment import testing_associate
 from engine_ext.sort import SortTracker
 
@@ -38,8 +38,6 @@ STARTING = 2
 GROWTH = (1000, 3000)
 # The reference takes 5 ms a frame at 100 objects and answers there, but is not timed above.
 MOST_WITH_REFERENCE = 100
-# What a round of one tracker shall last at least: it tracks the scene as often as that takes.
-LEAST_S = 0.01
 # MOT15 has eleven training sequences with detections; these are the ones that lie beside the project.
 MOT15 = ("ADL-Rundle-6", "ETH-Bahnhof", "ETH-Sunnyday", "KITTI-13", "TUD-Campus", "TUD-Stadtmitte", "Venice-2")
 MOT15_ALL = 11
