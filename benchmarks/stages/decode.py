@@ -36,18 +36,19 @@ from engine.stream import StreamRun
 MODEL = "models/yolox_nano.onnx"
 COMPARED_EVERY = 10
 MOST_LEVELS = 3.0  # mean difference of BGR, of 255
-LARGE = ((1920, 1080), (3840, 2160))
+LARGE = {"1080p": (1920, 1080), "2160p": (3840, 2160)}
 LARGE_FRAMES = 60
 
 
 def measure(context: Context) -> Iterator[Row]:
-    videos = [clip(context, "people.mp4"), clip(context, "vtest.avi")]
+    videos = {name: clip(context, name) for name in ("people.mp4", "vtest.avi")}
     if context.profile.name != "quick":
-        videos += [resized(asset("videos/people.mp4"), size_wh, LARGE_FRAMES) for size_wh in LARGE]
+        people = asset("videos/people.mp4")
+        videos |= {name: resized(people, size_wh, LARGE_FRAMES) for name, size_wh in LARGE.items()}
     tensors = Tensors()
-    for video in videos:
-        yield frames_row(context, video)
-        yield tensor_row(context, video, tensors)
+    for name, video in videos.items():
+        yield frames_row(context, name, video)
+        yield tensor_row(context, name, video, tensors)
 
 
 def engine_frames(video: Path) -> Iterator[Frame]:
@@ -80,27 +81,27 @@ def count(frames: Iterator[Any]) -> int:
     return sum(1 for _ in frames)
 
 
-def frames_row(context: Context, video: Path) -> Row:
+def frames_row(context: Context, name: str, video: Path) -> Row:
     answered, frames = same_pictures(video)
     work: dict[str, Callable[[], int]] = {
         "engine": lambda: count(engine_frames(video)),
         "OpenCV VideoCapture": lambda: count(opencv_frames(video)),
         "PyAV alone": lambda: decode_all(video),
     }
-    return row(context, video, "frames", work, frames, answered)
+    return row(context, f"{name}, frames", video, work, frames, answered)
 
 
-def tensor_row(context: Context, video: Path, tensors: "Tensors") -> Row:
+def tensor_row(context: Context, name: str, video: Path, tensors: "Tensors") -> Row:
     answered, frames = tensors.same(video)
     work: dict[str, Callable[[], int]] = {
         "engine": lambda: count(tensors.of_engine(video)),
         "OpenCV VideoCapture, resize, transpose": lambda: count(tensors.of_opencv(video)),
     }
-    return row(context, video, "to the tensor", work, frames, answered)
+    return row(context, f"{name}, to the tensor", video, work, frames, answered)
 
 
 def row(
-    context: Context, video: Path, what: str, work: dict[str, Callable[[], int]], frames: int, answered: Answer
+    context: Context, case: str, video: Path, work: dict[str, Callable[[], int]], frames: int, answered: Answer
 ) -> Row:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -110,7 +111,7 @@ def row(
         cv2.setNumThreads(threads)
     return context.row(
         "decode",
-        f"{video.name}, {what}",
+        case,
         figures={name: [frames / seconds for seconds in samples[name].wall_s] for name in work},
         unit="fps",
         better="higher",
