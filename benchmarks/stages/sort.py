@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks import rounds
 from benchmarks.context import Context
 from benchmarks.machine import asset
 from benchmarks.peers import ioutrack, pyxtrackers, reference
 from benchmarks.record import Answer, Row, checked
 from benchmarks.reference_sort import iou
-from benchmarks.rounds import LEAST_S, alternate
+from benchmarks.rounds import alternate
 from engine_ext.assignment import testing_associate
 from engine_ext.sort import SortTracker
 
@@ -136,7 +137,7 @@ def measure_mot15(context: Context, sequences: tuple[str, ...]) -> Row:
 
 class Run:
     """One tracker on one scene. `start` gives it the first frames, `go` the others, which are timed; a fast one does it
-    as often as LEAST_S takes, each time with a tracker of its own."""
+    as often as rounds.LEAST_S takes, each time with a tracker of its own."""
 
     def __init__(self, make: Callable[..., Update], dets: list[F64], starting: int) -> None:
         self.frames = len(dets) - starting
@@ -146,7 +147,7 @@ class Run:
         self.start()
         begin = time.perf_counter()
         self.go()
-        self.passes = max(1, round(LEAST_S / (time.perf_counter() - begin)))
+        self.passes = max(1, round(rounds.LEAST_S / (time.perf_counter() - begin)))
 
     def start(self) -> None:
         self._updates = [self._make(*PARAMETERS) for _ in range(self.passes)]
