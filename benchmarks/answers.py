@@ -76,6 +76,10 @@ def tracks_hold(detections: Path, tracks: Path, sort: ReferenceSort) -> bool:
     return True
 
 
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
 def luma_psnr_db(video: Path, source: Path) -> tuple[int, float]:
     """Frames of `video`, and how close its luma is to the source's; what was drawn counts as error. The shorter of the
     two ends the comparison."""

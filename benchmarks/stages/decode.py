@@ -37,7 +37,7 @@ MODEL = "models/yolox_nano.onnx"
 COMPARED_EVERY = 10
 MOST_LEVELS = 3.0  # mean difference of BGR, of 255
 LARGE = {"1080p": (1920, 1080), "2160p": (3840, 2160)}
-LARGE_FRAMES = 60
+LARGE_FRAMES = 40
 
 
 def measure(context: Context) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import f1, found_in, luma_psnr_db, tracks_hold
+from benchmarks.answers import f1, found_in, luma_psnr_db, same_bytes, tracks_hold
 from benchmarks.clips import clip, in_words
 from benchmarks.context import Context
 from benchmarks.limit import Limit
@@ -234,10 +234,6 @@ class Case:
 def share(ours: list[float], of: list[float]) -> dict[str, float]:
     """Round by round: median, lowest, highest."""
     return spread([mine / most for mine, most in zip(ours, of, strict=True)]).model_dump()
-
-
-def same_bytes(one: Path, other: Path) -> bool:
-    return one.read_bytes() == other.read_bytes()
 
 
 def verdict_of(engine: Any) -> str | None:
