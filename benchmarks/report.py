@@ -36,7 +36,11 @@ def merged(runs: Iterable[Sequence[Row]]) -> list[Row]:
 
 
 def write(rows: Sequence[Row], path: Path = REPORT, plots: Path = RESULTS) -> Path:
-    path.write_text(text_of(rows, {s: names(path, files) for s, files in draw(rows, plots).items()}), encoding="utf-8")
+    """The report's path. Plots of an earlier report go."""
+    for old in plots.glob("*.svg"):
+        old.unlink()
+    files = draw(rows, plots)
+    path.write_text(text_of(rows, {stage: names(path, files[stage]) for stage in files}), encoding="utf-8")
     return path
 
 

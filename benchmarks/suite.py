@@ -11,6 +11,8 @@ from benchmarks.record import Row
 from benchmarks.text import measured, number
 
 RESULTS = ROOT / "benchmarks" / "results"
+# Load before a run, as a share of the cores, above which the machine is not quiet.
+BUSY = 0.25
 # In the data's way; then what all of them make together.
 STAGES = (
     "decode",
@@ -36,6 +38,8 @@ def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None =
     path = out or RESULTS / f"{context.run}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     print(heading(context.machine.model_dump()))
+    if context.machine.load_before > BUSY * context.machine.cores:
+        print("Other programs are at work here: figures and their spread say little, ratios hold better.")
     rows: list[Row] = []
     failed = 0
     with path.open("w", encoding="utf-8") as stream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ CLONE = Path(__file__).resolve().parents[1]
 STAGES = "decode letterbox infer decode_heads sort overlay sinks pipeline startup memory curves".split()
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Measure the engine beside its peers and its limit.")
 @click.option(
     "--profile",
     type=click.Choice(["quick", "full", "large"]),
@@ -43,19 +42,28 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--least", type=float, help="Changes of at most this share don't count.  [0.1]")
 def compare(old: Path, new: Path, least: float | None) -> int:
-    """Print what became worse from results OLD to results NEW. Status 1: something did."""
+    """Print what became worse from results OLD to results NEW.
+
+    Ratios to the same peer are compared, on any machine; a row without a peer only if both ran on the same kind. A
+    change counts if it is larger than the rounds of both differ among themselves. Status 1: something became worse.
+    """
     return _suite("compare", str(old), str(new), *(["--least", str(least)] if least is not None else []))
 
 
 @bench.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]")
 def report(files: tuple[Path, ...]) -> int:
-    """Write benchmarks/RESULTS.md and its plots from results; rows of later files win. Without any: the last run."""
+    """Write benchmarks/RESULTS.md and its plots.
+
+    FILES are results, of which rows of later ones win; without any, those of the last run.
+    """
     return _suite("report", *map(str, files))
 
 
 def _suite(*arguments: str) -> int:
     """Runs it in a process of its own, so that nothing of the command line is measured with it."""
+    import subprocess
+
     if not (CLONE / "benchmarks" / "suite.py").is_file():
         raise click.ClickException(
             "The benchmark suite is not part of the installed package. Get a clone of yolo-engine; there: make bench."

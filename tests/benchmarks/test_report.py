@@ -55,6 +55,14 @@ def test_a_plot(rows, tmp_path):
     assert path.stat().st_size < 50_000
 
 
+def test_plots_of_an_earlier_report_go(rows, tmp_path):
+    (tmp_path / "results").mkdir()
+    for name in ("old.svg", "run.jsonl"):
+        (tmp_path / "results" / name).touch()
+    write(rows[:1], tmp_path / "RESULTS.md", tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["run.jsonl"]
+
+
 def test_one_point_is_no_curve(rows, tmp_path):
     assert draw(rows[:1] + rows[3:], tmp_path) == {}
 

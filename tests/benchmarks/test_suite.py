@@ -128,7 +128,7 @@ def calls(monkeypatch):
         seen.append(command[1:])
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(cli_bench.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return seen
 
 
