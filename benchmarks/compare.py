@@ -1,8 +1,10 @@
 """What became worse between two runs: by the ratio to a peer, which holds on another machine and on a busy one.
 
-A row without a peer in both runs is judged by its own figure, where both ran on the same kind of machine. A change
-counts when it is larger than the least share that is asked for, and larger than the middle half of both runs' rounds
-is wide: what a row's own rounds differ by, two runs may differ by.
+A row without a peer in both runs is judged by its own figure, where both ran on the same kind of machine. Rows of the
+same name that read another input, as another profile's may, are not compared.
+
+A change counts when it is larger than the least share that is asked for, and larger than the middle half of both runs'
+rounds is wide: what a row's own rounds differ by, two runs may differ by.
 """
 
 import statistics
@@ -38,10 +40,13 @@ def compared(old: Sequence[Row], new: Sequence[Row], least: float = LEAST) -> tu
     shared = [key for key in after if key in before]
     changes, apart = [], []
     for key in shared:
-        found = changes_of(before[key], after[key])
-        changes += found
-        if not found:
-            apart.append(f"{' '.join(key)}: other machine and no peer in both")
+        name = " ".join(key)
+        if before[key].input != after[key].input:
+            apart.append(f"{name}: {before[key].input} | {after[key].input}")
+        elif found := changes_of(before[key], after[key]):
+            changes += found
+        else:
+            apart.append(f"{name}: no peer in both, and another machine")
     worse = sorted((c for c in changes if c.counts(least) and c.share < 0), key=lambda c: c.share)
     better = sorted((c for c in changes if c.counts(least) and c.share > 0), key=lambda c: -c.share)
     parts = [

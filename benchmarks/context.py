@@ -24,7 +24,17 @@ PROFILES = {
     "full": Profile("full", 7),
     "large": Profile("large", 11),
 }
-PACKAGES = ("onnxruntime", "numpy", "scipy", "av", "opencv-python-headless", "filterpy", "pyxtrackers", "ioutrack")
+PACKAGES = (
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "scipy",
+    "av",
+    "opencv-python-headless",
+    "filterpy",
+    "pyxtrackers",
+    "ioutrack",
+)
 
 
 class Stage(Protocol):

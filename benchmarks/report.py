@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.machine import ROOT
 from benchmarks.plots import draw
 from benchmarks.record import Row
-from benchmarks.suite import RESULTS, STAGES
+from benchmarks.suite import RESULTS, STAGES, verdict_of
 from benchmarks.targets import HEADINGS, judged
 from benchmarks.text import markdown_table, measured, number
 
@@ -91,9 +91,3 @@ def cells(row: Row) -> list[str]:
         "<br>".join(measured(row.times_better[peer]) for peer in peers) or "-",
         f"{row.answer.outcome}, beside {row.answer.compared_with}: {accuracy}",
     ]
-
-
-def verdict_of(row: Row) -> list[str]:
-    """What the engine said of its own run, where it did."""
-    said = row.parameters.get("verdict", [])
-    return [said] if isinstance(said, str) else [str(line) for line in said]

@@ -66,4 +66,10 @@ def shown(row: Row) -> str:
     for peer, times in row.times_better.items():
         lines.append(f"    {peer} {measured(row.spreads[peer])}: {measured(times)} times better")
     lines.append(f"    {row.answer.outcome}, {', '.join(f'{k} {number(v)}' for k, v in row.answer.accuracy.items())}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"    verdict: {line}" for line in verdict_of(row))])
+
+
+def verdict_of(row: Row) -> list[str]:
+    """What the engine said of its own run, where it did."""
+    said = row.parameters.get("verdict", [])
+    return [said] if isinstance(said, str) else [str(line) for line in said]

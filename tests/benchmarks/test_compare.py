@@ -53,7 +53,7 @@ def test_on_another_machine_only_ratios_are_compared(row):
     slow = [on(OTHER, row(figures=figures(40, 10))), on(OTHER, row("alone", figures=alone(10)))]
     text, regressions = compared([row(figures=figures()), row("alone", figures=alone(1))], slow)
     assert regressions == 0
-    assert "Not compared:\n  sort alone: other machine" in text
+    assert "Not compared:\n  sort alone: no peer in both, and another machine" in text
     assert compared([row(figures=figures())], [on(OTHER, row(figures=figures(3)))])[1] == 1
 
 
@@ -62,6 +62,12 @@ def test_the_limit_is_no_peer(row):
     old, new = ({"ours": (fps * ROUNDS).tolist(), "limit": (fps * ROUNDS).tolist()} for fps in (100, 70))
     rows = [row(figures=each, better="higher", unit="fps") for each in (old, new)]
     assert compared(rows[:1], rows[1:])[1] == 1
+
+
+def test_another_input_is_not_compared(row):
+    text, regressions = compared([row()], [row(input="a longer scene", figures=figures(1))])
+    assert regressions == 0
+    assert "Not compared:\n  sort 10 objects: a scene | a longer scene" in text
 
 
 def test_rows_of_one_run_only_are_told(row):
