@@ -4,6 +4,7 @@ Exit status: 0 all well, 1 a stage failed or a regression was found, 2 wrong usa
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given and given[0] in commands:
             return commands[given[0]](given[1:])
         return measure(given)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("benchmarks", "engine", "engine_ext"):
             raise

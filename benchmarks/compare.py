@@ -3,8 +3,9 @@
 A row without a peer in both runs is judged by its own figure, where both ran on the same kind of machine. Rows of the
 same name that read another input, as another profile's may, are not compared.
 
-A change counts when it is larger than the least share that is asked for, and larger than the middle half of both runs'
-rounds is wide: what a row's own rounds differ by, two runs may differ by.
+A change counts when it is larger than the least share that is asked for, larger than the middle half of both runs'
+rounds is wide, and to be seen in nine of ten pairs of an old and a new round: what a row's own rounds differ by, two
+runs may differ by.
 """
 
 import statistics
@@ -15,13 +16,15 @@ from benchmarks.record import Row
 from benchmarks.text import number, table
 
 LEAST = 0.1
+AGREEING = 0.9
 # What stands beside ours to put it in proportion, and is no program of others that stays the same.
 OWN = ("limit",)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one row. `share` is how much better (above 0) or worse (below) it became; `noise` likewise."""
+    """One measure of one row. `share` is how much better (above 0) or worse (below) it became, `noise` what it takes to
+    count, and `agreeing` the share of pairs of an old and a new round that changed the same way."""
 
     row: str
     measure: str
@@ -29,9 +32,10 @@ class Change:
     new: float
     share: float
     noise: float
+    agreeing: float
 
     def counts(self, least: float) -> bool:
-        return abs(self.share) > max(least, self.noise)
+        return abs(self.share) > max(least, self.noise) and self.agreeing >= AGREEING
 
 
 def compared(old: Sequence[Row], new: Sequence[Row], least: float = LEAST) -> tuple[str, int]:
@@ -83,7 +87,8 @@ def same_machine(old: Row, new: Row) -> bool:
 def change(row: str, measure: str, old: list[float], new: list[float], *, lower_is_better: bool = False) -> Change:
     before, after = statistics.median(old), statistics.median(new)
     ratio = before / after if lower_is_better else after / before
-    return Change(row, measure, before, after, ratio - 1, middle_half(old) + middle_half(new))
+    agreeing = statistics.mean((two > one) == (after > before) for one in old for two in new)
+    return Change(row, measure, before, after, ratio - 1, middle_half(old) + middle_half(new), agreeing)
 
 
 def middle_half(values: list[float]) -> float:

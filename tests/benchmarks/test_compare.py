@@ -28,6 +28,8 @@ def alone(value, noise=ROUNDS):
         (figures(4), figures(3.8), 0, "No regression"),  # within the least share
         (figures(4), figures(8, 2), 0, "No regression"),  # the machine is half as fast
         (figures(4), figures(3, noise=ROUNDS**20), 0, "No regression"),  # within what its own rounds differ by
+        (alone(100), {"ours": [150, 149, 151, 150, 80, 70, 151]}, 0, "No regression"),  # two rounds say otherwise
+        (alone(100), {"ours": [150, 149, 151, 150, 149, 150, 151]}, 1, "-33%"),
         (alone(100), alone(130), 1, "us a frame"),
         (alone(100), alone(105), 0, "No regression"),
         (alone(100), alone(70), 0, "Better:"),
