@@ -108,8 +108,15 @@ format: build ## Rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: build ## Measure the engine beside a plain loop
-	$(BIN)/python -m benchmarks.bench_pipeline
+# What one would use instead, to be measured beside ours.
+BENCH ?= full
+
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[bench]'
+	@touch $@
+
+bench: build $(VENV)/.bench ## Measure ours beside its peers (BENCH=quick, full, large); targets, RESULTS.md and plots
+	$(BIN)/python -m benchmarks --profile $(BENCH) --report
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

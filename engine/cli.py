@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli_bench import bench
 from engine.cli_models import models
 from engine.cli_trt import build_trt
 
@@ -214,6 +215,7 @@ def doctor() -> int:
     return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
+commands.add_command(bench)
 commands.add_command(models)
 commands.add_command(build_trt)
 

@@ -9,7 +9,7 @@ full-hd four 1080p videos decoded at once, with annotated videos: the peak must 
 
 Exit status 1 when one of them is not so. Peaks are VmHWM of Linux; memory that is mapped but not resident is not in.
 
-    python -m benchmarks.memory [length clips full-hd] [--video people.mp4] [--times 10] [--clips 1000] [--json FILE]
+    python -m benchmarks.soak [length clips full-hd] [--video people.mp4] [--times 10] [--clips 1000] [--json FILE]
 """
 
 import argparse
@@ -20,16 +20,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import asset, described, heading
+from benchmarks.clips import copy_packets, encode_resized
+from benchmarks.machine import ROOT, asset, described, heading
 
 MODEL = "models/yolox_nano.onnx"
 LONGEST_RATIO = 1.10
 FLAT_SHARE, FLAT_MB, FLAT_FILES = 0.05, 8.0, 8
 FULL_HD_MB = 500
+FULL_HD_FRAMES = 120
 EVERY = 100
 
 # This process stays small and imports no engine: what it held would count in the peak of a process it forks.
@@ -46,8 +47,8 @@ def peak_mb() -> float:
 def in_own_process(inputs: list[Path], folder: Path, **options: Any) -> dict[str, Any]:
     """Runs the engine over `inputs` in a fresh process: its summary's totals, its peak and its samples."""
     request = {"inputs": [str(path) for path in inputs], "folder": str(folder), **options}
-    command = [sys.executable, "-m", "benchmarks.memory", "--child", json.dumps(request)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.soak", "--child", json.dumps(request)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return report
 
@@ -75,32 +76,6 @@ def child(inputs: list[str], folder: str, every: int = 0, **config: Any) -> dict
     return {"totals": summary["totals"], "success": summary["success"], "peak_mb": peak_mb(), "samples": samples}
 
 
-def lengthen(video: Path, times: int, target: Path) -> None:
-    """The same packets `times` over, each time behind the last."""
-    import av
-
-    with av.open(str(target), "w") as out:
-        stream = None
-        offset = 0
-        for _ in range(times):
-            with av.open(str(video)) as source:
-                shown = source.streams.video[0]
-                stream = stream or out.add_stream_from_template(shown)
-                assert shown.average_rate is not None
-                assert shown.time_base is not None
-                tick = max(1, round(1 / shown.average_rate / shown.time_base))
-                end = offset
-                for packet in source.demux(shown):
-                    if packet.dts is None:
-                        continue
-                    packet.pts = (packet.pts if packet.pts is not None else packet.dts) + offset
-                    packet.dts += offset
-                    end = max(end, packet.pts + tick, packet.dts + tick)
-                    packet.stream = stream
-                    out.mux(packet)
-                offset = end
-
-
 def make_clip(target: Path, frames: int = 6, size_wh: tuple[int, int] = (64, 48)) -> None:
     """A white square that moves over black."""
     import av
@@ -117,25 +92,9 @@ def make_clip(target: Path, frames: int = 6, size_wh: tuple[int, int] = (64, 48)
         out.mux(stream.encode(None))
 
 
-def make_full_hd(video: Path, target: Path, frames: int = 120) -> None:
-    """The first frames of `video`, enlarged."""
-    import av
-
-    with av.open(str(video)) as source, av.open(str(target), "w") as out:
-        stream = out.add_stream("libx264", rate=25, options={"preset": "superfast", "bf": "3"})
-        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
-        for number, frame in enumerate(source.decode(video=0)):
-            if number == frames:
-                break
-            enlarged = frame.reformat(1920, 1080, "yuv420p")
-            enlarged.pts, enlarged.time_base = number, Fraction(1, 25)
-            out.mux(stream.encode(enlarged))
-        out.mux(stream.encode(None))
-
-
 def length(video: Path, times: int, folder: Path) -> list[dict[str, Any]]:
     long = folder / f"long{video.suffix}"
-    lengthen(video, times, long)
+    copy_packets(video, long, times=times)
     results = []
     for visualize in (False, True):
         peaks, frames = [], []
@@ -190,7 +149,7 @@ def clips(count: int, folder: Path) -> list[dict[str, Any]]:
 def full_hd(video: Path, folder: Path) -> list[dict[str, Any]]:
     inputs = folder / "full-hd"
     inputs.mkdir()
-    make_full_hd(video, inputs / "0.mp4")
+    encode_resized(video, inputs / "0.mp4", (1920, 1080), FULL_HD_FRAMES)
     for number in range(1, 4):
         shutil.copyfile(inputs / "0.mp4", inputs / f"{number}.mp4")
     results = []

@@ -1,0 +1,1 @@
+"""The benchmark suite: `python -m benchmarks --profile quick|full|large`, or `yolo-engine bench` in a clone."""

@@ -1,0 +1,125 @@
+"""What a benchmark writes down: a JSON line a row. A row without its answer check and its accuracy can't be made."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+
+SCHEMA = 1
+LEAST_ROUNDS = 5
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class WrongAnswer(Exception):
+    """What was timed did not compute what it should have."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(_Strict):
+    """Where and with what: as benchmarks.machine describes it."""
+
+    cpu: Text
+    cores: Annotated[int, Field(ge=1)]
+    load_before: float
+    commit: Text
+    versions: dict[str, str]
+
+
+class Answer(_Strict):
+    """Whether what was timed gave the right answer. A wrong one is no row, however fast."""
+
+    compared_with: Text
+    outcome: Text
+    # How right: at least one figure, such as {"max_box_error_px": 0.0} or {"map50_95": 0.3385}.
+    accuracy: Annotated[dict[Text, float], Field(min_length=1)]
+    right: Literal[True]
+
+
+def checked(right: bool, compared_with: str, outcome: str, **accuracy: float) -> Answer:
+    """The answer of a row. Raises WrongAnswer with all of it where it is not right."""
+    if not right:
+        figures = ", ".join(f"{name} {value:.6g}" for name, value in accuracy.items())
+        raise WrongAnswer(f"compared with {compared_with}: {outcome} ({figures})")
+    return Answer(compared_with=compared_with, outcome=outcome, accuracy=accuracy, right=True)
+
+
+class Spread(_Strict):
+    """Median, lowest and highest."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Row(_Strict):
+    """One case of one stage: ours and the peers, measured in the same rounds."""
+
+    format: Literal[1] = SCHEMA
+    run: Text  # the same for all rows of one run: UTC time and commit
+    profile: Literal["quick", "full", "large"]
+    machine: Machine
+    stage: Text
+    case: Text
+    input: Text  # what was read, with its size
+    unit: Text  # of `figures`, such as "us a frame" or "fps"
+    better: Literal["lower", "higher"]
+    ours: Text  # the name of ours among the figures
+    # One value a round for each of those measured, in the order of the rounds.
+    figures: Annotated[dict[Text, list[Positive]], Field(min_length=1)]
+    warmup: Annotated[int, Field(ge=0)]
+    answer: Answer
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Row":
+        if self.ours not in self.figures:
+            raise ValueError(f"ours must be one of the figures ({', '.join(self.figures)}). Got {self.ours!r}.")
+        lengths = {name: len(values) for name, values in self.figures.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"every figure needs as many rounds as the others. Got {lengths}.")
+        if min(lengths.values()) < LEAST_ROUNDS:
+            raise ValueError(f"at least {LEAST_ROUNDS} rounds are needed. Got {lengths[self.ours]}.")
+        return self
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        return {name: spread(values) for name, values in self.figures.items()}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def times_better(self) -> dict[str, Spread]:
+        """How many times better ours is than each peer, taken round by round."""
+        return {peer: spread(self.ratios(peer)) for peer in self.figures if peer != self.ours}
+
+    def ratios(self, peer: str) -> list[float]:
+        """A ratio a round, above 1 where ours is better."""
+        pairs = zip(self.figures[peer], self.figures[self.ours], strict=True)
+        return [theirs / mine if self.better == "lower" else mine / theirs for theirs, mine in pairs]
+
+
+def spread(values: list[float]) -> Spread:
+    """Of at least one value."""
+    return Spread(median=statistics.median(values), low=min(values), high=max(values))
+
+
+DERIVED = set(Row.model_computed_fields)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a run. Raises ValueError, with the line's number, where one is no row."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values = json.loads(line)
+            rows.append(Row.model_validate({key: value for key, value in values.items() if key not in DERIVED}))
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path.name}, line {number}, is no row of a benchmark: {error}") from error
+    return rows

@@ -1,0 +1,83 @@
+"""Peers measured side by side: every round runs each of them once, so that a busy moment hurts all alike.
+
+A ratio is taken within a round and its median over the rounds is what holds on a noisy machine; medians of times don't.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+# ONNX Runtime's idle threads spin for a moment after a run; they shall be asleep before the next one is timed.
+PAUSE_S = 0.3
+# What a round of a short work shall last at least, so that the clock and the scheduler don't matter.
+LEAST_S = 0.01
+
+
+@dataclass
+class Samples:
+    """Seconds of each round that counts: on the clock, and on all cores of this process together."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def each(self, pieces: int, scale: float = 1.0) -> list[float]:
+        """Clock time of one of `pieces` equal pieces of the work, a round; `scale` 1e6 gives microseconds."""
+        return [seconds * scale / pieces for seconds in self.wall_s]
+
+
+def alternate(
+    work: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    pause_s: float = 0.0,
+    setup: Mapping[str, Callable[[], object]] | None = None,
+) -> dict[str, Samples]:
+    """Runs each of `work` once a round, in turn and each second round in reverse. The first `warmup` don't count.
+
+    `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
+    either raises ends the measurement.
+    """
+    found = {name: Samples() for name in work}
+    for number in range(warmup + rounds):
+        for name in list(work)[:: -1 if number % 2 else 1]:
+            if setup and name in setup:
+                setup[name]()
+            time.sleep(pause_s)
+            gc.collect()
+            gc.disable()
+            try:
+                cpu_s, start = time.process_time(), time.perf_counter()
+                work[name]()
+                wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_s
+            finally:
+                gc.enable()
+            if number >= warmup:
+                found[name].wall_s.append(wall_s)
+                found[name].cpu_s.append(cpu_s)
+    return found
+
+
+class Repeated:
+    """A work too short for a round: calling it runs it `times` over, as often as LEAST_S takes. It is tried twice."""
+
+    def __init__(self, work: Callable[..., object], *arguments: object) -> None:
+        self._work = partial(work, *arguments)
+        self._work()
+        start = time.perf_counter()
+        self._work()
+        self.times = max(1, round(LEAST_S / (time.perf_counter() - start)))
+
+    def __call__(self) -> None:
+        for _ in range(self.times):
+            self._work()
+
+
+def alternate_short(
+    work: Mapping[str, Repeated], *, rounds: int, warmup: int = 1, scale: float = 1.0
+) -> dict[str, list[float]]:
+    """Clock time of each work, run once, a round: what a row takes for figures. `scale` 1e3 gives milliseconds."""
+    samples = alternate(work, rounds=rounds, warmup=warmup)
+    return {name: sample.each(work[name].times, scale) for name, sample in samples.items()}

@@ -1,0 +1,1 @@
+"""One stage a file: ours beside its peers and its limit."""

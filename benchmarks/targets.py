@@ -1,0 +1,101 @@
+"""What the project wants to reach on two cores, as data, and what a run measured of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.record import Row, Spread
+from benchmarks.text import measured, number, table
+
+Bound = Literal["at least", "at most"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A row's ratio to a peer (median of the rounds), or without a peer its own figure. Each row is judged alone."""
+
+    what: str
+    stage: str
+    cases: tuple[str, ...]
+    against: str | None  # the peer among the figures; above 1 where ours is better
+    bound: Bound
+    value: float
+    why: str = ""  # in words, where the number alone doesn't say it
+
+    def found(self, row: Row) -> Spread | None:
+        if self.against is None:
+            return row.spreads[row.ours]
+        return row.times_better.get(self.against)
+
+    def met(self, found: Spread) -> bool:
+        return found.median >= self.value if self.bound == "at least" else found.median <= self.value
+
+
+PYXTRACKERS, IOUTRACK, OPENCV, PLAIN, LIMIT = "pyxtrackers", "ioutrack", "OpenCV", "plain loop", "limit"
+VIDEOS = ("people.mp4", "vtest.avi")
+ANNOTATED = tuple(f"{video} annotated" for video in VIDEOS)
+
+TARGETS = (
+    Target("SORT, MOT15", "sort", ("MOT15",), PYXTRACKERS, "at least", 2, "half its time"),
+    Target("SORT, few objects", "sort", ("10 objects", "100 objects"), PYXTRACKERS, "at least", 2, "half its time"),
+    Target("SORT, 300 objects", "sort", ("300 objects",), PYXTRACKERS, "at least", 4, "a quarter of its time"),
+    Target("SORT, 300 objects", "sort", ("300 objects",), IOUTRACK, "at least", 4, "a quarter of its time"),
+    Target("SORT, 1000 objects", "sort", ("1000 objects",), PYXTRACKERS, "at least", 10, "a tenth of its time"),
+    Target("SORT, 1000 objects", "sort", ("1000 objects",), IOUTRACK, "at least", 10, "a tenth of its time"),
+    Target(
+        "SORT, growth at constant density",
+        "sort",
+        ("growth from 1000 to 3000 objects",),
+        "1000 objects",
+        "at least",
+        0.8,
+        "near linear: an object among 3000 costs at most 1.25 times one among 1000",
+    ),
+    Target(
+        "letterbox, one thread",
+        "letterbox",
+        tuple(f"{source} to {tensor}" for source in ("1080p", "2160p") for tensor in ("256x416", "384x640")),
+        OPENCV,
+        "at least",
+        3,
+    ),
+    Target("pipeline, tracks only", "pipeline", VIDEOS, PLAIN, "at least", 2.5),
+    Target("pipeline, share of the limit", "pipeline", VIDEOS, LIMIT, "at least", 0.92),
+    Target("pipeline, annotated", "pipeline", ANNOTATED, "plain loop, drawing and writing", "at least", 3),
+    Target("pipeline, annotated beside tracks only", "pipeline", ANNOTATED, "engine, tracks only", "at least", 0.65),
+    Target("peak memory, four 1080p videos at once", "memory", ("four 1080p videos",), None, "at most", 500, "MB"),
+    Target("memory, flat with length", "memory", ("length",), "short video", "at least", 0.91, "10 % more at most"),
+)
+
+HEADINGS = ("what", "case", "beside", "target", "measured, median [lowest .. highest]", "met", "that is")
+
+
+def judged(rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[tuple[str, ...]]:
+    """A line a target and case, in the order of HEADINGS."""
+    by_key = {(row.stage, row.case): row for row in rows}
+    lines = []
+    for target in targets:
+        for case in target.cases:
+            row = by_key.get((target.stage, case))
+            found = target.found(row) if row else None
+            lines.append(
+                (
+                    target.what,
+                    case,
+                    target.against or "-",
+                    f"{target.bound} {number(target.value)}",
+                    measured(found) if found else "not measured",
+                    "-" if found is None else "yes" if target.met(found) else "no",
+                    target.why,
+                )
+            )
+    return lines
+
+
+def shown(rows: Sequence[Row]) -> str:
+    """For a terminal: each target that `rows` say something of, and how many they don't."""
+    lines = judged(rows)
+    known = [line[:-1] for line in lines if line[5] != "-"]
+    unknown = len(lines) - len(known)
+    text = table(HEADINGS[:-1], known) if known else "No target was measured."
+    return f"{text}\n{unknown} not measured." if known and unknown else text
