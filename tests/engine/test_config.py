@@ -46,8 +46,8 @@ DEFAULTS = {
     "open_timeout_s": 15.0,
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
-    "video_crf": 23,
-    "video_preset": "superfast",
+    "video_crf": 25,
+    "video_preset": "ultrafast",
 }
 
 

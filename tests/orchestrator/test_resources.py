@@ -16,13 +16,13 @@ GB = 10**9
     ("videos", "config", "least", "most", "why"),
     [
         ([], {}, 0, 0, "nothing"),
-        ([HD], {}, 4.6 * GB, 5.2 * GB, "an hour: the video twice, and rows"),
+        ([HD], {}, 6.9 * GB, 7.6 * GB, "an hour: the video twice, and rows"),
         ([HD], {"visualize": False}, 0.2 * GB, 0.3 * GB, "rows alone"),
         ([HD], {"visualize": False, "formats": ["mot"]}, 0.05 * GB, 0.06 * GB, "the smallest"),
-        ([HD, HD], {}, 9.2 * GB, 10.4 * GB, "two hours"),
+        ([HD, HD], {}, 13.8 * GB, 15.2 * GB, "two hours"),
         ([{"size_bytes": 9}], {}, 0, 0, "a file that could not be opened"),
         ([{**HD, "frames": None, "width": None}], {}, 0, 0, "nothing is known of it"),
-        ([{**HD, "frames": 2**40, "size_bytes": 4096}], {}, 0, 0.02 * GB, "a container that claims what can't be"),
+        ([{**HD, "frames": 2**40, "size_bytes": 4096}], {}, 0, 0.025 * GB, "a container that claims what can't be"),
     ],
 )
 def test_needed(videos, config, least, most, why):
@@ -39,7 +39,7 @@ def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
     ("facts", "config", "warned", "refused"),
     [
         ({}, {}, [], None),
-        ({"free": 9 * GB}, {}, ["The outputs need about 5 GB and /out has 9 GB free"], None),
+        ({"free": 9 * GB}, {}, ["The outputs need about 7 GB and /out has 9 GB free"], None),
         ({"free": 1 * GB}, {}, ["has 1 GB free"], "The outputs need about"),
         ({"free": 0}, {"visualize": False}, ["has 0 bytes free"], "visualize: false"),
         ({"memory": 10**8}, {}, ["of memory and 100 MB is available"], None),
