@@ -81,13 +81,15 @@ typedef struct {
 #define CONVNET_MOST_PIXELS 12
 #define CONVNET_MOST_BLOCKS 4
 
-/* 2**r for |r| <= 1/2: the polynomial with the least relative error, 7.5e-8 (Remez's algorithm). */
-#define CONVNET_EXP2_0 1.0000001f
-#define CONVNET_EXP2_1 0.69314694f
-#define CONVNET_EXP2_2 0.2402212f
-#define CONVNET_EXP2_3 0.05550713f
-#define CONVNET_EXP2_4 0.009675541f
-#define CONVNET_EXP2_5 0.0013276472f
+/* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
+ * 2**(i / 8), once 2**20 stands for 2**18. */
+static const int32_t convnet_exp2_32[32] __attribute__((aligned(64))) = {
+    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0,
+    0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6,
+    0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e,
+    0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3};
+static const int32_t convnet_exp2_8[8] __attribute__((aligned(32))) = {
+    0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define CONVNET_X86 1

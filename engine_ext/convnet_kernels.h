@@ -32,99 +32,109 @@
 
 /* ---- activations ---- */
 
-/* 1 / (1 + exp(-x)), within 3 units of the last place where the result is a normal number.
+/* factor / (1 + exp(-x)). The error is below 5e-7 of the result for |x| <= 8, growing to 4e-6 at x = -87.
  *
- * exp(-x) = 2**n * 2**r with n + r = -x / ln 2, n whole, |r| <= 1/2; 2**r is a polynomial. The quotient is the
- * processor's estimate, 14 or 12 bits, after one step of Newton's method, which doubles them. Below x = -87 the result
- * stops at 2**-126: infinities must not meet in Newton's step. NaN stays NaN: the second operand of MIN and MAX. */
+ * exp(-x) = 2**(k / n) * 2**(r / n) with k + r = -x * n / ln 2, k whole, |r| <= 1/2. The first factor is one of a table of
+ * n, which fills registers, and an exponent; the second a polynomial, off by 5.4e-8 (n = 32) or 2.7e-8 (n = 8). Adding
+ * 3 * 2**22 leaves k in the low bits of a float. The quotient is the processor's estimate, 14 or 12 bits, after one step
+ * of Newton's method, which doubles them. Callers keep x above -87, as is done below 87 here: infinities must not meet
+ * in Newton's step. NaN stays NaN, being the second operand of MIN and MAX. */
 CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
 {
-    VECTOR t = MIN(ALL(126.0f), MUL(x, ALL(-1.44269504f)));
+    const VECTOR magic = ALL(12582912.0f);
+    const VECTOR y = MIN(ALL(87.0f), x);
 #ifdef CONVNET_512
-    const VECTOR n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const VECTOR r = _mm512_sub_ps(t, n);
-#else
-    t = MAX(ALL(-126.0f), t);
-    const VECTOR n = _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const VECTOR r = _mm256_sub_ps(t, n);
-#endif
-    VECTOR p = ALL(CONVNET_EXP2_5);
-    p = FMA(p, r, ALL(CONVNET_EXP2_4));
-    p = FMA(p, r, ALL(CONVNET_EXP2_3));
-    p = FMA(p, r, ALL(CONVNET_EXP2_2));
-    p = FMA(p, r, ALL(CONVNET_EXP2_1));
-    p = FMA(p, r, ALL(CONVNET_EXP2_0));
-#ifdef CONVNET_512
-    const VECTOR d = ADD(_mm512_scalef_ps(p, n), ALL(1.0f));
+    const VECTOR scale = ALL(-46.16624f); /* -32 / ln 2 */
+    const VECTOR t = FMA(y, scale, magic);
+    const VECTOR r = _mm512_fmsub_ps(y, scale, _mm512_sub_ps(t, magic));
+    const __m512i k = _mm512_castps_si512(t);
+    const __m512i root = _mm512_permutex2var_epi32(_mm512_load_si512(convnet_exp2_32), k,
+                                                   _mm512_load_si512(convnet_exp2_32 + 16));
+    const VECTOR power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(k, 18)));
+    const VECTOR p = FMA(FMA(ALL(0.0002345962f), r, ALL(0.021661166f)), r, ALL(1.0f));
+    const VECTOR d = FMA(power, p, ALL(1.0f));
     const VECTOR q = _mm512_rcp14_ps(d);
 #else
-    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(ADD(n, ALL(127.0f))), 23);
-    const VECTOR d = FMA(p, _mm256_castsi256_ps(exponent), ALL(1.0f));
+    const VECTOR scale = ALL(-11.54156f); /* -8 / ln 2 */
+    const VECTOR t = FMA(y, scale, magic);
+    const VECTOR r = _mm256_fmsub_ps(y, scale, _mm256_sub_ps(t, magic));
+    const __m256i k = _mm256_castps_si256(t);
+    const __m256i root = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)convnet_exp2_8), k);
+    const VECTOR power = _mm256_castsi256_ps(_mm256_add_epi32(root, _mm256_slli_epi32(k, 20)));
+    const VECTOR p =
+        FMA(FMA(FMA(ALL(0.00010839106f), r, ALL(0.0037540256f)), r, ALL(0.086643405f)), r, ALL(1.0f));
+    const VECTOR d = FMA(power, p, ALL(1.0f));
     const VECTOR q = _mm256_rcp_ps(d);
 #endif
     const VECTOR product = MUL(factor, q);
     return FMA(product, FNMA(d, q, ALL(1.0f)), product);
 }
 
-/* out = activation(x), with `other` added before it, added after it, or multiplied with what it gives. n in floats. */
+CONVNET_INLINE TARGET VECTOR NAME(silu)(VECTOR x)
+{
+    x = MAX(ALL(-87.0f), x); /* where the result is 0 in all but its last bits */
+    return NAME(times_sigmoid)(x, x);
+}
+
+CONVNET_INLINE TARGET VECTOR NAME(sigmoid)(VECTOR x)
+{
+    return NAME(times_sigmoid)(ALL(1.0f), MAX(ALL(-87.0f), x));
+}
+
+/* A vector of what is joined, where something is: `other` lies like `out`, with a distance of its own. */
+#define CONVNET_ROWS(expression)                                                                                       \
+    for (ptrdiff_t b = 0; b < blocks; b++, from += from_block, out += out_block, other += other_block)                 \
+        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                     \
+            expression                                                                                                 \
+        }
+
 #define CONVNET_EACH(expression)                                                                                       \
     switch (when) {                                                                                                    \
     case CONVNET_NO_OTHER:                                                                                             \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                     \
-            const VECTOR x = LOAD(from + i);                                                                           \
-            STORE(out + i, expression);                                                                                \
-        }                                                                                                              \
+        CONVNET_ROWS(const VECTOR x = LOAD(from + i); STORE(out + i, expression);)                                     \
         break;                                                                                                         \
     case CONVNET_ADD_BEFORE:                                                                                           \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                     \
-            const VECTOR x = ADD(LOAD(from + i), LOAD(other + i));                                                     \
-            STORE(out + i, expression);                                                                                \
-        }                                                                                                              \
+        CONVNET_ROWS(const VECTOR x = ADD(LOAD(from + i), LOAD(other + i)); STORE(out + i, expression);)               \
         break;                                                                                                         \
     case CONVNET_ADD_AFTER:                                                                                            \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                     \
-            const VECTOR x = LOAD(from + i);                                                                           \
-            STORE(out + i, ADD(expression, LOAD(other + i)));                                                          \
-        }                                                                                                              \
+        CONVNET_ROWS(const VECTOR x = LOAD(from + i); STORE(out + i, ADD(expression, LOAD(other + i)));)               \
         break;                                                                                                         \
     default:                                                                                                           \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                                                     \
-            const VECTOR x = LOAD(from + i);                                                                           \
-            STORE(out + i, MUL(expression, LOAD(other + i)));                                                          \
-        }                                                                                                              \
+        CONVNET_ROWS(const VECTOR x = LOAD(from + i); STORE(out + i, MUL(expression, LOAD(other + i)));)               \
     }
 
-static TARGET void NAME(finish)(const float *from, const float *other, float *out, ptrdiff_t n, int64_t activation,
+/* out = activation(from), with `other` added before it, added after it, or multiplied with what it gives: `n` floats of
+ * each block. `out` may be `from`. */
+static TARGET void NAME(finish)(const float *from, ptrdiff_t from_block, const float *other, ptrdiff_t other_block,
+                                float *out, ptrdiff_t out_block, ptrdiff_t blocks, ptrdiff_t n, int64_t activation,
                                 int64_t when, const float *numbers)
 {
     const VECTOR zero = ALL(0.0f), one = ALL(1.0f);
-    VECTOR a = zero, b = zero;
-    if (activation >= CONVNET_LEAKY_RELU)
-        a = ALL(numbers[0]), b = ALL(numbers[1]);
+    const VECTOR first = ALL(numbers[0]), second = ALL(numbers[1]);
     switch (activation) {
     case CONVNET_NOTHING:
         CONVNET_EACH(x)
         break;
     case CONVNET_SILU:
-        CONVNET_EACH(NAME(times_sigmoid)(x, x))
+        CONVNET_EACH(NAME(silu)(x))
         break;
     case CONVNET_SIGMOID:
-        CONVNET_EACH(NAME(times_sigmoid)(one, x))
+        CONVNET_EACH(NAME(sigmoid)(x))
         break;
     case CONVNET_RELU:
         CONVNET_EACH(MAX(zero, x))
         break;
     case CONVNET_LEAKY_RELU:
-        CONVNET_EACH(FMA(a, MIN(zero, x), MAX(zero, x)))
+        CONVNET_EACH(FMA(first, MIN(zero, x), MAX(zero, x)))
         break;
     case CONVNET_CLIP:
-        CONVNET_EACH(MIN(b, MAX(a, x)))
+        CONVNET_EACH(MIN(second, MAX(first, x)))
         break;
     case CONVNET_HARD_SIGMOID:
-        CONVNET_EACH(MIN(one, MAX(zero, FMA(a, x, b))))
+        CONVNET_EACH(MIN(one, MAX(zero, FMA(first, x, second))))
         break;
     default:
-        CONVNET_EACH(MUL(x, MIN(one, MAX(zero, FMA(a, x, b)))))
+        CONVNET_EACH(MUL(x, MIN(one, MAX(zero, FMA(first, x, second)))))
     }
 }
 
@@ -137,31 +147,31 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
                                             const int vectors, const int pixels, float *tile)
 {
     VECTOR sum[CONVNET_MOST_BLOCKS * CONVNET_MOST_PIXELS];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int v = 0; v < vectors; v++)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int p = 0; p < pixels; p++)
             sum[v * pixels + p] = LOAD(bias + v * LANES);
     for (ptrdiff_t s = 0; s < count; s++) {
         const float *from = input + segments[s].at;
         for (const float *end = from + segments[s].length; from < end; from++) {
             VECTOR w[CONVNET_MOST_BLOCKS];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
             for (int v = 0; v < vectors; v++)
                 w[v] = LOAD(weights + v * LANES);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
             for (int p = 0; p < pixels; p++) {
                 const VECTOR x = ALL(from[p * step]);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
                 for (int v = 0; v < vectors; v++)
                     sum[v * pixels + p] = FMA(x, w[v], sum[v * pixels + p]);
             }
             weights += vectors * LANES;
         }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int v = 0; v < vectors; v++)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int p = 0; p < pixels; p++)
             STORE(tile + (v / PARTS * pixels + p) * 16 + v % PARTS * LANES, sum[v * pixels + p]);
 }
@@ -381,16 +391,15 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
                     done = NAME(tile)(blocks, weights, bias, input + x * step, segments, count, step, end - x, tile);
                     const ptrdiff_t pixel = y * s->out_width + x;
                     if (s->row_length) {
-                        NAME(finish)(tile, NULL, tile, blocks * done * 16, s->activation, CONVNET_NO_OTHER, numbers);
+                        NAME(finish)(tile, 0, tile, 0, tile, 0, 1, blocks * done * 16, s->activation,
+                                     CONVNET_NO_OTHER, numbers);
                         NAME(store_rows)(tile, blocks, done, s->out_channels - b * 16,
                                          at->output + s->out_at + pixel * s->row_length + b * 16, s->row_length);
                         continue;
                     }
-                    for (ptrdiff_t i = 0; i < blocks; i++)
-                        NAME(finish)(tile + i * done * 16,
-                                     at->workspace + s->other_at + (b + i) * s->other_block + pixel * 16,
-                                     at->workspace + s->out_at + (b + i) * s->out_block + pixel * 16, done * 16,
-                                     s->activation, s->other_when, numbers);
+                    NAME(finish)(tile, done * 16, at->workspace + s->other_at + b * s->other_block + pixel * 16,
+                                 s->other_block, at->workspace + s->out_at + b * s->out_block + pixel * 16,
+                                 s->out_block, blocks, done * 16, s->activation, s->other_when, numbers);
                 }
                 weights += products * blocks * 16;
             }
@@ -408,7 +417,7 @@ CONVNET_INLINE TARGET void NAME(depthwise_tile)(const float *weights, const floa
 #pragma GCC unroll 2
     for (int part = 0; part < PARTS; part++) {
         VECTOR sum[8];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int p = 0; p < pixels; p++)
             sum[p] = LOAD(bias + part * LANES);
         for (ptrdiff_t ky = first; ky < end; ky++) {
@@ -416,12 +425,12 @@ CONVNET_INLINE TARGET void NAME(depthwise_tile)(const float *weights, const floa
             const float *w = weights + ky * kernel_width * 16 + part * LANES;
             for (ptrdiff_t kx = 0; kx < kernel_width; kx++, from += 16, w += 16) {
                 const VECTOR weight = LOAD(w);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
                 for (int p = 0; p < pixels; p++)
                     sum[p] = FMA(weight, LOAD(from + p * step), sum[p]);
             }
         }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int p = 0; p < pixels; p++)
             STORE(out + p * 16 + part * LANES, sum[p]);
     }
@@ -478,7 +487,8 @@ static TARGET void NAME(depthwise)(const ConvnetStep *s, const ConvnetBuffers *a
             float *out = at->workspace + s->out_at + b * s->out_block + pixel;
             const float *corner = input + top * row - s->pad_left * 16;
             for (ptrdiff_t x = 0; x < s->out_width;) {
-                if (x >= low && x + 8 <= high) {
+                if (x >= low && x < high && high - low >= 8) {
+                    x = x + 8 <= high ? x : high - 8; /* the last tile computes some again */
                     NAME(depthwise_8)(weights, bias, corner + x * step, row, step, first, end, kernel, out + x * 16);
                     x += 8;
                     continue;
@@ -489,8 +499,8 @@ static TARGET void NAME(depthwise)(const ConvnetStep *s, const ConvnetBuffers *a
                                   out + x * 16);
                 x++;
             }
-            NAME(finish)(out, at->workspace + s->other_at + b * s->other_block + pixel, out, s->out_width * 16,
-                         s->activation, s->other_when, at->weights + s->activation_at);
+            NAME(finish)(out, 0, at->workspace + s->other_at + b * s->other_block + pixel, 0, out, 0, 1,
+                         s->out_width * 16, s->activation, s->other_when, at->weights + s->activation_at);
         }
     }
 }
@@ -552,11 +562,9 @@ static TARGET void NAME(upsample)(const ConvnetStep *s, const ConvnetBuffers *at
 
 static TARGET void NAME(elementwise)(const ConvnetStep *s, const ConvnetBuffers *at)
 {
-    const ptrdiff_t blocks = (s->out_channels + 15) / 16;
-    for (ptrdiff_t b = 0; b < blocks; b++)
-        NAME(finish)(at->workspace + s->in_at + b * s->in_block, at->workspace + s->other_at + b * s->other_block,
-                     at->workspace + s->out_at + b * s->out_block, s->out_height * s->out_width * 16, s->activation,
-                     s->other_when, at->weights + s->activation_at);
+    NAME(finish)(at->workspace + s->in_at, s->in_block, at->workspace + s->other_at, s->other_block,
+                 at->workspace + s->out_at, s->out_block, (s->out_channels + 15) / 16,
+                 s->out_height * s->out_width * 16, s->activation, s->other_when, at->weights + s->activation_at);
 }
 
 /* All channels, to channel `channel` and on of a larger tensor. */
@@ -587,7 +595,7 @@ static TARGET void NAME(store)(const ConvnetStep *s, const ConvnetBuffers *at)
         const float *from = at->workspace + s->in_at + c / 16 * s->in_block;
         float *out = at->output + s->out_at + done;
         for (ptrdiff_t p = 0; p < pixels; p++) {
-            NAME(finish)(from + p * 16, NULL, pixel, 16, s->activation, CONVNET_NO_OTHER,
+            NAME(finish)(from + p * 16, 0, pixel, 0, pixel, 0, 1, 16, s->activation, CONVNET_NO_OTHER,
                          at->weights + s->activation_at);
             for (ptrdiff_t i = 0; i < n; i++)
                 out[p * s->row_length + i] = pixel[c % 16 + i];
@@ -634,6 +642,7 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
 #undef MAX
 #undef PARTS
 #undef CONVNET_EACH
+#undef CONVNET_ROWS
 #undef CONVNET_CASE
 #undef CONVNET_FULL
 #undef CONVNET_TILE_ARGUMENTS
