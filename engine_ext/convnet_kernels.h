@@ -36,9 +36,10 @@
  *
  * exp(-x) = 2**(k / n) * 2**(r / n) with k + r = -x * n / ln 2, k whole, |r| <= 1/2. The first factor is one of a table of
  * n, which fills registers, and an exponent; the second a polynomial, off by 5.4e-8 (n = 32) or 2.7e-8 (n = 8). Adding
- * 3 * 2**22 leaves k in the low bits of a float. The quotient is the processor's estimate, 14 or 12 bits, after one step
- * of Newton's method, which doubles them. Callers keep x above -87, as is done below 87 here: infinities must not meet
- * in Newton's step. NaN stays NaN, being the second operand of MIN and MAX. */
+ * 3 * 2**22 leaves k in the low bits of a float. With AVX-512 the quotient is the processor's estimate of 14 bits after
+ * a step of Newton's method, which doubles them; a division there takes longer, with AVX2 it does not. Callers keep x
+ * above -87, as is done below 87 here: infinities must not meet in Newton's step. NaN stays NaN, being the second operand
+ * of MIN and MAX. */
 CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
 {
     const VECTOR magic = ALL(12582912.0f);
@@ -54,6 +55,8 @@ CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
     const VECTOR p = FMA(FMA(ALL(0.0002345962f), r, ALL(0.021661166f)), r, ALL(1.0f));
     const VECTOR d = FMA(power, p, ALL(1.0f));
     const VECTOR q = _mm512_rcp14_ps(d);
+    const VECTOR product = MUL(factor, q);
+    return FMA(product, FNMA(d, q, ALL(1.0f)), product);
 #else
     const VECTOR scale = ALL(-11.54156f); /* -8 / ln 2 */
     const VECTOR t = FMA(y, scale, magic);
@@ -63,11 +66,8 @@ CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
     const VECTOR power = _mm256_castsi256_ps(_mm256_add_epi32(root, _mm256_slli_epi32(k, 20)));
     const VECTOR p =
         FMA(FMA(FMA(ALL(0.00010839106f), r, ALL(0.0037540256f)), r, ALL(0.086643405f)), r, ALL(1.0f));
-    const VECTOR d = FMA(power, p, ALL(1.0f));
-    const VECTOR q = _mm256_rcp_ps(d);
+    return _mm256_div_ps(factor, FMA(power, p, ALL(1.0f)));
 #endif
-    const VECTOR product = MUL(factor, q);
-    return FMA(product, FNMA(d, q, ALL(1.0f)), product);
 }
 
 CONVNET_INLINE TARGET VECTOR NAME(silu)(VECTOR x)

@@ -14,7 +14,7 @@ from engine import doctor
 from engine.backends import onnxruntime as ort_backend
 from models import registry
 
-CHECKS = [*"machine kernels decoding encoding onnxruntime openvino tensorrt models broker".split(), "NVIDIA GPU"]
+CHECKS = [*"machine kernels decoding encoding native onnxruntime openvino tensorrt models broker".split(), "NVIDIA GPU"]
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_it_never_raises(monkeypatch):
     def die():
         raise RuntimeError("boom")
 
-    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_onnxruntime", "_gpu", "_models", "_broker"):
+    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_native", "_onnxruntime", "_gpu", "_models", "_broker"):
         monkeypatch.setattr(doctor, name, die)
     monkeypatch.setattr(doctor, "_optional", lambda *_: die())
     findings = doctor.examine()
