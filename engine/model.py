@@ -110,13 +110,12 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
     rect = freed.dynamic and config.shape != "square"
     model_hw = (manifest.input.height, manifest.input.width)
-    backend = _backend(config, freed, model_hw, workers)
+    backend = _backend(config.backend, config, freed, workers, model_hw)
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
     return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, sha256_of(resolved.path), note)
 
 
-def _backend(config: EngineConfig, freed: Any, model_hw: tuple[int, int], workers: int) -> Backend:
-    name = config.backend
+def _backend(name: str, config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
     device = "cpu" if config.device == "auto" else config.device
     if name == "native" and device != "cpu":
         raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")

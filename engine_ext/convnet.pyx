@@ -187,11 +187,15 @@ cdef i64 _extent(i64 channels, i64 block, i64 pixels) noexcept:
     return ((channels + 15) // 16 - 1) * block + pixels * 16
 
 
+cdef bint _apart(i64 at, i64 size, i64 other, i64 other_size) noexcept:
+    return at + size <= other or other + other_size <= at
+
+
 cdef str _fault(
     const ConvnetStep *s, i64 weights, i64 workspace, i64 picture, i64 rows, i64 columns, bint wide
 ):  # fmt: skip
     """What in a step leads out of a buffer; None where nothing does. See convnet.h for what each kind reads."""
-    cdef i64 pixels, products, padded, unit, parts, in_extent, size
+    cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
     cdef bint windowed = s.kind == CONVNET_CONV or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
     if not 0 <= s.kind < CONVNET_KINDS:
         return f"kind {s.kind}"
@@ -258,12 +262,17 @@ cdef str _fault(
         if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
             return "the bias"
         size = s.kernel_height * parts * (1 if s.planar else s.kernel_width)
-        if not _inside(s.segments_at, size * (sizeof(ConvnetSegment) // 4), workspace) or s.segments_at % 2:
+        size *= sizeof(ConvnetSegment) // 4
+        if not _inside(s.segments_at, size, workspace) or s.segments_at % 2:
             return "the segments"
+        # They are positions: nothing may be written over them while they are used.
+        if not s.row_length and not _apart(s.segments_at, size, s.out_at, _extent(s.out_channels, s.out_block, pixels)):
+            return "the segments in the output"
         if s.affine_at >= 0 and (s.scratch_at < 0 or not s.planar or not _inside(s.affine_at, 2 * parts, weights)):
             return "affine_at"
         if s.scratch_at >= 0:
-            if not _inside(s.scratch_at, s.kernel_height * parts * padded * unit, workspace):
+            ring = s.kernel_height * parts * padded * unit
+            if not _inside(s.scratch_at, ring, workspace) or not _apart(s.segments_at, size, s.scratch_at, ring):
                 return "the scratch"
         elif (s.pad_top or s.pad_left or padded > s.in_width
               or (s.out_height - 1) * s.stride_height + s.kernel_height > s.in_height):

@@ -55,8 +55,7 @@ CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
     const VECTOR p = FMA(FMA(ALL(0.0002345962f), r, ALL(0.021661166f)), r, ALL(1.0f));
     const VECTOR d = FMA(power, p, ALL(1.0f));
     const VECTOR q = _mm512_rcp14_ps(d);
-    const VECTOR product = MUL(factor, q);
-    return FMA(product, FNMA(d, q, ALL(1.0f)), product);
+    return MUL(factor, FMA(FNMA(d, q, ALL(1.0f)), q, q));
 #else
     const VECTOR scale = ALL(-11.54156f); /* -8 / ln 2 */
     const VECTOR t = FMA(y, scale, magic);

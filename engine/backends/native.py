@@ -75,13 +75,14 @@ class NativeBackend:
                 f"it takes (N, {channels}, H, W) float32"
             )
         height, width = tensor.shape[2:]
+        given = f"{tensor.shape} {tensor.dtype}"
         try:
             network = self._plans.get((height, width)) or self._plan(height, width)
             pictures = np.ascontiguousarray(tensor)
             output = np.empty((len(tensor), *network.output_shape), np.float32)
             workspace = self._workspace(network.workspace_size)
         except (Unsupported, MemoryError) as error:
-            raise BackendError(f"the native backend failed on a {tensor.shape} {tensor.dtype} tensor: {error}") from error
+            raise BackendError(f"the native backend failed on a {given} tensor: {error}") from error
         for picture, rows in zip(pictures, output, strict=True):
             network.run(picture, rows, workspace)
         self._workspaces.append(workspace)

@@ -117,4 +117,3 @@ def _activate_patches(network: Network) -> None:
         maker = makers[patch.tensor]
         if isinstance(maker, Conv) and count[patch.tensor] == 1 and maker.activation == NOTHING and maker.other is None:
             maker.activation, patch.activation = patch.activation, NOTHING
-

@@ -1,4 +1,4 @@
-"""Where tensors lie in the workspace: parts of a concatenation inside it, and the rest where nothing lives just then."""
+"""Where tensors lie in the workspace: parts of a concatenation inside it, the rest where nothing lives just then."""
 
 from __future__ import annotations
 

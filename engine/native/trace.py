@@ -47,7 +47,7 @@ def trace(graph: Graph, height: int, width: int) -> Network:
 class _Trace:
     def __init__(self, graph: Graph, height: int, width: int) -> None:
         channels = graph.dims[1] or 0
-        if not (1 <= height and 1 <= width and height * width <= _MOST_PIXELS and 1 <= channels <= 16):
+        if not (height >= 1 and width >= 1 and height * width <= _MOST_PIXELS and 1 <= channels <= 16):
             raise Unsupported(f"its input would be {channels} x {height} x {width}")
         self._graph = graph
         self._network = Network((channels, height, width))
@@ -106,8 +106,10 @@ class _Trace:
         if weight.ndim != 4:
             raise Unsupported(f"{node} has weights of {weight.ndim} dimensions")
         channels = weight.shape[0]
-        bias = _float32(node, inputs[2]) if len(inputs) > 2 and inputs[2] is not None else np.zeros(channels, np.float32)
-        if bias.shape != (channels,) or tuple(node.attributes.get("kernel_shape", weight.shape[2:])) != weight.shape[2:]:
+        given = inputs[2] if len(inputs) > 2 else None
+        bias = np.zeros(channels, np.float32) if given is None else _float32(node, given)
+        declared = tuple(node.attributes.get("kernel_shape", weight.shape[2:]))
+        if bias.shape != (channels,) or declared != weight.shape[2:]:
             raise Unsupported(f"{node} has weights that do not fit together")
         if not isinstance(source, Tensor | PictureView):
             raise Unsupported(f"{node} convolves what is no picture")
@@ -439,7 +441,7 @@ def _repeats(node: Node, size: int, factor: int) -> bool:
     else:
         return False
     rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
-    rules = {
+    rules: dict[str, Callable[[Any], Any]] = {
         "floor": np.floor,
         "ceil": np.ceil,
         "round_prefer_floor": lambda v: np.ceil(v - 0.5),

@@ -60,7 +60,7 @@ def test_it_never_raises(monkeypatch):
     def die():
         raise RuntimeError("boom")
 
-    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_native", "_onnxruntime", "_gpu", "_models", "_broker"):
+    for name in "_machine _kernels _decoding _encoding _native _onnxruntime _gpu _models _broker".split():
         monkeypatch.setattr(doctor, name, die)
     monkeypatch.setattr(doctor, "_optional", lambda *_: die())
     findings = doctor.examine()
