@@ -34,13 +34,14 @@ from engine.native.ops import (
 
 _MOST_PIXELS = 1 << 24
 _MOST_CHANNELS = 1 << 14
+_MOST_STEP = 8  # between samples of the picture: a kernel grows by it twice
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
     """What the graph computes of a (1, C, height, width) picture. Raises Unsupported."""
     try:
         return _Trace(graph, height, width).run()
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise Unsupported(f"its graph is not sound ({type(error).__name__}: {error})") from error
 
 
@@ -377,7 +378,7 @@ def _folded(
     the view is a row beyond the picture.
     """
     (height, width), (down, across) = view.size, view.steps
-    if height % down or width % across:
+    if height % down or width % across or max(down, across) > _MOST_STEP:
         raise Unsupported(f"{node} reads samples that do not divide the picture")
     channels = 1 + max(sample.channel for sample in view.samples)
     factor, summand = np.ones(channels, np.float32), np.zeros(channels, np.float32)
@@ -457,6 +458,8 @@ def _sampled(node: Node, view: PictureView, axis: int, start: int, end: int, ste
     """Every step-th row or column from `start` on, to the last one; or some of the channels."""
     factor, summand, samples, steps = view.factor, view.summand, view.samples, list(view.steps)
     size = view.dims[axis]
+    if step > _MOST_STEP:
+        raise Unsupported(f"{node} takes every {step}th pixel")
     if axis == 1:
         kept = slice(start, end, step)
         factor, summand, samples = factor[kept], summand[kept], samples[kept]
