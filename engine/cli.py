@@ -120,7 +120,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
             "--backend",
-            type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt", "fake"]),
+            type=click.Choice(["auto", "native", "onnxruntime", "openvino", "tensorrt", "fake"]),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),

@@ -109,7 +109,7 @@ class EngineConfig(BaseModel):
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
-    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "fake"] = "auto"
+    backend: Literal["auto", "native", "onnxruntime", "openvino", "tensorrt", "fake"] = "auto"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
-_KERNELS = ("geometry", "letterbox", "decode_heads", "nms", "kalman", "assignment", "sort", "overlay")
+_KERNELS = ("geometry", "letterbox", "convnet", "decode_heads", "nms", "kalman", "assignment", "sort", "overlay")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 
@@ -37,6 +37,7 @@ def examine() -> list[Finding]:
         "kernels": _kernels,
         "decoding": _decoding,
         "encoding": _encoding,
+        "native": _native,
         "onnxruntime": _onnxruntime,
         "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
@@ -104,6 +105,14 @@ def _encoding() -> Finding:
     except ValueError:
         return Finding("encoding", "broken", "this FFmpeg has no libx264: run with --no-visualize, or pip install av")
     return Finding("encoding", "ok", f"H.264 by {context.codec.name}")
+
+
+def _native() -> Finding:
+    from engine_ext.convnet import instruction_sets
+
+    if not (sets := instruction_sets()):
+        return Finding("native", "absent", "needs a processor with AVX2 and FMA: ONNX Runtime runs the models")
+    return Finding("native", "ok", f"runs models with {sets[0]}")
 
 
 def _onnxruntime() -> Finding:

@@ -75,11 +75,10 @@ def available_cores() -> int:
 
 def load_model(config: EngineConfig, workers: int) -> LoadedModel:
     """Raises ModelError, BackendMissing or ConfigError, each with the remedy."""
-    backend_name = "onnxruntime" if config.backend == "auto" else config.backend
-    if backend_name == "fake":
+    if config.backend == "fake":
         return _fake(config)
     try:
-        return _load(config, backend_name, workers)
+        return _load(config, workers)
     except ModelPackageError as error:
         raise ModelError(str(error)) from error
 
@@ -99,7 +98,7 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
     )
 
 
-def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
+def _load(config: EngineConfig, workers: int) -> LoadedModel:
     from models.files import sha256_of
     from models.freed import freed_model
 
@@ -109,15 +108,26 @@ def _load(config: EngineConfig, backend_name: str, workers: int) -> LoadedModel:
     if config.shape == "rect" and not freed.dynamic:
         raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
-    backend = _backend(backend_name, config, freed, workers)
     rect = freed.dynamic and config.shape != "square"
     model_hw = (manifest.input.height, manifest.input.width)
+    backend = _backend(config.backend, config, freed, workers, model_hw)
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
     return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, sha256_of(resolved.path), note)
 
 
-def _backend(name: str, config: EngineConfig, freed: Any, workers: int) -> Backend:
+def _backend(name: str, config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
     device = "cpu" if config.device == "auto" else config.device
+    if name == "native" and device != "cpu":
+        raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
+    if name == "native" or (name == "auto" and device == "cpu"):
+        from engine.backends.native import NativeBackend
+
+        try:
+            return NativeBackend(freed.path, model_hw)
+        except BackendMissing as error:
+            if name == "native":
+                raise
+            log.info("ONNX Runtime computes: %s", error)
     if name == "openvino":
         if device != "cpu":
             raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")

@@ -1,1 +1,1 @@
-"""Backends: ONNX Runtime, OpenVINO, and a fake one for tests."""
+"""Backends: our own, ONNX Runtime, OpenVINO, and a fake one for tests."""

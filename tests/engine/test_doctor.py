@@ -14,7 +14,7 @@ from engine import doctor
 from engine.backends import onnxruntime as ort_backend
 from models import registry
 
-CHECKS = "machine kernels decoding encoding onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
+CHECKS = "machine kernels decoding encoding native onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
 CHECKS.append("NVIDIA GPU")
 
 
@@ -61,7 +61,7 @@ def test_it_never_raises(monkeypatch):
     def die():
         raise RuntimeError("boom")
 
-    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_onnxruntime", "_gpu", "_models", "_broker"):
+    for name in "_machine _kernels _decoding _encoding _native _onnxruntime _gpu _models _broker".split():
         monkeypatch.setattr(doctor, name, die)
     monkeypatch.setattr(doctor, "_optional", lambda *_: die())
     findings = doctor.examine()

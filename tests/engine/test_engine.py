@@ -147,12 +147,13 @@ def test_what_can_t_be_loaded(values, error, part):
     [
         ("tensorrt", "cpu", "--backend tensorrt was asked for, but --device cpu"),
         ("openvino", "cuda:1", "--device cuda:1 was asked for, but --backend openvino runs on the CPU"),
+        ("native", "cuda", "--device cuda was asked for, but --backend native runs on the CPU"),
     ],
 )
 def test_a_backend_that_is_not_there(name, device, part):
     config = EngineConfig(device=device)
     with pytest.raises(BackendMissing, match=part):
-        _backend(name, config, None, 1)  # refused before the model is touched
+        _backend(name, config, None, 1, (32, 32))  # refused before the model is touched
 
 
 def test_run(clip, tmp_path):

@@ -1,0 +1,291 @@
+"""Models that are refused: whatever is not known to be right is left to ONNX Runtime, with a reason."""
+
+import random
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from engine.native.graph import read_graph
+from engine.native.ops import Unsupported
+from engine.native.pack import WeightStore
+from engine.native.plan import plan
+from engine_ext.convnet import instruction_sets
+from models.errors import OnnxFileError
+from tests.engine.native.networks import Net, assert_close, expected, picture, saved
+from tests.engine.native.test_networks import RESULTS, first, random_network
+
+SETS = instruction_sets()
+pytestmark = pytest.mark.skipif(not SETS, reason="the processor has no AVX2")
+
+
+def planned(path, size=(16, 16)):
+    return plan(read_graph(path), *size, WeightStore(), SETS[0])
+
+
+def shown(build, **given):
+    """A network that shows what `build` makes."""
+
+    def make():
+        net = Net(**given)
+        return net.model(build(net))
+
+    return make
+
+
+def conv_with(**attributes):
+    return shown(lambda net: net.conv(first(net), 16, (3, 3), **attributes))
+
+
+def pool_with(**attributes):
+    return shown(lambda net: net.op("MaxPool", first(net), kernel_shape=[2, 2], strides=[2, 2], **attributes))
+
+
+def resized(scales, **attributes):
+    return shown(lambda net: net.op("Resize", first(net), "", net.const(scales), **attributes))
+
+
+def changed(change, build=None):
+    """A sound network, then `change`d."""
+
+    def make():
+        net = Net()
+        model = net.model((build or first)(net))
+        change(model.graph)
+        return model
+
+    return make
+
+
+def drop_weights(graph):
+    del graph.initializer[0]
+
+
+def turn_around(graph):
+    nodes = list(graph.node)[::-1]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def drop_attribute(kind, name):
+    def change(graph):
+        for node in graph.node:
+            if node.op_type == kind:
+                kept = [attribute for attribute in node.attribute if attribute.name != name]
+                del node.attribute[:]
+                node.attribute.extend(kept)
+
+    return changed(change)
+
+
+def foreign_operator(graph):
+    graph.node[0].domain = "com.example"
+
+
+def half_weights(graph):
+    weight = onnx.numpy_helper.to_array(graph.initializer[0]).astype(np.float16)
+    graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, graph.initializer[0].name))
+
+
+def flat_weights(graph):
+    weight = onnx.numpy_helper.to_array(graph.initializer[0]).reshape(20, -1)
+    graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, graph.initializer[0].name))
+
+
+def outside_weights(graph):
+    tensor = graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def two_inputs(graph):
+    graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, (1,)))
+
+
+def output_of(build):
+    """A network whose output is what `build` makes, not rows."""
+
+    def make():
+        net = Net()
+        return net.finish(build(net))
+
+    return make
+
+
+def many_bytes(net):
+    return net.op("Conv", first(net), net.const(np.zeros((1, 20, 65, 1))), channels=1, pads=[32, 0, 32, 0])
+
+
+def a_gap(net):
+    """Two heads of different widths can't be one result."""
+    one, two = net.rows(net.conv("images", 4)), net.rows(net.conv("images", 5))
+    return net.op("Transpose", net.op("Concat", one, two, axis=2), perm=[0, 2, 1])
+
+
+REFUSED = {
+    "dilations": (conv_with(dilations=[2, 2]), "is dilated"),
+    "auto_pad": (conv_with(auto_pad="SAME_UPPER", pads=[0] * 4), "has auto_pad SAME_UPPER"),
+    "groups": (conv_with(group=4), "has 4 groups for 20 -> 16 channels"),
+    "channel multiplier": (shown(lambda net: net.conv(first(net), 40, (3, 3), group=20)), "has 20 groups for 20 -> 40"),
+    "padding as large as the kernel": (conv_with(pads=[3, 0, 0, 0]), "with pads of"),
+    "negative padding": (conv_with(pads=[-1, 0, 0, 0]), "with pads of"),
+    "stride 0": (conv_with(stride=0), "strides of"),
+    "one stride": (conv_with(stride=[1]), "strides of"),
+    "a window larger than the picture": (
+        shown(lambda net: net.conv(first(net), 4, (33, 1), pads=[0] * 4)), "larger than what it slides over"),
+    "a very large kernel": (shown(many_bytes), "a window of"),
+    "kernel_shape": (conv_with(kernel_shape=[5, 5]), "weights that do not fit together"),
+    "1-D convolution": (changed(flat_weights), "weights of 2 dimensions"),
+    "half weights": (changed(half_weights), "no float32 constants"),
+    "weights outside": (changed(outside_weights), "in a second file"),
+    "missing weights": (changed(drop_weights), "reads 'c0', which nothing before it makes"),
+    "nodes in disorder": (changed(turn_around), "which nothing before it makes"),
+    "foreign operator": (changed(foreign_operator), "uses Conv of com.example"),
+    "unknown operator": (shown(lambda net: net.op("Softplus", first(net))), "(Softplus) is not supported"),
+    "no attribute": (drop_attribute("Transpose", "perm"), "(Transpose) is not supported here"),
+    "two inputs": (changed(two_inputs), "does not have one float32 input"),
+    "batch of 4": (shown(first, batch=4), "is no picture (N, C, H, W) with the batch free or 1"),
+    "channels free": (lambda: free_channels(), "is no picture"),
+    "old opset": (shown(first, opset=10), "opset 10; 11 is the oldest"),
+    "ceil_mode": (pool_with(ceil_mode=1), "attributes that are not supported"),
+    "dilated pool": (pool_with(dilations=[2, 2]), "is dilated"),
+    "pool of the picture": (
+        shown(lambda net: net.op("MaxPool", "images", kernel_shape=[2, 2])), "(MaxPool) is not supported here"),
+    "linear": (resized([1, 1, 2, 2], mode="linear"), "only nearest"),
+    "1.5 times": (resized([1, 1, 1.5, 1.5], mode="nearest"), "a whole number of times"),
+    "half the size": (resized([1, 1, 0.5, 0.5], mode="nearest"), "a whole number of times"),
+    "more channels": (resized([1, 2, 1, 1], mode="nearest"), "(Resize) is not supported"),
+    "align_corners": (
+        resized([1, 1, 2, 2], mode="nearest", coordinate_transformation_mode="align_corners"), "whole number of times"),
+    "rounded up": (
+        resized([1, 1, 2, 2], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
+        "whole number of times"),
+    "sum of two shapes": (
+        shown(lambda net: net.op("Add", first(net), net.conv(first(net), 1))), "is not supported on (1, 20, 16, 16)"),
+    "a number a pixel": (
+        shown(lambda net: net.op("Mul", first(net), net.const(np.ones((1, 1, 16, 16))))), "nor one a channel"),
+    "division by a tensor": (
+        shown(lambda net: net.op("Div", net.const(1.0), first(net))), "divides by what is no constant"),
+    "whole numbers": (
+        shown(lambda net: net.op("Add", first(net), net.const(1, np.int64))), "has an operand of int64"),
+    "part of a tensor": (shown(lambda net: net.slice(first(net), 1, 0, 8, channels=8)), "(Slice) is not supported"),
+    "part of the picture": (
+        shown(lambda net: net.conv(net.slice("images", 2, 0, 8), 4)), "cuts a part out of the picture"),
+    "every ninth row": (
+        shown(lambda net: net.conv(net.slice("images", 2, 0, 2**31, 9), 4)), "takes every 9th pixel"),
+    "backwards": (shown(lambda net: net.conv(net.slice("images", 2, -1, -99, -1), 4)), "slices backwards"),
+    "concatenation of rows": (shown(lambda net: net.op("Concat", first(net), first(net), axis=2)), "is not supported"),
+    "an output that is no result": (output_of(first), "its output is not (N, cells, columns)"),
+    "columns first": (output_of(lambda net: net.rows(first(net))), "its output is not"),
+    "a constant output": (output_of(lambda net: net.op("Identity", net.const([1.0]))), "its output is not"),
+    "the picture as output": (output_of(lambda net: net.op("Identity", "images")), "its output is not"),
+    "heads of several widths": (output_of(a_gap), "joins results of several sizes"),
+    "a reshape into something else": (
+        output_of(lambda net: net.op("Reshape", first(net), net.const([1, 10, -1], np.int64))), "turns (1, 20, 16"),
+    "a reshape that does not fit": (
+        output_of(lambda net: net.op("Reshape", first(net), net.const([1, 20, 7], np.int64))), "does not fit"),
+    "a picture as large as a disk": (lambda: huge_channels(), "a tensor would be"),
+}  # fmt: skip
+
+
+def free_channels():
+    net = Net()
+    model = net.model(first(net))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "c"
+    return model
+
+
+def huge_channels():
+    net = Net()
+    source = first(net, 4)
+    for _ in range(3):
+        source = net.concat(*[source] * 32)
+    return net.model(source)
+
+
+@pytest.mark.parametrize(("make", "part"), REFUSED.values(), ids=REFUSED)
+def test_refused(tmp_path, make, part):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(make().SerializeToString())
+    with pytest.raises(Unsupported) as caught:
+        planned(path)
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(0, 16), (16, -1), (1 << 20, 1 << 20), (1 << 40, 1)])
+def test_absurd_sizes(tmp_path, size):
+    net = Net()
+    with pytest.raises(Unsupported, match="its input would be"):
+        planned(saved(net.model(first(net)), tmp_path), size)
+
+
+def test_a_workspace_beyond_all_bounds(tmp_path):
+    net = Net()
+    source = net.conv("images", 4096)
+    path = saved(net.model(net.conv(net.op("Add", source, net.conv(source, 4096)), 4)), tmp_path)
+    with pytest.raises(Unsupported, match=r"it needs \d+ MiB a thread"):
+        planned(path, (1024, 1024))
+
+
+def test_an_odd_picture_under_a_focus(tmp_path):
+    net = Net()
+    halves = [net.slice("images", 2, row, 2**31, 2) for row in (0, 1)]
+    path = saved(net.model(net.conv(net.concat(*halves), 4)), tmp_path)
+    planned(path, (16, 15))
+    with pytest.raises(Unsupported):
+        planned(path, (15, 16))
+
+
+def test_what_is_no_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    for content in (b"", b"no model"):
+        path.write_bytes(content)
+        with pytest.raises(OnnxFileError):
+            read_graph(path)
+
+
+def test_damaged_models_are_refused_or_right(tmp_path):
+    """Random changes to sound files: an answer that is given is ONNX Runtime's."""
+    rng = random.Random(7)
+    given = picture(3, (8, 12))
+    right = refused = 0
+    for round_ in range(150):
+        build = rng.choice(RESULTS)
+        model = build(Net()) if round_ % 2 else random_network(round_)
+        graph = model.graph
+        node = graph.node[rng.randrange(len(graph.node))]
+        how = rng.randrange(5)
+        if how == 0:
+            node.input[rng.randrange(len(node.input))] = rng.choice(graph.node).output[0]
+        elif how == 1 and node.attribute:
+            attribute = rng.choice(node.attribute)
+            if attribute.ints:
+                attribute.ints[rng.randrange(len(attribute.ints))] = rng.choice([-1, 0, 1, 2, 3, 7, 1 << 40])
+            elif attribute.type == onnx.AttributeProto.INT:
+                attribute.i = rng.choice([-1, 0, 1, 2, 1 << 40])
+        elif how == 2:
+            tensor = rng.choice(graph.initializer)
+            if tensor.dims:
+                tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice([0, 1, 2, 5, 1 << 31])
+        elif how == 3:
+            node.op_type = rng.choice(["Conv", "Add", "Concat", "Relu", "Reshape", "Transpose", "MaxPool", "Slice"])
+        else:
+            del node.input[-1]
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        try:
+            network = planned(path, (8, 12))
+        except (Unsupported, OnnxFileError):
+            refused += 1
+            continue
+        output = np.full(network.output_shape, np.nan, np.float32)
+        network.run(given[0], output, np.zeros(network.workspace_size, np.float32))
+        try:
+            wanted = expected(path, given)
+        except Exception:  # noqa: BLE001 - ONNX Runtime is stricter: types, unused nodes
+            continue
+        assert_close(output, wanted)
+        right += 1
+    assert right > 10
+    assert refused > 50

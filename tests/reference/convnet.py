@@ -1,0 +1,70 @@
+"""The kernels of engine_ext.convnet in NumPy, on (C, H, W) arrays and in float64."""
+
+import numpy as np
+
+
+def conv(picture, weight, bias, strides, pads, size):
+    """(C, H, W), (O, C, KH, KW) -> (O, *size). Outside the picture there are zeros."""
+    out = np.zeros((len(weight), *size)) + np.asarray(bias, np.float64)[:, None, None]
+    for ky, kx, values in windows(picture, weight.shape[2:], strides, pads, size, 0.0):
+        out += np.einsum("oc,chw->ohw", weight[:, :, ky, kx].astype(np.float64), values)
+    return out
+
+
+def depthwise(picture, weight, bias, strides, pads, size):
+    """(C, H, W), (C, 1, KH, KW) -> (C, *size)."""
+    out = np.zeros((len(weight), *size)) + np.asarray(bias, np.float64)[:, None, None]
+    for ky, kx, values in windows(picture, weight.shape[2:], strides, pads, size, 0.0):
+        out += weight[:, 0, ky, kx].astype(np.float64)[:, None, None] * values
+    return out
+
+
+def max_pool(picture, kernel, strides, pads, size):
+    """(C, H, W) -> (C, *size)."""
+    return np.max([v for _, _, v in windows(picture, kernel, strides, pads, size, -np.inf)], axis=0)
+
+
+def windows(picture, kernel, strides, pads, size, outside):
+    """For each place in the kernel: its row, its column, and the (C, *size) input that meets it."""
+    channels, height, width = picture.shape
+    full = [(n - 1) * stride + k for n, stride, k in zip(size, strides, kernel, strict=True)]
+    padded = np.full((channels, *(max(n, p + m) for n, p, m in zip(full, pads, (height, width), strict=True))), outside)
+    padded[:, pads[0] : pads[0] + height, pads[1] : pads[1] + width] = picture
+    for ky in range(kernel[0]):
+        for kx in range(kernel[1]):
+            rows = slice(ky, ky + (size[0] - 1) * strides[0] + 1, strides[0])
+            columns = slice(kx, kx + (size[1] - 1) * strides[1] + 1, strides[1])
+            yield ky, kx, padded[:, rows, columns]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+ACTIVATIONS = {
+    "nothing": lambda x, a, b: x,
+    "silu": lambda x, a, b: x * sigmoid(x),
+    "sigmoid": lambda x, a, b: sigmoid(x),
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
+    "clip": lambda x, a, b: np.minimum(np.maximum(x, a), b),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "hard_swish": lambda x, a, b: x * np.clip(a * x + b, 0, 1),
+}
+
+
+def to_blocks(tensor, block):
+    """(C, H, W) -> the floats of its blocks, `block` apart; lanes above the last channel are NaN."""
+    channels, height, width = tensor.shape
+    count = -(-channels // 16)
+    lanes = np.full((count * 16, height * width), np.nan, np.float32)
+    lanes[:channels] = tensor.reshape(channels, -1)
+    out = np.full((count, block), np.nan, np.float32)
+    out[:, : height * width * 16] = lanes.reshape(count, 16, -1).transpose(0, 2, 1).reshape(count, -1)
+    return out.reshape(-1)
+
+
+def from_blocks(floats, channels, height, width, block):
+    count = -(-channels // 16)
+    blocks = floats[: count * block].reshape(count, block)[:, : height * width * 16]
+    return blocks.reshape(count, height * width, 16).transpose(0, 2, 1).reshape(-1, height, width)[:channels]
