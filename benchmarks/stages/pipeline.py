@@ -29,6 +29,7 @@ from benchmarks.record import Answer, Row, checked, spread
 from benchmarks.reference_detector import ReferenceDetector
 from benchmarks.reference_sort import ReferenceSort
 from benchmarks.rounds import Samples, alternate
+from benchmarks.stages import ultralytics
 from engine import Engine, EngineConfig
 
 MODEL = "models/yolox_nano.onnx"
@@ -49,6 +50,7 @@ def measure(context: Context) -> Iterator[Row]:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             case = stack.enter_context(Case(context, name, folder))
             yield from case.rows()
+    yield from ultralytics.measure(context)
 
 
 @dataclass
