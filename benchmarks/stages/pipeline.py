@@ -37,7 +37,7 @@ CONF, NMS_IOU = 0.25, 0.45
 TOLERANCE = 0.03
 LEAST_F1 = 0.97
 # ONNX Runtime's idle threads spin for some 25 ms after a run; they shall be asleep before the next one is timed.
-PAUSE_S = 0.1
+PAUSE_S = 0.05
 
 # Which videos are also annotated, by profile.
 ANNOTATED = {"quick": ("people.mp4",), "full": ("people.mp4", "vtest.avi"), "large": ("people.mp4", "vtest.avi")}
