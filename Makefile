@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train test-trt train train-data chaos chaos-real lint format bench constraints clean
+.PHONY: help build demo test test-debug test-train test-trt train train-data chaos chaos-real lint format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -117,6 +117,17 @@ $(VENV)/.bench: $(STAMP)
 
 bench: build $(VENV)/.bench ## Measure ours beside its peers (BENCH=quick, full, large); targets, RESULTS.md and plots
 	$(BIN)/python -m benchmarks --profile $(BENCH) --report
+
+# An environment of its own: Ultralytics is AGPL-3.0, and nothing here may come to depend on it. PyTorch as in `train`.
+ULTRALYTICS := build/ultralytics
+
+$(ULTRALYTICS)/.installed:
+	$(PYTHON) -m venv $(ULTRALYTICS)
+	$(ULTRALYTICS)/bin/python -m pip install -q ultralytics onnx onnxruntime lap
+	@touch $@
+
+bench-ultralytics: build $(VENV)/.bench $(ULTRALYTICS)/.installed ## Fetch Ultralytics (gigabytes) and measure beside it
+	$(BIN)/python -m benchmarks --profile $(BENCH) --stage pipeline
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

@@ -27,7 +27,7 @@ from engine.records import Frame, FrameBatch
 from engine.stages.preprocess import Preprocess
 
 MOST_TENSORS = 16
-PROBES = 24
+PROBES = 12
 
 Array = NDArray[Any]
 

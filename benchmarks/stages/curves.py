@@ -27,7 +27,7 @@ MODEL = "models/yolox_nano.onnx"
 VIDEO = "people.mp4"
 CONF, NMS_IOU = 0.25, 0.45
 TOLERANCE = 0.05
-PAUSE_S = 0.1
+PAUSE_S = 0.05
 
 SIZES_WH = ((640, 360), (1280, 720), (1920, 1080), (3840, 2160))
 AT_ONCE = (1, 2, 4, 8, 16)

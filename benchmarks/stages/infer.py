@@ -7,7 +7,6 @@ tell the thread layout that gave the most (limit.py), which is the one that the 
 The largest difference of any output number to ONNX Runtime's stands in each row, as a share of the largest number.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, get_args
@@ -27,7 +26,7 @@ from engine.errors import BackendMissing
 Array = NDArray[Any]
 
 CPU_BACKENDS = ("onnxruntime", "native", "openvino")
-PAUSE_S = 0.1
+PAUSE_S = 0.05
 COMPARED = 4
 
 
@@ -35,20 +34,21 @@ class Model(NamedTuple):
     file: str
     inferences: int  # a round
     tolerance: float  # a share of the largest output number
+    shapes: tuple[str, ...] = ("rect",)
 
 
-QUICK = (Model("yolox_nano.onnx", 60, 1e-3),)
-MODELS = {
-    "quick": QUICK,
-    "full": (*QUICK, Model("yolov5n_fp16.onnx", 24, 5e-2), Model("yolov8n_int8.onnx", 24, 5e-2)),
-}
-MODELS["large"] = MODELS["full"]
-SHAPES = {"quick": ("rect",), "full": ("rect", "square"), "large": ("rect", "square")}
+NANO = Model("yolox_nano.onnx", 60, 1e-3)
+MORE = (
+    Model("yolox_nano.onnx", 60, 1e-3, ("square",)),
+    Model("yolov5n_fp16.onnx", 24, 5e-2),
+    Model("yolov8n_int8.onnx", 24, 5e-2),
+)
+MODELS = {"quick": (NANO,), "full": (NANO, *MORE), "large": (NANO, *MORE)}
 
 
 def measure(context: Context) -> Iterator[Row]:
     for model in MODELS[context.profile.name]:
-        for shape in SHAPES[context.profile.name]:
+        for shape in model.shapes:
             with ExitStack() as stack:
                 yield from shape_row(context, model, shape, stack)
 
@@ -69,7 +69,7 @@ def engines(model: Model, shape: str, stack: ExitStack) -> dict[str, Engine]:
         try:
             engine = Engine(config)
         except BackendMissing as error:
-            print(f"  left out: {asked}: {error}", file=sys.stderr)
+            print(f"  left out: {asked}: {error}")
             continue
         stack.callback(engine.close)
         found.setdefault(engine.model.backend.name, engine)
