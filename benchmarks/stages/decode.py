@@ -58,7 +58,8 @@ def engine_frames(video: Path) -> Iterator[Frame]:
         run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Tally(10), 8)
         reader = StreamReader(source, run, ReaderSettings())
         reader.open()
-        yield from reader.frames(Metrics())
+        with Metrics().clock("decode") as clock:
+            yield from reader.frames(clock)
         problems = reader.end().problems
         if problems:
             raise RuntimeError(f"{video.name} {'; '.join(problems)}")

@@ -1,6 +1,5 @@
 """What the tests of the engine share: little frames, a fake engine, a cache of their own, generated clips."""
 
-import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,15 +8,6 @@ import numpy as np
 import pytest
 
 from engine.records import Detections, EndOfStream, Frame, Tracks
-
-
-@pytest.fixture(autouse=True)
-def root_logger_as_it_was():
-    """The command line sets up logging, to a stream that is gone after its test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(autouse=True)
