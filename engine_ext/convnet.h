@@ -77,7 +77,7 @@ typedef struct {
     float *output;
 } ConvnetBuffers;
 
-/* Pixels of a tile for groups of 1, 2, 3 and 4 blocks: at most 24 accumulators of the 32 registers, or 12 of 16. */
+/* Of a tile. */
 #define CONVNET_MOST_PIXELS 12
 #define CONVNET_MOST_BLOCKS 4
 

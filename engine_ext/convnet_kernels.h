@@ -139,11 +139,28 @@ static TARGET void NAME(finish)(const float *from, ptrdiff_t from_block, const f
 
 /* ---- convolution ---- */
 
-/* tile[block][pixel][16] = bias + weights * input, for `pixels` neighbours. Weights: [row of a segment][vectors].
- * Every input float is spread over a register and meets the weights of all channels of the group. */
+/* Every float of the input is spread over a register and meets the weights of all channels of the group. */
+CONVNET_INLINE TARGET void NAME(product)(VECTOR *sum, const float *weights, const float *from, ptrdiff_t step,
+                                         const int vectors, const int pixels)
+{
+    VECTOR w[CONVNET_MOST_BLOCKS];
+#pragma GCC unroll 32
+    for (int v = 0; v < vectors; v++)
+        w[v] = LOAD(weights + v * LANES);
+#pragma GCC unroll 32
+    for (int p = 0; p < pixels; p++) {
+        const VECTOR x = ALL(from[p * step]);
+#pragma GCC unroll 32
+        for (int v = 0; v < vectors; v++)
+            sum[v * pixels + p] = FMA(x, w[v], sum[v * pixels + p]);
+    }
+}
+
+/* tile[block][pixel][16] = bias + weights * input, for `pixels` neighbours `step` floats apart. Weights: [row of a
+ * segment][vectors]. Where `length` is given, it is that of all segments. */
 CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *bias, const float *input,
                                             const ConvnetSegment *segments, ptrdiff_t count, ptrdiff_t step,
-                                            const int vectors, const int pixels, float *tile)
+                                            const int length, const int vectors, const int pixels, float *tile)
 {
     VECTOR sum[CONVNET_MOST_BLOCKS * CONVNET_MOST_PIXELS];
 #pragma GCC unroll 32
@@ -153,19 +170,14 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
             sum[v * pixels + p] = LOAD(bias + v * LANES);
     for (ptrdiff_t s = 0; s < count; s++) {
         const float *from = input + segments[s].at;
-        for (const float *end = from + segments[s].length; from < end; from++) {
-            VECTOR w[CONVNET_MOST_BLOCKS];
-#pragma GCC unroll 32
-            for (int v = 0; v < vectors; v++)
-                w[v] = LOAD(weights + v * LANES);
-#pragma GCC unroll 32
-            for (int p = 0; p < pixels; p++) {
-                const VECTOR x = ALL(from[p * step]);
-#pragma GCC unroll 32
-                for (int v = 0; v < vectors; v++)
-                    sum[v * pixels + p] = FMA(x, w[v], sum[v * pixels + p]);
-            }
-            weights += vectors * LANES;
+        if (length) {
+#pragma GCC unroll 8
+            for (int i = 0; i < length; i++)
+                NAME(product)(sum, weights + i * vectors * LANES, from + i, step, vectors, pixels);
+            weights += length * vectors * LANES;
+        } else {
+            for (const float *end = from + segments[s].length; from < end; from++, weights += vectors * LANES)
+                NAME(product)(sum, weights, from, step, vectors, pixels);
         }
     }
 #pragma GCC unroll 32
@@ -175,123 +187,132 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
             STORE(tile + (v / PARTS * pixels + p) * 16 + v % PARTS * LANES, sum[v * pixels + p]);
 }
 
-#define CONVNET_CASE(blocks, pixels)                                                                                   \
+#define CONVNET_ACCUMULATE(step, length, blocks, pixels)                                                               \
+    NAME(accumulate)(weights, bias, input, segments, count, step, length, (blocks) * PARTS, pixels, tile)
+
+/* Any distance of pixels. */
+#define CONVNET_SLOW(blocks, pixels)                                                                                   \
     case pixels:                                                                                                       \
-        NAME(accumulate)(weights, bias, input, segments, count, step, (blocks) * PARTS, pixels, tile);                 \
+        CONVNET_ACCUMULATE(step, 0, blocks, pixels);                                                                   \
         break;
 
-/* A full tile has a distance of pixels that the compiler knows, so that one register addresses all of them. */
-#define CONVNET_FULL(blocks, pixels)                                                                                   \
+/* Distances that the compiler knows let one register address all pixels: strides 1 and 2 of a tensor, and stride 2 of
+ * the picture with the kernels that detectors begin with. */
+#define CONVNET_FAST(blocks, pixels)                                                                                   \
     case pixels:                                                                                                       \
         if (step == 16)                                                                                                \
-            NAME(accumulate)(weights, bias, input, segments, count, 16, (blocks) * PARTS, pixels, tile);               \
-        else if (step == 2)                                                                                            \
-            NAME(accumulate)(weights, bias, input, segments, count, 2, (blocks) * PARTS, pixels, tile);                \
+            CONVNET_ACCUMULATE(16, 0, blocks, pixels);                                                                 \
+        else if (step == 32)                                                                                           \
+            CONVNET_ACCUMULATE(32, 0, blocks, pixels);                                                                 \
+        else if (step == 2 && length == 3)                                                                             \
+            CONVNET_ACCUMULATE(2, 3, blocks, pixels);                                                                  \
+        else if (step == 2 && length == 6)                                                                             \
+            CONVNET_ACCUMULATE(2, 6, blocks, pixels);                                                                  \
         else                                                                                                           \
-            NAME(accumulate)(weights, bias, input, segments, count, step, (blocks) * PARTS, pixels, tile);             \
+            CONVNET_ACCUMULATE(step, 0, blocks, pixels);                                                               \
         break;
 
 #define CONVNET_TILE_ARGUMENTS                                                                                         \
     const float *weights, const float *bias, const float *input, const ConvnetSegment *segments, ptrdiff_t count,      \
-        ptrdiff_t step, ptrdiff_t pixels, float *tile
+        ptrdiff_t step, ptrdiff_t length, ptrdiff_t pixels, float *tile
 
 #ifdef CONVNET_512
-enum { NAME(pixels_1) = 12, NAME(pixels_2) = 12, NAME(pixels_3) = 8, NAME(pixels_4) = 6 };
+/* Pixels of a tile for groups of 1 to 4 blocks: 12 or 24 sums, which keep two units of 4 cycles busy, weights, inputs. */
+static const ptrdiff_t NAME(most_pixels)[CONVNET_MOST_BLOCKS + 1] = {0, 12, 12, 8, 6};
 
 static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
 {
     switch (pixels) {
-        CONVNET_FULL(1, 12)
-        CONVNET_CASE(1, 11)
-        CONVNET_CASE(1, 10)
-        CONVNET_CASE(1, 9)
-        CONVNET_CASE(1, 8)
-        CONVNET_CASE(1, 7)
-        CONVNET_CASE(1, 6)
-        CONVNET_CASE(1, 5)
-        CONVNET_CASE(1, 4)
-        CONVNET_CASE(1, 3)
-        CONVNET_CASE(1, 2)
-        CONVNET_CASE(1, 1)
+        CONVNET_FAST(1, 12)
+        CONVNET_FAST(1, 11)
+        CONVNET_FAST(1, 10)
+        CONVNET_FAST(1, 9)
+        CONVNET_FAST(1, 8)
+        CONVNET_FAST(1, 7)
+        CONVNET_FAST(1, 6)
+        CONVNET_SLOW(1, 5)
+        CONVNET_SLOW(1, 4)
+        CONVNET_SLOW(1, 3)
+        CONVNET_SLOW(1, 2)
+        CONVNET_SLOW(1, 1)
     }
 }
 
 static TARGET void NAME(tile_2)(CONVNET_TILE_ARGUMENTS)
 {
     switch (pixels) {
-        CONVNET_FULL(2, 12)
-        CONVNET_CASE(2, 11)
-        CONVNET_CASE(2, 10)
-        CONVNET_CASE(2, 9)
-        CONVNET_CASE(2, 8)
-        CONVNET_CASE(2, 7)
-        CONVNET_CASE(2, 6)
-        CONVNET_CASE(2, 5)
-        CONVNET_CASE(2, 4)
-        CONVNET_CASE(2, 3)
-        CONVNET_CASE(2, 2)
-        CONVNET_CASE(2, 1)
+        CONVNET_FAST(2, 12)
+        CONVNET_FAST(2, 11)
+        CONVNET_FAST(2, 10)
+        CONVNET_FAST(2, 9)
+        CONVNET_FAST(2, 8)
+        CONVNET_FAST(2, 7)
+        CONVNET_FAST(2, 6)
+        CONVNET_SLOW(2, 5)
+        CONVNET_SLOW(2, 4)
+        CONVNET_SLOW(2, 3)
+        CONVNET_SLOW(2, 2)
+        CONVNET_SLOW(2, 1)
     }
 }
 
 static TARGET void NAME(tile_3)(CONVNET_TILE_ARGUMENTS)
 {
     switch (pixels) {
-        CONVNET_FULL(3, 8)
-        CONVNET_CASE(3, 7)
-        CONVNET_CASE(3, 6)
-        CONVNET_CASE(3, 5)
-        CONVNET_CASE(3, 4)
-        CONVNET_CASE(3, 3)
-        CONVNET_CASE(3, 2)
-        CONVNET_CASE(3, 1)
+        CONVNET_FAST(3, 8)
+        CONVNET_FAST(3, 7)
+        CONVNET_FAST(3, 6)
+        CONVNET_FAST(3, 5)
+        CONVNET_FAST(3, 4)
+        CONVNET_SLOW(3, 3)
+        CONVNET_SLOW(3, 2)
+        CONVNET_SLOW(3, 1)
     }
 }
 
 static TARGET void NAME(tile_4)(CONVNET_TILE_ARGUMENTS)
 {
     switch (pixels) {
-        CONVNET_FULL(4, 6)
-        CONVNET_CASE(4, 5)
-        CONVNET_CASE(4, 4)
-        CONVNET_CASE(4, 3)
-        CONVNET_CASE(4, 2)
-        CONVNET_CASE(4, 1)
+        CONVNET_FAST(4, 6)
+        CONVNET_FAST(4, 5)
+        CONVNET_FAST(4, 4)
+        CONVNET_FAST(4, 3)
+        CONVNET_SLOW(4, 2)
+        CONVNET_SLOW(4, 1)
     }
 }
 #else
-enum { NAME(pixels_1) = 6 };
+static const ptrdiff_t NAME(most_pixels)[CONVNET_MOST_BLOCKS + 1] = {0, 6};
 
 static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
 {
     switch (pixels) {
-        CONVNET_FULL(1, 6)
-        CONVNET_CASE(1, 5)
-        CONVNET_CASE(1, 4)
-        CONVNET_CASE(1, 3)
-        CONVNET_CASE(1, 2)
-        CONVNET_CASE(1, 1)
+        CONVNET_FAST(1, 6)
+        CONVNET_FAST(1, 5)
+        CONVNET_FAST(1, 4)
+        CONVNET_FAST(1, 3)
+        CONVNET_SLOW(1, 2)
+        CONVNET_SLOW(1, 1)
     }
 }
 #endif
 
+/* Computes a tile that leaves the rest of `pixels` to tiles of about its size; gives its number of pixels. `length` is
+ * that of all segments, or 0. */
 static TARGET ptrdiff_t NAME(tile)(ptrdiff_t blocks, CONVNET_TILE_ARGUMENTS)
 {
-    ptrdiff_t most = NAME(pixels_1);
-#ifdef CONVNET_512
-    most = blocks == 4 ? NAME(pixels_4) : blocks == 3 ? NAME(pixels_3) : blocks == 2 ? NAME(pixels_2) : most;
-#endif
-    pixels = pixels < most ? pixels : most;
+    const ptrdiff_t most = NAME(most_pixels)[blocks], tiles = (pixels + most - 1) / most;
+    pixels = (pixels + tiles - 1) / tiles;
 #ifdef CONVNET_512
     if (blocks == 4)
-        NAME(tile_4)(weights, bias, input, segments, count, step, pixels, tile);
+        NAME(tile_4)(weights, bias, input, segments, count, step, length, pixels, tile);
     else if (blocks == 3)
-        NAME(tile_3)(weights, bias, input, segments, count, step, pixels, tile);
+        NAME(tile_3)(weights, bias, input, segments, count, step, length, pixels, tile);
     else if (blocks == 2)
-        NAME(tile_2)(weights, bias, input, segments, count, step, pixels, tile);
+        NAME(tile_2)(weights, bias, input, segments, count, step, length, pixels, tile);
     else
 #endif
-        NAME(tile_1)(weights, bias, input, segments, count, step, pixels, tile);
+        NAME(tile_1)(weights, bias, input, segments, count, step, length, pixels, tile);
     return pixels;
 }
 
@@ -387,7 +408,8 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
                 const ptrdiff_t blocks = out_blocks - b < s->group ? out_blocks - b : s->group;
                 const float *bias = at->weights + s->bias_at + b * 16;
                 for (ptrdiff_t x = first, done; x < end; x += done) {
-                    done = NAME(tile)(blocks, weights, bias, input + x * step, segments, count, step, end - x, tile);
+                    done = NAME(tile)(blocks, weights, bias, input + x * step, segments, count, step,
+                                      s->planar ? s->kernel_width : 0, end - x, tile);
                     const ptrdiff_t pixel = y * s->out_width + x;
                     if (s->row_length) {
                         NAME(finish)(tile, 0, tile, 0, tile, 0, 1, blocks * done * 16, s->activation,
@@ -642,7 +664,8 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
 #undef PARTS
 #undef CONVNET_EACH
 #undef CONVNET_ROWS
-#undef CONVNET_CASE
-#undef CONVNET_FULL
+#undef CONVNET_ACCUMULATE
+#undef CONVNET_SLOW
+#undef CONVNET_FAST
 #undef CONVNET_TILE_ARGUMENTS
 #undef CONVNET_DEPTHWISE_ARGUMENTS
