@@ -29,7 +29,7 @@ DIRECTIVES = {
 
 # No -march=native: a wheel must run on machines other than the one that built it. Wider vectors are chosen at run
 # time, function by function (see the kernels). -ffp-contract=off keeps results the same on all of them.
-COMPILE_ARGS = ["-O1", "-g"] if DEBUG else ["-O3", "-g0"]
+COMPILE_ARGS = ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-falign-loops=32"]
 COMPILE_ARGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 
 ORT_BUILDS = {"": "onnxruntime>=1.20", "cpu": "onnxruntime>=1.20", "gpu": "onnxruntime-gpu>=1.20"}

@@ -156,6 +156,27 @@ CONVNET_INLINE TARGET void NAME(product)(VECTOR *sum, const float *weights, cons
     }
 }
 
+/* `length` products of each pixel, for one vector of channels: each float of the row is loaded once, though up to three
+ * pixels meet it. What a pixel sums it sums in the same order. */
+CONVNET_INLINE TARGET void NAME(row_product)(VECTOR *sum, const float *weights, const float *from, const int step,
+                                             const int length, const int pixels)
+{
+    VECTOR w[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < length; i++)
+        w[i] = LOAD(weights + i * LANES);
+#pragma GCC unroll 32
+    for (int column = 0; column < (pixels - 1) * step + length; column++) {
+        const VECTOR x = ALL(from[column]);
+#pragma GCC unroll 8
+        for (int i = 0; i < length; i++) {
+            const int p = (column - i) / step;
+            if (column >= i && p * step == column - i && p < pixels)
+                sum[p] = FMA(x, w[i], sum[p]);
+        }
+    }
+}
+
 /* tile[block][pixel][16] = bias + weights * input, for `pixels` neighbours `step` floats apart. Weights: [row of a
  * segment][vectors]. Where `length` is given, it is that of all segments. */
 CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *bias, const float *input,
@@ -170,11 +191,13 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
             sum[v * pixels + p] = LOAD(bias + v * LANES);
     for (ptrdiff_t s = 0; s < count; s++) {
         const float *from = input + segments[s].at;
-        if (length) {
-#pragma GCC unroll 8
-            for (int i = 0; i < length; i++)
-                NAME(product)(sum, weights + i * vectors * LANES, from + i, step, vectors, pixels);
-            weights += length * vectors * LANES;
+        if (length > 4) {
+            NAME(row_product)(sum, weights, from, (int)step, length, pixels);
+            weights += length * LANES;
+        } else if (length) {
+#pragma GCC unroll 4
+            for (int i = 0; i < length; i++, weights += vectors * LANES)
+                NAME(product)(sum, weights, from + i, step, vectors, pixels);
         } else {
             for (const float *end = from + segments[s].length; from < end; from++, weights += vectors * LANES)
                 NAME(product)(sum, weights, from, step, vectors, pixels);
@@ -197,7 +220,7 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
         break;
 
 /* Distances that the compiler knows let one register address all pixels: strides 1 and 2 of a tensor, and stride 2 of
- * the picture with the kernels that detectors begin with. */
+ * the picture, with the kernels that detectors begin with. */
 #define CONVNET_FAST(blocks, pixels)                                                                                   \
     case pixels:                                                                                                       \
         if (step == 16)                                                                                                \
@@ -206,8 +229,10 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
             CONVNET_ACCUMULATE(32, 0, blocks, pixels);                                                                 \
         else if (step == 2 && length == 3)                                                                             \
             CONVNET_ACCUMULATE(2, 3, blocks, pixels);                                                                  \
-        else if (step == 2 && length == 6)                                                                             \
+        else if (step == 2 && length == 6 && (blocks) * PARTS == 1)                                                    \
             CONVNET_ACCUMULATE(2, 6, blocks, pixels);                                                                  \
+        else if (step == 2)                                                                                            \
+            CONVNET_ACCUMULATE(2, 0, blocks, pixels);                                                                  \
         else                                                                                                           \
             CONVNET_ACCUMULATE(step, 0, blocks, pixels);                                                               \
         break;
