@@ -77,13 +77,14 @@ train: train-data build $(VENV)/.train ## Train street-nano (PROFILE=full: hours
 test-train: build $(VENV)/.train ## Run the tests of the training, which need PyTorch
 	$(BIN)/python -m pytest tests/models/train
 
-# TensorRT for RTX comes only with this: 90 MB that nothing but build-trt needs. The flag makes its absence a failure.
-$(VENV)/.rtx: $(STAMP)
-	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx]'
+# TensorRT for RTX and CUDA's compiler come only with this: 90 and 60 MB that nothing needs where there is no GPU. The
+# flag makes their absence a failure.
+$(VENV)/.rtx: $(STAMP) pyproject.toml
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx,cuda-compile]'
 	@touch $@
 
-test-trt: build $(VENV)/.rtx ## Run the tests that build real TensorRT plans; no GPU is needed
-	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt
+test-trt: build $(VENV)/.rtx ## Build real TensorRT plans and compile the GPU's kernels; no GPU is needed
+	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/gpu/test_compile.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:
@@ -120,7 +121,7 @@ bench: build $(VENV)/.bench ## Measure ours beside its peers (BENCH=quick, full,
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx,cuda-compile]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built
