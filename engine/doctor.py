@@ -40,6 +40,8 @@ def examine() -> list[Finding]:
         "onnxruntime": _onnxruntime,
         "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
+        "GPU decoding": _gpu_decoding,
+        "GPU kernels": _gpu_kernels,
         "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
         "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", "pip install '.[rtx]' in a clone"),
         "models": _models,
@@ -133,6 +135,32 @@ def _gpu() -> Finding:
     if not driver.exists():
         return Finding("NVIDIA GPU", "absent", "no NVIDIA driver: inference runs on the CPU")
     return Finding("NVIDIA GPU", "ok", driver.read_text().splitlines()[0])
+
+
+def _gpu_decoding() -> Finding:
+    """Whether the card could decode; the engine itself decodes on the CPU."""
+    from engine.gpu.decode import hardware_decoding
+
+    found = hardware_decoding()
+    kinds = f"PyAV's FFmpeg knows {', '.join(found.kinds) or 'no device'}"
+    if found.problem is not None:
+        return Finding("GPU decoding", "absent", f"{kinds}; {found.problem}. Not needed: frames are decoded on the CPU")
+    codecs = f"cuda opens, for {', '.join(found.codecs)}"
+    return Finding("GPU decoding", "ok", f"{kinds}; {codecs}. Not used yet: frames are decoded on the CPU")
+
+
+def _gpu_kernels() -> Finding:
+    """What compiles the engine's own kernels for a card; tried on an empty one."""
+    from engine.errors import BackendMissing
+    from engine.gpu.compiler import find_compiler
+
+    try:
+        compiler = find_compiler()
+        compiler.compile('extern "C" __global__ void nothing() {}', "nothing.cu", "8.6")
+    except BackendMissing as error:
+        return Finding("GPU kernels", "absent", f"{error} Only needed with a GPU")
+    version = ".".join(map(str, compiler.version))
+    return Finding("GPU kernels", "ok", f"{compiler.name} of CUDA {version} compiles them")
 
 
 def _models() -> Finding:

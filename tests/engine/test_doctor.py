@@ -12,10 +12,13 @@ from rich.console import Console
 
 from engine import doctor
 from engine.backends import onnxruntime as ort_backend
+from engine.errors import BackendMissing
+from engine.gpu import compiler, decode
+from engine.gpu.decode import HardwareDecoding
 from models import registry
 
 CHECKS = "machine kernels decoding encoding onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
-CHECKS.append("NVIDIA GPU")
+CHECKS += ["NVIDIA GPU", "GPU decoding", "GPU kernels"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +64,9 @@ def test_it_never_raises(monkeypatch):
     def die():
         raise RuntimeError("boom")
 
-    for name in ("_machine", "_kernels", "_decoding", "_encoding", "_onnxruntime", "_gpu", "_models", "_broker"):
-        monkeypatch.setattr(doctor, name, die)
+    names = "machine kernels decoding encoding onnxruntime gpu gpu_decoding gpu_kernels models broker"
+    for name in names.split():
+        monkeypatch.setattr(doctor, f"_{name}", die)
     monkeypatch.setattr(doctor, "_optional", lambda *_: die())
     findings = doctor.examine()
     assert {found.what for found in findings} == set(CHECKS)
@@ -87,6 +91,25 @@ def test_what_can_t_be_loaded(monkeypatch, module, error, what, state, parts):
     assert found.state == state
     for part in parts:
         assert part in found.detail
+
+
+def test_gpu_decoding_says_what_is_there_and_what_is_used(monkeypatch):
+    found = finding("GPU decoding")
+    assert "PyAV's FFmpeg knows " in found.detail
+    assert "frames are decoded on the CPU" in found.detail
+    opens = HardwareDecoding(("cuda", "qsv"), ("h264", "hevc"), None)
+    monkeypatch.setattr(decode, "hardware_decoding", lambda: opens)
+    found = finding("GPU decoding")
+    assert (found.state, "cuda opens, for h264, hevc" in found.detail) == ("ok", True)
+
+
+def test_gpu_kernels(monkeypatch):
+    def no_compiler():
+        raise BackendMissing("there is no NVRTC.")
+
+    monkeypatch.setattr(compiler, "find_compiler", no_compiler)
+    found = finding("GPU kernels")
+    assert (found.state, found.detail) == ("absent", "there is no NVRTC. Only needed with a GPU")
 
 
 def test_two_builds_of_onnx_runtime(monkeypatch):
