@@ -66,6 +66,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
     Beside PLAN goes PLAN.json, the record that is checked before a plan is loaded. A plan that is there already and was
     made from the very same things is left as it is.
     """
+    from engine.backends.tensorrt import open_plan
     from engine.trt.build import BuildOptions, build_plan
 
     options = BuildOptions(
@@ -76,7 +77,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
     )
     try:
         with _watching(quiet=verbose) as watcher:
-            built = build_plan(options, watcher, say=_say if verbose else None)
+            built = build_plan(options, watcher, say=_say if verbose else None, runner=open_plan)
     except KeyboardInterrupt:
         click.echo("Interrupted: no plan was written.", err=True)
         raise
