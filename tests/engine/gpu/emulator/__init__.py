@@ -20,8 +20,7 @@ from tests.assets import ROOT
 
 HERE = Path(__file__).parent
 FLAGS = "-x c++ -std=c++17 -O2 -shared -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror".split()
-SANITIZE = "YOLO_ENGINE_SANITIZE_KERNELS"
-SANITIZERS = "-g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
+GIVEN = "YOLO_ENGINE_EMULATED_KERNELS"
 
 
 def require_compiler():
@@ -35,16 +34,21 @@ def require_compiler():
     return found
 
 
+def build(library, *more):
+    """Compiles the kernels into a library."""
+    include = [f"-I{HERE}", f"-I{ROOT / 'engine' / 'gpu'}"]
+    command = [require_compiler(), *FLAGS, *more, *include, str(HERE / "run.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True, timeout=120)
+
+
 @functools.cache
 def kernels():
-    """The kernels as a library of this process; compiled once."""
-    compiler = require_compiler()
-    sanitizers = SANITIZERS if os.environ.get(SANITIZE) else []
-    include = [f"-I{HERE}", f"-I{ROOT / 'engine' / 'gpu'}"]
+    """The kernels as a library of this process: compiled once, or the one that is given."""
+    if given := os.environ.get(GIVEN):
+        return ctypes.CDLL(given)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "kernels.so"
-        command = [compiler, *FLAGS, *sanitizers, *include, str(HERE / "run.cpp"), "-o", str(library)]
-        subprocess.run(command, check=True, timeout=120)
+        build(library)
         return ctypes.CDLL(str(library))
 
 
@@ -123,6 +127,12 @@ class EmulatedDriver:
     def memcpy_htod_async(self, address, content, stream):
         assert isinstance(stream, Stream)
         ctypes.memmove(address, content, len(content))
+
+    def memcpy_htod(self, address, array):
+        ctypes.memmove(address, array.ctypes.data, array.nbytes)
+
+    def memcpy_dtoh(self, array, address):
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def memset_d32_async(self, address, value, count, stream):
         assert isinstance(stream, Stream)
