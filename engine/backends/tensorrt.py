@@ -245,23 +245,24 @@ def _check_tensors(path: Path, record: PlanRecord) -> None:
 
 
 def _no_room(error: OutOfMemory, gpu: str, shape: tuple[int, ...] | None) -> str:
-    def mib(nbytes: int) -> str:
-        return f"{nbytes / 2**20:,.0f} MiB"
-
     facts = []
     if error.wanted is not None:
-        facts.append(f"{mib(error.wanted)} wanted")
+        facts.append(f"{_size(error.wanted)} wanted")
     if error.free is not None and error.total is not None:
-        facts.append(f"{mib(error.free)} of {mib(error.total)} free")
-    known = f" ({', '.join(facts)})" if facts else f" ({error})"
+        facts.append(f"{_size(error.free)} of {_size(error.total)} free")
+    known = ", ".join(facts) or str(error)
+    where = "this machine has too little memory that can be pinned" if error.pinned else f"{gpu} has too little memory"
     if shape is None:
-        return f"the GPU {gpu} has too little memory for its kernels{known}. Close what else uses it."
+        return f"{where} for the kernels ({known}). Close what else uses it."
     batch = shape[0]
     smaller = f"--batch {batch // 2} or --workers 1" if batch > 1 else "--workers 1, or a smaller model"
     return (
-        f"the GPU {gpu} has too little memory for batches of {batch} at {shape[2]}x{shape[3]}{known}. Try {smaller}, "
-        "or close what else uses the GPU."
+        f"{where} for batches of {batch} at {shape[2]}x{shape[3]} ({known}). Try {smaller}, or close what else uses it."
     )
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**20:,.0f} MiB" if nbytes >= 2**20 or not nbytes else f"{nbytes / 2**10:,.0f} KiB"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,12 +24,20 @@ INSTALL = "pip install '.[tensorrt]' in a clone (docs/gpu.md has what its build 
 
 
 class OutOfMemory(Exception):
-    """The GPU, or pinned host memory, has no room. `wanted`, `free` and `total` in bytes, where known. Whoever knows
+    """The GPU, or with `pinned` the host, has no room. `wanted`, `free` and `total` in bytes, where known. Whoever knows
     the batch makes a BackendError of it."""
 
-    def __init__(self, what: str, wanted: int | None = None, free: int | None = None, total: int | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        wanted: int | None = None,
+        free: int | None = None,
+        total: int | None = None,
+        *,
+        pinned: bool = False,
+    ) -> None:
         super().__init__(what)
-        self.wanted, self.free, self.total = wanted, free, total
+        self.wanted, self.free, self.total, self.pinned = wanted, free, total, pinned
 
 
 def load_driver() -> Any:
@@ -84,6 +93,9 @@ class CudaContext:
         self._context.push()
         try:
             yield self.driver
+        except BaseException as error:
+            _let_go(error)
+            raise
         finally:
             self._pop()
 
@@ -135,3 +147,12 @@ class CudaContext:
             self._context.detach()
         except self.driver.Error as error:
             log.debug("CUDA's context could not be released: %s", error)
+
+
+def _let_go(error: BaseException) -> None:
+    """Drops what the frames of a traceback hold, while the context is current: streams and execution contexts that live
+    on in an exception would be destroyed without it, or never."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__

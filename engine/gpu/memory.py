@@ -40,7 +40,7 @@ class Buffers:
         try:
             array: NDArray[np.uint8] = self._driver.pagelocked_empty((max(nbytes, 1),), np.uint8)
         except self._driver.MemoryError as error:
-            raise OutOfMemory(f"pinned memory: {error}", nbytes) from error
+            raise OutOfMemory(str(error), nbytes, pinned=True) from error
         self._held.append(array.base)
         return array
 

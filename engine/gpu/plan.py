@@ -47,8 +47,8 @@ class LoadedPlan:
 
     def _set_up_rtx(self) -> None:
         """TensorRT for RTX compiles its kernels on this card. What it has compiled is kept between runs, whole graphs
-        are captured where it can, and kernels for a new shape are awaited: by default the first batches of a shape would
-        run with others, so that a frame's result could depend on when it came."""
+        are captured where it can, and kernels for a new shape are awaited: by default the first batches of a shape run
+        with others, so that a frame's result could depend on when it came."""
         trt = self._flavor.trt
         with self._optional("a runtime configuration"):
             config = self._engine.create_runtime_config()

@@ -76,6 +76,7 @@ class Slot:
         self._graphs: dict[Shape, Graph] = {}
         self._seen: Counter[Shape] = Counter()
         self._context: Any = None
+        self._events: dict[str, Any] = {}
         try:
             self._context = plan.context()
             self._allocate(most)
@@ -204,7 +205,7 @@ class Slot:
             self._graphs[self._shape] = Graph(context, self._api.end(stream))
             log.debug("CUDA graph for %s", self._shape)
         except (GraphError, BackendError, OutOfMemory) as error:
-            log.debug("no CUDA graphs, each launch is made by itself: %s", error)
+            log.debug("no CUDA graphs, each launch is made by itself: %s", str(error))
             self._api = None if not self._graphs else self._api
             self._seen[self._shape] = _HOT
 
@@ -285,12 +286,12 @@ class Slot:
                 if self._api is not None:
                     self._api.destroy(graph.executable)
             except GraphError as error:
-                log.debug("%s", error)
+                log.debug("%s", str(error))
         self._graphs.clear()
         self._context = None
         self._planes.free()
         self._buffers.free()
-        self._events = {}
+        self._events.clear()
 
 
 def _offsets(frame: FramePlanes) -> list[int]:
