@@ -150,4 +150,4 @@ def _fake(config: EngineConfig) -> LoadedModel:
         raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))
     shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
-    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "")
+    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "", why="--backend fake")

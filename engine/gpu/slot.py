@@ -207,7 +207,6 @@ class Slot:
         except (GraphError, BackendError, OutOfMemory) as error:
             log.debug("no CUDA graphs, each launch is made by itself: %s", str(error))
             self._api = None if not self._graphs else self._api
-            self._seen[self._shape] = _HOT
 
     def _filter(self, filters: Filters, shape: Shape) -> None:
         kernel = filters.kernel(shape[1:], self._shape[2:])
