@@ -126,13 +126,17 @@ class EmulatedDriver:
 
     def memcpy_htod_async(self, address, content, stream):
         assert isinstance(stream, Stream)
-        ctypes.memmove(address, content, len(content))
+        self.memcpy_htod(address, np.frombuffer(content, np.uint8))
 
     def memcpy_htod(self, address, array):
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
     def memcpy_dtoh(self, array, address):
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
+    def memcpy_dtoh_async(self, array, address, stream):
+        assert isinstance(stream, Stream)
+        self.memcpy_dtoh(array, address)
 
     def memset_d32_async(self, address, value, count, stream):
         assert isinstance(stream, Stream)
