@@ -40,6 +40,8 @@ def examine() -> list[Finding]:
         "onnxruntime": _onnxruntime,
         "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
+        "PyCUDA": _pycuda,
+        "plans": _plans,
         "GPU decoding": _gpu_decoding,
         "GPU kernels": _gpu_kernels,
         "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
@@ -134,7 +136,43 @@ def _gpu() -> Finding:
     driver = Path("/proc/driver/nvidia/version")
     if not driver.exists():
         return Finding("NVIDIA GPU", "absent", "no NVIDIA driver: inference runs on the CPU")
-    return Finding("NVIDIA GPU", "ok", driver.read_text().splitlines()[0])
+    from engine.trt.gpu import count_gpus, find_gpu
+
+    version = driver.read_text().splitlines()[0]
+    cards = [card for number in range(count_gpus()) if (card := find_gpu(number)) is not None]
+    if not cards:
+        return Finding("NVIDIA GPU", "broken", f"{version}, and CUDA finds no card: see what `nvidia-smi` says")
+    shown = ", ".join(f"cuda:{number} {card.name} ({card.capability})" for number, card in enumerate(cards))
+    return Finding("NVIDIA GPU", "ok", f"{shown}; {version}")
+
+
+def _pycuda() -> Finding:
+    """What runs plans. It can be installed where there is no driver, and then not be loaded."""
+    from engine.errors import BackendMissing
+    from engine.gpu.context import INSTALL, load_driver
+
+    try:
+        driver = load_driver()
+    except BackendMissing as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            return Finding("PyCUDA", "absent", f"{INSTALL}; only needed to run TensorRT plans")
+        return Finding("PyCUDA", "broken" if Path("/proc/driver/nvidia/version").exists() else "absent", str(error))
+    built, runs = ".".join(map(str, driver.get_version())), driver.get_driver_version()
+    return Finding("PyCUDA", "ok", f"built for CUDA {built}, on a driver for CUDA {runs // 1000}.{runs % 1000 // 10}")
+
+
+def _plans() -> Finding:
+    """TensorRT plans in the user's cache."""
+    from engine.trt.sidecar import all_plans
+
+    plans = all_plans()
+    if not plans:
+        return Finding("plans", "absent", "no TensorRT plans in the cache: `yolo-engine build-trt MODEL` makes one")
+    shown = (
+        f"{Path(record.model).name} ({record.flavor} {record.version}, {record.compute_capability}, {record.precision})"
+        for _, record in plans
+    )
+    return Finding("plans", "ok", ", ".join(shown))
 
 
 def _gpu_decoding() -> Finding:

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,8 +25,8 @@ INSTALL = "pip install '.[tensorrt]' in a clone (docs/gpu.md has what its build 
 
 
 class OutOfMemory(Exception):
-    """The GPU, or with `pinned` the host, has no room. `wanted`, `free` and `total` in bytes, where known. Whoever knows
-    the batch makes a BackendError of it."""
+    """The GPU, or with `pinned` the host, has no room. `wanted`, `free` and `total` in bytes, where known. Who
+    knows the batch makes a BackendError of it."""
 
     def __init__(
         self,
@@ -43,7 +44,9 @@ class OutOfMemory(Exception):
 def load_driver() -> Any:
     """`pycuda.driver`. Raises BackendMissing where it is not installed, or there is no NVIDIA driver."""
     try:
-        import pycuda.driver as driver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no driver; it is told below
+            import pycuda.driver as driver
     except ModuleNotFoundError as error:
         raise BackendMissing(f"PyCUDA is not installed ({error}). Repair: {INSTALL}.") from error
     except (ImportError, OSError) as error:

@@ -28,7 +28,7 @@ class Error(Exception):
     """pycuda.driver.Error."""
 
 
-class MemoryError(Error, builtins.MemoryError):  # noqa: A001 - PyCUDA's name
+class MemoryError(Error, builtins.MemoryError):
     """pycuda.driver.MemoryError."""
 
 
@@ -40,7 +40,7 @@ class LaunchError(Error):
     """pycuda.driver.LaunchError."""
 
 
-class RuntimeError(Error):  # noqa: A001 - PyCUDA's name
+class RuntimeError(Error):
     """pycuda.driver.RuntimeError."""
 
 

@@ -344,7 +344,7 @@ def test_a_cuda_error_breaks_it_for_good(machine, name):
         backend.run(tensor)
     assert isinstance(caught.value.__cause__, LaunchError)
     for _ in range(2):
-        with pytest.raises(BackendError, match="the GPU failed before .* must be started anew"):
+        with pytest.raises(BackendError, match=r"the GPU failed before .* must be started anew"):
             backend.run(tensor)
     backend.close()
     backend.close()
