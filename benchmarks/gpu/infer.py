@@ -4,7 +4,6 @@ Each image of a batch must answer as it does alone in ONNX Runtime on the CPU, w
 difference, and that of 999 numbers in 1000, as a share of the field's largest number.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -19,8 +18,6 @@ from benchmarks.machine import cores
 from benchmarks.peers.onnxruntime_gpu import session_on
 from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
-from engine import Engine
-from engine.errors import BackendError
 from engine.model import resolved_model
 
 # A card computes in fp16, or with TF32 in fp32; a CPU does not.
@@ -35,35 +32,17 @@ Run = Callable[[Array], Any]
 
 
 def measure(setting: Setting) -> Iterator[Row]:
+    """An engine for each batch: it sets its memory aside for that."""
     from models.freed import freed_model
 
-    with setting.engines() as engines:
-        first = next(iter(engines.values()))
-        path = freed_model(resolved_model(first.config)).path
-        alone, reference = session_on(path, setting.providers), session_on(path, ["CPUExecutionProvider"])
-        tensors = {name: tensors_of(engine, setting.video, IMAGES) for name, engine in engines.items()}
-        expected = [reference(tensor) for tensor in next(iter(tensors.values()))]
-        for batch in setting.batches:
-            runs = able(engines, tensors, batch)
-            if not runs:
-                print(f"  left out: batch {batch}: no backend takes it", file=sys.stderr)
-                continue
+    path = freed_model(resolved_model(setting.config("auto"))).path
+    alone, reference = session_on(path, setting.providers), session_on(path, ["CPUExecutionProvider"])
+    for batch in setting.batches:
+        with setting.engines(batch=batch) as engines:
+            tensors = {name: tensors_of(engine, setting.video, IMAGES) for name, engine in engines.items()}
+            expected = [reference(tensor) for tensor in next(iter(tensors.values()))]
+            runs: dict[str, Run] = {name: engine.model.backend.run for name, engine in engines.items()}
             yield row_of(setting, runs, alone, tensors, expected, batch)
-
-
-def able(engines: dict[str, Engine], tensors: dict[str, list[Array]], batch: int) -> dict[str, Run]:
-    """The backends that take such a batch."""
-    found: dict[str, Run] = {}
-    for name, engine in engines.items():
-        if batch > 1 and not engine.model.backend.batch_safe:
-            continue
-        try:
-            engine.model.backend.run(stacked(tensors[name], batch))
-        except BackendError as error:
-            print(f"  left out: {name} at batch {batch}: {error}", file=sys.stderr)
-            continue
-        found[name] = engine.model.backend.run
-    return found
 
 
 def row_of(

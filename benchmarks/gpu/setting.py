@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.context import Context
 from benchmarks.peers.onnxruntime_gpu import providers_of
 from engine import Engine, EngineConfig
-from engine.errors import BackendMissing, ModelError
+from engine.errors import BackendError, ConfigError, ModelError
 
 CONF, NMS_IOU = 0.25, 0.45
 # The first that is there is ours in a row; the others stand beside it.
@@ -53,7 +53,7 @@ class Setting:
             for backend in BACKENDS["cuda" if self.on_gpu else "cpu"]:
                 try:
                     found[backend] = stack.enter_context(Engine(self.config(backend, **values)))
-                except (BackendMissing, ModelError) as error:
+                except (BackendError, ModelError, ConfigError) as error:
                     print(f"  left out: {backend}: {error}", file=sys.stderr)
             if not found:
                 raise SystemExit(f"No backend runs on {self.device} here: `yolo-engine doctor` says what is missing.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.gpu.protocol import CANDIDATE, HeadSpec
+from engine.gpu.protocol import HeadSpec
 from engine.layouts.base import Decoded
 
 _LEVELS = 8
@@ -84,11 +84,6 @@ def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
         np.ascontiguousarray(found["score"]),
         np.ascontiguousarray(found["class_id"]),
     )
-
-
-def empty_candidates(batch: int, capacity: int) -> NDArray[Any]:
-    """What the candidates of a batch are copied into, (batch, capacity)."""
-    return np.zeros((batch, capacity), CANDIDATE)
 
 
 def _check(spec: HeadSpec, anchors: int, features: int, strides: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import clips
 from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import decode, end_to_end, infer, kernels, live, results
+from benchmarks.gpu import setting as setting_module
 from benchmarks.gpu.live import Arrivals, PacedSource, Trial, camera_clip, most_sustained
 from benchmarks.gpu.setting import Setting
 from benchmarks.record import WrongAnswer, read_rows
@@ -136,6 +137,22 @@ def test_without_what_runs_the_kernels_the_cpu_stands_alone(setting, monkeypatch
     rows = list(kernels.measure(replace(setting, device="cuda:0")))
     assert [row.ours for row in rows] == ["one core", "one core"]
     assert capsys.readouterr().err == "  left out: the card: PyCUDA is not installed.\n"
+
+
+def test_without_any_backend_the_program_says_so(setting, monkeypatch, capsys):
+    def absent(config):
+        raise BackendMissing(f"{config.backend} is not here.")
+
+    monkeypatch.setattr(setting_module, "Engine", absent)
+    with (
+        pytest.raises(SystemExit, match="No backend runs on cuda:0 here"),
+        replace(setting, device="cuda:0").engines(),
+    ):
+        pass
+    assert capsys.readouterr().err.splitlines() == [
+        "  left out: tensorrt: tensorrt is not here.",
+        "  left out: onnxruntime: onnxruntime is not here.",
+    ]
 
 
 def test_a_card_that_computes_wrong_is_no_row(setting, card, monkeypatch):

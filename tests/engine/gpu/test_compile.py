@@ -36,8 +36,8 @@ def compiler(request):
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_every_card(compiler, capability):
-    if compiler.name == "nvcc" and capability not in ("7.5", "12.0"):
-        return  # slow: the ends will do
+    if compiler.name == "nvcc" and capability != "8.6":
+        return  # slow: one will do
     cubins = compile_all(compiler, capability, cache=False)
     assert set(cubins) == {"letterbox", "heads"}
     for cubin in cubins.values():
