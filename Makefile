@@ -79,7 +79,7 @@ test-train: build $(VENV)/.train ## Run the tests of the training, which need Py
 
 # TensorRT for RTX and CUDA's compiler come only with this: 90 and 60 MB that nothing needs where there is no GPU. The
 # flag makes their absence a failure.
-$(VENV)/.rtx: $(STAMP) pyproject.toml
+$(VENV)/.rtx: $(STAMP)
 	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx,cuda-compile]'
 	@touch $@
 
