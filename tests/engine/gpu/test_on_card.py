@@ -131,10 +131,9 @@ def test_out_of_memory_names_the_batch_to_try(built):
     driver = load_driver()
     backend = TensorRtBackend(built.plan, lanes=1)
     hogs = []
-    with backend._context.current():
-        with contextlib.suppress(driver.MemoryError):
-            while True:
-                hogs.append(driver.mem_alloc(64 << 20))
+    with backend._context.current(), contextlib.suppress(driver.MemoryError):
+        while True:
+            hogs.append(driver.mem_alloc(64 << 20))
     try:
         with pytest.raises(BackendError, match=r"too little memory for batches of 8 at \d+x\d+ .*Try --batch 4"):
             TensorRtBackend(built.plan, lanes=64)
