@@ -7,6 +7,9 @@ thread has an input there of its own, written again by every batch of the same s
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import re
 import threading
 from importlib import metadata
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from models.files import cache_dir
+
+log = logging.getLogger(__name__)
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
@@ -80,6 +85,8 @@ class OnnxRuntimeBackend:
         options.enable_mem_pattern = False  # input shapes vary
         if tensorrt and engines is not None:
             providers[0] = (providers[0][0], providers[0][1] | _engine_options(path, engines, shapes))
+        if self.on_gpu:
+            _preload(ort)
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
@@ -128,6 +135,16 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         self._session = None
+
+
+def _preload(ort: Any) -> None:
+    """Loads CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
+    it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
+    if preload := getattr(ort, "preload_dlls", None):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            preload()
+        if said.getvalue():
+            log.debug("%s", said.getvalue().strip())
 
 
 class Binding:

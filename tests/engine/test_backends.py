@@ -121,7 +121,7 @@ def test_no_silent_cpu_run(tmp_path, monkeypatch, device):
         assert part in str(caught.value)
 
 
-def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch):
+def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch, capsys):
     """ONNX Runtime itself falls back to the CPU then, with a line in its log."""
     import onnxruntime
 
@@ -129,9 +129,11 @@ def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch):
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: fallen_back)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load libcudnn.so.9\n"))
     with pytest.raises(BackendMissing, match="CUDAExecutionProvider was asked for and is not active") as caught:
         OnnxRuntimeBackend(tmp_path / "m.onnx", "cuda")
     assert "yolo-engine doctor" in str(caught.value)
+    assert capsys.readouterr().out == ""  # it is the summary's, with --json
 
 
 def test_a_binding_gives_what_the_session_gives(tmp_path):
