@@ -51,6 +51,7 @@ class FakeDriver:
     gpus    name and compute capability of each
     """
 
+    event_flags = SimpleNamespace(BLOCKING_SYNC=1)
     Error, MemoryError, LogicError, LaunchError, RuntimeError = (
         Error,
         MemoryError,
