@@ -80,7 +80,10 @@ class Slot:
         try:
             self._context = plan.context()
             self._allocate(most)
-            self._events = {name: driver.Event() for name in "started uploaded begun computed fetching fetched".split()}
+            for name in "started uploaded begun computed fetching".split():
+                self._events[name] = driver.Event()
+            # The one that a thread waits for: asleep, not spinning on a core that decoding could use.
+            self._events["fetched"] = driver.Event(driver.event_flags.BLOCKING_SYNC)
         except BaseException:
             self.free()
             raise

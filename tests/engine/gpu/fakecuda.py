@@ -165,6 +165,7 @@ class FakeDriver:
         return Stream(self)
 
     def Event(self, flags=0):
+        assert flags in (0, 1)
         self.need_context("Event")
         return Event(self)
 
