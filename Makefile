@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train test-trt train train-data chaos chaos-real lint format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real lint format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,13 +77,30 @@ train: train-data build $(VENV)/.train ## Train street-nano (PROFILE=full: hours
 test-train: build $(VENV)/.train ## Run the tests of the training, which need PyTorch
 	$(BIN)/python -m pytest tests/models/train
 
-# TensorRT for RTX comes only with this: 90 MB that nothing but build-trt needs. The flag makes its absence a failure.
+# TensorRT for RTX and CUDA's compiler come only with this: 90 and 60 MB that nothing needs where there is no GPU. The
+# flag makes their absence a failure.
 $(VENV)/.rtx: $(STAMP)
-	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx]'
+	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[rtx,cuda-compile]'
 	@touch $@
 
-test-trt: build $(VENV)/.rtx ## Run the tests that build real TensorRT plans; no GPU is needed
-	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt
+test-trt: build $(VENV)/.rtx ## Build real TensorRT plans and compile the GPU's kernels; no GPU is needed
+	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/gpu/test_compile.py
+
+# The real PyCUDA, compiled against CUDA's headers (wheels) and a libcuda that needs no card. A few minutes; not in CI.
+PYCUDA  := build/pycuda
+HEADERS := $(abspath $(PYCUDA))/headers/nvidia
+
+$(PYCUDA)/.built: $(STAMP)
+	rm -rf $(PYCUDA) && mkdir -p $(PYCUDA)/home $(PYCUDA)/lib
+	$(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/headers nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12
+	gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/lib/libcuda.so tests/engine/gpu/hostdriver/libcuda.c -ldl -lpthread
+	echo 'CUDA_ENABLE_CURAND = False' > $(PYCUDA)/home/.aksetup-defaults.py
+	HOME=$(abspath $(PYCUDA))/home CPATH=$(HEADERS)/cuda_runtime/include:$(HEADERS)/cuda_profiler_api/include \
+		LIBRARY_PATH=$(abspath $(PYCUDA))/lib $(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/site pycuda
+	@touch $@
+
+test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
+	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:
@@ -131,7 +148,7 @@ bench-ultralytics: build $(VENV)/.bench $(ULTRALYTICS)/.installed ## Fetch Ultra
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx,cuda-compile]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built

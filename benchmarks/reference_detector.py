@@ -3,6 +3,7 @@
 What a careful user writes in an afternoon: letterbox to the model's square, one image at a time, vectorised NumPy.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,16 +33,30 @@ YOLOX_STRIDES = (8, 16, 32)
 
 
 class ReferenceDetector:
-    """`family` is one of FAMILIES. The session has ONNX Runtime's default options: all cores on one image."""
+    """`family` is one of FAMILIES. The session has ONNX Runtime's default options: all cores on one image.
 
-    def __init__(self, path: Path, family: str, *, conf: float, nms_iou: float, max_detections: int = 300) -> None:
+    providers  where it computes, as ONNX Runtime takes them
+    size_hw    of the input, for a file that leaves it open
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        family: str,
+        *,
+        conf: float,
+        nms_iou: float,
+        max_detections: int = 300,
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+        size_hw: tuple[int, int] | None = None,
+    ) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(str(path), options, providers=list(providers))
         entry = self._session.get_inputs()[0]
         self._input = entry.name
         self._dtype = np.float16 if entry.type == "tensor(float16)" else np.float32
-        self.size_hw: tuple[int, int] = tuple(entry.shape[2:])
+        self.size_hw: tuple[int, int] = size_hw or tuple(entry.shape[2:])
         self._family = FAMILIES[family]
         self._read = {"yolox": self._read_yolox, "yolov5": read_yolov5, "yolov8": read_yolov8}[family]
         self._grid = yolox_grid(self.size_hw) if family == "yolox" else None

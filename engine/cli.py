@@ -98,7 +98,7 @@ def _model_options(command: _Command) -> _Command:
     """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
     options = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
-        click.option("--model", metavar="NAME|PATH", help="A name of `models list`, or an ONNX file."),
+        click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
             "--layout",
             type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
@@ -120,7 +120,9 @@ def _model_options(command: _Command) -> _Command:
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
             "--backend",
-            type=click.Choice(["auto", "native", "onnxruntime", "openvino", "tensorrt", "fake"]),
+            type=click.Choice(
+                ["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"]
+            ),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),

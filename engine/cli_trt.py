@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from engine.backends.tensorrt import TensorRtBackend
     from engine.trt.build import Built
     from engine.trt.progress import Watcher
+    from engine.trt.sidecar import PlanRecord
+
+    Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
 
 
 @click.command("build-trt", short_help="Build a TensorRT plan of a model.", no_args_is_help=True)
@@ -76,11 +83,28 @@ def build_trt(verbose: bool, **given: Any) -> None:
     )
     try:
         with _watching(quiet=verbose) as watcher:
-            built = build_plan(options, watcher, say=_say if verbose else None)
+            built = build_plan(options, watcher, say=_say if verbose else None, runner=_runner())
     except KeyboardInterrupt:
         click.echo("Interrupted: no plan was written.", err=True)
         raise
     _show(built)
+
+
+def _runner() -> Runner | None:
+    """What runs a plan on this machine's GPU, to compare it with the CPU. None where there is no GPU, or no PyCUDA."""
+    from engine.backends.tensorrt import open_plan
+    from engine.errors import BackendMissing
+    from engine.gpu.context import load_driver
+    from engine.trt.gpu import find_gpu
+
+    if find_gpu() is None:
+        return None
+    try:
+        load_driver()
+    except BackendMissing as error:
+        click.echo(f"The plan will not be compared with the CPU: {error}", err=True)
+        return None
+    return open_plan
 
 
 def _names(text: str | None) -> tuple[str, ...] | str | None:

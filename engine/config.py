@@ -83,7 +83,7 @@ class EngineConfig(BaseModel):
     unnamed temporary files, and nothing of an unfinished video stays."""
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
-    """A name of `yolo-engine models list`, or the path of an ONNX file."""
+    """A name of `yolo-engine models list`, or the path of an ONNX file or of a TensorRT plan."""
     layout: Literal["yolox", "yolov5", "yolov8", "end2end"] | None = None
     """How the model's output is laid out, where its file does not say."""
     class_names: Names | None = None
@@ -109,8 +109,11 @@ class EngineConfig(BaseModel):
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
-    backend: Literal["auto", "native", "onnxruntime", "openvino", "tensorrt", "fake"] = "auto"
+    backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
+    """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
+    TensorRT provider, which builds its engine when it is first used."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
     streams: Annotated[Count, Field(ge=1, le=64)] | None = None

@@ -41,6 +41,10 @@ def examine() -> list[Finding]:
         "onnxruntime": _onnxruntime,
         "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
         "NVIDIA GPU": _gpu,
+        "PyCUDA": _pycuda,
+        "plans": _plans,
+        "GPU decoding": _gpu_decoding,
+        "GPU kernels": _gpu_kernels,
         "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
         "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", "pip install '.[rtx]' in a clone"),
         "models": _models,
@@ -141,7 +145,69 @@ def _gpu() -> Finding:
     driver = Path("/proc/driver/nvidia/version")
     if not driver.exists():
         return Finding("NVIDIA GPU", "absent", "no NVIDIA driver: inference runs on the CPU")
-    return Finding("NVIDIA GPU", "ok", driver.read_text().splitlines()[0])
+    from engine.trt.gpu import count_gpus, find_gpu
+
+    version = driver.read_text().splitlines()[0]
+    cards = [card for number in range(count_gpus()) if (card := find_gpu(number)) is not None]
+    if not cards:
+        return Finding("NVIDIA GPU", "broken", f"{version}, and CUDA finds no card: see what `nvidia-smi` says")
+    shown = ", ".join(f"cuda:{number} {card.name} ({card.capability})" for number, card in enumerate(cards))
+    return Finding("NVIDIA GPU", "ok", f"{shown}; {version}")
+
+
+def _pycuda() -> Finding:
+    """What runs plans. It can be installed where there is no driver, and then not be loaded."""
+    from engine.errors import BackendMissing
+    from engine.gpu.context import INSTALL, load_driver
+
+    try:
+        driver = load_driver()
+    except BackendMissing as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            return Finding("PyCUDA", "absent", f"{INSTALL}; only needed to run TensorRT plans")
+        return Finding("PyCUDA", "broken" if Path("/proc/driver/nvidia/version").exists() else "absent", str(error))
+    built, runs = ".".join(map(str, driver.get_version())), driver.get_driver_version()
+    return Finding("PyCUDA", "ok", f"built for CUDA {built}, on a driver for CUDA {runs // 1000}.{runs % 1000 // 10}")
+
+
+def _plans() -> Finding:
+    """TensorRT plans in the user's cache."""
+    from engine.trt.sidecar import all_plans
+
+    plans = all_plans()
+    if not plans:
+        return Finding("plans", "absent", "no TensorRT plans in the cache: `yolo-engine build-trt MODEL` makes one")
+    shown = (
+        f"{Path(record.model).name} ({record.flavor} {record.version}, {record.compute_capability}, {record.precision})"
+        for _, record in plans
+    )
+    return Finding("plans", "ok", ", ".join(shown))
+
+
+def _gpu_decoding() -> Finding:
+    """Whether the card could decode; the engine itself decodes on the CPU."""
+    from engine.gpu.decode import hardware_decoding
+
+    found = hardware_decoding()
+    kinds = f"PyAV's FFmpeg knows {', '.join(found.kinds) or 'no device'}"
+    if found.problem is not None:
+        return Finding("GPU decoding", "absent", f"{kinds}; {found.problem}. Not needed: frames are decoded on the CPU")
+    codecs = f"cuda opens, for {', '.join(found.codecs)}"
+    return Finding("GPU decoding", "ok", f"{kinds}; {codecs}. Not used yet: frames are decoded on the CPU")
+
+
+def _gpu_kernels() -> Finding:
+    """What compiles the engine's own kernels for a card; tried on an empty one."""
+    from engine.errors import BackendMissing
+    from engine.gpu.compiler import find_compiler
+
+    try:
+        compiler = find_compiler()
+        compiler.compile('extern "C" __global__ void nothing() {}', "nothing.cu", "8.6")
+    except BackendMissing as error:
+        return Finding("GPU kernels", "absent", f"{error} Only needed with a GPU")
+    version = ".".join(map(str, compiler.version))
+    return Finding("GPU kernels", "ok", f"{compiler.name} of CUDA {version} compiles them")
 
 
 def _models() -> Finding:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import fingerprint, journal, report
+from engine.backends.base import frame_backend
 from engine.checkpoint import EVERY_S, Checkpoints
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
@@ -39,7 +40,7 @@ from engine.stages.batch import Batcher
 from engine.stages.decode import Decoder
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
-from engine.stages.preprocess import Preprocess
+from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 from engine.stages.source import Source, scheme
 from engine.stages.track import Track, TrackerSettings
 from engine.stream import Outcome, Progress, StreamRun
@@ -73,22 +74,24 @@ class Engine:
         self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
-        on_gpu = self.config.device.startswith("cuda") or self.config.backend == "tensorrt"
-        self.workers = self.config.workers or (_GPU_WORKERS if on_gpu else self._cores)
-        self.model = model or load_model(self.config, self.workers)
+        self.model = model or load_model(self.config, self.config.workers or self._cores)
+        self.workers = self.config.workers or (_GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
         self.streams = self.config.streams or min(4, max(2, self._cores))
         self.batch = self._batch_size()
         spec, backend = self.model.manifest.input, self.model.backend
-        self._preprocess = Preprocess(spec, backend.input_dtype)
+        class_mask = self.model.class_mask(self.config.classes)
+        if (on_gpu := frame_backend(backend)) is not None:
+            on_gpu.filter_heads(self.config.conf, class_mask)
+        self._preprocess = (PreprocessOnGpu if on_gpu is not None else Preprocess)(spec, backend.input_dtype)
         self._infer = Infer(backend, self.model.layout.name)
         self._postprocess = Postprocess(
             self.model.layout,
             conf=self.config.conf,
             nms_iou=self.config.nms_iou,
             max_detections=self.config.max_detections,
-            class_mask=self.model.class_mask(self.config.classes),
+            class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
         )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)

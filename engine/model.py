@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run. `note` says why it does not run as asked, where it does not."""
+    """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
+    where it does not."""
 
     manifest: ModelManifest
     backend: Backend
@@ -33,6 +34,8 @@ class LoadedModel:
     shape: TensorShape
     sha256: str
     note: str | None = None
+    device: str = "cpu"
+    why: str | None = None
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
         """(C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not know."""
@@ -74,7 +77,8 @@ def available_cores() -> int:
 
 
 def load_model(config: EngineConfig, workers: int) -> LoadedModel:
-    """Raises ModelError, BackendMissing or ConfigError, each with the remedy."""
+    """`workers` threads will infer at the same time, where the CPU computes. Raises ModelError, BackendMissing or
+    ConfigError, each with the remedy."""
     if config.backend == "fake":
         return _fake(config)
     try:
@@ -84,13 +88,15 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def resolved_model(config: EngineConfig) -> ResolvedModel:
-    """The file and the declaration of the model that a configuration asks for; nothing is loaded. Raises
-    models.errors.ModelError."""
+    """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
+    was built from. Raises models.errors.ModelError, or PlanError."""
+    from engine.trt.find import model_of
     from models.resolve import resolve
 
+    model, layout = model_of(config.model)
     return resolve(
-        config.model,
-        layout=config.layout,
+        model,
+        layout=config.layout or layout,
         classes=config.class_names,
         input_size=config.input_size,
         scale=config.input_scale,
@@ -99,6 +105,7 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
+    from engine.choose import choose
     from models.files import sha256_of
     from models.freed import freed_model
 
@@ -108,14 +115,19 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     if config.shape == "rect" and not freed.dynamic:
         raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
-    rect = freed.dynamic and config.shape != "square"
-    model_hw = (manifest.input.height, manifest.input.width)
-    backend = _backend(config.backend, config, freed, workers, model_hw)
+    sha256 = sha256_of(resolved.path)
+    own_hw = (manifest.input.height, manifest.input.width)
+    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, freed, workers, own_hw))
+    fixed_hw = chosen.backend.fixed_hw if chosen.backend.name == "tensorrt" else None  # a plan for one size
+    rect = freed.dynamic and config.shape != "square" and fixed_hw is None
+    model_hw = fixed_hw or own_hw
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
-    return LoadedModel(manifest, backend, get_layout(manifest.layout), shape, sha256_of(resolved.path), note)
+    layout = get_layout(manifest.layout)
+    return LoadedModel(manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why)
 
 
-def _backend(name: str, config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
+def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
+    name = config.backend
     device = "cpu" if config.device == "auto" else config.device
     if name == "native" and device != "cpu":
         raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
@@ -137,12 +149,7 @@ def _backend(name: str, config: EngineConfig, freed: Any, workers: int, model_hw
 
     from engine.backends.onnxruntime import OnnxRuntimeBackend
 
-    tensorrt = name == "tensorrt"
-    if tensorrt:
-        if config.device == "cpu":
-            raise BackendMissing("--backend tensorrt was asked for, but --device cpu has no TensorRT.")
-        device = "cuda" if config.device == "auto" else config.device
-    return OnnxRuntimeBackend(freed.path, device, tensorrt=tensorrt, batch_safe=freed.batch_safe)
+    return OnnxRuntimeBackend(freed.path, "cpu", batch_safe=freed.batch_safe)
 
 
 def _fake(config: EngineConfig) -> LoadedModel:
@@ -152,4 +159,4 @@ def _fake(config: EngineConfig) -> LoadedModel:
         raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))
     shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
-    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "")
+    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "", why="--backend fake")

@@ -11,6 +11,7 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ import numpy as np
 if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
+
+    from engine.gpu.frames import PlaneBatch
+    from engine.layouts.base import Decoded
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,19 +130,21 @@ class FrameBatch:
 
 @dataclass(slots=True)
 class TensorBatch:
-    """`tensor` is (B, 3, H, W) in the model's dtype. `letterboxes` maps each slot's boxes back to its frame."""
+    """`tensor` is (B, 3, H, W) in the model's dtype, or the planes of the frames where the backend makes one of them.
+    `letterboxes` maps each slot's boxes back to its frame."""
 
     frames: list[Frame]
-    tensor: NDArray[Any]
+    tensor: NDArray[Any] | PlaneBatch
     letterboxes: list[Any]
 
 
 @dataclass(slots=True)
 class RawOutputs:
-    """`output` is the model's first output, (B, ...), in the layout that the model's manifest declares."""
+    """`output` is the model's first output, (B, ...), in the layout that the model's manifest declares. An image whose
+    anchors the backend has read already has (boxes, scores, class_ids), as Layout.decode gives them, in place of it."""
 
     frames: list[Frame]
-    output: NDArray[Any]
+    output: NDArray[Any] | Sequence[NDArray[Any] | Decoded]
     tensor_hw: tuple[int, int]
     letterboxes: list[Any]
 

@@ -51,8 +51,22 @@ def summarise(
             "fps": round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
         },
         "model": {"name": model.manifest.name, "sha256": model.sha256},
-        "backend": {"name": model.backend.name, "provider": model.backend.provider},
+        "backend": backend_of(model),
     }
+
+
+def backend_of(model: LoadedModel) -> dict[str, Any]:
+    """What computed, where, and why that was taken. `gpu_s`: how long the GPU had to do with each part."""
+    found: dict[str, Any] = {
+        "name": model.backend.name,
+        "provider": model.backend.provider,
+        "device": model.device,
+        "why": model.why,
+    }
+    if (times := getattr(model.backend, "times_ms", None)) is not None:
+        parts = zip(("upload", "compute", "download"), times, strict=True)
+        found["gpu_s"] = {part: round(spent / 1000, 3) for part, spent in parts}
+    return found
 
 
 def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:

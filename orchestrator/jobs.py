@@ -28,7 +28,7 @@ from orchestrator.errors import Duplicate, EngineFailed, PathRefused, RequestErr
 from orchestrator.files import write_json, write_once
 from orchestrator.jobdir import JOBS_FOLDER, PARTS, Job, is_id, jobs_in, new_id, now
 from orchestrator.leases import Lease, Owner, take
-from orchestrator.paths import output_folder, video_folder
+from orchestrator.paths import output_folder, trusted_model, video_folder
 from orchestrator.registry import remember, settle
 from orchestrator.resources import examine
 from orchestrator.settings import Settings
@@ -87,6 +87,7 @@ def begin(
     if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
     checked = checked_config(config or {})
+    trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
     if checked.visualize and source == target:
@@ -124,7 +125,7 @@ def open_job(folder: str, settings: Settings) -> Job:
         raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
     for name in job.spec["inputs"]:
         video_folder(name, settings)
-    checked_config(job.config)
+    trusted_model(checked_config(job.config).model, settings)
     remember(job, settings)
     return job
 

@@ -119,7 +119,7 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     """Name and hash of the model; the reason where there is none, or it does not know the classes that are wanted. Does
     not load it."""
     from engine.config import EngineConfig
-    from engine.errors import ConfigError
+    from engine.errors import ConfigError, PlanError
     from engine.model import check_classes, resolved_model
     from models.errors import ModelError
     from models.files import sha256_of
@@ -131,7 +131,7 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
         resolved = resolved_model(checked)
         check_classes(resolved.manifest, checked.classes)
         return {"name": resolved.manifest.name, "sha256": sha256_of(resolved.path)}
-    except (ModelError, ConfigError) as error:
+    except (ModelError, ConfigError, PlanError) as error:
         return {"name": checked.model, "error": str(error)}
 
 

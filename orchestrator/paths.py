@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine.trt.find import is_plan
 from orchestrator.errors import PathRefused
 from orchestrator.settings import Settings
 
@@ -63,6 +64,16 @@ def confined_video(path: str, settings: Settings) -> str:
         raise PathRefused(f"{path} is not a file, but {_kind(mode)}")
     _below(resolved, settings.video_roots, settings, "Video", "YOLO_VIDEO_ROOTS")
     return path
+
+
+def trusted_model(model: str, settings: Settings) -> None:
+    """A TensorRT plan holds code: who can only write to the broker must not name one. Raises PathRefused."""
+    if is_plan(model) and not broker_is_local(settings.broker_url):
+        raise PathRefused(
+            f"The model {model[:200]} is a TensorRT plan, which holds code, and the broker is reached over the "
+            "network. Build it into the cache of the worker's user (`yolo-engine build-trt` without -o) and name its "
+            "model: the plan is then taken by itself."
+        )
 
 
 def broker_is_local(url: str) -> bool:

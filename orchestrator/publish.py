@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from engine.trt.find import is_plan
 from orchestrator.errors import RequestError
 from orchestrator.files import write_quick
 from orchestrator.jobdir import Job, now
@@ -27,7 +28,8 @@ def queue_of(job: Job) -> str:
     """Where the job's process steps go."""
     if job.spec.get("queue"):
         return str(job.spec["queue"])
-    on_gpu = str(job.config.get("device", "auto")).startswith("cuda") or job.config.get("backend") == "tensorrt"
+    device, backend, model = (str(job.config.get(key, "")) for key in ("device", "backend", "model"))
+    on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from engine.gpu.frames import PlaneBatch
+    from engine.layouts.base import Decoded
 
 
 class Backend(Protocol):
@@ -32,3 +38,26 @@ class Backend(Protocol):
     def close(self) -> None:
         """Frees the model."""
         ...
+
+
+class FrameBackend(Backend, Protocol):
+    """A backend that also takes frames as they are decoded, and makes the tensor of them itself."""
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether `run_frames` can be used here."""
+        ...
+
+    def filter_heads(self, conf: float, class_mask: NDArray[np.bool_] | None) -> None:
+        """From now on `run_frames` may give only the anchors that pass. Called before the first of them, or never."""
+        ...
+
+    def run_frames(self, batch: PlaneBatch) -> Sequence[NDArray[Any] | Decoded]:
+        """One answer a frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives them.
+        The planes are not needed any more when it returns. Raises BackendError."""
+        ...
+
+
+def frame_backend(backend: Backend) -> FrameBackend | None:
+    """The backend, where it takes frames."""
+    return cast("FrameBackend", backend) if getattr(backend, "takes_frames", False) else None

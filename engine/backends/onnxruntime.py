@@ -1,11 +1,17 @@
 """ONNX Runtime: one session that many threads call at once.
 
 On a CPU each call computes on its caller's thread alone: several frames side by side beat one frame spread over the
-cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms a frame).
+cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms a frame). On a GPU each
+thread has an input there of its own, written again by every batch of the same shape.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import re
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,8 +19,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from models.files import cache_dir
+
+log = logging.getLogger(__name__)
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_SHAPES_KEPT = 8
 _GPU_INSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
 
 
@@ -42,8 +54,19 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, device: str = "cpu", *, tensorrt: bool = False, batch_safe: bool = True) -> None:
-        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there.
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        *,
+        tensorrt: bool = False,
+        batch_safe: bool = True,
+        engines: Path | None = None,
+        shapes: Shapes | None = None,
+    ) -> None:
+        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there. It keeps
+        the engines that it builds in `engines`, made for inputs from the least to the largest of `shapes` and tuned for
+        the one between.
 
         Raises BackendMissing where the device can't be used, ModelError where the file can't.
         """
@@ -54,11 +77,16 @@ class OnnxRuntimeBackend:
         self.on_gpu = device.startswith("cuda")
         self.batch_safe = batch_safe
         providers = _providers(ort, device, tensorrt=tensorrt)
+        self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
         options.log_severity_level = 4 if self.on_gpu else 3  # a missing CUDA library is told below, in one sentence
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
+        if tensorrt and engines is not None:
+            providers[0] = (providers[0][0], providers[0][1] | _engine_options(path, engines, shapes))
+        if self.on_gpu:
+            _preload(ort)
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
@@ -80,18 +108,101 @@ class OnnxRuntimeBackend:
             raise ModelError(f"{path} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
         height, width = entry.shape[2:]
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        self._ort = ort
+        self._own = threading.local()
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
         if self._session is None:
             raise BackendError("the engine is closed: its model was freed")
         try:
-            output: NDArray[Any] = self._session.run([self._output], {self._input: tensor})[0]
+            output: NDArray[Any] = (
+                self._bound("cuda").run(tensor)
+                if self.on_gpu
+                else self._session.run([self._output], {self._input: tensor})[0]
+            )
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {error}") from error
         return output
 
+    def _bound(self, where: str) -> Binding:
+        """This thread's binding to memory of the device."""
+        binding: Binding | None = getattr(self._own, "binding", None)
+        if binding is None:
+            binding = self._own.binding = Binding(
+                self._ort, self._session, self._input, self._output, where, self._number
+            )
+        return binding
+
     def close(self) -> None:
         self._session = None
+
+
+def _preload(ort: Any) -> None:
+    """Loads CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
+    it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
+    if preload := getattr(ort, "preload_dlls", None):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            preload()
+        if said.getvalue():
+            log.debug("%s", said.getvalue().strip())
+
+
+class Binding:
+    """One thread's input in the memory of a device, and where the output goes: a batch is copied there and back once,
+    where `session.run` would allocate and copy through pageable memory of its own."""
+
+    def __init__(self, ort: Any, session: Any, entry: str, output: str, device: str, number: int) -> None:
+        self._ort = ort
+        self._session = session
+        self._entry = entry
+        self._output = output
+        self._device = device, number
+        self._kept: dict[tuple[int, ...], Any] = {}
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """A new array."""
+        key = tensor.shape
+        value = self._kept.get(key)
+        if value is None:
+            if len(self._kept) >= _SHAPES_KEPT:
+                self._kept.clear()
+            value = self._kept[key] = self._ort.OrtValue.ortvalue_from_numpy(tensor, *self._device)
+        else:
+            value.update_inplace(tensor)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._entry, value)
+        binding.bind_output(self._output, *self._device)
+        binding.synchronize_inputs()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return output
+
+
+def engine_cache(onnx_sha256: str, gpu: str) -> Path:
+    """Where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
+    return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
+
+
+def _engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str, Any]:
+    """Options of the provider, as ONNX Runtime 1.20 names them."""
+    try:
+        engines.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendMissing(f"the cache of engines {engines} can't be written: {error.strerror or error}.") from error
+    options: dict[str, Any] = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(engines),
+    }
+    if shapes is not None:
+        from models.onnx_meta import read_meta
+
+        entry = read_meta(path).inputs[0].name
+        for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
+            options[f"trt_profile_{which}_shapes"] = f"{entry}:{'x'.join(map(str, shape))}"
+    return options
 
 
 def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
@@ -100,7 +211,7 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
         return ["CPUExecutionProvider"]
     wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]
     if wanted[0] not in ort.get_available_providers():
-        asked = "--backend tensorrt" if tensorrt else f"--device {device}"
+        asked = "--backend onnxruntime-tensorrt" if tensorrt else f"--device {device}"
         reason = (
             shadowing()
             or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"

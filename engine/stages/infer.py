@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from engine.backends.base import Backend
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.base import Backend, FrameBackend
 from engine.records import RawOutputs, TensorBatch
 from engine.specs import Spec
 from engine.stage import Stage
+
+if TYPE_CHECKING:
+    from engine.gpu.frames import PlaneBatch
+    from engine.layouts.base import Decoded
 
 
 class Infer(Stage):
@@ -20,4 +30,10 @@ class Infer(Stage):
 
     def process(self, batch: TensorBatch) -> RawOutputs:
         height, width = batch.tensor.shape[2:]
-        return RawOutputs(batch.frames, self._backend.run(batch.tensor), (height, width), batch.letterboxes)
+        output = self._run(batch.tensor)
+        return RawOutputs(batch.frames, output, (height, width), batch.letterboxes)
+
+    def _run(self, tensor: NDArray[Any] | PlaneBatch) -> NDArray[Any] | Sequence[NDArray[Any] | Decoded]:
+        if isinstance(tensor, np.ndarray):
+            return self._backend.run(tensor)
+        return cast("FrameBackend", self._backend).run_frames(tensor)

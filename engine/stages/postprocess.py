@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError
 from engine.layouts import Layout
+from engine.layouts.base import Decoded
 from engine.records import Detections, RawOutputs
 from engine.specs import Spec
 from engine.stage import Stage
@@ -44,12 +45,11 @@ class Postprocess(Stage):
         slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
         return [self.read(output, raw.tensor_hw, frame.image, letterbox) for output, frame, letterbox in slots]
 
-    def read(self, output: NDArray[Any], tensor_hw: tuple[int, int], image: Any, letterbox: Any) -> Detections:
+    def read(
+        self, output: NDArray[Any] | Decoded, tensor_hw: tuple[int, int], image: Any, letterbox: Any
+    ) -> Detections:
         """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it."""
-        try:
-            boxes, scores, class_ids = self._layout.decode(output, tensor_hw, self._conf, self._class_mask)
-        except ValueError as error:
-            raise BackendError(f"the model's output does not fit its layout: {error}") from error
+        boxes, scores, class_ids = output if isinstance(output, tuple) else self._decode(output, tensor_hw)
         if self._layout.needs_nms:
             kept = nms(
                 boxes,
@@ -65,3 +65,9 @@ class Postprocess(Stage):
         pad_x, pad_y = letterbox.pad_xy
         scale_boxes(boxes, letterbox.ratio, pad_x, pad_y, image.width, image.height)
         return Detections(boxes, scores[kept], class_ids[kept])
+
+    def _decode(self, output: NDArray[Any], tensor_hw: tuple[int, int]) -> Decoded:
+        try:
+            return self._layout.decode(output, tensor_hw, self._conf, self._class_mask)
+        except ValueError as error:
+            raise BackendError(f"the model's output does not fit its layout: {error}") from error

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DecodeError
+from engine.gpu.frames import FramePlanes, PlaneBatch, frame_planes
+from engine.gpu.protocol import LetterboxSpec
 from engine.records import FrameBatch, TensorBatch
 from engine.specs import PIXEL_FORMATS, Spec
 from engine.stage import Stage
@@ -109,3 +111,38 @@ class Preprocess(Stage):
                 pad=self._spec.pad,
             )
         return letterbox
+
+
+class PreprocessOnGpu(Preprocess):
+    """FrameBatch -> TensorBatch whose tensor is made on the GPU: the planes of the frames, checked, as they are."""
+
+    def process(self, batch: FrameBatch) -> TensorBatch:
+        letterboxes, planes = [], []
+        for frame in batch.frames:
+            image = frame.image
+            assert image is not None, "a dropped frame is never inferred"
+            try:
+                letterbox = self._letterbox(image, batch.tensor_hw)
+                planes.append(self._planes(image, batch.tensor_hw))
+            except ValueError as error:
+                raise DecodeError(f"gives frames that can't be read: {error}") from error
+            letterboxes.append(letterbox)
+        return TensorBatch(batch.frames, PlaneBatch(planes, batch.tensor_hw), letterboxes)
+
+    def _planes(self, image: Any, tensor_hw: tuple[int, int]) -> FramePlanes:
+        matrix, full_range = colour_of(image)
+        scale = self._spec.scale
+        spec = LetterboxSpec(
+            (image.width, image.height),
+            tensor_hw,
+            image.format.name,
+            str(self._dtype),
+            matrix=matrix,
+            full_range=full_range,
+            channel_order=self._spec.channel_order,
+            scale=scale if isinstance(scale, int | float) else tuple(scale),
+            mean=tuple(self._spec.mean),
+            pad_value=self._spec.pad_value,
+            pad=self._spec.pad,
+        )
+        return frame_planes(spec, planes_of(image))

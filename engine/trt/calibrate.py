@@ -76,9 +76,11 @@ def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[An
         image = av.VideoFrame.from_ndarray(decoded.to_ndarray(format="rgb24"), "rgb24")
         frame = Frame(0, 0, 0, 1, Fraction(1), image)
         try:
-            yield preprocess.process(FrameBatch([frame], (spec.height, spec.width))).tensor
+            tensor = preprocess.process(FrameBatch([frame], (spec.height, spec.width))).tensor
         except DecodeError as error:
             raise ConfigError(f"--calib: {path} {error}.") from error
+        assert isinstance(tensor, np.ndarray)
+        yield tensor
 
 
 class Histogram:

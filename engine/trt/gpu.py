@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from engine.gpu.process import claim
+
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
@@ -17,11 +19,15 @@ class Gpu:
 
 
 def find_gpu(device: int = 0) -> Gpu | None:
-    """The GPU with this number; None where there is no driver, no GPU or none of that number. Makes no context."""
+    """The GPU with this number; None where there is no driver, no GPU or none of that number. Makes no context.
+
+    Raises BackendError in a fork of the process that started CUDA.
+    """
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
+    claim()
     handle, name, number = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_int()
     if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(handle), device):
         return None
@@ -33,3 +39,14 @@ def find_gpu(device: int = 0) -> Gpu | None:
             return None
         parts.append(str(number.value))
     return Gpu(name.value.decode(errors="replace"), ".".join(parts))
+
+
+def count_gpus() -> int:
+    """How many GPUs the driver sees; 0 where there is none."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    claim()
+    number = ctypes.c_int()
+    return 0 if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(number)) else number.value

@@ -152,12 +152,15 @@ def read_record(plan: Path) -> PlanRecord:
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
     """Plans of a model in the user's cache, in the order of their names. They are not checked: see `check_plan`."""
+    return [(plan, record) for plan, record in all_plans() if record.onnx_sha256 == onnx_sha256]
+
+
+def all_plans() -> list[tuple[Path, PlanRecord]]:
+    """Plans in the user's cache, of all models, in the order of their names."""
     found = []
     for plan in sorted(cache_dir("plans").glob("*.plan")):
         with contextlib.suppress(PlanError):
-            record = read_record(plan)
-            if record.onnx_sha256 == onnx_sha256:
-                found.append((plan, record))
+            found.append((plan, read_record(plan)))
     return found
 
 

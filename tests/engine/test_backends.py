@@ -9,7 +9,7 @@ import pytest
 
 from engine.backends import onnxruntime as ort_backend
 from engine.backends.fake import FakeBackend
-from engine.backends.onnxruntime import OnnxRuntimeBackend, installed_builds, shadowing
+from engine.backends.onnxruntime import Binding, OnnxRuntimeBackend, installed_builds, shadowing
 from engine.backends.openvino import OpenVinoBackend
 from engine.errors import BackendError, BackendMissing, ModelError
 
@@ -121,7 +121,7 @@ def test_no_silent_cpu_run(tmp_path, monkeypatch, device):
         assert part in str(caught.value)
 
 
-def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch):
+def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch, capsys):
     """ONNX Runtime itself falls back to the CPU then, with a line in its log."""
     import onnxruntime
 
@@ -129,9 +129,43 @@ def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch):
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: fallen_back)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load libcudnn.so.9\n"))
     with pytest.raises(BackendMissing, match="CUDAExecutionProvider was asked for and is not active") as caught:
         OnnxRuntimeBackend(tmp_path / "m.onnx", "cuda")
     assert "yolo-engine doctor" in str(caught.value)
+    assert capsys.readouterr().out == ""  # it is the summary's, with --json
+
+
+def test_a_binding_gives_what_the_session_gives(tmp_path):
+    """As on a GPU, but in the CPU's memory: shapes come and go, and an answer is not written again."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tiny(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    binding = Binding(onnxruntime, session, "images", "output", "cpu", 0)
+    rng = np.random.default_rng(0)
+    kept = []
+    for step in range(40):
+        tensor = rng.random((1 + step % 3, 3, 32, 32 * (1 + step % 5)), np.float32)
+        kept.append((binding.run(tensor), -tensor))
+    for got, expected in kept:
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_gpu_runs_by_a_binding_of_its_thread(tmp_path, monkeypatch):
+    """The session itself would copy through memory of its own."""
+    backend = OnnxRuntimeBackend(tiny(tmp_path / "m.onnx"))
+    made = []
+
+    class Watched(Binding):
+        def __init__(self, ort, session, entry, output, device, number):
+            made.append((device, number))
+            super().__init__(ort, session, entry, output, "cpu", number)
+
+    monkeypatch.setattr(ort_backend, "Binding", Watched)
+    backend.on_gpu = True
+    run_from_threads(backend)
+    assert made == [("cuda", 0)] * 4
+    backend.close()
 
 
 def test_no_onnx_runtime_at_all(tmp_path, monkeypatch):

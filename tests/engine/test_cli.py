@@ -62,7 +62,11 @@ def run(monkeypatch, capsys):
         (["run", "{clip}", *FAKE, "--device", "cuda"], ["--device cuda was asked for"]),
         (["run", "{clip}", "--device", "cuda"], ["--device cuda was asked for", "onnxruntime-gpu", "--device cpu"]),
         (["run", "{clip}", "--device", "cuda:1"], ["--device cuda:1 was asked for", "onnxruntime-gpu"]),
-        (["run", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for", "onnxruntime-gpu"]),
+        (["run", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for", "`yolo-engine build-trt "]),
+        (["run", "{clip}", "--backend", "onnxruntime-tensorrt"], ["-tensorrt was asked for", "onnxruntime-gpu"]),
+        (["run", "{clip}", "--backend", "onnxruntime-tensorrt", "--device", "cpu"], ["--device cpu has no TensorRT"]),
+        (["run", "{clip}", "--model", "no.plan"], ["no.plan: there is no such file", "build-trt"]),
+        (["run", "{clip}", "--model", "no.plan", "--backend", "onnxruntime"], ["no.plan"]),
         (["run", "{clip}", "--backend", "tensorrt", "--device", "cuda"], ["--backend tensorrt was asked for"]),
         (["run", "{clip}", "--backend", "tensorrt", "--device", "cpu"], ["--device cpu has no TensorRT"]),
         (["verify", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for"]),
@@ -124,7 +128,9 @@ def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
     assert list(summary["videos"][0]) == VIDEO_KEYS
     assert (summary["schema"], summary["success"], summary["totals"]["frames"]) == (1, True, 12)
     assert summary["model"] == {"name": "fake", "sha256": ""}
-    assert summary["backend"] == {"name": "fake", "provider": "fake"}
+    assert summary["backend"] == {
+        "name": "fake", "provider": "fake", "device": "cpu", "why": "--backend fake",
+    }  # fmt: skip
     assert "infer" in done.err  # --stats is for people as well
     assert f"can do {summary['verdict']['ceiling_fps']:.1f} fps" in done.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

@@ -158,7 +158,12 @@ def test_accepted(key, given, kept):
         ("channel_order", "gbr", "one of 'rgb' or 'bgr'. Got 'gbr'"),
         ("formats", "tracks,csv", "one of 'tracks', 'mot' or 'detections'. Got 'csv'"),
         ("shape", "round", "one of 'auto', 'square' or 'rect'. Got 'round'"),
-        ("backend", "trt", "one of 'auto', 'native', 'onnxruntime', 'openvino', 'tensorrt' or 'fake'. Got 'trt'"),
+        (
+            "backend",
+            "trt",
+            "one of 'auto', 'native', 'onnxruntime', 'onnxruntime-tensorrt', 'openvino', 'tensorrt' or 'fake'. "
+            "Got 'trt'",
+        ),
         ("device", "gpu", "auto, cpu, cuda or cuda:N. Got 'gpu'"),
         ("device", "cuda:", "auto, cpu, cuda or cuda:N. Got 'cuda:'"),
         ("device", "cuda:0\n", "auto, cpu, cuda or cuda:N. Got 'cuda:0\\n'"),

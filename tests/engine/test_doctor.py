@@ -6,16 +6,23 @@ import hashlib
 import importlib
 import io
 import socket
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from engine import doctor
 from engine.backends import onnxruntime as ort_backend
+from engine.errors import BackendMissing
+from engine.gpu import compiler, decode
+from engine.gpu.decode import HardwareDecoding
+from engine.trt.sidecar import write_plan
 from models import registry
+from models.files import cache_dir
+from tests.engine.trt.conftest import RECORD
 
 CHECKS = "machine kernels decoding encoding native onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
-CHECKS.append("NVIDIA GPU")
+CHECKS += ["NVIDIA GPU", "GPU decoding", "GPU kernels", "PyCUDA", "plans"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +68,11 @@ def test_it_never_raises(monkeypatch):
     def die():
         raise RuntimeError("boom")
 
-    for name in "_machine _kernels _decoding _encoding _native _onnxruntime _gpu _models _broker".split():
-        monkeypatch.setattr(doctor, name, die)
+    names = (
+        "machine kernels decoding encoding native onnxruntime gpu pycuda plans gpu_decoding gpu_kernels models broker"
+    )
+    for name in names.split():
+        monkeypatch.setattr(doctor, f"_{name}", die)
     monkeypatch.setattr(doctor, "_optional", lambda *_: die())
     findings = doctor.examine()
     assert {found.what for found in findings} == set(CHECKS)
@@ -87,6 +97,49 @@ def test_what_can_t_be_loaded(monkeypatch, module, error, what, state, parts):
     assert found.state == state
     for part in parts:
         assert part in found.detail
+
+
+def test_pycuda(monkeypatch):
+    from engine.gpu import context
+
+    def refuse(error):
+        def load():
+            raise BackendMissing("PyCUDA is installed and can't be loaded: libcuda.so.1.") from error
+
+        return load
+
+    monkeypatch.setattr(context, "load_driver", refuse(ModuleNotFoundError("pycuda")))
+    assert finding("PyCUDA").detail.startswith("pip install '.[tensorrt]' in a clone")
+    monkeypatch.setattr(context, "load_driver", refuse(ImportError("libcuda.so.1")))
+    assert (finding("PyCUDA").state, "libcuda.so.1" in finding("PyCUDA").detail) == ("absent", True)
+    driver = SimpleNamespace(get_version=lambda: (12, 9, 0), get_driver_version=lambda: 13010)
+    monkeypatch.setattr(context, "load_driver", lambda: driver)
+    assert finding("PyCUDA").detail == "built for CUDA 12.9.0, on a driver for CUDA 13.1"
+
+
+def test_plans_in_the_cache(tmp_path):
+    assert finding("plans").state == "absent"
+    write_plan(cache_dir("plans") / "a.plan", b"plan", RECORD)
+    assert (finding("plans").state, finding("plans").detail) == ("ok", "yolox-nano (rtx 1.7.1.116, 8.6, fp16)")
+
+
+def test_gpu_decoding_says_what_is_there_and_what_is_used(monkeypatch):
+    found = finding("GPU decoding")
+    assert "PyAV's FFmpeg knows " in found.detail
+    assert "frames are decoded on the CPU" in found.detail
+    opens = HardwareDecoding(("cuda", "qsv"), ("h264", "hevc"), None)
+    monkeypatch.setattr(decode, "hardware_decoding", lambda: opens)
+    found = finding("GPU decoding")
+    assert (found.state, "cuda opens, for h264, hevc" in found.detail) == ("ok", True)
+
+
+def test_gpu_kernels(monkeypatch):
+    def no_compiler():
+        raise BackendMissing("there is no NVRTC.")
+
+    monkeypatch.setattr(compiler, "find_compiler", no_compiler)
+    found = finding("GPU kernels")
+    assert (found.state, found.detail) == ("absent", "there is no NVRTC. Only needed with a GPU")
 
 
 def test_two_builds_of_onnx_runtime(monkeypatch):

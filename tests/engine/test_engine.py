@@ -11,7 +11,7 @@ import engine as package
 from engine import Engine, EngineConfig
 from engine.backends.fake import FakeBackend
 from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError, VideoError
-from engine.model import _backend, load_model
+from engine.model import load_model
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
 
@@ -151,9 +151,8 @@ def test_what_can_t_be_loaded(values, error, part):
     ],
 )
 def test_a_backend_that_is_not_there(name, device, part):
-    config = EngineConfig(device=device)
     with pytest.raises(BackendMissing, match=part):
-        _backend(name, config, None, 1, (32, 32))  # refused before the model is touched
+        Engine(EngineConfig(backend=name, device=device))
 
 
 def test_run(clip, tmp_path):

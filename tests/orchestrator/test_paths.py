@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import paths
 from orchestrator.errors import PathRefused
-from orchestrator.paths import broker_is_local, confined_video, output_folder, video_folder
+from orchestrator.paths import broker_is_local, confined_video, output_folder, trusted_model, video_folder
 from orchestrator.settings import Settings
 
 REMOTE = "redis://broker.example:6379/0"
@@ -146,6 +146,23 @@ def test_videos_about_to_be_opened(tree, name, refused):
         return
     with pytest.raises(PathRefused, match=refused):
         confined_video(given, settings_of(tree))
+
+
+@pytest.mark.parametrize(
+    ("model", "broker", "refused"),
+    [
+        ("a.plan", REMOTE, True),  # code
+        ("a.plan", "redis://localhost:6379/0", False),  # a job can do no more than its user
+        ("a.onnx", REMOTE, False),  # data
+        ("yolox-nano", REMOTE, False),
+    ],
+)
+def test_models_that_hold_code(tree, model, broker, refused):
+    if not refused:
+        trusted_model(model, settings_of(tree, broker))
+        return
+    with pytest.raises(PathRefused, match=r"a\.plan is a TensorRT plan, which holds code, .* name its model"):
+        trusted_model(model, settings_of(tree, broker))
 
 
 def test_a_socket(tree):

@@ -241,6 +241,8 @@ def test_messages_that_are_none(server, settings, raw):
         ({"device": "cpu"}, None, "yolo"),
         ({"device": "cuda:1"}, None, "yolo-gpu"),
         ({"backend": "tensorrt"}, None, "yolo-gpu"),
+        ({"backend": "onnxruntime-tensorrt"}, None, "yolo-gpu"),
+        ({"model": "/models/a.plan"}, None, "yolo-gpu"),
         ({"device": "cuda"}, "yolo", "yolo"),
     ],
 )

@@ -9,8 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from engine import cli
+from engine.backends.tensorrt import open_plan
+from engine.errors import BackendMissing, PlanError
+from engine.gpu import context
 from engine.trt import build as build_module
 from engine.trt import flavors
+from engine.trt import gpu as gpu_module
+from engine.trt.gpu import Gpu
 from engine.trt.sidecar import check_plan
 from tests.assets import ROOT, require_asset
 from tests.models import builders
@@ -153,3 +158,30 @@ def test_what_is_not_installed(run, monkeypatch, no_gpu, flavor, parts):
     assert (found.status, found.out) == (2, "")
     for part in parts:
         assert part in found.err
+
+
+@pytest.mark.parametrize(
+    ("gpu", "pycuda", "checks", "told"),
+    [
+        (None, True, False, ""),
+        (Gpu("Fake 3080", "8.6"), False, False, "The plan will not be compared with the CPU: PyCUDA is not installed"),
+        (Gpu("Fake 3080", "8.6"), True, True, ""),
+    ],
+)
+def test_a_build_on_a_card_is_compared_with_the_cpu(run, small, monkeypatch, gpu, pycuda, checks, told):
+    runners = []
+
+    def build_plan(options, watcher, *, say, runner):
+        runners.append(runner)
+        raise PlanError("far enough")
+
+    def load_driver():
+        if not pycuda:
+            raise BackendMissing("PyCUDA is not installed")
+
+    monkeypatch.setattr(build_module, "build_plan", build_plan)
+    monkeypatch.setattr(context, "load_driver", load_driver)
+    monkeypatch.setattr(gpu_module, "find_gpu", lambda: gpu)
+    done = run("build-trt", small, "--layout", "yolov8")
+    assert done.err == f"{told}\n" * bool(told) + "Error: far enough\n"
+    assert runners == [open_plan if checks else None]

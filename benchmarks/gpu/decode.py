@@ -1,0 +1,89 @@
+"""Decoding: FFmpeg on all cores, as the engine does it, beside the card's own decoder where PyAV can open it.
+
+Whether the card gives the frames of the CPU, to the byte, is told; the engine does not use it, so a difference is no
+wrong answer of ours.
+"""
+
+import threading
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from benchmarks.clips import described, in_words
+from benchmarks.gpu.setting import Setting
+from benchmarks.limit import decode_all
+from benchmarks.machine import cores
+from benchmarks.record import Row, checked
+from benchmarks.rounds import alternate
+
+OURS, CARD = "FFmpeg, a video a core", "the card's decoder, one video"
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    frames = described(setting.video)["frames"]
+    counted: list[int] = []
+
+    def on_cores() -> None:
+        counted.clear()
+        threads = [threading.Thread(target=lambda: counted.append(decode_all(setting.video))) for _ in range(cores())]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    work: dict[str, Any] = {OURS: on_cores}
+    pieces = {OURS: frames * cores()}
+    found: dict[str, Any] = {"problem": None if setting.on_gpu else "not asked for"}
+    if setting.on_gpu:
+        found = compared(setting)
+        if found["problem"] is None:
+            work[CARD] = lambda: sum(1 for _ in hardware_frames(setting))
+            pieces[CARD] = frames
+    samples = alternate(work, rounds=setting.context.profile.rounds)
+    yield setting.context.row(
+        "decode",
+        setting.video.name,
+        figures={name: [pieces[name] / seconds for seconds in samples[name].wall_s] for name in work},
+        unit="fps",
+        better="higher",
+        ours=OURS,
+        input=in_words(setting.video),
+        answer=checked(
+            counted == [frames] * cores(),
+            "the frames of another decoding",
+            f"{frames} frames on each of {cores()} cores",
+            frames=frames,
+        ),
+        **setting.told(card_decoder=found),
+    )
+
+
+def hardware_frames(setting: Setting) -> Iterator[Any]:
+    from engine.gpu.decode import hardware_planes
+
+    return hardware_planes(setting.video, int(setting.device.partition(":")[2] or 0))
+
+
+def compared(setting: Setting) -> dict[str, Any]:
+    """Whether the card decodes this video, and how many frames are not the CPU's."""
+    import av
+
+    from engine.gpu.decode import hardware_decoding
+
+    problem = hardware_decoding(int(setting.device.partition(":")[2] or 0)).problem
+    if problem is not None:
+        return {"problem": problem}
+    differing = 0
+    try:
+        with av.open(str(setting.video)) as container:
+            pairs = zip_longest(container.decode(video=0), hardware_frames(setting))
+            for ours, theirs in pairs:
+                same = ours is not None and theirs is not None and pixels(ours, "nv12") == pixels(theirs, "nv12")
+                differing += not same
+    except (av.error.FFmpegError, OSError) as error:
+        return {"problem": f"{type(error).__name__}: {error}"}
+    return {"problem": None, "differing_frames": differing}
+
+
+def pixels(frame: Any, pixel_format: str) -> bytes:
+    return bytes(frame.reformat(format=pixel_format).to_ndarray().tobytes())

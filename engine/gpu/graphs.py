@@ -1,0 +1,57 @@
+"""CUDA graphs by the driver itself: what PyCUDA (2026.1) has no names for.
+
+A graph is a recording of launches that is launched as one: small models, whose kernels are shorter than the time to
+launch them, gain most.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
+
+
+class GraphError(Exception):
+    """What was asked of the driver and the CUresult it gave."""
+
+
+class GraphApi:
+    """Six calls of libcuda. Streams are PyCUDA's; graphs are handles."""
+
+    def __init__(self, cuda: Any = None) -> None:
+        """Raises GraphError where the driver is older than CUDA 11.4, which has not all of them."""
+        try:
+            self._cuda = cuda if cuda is not None else ctypes.CDLL("libcuda.so.1")
+            self._instantiate = self._cuda.cuGraphInstantiateWithFlags
+        except (OSError, AttributeError) as error:
+            raise GraphError(str(error)) from error
+
+    def begin(self, stream: Any) -> None:
+        self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(_THREAD_LOCAL))
+
+    def end(self, stream: Any) -> int:
+        """The executable graph of what was launched since `begin`."""
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
+        try:
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        finally:
+            self._call("cuGraphDestroy", graph)
+        return int(executable.value or 0)
+
+    def abandon(self, stream: Any) -> None:
+        """End a capture whose launches failed; its graph, if there is one, is thrown away."""
+        graph = ctypes.c_void_p()
+        if not self._cuda.cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(graph)) and graph.value:
+            self._cuda.cuGraphDestroy(graph)
+
+    def launch(self, executable: int, stream: Any) -> None:
+        self._call("cuGraphLaunch", ctypes.c_void_p(executable), ctypes.c_void_p(stream.handle))
+
+    def destroy(self, executable: int) -> None:
+        self._call("cuGraphExecDestroy", ctypes.c_void_p(executable))
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        if result := getattr(self._cuda, name)(*arguments):
+            raise GraphError(f"{name} gave CUDA error {result}")

@@ -1,0 +1,30 @@
+"""CUDA belongs to the process that started it: in a fork of that process nothing of it works.
+
+Nothing of CUDA is touched at import time. The first use claims it for this process; a use in a process that was forked
+from there is refused in a sentence, where CUDA itself would say "not initialized" or crash.
+"""
+
+from __future__ import annotations
+
+import os
+
+from engine.errors import BackendError
+
+_owner: int | None = None
+
+
+def claim() -> None:
+    """To be called ahead of the first call into the driver. Raises BackendError in a fork of CUDA's process."""
+    global _owner
+    if _owner is None:
+        _owner = os.getpid()
+    check(_owner)
+
+
+def check(owner: int) -> None:
+    """Raises BackendError unless this is the process `owner`."""
+    if owner != os.getpid():
+        raise BackendError(
+            f"CUDA was started in process {owner}, from which this process ({os.getpid()}) was forked, and can't be "
+            "used here. Start the engine in the process that runs it, or start processes with `spawn`."
+        )
