@@ -89,7 +89,7 @@ def with_reference(path: Path, family: str) -> Callable[[Image], Boxes]:
 def with_engine(path: Path, shape: str) -> tuple[Callable[[Image], Boxes], TimedBackend, tuple[int, int]]:
     """The engine's `detect`, its backend, and the tensor that a 16:9 video gets."""
     config = EngineConfig(
-        model=str(path), conf=CONF, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS, shape=shape, backend="onnxruntime"
+        model=str(path), conf=CONF, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS, shape=shape, device="cpu"
     )
     loaded = load_model(config, workers=1)
     timed = TimedBackend(loaded.backend)
@@ -130,7 +130,12 @@ def measure(family: str, path: Path, images: list[Image], labels: list[Boxes], r
         detect(images[0])
         backend.seconds.clear()
         kept[shape] = matched(detect, images, labels)
-        rows[shape] = {"ms": backend.mean_ms(), "video_hw": hw, "video_ms": video_ms(backend, hw)}
+        rows[shape] = {
+            "backend": backend.name,
+            "ms": backend.mean_ms(),
+            "video_hw": hw,
+            "video_ms": video_ms(backend, hw),
+        }
     for name, matches in kept.items():
         result = summarise(matches)
         rows[name] |= {"map50": result.map50, "map50_95": result.map50_95}
@@ -153,7 +158,9 @@ def show(result: dict[str, Any]) -> None:
         title = "plain, square" if name == "plain" else f"engine, {name}"
         timed = ""
         if "ms" in row:
-            timed = f" {row['ms']:7.2f} {'x'.join(map(str, row['video_hw'])):>12} {row['video_ms']:7.2f}"
+            timed = (
+                f" {row['ms']:7.2f} {'x'.join(map(str, row['video_hw'])):>12} {row['video_ms']:7.2f}  {row['backend']}"
+            )
         print(f"  {title:16} {row['map50']:7.4f} {row['map50_95']:9.4f}{timed}")
     verdict = "holds" if result["parity_holds"] else f"BROKEN, above {TOLERANCE}"
     low, high = result["rect_minus_square_95"]

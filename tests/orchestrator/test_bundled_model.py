@@ -45,10 +45,10 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     done = submit()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(NOTE) == done.stderr.count("street-nano") == 1
-    assert "Model street-nano on " in done.stdout
     assert "Pipeline completo ejecutado exitosamente" in done.stdout
     with Engine() as engine:
         (video,) = engine.run([tmp_path / "videos"], tmp_path / "plain")["videos"]
+        assert f"Model street-nano on {engine.model.backend.provider}." in done.stdout
     assert video["frames"] == 40
     assert video["tracks"] > 0
     for name in ("bikes.tracks.jsonl", "bikes.mot.txt"):
