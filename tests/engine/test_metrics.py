@@ -56,8 +56,9 @@ def test_what_computes_and_what_sleeps():
         time.sleep(0.03)
         clock.lap("preprocess", 1)
     infer, preprocess = stages(metrics)["infer"], stages(metrics)["preprocess"]
-    assert 0.03 <= infer.cpu_s <= infer.wall_s
-    assert infer.cpu_s <= infer.own_s <= infer.wall_s
+    wall_s = infer.wall_s + 1e-4  # two clocks of the system: they need not agree to the last microsecond
+    assert 0.03 <= infer.cpu_s <= wall_s
+    assert infer.cpu_s <= infer.own_s <= wall_s
     assert preprocess.cpu_s < 0.02
     assert preprocess.own_s >= 0.03
 

@@ -245,5 +245,7 @@ def test_a_run_ends_when_the_gpu_fails(tmp_path):
         summary = engine.run([clip], output=tmp_path / "out")
     (video,) = summary["videos"]
     assert video["status"] in ("failed", "partial")
-    assert "CUDA failed while inferring: cuLaunchKernel failed: launch timeout" in video["error"]
+    # Which call meets it first is a matter of time: it may be one behind the launch.
+    assert "CUDA failed while inferring: " in video["error"]
+    assert "cuLaunchKernel failed: launch timeout" in video["error"]
     machine.check()
