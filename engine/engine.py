@@ -93,6 +93,7 @@ class Engine:
             max_detections=self.config.max_detections,
             class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
+            class_count=len(self.model.manifest.classes),
         )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
