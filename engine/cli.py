@@ -127,8 +127,8 @@ def _model_options(command: _Command) -> _Command:
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
         click.option("--batch", type=int, help="Frames in one inference.  [1 on a CPU, 8 on a GPU]"),
-        click.option("--streams", type=int, help="Videos decoded at once.  [one a core, 2 to 4]"),
-        click.option("--workers", type=int, help="Inferences at once.  [one a core, 2 on a GPU]"),
+        click.option("--streams", type=int, help="Videos decoded at once.  [one per core, 2 to 4]"),
+        click.option("--workers", type=int, help="Inferences at once.  [one per core, 2 on a GPU]"),
     ]
     for option in reversed(options):
         command = option(command)
