@@ -37,7 +37,7 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
     return _suite(*arguments)
 
 
-@bench.command()
+@bench.command(short_help="Print what became worse between two files of results.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--least", type=float, help="Changes of at most this share don't count.  [0.1]")
