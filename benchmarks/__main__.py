@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("benchmarks", "engine", "engine_ext"):
             raise
-        print(f"Error: {error.name} is not installed. In the clone: pip install '.[bench]'", file=sys.stderr)
+        from engine.install import extra
+
+        print(f"Error: {error.name} is not installed. Repair: {extra('bench')}", file=sys.stderr)
         return 2
 
 
@@ -56,14 +58,14 @@ def compare(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks compare", description="Print what became worse from one file of results to another."
     )
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
+    parser.add_argument("old", type=Path, help="file of results, benchmarks/results/<run>.jsonl")
+    parser.add_argument("new", type=Path, help="another one")
     parser.add_argument("--least", type=float, default=LEAST, help=f"share below which nothing counts ({LEAST})")
     options = parser.parse_args(given)
     try:
         old, new = read_rows(options.old), read_rows(options.new)
     except (OSError, ValueError) as error:
-        return wrong(error)
+        return wrong(error, "two .jsonl files of benchmarks/results")
     text, regressions = compared(old, new, options.least)
     print(text)
     return 1 if regressions else 0
@@ -81,13 +83,18 @@ def report(given: list[str]) -> int:
     try:
         rows = merged([read_rows(path) for path in options.files or [last_run()]])
     except (OSError, ValueError) as error:
-        return wrong(error)
+        return wrong(error, ".jsonl files of benchmarks/results")
     print(write(rows))
     return 0
 
 
-def wrong(error: Exception) -> int:
-    print(f"Error: {error}", file=sys.stderr)
+def wrong(error: Exception, wanted: str) -> int:
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        missing = isinstance(error, FileNotFoundError)
+        problem = "does not exist" if missing else f"can't be read: {(error.strerror or text).lower()}"
+        text = f"{error.filename} {problem}; name {wanted}."
+    print(f"Error: {text}", file=sys.stderr)
     return 2
 
 

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 SCHEMA = 1
 LEAST_ROUNDS = 5
@@ -114,12 +114,26 @@ DERIVED = set(Row.model_computed_fields)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a run. Raises ValueError, with the line's number, where one is no row."""
+    """The rows of a run. Raises ValueError, with the line's number, where one is no row, and where there is none."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no file of results: it is not text.") from error
+    for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             rows.append(Row.model_validate({key: value for key, value in values.items() if key not in DERIVED}))
         except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path.name}, line {number}, is no row of a benchmark: {error}") from error
+            raise ValueError(f"{path}, line {number}, is no row of a benchmark: {_reason(error)}.") from error
+    if not rows:
+        raise ValueError(f"{path} holds no row of a benchmark.")
     return rows
+
+
+def _reason(error: Exception) -> str:
+    """In one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}".removeprefix(": ")
+    return "not a JSON object"

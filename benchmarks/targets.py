@@ -30,6 +30,14 @@ class Target:
     def met(self, found: Spread) -> bool:
         return found.median >= self.value if self.bound == "at least" else found.median <= self.value
 
+    def verdict(self, found: Spread) -> str:
+        """Whether the median meets it, and where it does, whether a round did not."""
+        if not self.met(found):
+            return "no"
+        if self.bound == "at least":
+            return "yes, lowest below" if found.low < self.value else "yes"
+        return "yes, highest above" if found.high > self.value else "yes"
+
 
 PYXTRACKERS, IOUTRACK, OPENCV, PLAIN, LIMIT = "pyxtrackers", "ioutrack", "OpenCV", "plain loop", "limit"
 VIDEOS = ("people.mp4", "vtest.avi")
@@ -85,7 +93,7 @@ def judged(rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[tup
                     target.against or "-",
                     f"{target.bound} {number(target.value)}",
                     measured(found) if found else "not measured",
-                    "-" if found is None else "yes" if target.met(found) else "no",
+                    target.verdict(found) if found else "-",
                     target.why,
                 )
             )

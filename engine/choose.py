@@ -8,6 +8,7 @@ itself only where its cache has this model's engine.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from engine.backends.base import Backend
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, PlanError
-from engine.trt.find import build_command, find_plan, is_plan
+from engine.trt.find import build_command, find_plan, is_plan, model_of
 from engine.trt.gpu import Gpu, find_gpu
 from models.freed import FreedModel
 from models.resolve import ResolvedModel
@@ -86,8 +87,10 @@ def _choose(
         raise ConfigError(f"backend must be tensorrt, or auto, to run the plan {config.model}. Got {config.backend!r}.")
     wants_plan = config.backend == "tensorrt" or is_plan(config.model)
     if config.device == "cpu" and (wants_plan or config.backend == PROVIDER):
-        name = config.backend if config.backend != "auto" else "tensorrt"
-        raise BackendMissing(f"--backend {name} was asked for, but --device cpu has no TensorRT.")
+        what = f"--backend {config.backend}" if config.backend != "auto" else "a TensorRT plan"
+        raise BackendMissing(
+            f"{what} was asked for, but --device cpu has no TensorRT. Leave --device out, or {_for_the_cpu(config)}."
+        )
     if config.device == "cpu" or config.backend not in _ON_GPU:
         return _cpu(on_cpu(), "--device cpu" if config.device == "cpu" else f"--backend {config.backend}")
     number = int(config.device.partition(":")[2] or 0)
@@ -126,9 +129,10 @@ def _plan(asked: _Asked) -> Chosen:
     config = asked.config
     if asked.gpu is None:
         what = "--backend tensorrt" if config.backend == "tensorrt" else "a TensorRT plan"
+        model = model_of(config.model)[0]
         raise BackendMissing(
             f"{what} was asked for, but no NVIDIA GPU answers here{_numbered(asked)}. `yolo-engine doctor` says what "
-            f"is missing; on the machine with the GPU: `{build_command(config.model)}`, once; or run with --device cpu."
+            f"is missing; on the machine with the GPU: `{build_command(model)}`, once; or {_for_the_cpu(config)}."
         )
     manifest = asked.resolved.manifest
     plan, record = find_plan(config.model, asked.sha256, manifest.layout, asked.gpu)
@@ -190,6 +194,17 @@ _TITLES: dict[Any, str] = {
     _provider: "ONNX Runtime's TensorRT provider",
     _cuda: "ONNX Runtime's CUDA provider",
 }
+
+
+def _for_the_cpu(config: EngineConfig) -> str:
+    """What to change in a configuration that asks for TensorRT so that the CPU computes."""
+    given = {"--backend": config.backend != "auto", "--device": config.device.startswith("cuda")}
+    left_out = " and ".join(option for option, there in given.items() if there)
+    parts = []
+    if is_plan(config.model):
+        parts += [f"name the plan's model, --model {shlex.quote(model_of(config.model)[0])}"]
+    parts += [f"leave {left_out} out"] if left_out else []
+    return f"{' and '.join(parts)}, which runs on the CPU"
 
 
 def _numbered(asked: _Asked) -> str:

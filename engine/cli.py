@@ -5,7 +5,6 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -127,8 +126,8 @@ def _model_options(command: _Command) -> _Command:
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
         click.option("--batch", type=int, help="Frames in one inference.  [1 on a CPU, 8 on a GPU]"),
-        click.option("--streams", type=int, help="Videos decoded at once.  [one a core, 2 to 4]"),
-        click.option("--workers", type=int, help="Inferences at once.  [one a core, 2 on a GPU]"),
+        click.option("--streams", type=int, help="Videos decoded at once.  [one per core, 2 to 4]"),
+        click.option("--workers", type=int, help="Inferences at once.  [one per core, 2 on a GPU]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -159,19 +158,18 @@ def run(
     INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
     <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
     """
-    from rich.console import Console
-
     from engine.progress import ProgressBars, print_summary
+    from engine.screen import screen
     from engine.verdict_table import print_verdict
 
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
-        if not as_json:
-            _tell_model(engine.config)
-        previous = _stop_on_signals(engine)
+        bars = ProgressBars(console)
+        previous = _stop_on_signals(engine, bars.say)
         try:
-            with ProgressBars(console) as tick:
-                summary = engine.run(inputs, progress=tick)
+            with bars as tick:
+                begun = None if as_json else lambda: _tell_model(engine.config)
+                summary = engine.run(inputs, progress=tick, begun=begun)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -181,10 +179,11 @@ def run(
     if as_json:
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
-        print_summary(Console(), summary)
+        print_summary(screen(), summary)
     if "error" in summary:
         click.echo(f"Error: {summary['error']}", err=True)
     if interrupted:
+        click.echo(_how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -201,19 +200,18 @@ def verify(video: str, others: tuple[str, ...], config_file: Path | None, **opti
     from engine.verify import verify_invariance
 
     config = _config(config_file, **options)
-    _tell_model(config)
-    return 0 if verify_invariance(config, video, others, click.echo) else FAILED
+    same = verify_invariance(config, video, others, click.echo, begun=lambda: _tell_model(config))
+    return 0 if same else FAILED
 
 
 @commands.command()
 def doctor() -> int:
     """Show what is installed and working here."""
-    from rich.console import Console
-
     from engine.doctor import examine, print_findings
+    from engine.screen import screen
 
     findings = examine()
-    print_findings(Console(), findings)
+    print_findings(screen(), findings)
     return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
@@ -245,7 +243,20 @@ def _tell_model(config: EngineConfig) -> None:
         click.echo(note, err=True)
 
 
-def _stop_on_signals(engine: Engine) -> dict[int, Any]:
+def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
+    """For whoever interrupted a run."""
+    kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
+    goes_on = config.resume and config.save_intermediate_results
+    if kept and goes_on:
+        return (
+            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
+        )
+    if kept:
+        return "Unfinished videos are kept as NAME.partial.*."
+    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
+
+
+def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, Any]:
     """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
 
     def first(number: int, _: Any) -> None:
@@ -255,8 +266,7 @@ def _stop_on_signals(engine: Engine) -> dict[int, Any]:
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
-        with contextlib.suppress(OSError):  # not through the console, which this thread may just be writing to
-            os.write(2, b"Stopping: finishing what is in flight. Once more to end at once.\n")
+        say("Stopping: finishing what is in flight. Once more to end at once.")
 
     previous: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -37,12 +37,12 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
     return _suite(*arguments)
 
 
-@bench.command()
+@bench.command(short_help="Print what became worse between two files of results.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--least", type=float, help="Changes of at most this share don't count.  [0.1]")
 def compare(old: Path, new: Path, least: float | None) -> int:
-    """Print what became worse from results OLD to results NEW.
+    """Print what became worse from results OLD to results NEW, two files of benchmarks/results/<run>.jsonl.
 
     Ratios to the same peer are compared, on any machine; a row without a peer only if both ran on the same kind. A
     change counts if it is larger than the rounds of both differ among themselves. Status 1: something became worse.

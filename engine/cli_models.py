@@ -18,9 +18,9 @@ def models() -> None:
 @models.command("list")
 def list_() -> None:
     """The models known by name, and whether each is on this machine."""
-    from rich.console import Console
     from rich.table import Table
 
+    from engine.screen import screen
     from models.registry import DEFAULT_MODEL, list_models
 
     table = Table(box=None, pad_edge=False)
@@ -30,7 +30,7 @@ def list_() -> None:
         spec = manifest.input
         about = ("The default. " if manifest.name == DEFAULT_MODEL else "") + manifest.description
         table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, _here(manifest), about)
-    Console().print(table)
+    screen().print(table)
 
 
 def _here(manifest: ModelManifest) -> str:

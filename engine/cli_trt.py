@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
     Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
 
+_MOST_MIB = 1 << 20
+
+
+def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
+    """Not an IntRange, which --help would show as a condition on x."""
+    if value is not None and not 1 <= value <= _MOST_MIB:
+        raise click.BadParameter(f"must be in [1, {_MOST_MIB}]. Got {value}.")
+    return value
+
 
 @click.command("build-trt", short_help="Build a TensorRT plan of a model.", no_args_is_help=True)
 @click.argument("model", metavar="MODEL")
@@ -54,7 +63,7 @@ if TYPE_CHECKING:
     help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect where the model allows it]",
 )
 @click.option(
-    "--workspace", type=click.IntRange(1, 1 << 20), metavar="MIB", help="Most memory a layer may use, in MiB."
+    "--workspace", type=int, callback=_mib, metavar="MIB", help="Most memory a layer may use, in MiB.  [no limit]"
 )
 @click.option(
     "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keep kernel timings here (tensorrt)."

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engine.install import extra
+
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = ("geometry", "letterbox", "convnet", "decode_heads", "nms", "kalman", "assignment", "sort", "overlay")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
@@ -39,14 +41,14 @@ def examine() -> list[Finding]:
         "encoding": _encoding,
         "native": _native,
         "onnxruntime": _onnxruntime,
-        "openvino": lambda: _optional("openvino", "openvino", "pip install '.[openvino]' in a clone"),
+        "openvino": lambda: _optional("openvino", "openvino", extra("openvino")),
         "NVIDIA GPU": _gpu,
         "PyCUDA": _pycuda,
         "plans": _plans,
         "GPU decoding": _gpu_decoding,
         "GPU kernels": _gpu_kernels,
-        "tensorrt": lambda: _optional("tensorrt", "tensorrt", "pip install '.[tensorrt]' in a clone"),
-        "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", "pip install '.[rtx]' in a clone"),
+        "tensorrt": lambda: _optional("tensorrt", "tensorrt", extra("tensorrt")),
+        "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", extra("rtx")),
         "models": _models,
         "broker": _broker,
     }

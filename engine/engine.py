@@ -93,6 +93,7 @@ class Engine:
             max_detections=self.config.max_detections,
             class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
+            class_count=len(self.model.manifest.classes),
         )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
@@ -121,13 +122,14 @@ class Engine:
         output: str | os.PathLike[str] | None = None,
         *,
         progress: Callable[[list[Progress]], None] | None = None,
+        begun: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Processes files, folders, globs and URLs into `output` and returns the summary.
 
         Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
         run is writing to it. What happens to a single video is in the summary; where the manifest can't be written,
         the summary's `error` says so. `progress` is called several times a second by this thread; what it raises ends
-        the run.
+        the run. `begun` is called once the videos are found and the folder can be written.
         """
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
@@ -136,6 +138,8 @@ class Engine:
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder):
+            if begun is not None:
+                begun()
             return self._run(videos, folder, progress)
 
     def _run(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError, describe_os_error
+from engine.near import near
 from engine.stages.source import POINTERS, scheme, without_password
 from engine.suffixes import VIDEO_SUFFIXES
 
@@ -76,7 +77,8 @@ def _videos_of(given: str, output: Path) -> Iterator[Video]:
             elif _takes(Path(match)):
                 yield Video(match, _stem(Path(match)))
     else:
-        raise InputError(f"{given} does not exist.")
+        close = near(path)
+        raise InputError(f"{given} does not exist.{f' Did you mean {str(close)!r}?' if close else ''}")
 
 
 def _stem(path: Path) -> PurePosixPath:

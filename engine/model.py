@@ -135,7 +135,7 @@ def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int,
         from engine.backends.native import NativeBackend
 
         try:
-            return NativeBackend(freed.path, model_hw)
+            return NativeBackend(freed.path, model_hw, model=config.model)
         except BackendMissing as error:
             if name == "native":
                 raise

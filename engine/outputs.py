@@ -10,7 +10,7 @@ from typing import Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.inputs import Video
-from engine.partial import partial_path
+from engine.partial import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
 from engine.sinks.mot import MotText
@@ -66,9 +66,8 @@ class Outputs:
         sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
         for video in videos:
             for _, path in self.sinks(video, folder).values():
-                if not sources.isdisjoint(
-                    map(os.path.realpath, (path, part_path(path), spare_path(path), partial_path(path)))
-                ):
+                touched = (path, part_path(path), spare_path(path), partial_path(path), *partials_of(video, folder))
+                if not sources.isdisjoint(map(os.path.realpath, touched)):
                     raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ def partial_path(path: Path) -> Path:
         if path.name.endswith(suffix):
             return path.with_name(f"{path.name.removesuffix(suffix)}.partial{suffix}")
     return path.with_name(f"{path.name}.partial")
+
+
+def partials_of(video: Video, folder: Path) -> list[Path]:
+    """Every `.partial` name that a run may have left of a video, whatever this run writes. Not the picture's where the
+    video itself lies there: a file of that name may be a video of its user's."""
+    base = folder / video.stem
+    beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
+    suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == ".mp4")]
+    return [partial_path(base.with_name(base.name + suffix)) for suffix in suffixes]
 
 
 def publish_partial(video: Video, folder: Path) -> dict[str, Path]:

@@ -31,6 +31,7 @@ class ProgressBars:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._said: list[str] = []
 
     def __enter__(self) -> Callable[[list[StreamProgress]], None]:
         self._bars.start()
@@ -39,9 +40,19 @@ class ProgressBars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._tell()
         self._bars.stop()
 
+    def say(self, line: str) -> None:
+        """Has a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
+        self._said.append(line)
+
+    def _tell(self) -> None:
+        while self._said:
+            self._bars.console.print(self._said.pop(0), markup=False, highlight=False, soft_wrap=True)
+
     def update(self, streams: list[StreamProgress]) -> None:
+        self._tell()
         present = {stream.path for stream in streams}
         for path in [path for path in self._tasks if path not in present]:
             self._bars.remove_task(self._tasks.pop(path))
@@ -66,7 +77,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     table.add_column("status")
     for name in ("frames", "fps", "tracks"):
         table.add_column(name, justify="right")
-    table.add_column("classes", overflow="fold")
+    table.add_column("result", overflow="fold")
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
@@ -75,7 +86,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(_printable(video['error']))}[/]")
         table.add_row(
-            escape(_tail(video["path"], max(20, min(60, console.width // 3)))),
+            escape(_tail(video["path"], max(20, console.width // 3))),
             f"[{style}]{video['status']}[/]",
             f"{video['frames']:,}",
             f"{video['fps']:.0f}",

@@ -14,7 +14,7 @@ from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_o
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
-from engine.partial import partial_path, publish_partial
+from engine.partial import partial_path, partials_of, publish_partial
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink, discard
 from engine.sinks.memory import Tally
@@ -240,8 +240,9 @@ class StreamRun:
                 discard(Path(done))
             return {}
         if not end.interrupted:
-            for kind in outputs:
-                discard(partial_path(self._sinks[kind][1]))
+            stale = partials_of(self.video, self._folder) if self._folder is not None else []
+            for path in [*stale, *(partial_path(self._sinks[kind][1]) for kind in outputs)]:
+                discard(path)
         return outputs
 
     def _set_aside(self) -> dict[str, str]:

@@ -53,10 +53,18 @@ class Digest:
         return self._hash.hexdigest()
 
 
-def verify_invariance(config: EngineConfig, video: str, others: Sequence[str], say: Callable[[str], None]) -> bool:
+def verify_invariance(
+    config: EngineConfig,
+    video: str,
+    others: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    begun: Callable[[], None] = lambda: None,
+) -> bool:
     """Runs `video` in every setting and says a line for each. True when all results are the same.
 
     `others` are the videos it is mixed with; without any, the others in its folder, else the video itself again.
+    `begun` is called once they are found and the model is loaded.
     Raises InputError or VideoError when the video can't be processed at all.
     """
     if scheme(video) is not None:
@@ -66,6 +74,7 @@ def verify_invariance(config: EngineConfig, video: str, others: Sequence[str], s
         raise InputError(f"verify takes one video. {video} holds {len(found)}.")
     neighbours = _neighbours(found[0], others, config)
     with Engine(config) as probe:
+        begun()
         model = probe.model
         sizes = (1, 4, 8) if model.backend.batch_safe else (1,)
         if not model.backend.batch_safe:

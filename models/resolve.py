@@ -98,11 +98,17 @@ def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedMo
     path = pull(name) if allow_pull else require(name)
     manifest = _override(get_manifest(name), given)
     meta = read_meta(path)
-    _check(manifest, meta, _picture_input(meta, path), path)
+    _check(manifest, meta, _picture_input(meta, path), name)
     return ResolvedModel(manifest, path)
 
 
 def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
+    """A known model with the parts that were given. Its layout is known and no matter of choice."""
+    if (layout := parts.get("layout", manifest.layout)) != manifest.layout:
+        raise LayoutError(
+            f"layout must be {manifest.layout} for {manifest.name}, as its manifest says. Got {layout!r}. "
+            "Leave --layout out."
+        )
     base = {field.name: getattr(manifest, field.name) for field in fields(ModelManifest)}
     spec = {name: getattr(manifest.input, name) for name in _INPUT_FIELDS}
     outer = {key: value for key, value in parts.items() if key != "input"}
@@ -199,20 +205,20 @@ def _undetermined(path: Path, meta: OnnxMeta, cell_count: int) -> LayoutError:
     )
 
 
-def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, path: Path) -> None:
-    """Refuse a manifest that contradicts the file."""
+def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: str | Path) -> None:
+    """Refuse a manifest that contradicts the file. `name` is the model as the user named it."""
     spec, dims = manifest.input, meta.outputs[0].dims
     for key, dim, want in zip(("height", "width"), tensor.dims[2:], (spec.height, spec.width), strict=True):
         if want % spec.stride:
-            raise ManifestError(f"{path}: input.{key} must be a multiple of the stride {spec.stride}. Got {want}.")
+            raise ManifestError(f"{name}: input.{key} must be a multiple of the stride {spec.stride}. Got {want}.")
         if isinstance(dim, int) and dim != want:
-            raise ManifestError(f"{path}: the file's input has the fixed {key} {dim}. Got {want}.")
+            raise ManifestError(f"{name}: the file's input has the fixed {key} {dim}. Got {want}.")
     if spec.dtype != tensor.dtype:
-        raise ManifestError(f"{path}: the file's input is {tensor.dtype}. Got input.dtype {spec.dtype!r}.")
+        raise ManifestError(f"{name}: the file's input is {tensor.dtype}. Got input.dtype {spec.dtype!r}.")
     if not fits(manifest.layout, dims, cells(spec.height, spec.width, manifest.strides)):
         raise LayoutError(
-            f"{path}: layout {manifest.layout} needs an output {SHAPES[manifest.layout]}. Got {dims_text(dims)}."
+            f"{name}: layout {manifest.layout} needs an output {SHAPES[manifest.layout]}. Got {dims_text(dims)}."
         )
     count = class_count(manifest.layout, dims)
     if count is not None and count != len(manifest.classes):
-        raise LayoutError(f"{path}: the output has {count} classes. Got {len(manifest.classes)} class names.")
+        raise LayoutError(f"{name}: the output has {count} classes. Got {len(manifest.classes)} class names.")

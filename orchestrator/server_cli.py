@@ -225,7 +225,9 @@ def _flower(given: Settings, port: int) -> int:
     from orchestrator.errors import SettingsError
 
     if importlib.util.find_spec("flower") is None:
-        raise SettingsError("Flower is not installed: pip install '.[flower]' in a clone.")
+        from engine.install import extra
+
+        raise SettingsError(f"Flower is not installed: {extra('flower')}.")
     auth = os.environ.get("YOLO_FLOWER_AUTH")
     if not auth:
         auth = f"yolo:{secrets.token_urlsafe(12)}"

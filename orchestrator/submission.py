@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import logging
 import os
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.near import near
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.settings import LOG_QUEUE, Settings
@@ -186,10 +186,8 @@ def _check_folder(given: str) -> None:
     except OSError:
         return
     if not there and "\0" not in given:
-        parent = path.absolute().parent
-        names = sorted(entry.name for entry in _entries(parent) if entry.is_dir())
-        close = difflib.get_close_matches(path.name, names, n=1)
-        hint = f"Did you mean {path.with_name(close[0])}?" if close else f"See what is there: `ls {_nearest(parent)}`."
+        close = near(path, folders_only=True)
+        hint = f"Did you mean {close}?" if close else f"See what is there: `ls {_nearest(path.absolute().parent)}`."
         raise PathRefused(f"Video folder {given} does not exist. {hint}")
     if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
         raise PathRefused(f"Folder {given} can't be read: permission denied. Allow it: `chmod -R u+rX {given}`.")
@@ -222,13 +220,6 @@ def _files(folder: Path, output: Path) -> Iterator[Path]:
         here = Path(root)
         folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
         yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
 
 
 def _nearest(folder: Path) -> Path:

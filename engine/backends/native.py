@@ -33,9 +33,12 @@ class NativeBackend:
     input_dtype = "float32"
     batch_safe = True
 
-    def __init__(self, path: Path, size: tuple[int, int], *, instruction_set: str | None = None) -> None:
+    def __init__(
+        self, path: Path, size: tuple[int, int], *, model: str = "", instruction_set: str | None = None
+    ) -> None:
         """`size` is the height and width to plan first; others follow when they come.
 
+        model            as its user named it, for messages: the file may be one of a cache
         instruction_set  one of engine_ext.convnet.instruction_sets(); None takes the best
         Raises BackendMissing where the processor or the model is not fit for it, ModelError where the file is none.
         """
@@ -62,7 +65,7 @@ class NativeBackend:
             raise ModelError(str(error)) from error
         except Unsupported as error:
             raise BackendMissing(
-                f"{path} can't be run by --backend native: {error}. Repair: --backend onnxruntime, or auto"
+                f"{model or path} can't be run by --backend native: {error}. Repair: --backend onnxruntime, or auto"
             ) from error
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:

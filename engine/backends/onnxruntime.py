@@ -19,6 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.install import onnxruntime_gpu
 from models.files import cache_dir
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _SHAPES_KEPT = 8
-_GPU_INSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
 
 
 def installed_builds() -> list[str]:
@@ -46,7 +46,7 @@ def shadowing() -> str | None:
     builds = installed_builds()
     if len(builds) < 2:
         return None
-    return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {_GPU_INSTALL}"
+    return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {onnxruntime_gpu()}"
 
 
 class OnnxRuntimeBackend:
@@ -211,12 +211,14 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
         return ["CPUExecutionProvider"]
     wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]
     if wanted[0] not in ort.get_available_providers():
-        asked = "--backend onnxruntime-tensorrt" if tensorrt else f"--device {device}"
+        asked, without = f"--device {device}", "run with --device cpu"
+        if tensorrt:
+            asked, without = "--backend onnxruntime-tensorrt", "run without --backend and with --device cpu"
         reason = (
             shadowing()
-            or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {_GPU_INSTALL}"
+            or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
         )
-        raise BackendMissing(f"{asked} was asked for, but {reason}; or run with --device cpu.")
+        raise BackendMissing(f"{asked} was asked for, but {reason}; or {without}.")
     number = int(device.partition(":")[2] or 0)
     return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 

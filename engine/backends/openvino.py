@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU, an extra: `pip install '.[openvino]' in a clone`. One inference request a calling thread."""
+"""OpenVINO on a CPU, an extra. One inference request a calling thread."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.install import extra
 
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
 
@@ -26,8 +27,7 @@ class OpenVinoBackend:
             import openvino
         except ImportError as error:
             raise BackendMissing(
-                "--backend openvino was asked for, but OpenVINO is not installed. "
-                "Repair: pip install '.[openvino]' in a clone"
+                f"--backend openvino was asked for, but OpenVINO is not installed. Repair: {extra('openvino')}"
             ) from error
         self.batch_safe = batch_safe
         settings = {

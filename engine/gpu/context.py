@@ -18,10 +18,11 @@ from typing import Any
 
 from engine.errors import BackendError, BackendMissing
 from engine.gpu.process import check, claim
+from engine.install import extra
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install '.[tensorrt]' in a clone (docs/gpu.md has what its build needs)"
+INSTALL = f"{extra('tensorrt')} (docs/gpu.md has what its build needs)"
 
 
 class OutOfMemory(Exception):

@@ -32,7 +32,9 @@ class Postprocess(Stage):
         max_detections: int,
         class_mask: NDArray[np.bool_] | None = None,
         class_agnostic: bool = False,
+        class_count: int | None = None,
     ) -> None:
+        """`class_count` is how many classes have a name; None: any may come."""
         self.accepts = Spec("RawOutputs", layout=layout.name)
         self._layout = layout
         self._conf = conf
@@ -40,6 +42,7 @@ class Postprocess(Stage):
         self._max_detections = max_detections
         self._class_mask = class_mask
         self._class_agnostic = class_agnostic
+        self._class_count = class_count
 
     def process(self, raw: RawOutputs) -> list[Detections]:
         slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
@@ -50,6 +53,7 @@ class Postprocess(Stage):
     ) -> Detections:
         """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it."""
         boxes, scores, class_ids = output if isinstance(output, tuple) else self._decode(output, tensor_hw)
+        self._check_classes(class_ids)
         if self._layout.needs_nms:
             kept = nms(
                 boxes,
@@ -65,6 +69,15 @@ class Postprocess(Stage):
         pad_x, pad_y = letterbox.pad_xy
         scale_boxes(boxes, letterbox.ratio, pad_x, pad_y, image.width, image.height)
         return Detections(boxes, scores[kept], class_ids[kept])
+
+    def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
+        """A class without a name comes from an output that is read in the wrong way, or from a list too short."""
+        highest = int(class_ids.max(initial=0))
+        if self._class_count is not None and highest >= self._class_count:
+            raise BackendError(
+                f"the output does not look like layout {self._layout.name}: class {highest} of {self._class_count}. "
+                "Correct --layout or --class-names."
+            )
 
     def _decode(self, output: NDArray[Any], tensor_hw: tuple[int, int]) -> Decoded:
         try:

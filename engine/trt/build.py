@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.trt.calibrate import Calibration, find_pictures
-from engine.trt.flavors import Flavor, choose_flavor
+from engine.trt.flavors import Flavor, check_capability, choose_flavor
 from engine.trt.gpu import Gpu, find_gpu
 from engine.trt.network import make_builder, make_logger, parse, tensors_of
 from engine.trt.parity import Runner, check_parity
@@ -40,6 +40,7 @@ from models.resolve import ResolvedModel
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
+_LEAST_BF16 = 8.0  # compute capability that computes in bfloat16
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,14 @@ def build_plan(
     if options.precision != "int8" and options.calib is not None:
         raise ConfigError(f"--calib is for --precision int8. Got --precision {options.precision}.")
     here = find_gpu()
-    flavor = choose_flavor(options.flavor, here)
+    wanted = options.compute_capability or (here.capability if here is not None else None)
+    if options.compute_capability is not None:
+        check_capability(options.compute_capability)
+    if options.precision == "bf16" and wanted is not None and float(wanted) < _LEAST_BF16:
+        raise ConfigError(f"--precision bf16 needs compute capability {_LEAST_BF16} or later. Got {wanted}: use fp16.")
+    calibration = find_pictures(options.calib) if options.calib is not None else None
+    resolved, freed_path, profile = _model(options)
+    flavor = choose_flavor(options.flavor, here, options.compute_capability)
     capability = flavor.target(options.compute_capability, here)
     ahead = flavor.ahead_of_time and (here is None or options.compute_capability is not None)
     gpu = None if ahead else here
@@ -99,8 +107,6 @@ def build_plan(
         raise ConfigError(
             f"--timing-cache is for --flavor tensorrt: {flavor.info.title} times nothing while it builds."
         )
-    calibration = find_pictures(options.calib) if options.calib is not None else None
-    resolved, freed_path, profile = _model(options)
     facts: dict[str, Any] = {
         "onnx_sha256": sha256_of(resolved.path),
         "layout": resolved.manifest.layout,

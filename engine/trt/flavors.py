@@ -11,10 +11,12 @@ in the ONNX (see `prepare`), so the builder flags for precision, gone from Tenso
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import BackendMissing, ConfigError
+from engine.install import extra
 from engine.trt.gpu import Gpu
 
 CHOICES = ("auto", "tensorrt", "rtx")
@@ -31,7 +33,7 @@ class FlavorInfo:
 
     @property
     def install(self) -> str:
-        return f"pip install '.[{self.extra}]' in a clone"
+        return extra(self.extra)
 
 
 FLAVORS = {
@@ -93,7 +95,7 @@ class Flavor:
             whose = "" if asked is not None or gpu is None else f", and this GPU ({gpu.name}) is none of them"
             raise ConfigError(
                 f"--compute-capability must be one of {', '.join(known)}: {self.info.title} {self.version} knows no "
-                f"others{whose}. Got {wanted!r}."
+                f"others{whose}. For other cards build on the card with --flavor tensorrt. Got {wanted!r}."
             )
         return wanted
 
@@ -111,10 +113,21 @@ def load_flavor(name: str) -> Flavor:
         ) from error
 
 
-def choose_flavor(asked: str, gpu: Gpu | None) -> Flavor:
-    """`auto` is tensorrt where it and a GPU are here, else rtx."""
+def check_capability(asked: str) -> None:
+    """Raises ConfigError where it is none by its form."""
+    if re.fullmatch(r"[1-9]\d?\.\d", asked):
+        return
+    close = re.fullmatch(r"(?:sm|compute)?_?([1-9]\d?)(\d)", asked.lower())
+    hint = f" Did you mean {close[1]}.{close[2]}?" if close else ""
+    raise ConfigError(f"--compute-capability must be two numbers, such as 8.6. Got {asked!r}.{hint}")
+
+
+def choose_flavor(asked: str, gpu: Gpu | None, capability: str | None = None) -> Flavor:
+    """`auto` is tensorrt where it and a GPU are here, else rtx; for the `capability` of another GPU it is rtx."""
     if asked != "auto":
         return load_flavor(asked)
+    if capability is not None and (gpu is None or capability != gpu.capability):
+        return load_flavor("rtx")
     order = ("tensorrt", "rtx") if gpu is not None else ("rtx", "tensorrt")
     for name in order:
         try:

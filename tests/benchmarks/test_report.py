@@ -77,4 +77,5 @@ def test_the_last_run(tmp_path):
         last_run(tmp_path)
     for name in ("20260102T000000Z-b", "20260101T000000Z-c"):
         (tmp_path / f"{name}.jsonl").touch()
+    (tmp_path / "reference.jsonl").touch()  # is kept, and no run of this machine
     assert last_run(tmp_path).stem == "20260102T000000Z-b"

@@ -95,7 +95,33 @@ def test_what_is_not_installed_is_named(monkeypatch, capsys):
 
     monkeypatch.setattr(program, "measure", absent)
     assert program.main([]) == 2
-    assert "cv2 is not installed. In the clone: pip install '.[bench]'" in capsys.readouterr().err
+    repair = "pip install -c constraints.txt -e '.[bench]' in a clone"
+    assert f"cv2 is not installed. Repair: {repair}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "{path} does not exist; name {two}.jsonl files of benchmarks/results."),
+        ("folder", "{path} can't be read: is a directory; name {two}.jsonl files of benchmarks/results."),
+        (b"", "{path} holds no row of a benchmark."),
+        (b"\xff\xfe", "{path} is no file of results: it is not text."),
+        (b"{", "{path}, line 1, is no row of a benchmark: not a JSON object."),
+        (b"{}", "{path}, line 1, is no row of a benchmark: run: field required."),
+        ("mixed", "{path}, line 2, is no row of a benchmark: not a JSON object."),
+    ],
+)
+def test_files_that_are_no_results(row, tmp_path, capsys, command, content, told):
+    good, path = tmp_path / "good.jsonl", tmp_path / "a"
+    good.write_text(row().model_dump_json() + "\n")
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(good.read_bytes() + b"text\n" if content == "mixed" else content)
+    assert program.main([command, str(good), str(path)]) == 2
+    two = "two " if command == "compare" else ""
+    assert capsys.readouterr().err == f"Error: {told.format(path=path, two=two)}\n"
 
 
 def test_a_context_describes_where_it_is():

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import targets
+from benchmarks.record import Spread
 from benchmarks.suite import STAGES
 from benchmarks.targets import HEADINGS, TARGETS, Target, judged, shown
 
@@ -22,6 +23,22 @@ def test_one_target(row, against, bound, value, met):
     figures = {"ours": [2.0] * 5, "peer": [8.0] * 5}
     ((*_, found, _),) = judged([row(figures=figures)], [target])
     assert found == met
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "met"),
+    [
+        ("at least", 3.0, "yes"),
+        ("at least", 4.0, "yes, lowest below"),
+        ("at least", 4.1, "no"),
+        ("at most", 4.5, "yes"),
+        ("at most", 4.0, "yes, highest above"),
+        ("at most", 3.9, "no"),
+    ],
+)
+def test_a_round_that_misses_what_the_median_meets(bound, value, met):
+    target = Target("speed", "sort", ("10 objects",), "peer", bound, value)
+    assert target.verdict(Spread(median=4.0, low=3.0, high=4.5)) == met
 
 
 def test_each_case_is_judged_alone(row):

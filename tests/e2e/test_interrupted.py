@@ -107,13 +107,15 @@ def test_a_second_signal_ends_at_once(videos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_complete_run_takes_the_partial_results_away(videos: Path, tmp_path: Path) -> None:
+    """Also kinds that it does not write."""
     output = tmp_path / "out"
     output.mkdir()
-    (output / "v1.partial.tracks.jsonl").write_text("old\n")
-    (output / "v1.partial.mp4").write_text("not this run's")
+    for suffix in (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4"):
+        (output / f"v1.partial{suffix}").write_text("old\n")
+    (output / "v10.partial.mp4").write_text("another's")
     status, _, errors = ended(cli("run", videos / "v1.mp4", "--backend", "fake", "--no-visualize", "-o", output))
     assert status == 0, errors
-    assert not (output / "v1.partial.tracks.jsonl").exists()
+    assert [path.name for path in output.glob("*.partial.*")] == ["v10.partial.mp4"]
 
 
 @pytest.mark.timeout(60)

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
+from engine.errors import OutputError
 from tests.e2e.runs import clip, fake_engine, statuses
 
 
@@ -17,6 +18,26 @@ def test_a_video_named_partial_keeps_its_results(tmp_path: Path) -> None:
     assert summary["success"]
     for video in summary["videos"]:
         assert all(Path(path).exists() for path in video["outputs"].values())
+
+
+@pytest.mark.parametrize("named", [["a.mp4"], ["a.mp4", "a.partial.mp4"]])
+def test_a_video_named_partial_beside_its_namesake_stays(tmp_path: Path, named: list[str]) -> None:
+    """Results beside their source: `a.partial.mp4` there is no leaving of an interrupted `a.mp4`."""
+    clip(tmp_path / "a.mp4", 12)
+    clip(tmp_path / "a.partial.mp4", 3)
+    (tmp_path / "a.partial.mot.txt").write_text("old")
+    summary = fake_engine(visualize=False).run([tmp_path / name for name in named], tmp_path)
+    assert summary["success"]
+    assert (tmp_path / "a.partial.mp4").stat().st_size > 0
+    assert not (tmp_path / "a.partial.mot.txt").exists()
+
+
+def test_what_would_be_taken_away_is_no_source(tmp_path: Path) -> None:
+    clip(tmp_path / "in" / "a.mp4", 12)
+    other = clip(tmp_path / "out" / "a.partial.mp4", 3)
+    with pytest.raises(OutputError, match="is an input and would be overwritten"):
+        fake_engine(visualize=False).run([tmp_path / "in", other], tmp_path / "out")
+    assert other.exists()
 
 
 @pytest.mark.parametrize("name", ["cam:1.mp4", "pipe:1.mp4", "http:x.mp4"])

@@ -117,7 +117,7 @@ def test_no_silent_cpu_run(tmp_path, monkeypatch, device):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendMissing) as caught:
         OnnxRuntimeBackend(tiny(tmp_path / "m.onnx"), device)
-    for part in (f"--device {device} was asked for", "pip install onnxruntime-gpu", "--device cpu"):
+    for part in (f"--device {device} was asked for", "YOLO_ENGINE_ORT=gpu pip install", "or run with --device cpu."):
         assert part in str(caught.value)
 
 
@@ -205,7 +205,7 @@ def test_shadowing(tmp_path, monkeypatch, versions, builds, warns):
 
 def test_openvino_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendMissing, match=r"pip install '\.\[openvino\]'"):
+    with pytest.raises(BackendMissing, match=r"pip install -c constraints.txt -e '\.\[openvino\]'"):
         OpenVinoBackend(tmp_path / "m.onnx", 1)
 
 

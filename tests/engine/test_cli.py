@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from engine import cli
+from engine.config import EngineConfig
+from engine.doctor import examine
 from models import registry
 from tests.assets import ROOT
 from tests.engine.conftest import write_clip
@@ -62,13 +64,19 @@ def run(monkeypatch, capsys):
         (["run", "{clip}", *FAKE, "--device", "cuda"], ["--device cuda was asked for"]),
         (["run", "{clip}", "--device", "cuda"], ["--device cuda was asked for", "onnxruntime-gpu", "--device cpu"]),
         (["run", "{clip}", "--device", "cuda:1"], ["--device cuda:1 was asked for", "onnxruntime-gpu"]),
-        (["run", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for", "`yolo-engine build-trt "]),
-        (["run", "{clip}", "--backend", "onnxruntime-tensorrt"], ["-tensorrt was asked for", "onnxruntime-gpu"]),
+        (
+            ["run", "{clip}", "--backend", "tensorrt"],
+            ["tensorrt was asked for", "`yolo-engine build-trt street-nano`", "or leave --backend out, which runs on"],
+        ),
+        (["run", "{clip}", "--backend", "onnxruntime-tensorrt"], ["run without --backend and with --device cpu."]),
         (["run", "{clip}", "--backend", "onnxruntime-tensorrt", "--device", "cpu"], ["--device cpu has no TensorRT"]),
         (["run", "{clip}", "--model", "no.plan"], ["no.plan: there is no such file", "build-trt"]),
         (["run", "{clip}", "--model", "no.plan", "--backend", "onnxruntime"], ["no.plan"]),
-        (["run", "{clip}", "--backend", "tensorrt", "--device", "cuda"], ["--backend tensorrt was asked for"]),
-        (["run", "{clip}", "--backend", "tensorrt", "--device", "cpu"], ["--device cpu has no TensorRT"]),
+        (["run", "{clip}", "--backend", "tensorrt", "--device", "cuda"], ["or leave --backend and --device out"]),
+        (
+            ["run", "{clip}", "--backend", "tensorrt", "--device", "cpu"],
+            ["--device cpu has no TensorRT. Leave --device out, or leave --backend out, which runs on the CPU."],
+        ),
         (["verify", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for"]),
         (["run", "{clip}", *FAKE, "--config", "none.toml"], ["Configuration none.toml can't be read: no such file"]),
         (["run", "{clip}", *FAKE, "-o", "{file}"], ["Output folder {file} can't be written"]),
@@ -160,6 +168,20 @@ def test_who_named_no_model_is_told_which_one_runs(run, clip, tmp_path, options,
     ) == bool(lines)
 
 
+@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize("wrong", ["none.mp4", "{tmp}", "{clip} --backend tensorrt"])
+def test_the_model_is_not_told_before_a_mistake(run, clip, tmp_path, command, wrong):
+    done = run(command, *wrong.format(tmp=tmp_path, clip=clip).split())
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+
+
+def test_verify_tells_the_model(run, tmp_path):
+    done = run("verify", write_clip(tmp_path / "short.mp4", frames=1))
+    assert (done.status, done.err.count("Model: street-nano (bundled")) == (0, 1)
+
+
 def test_some_failed(run, clip, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"junk")
@@ -238,18 +260,18 @@ def test_version(run):
     assert done.out.startswith("yolo-engine, version ")
 
 
-@pytest.mark.parametrize("columns", ["80", "140"])
-def test_models_list(run, monkeypatch, columns):
-    monkeypatch.setenv("COLUMNS", columns)
+def test_models_list(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # of a terminal that this is not
     done = run("models", "list")
     assert done.status == 0
     lines = done.out.splitlines()
+    assert len(lines) == 1 + len(registry.list_models())
     assert lines[0].split() == ["name", "input", "licence", "here", "description"]
     (nano,) = [line for line in lines if line.startswith("yolox-nano ")]
     assert nano.split()[1:4] == ["416x416", "Apache-2.0", "no"]
     (default,) = [line for line in lines if "The default." in line]
     assert default.split()[:4] == ["street-nano", "416x416", "Apache-2.0", "bundled"]
-    assert max(map(len, lines)) <= int(columns)
+    assert default.rstrip().endswith(registry.get_manifest("street-nano").description)
 
 
 def test_models_list_with_a_damaged_file(run, own_cache):
@@ -308,6 +330,8 @@ def test_models_pull_without_a_network(run, monkeypatch, own_cache):
 def test_doctor(run):
     done = run("doctor")
     assert done.status in (0, 1)
+    lines = done.out.splitlines()
+    assert len(lines) == len(examine())  # a line each, however long
     assert "kernels" in done.out
     assert done.status == int("broken" in done.out)
 
@@ -406,12 +430,34 @@ def test_interrupted(long_clip, tmp_path, number):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "Stopping" in err
+    assert err.splitlines() == [
+        "Stopping: finishing what is in flight. Once more to end at once.",
+        "Unfinished videos are kept as NAME.partial.*.",
+    ]
     assert "Traceback" not in err
     (video,) = json.loads(text.splitlines()[-1])["videos"]
     assert video["status"] == "partial"
     assert 0 < video["frames"] < 6000
     assert not [path for path in out.iterdir() if path.name.endswith(".part") or path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "settings", "told"),
+    [
+        (
+            {"mot": "a.partial.mot.txt"},
+            {},
+            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, "
+            "--no-resume starts over.",
+        ),
+        ({}, {}, "The same command goes on, --no-resume starts over."),
+        ({"mot": "a.partial.mot.txt"}, {"resume": False}, "Unfinished videos are kept as NAME.partial.*."),
+        ({}, {"save_intermediate_results": False}, "Unfinished videos are not kept."),
+    ],
+)
+def test_how_to_go_on(outputs, settings, told):
+    videos = [{"status": "ok", "outputs": {"mot": "b.mot.txt"}}, {"status": "partial", "outputs": outputs}]
+    assert cli._how_to_go_on(EngineConfig(**settings), {"videos": videos}) == told
 
 
 def test_a_reader_that_leaves():

@@ -109,3 +109,31 @@ def test_an_output_of_another_layout_is_an_error():
         read("end2end", [[1, 2, 3]])
     with pytest.raises(BackendError, match="does not fit its layout"):
         read("end2end", [[0, 0, 1, 1, 0.9, 7]], class_mask=np.array([True, True]))  # class 7 of 2
+
+
+ROWS = {
+    "end2end": [[0, 0, 9, 9, 0.9, 7]],
+    "yolov5": [yolov5_row((0, 0, 9, 9), 0.9, class_id=7, classes=8)],
+    "yolov8": np.array([[4, 4, 9, 9, *[0.0] * 7, 0.9]]).T,
+}
+
+
+@pytest.mark.parametrize("layout", ROWS)
+@pytest.mark.parametrize("count", [None, 8, 7, 1])
+def test_a_class_without_a_name_is_an_error(layout, count):
+    if count in (None, 8):
+        assert read(layout, ROWS[layout], class_count=count).class_ids.tolist() == [7]
+        assert len(read(layout, ROWS[layout], class_count=count, conf=1.0)) == 0
+        return
+    with pytest.raises(BackendError) as caught:
+        read(layout, ROWS[layout], class_count=count)
+    assert str(caught.value) == (
+        f"the output does not look like layout {layout}: class 7 of {count}. Correct --layout or --class-names."
+    )
+
+
+def test_what_the_gpu_found_is_checked_as_well():
+    stage = Postprocess(get_layout("yolov8"), conf=0.25, nms_iou=0.5, max_detections=10, class_count=2)
+    found = (np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.full(1, 2, np.int32))
+    with pytest.raises(BackendError, match="layout yolov8: class 2 of 2"):
+        stage.read(found, HW, make_image(64, 64), Letterbox((64, 64), HW, "gray"))

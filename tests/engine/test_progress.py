@@ -1,11 +1,13 @@
 """What a person sees: on a terminal, in a pipe, and with names that are no plain text."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from engine.progress import ProgressBars, print_summary
+from engine.screen import screen
 from engine.stream import Progress
 
 
@@ -42,7 +44,7 @@ def shown(value, width=100):
 
 def test_summary():
     lines = shown(summary(video())).splitlines()
-    assert lines[0].split() == ["video", "status", "frames", "fps", "tracks", "classes"]
+    assert lines[0].split() == ["video", "status", "frames", "fps", "tracks", "result"]
     assert lines[1].split(None, 5) == ["a.mp4", "ok", "1,341", "162", "72", "70 person, 2 car"]
     assert lines[2] == (
         "1 video (0 failed, 0 partial), 1,341 frames in 2.0 s = 670 fps, 72 tracks. "
@@ -89,6 +91,15 @@ def test_a_long_path_takes_one_line_and_keeps_its_end(width):
     assert all(len(line) <= width for line in lines[:-1])
 
 
+def test_nothing_is_cut_where_there_is_no_terminal(capsys):
+    long = "/".join(["a rather long folder"] * 10) + "/end.mp4"
+    print_summary(screen(), summary(video(long, "failed", "reason " * 60)))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert long in lines[1]
+    assert ("reason " * 60).strip() in lines[1]
+
+
 STREAMS = [Progress("videos/a.mp4", 50, 100, 2.0), Progress("rtsp://camera/1", 7, None, 0.0)]
 
 
@@ -98,6 +109,23 @@ def test_nothing_is_printed_where_there_is_no_terminal():
         tick(STREAMS)
         tick([])
     assert console.file.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_is_said_has_lines_of_its_own(terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    bars = ProgressBars(console)
+    with bars as tick:
+        tick(STREAMS)
+        bars._bars.refresh()
+        bars.say("Stopping [now].")
+        tick(STREAMS)
+        bars.say("At the end.")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+    assert [line for line in lines if line in ("Stopping [now].", "At the end.")] == ["Stopping [now].", "At the end."]
+    if not terminal:
+        assert text == "Stopping [now].\nAt the end.\n"
 
 
 def test_bars_on_a_terminal():

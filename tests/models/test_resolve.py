@@ -110,6 +110,27 @@ def test_a_wrong_side_car(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("known", ["street-nano", "a copy.onnx"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "yolov8"}, "layout must be yolox for street-nano, as its manifest says. Got 'yolov8'. Leave "),
+        ({"layout": "end2end"}, "layout must be yolox for street-nano, as its manifest says. Got 'end2end'. Leave "),
+        ({"classes": ("a", "b")}, "{known}: the output has 6 classes. Got 2 class names."),
+        ({"layout": "yolox", "classes": tuple("abcdef")}, None),
+    ],
+)
+def test_options_of_a_known_model(tmp_path, monkeypatch, known, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a copy.onnx").write_bytes(resolve("street-nano").path.read_bytes())  # known by its hash
+    if message is None:
+        assert resolve(known, **options).manifest.classes == options["classes"]
+        return
+    with pytest.raises(LayoutError) as caught:
+        resolve(known, **options)
+    assert str(caught.value).startswith(message.format(known=known))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -197,7 +197,9 @@ def test_without_pycuda(tmp_path, monkeypatch):
     machine = FakeMachine(tmp_path)
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(BackendMissing, match=r"PyCUDA is not installed .* Repair: pip install '\.\[tensorrt\]'"):
+    with pytest.raises(
+        BackendMissing, match=r"PyCUDA is not installed .* Repair: pip install -c constraints.txt -e '\.\[tensorrt\]'"
+    ):
         machine.make(driver=None)
 
 

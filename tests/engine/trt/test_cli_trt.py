@@ -144,9 +144,9 @@ def test_wrong_usage(run, rtx, small, tmp_path, no_gpu, words, parts):
 @pytest.mark.parametrize(
     ("flavor", "parts"),
     [
-        ("auto", ["Neither flavour of TensorRT is installed.", "'.[tensorrt]'", "'.[rtx]'"]),
-        ("tensorrt", ["TensorRT is not installed", "pip install '.[tensorrt]' in a clone"]),
-        ("rtx", ["TensorRT for RTX is not installed", "pip install '.[rtx]' in a clone"]),
+        ("auto", ["TensorRT for RTX is not installed", "pip install -c constraints.txt -e '.[rtx]' in a clone"]),
+        ("tensorrt", ["TensorRT is not installed", "pip install -c constraints.txt -e '.[tensorrt]' in a clone"]),
+        ("rtx", ["TensorRT for RTX is not installed", "pip install -c constraints.txt -e '.[rtx]' in a clone"]),
     ],
 )
 def test_what_is_not_installed(run, monkeypatch, no_gpu, flavor, parts):
@@ -158,6 +158,34 @@ def test_what_is_not_installed(run, monkeypatch, no_gpu, flavor, parts):
     assert (found.status, found.out) == (2, "")
     for part in parts:
         assert part in found.err
+    assert flavor == "tensorrt" or "[tensorrt]" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("street-nan", "did you mean street-nano"),
+        ("{tmp}/none.onnx", "none.onnx: there is no such file"),
+        ("{small}", "--layout"),
+        ("street-nano --layout yolov8", "layout must be yolox for street-nano"),
+        ("street-nano --compute-capability 86", "Got '86'. Did you mean 8.6?"),
+        ("street-nano --precision int8 --calib {tmp}/none", "--calib must be a folder"),
+        (
+            "street-nano --precision bf16 --compute-capability 7.5",
+            "needs compute capability 8.0 or later. Got 7.5: use",
+        ),
+        ("street-nano --workspace 0", "'--workspace': must be in [1, 1048576]. Got 0."),
+        ("street-nano", "Neither flavour of TensorRT is installed."),
+    ],
+)
+def test_wrong_arguments_are_told_before_what_is_missing(run, monkeypatch, small, tmp_path, no_gpu, words, part):
+    def refuse(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(flavors.importlib, "import_module", refuse)
+    found = run("build-trt", *shlex.split(words.format(tmp=tmp_path, small=small)))
+    assert (found.status, found.out) == (2, "")
+    assert part in found.err
 
 
 @pytest.mark.parametrize(

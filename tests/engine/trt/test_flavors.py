@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import BackendMissing, ConfigError
 from engine.trt import gpu as gpu_module
-from engine.trt.flavors import FLAVORS, Flavor, choose_flavor, load_flavor
+from engine.trt.flavors import FLAVORS, Flavor, check_capability, choose_flavor, load_flavor
 from engine.trt.gpu import Gpu, find_gpu
 
 A10 = Gpu("NVIDIA A10", "8.6")
@@ -49,9 +49,10 @@ def test_target(flavor, asked, gpu, target):
             "9.9",
             None,
             ConfigError,
-            "must be one of 7.5, 8.6, 12.0: TensorRT for RTX 1.7 knows no others. Got '9.9'",
+            "must be one of 7.5, 8.6, 12.0: TensorRT for RTX 1.7 knows no others. For other cards build on the card "
+            "with --flavor tensorrt. Got '9.9'",
         ),
-        (RTX, None, H100, ConfigError, "this GPU (NVIDIA H100) is none of them. Got '9.0'"),
+        (RTX, None, H100, ConfigError, "this GPU (NVIDIA H100) is none of them. For other cards build on the"),
         (TENSORRT, "8.6", None, BackendMissing, "--flavor rtx --compute-capability 8.6"),
         (TENSORRT, "8.9", A10, ConfigError, "must be that of this GPU, 8.6 (NVIDIA A10)"),
     ],
@@ -72,25 +73,56 @@ def installed(monkeypatch, *modules, error=None):
 
 
 @pytest.mark.parametrize(
-    ("asked", "gpu", "modules", "chosen"),
+    ("asked", "gpu", "capability", "modules", "chosen"),
     [
-        ("auto", A10, ("tensorrt", "tensorrt_rtx"), "tensorrt"),
-        ("auto", A10, ("tensorrt_rtx",), "rtx"),
-        ("auto", None, ("tensorrt", "tensorrt_rtx"), "rtx"),
-        ("auto", None, ("tensorrt",), "tensorrt"),  # which then says that it needs a GPU
-        ("rtx", A10, ("tensorrt", "tensorrt_rtx"), "rtx"),
+        ("auto", A10, None, ("tensorrt", "tensorrt_rtx"), "tensorrt"),
+        ("auto", A10, "8.6", ("tensorrt", "tensorrt_rtx"), "tensorrt"),
+        ("auto", A10, "8.9", ("tensorrt", "tensorrt_rtx"), "rtx"),  # for another card
+        ("auto", A10, None, ("tensorrt_rtx",), "rtx"),
+        ("auto", None, None, ("tensorrt", "tensorrt_rtx"), "rtx"),
+        ("auto", None, None, ("tensorrt",), "tensorrt"),  # which then says that it needs a GPU
+        ("rtx", A10, None, ("tensorrt", "tensorrt_rtx"), "rtx"),
     ],
 )
-def test_choice(monkeypatch, asked, gpu, modules, chosen):
+def test_choice(monkeypatch, asked, gpu, capability, modules, chosen):
     installed(monkeypatch, *modules)
-    assert choose_flavor(asked, gpu).name == chosen
+    assert choose_flavor(asked, gpu, capability).name == chosen
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("86", " Did you mean 8.6?"),
+        ("120", " Did you mean 12.0?"),
+        ("sm_86", " Did you mean 8.6?"),
+        ("SM120", " Did you mean 12.0?"),
+        ("8,6", ""),
+        ("8", ""),
+        ("8.60", ""),
+        ("8.x", ""),
+        ("", ""),
+    ],
+)
+def test_the_form_of_a_compute_capability(asked, hint):
+    with pytest.raises(ConfigError) as caught:
+        check_capability(asked)
+    assert str(caught.value) == f"--compute-capability must be two numbers, such as 8.6. Got {asked!r}.{hint}"
+
+
+def test_compute_capabilities():
+    for asked in ("7.5", "8.6", "9.0", "12.0"):
+        check_capability(asked)
 
 
 def test_none_is_installed(monkeypatch):
     installed(monkeypatch)
     with pytest.raises(BackendMissing, match=r"Neither flavour.*'\.\[tensorrt\]'.*'\.\[rtx\]'"):
         choose_flavor("auto", None)
-    with pytest.raises(BackendMissing, match=r"TensorRT for RTX is not installed.*pip install '\.\[rtx\]'"):
+    with pytest.raises(BackendMissing, match=r"^TensorRT for RTX is not installed"):  # no other builds for other cards
+        choose_flavor("auto", None, "8.6")
+    with pytest.raises(
+        BackendMissing, match=r"TensorRT for RTX is not installed.*pip install -c constraints.txt -e '\.\[rtx\]'"
+    ):
         load_flavor("rtx")
 
 
