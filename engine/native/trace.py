@@ -38,11 +38,9 @@ _MOST_STEP = 8  # between samples of the picture: a kernel grows by it twice
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
-    """What the graph computes of a (1, C, height, width) picture. Raises Unsupported."""
-    try:
-        return _Trace(graph, height, width).run()
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise Unsupported(f"its graph is not sound ({type(error).__name__}: {error})") from error
+    """What the graph computes of a (1, C, height, width) picture. Raises Unsupported, or what a graph that is not sound
+    makes fail: see `ops.refusing`."""
+    return _Trace(graph, height, width).run()
 
 
 class _Trace:

@@ -99,6 +99,46 @@ def outside_weights(graph):
     tensor.external_data.add(key="location", value="/etc/passwd")
 
 
+def constant_outside(location):
+    """A Constant whose value is in a second file: one that is there, or not."""
+
+    def change(graph):
+        tensor = onnx.numpy_helper.from_array(np.ones((20, 3, 3, 3), np.float32))
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+        node = helper.make_node("Constant", [], ["outside"], value=tensor)
+        graph.node[0].input[1] = "outside"
+        graph.node.insert(0, node)
+
+    return changed(change)
+
+
+def with_attribute(kind, name, value, build=None):
+    """A network with an attribute that does not belong there, or is of the wrong kind."""
+
+    def change(graph):
+        node = next(node for node in graph.node if node.op_type == kind)
+        kept = [attribute for attribute in node.attribute if attribute.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    return changed(change, build)
+
+
+def leaky(net):
+    return net.op("LeakyRelu", first(net))
+
+
+def normalized(net):
+    return net.op("BatchNormalization", first(net), *(net.const(np.ones(20)) for _ in range(4)))
+
+
+def twice_as_large(net):
+    return net.op("Resize", first(net), "", net.const([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric",
+                  nearest_mode="floor", mode="nearest")  # fmt: skip
+
+
 def two_inputs(graph):
     graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, (1,)))
 
@@ -139,6 +179,26 @@ REFUSED = {
     "1-D convolution": (changed(flat_weights), "weights of 2 dimensions"),
     "half weights": (changed(half_weights), "no float32 constants"),
     "weights outside": (changed(outside_weights), "in a second file"),
+    "a constant outside": (constant_outside("pyproject.toml"), "in a second file"),
+    "a constant outside that is not there": (constant_outside("not there"), "in a second file"),
+    "float strides": (with_attribute("Conv", "strides", [1.0, 1.0]), "an attribute strides (FLOATS)"),
+    "float pads": (with_attribute("Conv", "pads", [1.5] * 4), "an attribute pads (FLOATS)"),
+    "a float group": (with_attribute("Conv", "group", 1.0), "an attribute group (FLOAT)"),
+    "a word for a group": (with_attribute("Conv", "group", "ab"), "an attribute group (STRING)"),
+    "one dilation": (with_attribute("Conv", "dilations", 1), "an attribute dilations (INT)"),
+    "a whole alpha": (with_attribute("LeakyRelu", "alpha", 1, leaky), "an attribute alpha (INT)"),
+    "many alphas": (with_attribute("LeakyRelu", "alpha", [1.0], leaky), "an attribute alpha (FLOATS)"),
+    "a word for epsilon": (
+        with_attribute("BatchNormalization", "epsilon", "x", normalized), "an attribute epsilon (STRING)"),
+    "a tensor for pads": (
+        with_attribute("Conv", "pads", onnx.numpy_helper.from_array(np.zeros(4))), "an attribute pads (TENSOR)"),
+    "an attribute that is not known": (with_attribute("Conv", "fused", 1), "an attribute fused (INT)"),
+    "an attribute where there is none": (with_attribute("Transpose", "axis", 1), "an attribute axis (INT)"),
+    "keeps the aspect ratio": (
+        with_attribute("Resize", "keep_aspect_ratio_policy", "not_larger", twice_as_large),
+        "keep_aspect_ratio_policy = not_larger (STRING)"),
+    "antialias": (with_attribute("Resize", "antialias", 1, twice_as_large), "an attribute antialias = 1 (INT)"),
+    "some axes": (with_attribute("Resize", "axes", [2, 3], twice_as_large), "an attribute axes (INTS)"),
     "missing weights": (changed(drop_weights), "reads 'c0', which nothing before it makes"),
     "nodes in disorder": (changed(turn_around), "which nothing before it makes"),
     "foreign operator": (changed(foreign_operator), "uses Conv of com.example"),
