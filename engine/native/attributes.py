@@ -82,4 +82,5 @@ def array_of(tensor: Any) -> NDArray[Any]:
 
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported("its weights are in a second file")
-    return onnx.numpy_helper.to_array(tensor)
+    array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    return array
