@@ -82,5 +82,7 @@ def array_of(tensor: Any) -> NDArray[Any]:
 
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported("its weights are in a second file")
+    if any(dim < 0 for dim in tensor.dims):  # NumPy would choose one that fits
+        raise Unsupported(f"{tensor.name} has dimensions {list(tensor.dims)}")
     array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
     return array

@@ -95,6 +95,10 @@ def flat_weights(graph):
     graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, graph.initializer[0].name))
 
 
+def negative_weights(graph):
+    graph.initializer[0].dims[0] *= -1
+
+
 def outside_weights(graph):
     tensor = graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
@@ -250,6 +254,7 @@ REFUSED = {
     "kernel_shape": (conv_with(kernel_shape=[5, 5]), "weights that do not fit together"),
     "1-D convolution": (changed(flat_weights), "weights of 2 dimensions"),
     "half weights": (changed(half_weights), "no float32 constants"),
+    "a negative dimension": (changed(negative_weights), "c0 has dimensions [-20, 3, 3, 3]"),
     "weights outside": (changed(outside_weights), "in a second file"),
     "a constant outside": (constant_outside("pyproject.toml"), "in a second file"),
     "a constant outside that is not there": (constant_outside("not there"), "in a second file"),
