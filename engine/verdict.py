@@ -5,7 +5,7 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
     fps          frames a second of the run, `frames` in `elapsed_s`; of a continued one, those done now
     binding      the stage that binds; `cores` where it is all of them together
     stage        the stage whose repair gives most: the one that binds, or what takes most of the cores
-    ceiling_fps  what the binding one allows at most
+    ceiling_fps  what the binding one allows at most; never less than was done, although costs are measured with errors
     explained    the part of what the limits together allow that was reached; far below 1, something binds that is not
                  measured, as Python's lock
     next         the best change of `changes` that is a repair of a stage
@@ -27,7 +27,7 @@ callback` is the caller. Numbers a frame are of the frames that the stage had; o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.limits import CORES, STREAMS, Ceiling, Load, load_of
@@ -119,10 +119,11 @@ def verdict_of(usage: Usage, *, on_card: bool = False) -> Verdict | None:
     if not usage.frames or usage.elapsed_s <= 0:
         return None
     load = load_of(usage)
-    limits = tuple(load.ceilings())
+    fps = usage.frames / usage.elapsed_s
+    limits = tuple(replace(ceiling, fps=max(fps, ceiling.fps)) for ceiling in load.ceilings())
     if not limits:
         return None
-    explained = min(1.0, usage.frames / usage.elapsed_s / load.reached().fps)
+    explained = min(1.0, fps / load.reached().fps)
     return Verdict(usage, load, limits, tuple(_changes(usage, load, explained, on_card)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,11 @@ def slice_ranges(node: Node, inputs: Sequence[Any], dims: Sequence[int]) -> list
         first, last, _ = slice(start, end).indices(size)
         ranges.append((axis % len(dims), first, max(first, last), step))
     return ranges
+
+
+def asked_dims(node: Node, dims: Sequence[int]) -> Array:
+    """Those of a shape that a Shape asks for."""
+    return np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
 
 
 def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
@@ -61,11 +67,28 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
     how = _EVALUATE.get(node.op_type)
     if how is None:
         raise Unsupported(f"{node} is not among the operators on constants")
+    _check_size(node, _most(node, inputs))
     with np.errstate(all="ignore"):
         value = np.asarray(how(node, inputs))
-    if value.size > _LARGEST:
-        raise Unsupported(f"{node} makes a constant of {value.size} elements")
+    _check_size(node, value.size)
     return value
+
+
+def _most(node: Node, inputs: Sequence[Any]) -> int:
+    """Elements that a node which may give more than it takes will have."""
+    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+        return math.prod(np.broadcast_shapes(*(value.shape for value in inputs)))
+    if node.op_type == "Concat":
+        return sum(value.size for value in inputs)
+    if node.op_type == "Gather":
+        chosen: int = inputs[0].size // max(1, inputs[0].shape[node.attributes.get("axis", 0)])
+        return chosen * int(inputs[1].size)
+    return 0
+
+
+def _check_size(node: Node, size: int) -> None:
+    if size > _LARGEST:
+        raise Unsupported(f"{node} makes a constant of {size} elements")
 
 
 def _constant(node: Node, inputs: Sequence[Any]) -> Any:
@@ -106,6 +129,7 @@ def _squeezed(node: Node, inputs: Sequence[Any]) -> Any:
 _EVALUATE: dict[str, Callable[[Node, Sequence[Any]], Any]] = {
     "Constant": _constant,
     "Identity": lambda node, inputs: inputs[0],
+    "Shape": lambda node, inputs: asked_dims(node, inputs[0].shape),
     "Cast": _cast,
     "Add": lambda node, inputs: inputs[0] + inputs[1],
     "Sub": lambda node, inputs: inputs[0] - inputs[1],

@@ -8,9 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engine.native.ops import Unsupported
+from engine.native.attributes import array_of, read_attributes
+from engine.native.ops import Unsupported, refusing
 
 _OLDEST = 11  # before it, Resize, Clip and others meant other things
+_MOST_NODES = 4096  # the largest detectors have about 1000
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,23 @@ def read_graph(path: Path) -> Graph:
     from models.onnx_meta import load_onnx
 
     model = load_onnx(path)
+    try:
+        with refusing():
+            return _graph(model)
+    except onnx.checker.ValidationError as error:
+        raise Unsupported(f"its graph is not sound ({error})") from error
+
+
+def _graph(model: Any) -> Graph:
+    import onnx
+
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST:
         raise Unsupported(f"it has opset {opset}; {_OLDEST} is the oldest that is read")
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise Unsupported("its weights are in a second file")
-    try:
-        constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        nodes = tuple(_node(node) for node in model.graph.node)
-    except (TypeError, ValueError, KeyError) as error:
-        raise Unsupported(f"its graph is not sound ({error})") from error
+    if len(model.graph.node) > _MOST_NODES:
+        raise Unsupported(f"it has {len(model.graph.node)} nodes; {_MOST_NODES} are the most that are read")
+    constants = {tensor.name: array_of(tensor) for tensor in model.graph.initializer}
+    nodes = tuple(_node(node) for node in model.graph.node)
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise Unsupported("it does not have one float32 input")
@@ -63,15 +72,8 @@ def read_graph(path: Path) -> Graph:
 
 
 def _node(node: Any) -> Node:
-    import onnx
-
     if node.domain not in ("", "ai.onnx"):
         raise Unsupported(f"it uses {node.op_type} of {node.domain}")
-    attributes = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, onnx.TensorProto):
-            value = onnx.numpy_helper.to_array(value)
-        attributes[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     outputs = tuple(node.output)
-    return Node(node.op_type, node.name or (outputs[0] if outputs else "?"), tuple(node.input), outputs, attributes)
+    name = node.name or (outputs[0] if outputs else "?")
+    return Node(node.op_type, name, tuple(node.input), outputs, read_attributes(node))

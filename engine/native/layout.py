@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from operator import attrgetter
 
 from engine.native.ops import Concat, Network, Tensor, sources
 
 BLOCK = 16  # channels, and the floats of a cache line
 _EVEN = 1024  # floats of a memory page
+_SPAN = 16  # operations
 
 
 def block_size(tensor: Tensor) -> int:
@@ -72,14 +75,25 @@ def _region(tensor: Tensor) -> Region:
 
 
 def allocate(regions: list[Region]) -> int:
-    """Puts each region where no other is that lives at the same time, the largest ones first; the floats in all."""
-    placed: list[Region] = []
+    """Puts each region where no other is that lives at the same time, the largest ones first; the floats in all.
+
+    Those are alive where it begins, or begin later; both are kept by spans of operations, so that a long chain takes
+    no square of its length.
+    """
+    alive, begun = defaultdict[int, list[Region]](list), defaultdict[int, list[Region]](list)
     for region in sorted(regions, key=lambda r: (-r.size, r.first)):
+        start, end = region.first // _SPAN, region.last // _SPAN + 1
+        near = [*alive[start], *(other for span in range(start + 1, end) for other in begun[span])]
         at = 0
-        for other in placed:  # by position
-            if other.first <= region.last and region.first <= other.last and other.at < at + region.size:
-                at = max(at, -(-(other.at + other.size) // BLOCK) * BLOCK)
+        for other in sorted((o for o in near if o.first <= region.last and region.first <= o.last), key=_at):
+            if other.at >= at + region.size:
+                break
+            at = max(at, -(-(other.at + other.size) // BLOCK) * BLOCK)
         region.at = at
-        placed.append(region)
-        placed.sort(key=lambda r: r.at)
-    return max((region.at + region.size for region in placed), default=0)
+        begun[start].append(region)
+        for span in range(start, end):
+            alive[span].append(region)
+    return max((region.at + region.size for region in regions), default=0)
+
+
+_at = attrgetter("at")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +15,17 @@ Floats = NDArray[np.float32]
 
 class Unsupported(Exception):
     """The model does something this executor doesn't; says what."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Whatever a graph that is not sound makes fail inside is Unsupported."""
+    try:
+        yield
+    except MemoryError as error:
+        raise Unsupported("it needs more memory than there is") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise Unsupported(f"its graph is not sound ({type(error).__name__}: {error})") from error
 
 
 class Activation(NamedTuple):

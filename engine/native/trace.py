@@ -6,13 +6,15 @@ descriptions (`PictureView`, `Cells`), for the convolutions at both ends do them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from engine.native.constants import evaluate, reshaped, slice_ranges
+from engine.native.constants import asked_dims, evaluate, reshaped, slice_ranges
 from engine.native.graph import Graph, Node
+from engine.native.layout import BLOCK
 from engine.native.ops import (
     NOTHING,
     Activation,
@@ -33,27 +35,33 @@ from engine.native.ops import (
 )
 
 _MOST_PIXELS = 1 << 24
+_MOST_SIDE = 1 << 20
 _MOST_CHANNELS = 1 << 14
 _MOST_STEP = 8  # between samples of the picture: a kernel grows by it twice
+_MOST_SAMPLES = 256  # of the picture side by side, and
+_MOST_PATCHES = 256  # of the result: a detector has a dozen
+_MOST_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
+_MOST_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
+_MOST_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
-    """What the graph computes of a (1, C, height, width) picture. Raises Unsupported."""
-    try:
-        return _Trace(graph, height, width).run()
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise Unsupported(f"its graph is not sound ({type(error).__name__}: {error})") from error
+    """What the graph computes of a (1, C, height, width) picture. Raises Unsupported, or what a graph that is not sound
+    makes fail: see `ops.refusing`."""
+    return _Trace(graph, height, width).run()
 
 
 class _Trace:
     def __init__(self, graph: Graph, height: int, width: int) -> None:
         channels = graph.dims[1] or 0
-        if not (height >= 1 and width >= 1 and height * width <= _MOST_PIXELS and 1 <= channels <= 16):
+        if not (_fits(height, width) and 1 <= channels <= 16):
             raise Unsupported(f"its input would be {channels} x {height} x {width}")
         self._graph = graph
         self._network = Network((channels, height, width))
         self._values: dict[str, Value] = dict(graph.constants)
         self._maker: dict[Tensor, Any] = {}
+        self._evaluated = self._weights = 0
+        self._with_two: dict[str, Any] = {}  # what a constant would be in a batch of two, where that is something else
         self._values[graph.input] = PictureView(
             (height, width),
             tuple(Sample(c, 0, 0) for c in range(channels)),
@@ -79,22 +87,38 @@ class _Trace:
         return self._network
 
     def _value(self, node: Node, inputs: list[Any]) -> Any:
-        if node.op_type == "Shape":
-            dims = inputs[0].shape if isinstance(inputs[0], np.ndarray) else inputs[0].dims
-            return np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
-        if all(value is None or isinstance(value, np.ndarray) for value in inputs):
-            return evaluate(node, inputs)
-        handler = _HANDLERS.get(node.op_type)
-        if handler is None:
-            raise Unsupported(f"{node} is not supported")
-        return handler(self, node, inputs)
+        with_two = [self._with_two.get(name, value) for name, value in zip(node.inputs, inputs, strict=True)]
+        changed = [(one, two) for one, two in zip(inputs, with_two, strict=True) if one is not two]
+        if node.op_type == "Shape" and not isinstance(inputs[0], np.ndarray):
+            value, other = (asked_dims(node, (batch, *inputs[0].dims[1:])) for batch in (1, 2))
+        elif all(value is None or isinstance(value, np.ndarray) for value in inputs):
+            value = evaluate(node, inputs)
+            other = evaluate(node, with_two) if changed else value
+            self._evaluated += value.size
+            if self._evaluated > _MOST_CONSTANTS:
+                raise Unsupported(f"it computes {self._evaluated} constants")
+        else:
+            handler = _HANDLERS.get(node.op_type)
+            if handler is None:
+                raise Unsupported(f"{node} is not supported")
+            for one, two in changed:  # the batch size is where it belongs at the head of a shape alone
+                if node.op_type not in ("Reshape", "Resize") or not np.array_equal(one[1:], two[1:]):
+                    raise Unsupported(f"{node} computes with the batch size")
+            return handler(self, node, inputs)
+        if other is not value and not np.array_equal(other, value):
+            self._with_two[node.outputs[0]] = other
+        return value
 
     def _tensor(self, op_channels: int, height: int, width: int) -> Tensor:
-        if not 1 <= op_channels <= _MOST_CHANNELS or height < 1 or width < 1 or height * width > _MOST_PIXELS:
+        if not (1 <= op_channels <= _MOST_CHANNELS and _fits(height, width)):
             raise Unsupported(f"a tensor would be {op_channels} x {height} x {width}")
         return Tensor(op_channels, height, width)
 
     def _add(self, op: Any) -> Tensor:
+        if isinstance(op, Conv):
+            self._weights += -(-len(op.weight) // BLOCK) * BLOCK * op.weight[0].size
+            if self._weights > _MOST_WEIGHTS:
+                raise Unsupported(f"it has {self._weights} weights")
         self._network.ops.append(op)
         self._maker[op.out] = op
         out: Tensor = op.out
@@ -121,7 +145,7 @@ class _Trace:
             raise Unsupported(f"{node} has weights for {weight.shape[1] * groups} channels, and reads {entering}")
         out = self._tensor(channels, height, width)
         if isinstance(source, PictureView):
-            return self._add(_folded(node, source, out, _dense(weight, groups), bias, strides, pads))
+            return self._add(_folded(node, source, out, _dense(node, weight, groups), bias, strides, pads))
         depthwise = groups > 1 or entering == channels == 1
         if depthwise and not groups == entering == channels:
             raise Unsupported(f"{node} has {groups} groups for {entering} -> {channels} channels")
@@ -213,18 +237,23 @@ class _Trace:
         sizes = inputs[3] if len(inputs) > 3 else None
         if sizes is not None:
             dims = tuple(int(n) for n in sizes)
-        else:
+        else:  # a pixel is found by the scale itself, so that 2.01 is not 2
             scales = np.asarray(inputs[2], np.float64)
-            dims = tuple(int(np.floor(n * scale)) for n, scale in zip(source.dims, scales, strict=True))
-        if len(dims) != 4 or dims[:2] != source.dims[:2] or "axes" in node.attributes:
+            if not np.array_equal(scales, np.round(scales)) or np.max(scales) > _MOST_SIDE:
+                raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
+            dims = tuple(n * int(scale) for n, scale in zip(source.dims, scales, strict=True))
+        if len(dims) != 4 or dims[:2] != source.dims[:2]:
             raise Unsupported(f"{node} is not supported")
         if node.attributes.get("mode", "nearest") != "nearest":
             raise Unsupported(f"{node} interpolates; only nearest is supported")
         factors = (dims[2] // source.height, dims[3] // source.width)
+        if min(factors) < 1:
+            raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
+        out = self._tensor(*dims[1:])
         for size, factor, new in zip(source.dims[2:], factors, dims[2:], strict=True):
-            if factor < 1 or size * factor != new or not _repeats(node, new, factor):
+            if size * factor != new or not _repeats(node, new, factor):
                 raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
-        return self._add(Upsample(source, self._tensor(*dims[1:]), factors))
+        return self._add(Upsample(source, out, factors))
 
     # ---- the picture's samples, channels side by side, and rows of the result ----
 
@@ -263,9 +292,9 @@ class _Trace:
             return source  # type: ignore[no-any-return]
         if not isinstance(source, Tensor) or dims != (1, source.channels, source.height * source.width):
             raise Unsupported(f"{node} turns {source.dims} into {dims}")
-        patches = tuple(
-            Patch(tensor, 0, tensor.channels, 0, column) for column, tensor in self._parts(source, 0)
-        )  # fmt: skip
+        parts = self._parts(source, 0)
+        _check_patches(node, len(parts))
+        patches = tuple(Patch(tensor, 0, tensor.channels, 0, column) for column, tensor in parts)
         return Cells(source.height * source.width, source.channels, patches, turned=True)
 
     def _parts(self, tensor: Tensor, column: int) -> list[tuple[int, Tensor]]:
@@ -314,6 +343,15 @@ _HANDLERS: dict[str, Callable[[_Trace, Node, list[Any]], Any]] = {
 }
 
 
+def _fits(height: int, width: int) -> bool:
+    return 1 <= height <= _MOST_SIDE and 1 <= width <= _MOST_SIDE and height * width <= _MOST_PIXELS
+
+
+def _check_patches(node: Node, count: int) -> None:
+    if count > _MOST_PATCHES:
+        raise Unsupported(f"{node} makes a result of {count} parts")
+
+
 def _float32(node: Node, value: Any) -> Floats:
     if not isinstance(value, np.ndarray) or value.dtype != np.float32:
         raise Unsupported(f"{node} has weights that are no float32 constants")
@@ -350,16 +388,22 @@ def _window(
     return (strides[0], strides[1]), (pads[0], pads[1]), (sizes[0], sizes[1])
 
 
-def _dense(weight: Floats, groups: int) -> Floats:
+def _dense(node: Node, weight: Floats, groups: int) -> Floats:
     """(O, I / groups, ...) with zeros where a group does not look: (O, I, ...). For the few channels of a picture."""
     if groups == 1:
         return weight
+    _check_spread(node, weight.size * groups)
     out, per_group = weight.shape[0] // groups, weight.shape[1]
     dense = np.zeros((weight.shape[0], per_group * groups, *weight.shape[2:]), np.float32)
     for group in range(groups):
         rows = slice(group * out, (group + 1) * out)
         dense[rows, group * per_group : (group + 1) * per_group] = weight[rows]
     return dense
+
+
+def _check_spread(node: Node, size: int) -> None:
+    if size > _MOST_SPREAD:
+        raise Unsupported(f"{node} would have {size} weights, most of them 0")
 
 
 def _folded(
@@ -382,7 +426,9 @@ def _folded(
         raise Unsupported(f"{node} reads samples that do not divide the picture")
     channels = 1 + max(sample.channel for sample in view.samples)
     factor, summand = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    spread = np.zeros((len(weight), channels, weight.shape[2] * down, weight.shape[3] * across), np.float32)
+    shape = (len(weight), channels, weight.shape[2] * down, weight.shape[3] * across)
+    _check_spread(node, math.prod(shape))
+    spread = np.zeros(shape, np.float32)
     numbers: dict[int, tuple[float, float]] = {}
     for i, (channel, row, column) in enumerate(view.samples):
         spread[:, channel, row::down, column::across] += weight[:, i]
@@ -481,6 +527,8 @@ def _stacked(node: Node, views: list[PictureView]) -> PictureView:
     first = views[0]
     if any(view.steps != first.steps or view.dims[2:] != first.dims[2:] for view in views):
         raise Unsupported(f"{node} joins views of several sizes")
+    if (count := sum(len(view.samples) for view in views)) > _MOST_SAMPLES:
+        raise Unsupported(f"{node} joins {count} samples of the picture")
     samples = tuple(sample for view in views for sample in view.samples)
     return PictureView(
         first.size,
@@ -504,6 +552,7 @@ def _columns(cells: Cells, start: int, end: int) -> Cells:
 def _side_by_side(node: Node, parts: list[Cells], *, down: bool) -> Cells:
     if len({part.columns if down else part.rows for part in parts}) != 1:
         raise Unsupported(f"{node} joins results of several sizes")
+    _check_patches(node, sum(len(part.patches) for part in parts))
     patches, row, column = [], 0, 0
     for part in parts:
         patches += [

@@ -18,9 +18,9 @@ from typing import Any
 from engine.errors import OutputError, PlanError, describe_os_error
 from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
-from engine.trt.profile import Profile, Shape
+from engine.trt.profile import Profile
+from engine.trt.sidecar_fields import problem_of
 from models.files import atomic_write, cache_dir, sha256_of
-from models.manifest import LAYOUTS
 
 SCHEMA = 1
 
@@ -129,25 +129,24 @@ def read_record(plan: Path) -> PlanRecord:
     path = sidecar_of(plan)
     try:
         found = json.loads(path.read_text("utf-8"))
+        schema = found.pop("schema", None) if isinstance(found, dict) else None
+        fields = json.dumps(found)
     except FileNotFoundError:
         if not plan.exists():
             raise PlanError(f"{plan}: there is no such file. Build it: `{_build(plan)}`.") from None
         raise PlanError(
             f"{plan}: its side-car {path.name} is missing, so nothing is known of it. Build it: `{_build(plan)}`."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise PlanError(f"{path}: can't be read: {error}. Build the plan again: `{_build(plan)}`.") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        schema = found.get("schema") if isinstance(found, dict) else None
+    if type(schema) is not int or schema != SCHEMA:
         raise PlanError(
-            f"{path}: has schema {schema!r} where this version reads {SCHEMA}. Build the plan again: `{_build(plan)}`."
+            f"{path}: has schema {schema!r:.40} where this version reads {SCHEMA}. "
+            f"Build the plan again: `{_build(plan)}`."
         )
-    try:
-        return _record(found)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PlanError(
-            f"{path}: is no whole side-car ({type(error).__name__}: {error}). Build the plan again: `{_build(plan)}`."
-        ) from error
+    if (problem := problem_of(fields)) is not None:
+        raise PlanError(f"{path}: is no whole side-car ({problem}). Build the plan again: `{_build(plan)}`.")
+    return _record(found)
 
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
@@ -165,22 +164,12 @@ def all_plans() -> list[tuple[Path, PlanRecord]]:
 
 
 def _record(found: dict[str, Any]) -> PlanRecord:
-    parts = {key: value for key, value in found.items() if key != "schema"}
-    parts["profile"] = Profile(*(_shape(parts["profile"][key]) for key in ("least", "opt", "most")))
-    for key in ("inputs", "outputs"):
-        parts[key] = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in parts[key])
-    record = PlanRecord(**parts)
-    texts = (record.onnx_sha256, record.plan_sha256, record.version, record.compute_capability, record.command)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(record.plan_bytes, int):
-        raise ValueError("a value of the wrong kind")
-    if record.layout not in LAYOUTS or record.flavor not in FLAVORS or not record.inputs or not record.outputs:
-        raise ValueError("a layout or flavour that is not known here, or no tensors")
-    return record
+    def tensors(each: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+        return tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in each)
 
-
-def _shape(value: Any) -> Shape:
-    batch, channels, height, width = (int(each) for each in value)
-    return batch, channels, height, width
+    profile = Profile(*(tuple(found["profile"][key]) for key in ("least", "opt", "most")))
+    parts = {"profile": profile, "inputs": tensors(found["inputs"]), "outputs": tensors(found["outputs"])}
+    return PlanRecord(**found | parts)
 
 
 def _build(plan: Path) -> str:
@@ -269,7 +258,8 @@ def _replaced(command: str, option: str, value: str) -> str:
     """A command with another value of one option."""
     words = shlex.split(command)
     if option in words:
-        words[words.index(option) + 1] = value
+        at = words.index(option) + 1
+        words[at : at + 1] = [value]
     else:
         words += [option, value]
     return shlex.join(words)

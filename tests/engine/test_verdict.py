@@ -102,6 +102,17 @@ def test_changes_are_sorted_and_each_gives_something():
     assert verdict.next == next(change for change in verdict.changes if change.change == "without")
 
 
+def test_no_ceiling_is_below_what_was_done():
+    """Threads that were measured a little longer than the run itself."""
+    worker = ThreadsUsage("worker", 1, 0.0, 0.0, 0.0, (StageUsage("infer", 100, 1.1, 1.1, 0.0),))
+    verdict = verdict_of(used(cpu_s=2.2, threads=(worker, used().threads[1])))
+    assert verdict.fps == 100
+    assert verdict.ceiling_fps == 100
+    assert [limit.fps >= 100 for limit in verdict.limits] == [True] * len(verdict.limits)
+    assert (verdict.binding, verdict.explained) == ("infer", 1)
+    assert min(change.fps for change in verdict.changes) > 100
+
+
 def used(**changed):
     """A run of 100 frames in 1 s; one worker that slept 0.9 s of it."""
     stages = (StageUsage("infer", 100, 0.95, 0.05, 0.0),)

@@ -12,6 +12,7 @@ from engine.backends.native import NativeBackend
 from engine.config import EngineConfig
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.model import load_model
+from engine.native import plan as plan_module
 from engine_ext.convnet import instruction_sets
 from models.registry import DEFAULT_MODEL
 from tests.assets import require_asset
@@ -119,6 +120,21 @@ def test_a_wrong_tensor(tmp_path, tensor, part):
     with pytest.raises(BackendError) as caught:
         NativeBackend(small(tmp_path), (32, 32)).run(tensor)
     assert str(caught.value).startswith(f"the native backend failed on a {part} tensor: ")
+
+
+def test_out_of_memory_for_another_size(tmp_path, monkeypatch):
+    backend = NativeBackend(small(tmp_path), (32, 32))
+
+    def full(regions):
+        raise MemoryError
+
+    monkeypatch.setattr(plan_module, "allocate", full)
+    with pytest.raises(BackendError, match=r"failed on a \(1, 3, 16, 16\) float32 tensor: it needs more memory than"):
+        backend.run(picture(3, (16, 16)))
+    with pytest.raises(BackendMissing, match="it needs more memory than there is"):
+        NativeBackend(small(tmp_path), (32, 32))
+    monkeypatch.undo()
+    assert backend.run(picture(3, (16, 16))).shape == (1, 64 + 16, 7)
 
 
 def test_closed(tmp_path):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from engine.native import plan as plan_module
 from engine.native.fuse import fuse
 from engine.native.graph import read_graph
+from engine.native.layout import Region, allocate
 from engine.native.ops import Concat, Conv, Elementwise
 from engine.native.trace import trace
 from engine_ext.convnet import instruction_sets
@@ -390,8 +392,23 @@ def sizes_from_the_shape(net):
     return net.finish(net.op("Transpose", net.op("Reshape", source, target), perm=[0, 2, 1]))
 
 
+def shapes_with_the_batch(net):
+    """As exporters write them: the batch size is moved, and comes first in a shape."""
+    source = first(net)
+    shape = net.op("Shape", source)
+    large = net.op("Mul", net.op("Slice", shape, *(net.const([n], np.int64) for n in (2, 4))), net.const([2], np.int64))
+    head = net.op("Slice", shape, *(net.const([n], np.int64) for n in (0, 2)))
+    sizes = net.op("Concat", head, large, axis=0)
+    source = net.op("Resize", source, "", "", sizes, mode="nearest", nearest_mode="floor",
+                    coordinate_transformation_mode="asymmetric")  # fmt: skip
+    number = net.op("Gather", net.op("Shape", source), net.const(0, np.int64))
+    number = net.op("Unsqueeze", number, net.const([0], np.int64))
+    target = net.op("Concat", number, net.const([20, -1], np.int64), axis=0)
+    return net.finish(net.op("Transpose", net.op("Reshape", source, target), perm=[0, 2, 1]))
+
+
 RESULTS = [heads, activated_columns, one_convolution_cut, shown_and_used, shown_twice, a_residual_is_shown,
-           depthwise_is_shown, sizes_from_the_shape]  # fmt: skip
+           depthwise_is_shown, sizes_from_the_shape, shapes_with_the_batch]  # fmt: skip
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
@@ -399,6 +416,25 @@ RESULTS = [heads, activated_columns, one_convolution_cut, shown_and_used, shown_
 def test_results(tmp_path, instruction_set, build):
     path = saved(build(Net()), tmp_path)
     given = picture(3, (8, 12))
+    assert_close(computed(path, given, instruction_set), expected(path, given))
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("longest", [95, 96])
+def test_a_picture_too_large_for_one_row(tmp_path, monkeypatch, instruction_set, longest):
+    monkeypatch.setattr(plan_module, "_LONGEST_ROW", longest)
+    net = Net()
+    source = net.silu(net.conv(first(net), 40))
+    path = saved(net.model(net.conv(source, 7, (2, 2), stride=2, pads=[0] * 4)), tmp_path)
+    given = picture(3, (8, 12))
+    assert_close(computed(path, given, instruction_set), expected(path, given))
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_more_than_a_million_pixels(tmp_path, instruction_set):
+    net = Net(channels=1)
+    path = saved(net.model(net.conv(net.conv(net.conv("images", 2), 2), 1, (8, 8), stride=8, pads=[0] * 4)), tmp_path)
+    given = picture(1, (1032, 1024))
     assert_close(computed(path, given, instruction_set), expected(path, given))
 
 
@@ -443,6 +479,26 @@ def test_random_networks(tmp_path, instruction_set, seed):
     path = saved(random_network(seed), tmp_path)
     given = picture(3, (9, 14), seed)
     assert_close(computed(path, given, instruction_set), expected(path, given))
+
+
+# ---- where it lies ----
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_regions_that_live_at_once_lie_apart(seed):
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, 100, 60)
+    regions = [
+        Region(int(16 * rng.integers(1, 9)), int(first), int(first + rng.choice([0, 1, 3, 40]))) for first in starts
+    ]
+    size = allocate(regions)
+    for i, one in enumerate(regions):
+        assert one.at >= 0
+        assert one.at + one.size <= size
+        for other in regions[:i]:
+            at_once = one.first <= other.last and other.first <= one.last
+            assert not at_once or one.at + one.size <= other.at or other.at + other.size <= one.at
+    assert size < sum(region.size for region in regions)
 
 
 # ---- what is saved ----

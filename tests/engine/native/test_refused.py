@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from engine.native import plan as plan_module
+from engine.native import trace as trace_module
 from engine.native.graph import read_graph
 from engine.native.ops import Unsupported
 from engine.native.pack import WeightStore
@@ -93,10 +95,124 @@ def flat_weights(graph):
     graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, graph.initializer[0].name))
 
 
+def negative_weights(graph):
+    graph.initializer[0].dims[0] *= -1
+
+
 def outside_weights(graph):
     tensor = graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def constant_outside(location):
+    """A Constant whose value is in a second file: one that is there, or not."""
+
+    def change(graph):
+        tensor = onnx.numpy_helper.from_array(np.ones((20, 3, 3, 3), np.float32))
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+        node = helper.make_node("Constant", [], ["outside"], value=tensor)
+        graph.node[0].input[1] = "outside"
+        graph.node.insert(0, node)
+
+    return changed(change)
+
+
+def with_attribute(kind, name, value, build=None):
+    """A network with an attribute that does not belong there, or is of the wrong kind."""
+
+    def change(graph):
+        node = next(node for node in graph.node if node.op_type == kind)
+        kept = [attribute for attribute in node.attribute if attribute.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    return changed(change, build)
+
+
+def leaky(net):
+    return net.op("LeakyRelu", first(net))
+
+
+def normalized(net):
+    return net.op("BatchNormalization", first(net), *(net.const(np.ones(20)) for _ in range(4)))
+
+
+def twice_as_large(net):
+    return net.op("Resize", first(net), "", net.const([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric",
+                  nearest_mode="floor", mode="nearest")  # fmt: skip
+
+
+def grown(net):
+    """A constant larger than any weight, which nothing reads."""
+    net.op("Add", net.const(np.ones((40000, 1))), net.const(np.ones((1, 40000))))
+    return first(net)
+
+
+def grown_by_indices(net):
+    net.op("Gather", net.const(np.ones((1, 40000))), net.const(np.zeros(40000), np.int64))
+    return first(net)
+
+
+def doubled_picture(net):
+    source = "images"
+    for _ in range(7):
+        source = net.concat(source, source)
+    return first(net)
+
+
+def doubled_result(net):
+    result = net.rows(first(net))
+    for _ in range(9):
+        result = net.op("Concat", result, result, axis=2)
+    return net.op("Transpose", result, perm=[0, 2, 1])
+
+
+def many_parts(net):
+    source = first(net, 4)
+    return net.concat(*[source] * 257)
+
+
+def sampled(net, channels=3):
+    """Every eighth row and column."""
+    rows = net.slice("images", 2, 0, 2**31, 8, channels=channels)
+    return net.slice(rows, 3, 0, 2**31, 8, channels=channels)
+
+
+def spread_kernel(net):
+    return net.op("Conv", sampled(net), net.const(np.zeros((64, 3, 48, 48))), channels=64, pads=[47] * 4)
+
+
+def many_groups(net):
+    view = net.concat(*[sampled(net)] * 64)
+    weight = net.const(np.zeros((192, 1, 32, 32)))
+    return net.op("Conv", view, weight, channels=192, pads=[31] * 4, group=192)
+
+
+def many_weights(net):
+    """One weight of 2^22 numbers, used 65 times."""
+    source, weight = net.conv("images", 2048), net.const(np.zeros((2048, 2048, 1, 1)))
+    for _ in range(65):
+        source = net.op("Conv", source, weight)
+    return source
+
+
+def number_of_pictures(net):
+    return net.op("Gather", net.op("Shape", first(net)), net.const(0, np.int64))
+
+
+def computes_with_the_batch(net):
+    number = net.op("Cast", number_of_pictures(net), to=TensorProto.FLOAT)
+    return net.op("Mul", first(net), number)
+
+
+def a_shape_of_batch_sizes(net):
+    number = net.op("Unsqueeze", number_of_pictures(net), net.const([0], np.int64))
+    more = net.op("Mul", number, net.const([20], np.int64))
+    shape = net.op("Concat", number, more, net.const([-1], np.int64), axis=0)
+    return net.op("Transpose", net.op("Reshape", first(net), shape), perm=[0, 2, 1])
 
 
 def two_inputs(graph):
@@ -138,7 +254,28 @@ REFUSED = {
     "kernel_shape": (conv_with(kernel_shape=[5, 5]), "weights that do not fit together"),
     "1-D convolution": (changed(flat_weights), "weights of 2 dimensions"),
     "half weights": (changed(half_weights), "no float32 constants"),
+    "a negative dimension": (changed(negative_weights), "c0 has dimensions [-20, 3, 3, 3]"),
     "weights outside": (changed(outside_weights), "in a second file"),
+    "a constant outside": (constant_outside("pyproject.toml"), "in a second file"),
+    "a constant outside that is not there": (constant_outside("not there"), "in a second file"),
+    "float strides": (with_attribute("Conv", "strides", [1.0, 1.0]), "an attribute strides (FLOATS)"),
+    "float pads": (with_attribute("Conv", "pads", [1.5] * 4), "an attribute pads (FLOATS)"),
+    "a float group": (with_attribute("Conv", "group", 1.0), "an attribute group (FLOAT)"),
+    "a word for a group": (with_attribute("Conv", "group", "ab"), "an attribute group (STRING)"),
+    "one dilation": (with_attribute("Conv", "dilations", 1), "an attribute dilations (INT)"),
+    "a whole alpha": (with_attribute("LeakyRelu", "alpha", 1, leaky), "an attribute alpha (INT)"),
+    "many alphas": (with_attribute("LeakyRelu", "alpha", [1.0], leaky), "an attribute alpha (FLOATS)"),
+    "a word for epsilon": (
+        with_attribute("BatchNormalization", "epsilon", "x", normalized), "an attribute epsilon (STRING)"),
+    "a tensor for pads": (
+        with_attribute("Conv", "pads", onnx.numpy_helper.from_array(np.zeros(4))), "an attribute pads (TENSOR)"),
+    "an attribute that is not known": (with_attribute("Conv", "fused", 1), "an attribute fused (INT)"),
+    "an attribute where there is none": (with_attribute("Transpose", "axis", 1), "an attribute axis (INT)"),
+    "keeps the aspect ratio": (
+        with_attribute("Resize", "keep_aspect_ratio_policy", "not_larger", twice_as_large),
+        "keep_aspect_ratio_policy = not_larger (STRING)"),
+    "antialias": (with_attribute("Resize", "antialias", 1, twice_as_large), "an attribute antialias = 1 (INT)"),
+    "some axes": (with_attribute("Resize", "axes", [2, 3], twice_as_large), "an attribute axes (INTS)"),
     "missing weights": (changed(drop_weights), "reads 'c0', which nothing before it makes"),
     "nodes in disorder": (changed(turn_around), "which nothing before it makes"),
     "foreign operator": (changed(foreign_operator), "uses Conv of com.example"),
@@ -154,6 +291,14 @@ REFUSED = {
         shown(lambda net: net.op("MaxPool", "images", kernel_shape=[2, 2])), "(MaxPool) is not supported here"),
     "linear": (resized([1, 1, 2, 2], mode="linear"), "only nearest"),
     "1.5 times": (resized([1, 1, 1.5, 1.5], mode="nearest"), "a whole number of times"),
+    "2.01 times": (resized([1, 1, 2.01, 2.01], mode="nearest"), "a whole number of times"),
+    "2.01 times, whole sizes": (
+        resized([1, 1, 2.01, 2.01], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        "a whole number of times"),
+    "no number of times": (resized([1, 1, np.nan, 2], mode="nearest"), "a whole number of times"),
+    "infinitely large": (resized([1, 1, np.inf, 2], mode="nearest"), "a whole number of times"),
+    "1e30 times": (resized([1, 1, 1e30, 2], mode="nearest"), "a whole number of times"),
+    "a million times": (resized([1, 1, 1e6, 2], mode="nearest"), "a tensor would be"),
     "half the size": (resized([1, 1, 0.5, 0.5], mode="nearest"), "a whole number of times"),
     "more channels": (resized([1, 2, 1, 1], mode="nearest"), "(Resize) is not supported"),
     "align_corners": (
@@ -185,6 +330,16 @@ REFUSED = {
         output_of(lambda net: net.op("Reshape", first(net), net.const([1, 10, -1], np.int64))), "turns (1, 20, 16"),
     "a reshape that does not fit": (
         output_of(lambda net: net.op("Reshape", first(net), net.const([1, 20, 7], np.int64))), "does not fit"),
+    "a large constant": (shown(grown), "makes a constant of 1600000000 elements"),
+    "a large choice": (shown(grown_by_indices), "(Gather) makes a constant of 1600000000 elements"),
+    "a picture doubled": (shown(doubled_picture), "joins 384 samples of the picture"),
+    "a result doubled": (output_of(doubled_result), "makes a result of 512 parts"),
+    "a result of many parts": (shown(many_parts), "makes a result of 257 parts"),
+    "a kernel spread over the picture": (shown(spread_kernel), "would have 28311552 weights, most of them 0"),
+    "many groups over the picture": (shown(many_groups), "would have 37748736 weights, most of them 0"),
+    "many weights": (shown(many_weights), "it has 268441600 weights"),
+    "computes with the batch size": (shown(computes_with_the_batch), "(Mul) computes with the batch size"),
+    "a shape of batch sizes": (output_of(a_shape_of_batch_sizes), "(Reshape) computes with the batch size"),
     "a picture as large as a disk": (lambda: huge_channels(), "a tensor would be"),
 }  # fmt: skip
 
@@ -235,6 +390,38 @@ def test_an_odd_picture_under_a_focus(tmp_path):
     planned(path, (16, 15))
     with pytest.raises(Unsupported):
         planned(path, (15, 16))
+
+
+def test_more_nodes_than_any_detector_has(tmp_path):
+    def chain(length):
+        net = Net()
+        source = first(net)
+        for _ in range(length):
+            source = net.op("Sigmoid", source)
+        return saved(net.model(source), tmp_path)
+
+    planned(chain(4000))
+    with pytest.raises(Unsupported, match="it has 5003 nodes; 4096 are the most"):
+        planned(chain(5000))
+
+
+def test_many_constants(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace_module, "_MOST_CONSTANTS", 100)
+    net = Net()
+    for _ in range(6):
+        net.op("Add", net.const(np.ones((4, 1))), net.const(np.ones((1, 5))))
+    with pytest.raises(Unsupported, match="it computes 120 constants"):
+        planned(saved(net.model(first(net)), tmp_path))
+
+
+def test_out_of_memory(tmp_path, monkeypatch):
+    def full(*given, **named):
+        raise MemoryError
+
+    path = saved(shown(first)(), tmp_path)
+    monkeypatch.setattr(plan_module, "pack_conv", full)
+    with pytest.raises(Unsupported, match="it needs more memory than there is"):
+        planned(path)
 
 
 def test_what_is_no_model(tmp_path):

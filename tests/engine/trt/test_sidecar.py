@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
@@ -149,14 +150,108 @@ DAMAGE = {
     "binary": (lambda plan: sidecar_of(plan).write_bytes(b"\xff\xfe\x00"), "can't be read"),
     "a list": (lambda plan: sidecar_of(plan).write_text("[]"), "has schema None where this version reads 1"),
     "of the future": (edit(lambda found: found.update(schema=2)), "has schema 2 where this version reads 1"),
-    "a key is missing": (edit(lambda found: found.pop("layout")), "is no whole side-car (TypeError"),
-    "a key too many": (edit(lambda found: found.update(more=1)), "is no whole side-car (TypeError"),
-    "an unknown layout": (edit(lambda found: found.update(layout="yolo99")), "a layout or flavour that is not known"),
-    "a number for a text": (edit(lambda found: found.update(version=1)), "a value of the wrong kind"),
-    "a text for a number": (edit(lambda found: found.update(plan_bytes="9")), "a value of the wrong kind"),
-    "no shapes": (edit(lambda found: found.update(profile={})), "is no whole side-car (KeyError"),
-    "short shapes": (edit(lambda found: found["profile"].update(opt=[1, 3])), "is no whole side-car (ValueError"),
-}
+    "a schema that is no number": (edit(lambda found: found.update(schema=True)), "has schema True where"),
+    "a long schema": (edit(lambda found: found.update(schema="1" * 9999)), "has schema '111"),
+    "a schema of many digits": (lambda plan: sidecar_of(plan).write_text('{"schema":' + "1" * 5000 + "}"), "can't be"),
+    "nested deeply": (lambda plan: sidecar_of(plan).write_text("[" * 200_000), "can't be read: "),
+    "a folder": (lambda plan: (sidecar_of(plan).unlink(), sidecar_of(plan).mkdir()), "can't be read: [Errno 21]"),
+    "a key is missing": (edit(lambda found: found.pop("layout")), "is no whole side-car ('layout': Field required)"),
+    "a key too many": (edit(lambda found: found.update(more=1)), "('more': Extra inputs are not permitted)"),
+    "a long key too many": (edit(lambda found: found.update({"m\n" * 9999: 1})), "('m\\nm"),
+    "an unknown layout": (edit(lambda found: found.update(layout="yolo99")), "('layout': Value error, a layout that"),
+    "an unknown flavour": (edit(lambda found: found.update(flavor="trt")), "('flavor': Value error, a flavour that"),
+    "a lone quote in the command": (edit(lambda found: found.update(command="it's")), "('command': Value error, no"),
+    "another program": (edit(lambda found: found.update(command="rm -r /")), "('command': Value error, no command"),
+    "no shapes": (edit(lambda found: found.update(profile={})), "('profile.least': Field required)"),
+    "no inputs": (edit(lambda found: found.update(inputs=[])), "('inputs': Tuple should have at least 1 item"),
+    "half a surrogate": (edit(lambda found: found.update(model="\ud800")), "is no whole side-car ("),
+}  # fmt: skip
+
+
+def changed(place, value):
+    """A side-car with another value at `place`, keys with dots between."""
+
+    def change(found):
+        *path, last = place.split(".")
+        for key in path:
+            found = found[int(key) if isinstance(found, list) else key]
+        found[last] = value
+
+    return edit(change)
+
+
+# Values of other types than the field's, or beyond what it can be.
+WRONG = {
+    "model": [None, 1, "", [], True, "a" * 99999],
+    "layout": [None, 1, []],
+    "onnx_sha256": [None, "", "x" * 64, "A" * 64, "a" * 63, 1],
+    "plan_sha256": [None, "", "a" * 65],
+    "plan_bytes": [None, "9", 1.0, 7000.5, -1, True, math.inf, 10**400],
+    "flavor": [None, 1, {}],
+    "version": [None, 1, "", "1\n2"],
+    "gpu": [1, "", [1], False],
+    "compute_capability": [None, 8.6, "", "86", "8.x"],
+    "precision": [None, 7, "fp8"],
+    "profile": [None, [], "x", {"least": [9, 3, 32, 32], "opt": [8, 3, 32, 32], "most": [9, 3, 32, 32]}],
+    "profile.least": ["1111", [math.inf] * 4, [math.nan] * 4, [-1] * 4, [0, 3, 32, 32], [1, 3], [1, 1, 32, 32],
+                      [1.0, 3, 32, 32], [True, 3, 32, 32], [10**400] * 4],
+    "profile.opt": [[1, 3], None],
+    "batch_safe": [None, "no", 0, 1],
+    "inputs": [None, {"name": 1}, "x", ["x"] * 4],
+    "inputs.0.name": [1, ""],
+    "inputs.0.dtype": [2, None],
+    "inputs.0.shape": [["a"], "1", [-2], [1.5], None],
+    "outputs": [None, [], [{}]],
+    "calibration": ["x", {}, {"pictures": "1", "sha256": "d" * 64}, {"pictures": 0, "sha256": "d" * 64}],
+    "options": [None, [], {"workspace_mib": "1"}, {"a": {}}, {"a": True}],
+    "built_at": [None, 1, "", "x"],
+    "build_s": [None, "1", -1.0, math.inf, math.nan, True],
+    "command": [None, 1, "", "yolo-engine build-trt"],
+    "checked": ["x", {}, {"worst": "a", "most": 0.0, "slots": 0.0, "shapes": []}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place in WRONG for value in WRONG[place]],
+                         ids=lambda value: repr(value)[:30])  # fmt: skip
+def test_wrong_values(plan, own_cache, place, value):
+    changed(place, value)(plan)
+    with pytest.raises(PlanError) as caught:
+        check_plan(plan)
+    text = one_sentence(caught.value)
+    assert f"is no whole side-car ('{place}" in text
+    the_command(text.replace("MODEL", "street-nano"))
+
+
+def test_the_cache_skips_what_is_damaged(own_cache):
+    folder = own_cache.parent / "plans"
+    for case in ("nested deeply", "a folder", "a lone quote in the command", "a schema that is no number"):
+        write_plan(folder / f"{case}.plan", DATA, record_of())
+        DAMAGE[case][0](folder / f"{case}.plan")
+    for number, value in enumerate(WRONG["profile.least"]):
+        write_plan(folder / f"{number}.plan", DATA, record_of())
+        changed("profile.least", value)(folder / f"{number}.plan")
+    write_plan(folder / "sound.plan", DATA, record_of())
+    assert cached_plans("a" * 64) == [(folder / "sound.plan", record_of())]
+
+
+def test_all_that_a_build_writes(tmp_path):
+    record = record_of(
+        gpu="NVIDIA A10",
+        flavor="tensorrt",
+        precision="int8",
+        calibration={"pictures": 4, "sha256": "d" * 64},
+        options={"workspace_mib": 64, "freed": 1, "conversions": 1},
+        checked={"worst": 0.5, "most": 1e-05, "slots": 0.0, "shapes": [[1, 3, 32, 32]]},
+    )
+    write_plan(tmp_path / "y.plan", DATA, record)
+    assert check_plan(tmp_path / "y.plan") == record
+
+
+def test_a_command_that_ends_in_the_option(tmp_path):
+    plan = tmp_path / "y.plan"
+    write_plan(plan, DATA, record_of(command="yolo-engine build-trt m --compute-capability"))
+    with pytest.raises(PlanError, match=r"Build it for this one: `yolo-engine build-trt m --compute-capability 8.9`"):
+        check_plan(plan, gpu=Gpu("any card", "8.9"))
 
 
 @pytest.mark.parametrize("case", DAMAGE)
