@@ -31,6 +31,7 @@ from benchmarks.reference_sort import ReferenceSort
 from benchmarks.rounds import Samples, alternate
 from benchmarks.stages import ultralytics
 from engine import Engine, EngineConfig
+from engine.verdict_table import sentences
 
 MODEL = "models/yolox_nano.onnx"
 CONF, NMS_IOU = 0.25, 0.45
@@ -238,7 +239,7 @@ def share(ours: list[float], of: list[float]) -> dict[str, float]:
     return spread([mine / most for mine, most in zip(ours, of, strict=True)]).model_dump()
 
 
-def verdict_of(engine: Any) -> str | None:
-    """What the engine says of its last run: the stage that binds it and what to change. None where it says nothing."""
-    ask = getattr(engine, "verdict", None)
-    return None if ask is None else str(ask())
+def verdict_of(engine: Engine) -> list[str]:
+    """What the engine says of its last run, in sentences: what binds it, and what a change would give."""
+    verdict = engine.verdict()
+    return [] if verdict is None else sentences(verdict.as_json())

@@ -1,7 +1,6 @@
 """Every stage that runs the engine gives its rows, answers checked, on a few frames of a real video."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -44,17 +43,6 @@ def test_pipeline(context, monkeypatch):
     assert tracks.parameters["found"]["engine"]["frames"] == FRAMES
     assert set(annotated.figures) == {"engine", "plain loop, drawing and writing", "engine, tracks only"}
     assert annotated.parameters["written_bytes_a_frame"]["engine"] > 0
-
-
-@pytest.mark.parametrize(
-    ("engine", "expected"),
-    [
-        (SimpleNamespace(), None),
-        (SimpleNamespace(verdict=lambda: "inference binds"), "inference binds"),
-    ],
-)
-def test_a_verdict_is_told_where_the_engine_has_one(engine, expected):
-    assert pipeline.verdict_of(engine) == expected
 
 
 def test_decode(context):
