@@ -72,7 +72,8 @@ class RowFile:
 
     def add(self, rows: bytes, count: int) -> None:
         """Adds `count` rows, each with its line end. Raises SinkError."""
-        self._rows.append(rows)
+        if count:
+            self._rows.append(rows)
         self._waiting += count
         due = self._intermediate and time.monotonic() - self._spilled_at > _LONGEST_IN_MEMORY_S
         if due or self._waiting > self._limit:
