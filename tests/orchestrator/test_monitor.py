@@ -96,7 +96,8 @@ def test_a_line_only_for_what_has_changed(tmp_path, local):
     assert len(console.file.getvalue().splitlines()) == 1
 
 
-def test_the_directory_is_gone(tmp_path, local):
+def test_the_directory_is_gone(tmp_path, local, monkeypatch):
+    monkeypatch.setattr(monitor, "_AWAY_S", 1.0)
     job = made.make_job(tmp_path, local)
     with pytest.raises(JobError, match="is gone"):
         follow(job, local, steps=[lambda: shutil.rmtree(job.folder)])
