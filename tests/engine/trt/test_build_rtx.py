@@ -176,7 +176,16 @@ def test_a_display_that_fails_is_no_reason_to_lose_a_build(tmp_path, small):
     assert build_plan(BuildOptions(small, tmp_path / "m.plan", layout="yolov8", **AHEAD), CallingWatcher(fail)).fresh
 
 
+@pytest.fixture
+def interruptible():
+    """A process that a shell put into the background ignores SIGINT, and Python leaves it so."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.mark.parametrize("how", ["Ctrl-C", "stopped"])
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted(tmp_path, how):
     """The signal comes while TensorRT is at work on a thread of its own. No half plan stays, and it ends at once."""
     path = require_asset("models/yolox_nano.onnx")
