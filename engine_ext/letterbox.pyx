@@ -12,6 +12,8 @@ from libc.stdlib cimport free, malloc
 
 from engine_ext.typedefs cimport f32, i32, u8, u16
 
+from engine_ext.letterbox_tables import LUMA_WEIGHTS, PLANES, chroma_components, sample_to_rgb, tables
+
 cnp.import_array()
 
 ctypedef uint32_t u32
@@ -52,21 +54,8 @@ cdef extern from "letterbox_rows.h" nogil:
     void letterbox_fill_uint8(u8 *out, Py_ssize_t n, f32 value)
 
 
-# Format -> components in each of its planes. The first plane has the frame's size, any other half of it, rounded up.
-PLANES = {
-    "yuv420p": (1, 1, 1),
-    "yuvj420p": (1, 1, 1),
-    "nv12": (1, 2),
-    "rgb24": (3,),
-    "bgr24": (3,),
-    "gray": (1,),
-}
-# Kr and Kb of Rec. ITU-R BT.601-7, BT.709-6 and BT.2020-2 (non-constant luminance).
-LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-
 cdef enum:
     MAX_SIDE = 32768
-    ONE = 32768             # a weight of 1 in 15 fractional bits
     MAX_NUMBER = 1000000    # of scale and mean: far from where float32 overflows
     FLOAT16_MAX = 65504
 
@@ -155,29 +144,20 @@ cdef class Letterbox:
         self._dst_h, self._dst_w = dst_h, dst_w
         self._left, self._top = self.pad_xy
         self._w, self._h = width, height
-        self._set_colour(_sample_to_rgb(pix_fmt, matrix, full_range), channel_order, scales, means, pad_value)
+        self._set_colour(sample_to_rgb(pix_fmt, matrix, full_range), channel_order, scales, means, pad_value)
 
-        # Luma at its own positions; chroma on the left of each pair of columns and between each pair of rows.
-        x = _positions(src_w, width)
-        y = _positions(src_h, height)
-        chroma_w, chroma_h = (src_w + 1) // 2, (src_h + 1) // 2
-        # The second plane, if any, is the first of chroma. Without one, row 1 of the tables is not used.
-        chroma_components = self._components[1] if len(self._components) > 1 else 1
-        columns = _columns(x, src_w, self._components[0])
-        chroma_columns = _columns(np.clip(x / 2, 0, chroma_w - 1), chroma_w, chroma_components)
-        self._x_at, self._x_weight = map(np.stack, zip(columns, chroma_columns, strict=True))
-        components = (self._components[0], chroma_components)
+        self._x_at, self._y_at, self._x_weight, self._y_weight = tables(
+            self.src_wh, self.resized_wh, self._components
+        )
+        components = (self._components[0], chroma_components(self._components))
         windows = [_windows(at, step) for at, step in zip(np.asarray(self._x_at), components, strict=True)]
         self._window_at, self._window_span, self._window_picks = map(np.stack, zip(*windows, strict=True))
-        for i, row_bytes in enumerate((src_w, chroma_w)):
+        for i, row_bytes in enumerate((src_w, (src_w + 1) // 2)):
             self._roomy[i] = min(
                 width // LETTERBOX_GROUP, np.count_nonzero(windows[i][0] + LETTERBOX_WINDOW <= row_bytes)
             )
             narrow = components[i] == 1 and np.max(self._window_span[i]) <= LETTERBOX_WINDOW
             self._windowed[i] = narrow and not portable and letterbox_has_windows()
-        rows = _taps(y)
-        chroma_rows = _taps(np.clip(y / 2 - 0.25, 0, chroma_h - 1))
-        self._y_at, self._y_weight = map(np.stack, zip(rows, chroma_rows, strict=True))
 
     cdef _set_colour(self, to_rgb, str channel_order, tuple scales, tuple means, double pad_value):
         zeros, rows = to_rgb
@@ -397,33 +377,6 @@ def _describe(value):
     return text
 
 
-def _positions(source, resized):
-    """Where each output pixel's centre falls in the source, in source pixels from the first one's centre."""
-    return np.clip((np.arange(resized) + 0.5) * (source / resized) - 0.5, 0.0, source - 1.0)
-
-
-def _taps(positions):
-    """First of the two neighbours of each position, and the second's weight, negative in 15 fractional bits.
-
-    Where the weight is 0 there need be no second.
-    """
-    at = np.floor(positions).astype(np.int32)
-    weight = np.rint((positions - at) * -ONE).astype(np.int16)
-    return at, weight
-
-
-def _columns(positions, width, components):
-    """Taps as byte offsets, of positions in [0, width - 1].
-
-    The last pixel has no right neighbour to be fetched with: it is reached as the neighbour of the one before it.
-    """
-    at, weight = _taps(positions)
-    if width > 1:
-        weight[at == width - 1] = -ONE
-        at = np.minimum(at, width - 2)
-    return (at * components).astype(np.int32), weight
-
-
 def _windows(at, components):
     """Of each group of outputs: the offset and the length in bytes of what it reads, and the places of its pairs of
     bytes therein, for planes of one component. Longer windows than LETTERBOX_WINDOW are not to be used.
@@ -437,24 +390,3 @@ def _windows(at, components):
         pairs = (at - own)[:, None] + (0, 1)
         picks.reshape(-1, 2)[:len(at)] = np.minimum(pairs, LETTERBOX_WINDOW - 1)
     return starts, (ends - starts).astype(np.int32), picks.reshape(-1)
-
-
-def _sample_to_rgb(pix_fmt, matrix, full_range):
-    """The three samples' zero levels, and the rows of the matrix from them to R, G and B in 0..255."""
-    if pix_fmt == "gray":
-        return (0, 0, 0), ((1.0, 0.0, 0.0),) * 3
-    if pix_fmt in ("rgb24", "bgr24"):
-        rows = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-        return (0, 0, 0), rows if pix_fmt == "rgb24" else rows[::-1]
-    kr, kb = LUMA_WEIGHTS[matrix]
-    kg = 1.0 - kr - kb
-    full = full_range or pix_fmt == "yuvj420p"
-    luma = 1.0 if full else 255.0 / 219.0
-    red = 2.0 * (1.0 - kr) * (1.0 if full else 255.0 / 224.0)
-    blue = 2.0 * (1.0 - kb) * (1.0 if full else 255.0 / 224.0)
-    rows = (
-        (luma, 0.0, red),
-        (luma, -blue * kb / kg, -red * kr / kg),
-        (luma, blue, 0.0),
-    )
-    return (0 if full else 16, 128, 128), rows

@@ -1,7 +1,7 @@
 """What letterbox.cu is told: the tables of a geometry, and the one argument of a launch. NumPy only, no CUDA.
 
-Geometry and checks are those of engine_ext.letterbox.Letterbox, of which one is made. Its tables and colours are
-computed here as there, in float64, so that both round the same.
+Geometry and checks are those of engine_ext.letterbox.Letterbox, of which one is made; tables and colours are the ones
+that it reads (engine_ext.letterbox_tables), so that both round the same.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.gpu.protocol import LetterboxSpec
-from engine_ext.letterbox import LUMA_WEIGHTS, PLANES, Letterbox
+from engine_ext.letterbox import PLANES, Letterbox
+from engine_ext.letterbox_tables import sample_to_rgb, tables
 
-_ONE = 32768  # a weight of 1 in 15 fractional bits
 _FRACTION = 128  # of a sample: 7 bits
 _FLOAT16_MAX = 65504.0
 
@@ -77,7 +77,7 @@ class LetterboxPlan:
         self._job["left_top"] = self.letterbox.pad_xy
         self._job["wh"] = self.letterbox.resized_wh
         self._set_colour(spec)
-        self._parts = self._tables(spec.src_wh, components)
+        self._parts: tuple[NDArray[Any], ...] = tables(spec.src_wh, self.letterbox.resized_wh, components)
         self.tables = b"".join(part.tobytes() for part in self._parts)
         # Of each component: its plane and its place in a pixel of it.
         places = [(plane, byte) for plane, count in enumerate(components) for byte in range(count)]
@@ -104,20 +104,8 @@ class LetterboxPlan:
         job["out"] = out
         return job.tobytes()
 
-    def _tables(self, src_wh: tuple[int, int], components: Sequence[int]) -> list[NDArray[Any]]:
-        """Columns and rows of the frame's own planes and of chroma: (2, w) and (2, h) int32, then int16 weights."""
-        (src_w, src_h), (width, height) = src_wh, self.letterbox.resized_wh
-        x, y = _positions(src_w, width), _positions(src_h, height)
-        chroma_w, chroma_h = (src_w + 1) // 2, (src_h + 1) // 2
-        chroma = components[1] if len(components) > 1 else 1
-        columns = _columns(x, src_w, components[0])
-        chroma_columns = _columns(np.clip(x / 2, 0, chroma_w - 1), chroma_w, chroma)
-        rows, chroma_rows = _taps(y), _taps(np.clip(y / 2 - 0.25, 0, chroma_h - 1))
-        pairs = (columns, chroma_columns), (rows, chroma_rows)
-        return [np.stack([own[part], half[part]]) for part in (0, 1) for own, half in pairs]
-
     def _set_colour(self, spec: LetterboxSpec) -> None:
-        zeros, rows = _sample_to_rgb(spec.pix_fmt, spec.matrix, spec.full_range)
+        zeros, rows = sample_to_rgb(spec.pix_fmt, spec.matrix, spec.full_range)
         scales, means = (np.broadcast_to(np.asarray(value, np.float64), 3) for value in (spec.scale, spec.mean))
         if spec.channel_order == "bgr":
             rows = rows[::-1]
@@ -131,47 +119,3 @@ class LetterboxPlan:
         self._job["bias"] = -means * scales
         self._job["low"], self._job["high"] = ends
         self._job["fill"] = (spec.pad_value - means) * scales
-
-
-def _positions(source: int, resized: int) -> NDArray[np.float64]:
-    """Where each output pixel's centre falls in the source, in source pixels from the first one's centre."""
-    return np.clip((np.arange(resized) + 0.5) * (source / resized) - 0.5, 0.0, source - 1.0)
-
-
-def _taps(positions: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """First of the two neighbours of each position, and the second's weight, negative in 15 fractional bits."""
-    at = np.floor(positions).astype(np.int32)
-    return at, np.rint((positions - at) * -_ONE).astype(np.int16)
-
-
-def _columns(
-    positions: NDArray[np.float64], width: int, components: int
-) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """Taps as byte offsets. The last pixel has no right neighbour: it is reached as that of the one before it."""
-    at, weight = _taps(positions)
-    if width > 1:
-        weight[at == width - 1] = -_ONE
-        at = np.minimum(at, width - 2)
-    return (at * components).astype(np.int32), weight
-
-
-def _sample_to_rgb(
-    pix_fmt: str, matrix: str, full_range: bool
-) -> tuple[tuple[int, int, int], tuple[tuple[float, float, float], ...]]:
-    """The three samples' zero levels, and the rows of the matrix from them to R, G and B in 0..255."""
-    if pix_fmt == "gray":
-        return (0, 0, 0), ((1.0, 0.0, 0.0),) * 3
-    if pix_fmt in ("rgb24", "bgr24"):
-        rows = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-        return (0, 0, 0), rows if pix_fmt == "rgb24" else rows[::-1]
-    kr, kb = LUMA_WEIGHTS[matrix]
-    kg = 1.0 - kr - kb
-    full = full_range or pix_fmt == "yuvj420p"
-    luma = 1.0 if full else 255.0 / 219.0
-    red = 2.0 * (1.0 - kr) * (1.0 if full else 255.0 / 224.0)
-    blue = 2.0 * (1.0 - kb) * (1.0 if full else 255.0 / 224.0)
-    return (0 if full else 16, 128, 128), (
-        (luma, 0.0, red),
-        (luma, -blue * kb / kg, -red * kr / kg),
-        (luma, blue, 0.0),
-    )
