@@ -11,6 +11,7 @@ import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from engine.backends.base import Backend
@@ -46,9 +47,15 @@ class _Asked:
     freed: FreedModel
     sha256: str
     workers: int
-    gpu: Gpu | None
-    number: int
     passed: list[str] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        return int(self.config.device.partition(":")[2] or 0)
+
+    @cached_property
+    def gpu(self) -> Gpu | None:
+        return find_gpu(self.number)
 
     @property
     def device(self) -> str:
@@ -70,19 +77,13 @@ def choose(
 
     Raises BackendMissing, PlanError or ConfigError where what was asked for can't be had.
     """
-    chosen = _choose(config, resolved, freed, sha256, workers, on_cpu)
+    chosen = _choose(_Asked(config, resolved, freed, sha256, workers or 2), on_cpu)
     log.info("%s computes on %s: %s", chosen.backend.provider, chosen.device, chosen.why)
     return chosen
 
 
-def _choose(
-    config: EngineConfig,
-    resolved: ResolvedModel,
-    freed: FreedModel,
-    sha256: str,
-    workers: int | None,
-    on_cpu: Callable[[], Backend],
-) -> Chosen:
+def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
+    config = asked.config
     if is_plan(config.model) and config.backend not in ("auto", "tensorrt"):
         raise ConfigError(f"backend must be tensorrt, or auto, to run the plan {config.model}. Got {config.backend!r}.")
     wants_plan = config.backend == "tensorrt" or is_plan(config.model)
@@ -93,16 +94,13 @@ def _choose(
         )
     if config.device == "cpu" or config.backend not in _ON_GPU:
         return _cpu(on_cpu(), "--device cpu" if config.device == "cpu" else f"--backend {config.backend}")
-    number = int(config.device.partition(":")[2] or 0)
-    gpu = find_gpu(number)
-    asked = _Asked(config, resolved, freed, sha256, workers or 2, gpu, number)
     if wants_plan:
         return _plan(asked)
     if config.backend == PROVIDER:
         return _provider(asked, unasked=False)
-    if gpu is None and config.device == "auto":
+    if asked.gpu is None and config.device == "auto":
         return _cpu(on_cpu(), "no NVIDIA GPU answers here")
-    tries = [_plan, _provider] if config.backend == "auto" and gpu is not None else []
+    tries = [_plan, _provider] if config.backend == "auto" and asked.gpu is not None else []
     for attempt in (*tries, _cuda):
         try:
             return attempt(asked)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import BackendMissing, PlanError
-from engine.trt.flavors import load_flavor
 from engine.trt.gpu import Gpu
-from engine.trt.sidecar import PlanRecord, cached_plans, check_plan, read_record
+
+if TYPE_CHECKING:
+    from engine.trt.sidecar import PlanRecord
+
+# What reads a side-car is loaded where there is a plan: every run asks here whether its model is one.
 
 SUFFIX = ".plan"
 
@@ -22,6 +26,8 @@ def model_of(model: str) -> tuple[str, str | None]:
     """The model that a plan was built from, and its layout; any other name or path as it is. Raises PlanError."""
     if not is_plan(model):
         return model, None
+    from engine.trt.sidecar import read_record
+
     record = read_record(Path(model))
     return record.model, record.layout
 
@@ -38,6 +44,8 @@ def find_plan(
     Raises PlanError, or BackendMissing where what runs it is not installed; each with the command that repairs it.
     Nothing is built.
     """
+    from engine.trt.sidecar import cached_plans
+
     if is_plan(model):
         return _checked(Path(model), onnx_sha256, layout, gpu, shape)
     problems: list[PlanError | BackendMissing] = []
@@ -58,5 +66,8 @@ def find_plan(
 def _checked(
     plan: Path, onnx_sha256: str, layout: str, gpu: Gpu, shape: tuple[int, int, int, int] | None
 ) -> tuple[Path, PlanRecord]:
+    from engine.trt.flavors import load_flavor
+    from engine.trt.sidecar import check_plan
+
     record = check_plan(plan, onnx_sha256=onnx_sha256, layout=layout, gpu=gpu, shape=shape)
     return plan, check_plan(plan, flavor=load_flavor(record.flavor))

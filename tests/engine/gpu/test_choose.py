@@ -13,7 +13,7 @@ from engine.backends import onnxruntime as ort_backend
 from engine.backends import tensorrt as trt_backend
 from engine.backends.fake import FakeBackend
 from engine.errors import BackendError, BackendMissing, ConfigError, PlanError
-from engine.trt import find
+from engine.trt import flavors
 from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.profile import Profile
@@ -59,7 +59,7 @@ def machine(monkeypatch):
     flavor = Flavor(FLAVORS["rtx"], SimpleNamespace(__version__="1.7.1.116"))
     monkeypatch.setattr(trt_backend, "TensorRtBackend", plan_backend)
     monkeypatch.setattr(ort_backend, "OnnxRuntimeBackend", ort)
-    monkeypatch.setattr(find, "load_flavor", lambda name: flavor)
+    monkeypatch.setattr(flavors, "load_flavor", lambda name: flavor)
     monkeypatch.setattr(choose, "find_gpu", lambda number=0: None if "gpu" in lacks or number > 1 else GPU)
     return lacks
 
