@@ -1,13 +1,30 @@
 """What the tests of the engine share: little frames, a fake engine, a cache of their own, generated clips."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from engine import cli
 from engine.records import Detections, EndOfStream, Frame, Tracks
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the entry point as the console script does. What comes back has `status`, `out` and `err`."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(status=caught.value.code, out=captured.out, err=captured.err)
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -20,20 +19,6 @@ from tests.engine.conftest import write_clip
 from tests.engine.test_report import VIDEO_KEYS
 
 FAKE = ("--backend", "fake", "--no-visualize")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the entry point as the console script does. What comes back has `status`, `out` and `err`."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(status=caught.value.code, out=captured.out, err=captured.err)
-
-    return call
 
 
 @pytest.mark.parametrize(

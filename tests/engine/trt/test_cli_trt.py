@@ -4,11 +4,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from engine import cli
 from engine.backends.tensorrt import open_plan
 from engine.errors import BackendMissing, PlanError
 from engine.gpu import context
@@ -19,18 +17,6 @@ from engine.trt.gpu import Gpu
 from engine.trt.sidecar import check_plan
 from tests.assets import ROOT, require_asset
 from tests.models import builders
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(status=caught.value.code, out=captured.out, err=captured.err)
-
-    return call
 
 
 @pytest.fixture
