@@ -1,0 +1,44 @@
+"""From tracks to answers: how many, which way, when, how long, how fast.
+
+    from engine.analytics import Recording, Scene, analyse, read_tracks, tables_of
+
+    scene = Scene.load(Path("scene.toml"))
+    recording = Recording("a.mp4", (1920, 1080), read_tracks(Path("out/a.tracks.jsonl")), (0.0, 60.0))
+    answers = analyse([recording], scene)
+    counts = pandas.DataFrame(tables_of(answers)["counts"])
+
+In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
+(the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
+"""
+
+from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
+from engine.analytics.bins import Bin, Count, bins_of, counts_of
+from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
+from engine.analytics.samples import Moment, Samples, read_mot, read_tracks
+from engine.analytics.scene import Scene
+from engine.analytics.tables import tables_of, to_csv
+from engine.analytics.trajectories import Trajectory
+
+__all__ = [
+    "Answers",
+    "Bin",
+    "Clock",
+    "ClockOrigin",
+    "Count",
+    "Event",
+    "EventKind",
+    "Moment",
+    "Recording",
+    "Samples",
+    "Scene",
+    "Trajectory",
+    "analyse",
+    "bins_of",
+    "clock_of",
+    "counts_of",
+    "read_mot",
+    "read_tracks",
+    "tables_of",
+    "to_csv",
+    "zone_of",
+]

@@ -1,0 +1,163 @@
+"""From the tracks of one camera to what happened: one pure function, whoever calls it and whenever.
+
+It reads rows in pieces and holds, beyond a piece, some numbers a track and the events themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from engine.analytics.clock import Clock, ClockOrigin
+from engine.analytics.crossings import Crossing, Crossings
+from engine.analytics.ground import Ground
+from engine.analytics.samples import Moment, Samples
+from engine.analytics.scene import Scene, SceneLine, SceneZone
+from engine.analytics.stays import Stay, Stays
+from engine.analytics.trajectories import Trajectories, Trajectory
+
+
+class EventKind(StrEnum):
+    """What an event is, in the order in which events of one moment stand."""
+
+    CROSSING = "crossing"
+    ENTER = "enter"
+    LEAVE = "leave"
+    STAY = "stay"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One video of a camera, with its tracks.
+
+    `offset_s` leads from its container's times to the camera's timeline, `examined_s` is the part of the timeline whose
+    frames were looked at; None where nothing was, as of a failed file. `size_wh` is that of the upright frame.
+    """
+
+    video: str
+    size_wh: tuple[int, int]
+    rows: Iterable[Samples]
+    examined_s: tuple[float, float] | None
+    offset_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, when and where. `place` names the line or zone, `direction` the way over a line;
+    `dwell_s` is of a stay, as are `born_inside` (it began with the track) and `ended_inside` (the track ended first).
+    """
+
+    at: Moment
+    track_id: int
+    class_name: str
+    kind: EventKind
+    place: str
+    direction: str = ""
+    dwell_s: float | None = None
+    born_inside: bool = False
+    ended_inside: bool = False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is known of one camera's recordings: whole tracks by id, events by time, what was examined and the clock of
+    the timeline's zero."""
+
+    camera: str
+    tracks: tuple[Trajectory, ...]
+    events: tuple[Event, ...]
+    examined_s: tuple[tuple[float, float], ...]
+    clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
+    scene: Scene | None = None
+    ground_residual_m: float | None = None
+
+
+def analyse(
+    recordings: Iterable[Recording], scene: Scene | None = None, clock: Clock | None = None, camera: str = ""
+) -> Answers:
+    """Find what happened in the recordings of one camera, given in the order of their times.
+
+    Track ids are those of the whole sequence: the same id in two recordings is the same object. Raises InputError where
+    a recording has another aspect than the scene, or rows can't be read.
+    """
+    scene = scene or Scene()
+    finder: _Finder | None = None
+    examined: list[tuple[float, float]] = []
+    for recording in recordings:
+        if recording.examined_s is not None:
+            examined.append(recording.examined_s)
+        scene.check_aspect(recording.size_wh, recording.video)
+        if finder is None or finder.size_wh != recording.size_wh:
+            finder = _Finder(scene, recording.size_wh, finder)
+        for samples in recording.rows:
+            finder.feed(replace(samples, video=recording.video, offset_s=recording.offset_s))
+    tracks, events = finder.end() if finder is not None else ([], [])
+    return Answers(
+        camera,
+        tuple(tracks),
+        tuple(events),
+        tuple(examined),
+        clock or Clock(None, ClockOrigin.NONE),
+        scene,
+        finder.ground.residual_m if finder is not None and finder.ground is not None else None,
+    )
+
+
+class _Finder:
+    """Everything that is followed along the timeline, at one size of the frame."""
+
+    def __init__(self, scene: Scene, size_wh: tuple[int, int], before: _Finder | None) -> None:
+        self.size_wh = size_wh
+        self.ground = Ground.fit(scene.map, size_wh) if scene.map else None
+        self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
+        self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
+        self._tracks: Trajectories = before._tracks if before else Trajectories(self.ground)
+        # A new size ends what was under way: pixels of one size are none of the other.
+        self._found: list[tuple[SceneLine | SceneZone, Crossing | Stay]] = before._all_found() if before else []
+
+    def feed(self, samples: Samples) -> None:
+        for track_id, track in samples.by_track():
+            self._tracks.feed(track_id, track, self.size_wh)
+            for line, crossings in self._lines:
+                self._found += [(line, crossing) for crossing in crossings.feed(track_id, track)]
+            for zone, stays in self._zones:
+                self._found += [(zone, stay) for stay in stays.feed(track_id, track)]
+
+    def end(self) -> tuple[list[Trajectory], list[Event]]:
+        tracks = self._tracks.end()
+        classes = {track.track_id: track.class_name for track in tracks}
+        events = [
+            event
+            for place, found in self._all_found()
+            if place.classes is None or classes[found.track_id] in place.classes
+            for event in _events(place, found, classes[found.track_id])
+        ]
+        order = list(EventKind)
+        events.sort(key=lambda event: (event.at.time_s, order.index(event.kind), event.place, event.track_id))
+        return tracks, events
+
+    def _all_found(self) -> list[tuple[SceneLine | SceneZone, Crossing | Stay]]:
+        """Everything that was found, with what only the tracks' ends settle."""
+        for track_id in self._tracks.ids:
+            for line, crossings in self._lines:
+                self._found += [(line, crossing) for crossing in crossings.end(track_id)]
+            for zone, stays in self._zones:
+                self._found += [(zone, stay) for stay in stays.end(track_id)]
+        return self._found
+
+
+def _events(place: SceneLine | SceneZone, found: Crossing | Stay, class_name: str) -> list[Event]:
+    if isinstance(found, Crossing):
+        assert isinstance(place, SceneLine)
+        direction = place.into if found.positive else place.out
+        return [Event(found.at, found.track_id, class_name, EventKind.CROSSING, place.name, direction)]
+
+    def event(kind: EventKind, at: Moment) -> Event:
+        dwell_s = found.dwell_s if kind is EventKind.STAY else None
+        ends = (found.born_inside, found.ended_inside)
+        return Event(at, found.track_id, class_name, kind, place.name, "", dwell_s, *ends)
+
+    events = [] if found.born_inside else [event(EventKind.ENTER, found.first)]
+    events += [] if found.ended_inside else [event(EventKind.LEAVE, found.last)]
+    return [*events, event(EventKind.STAY, found.first)]

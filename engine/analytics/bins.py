@@ -1,0 +1,125 @@
+"""Counts in bins of time, aligned to the clock. A bin without any stands there as zero; one of which nothing was
+examined stands as empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from engine.analytics.analyse import Answers, EventKind
+
+DEFAULT_BIN_S = 900.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A stretch of a camera's timeline, in seconds; `starts`, `ends` on the wall clock where there is one."""
+
+    start_s: float
+    end_s: float
+    starts: datetime | None
+    ends: datetime | None
+    examined_s: float
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often a line was crossed one way by one class within a bin. None: nothing of the bin was examined."""
+
+    bin: Bin
+    line: str
+    direction: str
+    class_name: str
+    count: int | None
+
+
+def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
+    """Return the bins from the first examined moment to the last, without a gap."""
+    if not answers.examined_s:
+        return []
+    first, last = min(start for start, _ in answers.examined_s), max(end for _, end in answers.examined_s)
+    return [
+        Bin(start, end, answers.clock.at(start), answers.clock.at(end), _overlap(answers.examined_s, start, end))
+        for start, end in _bounds(answers, first, last, bin_s)
+    ]
+
+
+def counts_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Count]:
+    """Count the crossings of each line, direction and class in each bin, by bin, line and direction as the scene has
+    them, then class. Classes are those that crossed any line; where none did, one row without a class stands for all.
+    """
+    lines = answers.scene.lines if answers.scene else ()
+    crossings = [event for event in answers.events if event.kind is EventKind.CROSSING]
+    classes = sorted({event.class_name for event in crossings}) or [""]
+    bins = bins_of(answers, bin_s)
+    found: Counter[tuple[int, str, str, str]] = Counter()
+    for event in crossings:
+        found[_index(bins, event.at.time_s), event.place, event.direction, event.class_name] += 1
+    counts = []
+    for index, part in enumerate(bins):
+        for line in lines:
+            wanted = [name for name in classes if line.classes is None or not name or name in line.classes]
+            for direction in (line.into, line.out):
+                for name in wanted:
+                    number = found[index, line.name, direction, name]
+                    counts.append(Count(part, line.name, direction, name, number if part.examined_s else None))
+    return counts
+
+
+def _index(bins: list[Bin], time_s: float) -> int:
+    """Return the bin of a moment; the last moment of all belongs to the last bin."""
+    for index, part in enumerate(bins):
+        if time_s < part.end_s:
+            return index
+    return len(bins) - 1
+
+
+def _overlap(examined: tuple[tuple[float, float], ...], start: float, end: float) -> float:
+    """Return how many seconds of a bin were examined; recordings that overlap count once."""
+    seconds, until = 0.0, start
+    for first, last in sorted(examined):
+        begin = max(first, until)
+        stop = min(last, end)
+        if stop > begin:
+            seconds += stop - begin
+            until = stop
+    # A recording of one frame has no length, and was examined.
+    return seconds or (1e-6 if any(start <= first < end for first, _ in examined) else 0.0)
+
+
+def _bounds(answers: Answers, first: float, last: float, bin_s: float) -> Iterator[tuple[float, float]]:
+    """Give the bounds of bins that cover the timeline from `first` to `last`."""
+    zero = answers.clock.start
+    if zero is None:
+        start = first // bin_s * bin_s
+        while start < max(last, first + 1e-9):
+            yield start, start + bin_s
+            start += bin_s
+        return
+    begins = answers.clock.at(first)
+    assert begins is not None
+    moment, zero = _bound(begins, bin_s, 0), zero.astimezone(UTC)
+    # In UTC: of two times in one zone, Python subtracts what the clocks show.
+    while (start := (moment.astimezone(UTC) - zero).total_seconds()) < max(last, first + 1e-9):
+        moment = _bound(moment, bin_s, 1)
+        yield start, (moment.astimezone(UTC) - zero).total_seconds()
+
+
+def _bound(moment: datetime, bin_s: float, ahead: int) -> datetime:
+    """Return the bound at or before a moment on the wall clock, or with `ahead` the one behind it.
+
+    Bins are counted from local midnight. Where summer time begins or ends within a bin of more than an hour, that bin
+    is shorter or longer, so that the others stay where they are.
+    """
+    local = moment.replace(tzinfo=None)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    number = (local - midnight).total_seconds() // bin_s + ahead
+    wanted = min(midnight + timedelta(seconds=number * bin_s), midnight + timedelta(days=1))
+    same_offset = (moment.astimezone(UTC) + (wanted - local)).astimezone(moment.tzinfo)
+    passed = same_offset.replace(tzinfo=None)
+    since = passed - passed.replace(hour=0, minute=0, second=0, microsecond=0)
+    if since.total_seconds() % bin_s == 0:
+        return same_offset
+    return wanted.replace(tzinfo=moment.tzinfo).astimezone(UTC).astimezone(moment.tzinfo)

@@ -1,0 +1,138 @@
+"""The wall clock of a recording: when its first frame was taken, and how that is known.
+
+In this order: a start that was given; a time in the file's name, by the patterns of common recorders or one's own; the
+container's `creation_time`; else none, and times are relative. A container's creation time is UTC by its standards,
+though some recorders write their local time there: a name is believed first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+from pathlib import PurePath
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from engine.errors import ConfigError
+
+_DATE = r"(?P<Y>(?:19|20)\d\d){d}(?P<m>0[1-9]|1[0-2]){d}(?P<d>0[1-9]|[12]\d|3[01])"
+_TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z)?(?!\d)"
+
+
+def _pattern(date: str, between: str, time: str) -> re.Pattern[str]:
+    return re.compile(r"(?<!\d)" + _DATE.replace("{d}", date) + between + _TIME.format(t=time))
+
+
+# Of common recorders and phones: 2020-01-01_00-00-00, 2020-01-01T00-00-00Z, 20200101_000000, 20200101000000,
+# 2020.01.01 00.00.00, and a folder for the day with names that begin with the time (2020-01-01/.../00.00.00-00.10.00).
+_PATTERNS = (
+    _pattern("[-._]", r"[ T_.-]{1,3}", "[-._:h]"),
+    _pattern("[-._]", r"[ T_.-]{1,3}", ""),
+    _pattern("", r"[ T_.-]{1,3}", "[-._:]"),
+    _pattern("", r"[ T_.-]{0,3}", ""),
+    _pattern("[-._]?", r"/(?:[^/]*/)*", "[-._]"),
+)
+_EPOCH = re.compile(r"(?<!\d)(1\d{9})(?:\.(\d{1,6})|(\d{3}))?(?!\d)")
+
+
+class ClockOrigin(StrEnum):
+    """How the wall clock of a recording is known."""
+
+    GIVEN = "given"
+    NAME = "name"
+    CONTAINER = "container"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the first frame of a recording was taken. `start` has a time zone; None where nothing tells it."""
+
+    start: datetime | None
+    origin: ClockOrigin
+
+    def at(self, seconds: float) -> datetime | None:
+        """Return the time `seconds` of real time behind the first frame; changes of summer time are passed."""
+        if self.start is None:
+            return None
+        moment = self.start.astimezone(UTC) + timedelta(seconds=seconds)
+        return moment.astimezone(self.start.tzinfo)
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of an IANA name. Raises ConfigError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(f"zone must be an IANA name such as Europe/Berlin. Got {name!r}.") from error
+
+
+def clock_of(
+    path: str | PurePath,
+    *,
+    zone: tzinfo = UTC,
+    start: datetime | None = None,
+    patterns: Sequence[str] = (),
+    creation_time: str | None = None,
+) -> Clock:
+    """Find the wall clock of a recording. Times without a zone are local to `zone`.
+
+    `patterns` are strptime formats that a file's name, without its suffix, begins with; they come before the built-in
+    ones. `creation_time` is the container's, ISO 8601.
+    """
+    if start is not None:
+        return Clock(_in_zone(start, zone), ClockOrigin.GIVEN)
+    named = _by_patterns(PurePath(path).stem, patterns) or in_name(PurePath(path).as_posix())
+    if named is not None:
+        return Clock(_in_zone(named, zone), ClockOrigin.NAME)
+    if creation_time:
+        try:
+            moment = datetime.fromisoformat(creation_time.strip())
+        except ValueError:
+            moment = None
+        # 1904 and 1970 are the zeros of containers that were never told the time.
+        if moment is not None and moment.year > 1970:
+            return Clock(_in_zone(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone), ClockOrigin.CONTAINER)
+    return Clock(None, ClockOrigin.NONE)
+
+
+def in_name(path: str) -> datetime | None:
+    """Return the time that a path names, by the built-in patterns; with a zone only where it ends in Z."""
+    for text in (path.rpartition("/")[2], path):
+        for pattern in _PATTERNS:
+            for match in pattern.finditer(text):
+                part = match.groupdict()
+                try:
+                    year, month, day, hour, minute, second = (int(part[key]) for key in "YmdHMS")
+                    moment = datetime(year, month, day, hour, minute, second)
+                except ValueError:  # the 31st of a short month
+                    continue
+                moment += timedelta(microseconds=int((part["f"] or "0").ljust(6, "0")))
+                return moment.replace(tzinfo=UTC) if part["z"] else moment
+    epoch = _EPOCH.search(path.rpartition("/")[2])
+    if epoch:
+        seconds, fraction, millis = epoch.groups()
+        behind = float(f"0.{fraction}") if fraction else int(millis or 0) / 1000
+        return datetime.fromtimestamp(int(seconds), UTC) + timedelta(seconds=round(behind, 6))
+    return None
+
+
+def _by_patterns(stem: str, patterns: Sequence[str]) -> datetime | None:
+    for pattern in patterns:
+        for end in range(len(stem), 0, -1):
+            try:
+                return datetime.strptime(stem[:end], pattern)
+            except ValueError:
+                continue
+    return None
+
+
+def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """Return the moment in `zone`. A local time that summer time leaves out is moved behind the gap; of one that comes
+    twice, the first is meant."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+        moment = moment.astimezone(UTC)
+    return moment.astimezone(zone)

@@ -1,0 +1,222 @@
+"""Lines and polygons in pixels: on which side, inside, how far, and where a step meets a line. Decided exactly.
+
+Floats decide wherever they are certain. A value that lies closer to a bound than their rounding is decided again with
+fractions of the decimals that were written: half-pixel anchors lie *on* a line more often than one would think.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Anchor = Literal["bottom", "centre", "top", "top-left", "top-right", "bottom-left", "bottom-right"]
+Point: TypeAlias = tuple[float, float]
+ExactPoint: TypeAlias = tuple[Fraction, Fraction]
+
+# How far float64 may be off, as a share of the products that were added up: a thousand times its rounding.
+_DOUBT = 1e-12
+
+# Weights of (x1, x2) and (y1, y2) of a box in its anchor, in halves.
+_ANCHOR_HALVES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "bottom": ((1, 1), (0, 2)),
+    "centre": ((1, 1), (1, 1)),
+    "top": ((1, 1), (2, 0)),
+    "top-left": ((2, 0), (2, 0)),
+    "top-right": ((0, 2), (2, 0)),
+    "bottom-left": ((2, 0), (0, 2)),
+    "bottom-right": ((0, 2), (0, 2)),
+}
+
+
+def anchors(boxes_xyxy: Floats, anchor: Anchor) -> Floats:
+    """Return the (N, 2) anchor points of (N, 4) boxes."""
+    (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
+    x1, y1, x2, y2 = boxes_xyxy.T
+    return np.column_stack(((ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2))
+
+
+def exact_anchor(box_xyxy: Floats, anchor: Anchor) -> ExactPoint:
+    """Return the anchor of one box as fractions of the decimals that its floats stand for."""
+    (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
+    x1, y1, x2, y2 = (exact(value) for value in box_xyxy.tolist())
+    return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
+
+
+def exact(value: float) -> Fraction:
+    """Return the decimal number that a float was read from: 0.1 is a tenth."""
+    return Fraction(repr(value))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Points relative to a frame (0..1), in pixels of a frame of `size_wh`. `margin` is a share of its height."""
+
+    points: tuple[Point, ...]
+    size_wh: tuple[int, int]
+    anchor: Anchor
+    margin: float
+
+    @cached_property
+    def exact_points(self) -> tuple[ExactPoint, ...]:
+        width, height = self.size_wh
+        return tuple((exact(x) * width, exact(y) * height) for x, y in self.points)
+
+    @cached_property
+    def pixels(self) -> Floats:
+        return np.array([[float(x), float(y)] for x, y in self.exact_points])
+
+    @cached_property
+    def exact_margin(self) -> Fraction:
+        return exact(self.margin) * self.size_wh[1]
+
+
+class PolyLine(Shape):
+    """A line of two or more points. Its right hand, walking from the first to the last point on the screen (y grows
+    downwards), is the positive side. Its end segments go on without end to divide the frame into sides; only what
+    meets the line between its ends is a crossing."""
+
+    def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """Return the side of each box's anchor, (N,) -1, 0 or 1, and whether it is at least the margin away."""
+        points = anchors(boxes_xyxy, self.anchor)
+        if len(self.pixels) == 2:
+            return self._sides_of_one(points, boxes_xyxy)
+        return self._sides_of_many(points, boxes_xyxy)
+
+    def crossing(self, before: Floats, after: Floats) -> Fraction | None:
+        """Return how far along the step from one box's anchor to the next the line is met, 0..1; None where the step
+        passes it beyond its ends. Of several meetings, the last."""
+        a, b = exact_anchor(before, self.anchor), exact_anchor(after, self.anchor)
+        met: list[Fraction] = []
+        for p, q in pairwise(self.exact_points):
+            from_a, from_b = _cross(p, q, a), _cross(p, q, b)
+            if from_a == from_b:
+                continue
+            share = from_a / (from_a - from_b)
+            if 0 <= share <= 1 and _cross(a, b, p) * _cross(a, b, q) <= 0:
+                met.append(share)
+        return max(met, default=None)
+
+    def _sides_of_one(self, points: Floats, boxes: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        (px, py), (qx, qy) = self.pixels
+        first, second = (qx - px) * (points[:, 1] - py), (qy - py) * (points[:, 0] - px)
+        signed = first - second
+        doubt = _DOUBT * (np.abs(first) + np.abs(second) + np.abs(self.pixels).sum() ** 2 + np.abs(points).sum(axis=1))
+        bound = float(self.exact_margin) * float(np.hypot(qx - px, qy - py))
+        side = np.sign(signed).astype(np.int8)
+        far = np.abs(signed) >= bound
+        unsure = np.flatnonzero((np.abs(signed) <= doubt) | (np.abs(np.abs(signed) - bound) <= doubt))
+        for index in unsure:
+            p, q = self.exact_points
+            value = _cross(p, q, exact_anchor(boxes[index], self.anchor))
+            side[index] = (value > 0) - (value < 0)
+            far[index] = value * value >= self.exact_margin**2 * _squared(p, q)
+        return side, far
+
+    def _sides_of_many(self, points: Floats, boxes: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        starts, steps = self.pixels[:-1], np.diff(self.pixels, axis=0)
+        lengths = np.hypot(steps[:, 0], steps[:, 1])
+        away = points[:, None, :] - starts
+        along = (away * steps).sum(axis=2) / lengths**2
+        low, high = np.zeros(len(steps)), np.ones(len(steps))
+        low[0], high[-1] = -np.inf, np.inf
+        along = np.clip(along, low, high)
+        rest = away - along[..., None] * steps
+        distances = np.hypot(rest[..., 0], rest[..., 1])
+        nearest = distances.argmin(axis=1)
+        rows = np.arange(len(points))
+        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # to the right hand, y downwards
+        normal = normals[nearest]
+        # At a corner the mean of both normals decides: that of one segment alone can point to the wrong side.
+        at = along[rows, nearest]
+        follows, precedes = (at >= 1) & (nearest < len(steps) - 1), (at <= 0) & (nearest > 0)
+        normal[follows] += normals[nearest[follows] + 1]
+        normal[precedes] += normals[nearest[precedes] - 1]
+        signed = (rest[rows, nearest] * normal).sum(axis=1)
+        distance = distances[rows, nearest]
+        side = np.sign(signed).astype(np.int8)
+        side[[index for index in np.flatnonzero(distance < 1e-6) if self._on_it(boxes[index])]] = 0
+        return side, distance >= float(self.exact_margin) - 1e-9
+
+    def _on_it(self, box: Floats) -> bool:
+        point, last = exact_anchor(box, self.anchor), len(self.exact_points) - 2
+        for index, (p, q) in enumerate(pairwise(self.exact_points)):
+            along = (point[0] - p[0]) * (q[0] - p[0]) + (point[1] - p[1]) * (q[1] - p[1])
+            within = (along >= 0 or index == 0) and (along <= _squared(p, q) or index == last)
+            if within and _cross(p, q, point) == 0:
+                return True
+        return False
+
+
+class Polygon(Shape):
+    """A closed polygon, its boundary included. Where it crosses itself, the even-odd rule says what is inside."""
+
+    def inside(self, boxes_xyxy: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return (N,) whether each box's anchor is inside, and whether it is outside by at least the margin."""
+        points = anchors(boxes_xyxy, self.anchor)
+        inner = self._even_odd(points)
+        distance = self._distance(points)
+        margin = float(self.exact_margin)
+        far = distance >= margin
+        for index in np.flatnonzero((distance < 1e-6) | (np.abs(distance - margin) < 1e-6)):
+            point = exact_anchor(boxes_xyxy[index], self.anchor)
+            squared = min(_squared_distance(p, q, point) for p, q in self._edges)
+            inner[index] = squared == 0 or self._exactly_inside(point)
+            far[index] = squared >= self.exact_margin**2
+        return inner, far & ~inner
+
+    @cached_property
+    def _edges(self) -> list[tuple[ExactPoint, ExactPoint]]:
+        corners = self.exact_points
+        return list(zip(corners, corners[1:] + corners[:1], strict=True))
+
+    def _even_odd(self, points: Floats) -> NDArray[np.bool_]:
+        inner = np.zeros(len(points), dtype=np.bool_)
+        x, y = points.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for (px, py), (qx, qy) in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
+                passes = (py > y) != (qy > y)
+                inner ^= passes & (x < px + (y - py) * (qx - px) / (qy - py))
+        return inner
+
+    def _distance(self, points: Floats) -> Floats:
+        nearest = np.full(len(points), np.inf)
+        for p, q in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
+            step = q - p
+            length = step @ step
+            along = np.clip((points - p) @ step / length, 0, 1) if length else np.zeros(len(points))
+            rest = points - p - along[:, None] * step
+            nearest = np.minimum(nearest, np.hypot(rest[:, 0], rest[:, 1]))
+        return nearest
+
+    def _exactly_inside(self, point: ExactPoint) -> bool:
+        inner = False
+        for p, q in self._edges:
+            if (p[1] > point[1]) != (q[1] > point[1]):
+                inner ^= point[0] < p[0] + (point[1] - p[1]) * (q[0] - p[0]) / (q[1] - p[1])
+        return inner
+
+
+def _cross(p: ExactPoint, q: ExactPoint, a: ExactPoint) -> Fraction:
+    """Return twice the signed area of p, q, a: positive where a is at the right hand of p -> q, y downwards."""
+    return (q[0] - p[0]) * (a[1] - p[1]) - (q[1] - p[1]) * (a[0] - p[0])
+
+
+def _squared(p: ExactPoint, q: ExactPoint) -> Fraction:
+    return (q[0] - p[0]) ** 2 + (q[1] - p[1]) ** 2
+
+
+def _squared_distance(p: ExactPoint, q: ExactPoint, a: ExactPoint) -> Fraction:
+    """Return the square of the distance of a point to a segment."""
+    length = _squared(p, q)
+    if not length:
+        return _squared(p, a)
+    along = ((a[0] - p[0]) * (q[0] - p[0]) + (a[1] - p[1]) * (q[1] - p[1])) / length
+    along = min(max(along, Fraction(0)), Fraction(1))
+    return _squared((p[0] + along * (q[0] - p[0]), p[1] + along * (q[1] - p[1])), a)

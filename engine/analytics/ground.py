@@ -1,0 +1,65 @@
+"""From the frame to the ground: a homography fitted to points in metres, and speeds along a path on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analytics.geometry import Floats
+from engine.analytics.scene import SceneMap
+from engine.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A plane homography (3, 3) from pixels to metres, and the root mean square distance of its points, in metres."""
+
+    matrix: NDArray[np.float64]
+    residual_m: float
+
+    @classmethod
+    def fit(cls, points: SceneMap, size_wh: tuple[int, int]) -> Ground:
+        """Fit by the normalised direct linear transform (Hartley and Zisserman, 2004, algorithm 4.2). Raises
+        ConfigError where the points lie on one line."""
+        source = np.array(points.image, dtype=np.float64) * size_wh
+        target = np.array(points.metres, dtype=np.float64)
+        (a, from_source), (b, from_target) = _normalised(source), _normalised(target)
+        rows = []
+        for (x, y), (u, v) in zip(a, b, strict=True):
+            rows += [[-x, -y, -1, 0, 0, 0, u * x, u * y, u], [0, 0, 0, -x, -y, -1, v * x, v * y, v]]
+        _, sizes, vectors = np.linalg.svd(np.array(rows))
+        if len(sizes) < 8 or sizes[7] < 1e-9 * sizes[0]:
+            raise ConfigError("map: four or more points that do not lie on one line are needed.")
+        matrix = np.linalg.inv(from_target) @ vectors[-1].reshape(3, 3) @ from_source
+        ground = cls(matrix / matrix[2, 2], 0.0)
+        away = ground.metres(source) - target
+        return cls(ground.matrix, float(np.sqrt((away**2).sum(axis=1).mean())))
+
+    def metres(self, points: Floats) -> Floats:
+        """Map (N, 2) pixels to (N, 2) metres."""
+        mapped = np.column_stack((points, np.ones(len(points)))) @ self.matrix.T
+        return np.asarray(mapped[:, :2] / mapped[:, 2:])
+
+
+def speed_m_s(times_s: Floats, metres: Floats) -> float | None:
+    """Return the speed along a path: the median slope of the way over time (Theil-Sen), which single jumps of a box do
+    not move. None for fewer than three moments."""
+    if len(times_s) < 3 or times_s[-1] <= times_s[0]:
+        return None
+    way = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(metres, axis=0).T))))
+    first, second = np.triu_indices(len(times_s), 1)
+    spans = times_s[second] - times_s[first]
+    return float(np.median((way[second] - way[first])[spans > 0] / spans[spans > 0]))
+
+
+def _normalised(points: Floats) -> tuple[Floats, Floats]:
+    """Shift and scale to centroid 0 and mean distance sqrt(2)."""
+    centre = points.mean(axis=0)
+    spread = np.hypot(*(points - centre).T).mean()
+    if spread == 0:
+        raise ConfigError("map: points that differ are needed.")
+    scale = np.sqrt(2) / spread
+    matrix = np.array([[scale, 0, -scale * centre[0]], [0, scale, -scale * centre[1]], [0, 0, 1]])
+    return (points - centre) * scale, matrix

@@ -1,0 +1,176 @@
+"""Rows of tracks as arrays: read from `tracks.jsonl` or a MOTChallenge file, some thousands at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analytics.geometry import Anchor, anchors
+from engine.errors import InputError
+
+_ROWS_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and where an anchor was: the frame, pts and seconds of its video, the seconds of its camera's timeline, and
+    its place in pixels. Between two samples frame and pts are interpolated."""
+
+    video: str
+    frame: float
+    pts: int
+    video_s: float
+    time_s: float
+    x: float
+    y: float
+
+    def towards(self, later: Moment, share: float) -> Moment:
+        """Return the moment at `share` of the way to a later one. Between two videos it is counted as the later's."""
+
+        def between(first: float, second: float) -> float:
+            return first + share * (second - first)
+
+        time_s = between(self.time_s, later.time_s)
+        x, y = between(self.x, later.x), between(self.y, later.y)
+        if self.video != later.video:
+            return Moment(later.video, later.frame, later.pts, later.video_s, time_s, x, y)
+        pts, video_s = round(between(self.pts, later.pts)), between(self.video_s, later.video_s)
+        return Moment(self.video, between(self.frame, later.frame), pts, video_s, time_s, x, y)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N rows of one video, in the order of their frames.
+
+    frames, pts, track_ids, class_ids (N,) int64; times_s (N,) float64, seconds of the container; scores (N,) float64;
+    boxes_xyxy (N, 4) float64, pixels of the upright frame. `class_names` grows with the rows and is shared by all that
+    come from one file. `video` names the video, and `offset_s` leads from its times to its camera's timeline.
+    """
+
+    frames: NDArray[np.int64]
+    pts: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    track_ids: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    boxes_xyxy: NDArray[np.float64]
+    class_names: dict[int, str] = field(default_factory=dict)
+    video: str = ""
+    offset_s: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def by_track(self) -> Iterator[tuple[int, Samples]]:
+        """Give the rows of each track, in the order of the tracks' first rows here."""
+        order = np.argsort(self.track_ids, kind="stable")
+        ids = self.track_ids[order]
+        bounds = np.flatnonzero(np.diff(ids)) + 1
+        groups = [group for group in np.split(order, bounds) if len(group)]
+        for group in sorted(groups, key=lambda rows: int(rows[0])):
+            yield int(self.track_ids[group[0]]), self.take(group)
+
+    def take(self, rows: NDArray[np.intp] | slice | list[int]) -> Samples:
+        """Return the rows at these places."""
+        return replace(
+            self,
+            frames=self.frames[rows],
+            pts=self.pts[rows],
+            times_s=self.times_s[rows],
+            track_ids=self.track_ids[rows],
+            class_ids=self.class_ids[rows],
+            scores=self.scores[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+        )
+
+    def moment(self, index: int, anchor: Anchor) -> Moment:
+        """Return when and where the row at `index` is."""
+        ((x, y),) = anchors(self.boxes_xyxy[index, None], anchor).tolist()
+        time_s = float(self.times_s[index])
+        return Moment(self.video, float(self.frames[index]), int(self.pts[index]), time_s, time_s + self.offset_s, x, y)
+
+
+def read_tracks(path: Path) -> Iterator[Samples]:
+    """Read a `tracks.jsonl`. Raises InputError that names the file and the line."""
+    names: dict[int, str] = {}
+
+    def row(line: str) -> tuple[float, ...]:
+        value = json.loads(line)
+        names.setdefault(value["class_id"], value["class"])
+        return (
+            value["frame"],
+            value["pts"],
+            value["time_s"],
+            value["track_id"],
+            value["class_id"],
+            value["score"],
+            *value["box_xyxy"],
+        )
+
+    yield from _samples(path, row, names)
+
+
+def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
+    """Read a MOTChallenge file: `frame,id,left,top,width,height,score,class,...`, frames from 1.
+
+    Its rows have no times: frame F stands at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag, the
+    seventh column, is 0. Rows may be in any order. Raises InputError that names the file and the line.
+    """
+    rows: list[tuple[float, ...]] = []
+
+    def row(line: str) -> tuple[float, ...]:
+        columns = [float(column) for column in line.split(",")]
+        frame, track, left, top, width, height = columns[:6]
+        score = columns[6] if len(columns) > 6 else 1.0
+        kind = int(columns[7]) if len(columns) > 7 and columns[7] >= 0 and not ground_truth else 0
+        # Six decimals: what was written, not what a sum of floats makes of it.
+        right, bottom = round(left + width, 6), round(top + height, 6)
+        return frame, frame - 1, (frame - 1) / fps, track, kind, score, left, top, right, bottom
+
+    for samples in _samples(path, row, {}):
+        keep = (samples.scores != 0) if ground_truth else np.ones(len(samples), dtype=np.bool_)
+        rows += zip(
+            samples.frames[keep],
+            samples.pts[keep],
+            samples.times_s[keep],
+            samples.track_ids[keep],
+            samples.class_ids[keep],
+            samples.scores[keep],
+            *samples.boxes_xyxy[keep].T,
+            strict=True,
+        )
+    if rows:
+        rows.sort(key=lambda values: (values[0], values[3]))
+        yield _of_rows(rows, {0: "object"})
+
+
+def _samples(path: Path, row: Callable[[str], tuple[float, ...]], names: dict[int, str]) -> Iterator[Samples]:
+    number = 0
+    try:
+        with open(path, encoding="utf-8") as file:
+            while lines := list(islice(file, _ROWS_AT_ONCE)):
+                rows: list[tuple[float, ...]] = []
+                for line in lines:
+                    number += 1
+                    if line.strip():
+                        rows.append(row(line))
+                if rows:
+                    yield _of_rows(rows, names)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}, line {number}: not a row of tracks ({type(error).__name__}: {error}).") from error
+
+
+def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Samples:
+    table = np.array(list(rows), dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != 10 or not np.isfinite(table).all():
+        raise ValueError("ten finite numbers a row are needed")
+    frames, pts, ids, classes = table[:, [0, 1, 3, 4]].astype(np.int64).T
+    return Samples(frames, pts, table[:, 2], ids, classes, table[:, 5], table[:, 6:10], names)

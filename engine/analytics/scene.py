@@ -1,0 +1,199 @@
+"""The scene file: which lines and zones a camera sees, in TOML, relative to its upright frame.
+
+camera = "cam1/**"                       # the videos it is for, by their path below the input folder
+size = [1920, 1080]                      # what it was drawn on; a video of another aspect is refused
+
+[[line]]
+name = "north"
+points = [[0.10, 0.55], [0.90, 0.55]]    # "in" crosses it from its left to its right, from first to last point
+in = "to centre"
+out = "from centre"
+
+[[zone]]
+name = "bus stop"
+polygon = [[0.2, 0.6], [0.4, 0.6], [0.4, 0.9], [0.2, 0.9]]
+classes = ["person"]
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.analytics.geometry import Anchor, Polygon, PolyLine
+from engine.errors import ConfigError, InputError
+
+# Videos whose sides differ by more than this share have another aspect than the scene.
+_SAME_ASPECT = 0.02
+_MAX_FILE_BYTES = 1 << 20
+
+Relative = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+RelativePoint = tuple[Relative, Relative]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _no_point_twice(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, ...]:
+    for first, second in pairwise(points):
+        if first == second:
+            raise ValueError(f"points that differ from the one before. Got {list(first)} twice")
+    return points
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class SceneLine(_Part):
+    """A line that is counted. Directions have words of their own: `in` from its left to its right hand."""
+
+    name: Name
+    points: Annotated[tuple[RelativePoint, ...], Field(min_length=2, max_length=100), AfterValidator(_no_point_twice)]
+    into: Annotated[Name, Field(alias="in")] = "in"
+    out: Name = "out"
+    anchor: Anchor = "bottom"
+    classes: tuple[Name, ...] | None = None
+
+    @model_validator(mode="after")
+    def _two_words(self) -> SceneLine:
+        if self.into == self.out:
+            raise ValueError(f"in and out must differ. Got {self.out!r} for both")
+        return self
+
+
+class SceneZone(_Part):
+    """An area in which stays are measured."""
+
+    name: Name
+    polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000), AfterValidator(_no_point_twice)]
+    anchor: Anchor = "bottom"
+    classes: tuple[Name, ...] | None = None
+
+
+class SceneIgnore(_Part):
+    """An area in which nothing is to be detected."""
+
+    polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000)]
+
+
+class SceneMap(_Part):
+    """Points of the frame and where they lie on the ground, in metres: what speeds and lengths are computed from."""
+
+    image: Annotated[tuple[RelativePoint, ...], Field(min_length=4, max_length=100)]
+    metres: Annotated[tuple[tuple[float, float], ...], Field(min_length=4, max_length=100)]
+
+    @model_validator(mode="after")
+    def _pairs(self) -> SceneMap:
+        if len(self.image) != len(self.metres):
+            raise ValueError(f"as many image points as metres. Got {len(self.image)} and {len(self.metres)}")
+        return self
+
+
+class Scene(_Part):
+    """What is to be counted in the videos of one camera. All coordinates are 0..1 of the upright frame."""
+
+    camera: Annotated[str, Field(min_length=1)] = "**"
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    margin: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+    """How far beyond a line or a zone's edge an anchor must be to count, as a share of the frame's height. Higher
+    ignores more flicker and misses objects that turn back close behind it."""
+    lines: Annotated[tuple[SceneLine, ...], Field(alias="line")] = ()
+    zones: Annotated[tuple[SceneZone, ...], Field(alias="zone")] = ()
+    ignore: tuple[SceneIgnore, ...] = ()
+    map: SceneMap | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Scene:
+        seen: set[str] = set()
+        for name in [*(line.name for line in self.lines), *(zone.name for zone in self.zones)]:
+            if name in seen:
+                raise ValueError(f"names of lines and zones must differ. Got {name!r} twice")
+            seen.add(name)
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Scene:
+        """Read a scene file. Raises ConfigError that names the file, the line and the key."""
+        try:
+            with open(path, "rb") as file:
+                raw = file.read(_MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(f"Scene {path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+        if len(raw) > _MAX_FILE_BYTES:
+            raise ConfigError(f"Scene {path} is larger than {_MAX_FILE_BYTES} bytes: not a scene file.")
+        try:
+            text = raw.decode("utf-8-sig")
+            return cls.model_validate(tomllib.loads(text), by_name=False, by_alias=True)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"Scene {path} is not TOML: {error}.") from error
+        except ValidationError as error:
+            raise ConfigError(_sentence(path, text, error)) from None
+
+    def matches(self, path: str | PurePosixPath) -> bool:
+        """Whether a video belongs to this camera, by its path below the input folder. `*` stays within a folder."""
+        return _glob(self.camera).fullmatch(PurePosixPath(path).as_posix()) is not None
+
+    def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:
+        """Refuse a video of another aspect. Raises InputError."""
+        if self.size is None:
+            return
+        ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])
+        if abs(ratio - 1) > _SAME_ASPECT:
+            drawn, given = "x".join(map(str, self.size)), "x".join(map(str, size_wh))
+            raise InputError(
+                f"{video} is {given}, but its scene was drawn on {drawn}: another aspect. Draw the scene on this video,"
+                " or correct `size` and `camera`."
+            )
+
+    def line_shape(self, line: SceneLine, size_wh: tuple[int, int]) -> PolyLine:
+        return PolyLine(line.points, size_wh, line.anchor, self.margin)
+
+    def zone_shape(self, zone: SceneZone, size_wh: tuple[int, int]) -> Polygon:
+        return Polygon(zone.polygon, size_wh, zone.anchor, self.margin)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))
+
+
+def _sentence(path: Path, text: str, error: ValidationError) -> str:
+    """Name the first fault with its line and key, the rule and what was found."""
+    fault = error.errors()[0]
+    place = [str(part) if isinstance(part, str) else part for part in fault["loc"]]
+    number = _line_of(text, place)
+    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    rule = fault["msg"].removeprefix("Value error, ")
+    found = fault.get("input")
+    shown = "" if isinstance(found, dict) or ". Got " in rule else f". Got {str(found)[:80]}"
+    where = f"{path}, line {number}" if number else str(path)
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: {key}: there is no such key."
+    return f"{where}: {key + ': ' if key else ''}{rule[0].lower()}{rule[1:]}{shown}."
+
+
+def _line_of(text: str, place: list[Any]) -> int | None:
+    """Find the line of a key: `["line", 1, "points"]` is `points` in the second `[[line]]`."""
+    if not place:
+        return None
+    lines = text.splitlines()
+    header: str = place[0]
+    index = place[1] if len(place) > 1 and isinstance(place[1], int) else 0
+    heads = [n for n, line in enumerate(lines) if re.match(rf"\s*\[\[?\s*{re.escape(header)}\s*\]", line)]
+    start = heads[index] if index < len(heads) else None
+    if start is None:
+        found = [n for n, line in enumerate(lines) if re.match(rf"\s*{re.escape(header)}\s*=", line)]
+        return found[0] + 1 if found else None
+    key = next((part for part in place[1:] if isinstance(part, str)), None)
+    for number in range(start + 1, len(lines)):
+        if re.match(r"\s*\[", lines[number]) and not re.match(r"\s*\[\s*[\[\d-]", lines[number]):
+            break
+        if key is not None and re.match(rf"\s*{re.escape(key)}\s*=", lines[number]):
+            return number + 1
+    return start + 1

@@ -1,0 +1,83 @@
+"""How long a track stays in a zone.
+
+A stay begins at the first sample inside (the boundary is inside) and ends before the first later sample that is outside
+by at least the margin, or with the track. A hole in a track is not a leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analytics.geometry import Polygon
+from engine.analytics.samples import Moment, Samples
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One stay, from the first to the last sample *inside*. `born_inside`: it begins with the track; `ended_inside`:
+    the track ended before it left."""
+
+    track_id: int
+    first: Moment
+    last: Moment
+    born_inside: bool
+    ended_inside: bool
+
+    @property
+    def dwell_s(self) -> float:
+        return self.last.time_s - self.first.time_s
+
+
+class Stays:
+    """The stays in one zone of tracks that are given in pieces, each in the order of its frames."""
+
+    def __init__(self, zone: Polygon) -> None:
+        self._zone = zone
+        self._open: dict[int, Stay | None] = {}
+        """Of each track: its stay as far as it is known, None while it is outside."""
+
+    def feed(self, track_id: int, samples: Samples) -> list[Stay]:
+        """Take the next samples of a track, at least one, and return the stays that end in them."""
+        inside, left = self._zone.inside(samples.boxes_xyxy)
+        within, leaves = np.flatnonzero(inside), np.flatnonzero(left)
+        new = track_id not in self._open
+        stay = self._open.get(track_id)
+        ended: list[Stay] = []
+        at = 0
+        while at < len(samples):
+            # Up to the next leave: whatever is inside before it is one stay, and what is outside by less is in it.
+            until = _next(leaves, at, len(samples))
+            first, last = _next(within, at, until), _last(within, until)
+            if first < until:
+                moment = samples.moment(last, self._zone.anchor)
+                if stay is None:
+                    begin = samples.moment(first, self._zone.anchor)
+                    stay = Stay(track_id, begin, moment, born_inside=new and first == 0, ended_inside=True)
+                else:
+                    stay = replace(stay, last=moment)
+            if until < len(samples) and stay is not None:
+                ended.append(replace(stay, ended_inside=False))
+                stay = None
+            at = max(until + 1, _next(within, until, len(samples))) if until < len(samples) else until
+        self._open[track_id] = stay
+        return ended
+
+    def end(self, track_id: int) -> list[Stay]:
+        """Forget a track that has ended, and return the stay that ends with it, if there is one."""
+        stay = self._open.pop(track_id, None)
+        return [stay] if stay is not None else []
+
+
+def _next(places: NDArray[np.intp], at: int, none: int) -> int:
+    """Return the first of the sorted `places` that is not before `at`."""
+    index = int(np.searchsorted(places, at))
+    return int(places[index]) if index < len(places) else none
+
+
+def _last(places: NDArray[np.intp], before: int) -> int:
+    """Return the last of the sorted `places` before `before`; 0 where there is none."""
+    index = int(np.searchsorted(places, before)) - 1
+    return int(places[index]) if index >= 0 else 0

@@ -1,0 +1,215 @@
+"""From rows to tables: sequences of recordings, bins on the clock, and tables that agree."""
+
+import csv
+import io
+import json
+from datetime import datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from engine.analytics import Clock, ClockOrigin, EventKind, Recording, Scene, analyse, bins_of, counts_of, read_tracks
+from engine.analytics.ground import Ground, speed_m_s
+from engine.analytics.samples import read_mot
+from engine.analytics.tables import COLUMNS, tables_of, to_csv
+from engine.errors import ConfigError, InputError
+
+SCENE = Scene.model_validate(
+    {
+        "line": [
+            {"name": "west", "points": [[0.3, 0], [0.3, 1]], "in": "left", "out": "right"},
+            {"name": "east", "points": [[0.7, 0], [0.7, 1]], "in": "left", "out": "right"},
+        ],
+        "zone": [{"name": "middle", "polygon": [[0.4, 0], [0.6, 0], [0.6, 1], [0.4, 1]]}],
+    }
+)
+SIZE = (1000, 500)
+
+
+def row(frame, track, x, name="car", score=0.8, fps=10, y=300):
+    class_id = {"car": 2, "truck": 7, "person": 0}[name]
+    box = [x - 20, y - 50, x + 20, y]
+    head = {"frame": frame, "pts": frame * 512, "time_s": frame / fps, "track_id": track, "class_id": class_id}
+    return {**head, "class": name, "score": score, "box_xyxy": box}
+
+
+def walks(tracks):
+    """Rows by frame of tracks {id: (first frame, x of each frame)}."""
+    rows = [row(first + i, track, x) for track, (first, xs) in tracks.items() for i, x in enumerate(xs)]
+    return sorted(rows, key=lambda value: (value["frame"], value["track_id"]))
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(value) + "\n" for value in rows))
+    return path
+
+
+def recording(path, rows, seconds=None, offset=0.0, name="a.mp4"):
+    examined = None if seconds is None else (offset, offset + seconds)
+    return Recording(name, SIZE, read_tracks(written(path, rows)), examined, offset)
+
+
+EASTWARDS = [*range(100, 901, 40)]
+
+
+def test_events_of_one_walk(tmp_path):
+    answers = analyse([recording(tmp_path / "a", walks({5: (0, EASTWARDS)}), 2.1)], SCENE, camera="c")
+    assert [(e.kind.value, e.place, e.direction, round(e.at.frame, 2)) for e in answers.events] == [
+        ("crossing", "west", "right", 5.0),
+        ("enter", "middle", "", 8.0),
+        ("stay", "middle", "", 8.0),
+        ("leave", "middle", "", 12.0),
+        ("crossing", "east", "right", 15.0),
+    ]
+    assert answers.events[2].dwell_s == pytest.approx(0.4)
+    track = answers.tracks[0]
+    assert (track.class_name, track.rows, track.path_px, track.first_frame, track.last_frame) == ("car", 21, 800, 0, 20)
+
+
+def test_class_is_the_vote_of_scores(tmp_path):
+    rows = [row(i, 1, 100 + i, "truck", 0.9) for i in range(3)] + [row(i, 1, 100 + i, "car", 0.5) for i in range(3, 9)]
+    track = analyse([recording(tmp_path / "a", rows, 1)]).tracks[0]
+    assert track.class_name == "car"
+    assert track.votes == pytest.approx({"car": 3.0, "truck": 2.7})
+
+
+def test_a_cut_recording_is_the_whole(tmp_path):
+    rows = walks({1: (0, EASTWARDS), 2: (7, EASTWARDS[::-1]), 9: (12, [450] * 20)})
+    whole = analyse([recording(tmp_path / "whole", rows, 3.2)], SCENE)
+    parts = []
+    for number, (start, stop) in enumerate([(0, 4), (4, 12), (12, 15), (15, 40)]):
+        part = [
+            {**r, "frame": r["frame"] - start, "time_s": r["time_s"] - start / 10}
+            for r in rows
+            if start <= r["frame"] < stop
+        ]
+        parts.append(recording(tmp_path / str(number), part, (stop - start) / 10, start / 10, f"{number}.mp4"))
+    cut = analyse(parts, SCENE)
+
+    def what(answers):
+        return [(e.kind, e.place, e.direction, e.track_id, round(e.at.time_s, 6), e.at.x) for e in answers.events]
+
+    assert what(cut) == what(whole)
+    assert [t.path_px for t in cut.tracks] == pytest.approx([t.path_px for t in whole.tracks])
+    crossing = next(e for e in cut.events if e.track_id == 1 and e.place == "east")
+    assert (crossing.at.video, round(crossing.at.frame, 3)) == ("3.mp4", 0.0)
+
+
+def test_tables_agree(tmp_path):
+    rng = np.random.default_rng(0)
+    tracks = {
+        i: (int(rng.integers(0, 900)), (500 + np.cumsum(rng.normal(0, 60, 60))).round(2).tolist()) for i in range(40)
+    }
+    answers = analyse([recording(tmp_path / "a", walks(tracks), 96)], SCENE)
+    tables = tables_of(answers, bin_s=10)
+    crossings = [e for e in tables["events"] if e["kind"] == "crossing"]
+    assert len(crossings) > 50
+    assert sum(c["count"] for c in tables["counts"]) == len(crossings)
+    for line in ("west", "east"):
+        for direction in ("left", "right"):
+            chosen = [c["count"] for c in tables["counts"] if (c["line"], c["direction"]) == (line, direction)]
+            assert len(chosen) == 10
+            assert sum(chosen) == sum((e["place"], e["direction"]) == (line, direction) for e in crossings)
+    assert {e["track_id"] for e in tables["events"]} <= {t["track_id"] for t in tables["tracks"]}
+    assert all(t["entered_from"] for t in tables["tracks"] if t["track_id"] in {e["track_id"] for e in crossings})
+    for name, rows in tables.items():
+        read = list(csv.DictReader(io.StringIO(to_csv(name, rows))))
+        assert len(read) == len(rows)
+        assert tuple(read[0]) == COLUMNS[name]
+
+
+def test_zero_and_unexamined_bins(tmp_path):
+    clock = Clock(datetime(2026, 11, 30, 9, 50, tzinfo=ZoneInfo("Europe/Berlin")), ClockOrigin.NAME)
+    parts = [
+        recording(tmp_path / "a", walks({1: (0, EASTWARDS)}), 600),
+        Recording("broken.mp4", SIZE, [], None, 600.0),
+        recording(tmp_path / "b", walks({2: (0, EASTWARDS)}), 600, offset=3600.0, name="b.mp4"),
+    ]
+    counts = [c for c in counts_of(analyse(parts, SCENE, clock)) if (c.line, c.direction) == ("west", "right")]
+    shown = [(c.bin.starts.strftime("%H:%M"), c.count, c.bin.examined_s) for c in counts]
+    assert shown == [("09:45", 1, 600), ("10:00", None, 0), ("10:15", None, 0), ("10:30", None, 0), ("10:45", 1, 600)]
+    assert [c["count"] for c in tables_of(analyse(parts[1:2], SCENE, clock))["counts"]] == []
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "bin_s", "expected"),
+    [
+        ("2026-10-25T01:00:00", 3 * 3600, 3600, ["01:00+0200", "02:00+0200", "02:00+0100"]),
+        ("2026-03-29T01:00:00", 2 * 3600, 3600, ["01:00+0100", "03:00+0200"]),
+        ("2026-10-24T12:00:00", 40 * 3600, 86400, ["00:00+0200", "00:00+0200", "00:00+0100"]),
+        ("2026-03-28T12:00:00", 40 * 3600, 86400, ["00:00+0100", "00:00+0100", "00:00+0200"]),
+        ("2026-11-30T10:07:03", 1000, 900, ["10:00+0100", "10:15+0100"]),
+    ],
+)
+def test_bins_over_a_change_of_summer_time(start, seconds, bin_s, expected):
+    clock = Clock(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo("Europe/Berlin")), ClockOrigin.GIVEN)
+    answers = analyse([Recording("a.mp4", SIZE, [], (0.0, float(seconds)))], SCENE, clock)
+    bins = bins_of(answers, bin_s)
+    assert [b.starts.strftime("%H:%M%z") for b in bins] == expected
+    assert all(first.end_s == second.start_s for first, second in pairwise(bins))
+    assert sum(b.examined_s for b in bins) == pytest.approx(seconds)
+
+
+def test_without_a_clock_bins_are_relative():
+    answers = analyse([Recording("a.mp4", SIZE, [], (0.0, 25.0))], SCENE)
+    assert [(b.start_s, b.end_s, b.starts) for b in bins_of(answers, 10)] == [
+        (0, 10, None),
+        (10, 20, None),
+        (20, 30, None),
+    ]
+
+
+def test_a_new_size_ends_what_was_under_way(tmp_path):
+    first = recording(tmp_path / "a", walks({1: (0, [200, 250])}), 1)
+    second = Recording(
+        "b.mp4", (2000, 1000), read_tracks(written(tmp_path / "b", walks({1: (0, [1500, 1600])}))), (1.0, 2.0), 1.0
+    )
+    assert [e for e in analyse([first, second], SCENE).events if e.kind is EventKind.CROSSING] == []
+
+
+def test_text_that_a_spreadsheet_would_run(tmp_path):
+    answers = analyse([recording(tmp_path / "a", walks({1: (0, EASTWARDS)}), 2.1, name="=cmd()|x.mp4")], SCENE)
+    assert "'=cmd()" in to_csv("events", tables_of(answers)["events"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nonsense", "{}", '{"frame": 1}', "[1, 2]", json.dumps(row(0, 1, 100) | {"box_xyxy": [1, 2]}), "null", "NaN"],
+)
+def test_rows_that_are_none(tmp_path, line):
+    path = tmp_path / "a.tracks.jsonl"
+    path.write_text(json.dumps(row(0, 1, 100)) + "\n" + line + "\n")
+    with pytest.raises(InputError, match=r"a.tracks.jsonl, line 2: not a row of tracks"):
+        list(read_tracks(path))
+
+
+def test_a_mot_file_in_any_order(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("2,1,290.1,0,40,100.2,0.9,-1,-1,-1\n1,1,200,0,40,100,0.9,-1,-1,-1\n")
+    (samples,) = read_mot(path, fps=5)
+    assert samples.frames.tolist() == [1, 2]
+    assert samples.times_s.tolist() == [0, 0.2]
+    assert samples.boxes_xyxy[1].tolist() == [290.1, 0, 330.1, 100.2]
+
+
+def test_speed_on_the_ground(tmp_path):
+    scene = Scene.model_validate(
+        {"map": {"image": [[0, 0], [1, 0], [1, 1], [0, 1]], "metres": [[0, 0], [100, 0], [100, 50], [0, 50]]}}
+    )
+    rows = walks({1: (0, [*range(100, 901, 4)])})
+    rows[50]["box_xyxy"] = [10, 250, 50, 300]  # one wild box moves no median
+    answers = analyse([recording(tmp_path / "a", rows, 20)], scene)
+    assert answers.tracks[0].speed_kmh == pytest.approx(4 * 10 / 10 * 3.6, rel=0.02)
+    assert answers.ground_residual_m == pytest.approx(0, abs=1e-6)
+
+
+def test_a_map_on_one_line_is_refused():
+    points = {"image": [[0, 0], [0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], "metres": [[0, 0], [1, 1], [2, 2], [3, 3]]}
+    with pytest.raises(ConfigError, match="do not lie on one line"):
+        Ground.fit(Scene.model_validate({"map": points}).map, SIZE)
+
+
+def test_a_speed_needs_three_moments():
+    assert speed_m_s(np.array([0.0, 1.0]), np.array([[0.0, 0], [1, 0]])) is None
