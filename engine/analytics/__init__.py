@@ -16,6 +16,7 @@ from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
 from engine.analytics.samples import Moment, Samples, read_mot, read_tracks
 from engine.analytics.scene import Scene
+from engine.analytics.stitch import Objects, count_objects, fragments_of, stitch
 from engine.analytics.tables import tables_of, to_csv
 from engine.analytics.trajectories import Trajectory
 
@@ -28,6 +29,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Moment",
+    "Objects",
     "Recording",
     "Samples",
     "Scene",
@@ -35,9 +37,12 @@ __all__ = [
     "analyse",
     "bins_of",
     "clock_of",
+    "count_objects",
     "counts_of",
+    "fragments_of",
     "read_mot",
     "read_tracks",
+    "stitch",
     "tables_of",
     "to_csv",
     "zone_of",
