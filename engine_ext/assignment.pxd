@@ -8,11 +8,12 @@
 #   of a rectangle                 shortest augmenting paths over all pairs, for those that the other trackers need whole.
 #
 # SORT does it all with `associate`. The other trackers find the edges, make of their IoU what each gains, solve, and
-# read row_column.
+# read row_column. Where pairs compete and there are few, they fill work.cost and take the dense solver that their
+# reference has, so that equally good answers are chosen alike: the rectangle's scans in the order of SciPy's.
 from engine_ext.typedefs cimport f64, i32, i64
 
 cdef enum:
-    SMALL = 64
+    SMALL = 64                # rows and columns of a dense problem
     FEW_PAIRS = 400           # so many are looked at one by one
     NEVER_ASSIGNED = -1
     BELOW_THRESHOLD = -2
@@ -56,6 +57,10 @@ cdef int find_edges(
 cdef void drop_edges_between_classes(
     Workspace* work, Py_ssize_t n, const i64* row_class, const i64* column_class
 ) noexcept nogil
-cdef int solve_edges(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil
-cdef int solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+cdef bint solve_uncontested(Workspace* work, Py_ssize_t n, Py_ssize_t m, f64 least) noexcept nogil
+cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+cdef int reserve_solver(Workspace* work, size_t rows, size_t columns) noexcept nogil
+cdef int reserve_cost(Workspace* work, size_t rows, size_t columns) noexcept nogil
+cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil
+cdef void solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil
 cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexcept nogil

@@ -60,7 +60,19 @@ cdef int reserve_solver(Workspace* work, size_t rows, size_t columns) noexcept n
     return 0
 
 
-# --- dense solver
+cdef int reserve_cost(Workspace* work, size_t rows, size_t columns) noexcept nogil:
+    # The dense solvers' matrix and all else they need.
+    cdef size_t k = rows if rows > columns else columns
+    if (
+        reserve_solver(work, rows, columns) < 0
+        or grow(<void**>&work.cost, &work.cost_size, rows * columns * sizeof(f64)) < 0
+        or grow(<void**>&work.row_potential, &work.row_potential_size, k * sizeof(f64)) < 0
+    ):
+        return -1
+    return 0
+
+
+# --- dense solvers
 
 cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
     # Jonker & Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems":
@@ -251,15 +263,11 @@ cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcep
             return
 
 
-cdef int solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+cdef void solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
     # Minimises over the n x m matrix work.cost, n <= m: each row gets a column. The answer is work.row_column and its
-    # inverse work.column_row. Shortest augmenting paths, one row after the other. -1 when there is no memory.
+    # inverse work.column_row. Shortest augmenting paths, one row after the other (Crouse 2016, "On implementing 2D
+    # rectangular assignment algorithms").
     cdef Py_ssize_t i, j
-    if (
-        reserve_solver(work, n, m) < 0
-        or grow(<void**>&work.row_potential, &work.row_potential_size, n * sizeof(f64)) < 0
-    ):
-        return -1
     for j in range(m):
         work.potential[j] = 0.0
         work.column_row[j] = -1
@@ -268,7 +276,6 @@ cdef int solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept n
         work.row_column[i] = -1
     for i in range(n):
         augment_rectangle(work, m, i)
-    return 0
 
 
 cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noexcept nogil:
@@ -283,17 +290,16 @@ cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noe
         i32* settled = work.done
         const f64* cost
         Py_ssize_t waiting = m, done = 0, i = start, j, at, nearest, swap, end = -1
-        f64 least = 0.0, base, reduced, best
+        f64 least = 0.0, reduced, best
     for j in range(m):
         distance[j] = INFINITY
-        open_columns[j] = <i32>j
+        open_columns[j] = <i32>(m - 1 - j)
     while end < 0:
         cost = work.cost + i * m
-        base = least - work.row_potential[i]
         nearest, best = 0, INFINITY
         for at in range(waiting):
             j = open_columns[at]
-            reduced = base + cost[j] - potential[j]
+            reduced = least + cost[j] - work.row_potential[i] - potential[j]
             if reduced < distance[j]:
                 distance[j] = reduced
                 previous[j] = <i32>i
@@ -328,16 +334,33 @@ cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noe
 
 # --- sparse solver
 
-cdef int solve_edges(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # The sparse solver, with its buffers. -1 when there is no memory.
-    if reserve_solver(work, n, m) < 0:
-        return -1
-    solve_sparse(work, n, m)
-    return 0
+cdef bint solve_uncontested(Workspace* work, Py_ssize_t n, Py_ssize_t m, f64 least) noexcept nogil:
+    # Whether no row and no column has two edges, and each gains more than `least`: then the answer is all of them.
+    cdef:
+        Py_ssize_t i, e
+        i32 j
+    for e in range(work.edge_start[n]):
+        work.column_row[work.edges[e].column] = -1
+    for i in range(n):
+        e = work.edge_start[i]
+        work.row_column[i] = -1
+        if e == work.edge_start[i + 1]:
+            continue
+        j = work.edges[e].column
+        if work.edge_start[i + 1] - e > 1 or work.column_row[j] >= 0 or not work.edges[e].gain > least:
+            return False
+        work.row_column[i] = j
+        work.column_row[j] = <i32>i
+    return True
 
 
 cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
-    return work.edges[edge_of(work, row, column)].gain
+    # Of a pair; 0 where there is no edge.
+    cdef Py_ssize_t e
+    for e in range(work.edge_start[row], work.edge_start[row + 1]):
+        if work.edges[e].column == column:
+            return work.edges[e].gain
+    return 0.0
 
 
 cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
@@ -498,7 +521,9 @@ cdef int find_edges(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 pad
 ) noexcept nogil:
     # Fills edge_start and edges with every pair of positive IoU (of boxes larger by pad, see iou_padded), in rows of
-    # detections. -1 when there is no memory.
+    # detections, and makes room for the sparse solver. -1 when there is no memory.
+    if reserve_solver(work, n, m) < 0:
+        return -1
     if n * m <= FEW_PAIRS:
         return find_edges_one_by_one(work, dets, n, tracks, m, pad)
     return find_edges_by_grid(work, dets, n, tracks, m, pad)
@@ -735,13 +760,12 @@ def testing_rectangle_assignment(cost):
         return []
     memset(&work, 0, sizeof(Workspace))
     try:
-        if grow(<void**>&work.cost, &work.cost_size, n * m * sizeof(f64)) < 0:
+        if reserve_cost(&work, n, m) < 0:
             raise MemoryError
         for i in range(n):
             for j in range(m):
                 work.cost[i * m + j] = given[i, j]
-        if solve_rectangle(&work, n, m) < 0:
-            raise MemoryError
+        solve_rectangle(&work, n, m)
         return [(i, work.row_column[i]) for i in range(n)]
     finally:
         workspace_free(&work)

@@ -3,7 +3,10 @@ cimport cython
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
-from engine_ext.assignment cimport drop_edges_between_classes, find_edges, grow, solve_edges
+from engine_ext.assignment cimport (
+    SMALL, drop_edges_between_classes, find_edges, grow, reserve_cost, solve_dense, solve_sparse, solve_uncontested,
+)
+from engine_ext.geometry cimport iou_padded
 from engine_ext.kalman cimport AspectFilter, aspect_box, aspect_predict, aspect_start, aspect_update
 from engine_ext.tracker cimport (
     DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
@@ -15,6 +18,7 @@ cdef f64 LOW_SCORE = 0.1
 cdef f64 SECOND_LIMIT = 0.5          # of the cost of a match
 cdef f64 UNCONFIRMED_LIMIT = 0.7
 cdef f64 DUPLICATE_DISTANCE = 0.15
+cdef f64 TIE = 1e-9                  # far above rounding
 cdef f64 PIXEL = 1.0                 # their IoU counts the pixels that a box touches
 
 
@@ -185,11 +189,13 @@ cdef class ByteTracker(Tracker):
         # that a match gains what its cost is below the limit.
         cdef:
             Py_ssize_t n = 0, m = 0, i, j, t, e, begin = 0, end, kept = 0
+            bint one_class = True
             f64 gain, score
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
                 self.part_det[n] = <i32>i
                 self.part_det_class[n] = dets.class_ids[i]
+                one_class = one_class and self.part_det_class[n] == self.part_det_class[0]
                 memcpy(self.part_det_boxes + 4 * n, dets.boxes + 4 * i, 4 * sizeof(f64))
                 n += 1
         if n == 0:
@@ -198,6 +204,7 @@ cdef class ByteTracker(Tracker):
             if self.tracks[t].det < 0 and (self.tracks[t].state == first or self.tracks[t].state == second):
                 self.part_track[m] = <i32>t
                 self.part_track_class[m] = self.tracks[t].class_id
+                one_class = one_class and self.tracks[t].class_id == self.part_det_class[0]
                 memcpy(self.part_track_boxes + 4 * m, self.track_boxes + 4 * t, 4 * sizeof(f64))
                 m += 1
         if m == 0:
@@ -210,23 +217,50 @@ cdef class ByteTracker(Tracker):
             score = dets.scores[self.part_det[i]]
             end = self.work.edge_start[i + 1]
             for e in range(begin, end):
-                gain = self.work.edges[e].gain
-                if fused:
-                    gain = (1.0 - (1.0 - gain)) * score
-                gain = limit - (1.0 - gain)
-                if gain > 0.0:
+                gain = limit - cost_of(self.work.edges[e].gain, score, fused)
+                if gain > -TIE:
                     self.work.edges[kept].gain = gain
                     self.work.edges[kept].column = self.work.edges[e].column
                     kept += 1
             begin = end
             self.work.edge_start[i + 1] = <i32>kept
-        if solve_edges(&self.work, n, m) < 0:
-            return -1
+        if solve_uncontested(&self.work, n, m, TIE):
+            pass
+        elif n + m <= SMALL and (one_class or not self.class_aware):
+            if self._solve_as_the_authors(dets, n, m, fused, limit) < 0:
+                return -1
+        else:
+            solve_sparse(&self.work, n, m)
         for i in range(n):
             j = self.work.row_column[i]
             if j >= 0:
                 dets.track[self.part_det[i]] = self.part_track[j]
                 self._take(dets, self.part_det[i], self.tracks + self.part_track[j])
+        return 0
+
+    cdef int _solve_as_the_authors(
+        self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint fused, f64 limit
+    ) noexcept nogil:
+        # Every track and every detection is a row and a column: a pair costs what it costs, being left out half of the
+        # limit. Equally good answers are chosen as theirs are.
+        cdef:
+            Py_ssize_t k = n + m, i, j
+            f64 iou
+            f64* cost
+        if reserve_cost(&self.work, k, k) < 0:
+            return -1
+        cost = self.work.cost
+        for j in range(k):
+            for i in range(k):
+                if j < m and i < n:
+                    iou = iou_padded(self.part_track_boxes + 4 * j, self.part_det_boxes + 4 * i, PIXEL)
+                    cost[j * k + i] = cost_of(iou, dets.scores[self.part_det[i]], fused)
+                else:
+                    cost[j * k + i] = 0.0 if j >= m and i >= n else limit / 2.0
+        solve_dense(&self.work, k)
+        for i in range(n):
+            j = self.work.column_row[i]
+            self.work.row_column[i] = <i32>j if j < m else -1
         return 0
 
     cdef void _take(self, Detections* dets, Py_ssize_t i, Track* track) noexcept nogil:
@@ -334,6 +368,11 @@ cdef class ByteTracker(Tracker):
                 self.matches[row] = track.det
                 row += 1
         self.row_count = row
+
+
+cdef inline f64 cost_of(f64 iou, f64 score, bint fused) noexcept nogil:
+    # In the authors' steps, so that it rounds alike.
+    return 1.0 - (1.0 - (1.0 - iou)) * score if fused else 1.0 - iou
 
 
 cdef inline void measure(const f64* box, f64* uvah) noexcept nogil:

@@ -3,7 +3,10 @@ cimport cython
 from libc.math cimport ceil, isfinite
 from libc.string cimport memcpy, memset
 
-from engine_ext.assignment cimport drop_edges_between_classes, find_edges, gain_of, grow, solve_edges
+from engine_ext.assignment cimport (
+    SMALL, drop_edges_between_classes, find_edges, gain_of, grow, reserve_cost, solve_rectangle, solve_sparse,
+    solve_uncontested,
+)
 from engine_ext.kalman cimport SizeFilter, size_box, size_predict, size_start, size_update
 from engine_ext.tracker cimport (
     DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
@@ -11,6 +14,7 @@ from engine_ext.tracker cimport (
 from engine_ext.typedefs cimport f32, f64, i32, i64
 
 cdef f64 LOW_SCORE = 0.1             # the reference's constant
+cdef f64 TINY = 5e-324               # above nothing: boxes apart never match
 
 
 cdef enum:
@@ -207,7 +211,7 @@ cdef class CBIoUTracker(Tracker):
         # sum first, then the threshold. Similarities are rounded as in the reference, whose IoU is float32.
         cdef:
             Py_ssize_t n = 0, m = 0, i, j, t, e
-            f64 least = threshold if fused else <f64><f32>threshold
+            f64 least = max(threshold if fused else <f64><f32>threshold, TINY)
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
                 self.part_det[n] = <i32>i
@@ -233,13 +237,34 @@ cdef class CBIoUTracker(Tracker):
                 self.work.edges[e].gain = <f64><f32>self.work.edges[e].gain
                 if fused:
                     self.work.edges[e].gain *= dets.scores[self.part_det[i]]
-        if solve_edges(&self.work, n, m) < 0:
-            return -1
+        if solve_uncontested(&self.work, n, m, 0.0):
+            pass
+        elif n <= SMALL and m <= SMALL:
+            if self._solve_as_the_reference(n, m) < 0:
+                return -1
+        else:
+            solve_sparse(&self.work, n, m)
         for i in range(n):
             j = self.work.row_column[i]
             if j >= 0 and gain_of(&self.work, i, j) >= least:
                 dets.track[self.part_det[i]] = self.part_track[j]
                 self._take(dets, self.part_det[i], self.tracks + self.part_track[j])
+        return 0
+
+    cdef int _solve_as_the_reference(self, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+        # Over all pairs, tracks x detections, the longer side last. Equally good answers are chosen as SciPy does.
+        cdef:
+            Py_ssize_t i, j, e, step_i = 1 if n >= m else m, step_j = n if n >= m else 1
+        if reserve_cost(&self.work, n, m) < 0:
+            return -1
+        memset(self.work.cost, 0, n * m * sizeof(f64))
+        for i in range(n):
+            for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
+                self.work.cost[i * step_i + self.work.edges[e].column * step_j] = -self.work.edges[e].gain
+        solve_rectangle(&self.work, min(n, m), max(n, m))
+        if n >= m:
+            for i in range(n):
+                self.work.row_column[i] = self.work.column_row[i]
         return 0
 
     cdef void _take(self, const Detections* dets, Py_ssize_t i, Track* track) noexcept nogil:

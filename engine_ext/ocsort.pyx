@@ -4,7 +4,11 @@ from libc.math cimport M_PI, M_PI_2, acos, fabs, isfinite, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from engine_ext.assignment cimport drop_edges_between_classes, find_edges, gain_of, grow, solve_edges, solve_rectangle
+from engine_ext.assignment cimport (
+    SMALL, drop_edges_between_classes, find_edges, gain_of, grow, reserve_cost, solve_dense, solve_rectangle,
+    solve_sparse, solve_uncontested,
+)
+from engine_ext.geometry cimport iou_xyxy
 from engine_ext.kalman cimport BoxFilter, filter_box, filter_move, filter_predict, filter_start, filter_update
 from engine_ext.tracker cimport (
     DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
@@ -12,6 +16,7 @@ from engine_ext.tracker cimport (
 from engine_ext.typedefs cimport f64, i32, i64
 
 cdef f64 LOW_SCORE = 0.1             # the authors' constant
+cdef f64 TINY = 5e-324               # above nothing
 cdef f64 ROUNDING = 1e-9             # far above that of the sums compared with it
 
 
@@ -330,16 +335,19 @@ cdef class OCSortTracker(Tracker):
         cdef:
             Py_ssize_t n = 0, m = 0, i, j, t, e
             const f64* boxes = self.track_boxes if box_of == PREDICTED else self.last_boxes
-            bint any_good = False
+            bint any_good = False, one_class = True
+            f64 least = max(self.iou_threshold, TINY)
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
                 self._take_part_det(dets, i, n)
+                one_class = one_class and dets.class_ids[i] == self.part_det_class[0]
                 n += 1
         if n == 0:
             return 0
         for t in range(self.track_count):
             if self.track_det[t] < 0:
                 self._take_part_track(boxes, t, m)
+                one_class = one_class and self.part_track_class[m] == self.part_det_class[0]
                 m += 1
         if m == 0:
             return 0
@@ -351,12 +359,37 @@ cdef class OCSortTracker(Tracker):
             any_good = any_good or self.work.edges[e].gain > self.iou_threshold
         if not any_good:
             return 0
-        if solve_edges(&self.work, n, m) < 0:
-            return -1
+        if solve_uncontested(&self.work, n, m, 0.0):
+            pass
+        elif n <= SMALL and m <= SMALL and (one_class or not self.class_aware):
+            if self._solve_as_the_authors(dets, n, m, False) < 0:
+                return -1
+        else:
+            solve_sparse(&self.work, n, m)
         for i in range(n):
             j = self.work.row_column[i]
-            if j >= 0 and gain_of(&self.work, i, j) >= self.iou_threshold:
+            if 0 <= j < m and gain_of(&self.work, i, j) >= least:
                 self._pair(dets, i, j)
+        return 0
+
+    cdef int _solve_as_the_authors(self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint angles) noexcept nogil:
+        # Over all pairs. Equally good answers are chosen as theirs are. A column from m on is none.
+        cdef:
+            Py_ssize_t k = n if n > m else m, i, j
+            f64 gain, score
+            f64* cost
+        if reserve_cost(&self.work, k, k) < 0:
+            return -1
+        cost = self.work.cost
+        memset(cost, 0, k * k * sizeof(f64))
+        for i in range(n):
+            score = dets.scores[self.part_det[i]]
+            for j in range(m):
+                gain = iou_xyxy(self.part_det_boxes + 4 * i, self.part_track_boxes + 4 * j)
+                if angles:
+                    gain += self._angle_gain(i, j, score)
+                cost[i * k + j] = -gain
+        solve_dense(&self.work, k)
         return 0
 
     cdef inline void _take_part_det(self, const Detections* dets, Py_ssize_t i, Py_ssize_t at) noexcept nogil:
@@ -501,7 +534,17 @@ cdef class OCSortTracker(Tracker):
                 for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                     if self.column_open[self.work.edges[e].column] and self.overlaps[e] >= self.iou_threshold:
                         any_good = True
-        return self._solve_rest(dets, n, m) if any_good else 0
+        if not any_good:
+            return 0
+        if n > SMALL or m > SMALL:
+            return self._solve_rest(dets, n, m)
+        if self._solve_as_the_authors(dets, n, m, True) < 0:
+            return -1
+        for i in range(n):
+            j = self.work.row_column[i]
+            if self.row_open[i] and j < m and self._overlap(i, j) > 0.0 and self._overlap(i, j) >= self.iou_threshold:
+                self._pair(dets, i, j)
+        return 0
 
     cdef inline f64 _overlap(self, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
         cdef Py_ssize_t e
@@ -540,7 +583,7 @@ cdef class OCSortTracker(Tracker):
         turned = rows > columns
         step_i = 1 if turned else columns
         step_j = rows if turned else 1
-        if grow(<void**>&self.work.cost, &self.work.cost_size, rows * columns * sizeof(f64)) < 0:
+        if reserve_cost(&self.work, rows, columns) < 0:
             return -1
         cost = self.work.cost
         for at in range(rows):
@@ -552,8 +595,7 @@ cdef class OCSortTracker(Tracker):
                 k = self.column_best[self.work.edges[e].column]
                 if k >= 0 and self.column_open[k] == self.work.edges[e].column:
                     cost[at * step_i + k * step_j] = -self.work.edges[e].gain
-        if solve_rectangle(&self.work, min(rows, columns), max(rows, columns)) < 0:
-            return -1
+        solve_rectangle(&self.work, min(rows, columns), max(rows, columns))
         for at in range(rows):
             k = self.work.column_row[at] if turned else self.work.row_column[at]
             if k >= 0:

@@ -45,12 +45,12 @@ def frames_of(sequence):
 
 def track(tracker, sequence, per_class):
     """(R, 8) frame, id, x1 y1 x2 y2, score, class, by frame and id: ids from 1 by the frame a track is reported in
-    first, then by where its detection stands there, the first of equal ones, then as the tracker numbered them."""
+    first, then by where its detection stands there, the first of equal boxes, then as the tracker numbered them."""
     rows, first_seen = [], {}
     for frame, (dets, classes) in enumerate(frames_of(sequence), 1):
         found = tracker.update(dets, classes if per_class else None)
         for row, at in zip(found, tracker.last_matches, strict=True):
-            first = int(np.flatnonzero((dets == dets[at]).all(axis=1) & (classes == classes[at]))[0])
+            first = int(np.flatnonzero((dets[:, :4] == dets[at, :4]).all(axis=1))[0])
             first_seen.setdefault(row[4], (frame, first, row[4]))
             rows.append((frame, row[4], *row[:4], dets[at, 4], classes[at]))
     number = {own: at for at, own in enumerate(sorted(first_seen, key=first_seen.__getitem__), 1)}
