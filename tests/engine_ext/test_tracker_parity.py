@@ -1,4 +1,4 @@
-"""The authors' programs on stored detections: the same frames, ids and boxes, for every tracker and set of parameters."""
+"""The reference programs on stored detections: the same frames, ids and boxes, for all trackers and parameters."""
 
 import json
 from functools import cache
