@@ -102,8 +102,11 @@ cdef class OCSortTracker(Tracker):
     cdef f64* column_first
     cdef f64* column_second
     cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
+    cdef i32* column_group
+    cdef unsigned char* column_fixed
     cdef f64* overlaps               # of each edge its IoU: its gain has the angle as well
-    cdef size_t overlaps_size
+    cdef f64* gains                  # of each edge, while its gain is something else
+    cdef size_t overlaps_size, gains_size
 
     def __cinit__(
         self, det_thresh=0.6, max_age=30, min_hits=3, iou_threshold=0.3, delta_t=3, inertia=0.2, use_byte=False, *,
@@ -121,6 +124,7 @@ cdef class OCSortTracker(Tracker):
 
     def __dealloc__(self):
         free(self.overlaps)
+        free(self.gains)
 
     cdef inline Track* track(self, Py_ssize_t t) noexcept nogil:
         return <Track*>(self.track_memory + t * self.track_bytes)
@@ -152,6 +156,8 @@ cdef class OCSortTracker(Tracker):
         self.column_open = <i32*>carve(&at, after, sizeof(i32))
         self.row_best = <i32*>carve(&at, dets, sizeof(i32))
         self.column_best = <i32*>carve(&at, after, sizeof(i32))
+        self.column_group = <i32*>carve(&at, after, sizeof(i32))
+        self.column_fixed = <unsigned char*>carve(&at, after, 1)
         self.row_first = <f64*>carve(&at, dets, sizeof(f64))
         self.row_second = <f64*>carve(&at, dets, sizeof(f64))
         self.column_first = <f64*>carve(&at, after, sizeof(f64))
@@ -440,7 +446,10 @@ cdef class OCSortTracker(Tracker):
             f64 score
         if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, 0.0) < 0:
             return -1
-        if grow(<void**>&self.overlaps, &self.overlaps_size, (self.work.edge_start[n] + 1) * sizeof(f64)) < 0:
+        if (
+            grow(<void**>&self.overlaps, &self.overlaps_size, (self.work.edge_start[n] + 1) * sizeof(f64)) < 0
+            or grow(<void**>&self.gains, &self.gains_size, (self.work.edge_start[n] + 1) * sizeof(f64)) < 0
+        ):
             return -1
         for i in range(n):
             self.row_best[i] = -1
@@ -492,7 +501,6 @@ cdef class OCSortTracker(Tracker):
         cdef:
             Py_ssize_t i, j, e, taken = 1
             f64 most, elsewhere, score
-            bint any_good = False
         for i in range(n):
             self.row_open[i] = 1
         for j in range(m):
@@ -529,12 +537,8 @@ cdef class OCSortTracker(Tracker):
                     taken += 1
                     if self._overlap(i, j) >= self.iou_threshold:
                         self._pair(dets, i, j)
-        for i in range(n):
-            if self.row_open[i]:
-                for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
-                    if self.column_open[self.work.edges[e].column] and self.overlaps[e] >= self.iou_threshold:
-                        any_good = True
-        if not any_good:
+        self._keep_open_edges(n)
+        if not self._settle_groups(dets, n, m):
             return 0
         if n > SMALL or m > SMALL:
             return self._solve_rest(dets, n, m)
@@ -545,6 +549,93 @@ cdef class OCSortTracker(Tracker):
             if self.row_open[i] and j < m and self._overlap(i, j) > 0.0 and self._overlap(i, j) >= self.iou_threshold:
                 self._pair(dets, i, j)
         return 0
+
+    cdef void _keep_open_edges(self, Py_ssize_t n) noexcept nogil:
+        cdef Py_ssize_t i, e, begin = 0, end, kept = 0
+        for i in range(n):
+            end = self.work.edge_start[i + 1]
+            for e in range(begin, end):
+                if self.row_open[i] and self.column_open[self.work.edges[e].column]:
+                    self.work.edges[kept] = self.work.edges[e]
+                    self.overlaps[kept] = self.overlaps[e]
+                    kept += 1
+            begin = end
+            self.work.edge_start[i + 1] = <i32>kept
+
+    cdef bint _settle_groups(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+        # Groups of open detections and tracks that overlap one another, directly or through others, by themselves.
+        #
+        # The best assignment takes some pairs of overlap in each group, and what it leaves of all groups is assigned
+        # over pairs that don't overlap, at a sum V. With no more detections than tracks, V grows by no more than
+        # `a` = inertia x score / 2 with a detection more, and falls by no more than that; with a track more it grows by
+        # no more than 2 a, and never falls. (Where as many tracks that gain nothing anywhere are at hand as there are
+        # detections: it does not fall with a detection more, and grows by no more than a with a track more, or 0 with
+        # one of those.) So a group's own best pairs are part of every best assignment if no others of the group are as
+        # good even when each detection and each track of them that they leave out gains that much, and each detection
+        # that they take in.
+        #
+        # Whether a group with pairs above the threshold is left, for which all pairs are to be looked at.
+        cdef:
+            Py_ssize_t i, j, e, rows = 0, columns = 0, idle = 0
+            f64 most = 0.0, gain, per_row, per_column
+            bint many_idle, left = False
+            i32* group = self.column_group
+        for j in range(m):
+            group[j] = <i32>j
+            self.column_best[j] = -1
+            self.column_fixed[j] = 0
+        for e in range(self.work.edge_start[n]):
+            self.column_fixed[self.work.edges[e].column] = 1
+        for j in range(m):
+            if self.column_open[j]:
+                columns += 1
+                if not self.column_fixed[j] and not self.headings[self.part_track[j]].known:
+                    idle += 1
+        for i in range(n):
+            if self.row_open[i]:
+                rows += 1
+                most = max(most, 0.5 * self.inertia * dets.scores[self.part_det[i]])
+        solve_sparse(&self.work, n, m)
+        for i in range(n):
+            self.row_best[i] = self.work.row_column[i]
+            if self.row_best[i] >= 0:
+                self.column_best[self.row_best[i]] = <i32>i
+        many_idle = idle >= rows
+        for i in range(n):
+            per_row = 0.5 * self.inertia * dets.scores[self.part_det[i]]
+            for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
+                j = self.work.edges[e].column
+                join(group, <i32>j, self.work.edges[self.work.edge_start[i]].column)
+                gain = self.work.edges[e].gain
+                self.gains[e] = gain
+                if self.row_best[i] >= 0:
+                    gain -= per_row
+                elif not many_idle:
+                    gain += per_row
+                if self.column_best[j] >= 0:
+                    per_column = most if self.headings[self.part_track[j]].known else 0.0
+                    gain -= per_column if many_idle else per_column + most
+                if self.row_best[i] == j:
+                    gain -= ROUNDING
+                self.work.edges[e].gain = gain
+        solve_sparse(&self.work, n, m)
+        for j in range(m):
+            self.column_fixed[j] = rows <= columns
+        for i in range(n):
+            e = self.work.edge_start[i]
+            if e < self.work.edge_start[i + 1] and self.work.row_column[i] != self.row_best[i]:
+                self.column_fixed[find(group, self.work.edges[e].column)] = 0
+        for i in range(n):
+            for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
+                j = self.work.edges[e].column
+                self.work.edges[e].gain = self.gains[e]
+                if not self.column_fixed[find(group, <i32>j)]:
+                    left = left or self.overlaps[e] >= self.iou_threshold
+                elif self.row_best[i] == j:
+                    self.row_open[i] = self.column_open[j] = 0
+                    if self.overlaps[e] >= self.iou_threshold:
+                        self._pair(dets, i, j)
+        return left
 
     cdef inline f64 _overlap(self, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
         cdef Py_ssize_t e
@@ -650,6 +741,22 @@ cdef inline void note(f64 gain, i32 which, f64* first, f64* second, i32* best) n
         first[0], best[0] = gain, which
     elif gain > second[0]:
         second[0] = gain
+
+
+cdef inline i32 find(i32* group, i32 which) noexcept nogil:
+    # The first of its group; the way there becomes shorter.
+    while group[which] != which:
+        group[which] = group[group[which]]
+        which = group[which]
+    return which
+
+
+cdef inline void join(i32* group, i32 a, i32 b) noexcept nogil:
+    a, b = find(group, a), find(group, b)
+    if a < b:
+        group[b] = a
+    else:
+        group[a] = b
 
 
 cdef inline f64 sum_of(const Observation* seen) noexcept nogil:
