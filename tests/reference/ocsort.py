@@ -16,9 +16,14 @@ def centre_area_aspect(box):
     return np.array([box[0] + w / 2, box[1] + h / 2, w * h, w / (h + 1e-6)])
 
 
+def centres(boxes):
+    """(y, x) of each."""
+    return (boxes[..., [1, 0]] + boxes[..., [3, 2]]) / 2
+
+
 def direction(a, b):
     """(y, x) from the centre of one box to that of another, of a length just below 1."""
-    way = ((b[:4] - a[:4]).reshape(2, 2).sum(axis=0) / 2)[::-1]
+    way = centres(b) - centres(a)
     return way / (np.sqrt((way**2).sum()) + 1e-6)
 
 
@@ -129,12 +134,12 @@ class OCSortTracker:
         good = iou > self.iou_threshold
         if good.any() and good.sum(0).max() == good.sum(1).max() == 1:
             return [(dets[i], j) for i, j in zip(*np.where(good), strict=True)]
-        angle = np.zeros_like(iou)
-        for j, track in enumerate(self.tracks):
-            earlier = track.earlier(self.now, self.delta_t)
-            for i, det in enumerate(dets):
-                turn = np.arccos(np.clip(track.velocity @ direction(earlier, self.dets[det]), -1, 1))
-                angle[i, j] = (np.pi / 2 - turn) / np.pi * self.inertia * self.dets[det, 4]
+        earlier = np.array([track.earlier(self.now, self.delta_t) for track in self.tracks])
+        ways = centres(self.dets[dets])[:, None] - centres(earlier)[None]
+        ways /= np.sqrt((ways**2).sum(axis=-1, keepdims=True)) + 1e-6
+        velocities = np.array([track.velocity for track in self.tracks])
+        turn = np.arccos(np.clip((ways * velocities).sum(axis=-1), -1, 1))
+        angle = (np.pi / 2 - turn) / np.pi * self.inertia * self.dets[dets, 4][:, None]
         pairs = zip(*linear_sum_assignment(-(iou + angle)), strict=True)
         return [(dets[i], j) for i, j in pairs if iou[i, j] >= self.iou_threshold and iou[i, j] > 0]
 
