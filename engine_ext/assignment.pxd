@@ -5,7 +5,7 @@
 #   above                          shortest augmenting paths on the pairs that overlap. Pairs that don't add nothing to
 #                                  the sum and may be left out. A search never leaves the connected component it starts
 #                                  in, and stops at the first column that is free or row that gives up its own;
-#   of a rectangle                 shortest augmenting paths over all pairs, for those that the other trackers need whole.
+#   of a rectangle                 shortest augmenting paths over all pairs, where the other trackers need them.
 #
 # SORT does it all with `associate`. The other trackers find the edges, make of their IoU what each gains, solve, and
 # read row_column. Where pairs compete and there are few, they fill work.cost and take the dense solver that their

@@ -28,7 +28,7 @@ def testing_rectangle_assignment(cost: NDArray[np.float64]) -> list[tuple[int, i
     """
 
 def testing_overlaps(
-    dets: NDArray[np.float64], tracks: NDArray[np.float64], pad: float = 0.0
+    dets: NDArray[np.float64], tracks: NDArray[np.float64], pad: float
 ) -> list[tuple[int, int, float]]:
     """For the tests: every pair (detection, track, IoU) of positive IoU, once, in detections, as the grid finds them.
 

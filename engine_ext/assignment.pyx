@@ -364,8 +364,8 @@ cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexc
 
 
 cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # Maximises the sum of the gains over work.edges. Every row has, beside its edges, a private way out at no gain, so that a
-    # row may stay without a column (row_column -1).
+    # Maximises the sum of the gains over work.edges. Every row has, beside its edges, a private way out at no gain, so
+    # that it may stay without a column (row_column -1).
     cdef:
         f64* potential = work.potential
         Py_ssize_t i, j, e, best
@@ -771,7 +771,7 @@ def testing_rectangle_assignment(cost):
         workspace_free(&work)
 
 
-def testing_overlaps(dets, tracks, pad=0.0):
+def testing_overlaps(dets, tracks, pad):
     """Pairs of positive IoU. See assignment.pyi."""
     cdef:
         f64 larger = pad

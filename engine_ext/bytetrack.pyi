@@ -1,8 +1,8 @@
 """ByteTrack: multi-object tracking by associating every detection box (Zhang et al., ECCV 2022, arXiv 2110.06864).
 
-Detections of low score are no new objects, but may well be known ones behind something: they are matched with the tracks
-that those of high score left over. Given the same detections, ids, frames and boxes are those of the authors' program
-(boxes to the last digits of double arithmetic; ids up to how they are numbered).
+Detections of low score are no new objects, but may well be known ones behind something: they are matched with the
+tracks that those of high score left over. Given the same detections, ids, frames and boxes are those of the authors'
+program (boxes to the last digits of double arithmetic; ids up to how they are numbered).
 
 >>> tracker = ByteTracker(track_thresh=0.5, match_thresh=0.8, track_buffer=30)
 >>> tracker.update([[10, 10, 50, 90, 0.9]])

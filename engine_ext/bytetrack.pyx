@@ -1,4 +1,4 @@
-"""ByteTrack (Zhang et al. 2022): detections of low score find the tracks that those of high score left. See bytetrack.pyi."""
+"""ByteTrack (Zhang et al. 2022): what detections of high score leave, those of low score find. See bytetrack.pyi."""
 cimport cython
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
@@ -271,8 +271,8 @@ cdef class ByteTracker(Tracker):
         track.det = dets.index[i]
 
     cdef void _renew_lists(self, Detections* dets) noexcept nogil:
-        # The tracked: those that were and took a detection, new ones, those found again. Then the lost: those that were,
-        # those that took no detection now.
+        # The tracked: those that were and took a detection, new ones, those found again. Then the lost: those that
+        # were, those that took no detection now.
         cdef:
             Py_ssize_t t, i, kept = 0
             Track* track

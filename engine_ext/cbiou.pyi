@@ -38,8 +38,8 @@ class CBIoUTracker(Tracker):
 
     Rows are the detections themselves, the longest tracked first; after `predict` they are the predicted boxes.
 
-    Equally good assignments are settled as SciPy does up to 64 detections and 64 tracks in a stage, else in a fixed, but
-    not the same way. Boxes that don't overlap with their margins never match.
+    Equally good assignments are settled as SciPy does up to 64 detections and 64 tracks in a stage, else in a fixed,
+    but not the same way. Boxes that don't overlap with their margins never match.
 
     Raises TypeError or ValueError for an argument of another type or out of range.
     """

@@ -1,4 +1,4 @@
-"""C-BIoU (Yang et al. 2023): boxes with a margin, narrow first, then wide, find tracks that move oddly. See cbiou.pyi."""
+"""C-BIoU (Yang et al. 2023): boxes with a margin, narrow, then wide, find tracks that move oddly. See cbiou.pyi."""
 cimport cython
 from libc.math cimport ceil, isfinite
 from libc.string cimport memcpy, memset
@@ -254,7 +254,7 @@ cdef class CBIoUTracker(Tracker):
     cdef int _solve_as_the_reference(self, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
         # Over all pairs, tracks x detections, the longer side last. Equally good answers are chosen as SciPy does.
         cdef:
-            Py_ssize_t i, j, e, step_i = 1 if n >= m else m, step_j = n if n >= m else 1
+            Py_ssize_t i, e, step_i = 1 if n >= m else m, step_j = n if n >= m else 1
         if reserve_cost(&self.work, n, m) < 0:
             return -1
         memset(self.work.cost, 0, n * m * sizeof(f64))

@@ -4,13 +4,14 @@
 #   AspectFilter   u v a h  centre, aspect, height: ByteTrack, as DeepSORT has it
 #   SizeFilter     u v w h  centre and size: C-BIoU, as BoT-SORT has it
 #
-# The matrices of the models (F, H, P0, Q, R) couple a coordinate with its velocity only, so P stays a 2x2 block for each.
-# Coordinates whose blocks begin equal and get the same noise keep one block together. With one measurement a block, the
-# inverse of the textbook update is a division, and the Joseph form reduces to P00 = K0 R, P01 = K1 R, P11 -= K1 P01.
+# The matrices of the models (F, H, P0, Q, R) couple a coordinate with its velocity only, so P stays a 2x2 block for
+# each. Coordinates whose blocks begin equal and get the same noise keep one block together. With one measurement a
+# block, the inverse of the textbook update is a division, and the Joseph form reduces to P00 = K0 R, P01 = K1 R,
+# P11 -= K1 P01.
 #
 # A step of dt: F moves by dt times the velocity, and Q is what the noise of single steps adds up to,
-# Q(k) = sum over i < k of F^i Q F'^i, in closed form and so for any dt: Q(a + b) = F(b) Q(a) F(b)' + Q(b), whatever a and
-# b. One step of 3 predicts what three of 1 do, and dt = 1 is the model itself to the last bit.
+# Q(k) = sum over i < k of F^i Q F'^i, in closed form and so for any dt: Q(a + b) = F(b) Q(a) F(b)' + Q(b), whatever a
+# and b. One step of 3 predicts what three of 1 do, and dt = 1 is the model itself to the last bit.
 from libc.math cimport sqrt
 
 from engine_ext.typedefs cimport f64

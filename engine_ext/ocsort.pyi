@@ -21,8 +21,8 @@ class OCSortTracker(Tracker):
         part. Raising it keeps false detections out and loses faint objects.
     max_age: int >= 0. Steps that a track outlives without a detection. Raising it carries tracks through longer
         occlusions, and lets a lost track take over another object.
-    min_hits: int >= 0. Updates in a row that must find a detection before a track is reported, also after each miss (the
-        first one, which starts the track, not counted; in the first min_hits frames every track is).
+    min_hits: int >= 0. Updates in a row that must find a detection before a track is reported, also after each miss
+        (the first one, which starts the track, not counted; in the first min_hits frames every track is).
     iou_threshold: number in [0, 1]. Least IoU of a match. Boxes that don't overlap never match, at 0 too.
     delta_t: int in [1, 100]. A track's direction is taken over so many steps. Raising it smooths it, and is slower to
         turn.

@@ -1,4 +1,4 @@
-"""OC-SORT (Cao et al. 2023): SORT that leans on observations, not on what the filter dreamt in between. See ocsort.pyi."""
+"""OC-SORT (Cao et al. 2023): SORT that leans on observations, not on the filter's guesses. See ocsort.pyi."""
 cimport cython
 from libc.math cimport M_PI, M_PI_2, acos, fabs, isfinite, sqrt
 from libc.stdlib cimport free
@@ -378,7 +378,9 @@ cdef class OCSortTracker(Tracker):
                 self._pair(dets, i, j)
         return 0
 
-    cdef int _solve_as_the_authors(self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint angles) noexcept nogil:
+    cdef int _solve_as_the_authors(
+        self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint angles
+    ) noexcept nogil:
         # Over all pairs. Equally good answers are chosen as theirs are. A column from m on is none.
         cdef:
             Py_ssize_t k = n if n > m else m, i, j
@@ -500,7 +502,7 @@ cdef class OCSortTracker(Tracker):
         # again and again, and only what is left needs all pairs.
         cdef:
             Py_ssize_t i, j, e, taken = 1
-            f64 most, elsewhere, score
+            f64 most, elsewhere, score, gain
         for i in range(n):
             self.row_open[i] = 1
         for j in range(m):
@@ -519,12 +521,10 @@ cdef class OCSortTracker(Tracker):
                 most = max(most, 0.5 * self.inertia * dets.scores[self.part_det[i]])
                 for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                     j = self.work.edges[e].column
+                    gain = self.work.edges[e].gain
                     if self.column_open[j]:
-                        note(self.work.edges[e].gain, <i32>j, self.row_first + i, self.row_second + i, self.row_best + i)
-                        note(
-                            self.work.edges[e].gain, <i32>i, self.column_first + j, self.column_second + j,
-                            self.column_best + j,
-                        )
+                        note(gain, <i32>j, self.row_first + i, self.row_second + i, self.row_best + i)
+                        note(gain, <i32>i, self.column_first + j, self.column_second + j, self.column_best + j)
             for i in range(n):
                 j = self.row_best[i]
                 if j < 0 or self.column_best[j] != i:

@@ -14,8 +14,8 @@ from engine_ext.typedefs cimport f64, i32, i64
 
 cnp.import_array()
 
-# What get_state writes, little endian: the header, the tracker's repr, which names its parameters, then the tracks, then
-# a CRC-32 of all that. Raise the version when any of it, or a tracker's Track, changes.
+# What get_state writes, little endian: the header, the tracker's repr, which names its parameters, the tracks, and a
+# CRC-32 of all that. Raise the version when any of it, or a tracker's Track, changes.
 STATE_MAGIC = b"YETRCK"
 STATE_VERSION = 2
 STATE_HEADER = struct.Struct("<6sHqqqdq")
