@@ -66,6 +66,7 @@ cdef class CBIoUTracker(Tracker):
     cdef f64* track_boxes
     cdef i32* part_det
     cdef i32* part_track
+    cdef i32* part_taken
     cdef f64* part_det_boxes
     cdef f64* part_track_boxes
     cdef i64* part_det_class
@@ -126,6 +127,7 @@ cdef class CBIoUTracker(Tracker):
         self.track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
         self.part_det = <i32*>carve(&at, dets, sizeof(i32))
         self.part_track = <i32*>carve(&at, after, sizeof(i32))
+        self.part_taken = <i32*>carve(&at, after, sizeof(i32))
         self.part_det_boxes = <f64*>carve(&at, dets, 4 * sizeof(f64))
         self.part_track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
         self.part_det_class = <i64*>carve(&at, dets, sizeof(i64))
@@ -207,10 +209,10 @@ cdef class CBIoUTracker(Tracker):
         self, Detections* dets, unsigned char level, unsigned char first, unsigned char second, f64 margin,
         bint fused, f64 threshold
     ) noexcept nogil:
-        # One stage: detections of a level that no track took, and tracks in one of two states that took none. The best
-        # sum first, then the threshold. Similarities are rounded as in the reference, whose IoU is float32.
+        # One stage: detections of a level that no track took, and tracks of one state, then of another, that took none.
+        # The best sum first, then the threshold. Similarities are rounded as in the reference, whose IoU is float32.
         cdef:
-            Py_ssize_t n = 0, m = 0, i, j, t, e
+            Py_ssize_t n = 0, m, i, j, e
             f64 least = max(threshold if fused else <f64><f32>threshold, TINY)
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
@@ -220,12 +222,9 @@ cdef class CBIoUTracker(Tracker):
                 n += 1
         if n == 0:
             return 0
-        for t in range(self.track_count):
-            if not self.tracks[t].found and (self.state[t] == first or self.state[t] == second):
-                self.part_track[m] = <i32>t
-                self.part_track_class[m] = self.tracks[t].class_id
-                add_margin(self.track_boxes + 4 * t, margin, self.part_track_boxes + 4 * m)
-                m += 1
+        m = self._take_part_tracks(first, margin, 0)
+        if second != first:
+            m = self._take_part_tracks(second, margin, m)
         if m == 0:
             return 0
         if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, 0.0) < 0:
@@ -244,12 +243,29 @@ cdef class CBIoUTracker(Tracker):
                 return -1
         else:
             solve_sparse(&self.work, n, m)
+        # In the order of the tracks, in which the reference gives them ids.
+        for j in range(m):
+            self.part_taken[j] = -1
         for i in range(n):
             j = self.work.row_column[i]
             if j >= 0 and gain_of(&self.work, i, j) >= least:
                 dets.track[self.part_det[i]] = self.part_track[j]
-                self._take(dets, self.part_det[i], self.tracks + self.part_track[j])
+                self.part_taken[j] = self.part_det[i]
+        for j in range(m):
+            if self.part_taken[j] >= 0:
+                self._take(dets, self.part_taken[j], self.tracks + self.part_track[j])
         return 0
+
+    cdef Py_ssize_t _take_part_tracks(self, unsigned char state, f64 margin, Py_ssize_t m) noexcept nogil:
+        # Those of a state that found nothing yet, behind the m that are there. How many that makes.
+        cdef Py_ssize_t t
+        for t in range(self.track_count):
+            if self.state[t] == state and not self.tracks[t].found:
+                self.part_track[m] = <i32>t
+                self.part_track_class[m] = self.tracks[t].class_id
+                add_margin(self.track_boxes + 4 * t, margin, self.part_track_boxes + 4 * m)
+                m += 1
+        return m
 
     cdef int _solve_as_the_reference(self, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
         # Over all pairs, tracks x detections, the longer side last. Equally good answers are chosen as SciPy does.
