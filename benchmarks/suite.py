@@ -20,6 +20,7 @@ STAGES = (
     "infer",
     "decode_heads",
     "sort",
+    "trackers",
     "overlay",
     "sinks",
     "pipeline",

@@ -43,6 +43,8 @@ PYXTRACKERS, IOUTRACK, OPENCV, PLAIN, LIMIT = "pyxtrackers", "ioutrack", "OpenCV
 VIDEOS = ("people.mp4", "vtest.avi")
 ANNOTATED = tuple(f"{video} annotated" for video in VIDEOS)
 
+OBJECTS = (10, 100, 300, 1000)
+
 TARGETS = (
     Target("SORT, MOT15", "sort", ("MOT15",), PYXTRACKERS, "at least", 2, "half its time"),
     Target("SORT, few objects", "sort", ("10 objects", "100 objects"), PYXTRACKERS, "at least", 2, "half its time"),
@@ -50,6 +52,30 @@ TARGETS = (
     Target("SORT, 300 objects", "sort", ("300 objects",), IOUTRACK, "at least", 4, "a quarter of its time"),
     Target("SORT, 1000 objects", "sort", ("1000 objects",), PYXTRACKERS, "at least", 10, "a tenth of its time"),
     Target("SORT, 1000 objects", "sort", ("1000 objects",), IOUTRACK, "at least", 10, "a tenth of its time"),
+    *(
+        Target(
+            f"{name}, {OBJECTS[0]} to {OBJECTS[-1]} objects",
+            "trackers",
+            tuple(f"{name}, {objects} objects" for objects in OBJECTS),
+            PYXTRACKERS,
+            "at least",
+            3,
+            "a third of its time",
+        )
+        for name in ("ByteTrack", "OC-SORT")
+    ),
+    *(
+        Target(
+            f"{name}, growth at constant density",
+            "trackers",
+            (f"{name}, growth from 1000 to 3000 objects",),
+            "1000 objects",
+            "at least",
+            0.8,
+            "near linear: an object among 3000 costs at most 1.25 times one among 1000",
+        )
+        for name in ("ByteTrack", "C-BIoU")
+    ),
     Target(
         "SORT, growth at constant density",
         "sort",

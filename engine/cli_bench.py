@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 CLONE = Path(__file__).resolve().parents[1]
-STAGES = "decode letterbox infer decode_heads sort overlay sinks pipeline startup memory curves".split()
+STAGES = "decode letterbox infer decode_heads sort trackers overlay sinks pipeline startup memory curves".split()
 
 
 @click.group(invoke_without_command=True, short_help="Measure the engine beside its peers and its limit.")

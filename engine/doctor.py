@@ -19,7 +19,10 @@ from rich.table import Table
 from engine.install import extra
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
-_KERNELS = tuple("geometry letterbox convnet decode_heads nms kalman assignment sort overlay rows".split())
+_KERNELS = tuple(
+    "geometry letterbox convnet decode_heads nms kalman assignment tracker sort bytetrack ocsort cbiou overlay "
+    "rows".split()
+)
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 

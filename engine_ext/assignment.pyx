@@ -5,8 +5,8 @@ from libc.math cimport INFINITY, isfinite
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
-from engine_ext.geometry cimport iou_xyxy
-from engine_ext.typedefs cimport f64, i32
+from engine_ext.geometry cimport iou_padded, iou_xyxy
+from engine_ext.typedefs cimport f64, i32, i64
 
 
 # --- memory
@@ -30,6 +30,7 @@ cdef void workspace_free(Workspace* work) noexcept nogil:
     free(work.edge_start)
     free(work.edges)
     free(work.potential)
+    free(work.row_potential)
     free(work.distance)
     free(work.previous)
     free(work.seen)
@@ -59,7 +60,19 @@ cdef int reserve_solver(Workspace* work, size_t rows, size_t columns) noexcept n
     return 0
 
 
-# --- dense solver
+cdef int reserve_cost(Workspace* work, size_t rows, size_t columns) noexcept nogil:
+    # The dense solvers' matrix and all else they need.
+    cdef size_t k = rows if rows > columns else columns
+    if (
+        reserve_solver(work, rows, columns) < 0
+        or grow(<void**>&work.cost, &work.cost_size, rows * columns * sizeof(f64)) < 0
+        or grow(<void**>&work.row_potential, &work.row_potential_size, k * sizeof(f64)) < 0
+    ):
+        return -1
+    return 0
+
+
+# --- dense solvers
 
 cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
     # Jonker & Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems":
@@ -250,11 +263,109 @@ cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcep
             return
 
 
+cdef void solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    # Minimises over the n x m matrix work.cost, n <= m: each row gets a column. The answer is work.row_column and its
+    # inverse work.column_row. Shortest augmenting paths, one row after the other (Crouse 2016, "On implementing 2D
+    # rectangular assignment algorithms").
+    cdef Py_ssize_t i, j
+    for j in range(m):
+        work.potential[j] = 0.0
+        work.column_row[j] = -1
+    for i in range(n):
+        work.row_potential[i] = 0.0
+        work.row_column[i] = -1
+    for i in range(n):
+        augment_rectangle(work, m, i)
+
+
+cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noexcept nogil:
+    # Dijkstra from a row to the nearest free column. `open_columns` are those that are not settled.
+    cdef:
+        f64* potential = work.potential
+        f64* distance = work.distance
+        i32* column_row = work.column_row
+        i32* row_column = work.row_column
+        i32* previous = work.previous
+        i32* open_columns = work.frontier
+        i32* settled = work.done
+        const f64* cost
+        Py_ssize_t waiting = m, done = 0, i = start, j, at, nearest, swap, end = -1
+        f64 least = 0.0, reduced, best
+    for j in range(m):
+        distance[j] = INFINITY
+        open_columns[j] = <i32>(m - 1 - j)
+    while end < 0:
+        cost = work.cost + i * m
+        nearest, best = 0, INFINITY
+        for at in range(waiting):
+            j = open_columns[at]
+            reduced = least + cost[j] - work.row_potential[i] - potential[j]
+            if reduced < distance[j]:
+                distance[j] = reduced
+                previous[j] = <i32>i
+            if distance[j] < best or (distance[j] == best and column_row[j] < 0):
+                best = distance[j]
+                nearest = at
+        j = open_columns[nearest]
+        waiting -= 1
+        open_columns[nearest] = open_columns[waiting]
+        least = distance[j]
+        if column_row[j] < 0:
+            end = j
+        else:
+            settled[done] = <i32>j
+            done += 1
+            i = column_row[j]
+    work.row_potential[start] += least
+    for at in range(done):
+        j = settled[at]
+        work.row_potential[column_row[j]] += least - distance[j]
+        potential[j] -= least - distance[j]
+    j = end
+    while True:
+        i = previous[j]
+        column_row[j] = <i32>i
+        swap = row_column[i]
+        row_column[i] = <i32>j
+        j = swap
+        if i == start:
+            return
+
+
 # --- sparse solver
 
+cdef bint solve_uncontested(Workspace* work, Py_ssize_t n, Py_ssize_t m, f64 least) noexcept nogil:
+    # Whether no row and no column has two edges, and each gains more than `least`: then the answer is all of them.
+    cdef:
+        Py_ssize_t i, e
+        i32 j
+    for e in range(work.edge_start[n]):
+        work.column_row[work.edges[e].column] = -1
+    for i in range(n):
+        e = work.edge_start[i]
+        work.row_column[i] = -1
+        if e == work.edge_start[i + 1]:
+            continue
+        j = work.edges[e].column
+        if work.edge_start[i + 1] - e > 1 or work.column_row[j] >= 0 or not work.edges[e].gain > least:
+            return False
+        work.row_column[i] = j
+        work.column_row[j] = <i32>i
+    return True
+
+
+cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
+    # Of a pair; 0 where there is no edge.
+    cdef Py_ssize_t e
+    for e in range(work.edge_start[row], work.edge_start[row + 1]):
+        if work.edges[e].column == column:
+            return work.edges[e].gain
+    return 0.0
+
+
 cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # Maximises the sum of IoU over work.edges. Every row has, beside its edges, a private way out at no gain, so that a
-    # row may stay without a column (row_column -1).
+    # Maximises the sum of the gains over work.edges. Every row has, beside its edges, a private way out at no gain, so
+    # that it may stay without a column (row_column -1).
     cdef:
         f64* potential = work.potential
         Py_ssize_t i, j, e, best
@@ -267,7 +378,7 @@ cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nog
         work.row_column[i] = -1
         least, best = 0.0, -1
         for e in range(work.edge_start[i], work.edge_start[i + 1]):
-            reduced = -work.edges[e].iou - potential[work.edges[e].column]
+            reduced = -work.edges[e].gain - potential[work.edges[e].column]
             if reduced < least:
                 least, best = reduced, work.edges[e].column
         if best < 0:
@@ -296,7 +407,7 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
         # The row's edges, at `through` less than their reduced cost ...
         for e in range(work.edge_start[i], work.edge_start[i + 1]):
             j = work.edges[e].column
-            reduced = -work.edges[e].iou - potential[j] - through
+            reduced = -work.edges[e].gain - potential[j] - through
             if work.seen[j] == done_mark:
                 continue
             if work.seen[j] != waiting_mark:
@@ -331,7 +442,7 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
         done[settled] = <i32>j
         settled += 1
         i = column_row[j]
-        through = -work.edges[edge_of(work, i, j)].iou - potential[j] - least
+        through = -work.edges[edge_of(work, i, j)].gain - potential[j] - least
     if end < 0:
         least = quit_distance
     for at in range(settled):
@@ -375,7 +486,7 @@ cdef inline Py_ssize_t cell(f64 position, Py_ssize_t count) noexcept nogil:
     return <Py_ssize_t>position if position < <f64>count else count - 1
 
 
-cdef Grid lay_grid(const f64* boxes, Py_ssize_t m) noexcept nogil:
+cdef Grid lay_grid(const f64* boxes, Py_ssize_t m, f64 pad) noexcept nogil:
     # Cells of the mean box size: a box meets about four of them, whatever the number of boxes.
     cdef:
         Grid grid
@@ -385,10 +496,10 @@ cdef Grid lay_grid(const f64* boxes, Py_ssize_t m) noexcept nogil:
     for j in range(m):
         grid.left = min(grid.left, boxes[4 * j])
         grid.top = min(grid.top, boxes[4 * j + 1])
-        right = max(right, boxes[4 * j + 2])
-        bottom = max(bottom, boxes[4 * j + 3])
-        widths += boxes[4 * j + 2] - boxes[4 * j]
-        heights += boxes[4 * j + 3] - boxes[4 * j + 1]
+        right = max(right, boxes[4 * j + 2] + pad)
+        bottom = max(bottom, boxes[4 * j + 3] + pad)
+        widths += boxes[4 * j + 2] - boxes[4 * j] + pad
+        heights += boxes[4 * j + 3] - boxes[4 * j + 1] + pad
     columns = (right - grid.left) / (widths / m)
     rows = (bottom - grid.top) / (heights / m)
     # Boxes strewn far apart must not make more cells than boxes; a size beyond the doubles makes one.
@@ -407,11 +518,45 @@ cdef Py_ssize_t grid_lines(f64 wanted, f64 across, Py_ssize_t m) noexcept nogil:
 
 
 cdef int find_edges(
-    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 pad
 ) noexcept nogil:
-    # Fills edge_start and edges with every pair of positive IoU, in rows of detections. -1 when there is no memory.
+    # Fills edge_start and edges with every pair of positive IoU (of boxes larger by pad, see iou_padded), in rows of
+    # detections, and makes room for the sparse solver. -1 when there is no memory.
+    if reserve_solver(work, n, m) < 0:
+        return -1
+    if n * m <= FEW_PAIRS:
+        return find_edges_one_by_one(work, dets, n, tracks, m, pad)
+    return find_edges_by_grid(work, dets, n, tracks, m, pad)
+
+
+cdef int find_edges_one_by_one(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 pad
+) noexcept nogil:
     cdef:
-        Grid grid = lay_grid(tracks, m)
+        Py_ssize_t i, j, found = 0
+        f64 iou
+    if (
+        grow(<void**>&work.edge_start, &work.edge_start_size, (n + 1) * sizeof(i32)) < 0
+        or grow(<void**>&work.edges, &work.edges_size, n * m * sizeof(Edge)) < 0
+    ):
+        return -1
+    for i in range(n):
+        work.edge_start[i] = <i32>found
+        for j in range(m):
+            iou = iou_padded(dets + 4 * i, tracks + 4 * j, pad)
+            if iou > 0.0:
+                work.edges[found].gain = iou
+                work.edges[found].column = <i32>j
+                found += 1
+    work.edge_start[n] = <i32>found
+    return 0
+
+
+cdef int find_edges_by_grid(
+    Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 pad
+) noexcept nogil:
+    cdef:
+        Grid grid = lay_grid(tracks, m, pad)
         Py_ssize_t cells = grid.columns * grid.rows, i, j, x, y, x0, y0, x1, y1, c, at, found = 0
         f64 iou
         i32* start
@@ -427,8 +572,8 @@ cdef int find_edges(
     for j in range(m):
         x0 = cell((tracks[4 * j] - grid.left) * grid.per_width, grid.columns)
         y0 = cell((tracks[4 * j + 1] - grid.top) * grid.per_height, grid.rows)
-        x1 = cell((tracks[4 * j + 2] - grid.left) * grid.per_width, grid.columns)
-        y1 = cell((tracks[4 * j + 3] - grid.top) * grid.per_height, grid.rows)
+        x1 = cell((tracks[4 * j + 2] + pad - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((tracks[4 * j + 3] + pad - grid.top) * grid.per_height, grid.rows)
         work.first_cell[2 * j] = <i32>x0
         work.first_cell[2 * j + 1] = <i32>y0
         for y in range(y0, y1 + 1):
@@ -439,8 +584,8 @@ cdef int find_edges(
     if grow(<void**>&work.cell_tracks, &work.cell_tracks_size, start[cells] * sizeof(i32)) < 0:
         return -1
     for j in range(m - 1, -1, -1):
-        x1 = cell((tracks[4 * j + 2] - grid.left) * grid.per_width, grid.columns)
-        y1 = cell((tracks[4 * j + 3] - grid.top) * grid.per_height, grid.rows)
+        x1 = cell((tracks[4 * j + 2] + pad - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((tracks[4 * j + 3] + pad - grid.top) * grid.per_height, grid.rows)
         for y in range(work.first_cell[2 * j + 1], y1 + 1):
             for x in range(work.first_cell[2 * j], x1 + 1):
                 c = y * grid.columns + x
@@ -454,8 +599,8 @@ cdef int find_edges(
             return -1
         x0 = cell((dets[4 * i] - grid.left) * grid.per_width, grid.columns)
         y0 = cell((dets[4 * i + 1] - grid.top) * grid.per_height, grid.rows)
-        x1 = cell((dets[4 * i + 2] - grid.left) * grid.per_width, grid.columns)
-        y1 = cell((dets[4 * i + 3] - grid.top) * grid.per_height, grid.rows)
+        x1 = cell((dets[4 * i + 2] + pad - grid.left) * grid.per_width, grid.columns)
+        y1 = cell((dets[4 * i + 3] + pad - grid.top) * grid.per_height, grid.rows)
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
                 c = y * grid.columns + x
@@ -464,13 +609,27 @@ cdef int find_edges(
                     # A pair meets in several cells and counts in one: where its common part begins.
                     if (x != x0 and work.first_cell[2 * j] != x) or (y != y0 and work.first_cell[2 * j + 1] != y):
                         continue
-                    iou = iou_xyxy(dets + 4 * i, tracks + 4 * j)
+                    iou = iou_padded(dets + 4 * i, tracks + 4 * j, pad)
                     if iou > 0.0:
-                        work.edges[found].iou = iou
+                        work.edges[found].gain = iou
                         work.edges[found].column = <i32>j
                         found += 1
     work.edge_start[n] = <i32>found
     return 0
+
+
+cdef void drop_edges_between_classes(
+    Workspace* work, Py_ssize_t n, const i64* row_class, const i64* column_class
+) noexcept nogil:
+    cdef Py_ssize_t i, e, begin = 0, end, kept = 0
+    for i in range(n):
+        end = work.edge_start[i + 1]
+        for e in range(begin, end):
+            if column_class[work.edges[e].column] == row_class[i]:
+                work.edges[kept] = work.edges[e]
+                kept += 1
+        begin = end
+        work.edge_start[i + 1] = <i32>kept
 
 
 # --- association
@@ -540,12 +699,12 @@ cdef int associate_large(
         Py_ssize_t i, e, hits = 0
         bint plain = True
         i32 j
-    if find_edges(work, dets, n, tracks, m) < 0:
+    if find_edges_by_grid(work, dets, n, tracks, m, 0.0) < 0:
         return -1
     memset(work.column_row, 0, m * sizeof(i32))
     for i in range(n):
         for e in range(work.edge_start[i], work.edge_start[i + 1]):
-            if work.edges[e].iou > threshold:
+            if work.edges[e].gain > threshold:
                 hits += 1
                 j = work.edges[e].column
                 plain = plain and det_track[i] < 0 and not work.column_row[j]
@@ -556,7 +715,7 @@ cdef int associate_large(
     solve_sparse(work, n, m)
     for i in range(n):
         j = work.row_column[i]
-        if j >= 0 and work.edges[edge_of(work, i, j)].iou < threshold:
+        if j >= 0 and work.edges[edge_of(work, i, j)].gain < threshold:
             j = -1
         det_track[i] = j if j >= 0 else NEVER_ASSIGNED
     return 0
@@ -589,9 +748,33 @@ def testing_linear_assignment(cost):
         workspace_free(&work)
 
 
-def testing_overlaps(dets, tracks):
+def testing_rectangle_assignment(cost):
+    """Solver of a rectangle. See assignment.pyi."""
+    cdef:
+        const f64[:, ::1] given = np.ascontiguousarray(cost, np.float64)
+        Py_ssize_t n = given.shape[0], m = given.shape[1], i, j
+        Workspace work
+    if n > m:
+        raise ValueError(f"cost must not have more rows than columns. Got shape {cost.shape}.")
+    if n == 0:
+        return []
+    memset(&work, 0, sizeof(Workspace))
+    try:
+        if reserve_cost(&work, n, m) < 0:
+            raise MemoryError
+        for i in range(n):
+            for j in range(m):
+                work.cost[i * m + j] = given[i, j]
+        solve_rectangle(&work, n, m)
+        return [(i, work.row_column[i]) for i in range(n)]
+    finally:
+        workspace_free(&work)
+
+
+def testing_overlaps(dets, tracks, pad):
     """Pairs of positive IoU. See assignment.pyi."""
     cdef:
+        f64 larger = pad
         const f64[:, ::1] det_boxes = dets
         const f64[:, ::1] track_boxes = tracks
         Py_ssize_t n = det_boxes.shape[0], m = track_boxes.shape[0], i, e
@@ -600,10 +783,10 @@ def testing_overlaps(dets, tracks):
         return []
     memset(&work, 0, sizeof(Workspace))
     try:
-        if find_edges(&work, &det_boxes[0, 0], n, &track_boxes[0, 0], m) < 0:
+        if find_edges_by_grid(&work, &det_boxes[0, 0], n, &track_boxes[0, 0], m, larger) < 0:
             raise MemoryError
         return [
-            (i, work.edges[e].column, work.edges[e].iou)
+            (i, work.edges[e].column, work.edges[e].gain)
             for i in range(n)
             for e in range(work.edge_start[i], work.edge_start[i + 1])
         ]
@@ -631,7 +814,7 @@ def testing_sparse_assignment(gain):
             work.edge_start[i] = <i32>found
             for j in range(m):
                 if given[i, j] > 0.0:
-                    work.edges[found].iou = given[i, j]
+                    work.edges[found].gain = given[i, j]
                     work.edges[found].column = <i32>j
                     found += 1
         work.edge_start[n] = <i32>found

@@ -6,16 +6,23 @@ from engine_ext.typedefs cimport f64
 
 cdef inline f64 iou_xyxy(const f64* a, const f64* b) noexcept nogil:
     # Intersection over union; 0 for boxes that touch, are empty, inverted or not a number.
+    return iou_padded(a, b, 0.0)
+
+
+cdef inline f64 iou_padded(const f64* a, const f64* b, f64 pad) noexcept nogil:
+    # With every width and height, also of the intersection, larger by pad: 1 where a box counts the pixels it touches.
     cdef:
-        f64 w = (a[2] if a[2] < b[2] else b[2]) - (a[0] if a[0] > b[0] else b[0])
+        f64 w = (a[2] if a[2] < b[2] else b[2]) - (a[0] if a[0] > b[0] else b[0]) + pad
         f64 h, overlap, iou
     if not w > 0.0:
         return 0.0
-    h = (a[3] if a[3] < b[3] else b[3]) - (a[1] if a[1] > b[1] else b[1])
+    h = (a[3] if a[3] < b[3] else b[3]) - (a[1] if a[1] > b[1] else b[1]) + pad
     if not h > 0.0:
         return 0.0
     overlap = w * h
-    iou = overlap / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap)
+    iou = overlap / (
+        (a[2] - a[0] + pad) * (a[3] - a[1] + pad) + (b[2] - b[0] + pad) * (b[3] - b[1] + pad) - overlap
+    )
     return iou if iou > 0.0 else 0.0
 
 

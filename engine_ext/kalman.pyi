@@ -1,4 +1,4 @@
-"""The constant velocity Kalman filter of SORT (Bewley et al. 2016, section 3.2), used by `engine_ext.sort`.
+"""The constant velocity Kalman filters of the trackers.
 
 State [u v s r u' v' s']: centre, area and aspect (width / height) of a box in pixels, and the change of the first three
 a frame. The kernel is inline C in kalman.pxd; Python sees it through the entry below only.

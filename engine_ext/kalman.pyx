@@ -21,17 +21,17 @@ def testing_filter(measurements):
     filter_start(&f, &uvsr[0, 0])
     for t in range(uvsr.shape[0]):
         if t > 0:
-            filter_predict(&f)
+            filter_predict(&f, 1.0)
             if uvsr[t, 0] == uvsr[t, 0]:
                 filter_update(&f, &uvsr[t, 0])
         x[t] = (f.u, f.v, f.s, f.r, f.du, f.dv, f.ds)
         for i in range(2):
-            covariances[t, i, i] = f.uv_pp
-            covariances[t, i, i + 4] = covariances[t, i + 4, i] = f.uv_pv
-            covariances[t, i + 4, i + 4] = f.uv_vv
-        covariances[t, 2, 2] = f.s_pp
-        covariances[t, 2, 6] = covariances[t, 6, 2] = f.s_pv
-        covariances[t, 6, 6] = f.s_vv
-        covariances[t, 3, 3] = f.r_pp
+            covariances[t, i, i] = f.of_uv.pp
+            covariances[t, i, i + 4] = covariances[t, i + 4, i] = f.of_uv.pv
+            covariances[t, i + 4, i + 4] = f.of_uv.vv
+        covariances[t, 2, 2] = f.of_s.pp
+        covariances[t, 2, 6] = covariances[t, 6, 2] = f.of_s.pv
+        covariances[t, 6, 6] = f.of_s.vv
+        covariances[t, 3, 3] = f.of_r
         filter_box(&f, &boxes[t, 0])
     return x, p, xyxy

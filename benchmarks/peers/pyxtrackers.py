@@ -1,4 +1,5 @@
-"""pyxtrackers: SORT in Cython, to the last bit the authors' program. The fastest that was found."""
+"""pyxtrackers: trackers in Cython, the fastest that were found. Its SORT is to the last bit the authors' program; its
+ByteTrack and OC-SORT give other tracks than theirs now and then."""
 
 from collections.abc import Callable
 
@@ -6,11 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAME = "pyxtrackers"
+Update = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-def updater(max_age: int, min_hits: int, iou_threshold: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def updater(max_age: int, min_hits: int, iou_threshold: float) -> Update:
     """A new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
     from pyxtrackers import Sort
 
-    update: Callable[[NDArray[np.float64]], NDArray[np.float64]] = Sort(max_age, min_hits, iou_threshold).update
+    update: Update = Sort(max_age, min_hits, iou_threshold).update
+    return update
+
+
+def byte_updater(track_thresh: float, match_thresh: float, track_buffer: int) -> Update:
+    """The same for ByteTrack."""
+    from pyxtrackers import BYTETracker
+
+    tracker = BYTETracker(track_thresh=track_thresh, match_thresh=match_thresh, track_buffer=track_buffer)
+    update: Update = tracker.update
+    return update
+
+
+def oc_updater(
+    det_thresh: float,
+    max_age: int,
+    min_hits: int,
+    iou_threshold: float,
+    delta_t: int,
+    inertia: float,
+    use_byte: bool,
+) -> Update:
+    """The same for OC-SORT."""
+    from pyxtrackers import OCSort
+
+    update: Update = OCSort(
+        det_thresh, max_age, min_hits, iou_threshold, delta_t, inertia=inertia, use_byte=use_byte
+    ).update
     return update

@@ -140,10 +140,12 @@ class Run:
     """One tracker on one scene. `start` gives it the first frames, `go` the others, which are timed; a fast one does it
     as often as rounds.LEAST_S takes, each time with a tracker of its own."""
 
-    def __init__(self, make: Callable[..., Update], dets: list[F64], starting: int) -> None:
+    def __init__(
+        self, make: Callable[..., Update], dets: list[F64], starting: int, parameters: tuple[object, ...] = PARAMETERS
+    ) -> None:
         self.frames = len(dets) - starting
         self.passes = 1
-        self._make, self._first, self._rest = make, dets[:starting], dets[starting:]
+        self._make, self._first, self._rest = partial(make, *parameters), dets[:starting], dets[starting:]
         self._updates: list[Update] = []
         self.start()
         begin = time.perf_counter()
@@ -151,7 +153,7 @@ class Run:
         self.passes = max(1, round(rounds.LEAST_S / (time.perf_counter() - begin)))
 
     def start(self) -> None:
-        self._updates = [self._make(*PARAMETERS) for _ in range(self.passes)]
+        self._updates = [self._make() for _ in range(self.passes)]
         for update in self._updates:
             for each in self._first:
                 update(each)

@@ -1,10 +1,12 @@
 """The kernels' stages on tiny inputs, and that each notices a wrong answer."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks.record import WrongAnswer
-from benchmarks.stages import decode_heads, letterbox, overlay, sort
+from benchmarks.stages import decode_heads, letterbox, overlay, sort, trackers
 from tests.assets import require_asset
 
 
@@ -51,6 +53,25 @@ def test_sort_notices_a_worse_association(context, monkeypatch):
     monkeypatch.setattr(sort, "testing_associate", lambda dets, tracks, _: np.full(len(dets), -1, np.int32))
     with pytest.raises(WrongAnswer, match="an association is better"):
         sort.measure_scene(context, 10, 12)
+
+
+# --- the other trackers
+
+
+@pytest.mark.parametrize("kind", trackers.KINDS, ids=lambda kind: kind.name)
+def test_tracker_scene_and_growth(context, kind):
+    row = trackers.measure_scene(context, kind, 10, 12)
+    assert row.case == f"{kind.name}, 10 objects"
+    assert set(row.figures) == {kind.label, "pyxtrackers"} if kind.peer else {kind.label}
+    assert row.answer.accuracy["rows"] > 0
+    assert list(trackers.measure_growth(context, kind, {10: 4, 50: 2}).times_better) == ["10 objects"]
+
+
+def test_tracker_notices_other_tracks(context):
+    (kind,) = (each for each in trackers.KINDS if each.name == "ByteTrack")
+    forgetful = dataclasses.replace(kind, ours=lambda high, limit, _: trackers.ByteTracker(high, limit / 2, 0).update)
+    with pytest.raises(WrongAnswer, match="but for our ByteTrack"):
+        trackers.measure_scene(context, forgetful, 10, 12)
 
 
 ONE, OTHER = [0.0, 0.0, 10.0, 10.0], [50.0, 0.0, 60.0, 10.0]

@@ -5,10 +5,12 @@ from scipy.optimize import linear_sum_assignment
 from engine_ext.assignment import testing_associate as associate
 from engine_ext.assignment import testing_linear_assignment as solve_dense
 from engine_ext.assignment import testing_overlaps as overlaps
+from engine_ext.assignment import testing_rectangle_assignment as solve_rectangle
 from engine_ext.assignment import testing_sparse_assignment as solve_sparse
 from engine_ext.geometry import iou_matrix
 from tests.reference import sort as reference
 from tests.reference.assignment import linear_assignment
+from tests.reference.bytetrack import iou_of_pixels
 
 
 def random_boxes(rng, n, side, low=20.0, high=80.0):
@@ -48,6 +50,21 @@ def test_dense_breaks_ties_as_its_twin(n, m, density, levels):
         assert solve_dense(-value) == linear_assignment(-value)
 
 
+@pytest.mark.parametrize(("n", "m", "density", "levels"), [c for c in GAINS if c.values[0] <= c.values[1]])
+def test_rectangle_is_solved_as_by_scipy(n, m, density, levels):
+    rng = np.random.default_rng([n, m, levels, 2])
+    for _ in range(10 if n < 100 else 2):
+        cost = -gain(rng, n, m, density, levels)
+        rows, columns = linear_sum_assignment(cost)
+        assert solve_rectangle(cost) == list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def test_rectangle_has_no_more_rows_than_columns():
+    assert solve_rectangle(np.zeros((0, 3))) == []
+    with pytest.raises(ValueError, match=r"Got shape \(3, 2\)"):
+        solve_rectangle(np.zeros((3, 2)))
+
+
 @pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0)])
 def test_solvers_of_nothing(shape):
     assert solve_dense(np.zeros(shape)) == []
@@ -67,15 +84,16 @@ def test_solvers_of_nothing(shape):
         pytest.param(100, 100, 1e-3, 1e-9, 1e-4, id="tiny"),
     ],
 )
-def test_grid_finds_every_overlap_once(n, m, side, low, high):
+@pytest.mark.parametrize("pad", [0.0, 1.0])
+def test_grid_finds_every_overlap_once(n, m, side, low, high, pad):
     rng = np.random.default_rng(0)
     dets, tracks = random_boxes(rng, n, side, low, high), random_boxes(rng, m, side, low, high)
     dets[0] = [-side, -side, 2 * side, 2 * side]  # one that meets all
-    iou = iou_matrix(dets, tracks)
-    found = overlaps(dets, tracks)
+    iou = iou_of_pixels(dets, tracks) if pad else iou_matrix(dets, tracks)
+    found = overlaps(dets, tracks, pad)
     assert {(i, j) for i, j, _ in found} == set(zip(*np.nonzero(iou), strict=True))
     assert len(found) == np.count_nonzero(iou)
-    assert all(value == iou[i, j] for i, j, value in found)
+    assert all(value == pytest.approx(iou[i, j], rel=1e-12) for i, j, value in found)
 
 
 @pytest.mark.parametrize("n", [5, 30, 64, 65, 200])

@@ -6,32 +6,8 @@ import numpy as np
 import pytest
 
 from engine_ext.sort import SortTracker
+from tests.engine_ext.tracking import BOX, FAR, NO_BOXES, rows, scene
 from tests.reference import sort as reference
-
-BOX = [10.0, 20.0, 50.0, 100.0, 0.9]
-FAR = [500.0, 20.0, 550.0, 100.0, 0.9]
-
-
-def rows(*boxes):
-    return np.array(boxes, np.float64).reshape(-1, 5)
-
-
-def scene(n, frames, *, seed=0, crowding=1.0, classes=1):
-    """Detections and classes of n objects that move, are missed and are joined by false ones, in random order."""
-    rng = np.random.default_rng(seed)
-    side = 100 * np.sqrt(n / crowding)
-    centre, speed = rng.uniform(0, side, (n, 2)), rng.normal(0, 3, (n, 2))
-    size, kind = rng.uniform(30, 80, (n, 2)), rng.integers(0, classes, n)
-    for _ in range(frames):
-        centre += speed
-        seen = rng.random(n) < 0.9
-        false = rng.poisson(0.1 * n)
-        where = np.concatenate([centre[seen], rng.uniform(0, side, (false, 2))])
-        half = np.concatenate([size[seen], rng.uniform(30, 80, (false, 2))]) / 2
-        boxes = np.concatenate([where - half, where + half], axis=1) + rng.normal(0, 1, (len(where), 4))
-        ids = np.concatenate([kind[seen], rng.integers(0, classes, false)])
-        order = rng.permutation(len(boxes))
-        yield np.column_stack([boxes, np.ones(len(boxes))])[order], ids[order]
 
 
 def same(found, expected):
@@ -163,17 +139,6 @@ def test_answers_belong_to_the_caller():
 
 
 # --- detections that are no boxes
-
-NO_BOXES = [
-    pytest.param([np.nan, 0, 1, 1, 1], id="nan"),
-    pytest.param([0, 0, np.inf, 1, 1], id="infinite"),
-    pytest.param([5, 5, 5, 9, 1], id="no width"),
-    pytest.param([5, 5, 9, 5, 1], id="no height"),
-    pytest.param([9, 9, 5, 5, 1], id="inverted"),
-    pytest.param([0, 0, 1e200, 1e200, 1], id="area beyond the doubles"),
-    pytest.param([0, 0, 1e-200, 1e-200, 1], id="area below the doubles"),
-    pytest.param([0, 0, 1e300, 1e-300, 1], id="aspect beyond the doubles"),
-]
 
 
 @pytest.mark.parametrize("bad", NO_BOXES)
@@ -351,7 +316,7 @@ def signed(body):
         pytest.param(lambda s: s + b"\0", "damaged", id="longer"),
         pytest.param(lambda s: s[:80] + bytes([s[80] ^ 1]) + s[81:], "damaged", id="one bit"),
         pytest.param(lambda s: signed(s[:-12]), "damaged", id="a track short"),
-        pytest.param(lambda s: s[:6] + b"\x63\0" + s[8:], "version 1. Got version 99", id="another version"),
+        pytest.param(lambda s: s[:6] + b"\x63\0" + s[8:], "version 2. Got version 99", id="another version"),
     ],
 )
 def test_refuses_foreign_state(damage, message):
@@ -364,7 +329,9 @@ def test_refuses_foreign_state(damage, message):
 
 
 def test_refuses_state_of_other_parameters():
-    with pytest.raises(ValueError, match=r"same max_age, min_hits, iou_threshold, class_aware \(9, 3, 0\.3, True\)"):
+    with pytest.raises(
+        ValueError, match=r"same parameters, SortTracker\(max_age=9, min_hits=3, .* Got SortTracker\(max_age=1,"
+    ):
         SortTracker(max_age=9).set_state(saved())
     with pytest.raises(TypeError, match="state must be bytes"):
         SortTracker().set_state("text")

@@ -14,11 +14,16 @@ class BoxFilter:
         self.x = np.r_[uvsr, 0.0, 0.0, 0.0]
         self.p = P0.copy()
 
-    def predict(self):
-        if self.x[2] + self.x[6] <= 0:
+    def predict(self, dt=1):
+        if self.x[2] + dt * self.x[6] <= 0:
             self.x[6] = 0.0
-        self.x = F @ self.x
-        self.p = F @ self.p @ F.T + Q
+        self.move(dt)
+
+    def move(self, dt=1):
+        """A step of k is k steps."""
+        for _ in range(dt):
+            self.x = F @ self.x
+            self.p = F @ self.p @ F.T + Q
 
     def update(self, uvsr):
         gain = self.p @ H.T @ np.linalg.inv(H @ self.p @ H.T + R)
@@ -36,3 +41,32 @@ class BoxFilter:
 def xyxy_to_uvsr(box):
     w, h = box[2] - box[0], box[3] - box[1]
     return np.array([box[0] + w / 2, box[1] + h / 2, w * h, w / h])
+
+
+class NoisyFilter:
+    """The textbook filter of a box of four coordinates with a velocity each, whose noise depends on the state.
+
+    noise(x): the standard deviations of the four positions, velocities and measurements. A step of k is k steps with
+    the noise of the first.
+    """
+
+    F = np.eye(8) + np.eye(8, k=4)
+    H = np.eye(4, 8)
+
+    def __init__(self, box, noise, first_factors):
+        self.noise = noise
+        self.x = np.r_[box, np.zeros(4)]
+        position, velocity, _ = noise(self.x)
+        self.p = np.diag(np.r_[position * first_factors[0], velocity * first_factors[1]] ** 2)
+
+    def predict(self, dt=1):
+        position, velocity, _ = self.noise(self.x)
+        for _ in range(dt):
+            self.x = self.F @ self.x
+            self.p = self.F @ self.p @ self.F.T + np.diag(np.r_[position, velocity] ** 2)
+
+    def update(self, box):
+        s = self.H @ self.p @ self.H.T + np.diag(self.noise(self.x)[2] ** 2)
+        gain = self.p @ self.H.T @ np.linalg.inv(s)
+        self.x = self.x + gain @ (box - self.H @ self.x)
+        self.p = self.p - gain @ s @ gain.T

@@ -47,12 +47,12 @@ class SortTracker:
         self.max_age, self.min_hits, self.iou_threshold = max_age, min_hits, iou_threshold
         self.tracks, self.frames, self.last_id = [], 0, 0
 
-    def update(self, dets, class_ids=None):
+    def update(self, dets, class_ids=None, dt=1):
         self.frames += 1
         for track in self.tracks:
-            track.filter.predict()
+            track.filter.predict(dt)
             track.streak = 0 if track.missed else track.streak
-            track.missed += 1
+            track.missed += dt
         usable = [i for i, d in enumerate(dets) if np.isfinite(d[:4]).all() and d[2] > d[0] and d[3] > d[1]]
         class_ids = np.zeros(len(dets), int) if class_ids is None else class_ids
         never, rejected = [], []

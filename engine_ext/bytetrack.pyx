@@ -1,0 +1,385 @@
+"""ByteTrack (Zhang et al. 2022): what detections of high score leave, those of low score find. See bytetrack.pyi."""
+cimport cython
+from libc.math cimport isfinite
+from libc.string cimport memcpy, memset
+
+from engine_ext.assignment cimport (
+    SMALL, drop_edges_between_classes, find_edges, grow, reserve_cost, solve_dense, solve_sparse, solve_uncontested,
+)
+from engine_ext.geometry cimport iou_padded
+from engine_ext.kalman cimport AspectFilter, aspect_box, aspect_predict, aspect_start, aspect_update
+from engine_ext.tracker cimport (
+    DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
+)
+from engine_ext.typedefs cimport f64, i32, i64
+
+# The authors' constants.
+cdef f64 LOW_SCORE = 0.1
+cdef f64 SECOND_LIMIT = 0.5          # of the cost of a match
+cdef f64 UNCONFIRMED_LIMIT = 0.7
+cdef f64 DUPLICATE_DISTANCE = 0.15
+cdef f64 TIE = 1e-9                  # far above rounding
+cdef f64 PIXEL = 1.0                 # their IoU counts the pixels that a box touches
+
+
+cdef enum:
+    # Where a track is.
+    UNCONFIRMED                      # seen once: with the confirmed ones in the list of the tracked
+    CONFIRMED
+    LOST
+    GONE
+    # What a stage of the association takes.
+    UNUSED = 0
+    HIGH
+    LOW
+
+
+ctypedef struct Track:
+    AspectFilter filter
+    i64 id
+    i64 class_id
+    i64 state
+    i64 expired            # lost for too long once: the next time it is lost it goes
+    f64 age                # steps since the first detection
+    f64 missed             # steps since the last one
+    i64 det                # index of the detection of the last update if the track was reported then, else -1
+
+
+@cython.final
+cdef class ByteTracker(Tracker):
+    """Tracks the boxes of one stream. See bytetrack.pyi."""
+
+    PARAMETERS = ("track_thresh", "match_thresh", "track_buffer", "frame_rate", "mot20", "class_aware")
+
+    cdef readonly f64 track_thresh
+    cdef readonly f64 match_thresh
+    cdef readonly i64 track_buffer
+    cdef readonly f64 frame_rate
+    cdef readonly bint mot20
+    cdef f64 new_thresh
+    cdef f64 max_lost
+    # The tracked ones, confirmed or not, stand before the lost ones.
+    cdef Track* tracks
+    cdef Track* next_tracks
+    cdef f64* track_boxes
+    cdef i32* part_det
+    cdef i32* part_track
+    cdef f64* part_det_boxes
+    cdef f64* part_track_boxes
+    cdef i64* part_det_class
+    cdef i64* part_track_class
+    cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
+    cdef unsigned char* drop         # of each track
+
+    def __cinit__(
+        self, track_thresh=0.5, match_thresh=0.8, track_buffer=30, frame_rate=30, mot20=False, *, class_aware=True
+    ):
+        self.track_thresh = as_number("track_thresh", track_thresh, 0.0, 1.0)
+        self.match_thresh = as_number("match_thresh", match_thresh, 0.0, 1.0)
+        self.track_buffer = as_count("track_buffer", track_buffer, 0, 1000000000)
+        self.frame_rate = as_number("frame_rate", frame_rate, 0.0, 1e6)
+        self.mot20 = as_bool("mot20", mot20)
+        self.class_aware = as_bool("class_aware", class_aware)
+        self.new_thresh = self.track_thresh + 0.1
+        self.max_lost = <f64><i64>(self.frame_rate / 30.0 * self.track_buffer)
+        self.track_bytes = sizeof(Track)
+
+    cdef int _reserve(self, size_t dets, size_t tracks) noexcept nogil:
+        cdef:
+            size_t after = tracks + dets
+            char* at
+        if (
+            self._reserve_tracks(after) < 0
+            or grow(
+                <void**>&self.scratch, &self.scratch_size,
+                dets * (DETECTION_BYTES + 64) + after * (sizeof(Track) + 128) + 256,
+            ) < 0
+        ):
+            return -1
+        self.tracks = <Track*>self.track_memory
+        at = self.scratch + dets * DETECTION_BYTES + 64
+        self.next_tracks = <Track*>carve(&at, after, sizeof(Track))
+        self.track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
+        self.part_det = <i32*>carve(&at, dets, sizeof(i32))
+        self.part_track = <i32*>carve(&at, after, sizeof(i32))
+        self.part_det_boxes = <f64*>carve(&at, dets, 4 * sizeof(f64))
+        self.part_track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
+        self.part_det_class = <i64*>carve(&at, dets, sizeof(i64))
+        self.part_track_class = <i64*>carve(&at, after, sizeof(i64))
+        self.level = <unsigned char*>carve(&at, dets, 1)
+        self.drop = <unsigned char*>carve(&at, after, 1)
+        return 0
+
+    cdef int _update(self, const f64* given, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil:
+        cdef:
+            Detections dets
+            Py_ssize_t i, t
+            char* at = self.scratch
+            Track* track
+        take_detections(&dets, &at, given, class_of, n)
+        for i in range(dets.count):
+            # A score equal to the threshold is in neither set.
+            if dets.scores[i] > self.track_thresh:
+                self.level[i] = HIGH
+            elif LOW_SCORE < dets.scores[i] < self.track_thresh:
+                self.level[i] = LOW
+            else:
+                self.level[i] = UNUSED
+        self._move(dt)
+        for t in range(self.track_count):
+            track = self.tracks + t
+            track.age += dt
+            track.missed += dt
+            track.det = -1
+        self._drop_lost_boxes()
+        if (
+            self._match(&dets, HIGH, CONFIRMED, LOST, not self.mot20, self.match_thresh) < 0
+            or self._match(&dets, LOW, CONFIRMED, CONFIRMED, False, SECOND_LIMIT) < 0
+            or self._match(&dets, HIGH, UNCONFIRMED, UNCONFIRMED, not self.mot20, UNCONFIRMED_LIMIT) < 0
+        ):
+            return -1
+        self._renew_lists(&dets)
+        if self._drop_duplicates() < 0:
+            return -1
+        self._write_rows()
+        return 0
+
+    cdef void _predict(self, f64 dt, bint aging) noexcept nogil:
+        cdef Py_ssize_t t
+        self._move(dt)
+        if aging:
+            for t in range(self.track_count):
+                self.tracks[t].age += dt
+                self.tracks[t].missed += dt
+        self._drop_lost_boxes()
+        self._write_rows()
+
+    cdef void _move(self, f64 dt) noexcept nogil:
+        cdef:
+            Py_ssize_t t
+            Track* track
+        for t in range(self.track_count):
+            track = self.tracks + t
+            # As the authors have it: an unconfirmed track stays where it is, and a lost one keeps its height.
+            if track.state == UNCONFIRMED:
+                continue
+            if track.state == LOST:
+                track.filter.dh = 0.0
+            aspect_predict(&track.filter, dt)
+
+    cdef void _drop_lost_boxes(self) noexcept nogil:
+        # Fills track_boxes; a track whose box has left the finite numbers goes.
+        cdef:
+            Py_ssize_t t, kept = 0
+            f64* box
+        for t in range(self.track_count):
+            box = self.track_boxes + 4 * kept
+            aspect_box(&self.tracks[t].filter, box)
+            if isfinite(box[0] + box[1] + box[2] + box[3]):
+                if kept < t:
+                    self.tracks[kept] = self.tracks[t]
+                kept += 1
+        self.track_count = kept
+
+    cdef int _match(
+        self, Detections* dets, unsigned char level, i64 first, i64 second, bint fused, f64 limit
+    ) noexcept nogil:
+        # One stage: detections of a level that no track took, and tracks in one of two states that took none. It
+        # minimises the sum of the costs of the matches and of limit / 2 for each detection and each track left out, so
+        # that a match gains what its cost is below the limit.
+        cdef:
+            Py_ssize_t n = 0, m = 0, i, j, t, e, begin = 0, end, kept = 0
+            bint one_class = True
+            f64 gain, score
+        for i in range(dets.count):
+            if dets.track[i] < 0 and self.level[i] == level:
+                self.part_det[n] = <i32>i
+                self.part_det_class[n] = dets.class_ids[i]
+                one_class = one_class and self.part_det_class[n] == self.part_det_class[0]
+                memcpy(self.part_det_boxes + 4 * n, dets.boxes + 4 * i, 4 * sizeof(f64))
+                n += 1
+        if n == 0:
+            return 0
+        for t in range(self.track_count):
+            if self.tracks[t].det < 0 and (self.tracks[t].state == first or self.tracks[t].state == second):
+                self.part_track[m] = <i32>t
+                self.part_track_class[m] = self.tracks[t].class_id
+                one_class = one_class and self.tracks[t].class_id == self.part_det_class[0]
+                memcpy(self.part_track_boxes + 4 * m, self.track_boxes + 4 * t, 4 * sizeof(f64))
+                m += 1
+        if m == 0:
+            return 0
+        if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, PIXEL) < 0:
+            return -1
+        if self.class_aware:
+            drop_edges_between_classes(&self.work, n, self.part_det_class, self.part_track_class)
+        for i in range(n):
+            score = dets.scores[self.part_det[i]]
+            end = self.work.edge_start[i + 1]
+            for e in range(begin, end):
+                gain = limit - cost_of(self.work.edges[e].gain, score, fused)
+                if gain > -TIE:
+                    self.work.edges[kept].gain = gain
+                    self.work.edges[kept].column = self.work.edges[e].column
+                    kept += 1
+            begin = end
+            self.work.edge_start[i + 1] = <i32>kept
+        if solve_uncontested(&self.work, n, m, TIE):
+            pass
+        elif n + m <= SMALL and (one_class or not self.class_aware):
+            if self._solve_as_the_authors(dets, n, m, fused, limit) < 0:
+                return -1
+        else:
+            solve_sparse(&self.work, n, m)
+        for i in range(n):
+            j = self.work.row_column[i]
+            if j >= 0:
+                dets.track[self.part_det[i]] = self.part_track[j]
+                self._take(dets, self.part_det[i], self.tracks + self.part_track[j])
+        return 0
+
+    cdef int _solve_as_the_authors(
+        self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint fused, f64 limit
+    ) noexcept nogil:
+        # Every track and every detection is a row and a column: a pair costs what it costs, being left out half of the
+        # limit. Equally good answers are chosen as theirs are.
+        cdef:
+            Py_ssize_t k = n + m, i, j
+            f64 iou
+            f64* cost
+        if reserve_cost(&self.work, k, k) < 0:
+            return -1
+        cost = self.work.cost
+        for j in range(k):
+            for i in range(k):
+                if j < m and i < n:
+                    iou = iou_padded(self.part_track_boxes + 4 * j, self.part_det_boxes + 4 * i, PIXEL)
+                    cost[j * k + i] = cost_of(iou, dets.scores[self.part_det[i]], fused)
+                else:
+                    cost[j * k + i] = 0.0 if j >= m and i >= n else limit / 2.0
+        solve_dense(&self.work, k)
+        for i in range(n):
+            j = self.work.column_row[i]
+            self.work.row_column[i] = <i32>j if j < m else -1
+        return 0
+
+    cdef void _take(self, Detections* dets, Py_ssize_t i, Track* track) noexcept nogil:
+        cdef f64[4] uvah
+        measure(dets.boxes + 4 * i, uvah)
+        aspect_update(&track.filter, uvah)
+        track.missed = 0.0
+        track.det = dets.index[i]
+
+    cdef void _renew_lists(self, Detections* dets) noexcept nogil:
+        # The tracked: those that were and took a detection, new ones, those found again. Then the lost: those that
+        # were, those that took no detection now.
+        cdef:
+            Py_ssize_t t, i, kept = 0
+            Track* track
+        for t in range(self.track_count):
+            track = self.tracks + t
+            if track.det >= 0 and track.state != LOST:
+                track.state = CONFIRMED
+                self.next_tracks[kept] = track[0]
+                kept += 1
+        for i in range(dets.count):
+            if dets.track[i] < 0 and self.level[i] == HIGH and dets.scores[i] >= self.new_thresh:
+                self._start(self.next_tracks + kept, dets, i)
+                kept += 1
+        for t in range(self.track_count):
+            track = self.tracks + t
+            if track.det >= 0 and track.state == LOST:
+                track.state = CONFIRMED
+                self.next_tracks[kept] = track[0]
+                kept += 1
+        for t in range(self.track_count):
+            track = self.tracks + t
+            if track.det < 0 and track.state == LOST and not track.expired:
+                # One that expires now stays for one more frame.
+                track.expired = track.missed > self.max_lost
+                self.next_tracks[kept] = track[0]
+                kept += 1
+        for t in range(self.track_count):
+            track = self.tracks + t
+            if track.det < 0 and track.state == CONFIRMED and not track.expired:
+                track.state = LOST
+                self.next_tracks[kept] = track[0]
+                kept += 1
+        memcpy(self.tracks, self.next_tracks, kept * sizeof(Track))
+        self.track_count = kept
+
+    cdef void _start(self, Track* track, Detections* dets, Py_ssize_t i) noexcept nogil:
+        cdef f64[4] uvah
+        self.last_id += 1
+        memset(track, 0, sizeof(Track))
+        measure(dets.boxes + 4 * i, uvah)
+        aspect_start(&track.filter, uvah)
+        track.id = self.last_id
+        track.class_id = dets.class_ids[i]
+        track.state = CONFIRMED if self.frame_count == 1 else UNCONFIRMED
+        track.det = dets.index[i]
+
+    cdef int _drop_duplicates(self) noexcept nogil:
+        # Of a tracked and a lost one on the same spot the one with the shorter life goes, of equals the tracked one.
+        cdef:
+            Py_ssize_t tracked = 0, t, e, kept = 0
+            Track* lost
+        while tracked < self.track_count and self.tracks[tracked].state != LOST:
+            tracked += 1
+        if tracked == 0 or tracked == self.track_count:
+            return 0
+        for t in range(self.track_count):
+            aspect_box(&self.tracks[t].filter, self.track_boxes + 4 * t)
+            self.part_track_class[t] = self.tracks[t].class_id
+            self.drop[t] = 0
+        if find_edges(
+            &self.work, self.track_boxes, tracked, self.track_boxes + 4 * tracked, self.track_count - tracked, PIXEL
+        ) < 0:
+            return -1
+        if self.class_aware:
+            drop_edges_between_classes(
+                &self.work, tracked, self.part_track_class, self.part_track_class + tracked
+            )
+        for t in range(tracked):
+            for e in range(self.work.edge_start[t], self.work.edge_start[t + 1]):
+                if 1.0 - self.work.edges[e].gain < DUPLICATE_DISTANCE:
+                    lost = self.tracks + tracked + self.work.edges[e].column
+                    if self.tracks[t].age - self.tracks[t].missed > lost.age - lost.missed:
+                        self.drop[tracked + self.work.edges[e].column] = 1
+                    else:
+                        self.drop[t] = 1
+        for t in range(self.track_count):
+            if not self.drop[t]:
+                if kept < t:
+                    self.tracks[kept] = self.tracks[t]
+                kept += 1
+        self.track_count = kept
+        return 0
+
+    cdef void _write_rows(self) noexcept nogil:
+        cdef:
+            Py_ssize_t t, row = 0
+            Track* track
+        for t in range(self.track_count):
+            track = self.tracks + t
+            if track.state == CONFIRMED and track.det >= 0:
+                aspect_box(&track.filter, self.rows + 5 * row)
+                self.rows[5 * row + 4] = <f64>track.id
+                self.matches[row] = track.det
+                row += 1
+        self.row_count = row
+
+
+cdef inline f64 cost_of(f64 iou, f64 score, bint fused) noexcept nogil:
+    # In the authors' steps, so that it rounds alike.
+    return 1.0 - (1.0 - (1.0 - iou)) * score if fused else 1.0 - iou
+
+
+cdef inline void measure(const f64* box, f64* uvah) noexcept nogil:
+    cdef:
+        f64 w = box[2] - box[0]
+        f64 h = box[3] - box[1]
+    uvah[0] = box[0] + w / 2.0
+    uvah[1] = box[1] + h / 2.0
+    uvah[2] = w / h
+    uvah[3] = h

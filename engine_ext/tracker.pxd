@@ -1,0 +1,66 @@
+# What all trackers share: the face towards Python (see tracker.pyi), the list of tracks, the rows of the answer and the
+# state as bytes. A tracker derives from it and does the work of one frame in the methods below, without the GIL.
+#
+# A track is a block of track_bytes, a multiple of 8, that holds doubles and 64-bit integers only: the state of a
+# checkpoint is those blocks as they are.
+cimport numpy as cnp
+
+from engine_ext.assignment cimport Workspace
+from engine_ext.typedefs cimport f64, i32, i64
+
+
+cdef class Tracker:
+    cdef readonly bint class_aware
+    cdef i64 frame_count          # updates
+    cdef i64 last_id
+    cdef f64 clock                # steps that update and predict went on, all together
+    cdef Py_ssize_t track_bytes
+    cdef Py_ssize_t track_count
+    cdef Py_ssize_t row_count
+    cdef bint busy
+    cdef bint broken
+    # Grown when needed, kept between frames.
+    cdef char* track_memory
+    cdef f64* rows                # of the answer: x1 y1 x2 y2 id
+    cdef cnp.npy_intp* matches    # of the answer's rows
+    cdef char* scratch            # one frame's arrays
+    cdef size_t track_memory_size, rows_size, matches_size, scratch_size
+    cdef Workspace work
+
+    cdef int _enter(self) except -1
+    cdef object _answer(self)
+    cdef int _reserve_tracks(self, size_t count) noexcept nogil
+    # Every buffer that one frame and a predict() after it need, before anything of the tracker changes.
+    cdef int _reserve(self, size_t dets, size_t tracks) noexcept nogil
+    cdef int _update(self, const f64* dets, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil
+    cdef void _predict(self, f64 dt, bint aging) noexcept nogil
+    cdef void _write_rows(self) noexcept nogil
+
+
+ctypedef struct Detections:
+    # One frame's usable detections.
+    Py_ssize_t count
+    f64* boxes
+    f64* scores
+    i64* class_ids
+    i32* index                    # where each stands in the caller's array
+    i32* track                    # the track that took it, or -1
+
+
+cdef enum:
+    DETECTION_BYTES = 7 * 8       # of scratch for each detection
+
+cdef void take_detections(
+    Detections* into, char** scratch, const f64* dets, const i64* class_of, Py_ssize_t n
+) noexcept nogil
+
+cdef i64 as_count(str name, value, i64 least=*, i64 most=*) except? -1
+cdef f64 as_number(str name, value, f64 least, f64 most) except? -1
+cdef bint as_bool(str name, value) except -1
+
+
+cdef inline void* carve(char** scratch, size_t count, size_t size) noexcept nogil:
+    # The next array of the scratch memory, which must be large enough.
+    cdef char* at = scratch[0]
+    scratch[0] = at + (count * size + 7) // 8 * 8
+    return at
