@@ -71,6 +71,8 @@ def backend_of(model: LoadedModel) -> dict[str, Any]:
 
 def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     """One video of the summary. Counts are the whole video's, times those of this run."""
+    if outcome.adopted is not None:
+        return dict(outcome.adopted)
     tally = outcome.tally
     tracks: Counter[str] = Counter()
     for class_id, count in sorted(tally.tracks_by_class.items()):

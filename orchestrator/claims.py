@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine import journal
+from engine import attempts
 from orchestrator.errors import PathRefused
 from orchestrator.files import write_once
 from orchestrator.jobdir import Job, now
@@ -172,7 +172,7 @@ def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) 
 
 def frames_kept(job: Job, video: dict[str, Any]) -> int:
     """Frames that the next attempt need not do again."""
-    return journal.peek(job.output, PurePosixPath(video["stem"]))
+    return attempts.peek(job.output, PurePosixPath(video["stem"]))
 
 
 def _is_suspect(last: Lease | None) -> bool:

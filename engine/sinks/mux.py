@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import av
 import av.error
 
 from engine.records import StreamInfo
+from engine.sinks.base import fresh
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
@@ -72,6 +74,15 @@ def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[st
             else:
                 muxer.audio(packet)
     return muxer.notes
+
+
+def mux_into(target: Path, log: Path, audio: Any, size: int | None = None) -> list[str]:
+    """As `mux`, into a new file at `target`, made durable. FFmpeg would write to whatever it finds at a path: it is
+    given the open file."""
+    with fresh(target) as file:
+        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size)
+        os.fsync(file.fileno())
+    return notes
 
 
 class _Muxer:
