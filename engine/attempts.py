@@ -294,6 +294,8 @@ class Attempt:
             for kind, (_, path) in made.items():
                 self._appear(self.folder, waiting[kind], path.relative_to(self.output))
                 steps.reached("a partial output appeared")
+            if self.folder.facts(_ASIDE) is None:
+                raise Fenced(_LOST)
         except FileNotFoundError as error:
             raise Fenced(_LOST) from error
         except OSError as error:

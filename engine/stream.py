@@ -214,10 +214,8 @@ class StreamRun:
         if self._unfinished and self.checkpoint is not None:
             self._suspend()
         elif self.failed or not outputs:
-            self._abort()
+            self._give_up(end)
         self._settle(end, outputs, problems)
-        if self.failed and not self._unfinished:
-            self._condemn()
 
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
@@ -226,10 +224,8 @@ class StreamRun:
         if self._unfinished and self.checkpoint is not None:
             self._suspend()
         else:
-            self._abort()
+            self._give_up(EndOfStream(self.key, self.tally.frames))
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
-        if not self._unfinished:
-            self._condemn()
 
     def progress(self) -> Progress:
         kept = self.checkpoint
@@ -323,17 +319,19 @@ class StreamRun:
             verdict |= self.checkpoints.facts()
         return verdict
 
-    def _condemn(self) -> None:
-        """The video has failed by itself: this too is a verdict, which stands for all attempts, or is another's."""
-        if self.attempt is None or self.fenced or self.attempt.verdict is not None or not self.attempt.begun:
-            return
-        try:
-            self.attempt.commit(self._verdict({}))
-        except Fenced as error:
-            self._error = error
-            self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
-        except (VideoError, OSError) as error:  # a full disk: it has failed all the same
-            log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)
+    def _give_up(self, end: EndOfStream) -> None:
+        """Nothing of this attempt appears. That the video has failed by itself is a verdict, too, which stands for all
+        attempts; it is not told where another one has taken the video over."""
+        attempt = self.attempt
+        if self.failed and not self._unfinished and attempt is not None and attempt.begun and attempt.verdict is None:
+            self._settle(end, {}, [])
+            try:
+                attempt.commit(self._verdict({}))
+            except Fenced as error:
+                self._error = error
+            except VideoError as error:  # a full disk: it has failed all the same
+                log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)
+        self._abort()
 
     def _take_away_partials(self) -> None:
         """What interrupted runs had left is of no use beside the whole; not where a later run has begun anew."""
@@ -376,8 +374,8 @@ class StreamRun:
 
     def _abort(self) -> None:
         """Discards what has not appeared; where another attempt has taken over, it goes on from there."""
-        if self.attempt is not None and self.attempt.verdict is not None:  # they have a verdict: they will appear
-            return
+        if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
+            return  # whoever comes next lets appear what has not yet
         if self.fenced:
             self._suspend()
             return

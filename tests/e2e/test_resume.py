@@ -617,7 +617,7 @@ def test_a_failure_after_the_lease_was_lost(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("engine.sinks.mot.MotText.rows", fails)
     office = Office(_assignment(video, 2, fence))
     fake_engine().work(office, tmp_path / "out", done=office.done)
-    assert office.entries["a"]["error"] == "no rows today"
+    assert (office.entries["a"]["error"], office.entries["a"]["lost"]) == ("the lease was lost", True)
     assert left_over(tmp_path / "out", "a.*") == ["a.mot.txt.part", "a.tracks.jsonl.part"]
 
 

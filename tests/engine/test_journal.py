@@ -69,13 +69,13 @@ def test_a_right_checksum_over_wrong_values(key):
             values = unpacked(packed({**VALUES, key: junk}))
         except Damaged:
             continue
-        assert (key, junk) in [("fingerprint", {}), ("fingerprint", {"mot": 1}), ("made", {})] or (
-            key == "fingerprint" and isinstance(junk, dict)
-        ), f"{key} = {junk!r} was believed"
+        assert isinstance(junk, dict), f"{key} = {junk!r} was believed"
+        assert key == "fingerprint" or (key, junk) == ("made", {}), f"{key} = {junk!r} was believed"
         assert values[key] == junk
     for junk in JUNK:
-        with pytest.raises(Damaged):
-            unpacked(packed(junk))
+        if not isinstance(junk, dict):
+            with pytest.raises(Damaged):
+                unpacked(packed(junk))
 
 
 def test_every_flipped_byte_is_noticed_or_harmless():
