@@ -326,10 +326,12 @@ class Attempt:
         return False
 
     def leave(self) -> None:
-        """Removes this attempt and those before it, but not the one whose verdict it adopted. Never raises."""
-        if self._all is not None and self._own is not None and self._own is not self._winner:
-            self.sweep()
-            self._remove(self.number, self._own)
+        """Ends here: it has adopted the verdict of another, and stands for nothing but who did so. Never raises."""
+        self.sweep()
+        with contextlib.suppress(OSError):
+            for name in self.folder.names():
+                if name != _TICKET:
+                    self.folder.remove(name)
 
     def retire(self) -> None:
         """Removes what this attempt alone has made, without a verdict. Never raises."""
@@ -449,20 +451,29 @@ def _as_verdict(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "entry": values["done"]["entry"], "made": made}
 
 
-def forget(output: Path, stem: PurePath, job: str) -> None:
-    """Removes the attempts of a job at a video, and those of others that have ended. Never raises."""
+def forget(output: Path, stem: PurePath, *jobs: str) -> None:
+    """Removes the attempts of some jobs at a video, and those before them that have ended. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
         if root is None:
             return
-        for number in _numbers(found) if found is not None else ():
-            assert found is not None
-            others = False
-            with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
-                others = folder.facts(_TICKET) is not None and _values(folder, _TICKET).get("job") != job
-            if not others:
-                found.remove_folder(str(number))
+        if found is not None:
+            states = {number: _state(found, number) for number in _numbers(found)}
+            own = [number for number, (_, job) in states.items() if job in jobs]
+            for number, (live, job) in states.items():
+                if job in jobs or (not live and number < max(own, default=0)):
+                    found.remove_folder(str(number))
         _remove_old(root, stem)
         _remove_empty(root, stem)
+
+
+def _state(found: Folder, number: int) -> tuple[bool, str | None]:
+    """Whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
+    with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
+        for name in (_TICKET, _COMMITTED, _ASIDE):
+            with contextlib.suppress(OSError, ValueError):
+                if (text := _read(folder, name)) is not None:
+                    return name == _TICKET, unpacked(text).get("job")
+    return False, None
 
 
 def clean(output: Path) -> None:

@@ -120,6 +120,7 @@ class Checkpoints:
         self.saved: Checkpoint | None = None
         self.attempts = count or 1
         self.notes: list[str] = []
+        self.done_by = ""  # the job, where it was done before
         self._video = video
         self._attempt = attempt
         self._run_parts = run_parts
@@ -138,6 +139,7 @@ class Checkpoints:
         if verdict is None or not self.holds(verdict) or not are_there(self._attempt.output, verdict):
             return None
         self.attempts = self._count or verdict.get("attempts", 1)
+        self.done_by = str(verdict.get("job", ""))
         return entry_from(self._attempt.output, verdict)
 
     def begin(self) -> None:

@@ -202,8 +202,8 @@ class Engine:
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
         if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
-            for video in videos:
-                attempts.forget(folder, video.stem, work.job)
+            for key, video in enumerate(videos):
+                attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(folder)
         return summary
 
@@ -351,6 +351,8 @@ class Engine:
         assert outcome is not None
         assert attempt is not None
         judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != "failed"
+        if attempt.verdict is not None and not attempt.stands:  # who has taken it over was done with it in the meantime
+            outcome.lost = True
         if not outcome.lost and (run.checkpoints is None or not (outcome.unfinished or judged)):
             attempts.forget(work.folder, run.video.stem, work.job)
         attempt.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -130,9 +131,9 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it can be read back
         text = json.dumps(value, indent=2).encode() + b"\n"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with open(part, "wb") as file:
+        with open(part, "xb") as file:  # never what somebody has put there
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

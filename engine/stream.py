@@ -327,6 +327,7 @@ class StreamRun:
             self._settle(end, {}, [])
             try:
                 attempt.commit(self._verdict({}))
+                attempt.publish()  # nothing; but it tells whether another has begun it anew
             except Fenced as error:
                 self._error = error
             except VideoError as error:  # a full disk: it has failed all the same

@@ -15,8 +15,8 @@ import contextlib
 import functools
 import logging
 import os
+import secrets
 import socket
-import threading
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -194,9 +194,9 @@ def _touched(path: Path) -> float | None:
 
 
 def _since(path: Path, touched: float) -> float:
-    probe = path.parent / f".clock.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
+    probe = path.parent / f".clock.{secrets.token_hex(8)}"
     try:
-        probe.touch()
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
         now = probe.stat().st_mtime
     except OSError:  # a full disk, or somebody who may only look
         now = time.time()

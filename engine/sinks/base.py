@@ -200,7 +200,7 @@ def shared_writer(folder: Path) -> Iterator[None]:
 def _locked(path: Path, folder: Path, kind: int = fcntl.LOCK_EX) -> int:
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error
         try:

@@ -7,6 +7,7 @@ the other must know that it has lost.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ import av
 
 from engine import attempts, steps
 from engine.attempts import STATE_FOLDER, label
-from engine.errors import Fenced
+from engine.errors import BackendError, Fenced
 from engine.inputs import Video
 from engine.reader import StreamReader
 from engine.stream import StreamRun
@@ -46,7 +47,14 @@ FRESH = (
     *("an output appeared#4", "published", "settled"),
 )
 RESUMED = ("others revoked", "begun", "passed 3", "parts copied", "journal#2", "taken over", "frame 20", "committed")
-STOPPED = ("last frame", "journal#2", "set aside", "a partial output appeared", "a partial output appeared#3", "settled")
+STOPPED = (
+    "last frame",
+    "journal#2",
+    "set aside",
+    "a partial output appeared",
+    "a partial output appeared#3",
+    "settled",
+)
 FAILED = ("frame 5", "verdict written", "fence passed again", "committed", "settled")
 
 # Where the second attempt is when the first one wakes; it may never get there, and be over.
@@ -90,10 +98,8 @@ class Place:
         self.video = clip(self.folder / "a.mp4", FRAMES, seed=3)
         begun = self.folder / "begun"
         engine = fake_engine(fail_after=20, checkpoint_s=0.0, delay_s=0.002, workers=1, **SETTINGS)
-        try:
+        with contextlib.suppress(BackendError):
             engine.work([Assignment(Video(str(self.video), STEM))], begun, done=lambda *_: None)
-        except Exception as error:
-            assert "told to fail" in str(error), error
         assert attempts.peek(begun, STEM) > 5
         found: list[dict[str, Any]] = []
         fake_engine(**SETTINGS).work(
@@ -106,9 +112,9 @@ class Place:
 
 
 class Actor:
-    """An attempt in a process of its own."""
+    """Work in a process of its own, which halts itself at a step. What it returns is its report."""
 
-    def __init__(self, place: Place, output: Path, number: int, case: Case, halt_at: str | None, report: Path) -> None:
+    def __init__(self, work: Callable[[], list[dict[str, Any]]], halt_at: str | None, report: Path) -> None:
         self.report = report
         self.over = False
         self.pid = os.fork()
@@ -117,7 +123,8 @@ class Actor:
             try:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.alarm(60)
-                _attempt(place, output, number, case, halt_at, report)
+                _halting(halt_at)
+                report.write_text(json.dumps(work()))
                 status = 0
             except BaseException:  # noqa: BLE001 - a forked process must never return into the test
                 traceback.print_exc()
@@ -149,33 +156,19 @@ class Actor:
         return entry
 
 
-def _attempt(place: Place, output: Path, number: int, case: Case, halt_at: str | None, report: Path) -> None:
-    """What a worker's engine does, in its own process."""
-    followed = output.with_name(f"lease-{number + 1}")
-    told: list[dict[str, Any]] = []
+def _halting(halt_at: str | None) -> None:
+    """Has this process halt itself at a step. Frames are steps here, and those that are passed over."""
     counts: Counter[str] = Counter()
-    first = number == 1
+    write, passed = StreamRun.write, StreamReader._pass
 
     def reached(step: str) -> None:
         counts[step] += 1
-        if halt_at in (step if counts[step] == 1 else None, f"{step}#{counts[step]}"):
+        if halt_at == (step if counts[step] == 1 else f"{step}#{counts[step]}"):
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this very thread goes no step further
-
-    def fence() -> None:
-        if case.lease and followed.exists():
-            raise Fenced("the lease was lost")
-
-    engine = fake_engine(delay_s=0.001, workers=1, streams=1, **SETTINGS)
-    write, passed = StreamRun.write, StreamReader._pass
 
     def write_and_tell(self: StreamRun, tracks: Any, clock: Any) -> None:
         write(self, tracks, clock)
-        step = f"frame {tracks.frame.index}"
-        reached(step)
-        if first and step == "frame 5" and case.way == "stopped":
-            engine.stop()
-        if first and step == "frame 5" and case.way == "failed":
-            self.fail(OSError("no luck"))
+        reached(f"frame {tracks.frame.index}")
 
     def pass_and_tell(self: StreamReader, pts: int) -> None:
         passed(self, pts)
@@ -184,10 +177,31 @@ def _attempt(place: Place, output: Path, number: int, case: Case, halt_at: str |
 
     steps.reached = reached
     StreamRun.write, StreamReader._pass = write_and_tell, pass_and_tell  # type: ignore[method-assign]
+
+
+def _attempt(place: Place, output: Path, number: int, case: Case) -> list[dict[str, Any]]:
+    """What a worker's engine does with a video, and what it tells."""
+    followed = output.with_name(f"lease-{number + 1}")
+    told: list[dict[str, Any]] = []
+    engine = fake_engine(delay_s=0.001, workers=1, streams=1, **SETTINGS)
+    write = StreamRun.write
+
+    def fence() -> None:
+        if case.lease and followed.exists():
+            raise Fenced("the lease was lost")
+
+    def write_and_break_off(self: StreamRun, tracks: Any, clock: Any) -> None:
+        write(self, tracks, clock)
+        if number == 1 and tracks.frame.index == 5 and case.way == "stopped":
+            engine.stop()
+        if number == 1 and tracks.frame.index == 5 and case.way == "failed":
+            self.fail(OSError("no luck"))
+
+    StreamRun.write = write_and_break_off  # type: ignore[method-assign]
     job = "job" if case.lease else f"run {number}"
     assignment = Assignment(Video(str(place.video), STEM), number, fence, job)
     engine.work([assignment], output, done=lambda _, entry: told.append(entry))
-    report.write_text(json.dumps(told))
+    return told
 
 
 def play(place: Place, case: Case, folder: Path) -> str:
@@ -210,15 +224,16 @@ def play(place: Place, case: Case, folder: Path) -> str:
 
     actors: list[Actor] = []
     try:
-        first = Actor(place, output, 1, case, case.step, folder / "first.json")
+        first = Actor(lambda: _attempt(place, output, 1, case), case.step, folder / "first.json")
         actors.append(first)
         first.wait()
         assert not first.over, f"the first attempt never came to {case.step!r}"
         look()
         (folder / "lease-2").touch()
-        second = Actor(place, output, 2, case, MOMENTS[case.moment], folder / "second.json")
+        second = Actor(lambda: _attempt(place, output, 2, case), MOMENTS[case.moment], folder / "second.json")
         actors.append(second)
         second.wait()
+        assert second.over or case.moment != "over"
         look()
         first.wake()
         look()
@@ -239,8 +254,10 @@ def _judge(
         assert entry["lost"] == ("taken" in (entry["error"] or "") or "lease" in (entry["error"] or "")), entry
     assert told, (first, second)
     verdicts = [entry for entry in told if not entry["unfinished"]]
+    if case.way == "failed" and not case.lease and len(verdicts) == 2:  # another run has done it anew: both are true
+        assert verdicts.pop(0)["error"] == "OSError: no luck"
     assert verdicts, told
-    early = case.step in FRESH[: FRESH.index("committed")] or case.way == "resumed" and case.step != "committed"
+    early = case.step in FRESH[: FRESH.index("committed")] or (case.way == "resumed" and case.step != "committed")
     if case.lease and early and case.way in ("fresh", "resumed"):
         assert first["lost"], "the first attempt has told a result"
     folder = output / STATE_FOLDER / label(STEM)
@@ -262,9 +279,9 @@ def _judge(
             assert _times(made) == _times(place.folder / "right" / "sub" / name)
         else:
             assert made.read_bytes() == content, f"{name} is not what an undisturbed run makes"
-    left = sorted(os.listdir(folder))
-    assert len(left) == 1, f"dead attempts are not swept: {left}"
-    assert sorted(os.listdir(folder / left[0])) == ["committed", "verdict.json"]
+    # Dead attempts are swept: what is left is the verdict, and perhaps who has adopted it.
+    left = sorted(sorted(os.listdir(folder / name)) for name in os.listdir(folder))
+    assert left in ([["committed", "verdict.json"]], [["committed", "verdict.json"], ["ticket"]]), left
     for job in ("job", "run 1", "run 2"):
         attempts.forget(output, STEM, job)
     assert not (output / STATE_FOLDER).exists()
@@ -295,8 +312,6 @@ def main() -> int:
     print(f"{len(played) - failed} of {len(played)} cases passed in {time.monotonic() - begun:.0f} s")
     return 1 if failed else 0
 
-
-Player = Callable[[Place, Case, Path], str]
 
 if __name__ == "__main__":
     sys.exit(main())
