@@ -64,7 +64,7 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Checkpoint:
-        """Raises ValueError, TypeError or KeyError for anything that `to_json` does not give."""
+        """Raises ValueError, TypeError, KeyError or OverflowError for anything that `to_json` does not give."""
         mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
         tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
         if not 0 < mark.frames == tally.frames == values["frames"] or mark.audio_time_base[1] < 1:
@@ -78,6 +78,12 @@ class Checkpoint:
             np.frombuffer(bytes.fromhex(values["tracker"]["scores"]), np.float32),
         )
         return cls(mark, tracker, values["tally"], values["outputs"])
+
+    def check_classes(self, count: int) -> None:
+        """Raises ValueError where it names a class that a model of `count` classes does not have."""
+        named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally["tracks_by_class"])]
+        if not all(0 <= class_id < count for class_id in named):
+            raise ValueError("a class that there is not")
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,11 @@ class Checkpoints:
         run_parts: fingerprint.Fingerprint,
         outputs: dict[str, Path],
         *,
+        classes: int,
         count: int | None = None,
     ) -> None:
-        """`count` is the number of this attempt where the caller counts them; None: the journals do."""
+        """`classes` is how many the model knows; `count` the number of this attempt where the caller counts them, None:
+        the journals do."""
         self.saved: Checkpoint | None = None
         self.attempts = count or 1
         self.notes: list[str] = []
@@ -125,6 +133,7 @@ class Checkpoints:
         self._attempt = attempt
         self._run_parts = run_parts
         self._outputs = outputs
+        self._classes = classes
         self._count = count
         self._now: fingerprint.Fingerprint = {}
         self._why: str | None = None
@@ -155,9 +164,11 @@ class Checkpoints:
                 why = why or f"{changed} changed since {'the checkpoint' if found else 'it was begun'}"
             elif found is not None:
                 try:
-                    self.saved, self._from, why = Checkpoint.from_json(found), earlier, None
+                    checkpoint = Checkpoint.from_json(found)
+                    checkpoint.check_classes(self._classes)
+                    self.saved, self._from, why = checkpoint, earlier, None
                     break
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, OverflowError):
                     why = why or "the checkpoint is damaged"
         if why is not None:
             self._say(why)

@@ -202,7 +202,10 @@ class Engine:
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
         if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
+            failed = {outcome.key for outcome in outcomes if outcome.status == "failed"}  # what could go, is gone
             for key, video in enumerate(videos):
+                if key in failed:
+                    continue
                 attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(folder)
         return summary
@@ -335,7 +338,8 @@ class Engine:
             return attempt, None
         paths = {kind: path for kind, (_, path) in self._outputs.sinks(video, work.folder).items()}
         count = None if assignment is None else assignment.attempt
-        return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, count=count)
+        classes = len(self.model.manifest.classes)
+        return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:

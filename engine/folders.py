@@ -81,10 +81,10 @@ class Folder:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device without a driver
                 raise ValueError("not a regular file") from error
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError("not a regular file")
         with open(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise ValueError("not a regular file")
             text = file.read(most + 1)
             if len(text) > most:
                 raise ValueError(f"larger than {most} bytes")

@@ -110,6 +110,8 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
             raise ValueError("the packet log ends within a record")
         kind, flags, pts, dts, duration, numerator, denominator, length = _RECORD.unpack(head)
         left -= _RECORD.size + length
+        if numerator < 1 or denominator < 1:
+            raise ValueError("the packet log is damaged")
         payload = file.read(length) if left >= 0 else b""
         if len(payload) < length:
             raise ValueError("the packet log ends within a record")

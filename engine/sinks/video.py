@@ -74,11 +74,14 @@ class AnnotatedVideo(FileSink):
         try:
             self._log = PacketLog(reopened(self._part, state["offset"], part))
             self._header = read_header(self._part)
-            self._encoder = new_encoder(self._header, self._threads)
         except ValueError as error:
             raise Misfit(f"{self._part.name} is damaged: {error}") from error
-        except (av.error.FFmpegError, OSError) as error:
+        except OSError as error:
             raise self._error(error) from error
+        try:
+            self._encoder = new_encoder(self._header, self._threads)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise Misfit(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self._extradata() != self._header["extradata"]:
             raise Misfit("the encoder of the annotated video has changed since the checkpoint")

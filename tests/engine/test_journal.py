@@ -143,7 +143,7 @@ def begun(tmp_path):
         attempt = Attempt(tmp_path / "out", PurePosixPath("a"), fence=fence)
         attempt.begin()
         outputs = {"mot": tmp_path / "out" / "a.mot.txt"}
-        made = Checkpoints(Video(str(video), PurePosixPath("a")), attempt, shared, outputs, count=count)
+        made = Checkpoints(Video(str(video), PurePosixPath("a")), attempt, shared, outputs, classes=2, count=count)
         made.begin()
         return made
 
