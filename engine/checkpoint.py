@@ -7,7 +7,9 @@ and how far each output had come. It is kept once every output is durable up to 
 from __future__ import annotations
 
 import base64
+import json
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,16 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from engine import fingerprint
+from engine import fingerprint, steps
+from engine.attempts import Attempt, Earlier, verdict_of
+from engine.errors import Misfit
 from engine.inputs import Video
-from engine.journal import Damaged, Journal
 from engine.records import Mark, TrackerState
-from engine.sinks.base import discard, part_path, spare_path
+from engine.sinks.memory import TallyState
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+
+_MARK, _TALLY = TypeAdapter(Mark), TypeAdapter(TallyState)
+_TOO_LARGE = 1 << 63
 
 State = Callable[[], dict[str, Any] | None]
 
@@ -57,16 +64,26 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Checkpoint:
-        """Raises ValueError, TypeError or KeyError for anything that `to_json` does not give."""
-        mark = dict(values["mark"])
-        mark["anchors"] = tuple((index, pts) for index, pts in mark["anchors"])
-        mark["audio_time_base"] = tuple(mark["audio_time_base"])
+        """Raises ValueError, TypeError, KeyError or OverflowError for anything that `to_json` does not give."""
+        mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
+        tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
+        if not 0 < mark.frames == tally.frames == values["frames"] or mark.audio_time_base[1] < 1:
+            raise ValueError("its numbers do not fit each other")
+        numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
+        if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(mark.decode_s + tally.last_pts_s):
+            raise ValueError("its times are none")
         tracker = TrackerState(
             base64.b64decode(values["tracker"]["sort"]),
             np.array(values["tracker"]["class_ids"], np.int32),
             np.frombuffer(bytes.fromhex(values["tracker"]["scores"]), np.float32),
         )
-        return cls(Mark(**mark), tracker, values["tally"], values["outputs"])
+        return cls(mark, tracker, values["tally"], values["outputs"])
+
+    def check_classes(self, count: int) -> None:
+        """Raises ValueError where it names a class that a model of `count` classes does not have."""
+        named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally["tracks_by_class"])]
+        if not all(0 <= class_id < count for class_id in named):
+            raise ValueError("a class that there is not")
 
 
 @dataclass(frozen=True)
@@ -90,90 +107,100 @@ class _Pending:
 
 
 class Checkpoints:
-    """Takes and keeps the checkpoints of one video. Used by one thread at a time: its decoder's, then its sinks'.
+    """Takes and keeps the checkpoints of one attempt at a video. Used by one thread at a time: its decoder's, then its
+    sinks'.
 
-    `saved` is the last checkpoint; after `begin`, the one to continue at. `done` is the summary entry of a video that
-    was completed by an earlier run. `fence` is called before the journal is written and raises Fenced.
+    `saved` is the last checkpoint; after `begin`, the one to continue at.
     """
 
     def __init__(
         self,
         video: Video,
-        folder: Path,
+        attempt: Attempt,
         run_parts: fingerprint.Fingerprint,
         outputs: dict[str, Path],
         *,
-        attempt: int | None = None,
-        fence: Callable[[], None] = lambda: None,
+        classes: int,
+        count: int | None = None,
     ) -> None:
-        """`attempt` is the number of this attempt where the caller counts them; None: the journal does."""
+        """`classes` is how many the model knows; `count` the number of this attempt where the caller counts them, None:
+        the journals do."""
         self.saved: Checkpoint | None = None
-        self.attempts = attempt or 1
+        self.attempts = count or 1
         self.notes: list[str] = []
+        self.done_by = ""  # the job, where it was done before
         self._video = video
-        self._journal = Journal(folder, video.stem)
+        self._attempt = attempt
         self._run_parts = run_parts
         self._outputs = outputs
-        self._attempt = attempt
-        self._fence = fence
+        self._classes = classes
+        self._count = count
+        self._now: fingerprint.Fingerprint = {}
+        self._why: str | None = None
+        self._from: Earlier | None = None
+        self._journal: dict[str, Any] = {}
         self._pending: deque[_Pending] = deque()
 
     def done(self) -> dict[str, Any] | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
-        its outputs are there with their sizes."""
-        try:
-            self._journal.read()
-        except Damaged:
+        its outputs are there with their sizes. Takes no part in the work."""
+        verdict = verdict_of(self._attempt.output, self._video.stem)
+        if verdict is None or not self.holds(verdict) or not are_there(self._attempt.output, verdict):
             return None
-        values = self._journal.values
-        if "done" not in values or values["fingerprint"] != self._fingerprint():
-            return None
-        entry, sizes = dict(values["done"]["entry"]), values["done"]["sizes"]
-        paths = {kind: self._journal.folder / path for kind, path in values["outputs"].items() if kind in sizes}
-        try:
-            if any(path.stat().st_size != sizes[kind] for kind, path in paths.items()):
-                return None
-        except OSError:
-            return None
-        self.attempts = self._attempt or values["attempts"]
-        entry["outputs"] = {kind: str(path) for kind, path in paths.items()}
-        entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
-        return entry
+        self.attempts = self._count or verdict.get("attempts", 1)
+        self.done_by = str(verdict.get("job", ""))
+        return entry_from(self._attempt.output, verdict)
 
     def begin(self) -> None:
-        """Notes a new attempt, before the video is opened, and finds where to continue. Raises SinkError and Fenced."""
-        now, why = self._fingerprint(), None
-        try:
-            self._journal.read()
-        except Damaged as error:
-            why = f"the journal is damaged ({error})"
-        before = self._journal.values
-        found = before.get("checkpoint")
-        if before:
-            changed, since = fingerprint.difference(before["fingerprint"], now), "done" if "done" in before else "begun"
-            why = f"{changed} changed since {'the checkpoint' if found else f'it was {since}'}" if changed else None
-        if found is not None and why is None:
-            try:
-                self.saved = Checkpoint.from_json(found)
-            except (ValueError, TypeError, KeyError):
-                why = "the checkpoint is damaged"
+        """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError, Fenced."""
+        attempt, why = self._attempt, self._why
+        self._now = self._fingerprint()
+        if attempt.damaged is not None:
+            why = f"the journal is damaged ({attempt.damaged})"
+        self.attempts = self._count or max((each.journal.get("attempts", 0) for each in attempt.earlier), default=0) + 1
+        for earlier in reversed(attempt.earlier):
+            found = earlier.journal.get("checkpoint")
+            if changed := fingerprint.difference(earlier.journal.get("fingerprint", {}), self._now):
+                why = why or f"{changed} changed since {'the checkpoint' if found else 'it was begun'}"
+            elif found is not None:
+                try:
+                    checkpoint = Checkpoint.from_json(found)
+                    checkpoint.check_classes(self._classes)
+                    self.saved, self._from, why = checkpoint, earlier, None
+                    break
+                except (ValueError, TypeError, KeyError, OverflowError):
+                    why = why or "the checkpoint is damaged"
         if why is not None:
             self._say(why)
-        self.attempts = self._attempt or before.get("attempts", 0) + 1
+        self._journal = {"fingerprint": self._now, "attempts": self.attempts, "outputs": self._relative()}
+        attempt.keep(self._journal)
         if self.saved is None:
-            self._discard_parts(before)
-        self._journal.values = {"fingerprint": now, "attempts": self.attempts, "outputs": self._relative()}
-        if self.saved is not None:
-            self._journal.values["checkpoint"] = found
-        self._write()
+            attempt.sweep()
+
+    def part(self, kind: str) -> Path:
+        """Where the attempt that is continued had its part of an output. Raises Misfit where it had none."""
+        assert self._from is not None
+        path = self._from.journal["outputs"].get(kind)
+        if path is None or self.saved is None or kind not in self.saved.outputs:
+            raise Misfit(f"the checkpoint knows nothing of {kind}")
+        return self._from.parts(path)
+
+    def taken_over(self) -> None:
+        """All that the checkpoint needs is this attempt's own by now. Raises SinkError and Fenced."""
+        assert self.saved is not None
+        steps.reached("parts copied")
+        self._journal["checkpoint"] = self.saved.to_json()
+        self._attempt.keep(self._journal)
+        steps.reached("taken over")
+        self._attempt.sweep()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: says so and drops it. Raises SinkError."""
+        """The checkpoint is of no use: says so and drops it. Raises SinkError and Fenced."""
         self.saved = None
         self._say(why)
-        self._discard_parts(self._journal.values)
-        self._journal.values.pop("checkpoint", None)
-        self._write()
+        self._journal.pop("checkpoint", None)
+        self._attempt.keep(self._journal)
+        self._attempt.sweep()
 
     def take(self, mark: Mark, tracker: TrackerState, tally: dict[str, Any], outputs: dict[str, State]) -> None:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
@@ -186,46 +213,44 @@ class Checkpoints:
             self._pending.popleft()
             newest = ready
         if newest is not None:
-            self._journal.values["checkpoint"] = newest.to_json()
-            self._write()
+            self._journal["checkpoint"] = newest.to_json()
+            self._attempt.keep(self._journal)
             self.saved = newest
 
-    def complete(self, entry: dict[str, Any], outputs: dict[str, str]) -> None:
-        """The video is done, its outputs have appeared. Raises SinkError and Fenced."""
-        sizes = {kind: Path(path).stat().st_size for kind, path in outputs.items()}
-        self._journal.values.pop("checkpoint", None)
-        self._journal.values["done"] = {"entry": entry, "sizes": sizes}
-        self._write()
-        self.saved = None
+    def holds(self, verdict: dict[str, Any]) -> bool:
+        """Whether a verdict would be the same today. That of a failed video may not."""
+        if verdict["entry"]["status"] == "failed" or "fingerprint" not in verdict:
+            return False
+        changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
+        self._why = f"{changed} changed since it was done" if changed else None
+        return changed is None
 
-    def forget(self) -> None:
-        """Removes the journal. Never raises."""
-        self._journal.remove()
-
-    def clear(self) -> None:
-        """Removes the journal, and the parts of an earlier run. Never raises."""
-        try:
-            self._journal.read()
-        except Damaged:
-            self._journal.values = {"outputs": self._relative()}
-        self._discard_parts(self._journal.values)
-        self._journal.remove()
-
-    def _write(self) -> None:
-        self._fence()
-        self._journal.write()
+    def facts(self) -> dict[str, Any]:
+        """What a verdict says of this attempt."""
+        return {"fingerprint": self._now, "attempts": self.attempts}
 
     def _fingerprint(self) -> fingerprint.Fingerprint:
         return {**self._run_parts, **fingerprint.of_input(self._video.path)}
 
     def _relative(self) -> dict[str, str]:
-        return {kind: str(path.relative_to(self._journal.folder)) for kind, path in self._outputs.items()}
-
-    def _discard_parts(self, values: dict[str, Any]) -> None:
-        for path in values.get("outputs", {}).values():
-            discard(part_path(self._journal.folder / path))
-            discard(spare_path(self._journal.folder / path))
+        return {kind: str(path.relative_to(self._attempt.output)) for kind, path in self._outputs.items()}
 
     def _say(self, why: str) -> None:
         self.notes.append(f"started over: {why}")
         log.warning("%s: started over: %s", self._video.shown, why)
+
+
+def are_there(output: Path, verdict: dict[str, Any]) -> bool:
+    """Whether all outputs of a verdict have appeared, with the sizes that they had."""
+    try:
+        return all((output / each["path"]).stat().st_size == each["size"] for each in verdict["made"].values())
+    except OSError:
+        return False
+
+
+def entry_from(output: Path, verdict: dict[str, Any]) -> dict[str, Any]:
+    """The summary entry of a verdict that another attempt has found."""
+    entry = dict(verdict["entry"])
+    entry["outputs"] = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
+    entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
+    return entry

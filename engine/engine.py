@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +22,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import fingerprint, journal, report
+from engine import attempts, fingerprint, report, steps
+from engine.attempts import Attempt
 from engine.backends.base import frame_backend
 from engine.checkpoint import EVERY_S, Checkpoints
 from engine.config import EngineConfig
@@ -52,6 +55,14 @@ log = logging.getLogger(__name__)
 _GPU_BATCH = 8
 _GPU_WORKERS = 2
 _LEAST_WINDOW = 6
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where results go, and what all attempts have in common that work for the same end."""
+
+    folder: Path
+    job: str
 
 
 class Engine:
@@ -151,7 +162,9 @@ class Engine:
         pipeline = self._pipeline = self._new_pipeline(len(videos))  # from here on, `stop` ends this run
         if self._stopped_early:
             pipeline.stop()
-        kept = {key: found for key, video in enumerate(videos) if (found := self._checkpoints(video, folder))}
+        work = Work(folder, secrets.token_hex(8))
+        tries = [self._attempt(video, work) for video in videos]
+        kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         pool = ThreadPoolExecutor(1, "hash")
         try:
@@ -166,9 +179,9 @@ class Engine:
             def begun() -> Iterator[StreamRun]:
                 for key, video in enumerate(videos):
                     if key not in earlier:
-                        yield self._run_of(pipeline, key, video, folder, kept.get(key))
+                        yield self._run_of(pipeline, key, video, work, *tries[key])
 
-            outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, self._entry(run)))
+            outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, work))
             elapsed_s = time.perf_counter() - start
             pool.shutdown(cancel_futures=self.interrupted)
         finally:
@@ -180,16 +193,21 @@ class Engine:
             verdict = self.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
         known = {path: identity for path, identity in inputs_read.items() if identity is not None}
-        attempts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        manifest = report.build_manifest(summary, self.config, known, started_at, attempts)
+        counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
+        manifest = report.build_manifest(summary, self.config, known, started_at, counts)
         try:
+            if any(outcome.lost for outcome in outcomes):
+                raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
-        if not any(outcome.unfinished for outcome in outcomes):
-            for checkpoints in kept.values():
-                checkpoints.forget()
-            journal.clean(folder)
+        if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
+            failed = {outcome.key for outcome in outcomes if outcome.status == "failed"}  # what could go, is gone
+            for key, video in enumerate(videos):
+                if key in failed:
+                    continue
+                attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
+            attempts.clean(folder)
         return summary
 
     def work(
@@ -228,14 +246,11 @@ class Engine:
             coming = enumerate(assignments)
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
-                checkpoints = self._checkpoints(assignment.video, folder, assignment)
-                if checkpoints is not None and (entry := checkpoints.done()):
-                    if begun is not None:
-                        begun(assignment)
-                    done(assignment, entry | {"attempts": assignment.attempt})
-                    continue
                 under_way[key] = assignment, pool.submit(identity, assignment.video)
-                yield self._run_of(pipeline, key, assignment.video, folder, checkpoints, assignment, begun)
+                work = Work(folder, assignment.job)
+                attempt = self._attempt(assignment.video, work, assignment)
+                on_begin = partial(begun, assignment) if begun is not None else None
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, on_begin)
 
         def ended(run: StreamRun) -> None:
             assignment, input_read = under_way.pop(run.key)
@@ -247,9 +262,13 @@ class Engine:
                 "input": read,
                 "resumed_from": run.resumed_from,
                 "unfinished": run.outcome is not None and run.outcome.unfinished,
+                "lost": run.outcome is not None and run.outcome.lost,
             }
-            self._settle(run, entry)
-            done(assignment, entry)
+            steps.reached("settled")
+            try:
+                done(assignment, entry)
+            finally:
+                self._settle(run, Work(folder, assignment.job))
 
         with shared_writer(folder), ThreadPoolExecutor(1, "hash") as pool:
             try:
@@ -289,41 +308,38 @@ class Engine:
         pipeline: Pipeline,
         key: int,
         video: Video,
-        folder: Path,
+        work: Work,
+        attempt: Attempt,
         checkpoints: Checkpoints | None,
-        assignment: Assignment | None = None,
-        begun: Callable[[Assignment], None] | None = None,
+        on_begin: Callable[[], None] | None = None,
     ) -> StreamRun:
-        """A run of a video into files of `folder`."""
-
-        def on_begin() -> None:
-            if assignment is not None and begun is not None:
-                begun(assignment)
-
+        """A run of a video into files of a folder."""
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, folder),
+            self._outputs.sinks(video, work.folder),
             Tally(self.config.max_age),
             pipeline.window,
-            folder=folder,
+            attempt=attempt,
             checkpoints=checkpoints,
-            on_begin=on_begin,
-            fence=assignment.fence if assignment is not None else not_fenced,
+            on_begin=on_begin or (lambda: None),
+            entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
         )
 
-    def _checkpoints(self, video: Video, folder: Path, assignment: Assignment | None = None) -> Checkpoints | None:
-        """The checkpoints of a video; None where there are none: it is no file, or they are not wanted. Those of an
-        earlier run are then removed."""
-        if scheme(video.path) is not None or not os.path.isfile(video.path):
-            return None
-        outputs = {kind: path for kind, (_, path) in self._outputs.sinks(video, folder).items()}
-        attempt, fence = (None, not_fenced) if assignment is None else (assignment.attempt, assignment.fence)
-        checkpoints = Checkpoints(video, folder, self._shared_fingerprint, outputs, attempt=attempt, fence=fence)
-        if self.config.resume and self.config.save_intermediate_results:
-            return checkpoints
-        checkpoints.clear()
-        return None
+    def _attempt(
+        self, video: Video, work: Work, assignment: Assignment | None = None
+    ) -> tuple[Attempt, Checkpoints | None]:
+        """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
+        not wanted."""
+        fence = assignment.fence if assignment is not None else not_fenced
+        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence)
+        file = scheme(video.path) is None and os.path.isfile(video.path)
+        if not (file and self.config.resume and self.config.save_intermediate_results):
+            return attempt, None
+        paths = {kind: path for kind, (_, path) in self._outputs.sinks(video, work.folder).items()}
+        count = None if assignment is None else assignment.attempt
+        classes = len(self.model.manifest.classes)
+        return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
@@ -333,19 +349,17 @@ class Engine:
         assert run.outcome is not None
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
-    def _settle(self, run: StreamRun, entry: dict[str, Any]) -> None:
-        """Leaves in the journal of a video that has ended what its next run needs."""
-        outcome, checkpoints = run.outcome, run.checkpoints
+    def _settle(self, run: StreamRun, work: Work) -> None:
+        """Leaves of the attempts at a video that has ended what its next run needs."""
+        outcome, attempt = run.outcome, run.attempt
         assert outcome is not None
-        if checkpoints is None or run.fenced or outcome.unfinished:
-            return
-        if outcome.status == "failed":
-            checkpoints.forget()
-            return
-        try:
-            checkpoints.complete(entry, outcome.outputs)
-        except (VideoError, OSError) as error:  # its outputs are there; at worst they are made once more
-            log.warning("%s: %s", run.video.shown, error)
+        assert attempt is not None
+        judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != "failed"
+        if attempt.verdict is not None and not attempt.stands:  # who has taken it over was done with it in the meantime
+            outcome.lost = True
+        if not outcome.lost and (run.checkpoints is None or not (outcome.unfinished or judged)):
+            attempts.forget(work.folder, run.video.stem, work.job)
+        attempt.close()
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))

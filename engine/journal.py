@@ -1,128 +1,43 @@
-"""The journal of one video: what a killed run leaves to go on with, `<output>/.yolo-engine/<stem>.json`.
-
-A JSON file with a checksum, replaced as a whole (write, fsync, rename). Its values:
+"""A journal: what an attempt at a video leaves to go on with, as a JSON file with a checksum. Its values:
 
     fingerprint  what the results depend on, in named parts; see engine/fingerprint.py
     attempts     how often the video was begun; written before it is opened
     outputs      kind -> path of each output, relative to the output folder
     checkpoint   frames, mark, tracker, tally, outputs (kind -> state); absent before the first one
-    done         entry (of the summary) and sizes (kind -> bytes) of a completed video; then there is no checkpoint
 
-Nothing heavy is imported here: other processes look into journals too.
+A verdict, the last word on a video, is the same with `entry` (of the summary), `job` and `made` (kind -> name, path and
+size of each output) instead of a checkpoint. Nothing heavy is imported here: other processes look into journals too.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 import zlib
-from pathlib import Path, PurePath
-from typing import IO, Any
-
-from engine.errors import SinkError, describe_os_error
+from pathlib import PurePosixPath
+from typing import Any
 
 SCHEMA = 1
 
-_FOLDER = ".yolo-engine"
-_HALF_WRITTEN = ".tmp"
-_TRIES = 20
+# Many times what a checkpoint of a crowded street takes.
+LARGEST = 64 << 20
 
 
 class Damaged(ValueError):
     """The file is there, but is no journal that this version wrote whole."""
 
 
-class Journal:
-    """One video's journal file. `values` is what was read, or is to be written, last."""
-
-    def __init__(self, folder: Path, stem: PurePath) -> None:
-        self.folder = folder
-        self._path = folder / _FOLDER / stem.with_name(stem.name + ".json")
-        self.values: dict[str, Any] = {}
-
-    def read(self) -> bool:
-        """Reads the file into `values`. False when there is none. Raises Damaged."""
-        self.values = {}
-        try:
-            text = self._path.read_bytes()
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise Damaged(describe_os_error(error)) from error
-        self.values = _unpacked(text)
-        return True
-
-    def write(self) -> None:
-        """Writes `values`, durably and whole. Raises SinkError."""
-        body = json.dumps(self.values, separators=(",", ":"))
-        text = json.dumps({"schema": SCHEMA, "crc32": zlib.crc32(body.encode()), "values": body})
-        # A name of its own: a halted process that wakes may be writing too.
-        part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}{_HALF_WRITTEN}")
-        try:
-            with self._created(part) as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise SinkError(f"{_FOLDER}/{self._path.name} can't be written: {describe_os_error(error)}") from error
-
-    def _created(self, part: Path) -> IO[bytes]:
-        """Opens a new file in the journals' folder, which whoever removes another journal may be removing just now."""
-        for _ in range(_TRIES):
-            # mkdir too finds a folder "there" that is gone when it looks what it is.
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                return open(part, "xb")
-        return open(part, "xb")
-
-    def remove(self) -> None:
-        """Removes the file, and the folders that are empty without it. Never raises."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-        with contextlib.suppress(OSError):  # the first that is not empty ends it
-            for parent in self._path.parents:
-                if parent == self.folder:
-                    break
-                parent.rmdir()
+def packed(values: dict[str, Any]) -> bytes:
+    """`values` as a file's content."""
+    body = json.dumps(values, separators=(",", ":"))
+    return json.dumps({"schema": SCHEMA, "crc32": zlib.crc32(body.encode()), "values": body}).encode()
 
 
-def clean(folder: Path) -> None:
-    """Removes what writers that were killed left half written, and the folders that are empty without it. For a time
-    when nobody writes. Never raises."""
-    for root, _, names in os.walk(folder / _FOLDER, topdown=False):
-        for name in names:
-            if name.endswith(_HALF_WRITTEN):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(root, name))
-        with contextlib.suppress(OSError):  # not empty
-            os.rmdir(root)
-
-
-def peek(folder: Path, stem: PurePath) -> int:
-    """Frames of the last checkpoint of the video `stem`; 0 where there is none, or it is damaged."""
-    journal = Journal(folder, stem)
-    try:
-        journal.read()
-    except Damaged:
-        return 0
-    return int((journal.values.get("checkpoint") or {}).get("frames", 0))
-
-
-def _unpacked(text: bytes) -> dict[str, Any]:
+def unpacked(text: bytes) -> dict[str, Any]:
+    """The values in a file's content, of the types that they should be. Raises Damaged."""
     try:
         outer = json.loads(text)
         if outer["schema"] != SCHEMA:
-            raise Damaged(f"of schema {outer['schema']}, not {SCHEMA}")
+            raise Damaged(f"of schema {str(outer['schema'])[:20]}, not {SCHEMA}")
         if zlib.crc32(outer["values"].encode()) != outer["crc32"]:
             raise Damaged("its checksum is wrong")
         values = json.loads(outer["values"])
@@ -130,5 +45,77 @@ def _unpacked(text: bytes) -> dict[str, Any]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged("not whole") from error
+    # A checksum proves that a file is whole, not that it is ours.
+    problem = _wrong(values)
+    if problem is not None:
+        raise Damaged(f"{problem} is not what it should be")
     assert isinstance(values, dict)
     return values
+
+
+def _wrong(values: Any) -> str | None:
+    """The first value that is of a wrong type; None where there is none."""
+    if not isinstance(values, dict):
+        return "it"
+    if not isinstance(values.get("fingerprint", {}), dict):
+        return "its fingerprint"
+    if not _count(values.get("attempts", 1)):
+        return "its number of attempts"
+    outputs = values.get("outputs", {})
+    if not isinstance(outputs, dict) or not all(isinstance(path, str) and is_inside(path) for path in outputs.values()):
+        return "its list of outputs"
+    checkpoint = values.get("checkpoint", {"frames": 0, "outputs": {}})
+    if not isinstance(checkpoint, dict) or not _count(checkpoint.get("frames")):
+        return "its checkpoint"
+    states = checkpoint.get("outputs")
+    if not isinstance(states, dict) or not states.keys() <= outputs.keys() or not all(map(_state, states.values())):
+        return "its checkpoint"
+    for key, right in (("entry", _entry), ("made", _made), ("done", _done)):
+        if key in values and not right(values[key]):
+            return f"its {key}"
+    return None
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _state(value: Any) -> bool:
+    return isinstance(value, dict) and _count(value.get("offset"))
+
+
+def _entry(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.get("status") in ("ok", "partial", "failed")
+        and isinstance(value.get("notes", []), list)
+        and _count(value.get("frames"))
+    )
+
+
+def _made(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("name"), str)
+        and "/" not in each["name"]
+        and isinstance(each.get("path"), str)
+        and is_inside(each["path"])
+        and _count(each.get("size"))
+        for each in value.values()
+    )
+
+
+def _done(value: Any) -> bool:
+    """What the version before this one wrote of a video that was complete."""
+    return (
+        isinstance(value, dict)
+        and _entry(value.get("entry"))
+        and isinstance(value.get("sizes"), dict)
+        and all(map(_count, value["sizes"].values()))
+    )
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path names a file below the folder it is relative to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and "\0" not in path and not path.startswith("/") and ".." not in parts

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.attempts import STATE_FOLDER
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
+from engine.folders import Folder
 from engine.inputs import Video
 from engine.partial import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
@@ -72,11 +76,14 @@ class Outputs:
 
 
 def prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written."""
+    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink(missing_ok=True)  # another process of this number, on another machine, may have been quicker
+        with Folder.at(folder) as output:
+            probe = f".write-test-{secrets.token_hex(8)}"
+            output.create(probe).close()
+            output.remove(probe)
+            with contextlib.suppress(FileNotFoundError):
+                output.sub(STATE_FOLDER).close()
     except OSError as error:
         raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.attempts import Attempt
 from engine.errors import Misfit, SinkError, VideoError, describe_os_error
 from engine.inputs import Video
-from engine.journal import Damaged, Journal
-from engine.sinks.base import cut, discard, part_path, publish, spare_path
-from engine.sinks.mux import MUX_ERRORS, audio_problem, mux
+from engine.sinks.base import cut, spare_path
+from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into
 from engine.stages.source import Source
 
 _SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4")
@@ -39,37 +40,48 @@ def partials_of(video: Video, folder: Path) -> list[Path]:
 def publish_partial(video: Video, folder: Path) -> dict[str, Path]:
     """Makes the `.partial` outputs of an unfinished video from its last checkpoint, and returns them by kind.
 
-    Needs no model, and no run before it but the killed one; nobody else may be working on the video. The checkpoint and
-    the parts stay. {} where there is no checkpoint. Raises SinkError when the files can't be written, or the parts are
-    not what the checkpoint says.
+    Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
+    checkpoint stays. {} where there is none; of a video that is done, its outputs. Raises SinkError when the files
+    can't be written, or the parts are not what the checkpoint says.
     """
-    journal = Journal(folder, video.stem)
-    try:
-        journal.read()
-    except Damaged:
-        return {}
-    states: dict[str, dict[str, Any]] = (journal.values.get("checkpoint") or {}).get("outputs", {})
-    made: dict[str, Path] = {}
-    appeared: list[Path] = []
-    try:
-        for kind, state in states.items():
-            path = folder / journal.values["outputs"][kind]
-            made[kind] = spare_path(path)
-            _make(kind, video, path, made[kind], state["offset"])
-        for kind, whole in made.items():
-            path = partial_path(folder / journal.values["outputs"][kind])
-            publish(whole, path)
-            appeared.append(path)
-            made[kind] = path
-    except BaseException:
-        for path in (*made.values(), *appeared):
-            discard(path)
-        raise
-    return made
+    return salvage(video, folder)[0]
 
 
-def _make(kind: str, video: Video, path: Path, target: Path, size: int) -> None:
-    part = part_path(path)
+def salvage(
+    video: Video, folder: Path, *, job: str = "", fence: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Path], dict[str, Any] | None]:
+    """As `publish_partial`, for `job` and behind its fence (engine.attempts); and the entry of a video that is done."""
+    attempt = Attempt(folder, video.stem, job=job, fence=fence)
+    try:
+        attempt.begin()
+        if attempt.verdict is not None:
+            return attempt.publish(), attempt.verdict["entry"]
+        if not attempt.earlier or not (last := attempt.earlier[-1]).journal.get("checkpoint"):
+            return {}, None
+        files = {}
+        for kind, state in last.journal["checkpoint"]["outputs"].items():
+            path = last.journal["outputs"][kind]
+            files[kind] = (folder / path, state["offset"], last.parts(path))
+        return set_aside(video, attempt, files), None
+    finally:
+        attempt.retire()
+        attempt.close()
+
+
+def set_aside(video: Video, attempt: Attempt, files: dict[str, tuple[Path, int, Path]]) -> dict[str, Path]:
+    """Ends an attempt with `.partial` outputs, and returns them by kind. `files` has the path of each output, how much
+    there is of it, and its part. Raises SinkError and Fenced."""
+    made: dict[str, tuple[str, Path]] = {}
+    for kind, (path, size, part) in files.items():
+        name = spare_path(path).name
+        _make(kind, video, part, attempt.folder.path(name), size)
+        made[kind] = name, partial_path(path)
+    attempt.set_aside(made)
+    return {kind: path for kind, (_, path) in made.items()}
+
+
+def _make(kind: str, video: Video, part: Path, target: Path, size: int) -> None:
+    shown = partial_path(target.with_suffix("")).name
     try:
         if kind == "video":
             _mux(video, part, target, size)
@@ -79,7 +91,7 @@ def _make(kind: str, video: Video, path: Path, target: Path, size: int) -> None:
         raise SinkError(str(error)) from error
     except MUX_ERRORS as error:
         reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        raise SinkError(f"{partial_path(path).name} can't be written: {reason}") from error
+        raise SinkError(f"{shown} can't be written: {reason}") from error
 
 
 def _mux(video: Video, part: Path, target: Path, size: int) -> None:
@@ -89,4 +101,4 @@ def _mux(video: Video, part: Path, target: Path, size: int) -> None:
         audio = None
         with contextlib.suppress(VideoError):
             audio = source.open().audio
-        mux(part, target, audio if audio is not None and audio_problem(audio) is None else None, size)
+        mux_into(target, part, audio if audio is not None and audio_problem(audio) is None else None, size)

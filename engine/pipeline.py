@@ -182,7 +182,8 @@ class Pipeline:
             log.info("%s: begun", run.video.shown, extra={"video": run.video.shown})
             try:
                 run.begin()
-                self._one(run, clock)
+                if run.outcome is None:
+                    self._one(run, clock)
             except Closed:
                 pass
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -71,6 +72,8 @@ def backend_of(model: LoadedModel) -> dict[str, Any]:
 
 def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     """One video of the summary. Counts are the whole video's, times those of this run."""
+    if outcome.adopted is not None:
+        return dict(outcome.adopted)
     tally = outcome.tally
     tracks: Counter[str] = Counter()
     for class_id, count in sorted(tally.tracks_by_class.items()):
@@ -128,9 +131,9 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it can be read back
         text = json.dumps(value, indent=2).encode() + b"\n"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with open(part, "wb") as file:
+        with open(part, "xb") as file:  # never what somebody has put there
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

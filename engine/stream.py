@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from engine.checkpoint import Checkpoint, Checkpoints
+from engine import steps
+from engine.attempts import Attempt
+from engine.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
 from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_os_error, where
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
-from engine.partial import partial_path, partials_of, publish_partial
+from engine.partial import partial_path, partials_of, set_aside
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import FileSink, Sink, discard
+from engine.sinks.base import FileSink, Sink
 from engine.sinks.memory import Tally
 from engine.window import Window
 
@@ -30,7 +33,8 @@ _CUT_SHORT = 0.99
 class Outcome:
     """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
     `resumed_from` is the frame at which this run went on, 0 where it did the whole video. `unfinished`: it ended for a
-    reason not its own, and another run may go on with it."""
+    reason not its own, and another run may go on with it. `lost`: another attempt has taken the video over, and its
+    result is not told here. `adopted` is the entry of another attempt that had done the video before this one began."""
 
     key: int
     video: Video
@@ -45,6 +49,8 @@ class Outcome:
     dropped: int = 0
     resumed_from: int = 0
     unfinished: bool = False
+    lost: bool = False
+    adopted: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class Progress:
 class StreamRun:
     """Everything that belongs to one video and dies with it.
 
-    `checkpoints` keeps the video's checkpoints; None: there are none, as of a live source. `on_begin` is called before
-    the video is opened, `fence` before its outputs appear; what they raise fails the video.
+    `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
+    video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened;
+    what it raises fails the video. `entry_of` gives an outcome as it stands in a summary.
     """
 
     def __init__(
@@ -77,10 +84,10 @@ class StreamRun:
         tally: Tally,
         window: int,
         *,
-        folder: Path | None = None,
+        attempt: Attempt | None = None,
         checkpoints: Checkpoints | None = None,
         on_begin: Callable[[], None] = lambda: None,
-        fence: Callable[[], None] = lambda: None,
+        entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
     ) -> None:
         self.key = key
         self.video = video
@@ -94,25 +101,33 @@ class StreamRun:
         self.dropped = 0
         self.resumed_from = 0
         self._unfinished = False
-        self._lost = False
         self.checkpoints = checkpoints
-        self._folder = folder
+        self.attempt = attempt
         self._on_begin = on_begin
-        self._fence = fence
+        self._entry_of = entry_of
         self._sinks = sinks
         self._error: BaseException | None = None
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tells that the video is begun, and finds its checkpoint. Raises VideoError, and what `on_begin` raises."""
+        """Tells that the video is begun, and finds its checkpoint, or that it is done: then its outcome is there.
+        Raises VideoError, and what `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
             raise VideoError("failed before it was begun")
-        if self.checkpoints is not None:
-            self.checkpoints.begin()
-            self.resumed_from = self.checkpoints.saved.frames if self.checkpoints.saved else 0
+        if self.attempt is not None:
+            steps.reached("begin")
+            self.attempt.begin()
+            if self.attempt.verdict is not None and self._adopts(self.attempt, self.attempt.verdict):
+                return
+            if self.checkpoints is not None:
+                self.checkpoints.begin()
+                self.resumed_from = self.checkpoints.saved.frames if self.checkpoints.saved else 0
+            else:
+                self.attempt.sweep()
+            steps.reached("begun")
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -132,28 +147,32 @@ class StreamRun:
     @property
     def fenced(self) -> bool:
         """Whether another attempt has taken the video over: what is on the disk is that one's."""
-        return self._lost or isinstance(self._error, Fenced)
+        return isinstance(self._error, Fenced)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
         self.info = info
+        steps.reached("opened")
         for sink, path in self._sinks.values():
             with where(f"sink {sink.kind}", self.video.shown):
-                try:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
+                self._place(sink, path)
                 self._opened.append(sink)
                 sink.open(info)
+        steps.reached("sinks opened")
 
     def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
         """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
+        assert self.checkpoints is not None
         self.info = info
-        for kind, sink in self._files().items():
-            with where(f"sink {kind}", self.video.shown):
-                self._opened.append(sink)
-                sink.resume(info, checkpoint.outputs[kind])
+        for kind, (sink, path) in self._sinks.items():
+            if isinstance(sink, FileSink):
+                with where(f"sink {kind}", self.video.shown):
+                    self._place(sink, path)
+                    part = self.checkpoints.part(kind)
+                    self._opened.append(sink)
+                    sink.resume(info, checkpoint.outputs[kind], part)
         self.tally.restore(checkpoint.tally)
+        self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
         """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and Fenced."""
@@ -183,6 +202,7 @@ class StreamRun:
 
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
+        steps.reached("last frame")
         outputs: dict[str, str] = {}
         problems = [*end.problems, *self._cut_short(end)]
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
@@ -190,11 +210,11 @@ class StreamRun:
         if not self.failed and end.interrupted and self.checkpoints is not None:
             outputs = self._set_aside()
         elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
-            outputs = self._commit(end)
+            outputs = self._commit(end, problems)
         if self._unfinished and self.checkpoint is not None:
             self._suspend()
         elif self.failed or not outputs:
-            self._abort()
+            self._give_up(end)
         self._settle(end, outputs, problems)
 
     def abandon(self, error: BaseException) -> None:
@@ -204,7 +224,7 @@ class StreamRun:
         if self._unfinished and self.checkpoint is not None:
             self._suspend()
         else:
-            self._abort()
+            self._give_up(EndOfStream(self.key, self.tally.frames))
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
 
     def progress(self) -> Progress:
@@ -222,34 +242,112 @@ class StreamRun:
     def _files(self) -> dict[str, FileSink]:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
-    def _commit(self, end: EndOfStream) -> dict[str, str]:
-        """Lets the outputs appear, all or none. Those of an interrupted video are valid, but named `.partial`; a later
-        run that completes the video takes them away."""
-        outputs: dict[str, str] = {}
+    def _place(self, sink: Sink, path: Path) -> None:
+        """Makes the folder that an output needs; it grows in the attempt's own. Raises SinkError and OutputError."""
+        if not isinstance(sink, FileSink):
+            return
+        if self.attempt is not None:
+            self.attempt.make_way(path)
+            sink.grow_in(self.attempt.folder.path(""))
+            return
         try:
-            for file in self._files().values():
-                file.complete(end)  # what takes long comes before the first file appears
-            self._fence()
-            for kind, (sink, path) in self._sinks.items():
-                final = partial_path(path) if end.interrupted else path
-                sink.commit(end, final)
-                outputs[kind] = str(final)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
+
+    def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
+        """Whether another attempt has done the video; finishes what that one may have left to do. False where its
+        result is not this video's any more. Raises SinkError and Fenced."""
+        if attempt.job != verdict.get("job") and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
+            attempt.disregard()
+            return False
+        attempt.publish()
+        if not are_there(attempt.output, verdict):
+            attempt.disregard()
+            return False
+        entry = entry_from(attempt.output, verdict)
+        if self.checkpoints is not None:
+            self.checkpoints.attempts = verdict.get("attempts", 1)
+        if entry["status"] != "failed":
+            self._take_away_partials()
+        attempt.leave()
+        self.outcome = Outcome(
+            self.key,
+            self.video,
+            entry["status"],
+            entry.get("error"),
+            time.perf_counter() - self._started,
+            self.tally,
+            entry.get("duration_s") or 0.0,
+            entry["outputs"],
+            entry["notes"],
+            adopted=entry,
+        )
+        return True
+
+    def _commit(self, end: EndOfStream, problems: list[str]) -> dict[str, str]:
+        """Lets the outputs appear. Those of an interrupted video are valid, but named `.partial`; a later run that
+        completes the video takes them away."""
+        paths = {kind: partial_path(path) if end.interrupted else path for kind, (_, path) in self._sinks.items()}
+        outputs = {kind: str(path) for kind, path in paths.items()}
+        try:
+            if self.attempt is None:
+                for kind, (sink, _) in self._sinks.items():
+                    sink.commit(end, paths[kind])
+                return outputs
+            made = {}
+            for kind, sink in self._files().items():
+                made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                steps.reached("an output complete")
+            self._settle(end, outputs, problems)
+            self.attempt.commit(self._verdict(made))
+            self.attempt.publish()
+            steps.reached("published")
+            if not end.interrupted:
+                self._take_away_partials()
+            self.attempt.sweep()
+            self.attempt.tidy()
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
-            for done in outputs.values():
-                discard(Path(done))
             return {}
-        if not end.interrupted:
-            stale = partials_of(self.video, self._folder) if self._folder is not None else []
-            for path in [*stale, *(partial_path(self._sinks[kind][1]) for kind in outputs)]:
-                discard(path)
         return outputs
+
+    def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        assert self.outcome is not None
+        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome), "made": made}
+        if self.checkpoints is not None:
+            verdict |= self.checkpoints.facts()
+        return verdict
+
+    def _give_up(self, end: EndOfStream) -> None:
+        """Nothing of this attempt appears. That the video has failed by itself is a verdict, too, which stands for all
+        attempts; it is not told where another one has taken the video over."""
+        attempt = self.attempt
+        if self.failed and not self._unfinished and attempt is not None and attempt.begun and attempt.verdict is None:
+            self._settle(end, {}, [])
+            try:
+                attempt.commit(self._verdict({}))
+                attempt.publish()  # nothing; but it tells whether another has begun it anew
+            except Fenced as error:
+                self._error = error
+            except VideoError as error:  # a full disk: it has failed all the same
+                log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)
+        self._abort()
+
+    def _take_away_partials(self) -> None:
+        """What interrupted runs had left is of no use beside the whole; not where a later run has begun anew."""
+        assert self.attempt is not None
+        found = partials_of(self.video, self.attempt.output)
+        found += [partial_path(path) for _, path in self._sinks.values() if path.name]
+        if self.attempt.stands:
+            for path in found:
+                self.attempt.take_away(path)
 
     def _set_aside(self) -> dict[str, str]:
         """Interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed over, the
         `.partial` outputs appear too."""
         assert self.checkpoints is not None
-        assert self._folder is not None
+        assert self.attempt is not None
         self._unfinished = True
         outputs: dict[str, str] = {}
         try:
@@ -261,8 +359,12 @@ class StreamRun:
                 return {}
             self.tally.restore(checkpoint.tally)  # what the outputs hold, should a few frames more have been seen
             if not self.hand_over:
-                self._fence()
-                outputs = {kind: str(path) for kind, path in publish_partial(self.video, self._folder).items()}
+                files = {
+                    kind: (path, checkpoint.outputs[kind]["offset"], self.attempt.part(path))
+                    for kind, (sink, path) in self._sinks.items()
+                    if isinstance(sink, FileSink)
+                }
+                outputs = {kind: str(path) for kind, path in set_aside(self.video, self.attempt, files).items()}
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
         return outputs
@@ -272,12 +374,9 @@ class StreamRun:
             sink.suspend()
 
     def _abort(self) -> None:
-        """Discards the outputs; where another attempt has taken over, they are its own."""
-        try:
-            self._fence()
-        except Exception as error:
-            log.debug("%s: not ours to discard", self.video.shown, exc_info=error)
-            self._lost = True
+        """Discards what has not appeared; where another attempt has taken over, it goes on from there."""
+        if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
+            return  # whoever comes next lets appear what has not yet
         if self.fenced:
             self._suspend()
             return
@@ -321,7 +420,13 @@ class StreamRun:
             end.dropped,
             self.resumed_from,
             self._unfinished or end.interrupted,
+            self.fenced,
         )
+
+
+def _made(file: Path, path: Path) -> dict[str, Any]:
+    """A finished file of the attempt's folder, and where it is to appear, as it stands in a verdict."""
+    return {"name": file.name, "path": str(path), "size": file.stat().st_size}
 
 
 def _sentence(error: BaseException) -> str:

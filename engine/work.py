@@ -17,10 +17,12 @@ class Assignment:
     """One video to be done.
 
     attempt  which attempt at it this is; goes into its entry as "attempts"
-    fence    called before each checkpoint and before outputs appear; raises engine.errors.Fenced when this attempt has
-             lost the video to another
+    fence    called before anything is taken over, before each checkpoint and before outputs appear; raises
+             engine.errors.Fenced when this attempt has lost the video to another
+    job      names all attempts, at any time, that work for the same end: what one of them finds stands for all
     """
 
     video: Video
     attempt: int = 1
     fence: Callable[[], None] = not_fenced
+    job: str = ""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine import journal
+from engine import attempts
 from orchestrator.errors import PathRefused
-from orchestrator.files import write_once
+from orchestrator.files import there, write_once
 from orchestrator.jobdir import Job, now
 from orchestrator.leases import Lease, Owner, ended, latest, numbered, take
 from orchestrator.paths import confined_video, output_folder
@@ -64,7 +64,7 @@ class Claims:
         """Takes the next video that has a checkpoint and nobody at work on it."""
         for video in self._open:
             index = video["index"]
-            last = None if self._is_done(index) or index in self.held else latest(self._job.video_base(index))
+            last = None if self._is_done(index) or index in self.held else self._last(index)[0]
             if last is None or last.held(self._settings.lease_s) or not frames_kept(self._job, video):
                 continue
             claim = self._take(video)
@@ -82,7 +82,11 @@ class Claims:
 
     def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
         """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
-        if claim.lease.lost:
+        try:
+            lost = claim.lease.lost or self._job.ended
+        except OSError:  # the engine had its own look, and what it found is the only result there is
+            lost = False
+        if lost:
             self.held.pop(claim.index, None)
             return False
         kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
@@ -98,15 +102,28 @@ class Claims:
         index = video["index"]
         if index in self.held or self._is_done(index):
             return None
-        last = latest(self._job.video_base(index))
-        if last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last)):
+        last, readable = self._last(index)
+        if not readable or (last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last))):
             return None
         if _is_suspect(last) is not suspect:
             return None
         return self._take(video)
 
+    def _last(self, index: int) -> tuple[Lease | None, bool]:
+        """The last lease of a video, and whether that is known: what can't be read is not free."""
+        try:
+            return latest(self._job.video_base(index)), True
+        except OSError as error:
+            log.warning("job %s: leases of video %d can't be read: %s", self._job.id, index, error)
+            return None, False
+
     def _is_done(self, index: int) -> bool:
-        if index not in self._done and self._job.done_path(index).exists():
+        if index not in self._done:
+            try:
+                if not there(self._job.done_path(index)):
+                    return False
+            except OSError:  # perhaps; it is looked at again
+                return True
             self._done.add(index)
         return index in self._done
 
@@ -126,7 +143,7 @@ class Claims:
         lease = take(self._job.video_base(index), self._owner, self._settings.lease_s, from_frame=at)
         if lease is None:
             return None
-        if self._job.done_path(index).exists():  # it was finished between our look and our lease
+        if there(self._job.done_path(index)):  # it was finished between our look and our lease
             lease.release("done")
             return None
         claim = self.held[index] = Claim(index, video, lease, at)
@@ -172,7 +189,7 @@ def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) 
 
 def frames_kept(job: Job, video: dict[str, Any]) -> int:
     """Frames that the next attempt need not do again."""
-    return journal.peek(job.output, PurePosixPath(video["stem"]))
+    return attempts.peek(job.output, PurePosixPath(video["stem"]))
 
 
 def _is_suspect(last: Lease | None) -> bool:

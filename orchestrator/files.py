@@ -32,7 +32,8 @@ def write_once(path: Path, value: Any) -> bool:
     try:
         os.link(part, path)
     except FileExistsError:
-        return False
+        if not _same(part, path):
+            return False  # else a server did it, its answer was lost, and it was asked again
     finally:
         part.unlink(missing_ok=True)
     _sync_folder(path.parent)
@@ -69,6 +70,15 @@ def read_json(path: Path) -> Any | None:
             raise ValueError("nested too deeply") from error
 
 
+def there(path: Path) -> bool:
+    """Whether there is such a file. Raises OSError where that can't be known."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def append_line(path: Path, value: Any) -> None:
     """Adds one line of JSON. Lines of several processes don't mix: each is one write. Raises OSError."""
     line = json.dumps(value, ensure_ascii=True).encode() + b"\n"
@@ -95,6 +105,13 @@ def _written(path: Path, value: Any) -> Path:
             part.unlink(missing_ok=True)
         raise
     return part
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return False
 
 
 def _named(path: Path) -> Path:

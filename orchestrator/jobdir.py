@@ -29,6 +29,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from engine.errors import OutputError
+from engine.folders import Folder, opened
 from orchestrator import shapes
 from orchestrator.errors import JobError, RequestError
 from orchestrator.files import append_line, read_json, write_once, write_quick
@@ -74,10 +76,11 @@ class Job:
         folder = output / JOBS_FOLDER / spec["id"]
         job = cls(folder, {"schema": SCHEMA, **spec, "output": str(output), "created_at": now(), "client": _client()})
         try:
-            for part in PARTS:
-                (folder / part).mkdir(parents=True, exist_ok=True)
+            _make(output, spec["id"])
             if not write_once(folder / "job.json", job.spec):
                 return cls.open(folder)
+        except OutputError as error:
+            raise RequestError(str(error)) from error
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise RequestError(
@@ -220,11 +223,23 @@ class Job:
 def jobs_in(output: Path) -> list[Job]:
     """All jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left out."""
     found = []
-    with contextlib.suppress(OSError):
-        for folder in sorted((output / JOBS_FOLDER).iterdir()):
+    with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
+        for name in sorted(folder.names()) if folder is not None else ():
             with contextlib.suppress(JobError):
-                found.append(Job.open(folder))
+                found.append(Job.open(output / JOBS_FOLDER / name))
     return sorted(found, key=lambda job: (job.spec["created_at"], job.id))
+
+
+def _make(output: Path, name: str) -> None:
+    """Makes the folders of a job, not through links. Raises OutputError and OSError."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (
+        Folder.at(output) as root,
+        root.sub(JOBS_FOLDER, make=True) as jobs,
+        jobs.sub(name, make=True) as job,
+    ):
+        for part in PARTS:
+            job.sub(part, make=True).close()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

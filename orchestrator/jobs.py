@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine import journal
+from engine import attempts
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from orchestrator import outcomes
@@ -393,8 +393,8 @@ def _forget_journals(job: Job) -> None:
     for row in record["videos"]:
         done = job.done(row["index"])
         if done and done["entry"]["status"] != "failed":
-            journal.Journal(job.output, PurePosixPath(row["stem"])).remove()
-    journal.clean(job.output)
+            attempts.forget(job.output, PurePosixPath(row["stem"]), job.id)
+    attempts.clean(job.output)
 
 
 def age_s(job: Job) -> float:

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
+import secrets
 import socket
-import threading
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.files import read_json, write_once
+from orchestrator.files import read_json, there, write_once
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,10 @@ class Owner:
         """True when it was a process of this machine that is no more; False where that can't be known."""
         if (self.host, self.boot) != (socket.gethostname(), _boot()):
             return False
-        return _started(self.pid) != self.started
+        try:
+            return _started(self.pid) != self.started
+        except OSError:  # no descriptor left to look with
+            return False
 
 
 class Lease:
@@ -71,16 +77,20 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether another one has followed."""
-        return numbered(self.base, self.number + 1).exists()
+        """Whether another one has followed. Raises OSError where that can't be known."""
+        return there(numbered(self.base, self.number + 1))
 
     def held(self, lease_s: float) -> bool:
-        """Whether its owner still works under it."""
-        if ended(self.base, self.number) is not None:
-            return False
-        age_s = age_of(self.path)
-        owner = owner_of(self.path)
-        return age_s is not None and age_s <= lease_s and owner is not None and not owner.gone
+        """Whether its owner still works under it. What can't be read now is not free: on a network share, any read may
+        fail for a moment."""
+        try:
+            if _ending(self.base, self.number) is not None:
+                return False
+            touched, owner = _touched(self.path), _owner(self.path)
+        except OSError as error:
+            log.debug("%s can't be read, and counts as held", self.path, exc_info=error)
+            return True
+        return touched is not None and _since(self.path, touched) <= lease_s and owner is not None and not owner.gone
 
     def facts(self) -> dict[str, Any]:
         """What was written when it was taken; empty where that can't be read."""
@@ -112,9 +122,9 @@ def take(base: Path, owner: Owner, lease_s: float, **facts: Any) -> Lease | None
 
 
 def latest(base: Path) -> Lease | None:
-    """The last lease of `base`, None where there never was one."""
+    """The last lease of `base`, None where there never was one. Raises OSError where that can't be known."""
     number = 0
-    while numbered(base, number + 1).exists():
+    while there(numbered(base, number + 1)):
         number += 1
     return Lease(base, number) if number else None
 
@@ -122,8 +132,16 @@ def latest(base: Path) -> Lease | None:
 def ended(base: Path, number: int) -> dict[str, Any] | None:
     """How the work under a lease ended; None where its owner did not say."""
     try:
+        return _ending(base, number)
+    except OSError:
+        return {"how": "unreadable"}
+
+
+def _ending(base: Path, number: int) -> dict[str, Any] | None:
+    """As `ended`. Raises OSError."""
+    try:
         value = read_json(_end(base, number))
-    except (ValueError, OSError):
+    except ValueError:
         return {"how": "unreadable"}
     if value is None or (isinstance(value, dict) and isinstance(value.get("how"), str)):
         return value
@@ -141,9 +159,17 @@ def _end(base: Path, number: int) -> Path:
 def owner_of(path: Path) -> Owner | None:
     """The owner that a lease file names; None where there is no such file, or it names none."""
     try:
+        return _owner(path)
+    except OSError:
+        return None
+
+
+def _owner(path: Path) -> Owner | None:
+    """As `owner_of`. Raises OSError."""
+    try:
         value = read_json(path)
         return Owner(**value["owner"]) if value else None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -152,13 +178,25 @@ def age_of(path: Path) -> float | None:
 
     A file of the future is as old as it is far away: that clock was set back since, and who lives touches it again.
     """
-    probe = path.parent / f".clock.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
-        touched = path.stat().st_mtime
+        touched = _touched(path)
     except OSError:
         return None
+    return None if touched is None else _since(path, touched)
+
+
+def _touched(path: Path) -> float | None:
+    """When a file was touched; None where there is none. Raises OSError."""
     try:
-        probe.touch()
+        return path.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _since(path: Path, touched: float) -> float:
+    probe = path.parent / f".clock.{secrets.token_hex(8)}"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
         now = probe.stat().st_mtime
     except OSError:  # a full disk, or somebody who may only look
         now = time.time()
@@ -180,9 +218,9 @@ def _boot() -> str:
 
 def _started(pid: int) -> int | None:
     """When a process began, in clock ticks since boot: with it, a pid names one process and no later one. None when
-    there is no such process, or it is a zombie."""
+    there is no such process, or it is a zombie. Raises OSError where that can't be known."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from orchestrator.files import there
 from orchestrator.wire import Sender, received
 
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.5
+_UNREADABLE_S = 2.0
 
 
 def main() -> None:
@@ -185,7 +187,8 @@ class _Work:
             yield Assignment(
                 Video(answer["path"], PurePosixPath(answer["stem"])),
                 attempt=answer["attempt"],
-                fence=_Fence(Path(answer["successor"])),
+                fence=_Fence(Path(answer["successor"]), Path(answer["end"])),
+                job=self._task["job"],
             )
 
     def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
@@ -240,16 +243,24 @@ class _Work:
 
 
 class _Fence:
-    """Raises Fenced once another attempt has followed this one."""
+    """Raises Fenced once another attempt has followed this one, or the job has ended without it."""
 
-    def __init__(self, successor: Path) -> None:
-        self._successor = successor
+    def __init__(self, *signs: Path) -> None:
+        self._signs = signs
 
     def __call__(self) -> None:
         from engine.errors import Fenced
 
-        if self._successor.exists():
-            raise Fenced("another worker has taken this video over")
+        deadline = time.monotonic() + _UNREADABLE_S
+        while True:
+            try:
+                if any(map(there, self._signs)):
+                    raise Fenced("another worker has taken this video over")
+                return
+            except OSError as error:  # a share that is away for a moment
+                if time.monotonic() > deadline:
+                    raise Fenced(f"the job's directory can't be read: {error.strerror}") from error
+                time.sleep(_UNREADABLE_S / 20)
 
 
 def _work(task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]) -> None:
@@ -262,11 +273,12 @@ def _work(task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]
 def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Makes valid partial outputs of what a killed attempt had reached at its last checkpoint."""
     from engine.inputs import Video
-    from engine.partial import publish_partial
+    from engine.partial import salvage
 
     video = Video(task["path"], PurePosixPath(task["stem"]))
-    made = publish_partial(video, Path(task["output"]))
-    events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()})
+    fence = _Fence(Path(task["successor"]))
+    made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence)
+    events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class _Run:
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
             config["streams"] = 1
-        task = {"kind": "work", "config": config, "output": str(watch.job.output), **_logging()}
+        task = {"kind": "work", "config": config, "output": str(watch.job.output), "job": watch.job.id, **_logging()}
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
@@ -158,6 +158,7 @@ class _Run:
             stem=claim.video["stem"],
             attempt=claim.lease.number,
             successor=str(claim.successor),
+            end=str(self._watch.job.folder / "end.json"),
         )
         facts = {"job": self._watch.job.id, "video": claim.video["path"], "attempt": claim.lease.number}
         log.info("%s: attempt %d begun", claim.video["path"], claim.lease.number, extra=facts)
@@ -165,6 +166,12 @@ class _Run:
     def _keep(self, index: int, entry: dict[str, Any]) -> None:
         claim = self._claims.held.get(index)
         if claim is None:
+            return
+        if entry.pop("lost", False):  # halted for too long: the result is another attempt's to tell
+            entry.pop("unfinished", None)
+            self._claims.release(claim, "lost", error=entry["error"])
+            facts = {"job": self._watch.job.id, "video": entry["path"]}
+            log.warning("%s: attempt %d: %s", entry["path"], claim.lease.number, entry["error"], extra=facts)
             return
         if entry.pop("unfinished", False):
             if self._stop != "cancelled":  # the stop of this worker, or a failure of its engine: no video is to blame
@@ -244,13 +251,23 @@ class _Run:
 def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
-    task = {"kind": "salvage", "path": claim.video["path"], "stem": claim.video["stem"], "output": str(job.output)}
+    found: dict[str, Any] | None = None
+    task = {
+        "kind": "salvage",
+        "path": claim.video["path"],
+        "stem": claim.video["stem"],
+        "output": str(job.output),
+        "job": job.id,
+        "successor": str(claim.successor),
+    }
     try:
         with EngineProcess({**task, **_logging()}) as engine:
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
-                outputs = event.get("outputs", outputs)
+                outputs, found = event.get("outputs", outputs), event.get("entry", found)
     except (TimeoutError, OSError) as error:
         log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], error)
+    if found is not None:  # it was done, and its worker died before it could say so
+        return {**found, "outputs": outputs, "attempts": claim.lease.number}
     frames = frames_kept(job, claim.video)
     entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number)
     return {**entry, "status": "partial" if outputs else "failed", "frames": frames, "outputs": outputs}

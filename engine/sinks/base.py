@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -38,18 +39,24 @@ class Sink(Protocol):
 class FileSink:
     """Base of the sinks that keep one file a video and can go on where a checkpoint left it.
 
-    Until it is complete, the output grows in `part_path`. `open` or `resume` begins it; `commit` or `abort` ends it, or
+    Until it is complete, the output grows in a part: beside its final path, or where `grow_in` says. `open` or `resume`
+    begins it; `commit` or `abort` ends it, or `complete`, which leaves the finished file to be published by others, or
     `suspend`, which leaves the part for a later run.
     """
 
     kind: str
 
+    def grow_in(self, folder: Path) -> None:
+        """Says where the part is to be. Called before `open` and `resume`, if at all."""
+        raise NotImplementedError
+
     def open(self, info: StreamInfo) -> None:
         """Begins a new output. What an earlier run left of it goes. Raises SinkError."""
         raise NotImplementedError
 
-    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
-        """Goes on where `state`, of a `mark`, was taken. Raises Misfit where that can't be, and SinkError."""
+    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
+        """Goes on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises Misfit where
+        that can't be, and SinkError."""
         raise NotImplementedError
 
     def write(self, tracks: Tracks) -> None:
@@ -63,8 +70,9 @@ class FileSink:
     def drain(self) -> None:
         """Brings all frames given so far into the part."""
 
-    def complete(self, end: EndOfStream) -> None:
-        """Does the long part of `commit` beforehand: nothing appears yet."""
+    def complete(self, end: EndOfStream) -> Path:
+        """Does all of `commit` but the last step: the finished file is durable, and has not appeared. Its path."""
+        raise NotImplementedError
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         raise NotImplementedError
@@ -90,13 +98,30 @@ def spare_path(path: Path) -> Path:
 def fresh(part: Path) -> IO[bytes]:
     """Opens a part anew: another file, not the old one emptied, to which a halted process may still write."""
     part.unlink(missing_ok=True)
-    return open(part, "xb")
+    return open(part, "x+b")
+
+
+def existing(part: Path) -> IO[bytes]:
+    """Opens a part for reading. Raises OSError, and Misfit where it is no file: a link is not followed, a FIFO not
+    waited for."""
+    try:
+        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise Misfit(f"{part.name} is not there any more") from error
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Misfit(f"{part.name} is not a file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Misfit(f"{part.name} is not a file")
+    return open(descriptor, "rb")
 
 
 def cut(source: Path, target: Path, size: int) -> None:
     """Makes `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
-    Misfit where the source is shorter."""
-    with open(source, "rb") as old, open(target, "wb") as new:
+    Misfit where the source is shorter, or no file."""
+    with existing(source) as old, fresh(target) as new:
         if os.fstat(old.fileno()).st_size < size:
             raise Misfit(f"{source.name} is shorter than at the checkpoint")
         left = size
@@ -116,21 +141,15 @@ def cut(source: Path, target: Path, size: int) -> None:
         os.fsync(new.fileno())
 
 
-def reopened(part: Path, size: int) -> IO[bytes]:
-    """Opens a copy of the first `size` bytes of a part, in its place, to be written on. Raises OSError and Misfit."""
-    if not part.is_file():
-        raise Misfit(f"{part.name} is not there any more")
-    spare = spare_path(part.with_suffix(""))
-    cut(part, spare, size)
-    os.replace(spare, part)
+def reopened(part: Path, size: int, source: Path) -> IO[bytes]:
+    """Opens a copy of the first `size` bytes of another part, to be written on. Raises OSError and Misfit."""
+    cut(source, part, size)
     return open(part, "ab")
 
 
 def publish(part: Path, path: Path) -> None:
-    """Makes a finished file durable and lets it appear under its final name. Raises SinkError."""
+    """Lets a finished file appear under its final name. Raises SinkError."""
     try:
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
         os.replace(part, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -181,7 +200,7 @@ def shared_writer(folder: Path) -> Iterator[None]:
 def _locked(path: Path, folder: Path, kind: int = fcntl.LOCK_EX) -> int:
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error
         try:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _FRAMES_BETWEEN_PURGES = 1024
+
+
+@dataclass(frozen=True)
+class TallyState:
+    """What `Tally.state` gives, by its keys: (class id, tracks) and (track id, inferred frame it was last seen at)."""
+
+    frames: int
+    inferred: int
+    detections: int
+    tracks_by_class: list[tuple[int, int]]
+    last_pts_s: float
+    last_seen: list[tuple[int, int]]
 
 
 class Tally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +14,13 @@ import av
 import av.error
 
 from engine.records import StreamInfo
+from engine.sinks.base import fresh
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
+_OPTIONS = {"crf", "preset", "bf"}
 _LARGEST_TIMESCALE = 2**31 - 1
 _LONGEST_GAP_TICKS = 2**31 - 1
 
@@ -36,13 +39,27 @@ def audio_problem(source: Any) -> str | None:
 
 
 def new_encoder(header: dict[str, Any], threads: int) -> tuple[Any, Any]:
-    """An open encoder for an MP4 with the parameters of `header`: a container that is never written, and its stream."""
+    """An open encoder for an MP4 with the parameters of `header`: a container that is never written, and its stream.
+
+    Raises ValueError for a header that is none of ours.
+    """
     container = av.open(io.BytesIO(), "w", format="mp4")
     stream = _add_video(container, header, threads)
     return container, stream
 
 
 def _add_video(container: Any, header: dict[str, Any], threads: int) -> Any:
+    # A log may be a stranger's, and x264 has options that name files.
+    options = header.get("options")
+    if not isinstance(options, dict) or not options.keys() <= _OPTIONS:
+        raise ValueError("the packet log's header names other options")
+    try:
+        return _video_of(container, header, threads)
+    except (KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError("the packet log's header is damaged") from error
+
+
+def _video_of(container: Any, header: dict[str, Any], threads: int) -> Any:
     stream = container.add_stream("libx264", rate=Fraction(*header["rate"]))
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = header["size_wh"][0], header["size_wh"][1], header["format"]
@@ -72,6 +89,15 @@ def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[st
             else:
                 muxer.audio(packet)
     return muxer.notes
+
+
+def mux_into(target: Path, log: Path, audio: Any, size: int | None = None) -> list[str]:
+    """As `mux`, into a new file at `target`, made durable. FFmpeg would write to whatever it finds at a path: it is
+    given the open file."""
+    with fresh(target) as file:
+        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size)
+        os.fsync(file.fileno())
+    return notes
 
 
 class _Muxer:

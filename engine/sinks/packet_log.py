@@ -22,6 +22,8 @@ from typing import IO, Any
 import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
+from engine.sinks.base import existing
+
 _HEADER, VIDEO, AUDIO, _SIDE_DATA = range(4)
 _RECORD = struct.Struct("<BB3q2iI")
 _NO_TIME = -(2**63)
@@ -63,13 +65,14 @@ class PacketLog:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a log. Raises OSError, and ValueError where the file is none."""
-    with open(path, "rb") as file:
+    """The header of a log. Raises OSError, ValueError where the file is none, and Misfit where there is none."""
+    with existing(path) as file:
         kind, *_, payload = next(_records(file, None), (None, b""))
     if kind != _HEADER:
         raise ValueError(f"{path.name} is not a packet log")
     values = json.loads(payload)
-    assert isinstance(values, dict)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} is not a packet log")
     return values
 
 
@@ -78,7 +81,7 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, Any
 
     Raises OSError, and ValueError where the log ends within a record.
     """
-    with open(path, "rb") as file:
+    with existing(path) as file:
         side_data = []
         for kind, flags, pts, dts, duration, base, payload in _records(file, size):
             if kind == _SIDE_DATA:
@@ -107,6 +110,8 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
             raise ValueError("the packet log ends within a record")
         kind, flags, pts, dts, duration, numerator, denominator, length = _RECORD.unpack(head)
         left -= _RECORD.size + length
+        if numerator < 1 or denominator < 1:
+            raise ValueError("the packet log is damaged")
         payload = file.read(length) if left >= 0 else b""
         if len(payload) < length:
             raise ValueError("the packet log ends within a record")

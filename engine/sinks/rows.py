@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from engine.errors import SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
+from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened
 
 _LONGEST_IN_MEMORY_S = 5.0
 
@@ -36,6 +36,14 @@ class RowFile:
         self._size = 0
         self._spilled_at = time.monotonic()
 
+    @property
+    def path(self) -> Path:
+        """The part."""
+        return self._part
+
+    def grow_in(self, folder: Path) -> None:
+        self._part = folder / self._part.name
+
     def begin(self) -> None:
         """A new file: nothing of an earlier run is there from now on. Raises SinkError."""
         self._file, self._size = None, 0
@@ -44,10 +52,10 @@ class RowFile:
         except OSError as error:
             raise self._error(error) from error
 
-    def resume(self, size: int) -> None:
-        """Goes on behind the first `size` bytes of the part. Raises Misfit and SinkError."""
+    def resume(self, size: int, part: Path) -> None:
+        """Goes on behind the first `size` bytes of another part. Raises Misfit and SinkError."""
         try:
-            self._file, self._size = reopened(self._part, size), size
+            self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:
             raise self._error(error) from error
 
@@ -79,27 +87,29 @@ class RowFile:
         if due or self._waiting > self._limit:
             self._spill()
 
-    def commit(self, path: Path) -> None:
-        """Completes the file and lets it appear as `path`. Raises SinkError."""
+    def complete(self) -> None:
+        """Makes the part the finished file, durable. Raises SinkError."""
         try:
             self._spill()
             assert self._file is not None
             self._file.flush()
             if not self._intermediate:
                 self._file.seek(0)
-                with open(self._part, "wb") as copy:
+                with fresh(self._part) as copy:
                     shutil.copyfileobj(self._file, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+            else:
+                os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
             raise self._error(error) from error
-        publish(self._part, path)
 
     def abort(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk: what could not be written is discarded anyway
                 self._file.close()
         discard(self._part)
-        discard(spare_path(self._part.with_suffix("")))
 
     def _spill(self) -> None:
         try:
@@ -130,8 +140,11 @@ class RowSink(FileSink):
     def open(self, info: StreamInfo) -> None:
         self._rows.begin()
 
-    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
-        self._rows.resume(state["offset"])
+    def grow_in(self, folder: Path) -> None:
+        self._rows.grow_in(folder)
+
+    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
+        self._rows.resume(state["offset"], part)
 
     def write(self, tracks: Tracks) -> None:
         self._rows.add(*self.rows(tracks))
@@ -149,8 +162,12 @@ class RowSink(FileSink):
         """The rows of one frame, each with its line end, and their number."""
         raise NotImplementedError
 
+    def complete(self, end: EndOfStream) -> Path:
+        self._rows.complete()
+        return self._rows.path
+
     def commit(self, end: EndOfStream, path: Path) -> None:
-        self._rows.commit(path)
+        publish(self.complete(end), path)
 
     def suspend(self) -> None:
         self._rows.suspend()

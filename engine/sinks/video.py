@@ -20,7 +20,7 @@ import av.error
 from engine.errors import Misfit, SinkError, describe_os_error
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
-from engine.sinks.mux import MUX_ERRORS, audio_problem, encoder_rate, movie_timescale, mux, new_encoder, ratio
+from engine.sinks.mux import MUX_ERRORS, audio_problem, encoder_rate, movie_timescale, mux_into, new_encoder, ratio
 from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header
 from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.overlay import draw_tracks
@@ -55,8 +55,10 @@ class AnnotatedVideo(FileSink):
         self._encoding: deque[tuple[int, tuple[Any, ...]]] = deque()  # duration and sound of frames in the encoder
         self._given = self._logged = 0  # frames, into the encoder and out of it
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
-        self._complete = False
         self.notes: list[str] = []
+
+    def grow_in(self, folder: Path) -> None:
+        self._part, self._muxed = folder / self._part.name, folder / self._muxed.name
 
     def open(self, info: StreamInfo) -> None:
         """Opens the log. The audio's format is read from the input, which is open by now."""
@@ -67,16 +69,19 @@ class AnnotatedVideo(FileSink):
         except OSError as error:
             raise self._error(error) from error
 
-    def resume(self, info: StreamInfo, state: dict[str, Any]) -> None:
+    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
         self._begin(info)
         try:
-            self._log = PacketLog(reopened(self._part, state["offset"]))
+            self._log = PacketLog(reopened(self._part, state["offset"], part))
             self._header = read_header(self._part)
-            self._encoder = new_encoder(self._header, self._threads)
         except ValueError as error:
             raise Misfit(f"{self._part.name} is damaged: {error}") from error
-        except (av.error.FFmpegError, OSError) as error:
+        except OSError as error:
             raise self._error(error) from error
+        try:
+            self._encoder = new_encoder(self._header, self._threads)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise Misfit(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self._extradata() != self._header["extradata"]:
             raise Misfit("the encoder of the annotated video has changed since the checkpoint")
@@ -128,22 +133,20 @@ class AnnotatedVideo(FileSink):
         except MUX_ERRORS as error:
             raise self._error(error) from error
 
-    def complete(self, end: EndOfStream) -> None:
+    def complete(self, end: EndOfStream) -> Path:
         """Makes the MP4, still under another name. Raises SinkError."""
         self.drain()
         try:
             assert self._log is not None
             self._keep_audio(end.audio)
             self._log.close()
-            self.notes += mux(self._part, self._muxed, self._audio)
+            self.notes += mux_into(self._muxed, self._part, self._audio)
         except MUX_ERRORS as error:
             raise self._error(error) from error
-        self._complete = True
+        return self._muxed
 
     def commit(self, end: EndOfStream, path: Path) -> None:
-        if not self._complete:
-            self.complete(end)
-        publish(self._muxed, path)
+        publish(self.complete(end), path)
         discard(self._part)
 
     def suspend(self) -> None:

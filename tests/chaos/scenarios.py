@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -23,6 +25,7 @@ from orchestrator.claims import frames_kept
 from orchestrator.jobdir import jobs_in
 from orchestrator.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
+from tests.chaos import halted
 from tests.chaos.farm import CONFIG, Farm, small_disk, times, until
 from tests.e2e.runs import clip
 
@@ -107,6 +110,65 @@ def two_workers_and_one_dies(folder: Path, chance: Random, strikes: int) -> str:
         record = farm.wait(job)
         farm.judge(job, ok=6)
         return f"workers that gave results: {len(record['result']['processing_result']['workers'])}"
+
+
+@scenario
+def halted_at_every_step(folder: Path, chance: Random, strikes: int) -> str:
+    """Two attempts at one video, the first halted between any two steps: the whole matrix of tests/chaos/halted.py."""
+    folder.mkdir(parents=True)
+    place, decided = halted.Place(folder), Counter[str]()
+    for number, case in enumerate(halted.cases()):
+        inner = folder / f"case-{number}"
+        inner.mkdir()
+        try:
+            decided[halted.play(place, case, inner)] += 1
+        except AssertionError as error:
+            raise AssertionError(f"{case}: {error}") from error
+        shutil.rmtree(inner)
+    return f"{decided.total()} cases, {decided['the first']} decided by the first attempt"
+
+
+@scenario
+def halted_worker(folder: Path, chance: Random, strikes: int) -> str:
+    """A whole worker, its engine at any step, is halted for longer than its lease; another one takes over, and the
+    first wakes while that one works, or after the end of the job."""
+    settings_file = folder.with_name(folder.name + ".toml")
+    settings_file.write_text("lease_s = 3\n")
+    struck = []
+    for strike in range(strikes):
+        step = chance.choice(HALTED_AT)
+        late = bool(strike % 2)
+        once = folder.with_name(f"{folder.name}-{strike}.halt")
+        once.touch()
+        with Farm(folder / str(strike), YOLO_SETTINGS=str(settings_file), CHAOS_HALT_ONCE=str(once)) as farm:
+            farm.clips(2)
+            job = farm.submit(workers=2)
+            first = farm.worker(CHAOS_HALT_AT=step)
+            until(lambda: not once.exists(), 60, farm.tail)  # noqa: B023 - called in this turn
+            until(lambda: halted_group(first), 20, farm.tail)  # noqa: B023
+            farm.worker()
+            if late:
+                farm.wait(job)
+            else:
+                time.sleep(chance.uniform(3.0, 6.0))
+            published = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in farm.output.glob("v*.*")}
+            os.killpg(first.pid, signal.SIGCONT)
+            farm.wait(job)
+            time.sleep(2.0)
+            assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in published} == published
+            farm.judge(job, ok=2)
+            assert farm.stop(first) == 0, farm.tail()
+            assert not list(farm.output.rglob("*.part")), "a dead attempt was not swept"
+        struck.append(f"{step}{' (late)' if late else ''}")
+    return ", ".join(struck)
+
+
+HALTED_AT = ("claimed", "begun", "opened", "journal#3", "last frame", "fence passed again", "committed", "published")
+
+
+def halted_group(worker: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker's process is stopped, and with it its group."""
+    return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @scenario

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import av
 import numpy as np
 
 from engine import Engine, EngineConfig
+from engine.attempts import label
 from engine.backends.fake import FakeBackend, fake_manifest
 from engine.checkpoint import EVERY_S
 from engine.layouts import get_layout
@@ -78,6 +79,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def frames_in(path: Path) -> int:
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
+
+
+def attempt(output: Path, stem: str) -> Path:
+    """The folder of the last attempt at a video."""
+    found = (output / ".yolo-engine" / label(PurePosixPath(stem))).glob("[0-9]*")
+    return max(found, key=lambda path: int(path.name))
 
 
 def left_over(folder: Path, *patterns: str) -> list[str]:

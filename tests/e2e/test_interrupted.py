@@ -26,7 +26,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _wait_for(folder: Path, pattern: str, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not list(folder.glob(pattern)):
+    while not list(folder.rglob(pattern)):
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
 
@@ -133,7 +133,7 @@ def test_a_killed_run(videos: Path, tmp_path: Path, intermediate: bool) -> None:
     for path in output.glob("*.tracks.jsonl"):
         frames = 6 if path.name.startswith("v0") else FRAMES
         assert rows(path)[-1]["frame"] == frames - 1, path
-    parts = sorted(output.glob("*.tracks.jsonl.part"))
+    parts = sorted(output.rglob("*.tracks.jsonl.part"))
     if intermediate:
         assert parts
         whole = [json.loads(line) for part in parts for line in part.read_text().splitlines(keepends=True)[:-1]]

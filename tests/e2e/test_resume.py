@@ -17,17 +17,18 @@ from typing import Any
 import av
 import pytest
 
-from engine import EngineConfig, fingerprint, reader
+from engine import EngineConfig, attempts, fingerprint, reader
+from engine.attempts import peek
 from engine.engine import Engine
 from engine.errors import BackendError, Fenced, SinkError
 from engine.inputs import Video
-from engine.journal import Journal, peek
+from engine.journal import packed, unpacked
 from engine.partial import publish_partial
 from engine.reader import StreamReader
 from engine.work import Assignment
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, make
-from tests.e2e.runs import cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
+from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -178,10 +179,10 @@ def test_a_short_way_that_leads_astray(
 def test_pictures_that_are_not_those_before(shots: dict[str, Path], tmp_path: Path, whole: Callable[..., Any]) -> None:
     """The file seems the same, but its frame is another: no way leads there."""
     _break_off([shots["closed"]], tmp_path, 120)
-    journal = Journal(tmp_path, PurePosixPath("closed"))
-    journal.read()
-    journal.values["checkpoint"]["mark"]["crc"] ^= 1
-    journal.write()
+    journal = attempt(tmp_path, "closed") / "journal.json"
+    values = unpacked(journal.read_bytes())
+    values["checkpoint"]["mark"]["crc"] ^= 1
+    journal.write_bytes(packed(values))
     (entry,) = fake_engine().run([shots["closed"]], tmp_path)["videos"]
     assert entry["notes"] == ["started over: the video decodes to other frames than before the checkpoint"]
     _assert_same(entry, whole(shots["closed"]))
@@ -209,18 +210,18 @@ def _other_settings(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dic
 
 
 def _damaged_journal(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    path = output / ".yolo-engine" / "a.json"
+    path = attempt(output, "a") / "journal.json"
     path.write_bytes(path.read_bytes()[:-40])
     return {}
 
 
 def _missing_part(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    (output / "a.mot.txt.part").unlink()
+    (attempt(output, "a") / "a.mot.txt.part").unlink()
     return {}
 
 
 def _short_part(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    os.truncate(output / "a.mp4.part", 100)
+    os.truncate(attempt(output, "a") / "a.mp4.part", 100)
     return {}
 
 
@@ -381,7 +382,7 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
     arguments = [video, "--backend", "fake", "--visualize", "--min-hits", "1", "-o", tmp_path]
     process = cli("run", *arguments, "--json", delay_s=0.02)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob("*.part")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.6)
     process.send_signal(signal.SIGINT)
@@ -411,8 +412,8 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     """All of the outputs appear or none."""
     path = clip(tmp_path / "a.mp4", 60)
     _break_off([path], tmp_path / "out", 40, visualize=True)
-    (tmp_path / "out" / "a.mp4.part").unlink()
-    with pytest.raises(SinkError, match=r"a\.partial\.mp4 can't be written: no such file"):
+    (attempt(tmp_path / "out", "a") / "a.mp4.part").unlink()
+    with pytest.raises(SinkError, match=r"a\.mp4\.part is not there any more"):
         publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
 
@@ -497,8 +498,8 @@ def _assignment(path: Path, attempt: int = 1, fence: Callable[[], None] = lambda
 def _forget(names: str, output: Path) -> None:
     """What the caller of `work` does when all is done."""
     for name in names:
-        assert Journal(output, PurePosixPath(name)).read()
-        Journal(output, PurePosixPath(name)).remove()
+        assert attempt(output, name)
+        attempts.forget(output, PurePosixPath(name), "")
 
 
 def test_work(tmp_path: Path, whole: Callable[..., Any]) -> None:
@@ -591,7 +592,7 @@ def test_a_lost_lease(tmp_path: Path, calls: int) -> None:
     fake_engine(delay_s=0.005, checkpoint_s=every_s).work(office, tmp_path / "out", done=office.done)
     assert office.entries["a"]["status"] == "failed"
     assert "the lease was lost" in office.entries["a"]["error"]
-    assert left_over(tmp_path / "out", "a.*") == ["a.json", "a.mot.txt.part", "a.tracks.jsonl.part"]
+    assert left_over(tmp_path / "out", "a.*") == ["a.mot.txt.part", "a.tracks.jsonl.part"]
     assert peek(tmp_path / "out", PurePosixPath("a")) > 0
     (entry,) = fake_engine().run([video], tmp_path / "out")["videos"]
     assert (entry["status"], entry["frames"]) == ("ok", 60)
@@ -616,8 +617,8 @@ def test_a_failure_after_the_lease_was_lost(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("engine.sinks.mot.MotText.rows", fails)
     office = Office(_assignment(video, 2, fence))
     fake_engine().work(office, tmp_path / "out", done=office.done)
-    assert office.entries["a"]["error"] == "no rows today"
-    assert left_over(tmp_path / "out", "a.*") == ["a.json", "a.mot.txt.part", "a.tracks.jsonl.part"]
+    assert (office.entries["a"]["error"], office.entries["a"]["lost"]) == ("the lease was lost", True)
+    assert left_over(tmp_path / "out", "a.*") == ["a.mot.txt.part", "a.tracks.jsonl.part"]
 
 
 @pytest.mark.parametrize("find", [lambda: require_asset("videos/people.mp4"), demo_video])

@@ -4,42 +4,40 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 
 from engine import fingerprint
+from engine.attempts import Attempt, forget, label, peek
 from engine.checkpoint import Checkpoint, Checkpoints
-from engine.errors import Fenced, SinkError
+from engine.errors import Fenced
 from engine.inputs import Video
-from engine.journal import Damaged, Journal, clean, peek
+from engine.journal import Damaged, packed, unpacked
 from engine.records import Mark, TrackerState
 from tests.assets import ROOT
 
-STEM = PurePosixPath("sub/a")
-VALUES = {"fingerprint": {"model": ["é"]}, "attempts": 2, "checkpoint": {"frames": 7}}
+VALUES = {
+    "fingerprint": {"model": ["é"]},
+    "attempts": 2,
+    "outputs": {"mot": "sub/a.mot.txt"},
+    "checkpoint": {"frames": 7, "outputs": {"mot": {"offset": 3}}},
+}
 MARK = Mark(7, 280, 40, 123, 0, 1.5, ((0, 0), (5, 200)), True, 3, 99, (1, 44_100), 1)
 STATE = TrackerState(b"\x00tracker", np.array([1, 0], np.int32), np.array([0.1, 1 / 3], np.float32))
+TALLY = {
+    "frames": 7,
+    "inferred": 7,
+    "detections": 9,
+    "tracks_by_class": [[0, 2]],
+    "last_pts_s": 0.28,
+    "last_seen": [[1, 7]],
+}
 
 
-def written(folder):
-    journal = Journal(folder, STEM)
-    journal.values = VALUES
-    journal.write()
-    return folder / ".yolo-engine" / "sub" / "a.json"
-
-
-def test_reads_back(tmp_path):
-    path = written(tmp_path)
-    assert os.listdir(path.parent) == ["a.json"]
-    journal = Journal(tmp_path, STEM)
-    assert journal.read()
-    assert journal.values == VALUES
-    assert peek(tmp_path, STEM) == 7
-    assert peek(tmp_path, PurePosixPath("b")) == 0
-    assert not Journal(tmp_path, PurePosixPath("b")).read()
+def test_reads_back():
+    assert unpacked(packed(VALUES)) == VALUES
 
 
 @pytest.mark.parametrize(
@@ -49,98 +47,54 @@ def test_reads_back(tmp_path):
         (lambda text: text[:-1], "not whole"),
         (lambda text: b"\xff\xfe" + text, "not whole"),
         (lambda text: b"[1]", "not whole"),
+        (lambda text: b"[" * 100_000, "not whole"),
         (lambda text: b'{"schema": 1, "values": 3, "crc32": 0}', "not whole"),
         (lambda text: text.replace(b"attempts", b"attempt5"), "its checksum is wrong"),
         (lambda text: text.replace(b'"schema": 1', b'"schema": 9'), "of schema 9, not 1"),
     ],
 )
-def test_damaged(tmp_path, damage, said):
-    path = written(tmp_path)
-    path.write_bytes(damage(path.read_bytes()))
-    journal = Journal(tmp_path, STEM)
+def test_damaged(damage, said):
     with pytest.raises(Damaged, match=said):
-        journal.read()
-    assert journal.values == {}
-    assert peek(tmp_path, STEM) == 0
+        unpacked(damage(packed(VALUES)))
 
 
-def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
-    path = written(tmp_path)
-    text = path.read_bytes()
-    for place in range(len(text)):
-        path.write_bytes(text[:place] + bytes([text[place] ^ 4]) + text[place + 1 :])
-        journal = Journal(tmp_path, STEM)
+JUNK = (None, True, -1, 1 << 70, 1.5, "x", "../x", [], [1], {}, {"mot": 1}, {"mot": "/etc/passwd"}, {"mot": {}})
+
+
+@pytest.mark.parametrize("key", [*VALUES, "entry", "made", "done"])
+def test_a_right_checksum_over_wrong_values(key):
+    """Whoever may write there can make a checksum too: it is damaged, or it is what it should be."""
+    for junk in JUNK:
         try:
-            journal.read()
+            values = unpacked(packed({**VALUES, key: junk}))
         except Damaged:
             continue
-        assert journal.values == VALUES, place
+        assert isinstance(junk, dict), f"{key} = {junk!r} was believed"
+        assert key == "fingerprint" or (key, junk) == ("made", {}), f"{key} = {junk!r} was believed"
+        assert values[key] == junk
+    for junk in JUNK:
+        if not isinstance(junk, dict):
+            with pytest.raises(Damaged):
+                unpacked(packed(junk))
 
 
-def test_remove_takes_empty_folders_along(tmp_path):
-    written(tmp_path)
-    other = Journal(tmp_path, PurePosixPath("b"))
-    other.write()
-    Journal(tmp_path, STEM).remove()
-    assert os.listdir(tmp_path / ".yolo-engine") == ["b.json"]
-    other.remove()
-    other.remove()  # twice is no fault
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_that_others_remove_is_made_again(tmp_path):
-    failed = []
-
-    def write_and_remove(name):
-        for _ in range(400):
-            try:
-                Journal(tmp_path, PurePosixPath(name)).write()
-            except SinkError as error:
-                failed.append(error)
-            Journal(tmp_path, PurePosixPath(name)).remove()
-
-    threads = [threading.Thread(target=write_and_remove, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-
-
-def test_clean_takes_what_killed_writers_left(tmp_path):
-    path = written(tmp_path)
-    path.with_name("a.json.0badcafe.tmp").write_text("of a killed write")
-    clean(tmp_path)
-    assert os.listdir(path.parent) == ["a.json"]
-    Journal(tmp_path, STEM).remove()
-    path.parent.mkdir(parents=True)
-    path.with_name("a.json.0badcafe.tmp").write_text("of a killed write")
-    clean(tmp_path)
-    clean(tmp_path)
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_write_that_fails_keeps_the_old(tmp_path, monkeypatch):
-    path = written(tmp_path)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    journal = Journal(tmp_path, STEM)
-    with pytest.raises(SinkError, match=r"\.yolo-engine/a\.json can't be written: no space left on the disk"):
-        journal.write()
-    assert os.listdir(path.parent) == ["a.json"]
-    assert peek(tmp_path, STEM) == 7
+def test_every_flipped_byte_is_noticed_or_harmless():
+    text = packed(VALUES)
+    for place in range(len(text)):
+        try:
+            values = unpacked(text[:place] + bytes([text[place] ^ 4]) + text[place + 1 :])
+        except Damaged:
+            continue
+        assert values == VALUES, place
 
 
 def test_peeking_loads_nothing_heavy():
-    code = "import sys, engine.journal; print([m for m in ('av', 'numpy', 'onnxruntime') if m in sys.modules])"
+    code = "import sys, engine.attempts; print([m for m in ('av', 'numpy', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_a_checkpoint_reads_back_to_the_last_bit():
-    given = Checkpoint(MARK, STATE, {"frames": 7}, {"mot": {"offset": 12}})
+    given = Checkpoint(MARK, STATE, TALLY, {"mot": {"offset": 12}})
     read = Checkpoint.from_json(json.loads(json.dumps(given.to_json())))
     assert read.mark == MARK
     assert read.frames == 7
@@ -151,41 +105,69 @@ def test_a_checkpoint_reads_back_to_the_last_bit():
         assert ours.tobytes() == theirs.tobytes()
 
 
+def test_a_checkpoint_of_wrong_types_is_a_value_error():
+    """Each value in it, at any depth, replaced by each kind of junk."""
+    whole = json.loads(json.dumps(Checkpoint(MARK, STATE, TALLY, {}).to_json()))
+
+    def places(value, path=()):
+        yield path
+        for key, inner in (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        ):
+            yield from places(inner, (*path, key))
+
+    for path in list(places(whole))[1:]:
+        for junk in (None, "x", [], {}, [[]], -1, 1.5, 1 << 80, float("inf")):
+            values = json.loads(json.dumps(whole))
+            inner = values
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = junk
+            try:
+                found = Checkpoint.from_json(values)
+            except (ValueError, TypeError, KeyError, OverflowError):
+                continue
+            assert isinstance(found.mark, Mark)
+            assert abs(found.mark.pts) < 1 << 63
+
+
 @pytest.fixture
 def begun(tmp_path):
     """Makes the checkpoints of one video, begun; with a fence, if given."""
     video = tmp_path / "a.mp4"
     video.write_bytes(b"video")
+    (tmp_path / "out").mkdir()
 
-    def make(parts=None, fence=lambda: None, attempt=None):
+    def make(parts=None, fence=lambda: None, count=None):
         shared = {"model": ["m"], "configuration": {"conf": 0.25}, "versions": {"av": "1"}, **(parts or {})}
-        outputs = {"mot": tmp_path / "a.mot.txt"}
-        made = Checkpoints(
-            Video(str(video), PurePosixPath("a")), tmp_path, shared, outputs, attempt=attempt, fence=fence
-        )
+        attempt = Attempt(tmp_path / "out", PurePosixPath("a"), fence=fence)
+        attempt.begin()
+        outputs = {"mot": tmp_path / "out" / "a.mot.txt"}
+        made = Checkpoints(Video(str(video), PurePosixPath("a")), attempt, shared, outputs, classes=2, count=count)
         made.begin()
         return made
 
     return make
 
 
-def test_attempts_are_counted_before_anything_else(begun):
+def test_attempts_are_counted_before_anything_else(begun, tmp_path):
     assert [begun().attempts for _ in range(3)] == [1, 2, 3]
-    assert begun(attempt=9).attempts == 9
-    begun().forget()
+    assert begun(count=9).attempts == 9
+    forget(tmp_path / "out", PurePosixPath("a"), "")
+    assert os.listdir(tmp_path / "out") == []
     assert begun().attempts == 1
 
 
-def test_a_checkpoint_is_kept_once_all_outputs_are_durable(begun):
+def test_a_checkpoint_is_kept_once_all_outputs_are_durable(begun, tmp_path):
     durable = {"mot": None}
     checkpoints = begun()
-    checkpoints.take(MARK, STATE, {}, {"mot": lambda: durable["mot"]})
+    checkpoints.take(MARK, STATE, TALLY, {"mot": lambda: durable["mot"]})
     checkpoints.settle()
     assert checkpoints.saved is None
-    assert begun().saved is None
+    assert peek(tmp_path / "out", PurePosixPath("a")) == 0
     durable["mot"] = {"offset": 5}
     checkpoints.settle()
-    assert checkpoints.saved.frames == 7
+    assert checkpoints.saved.frames == peek(tmp_path / "out", PurePosixPath("a")) == 7
     assert begun().saved.outputs == {"mot": {"offset": 5}}
 
 
@@ -201,24 +183,31 @@ def test_a_checkpoint_is_kept_once_all_outputs_are_durable(begun):
 )
 def test_what_has_changed_is_told(begun, tmp_path, parts, note):
     checkpoints = begun()
-    checkpoints.take(MARK, STATE, {}, {"mot": lambda: {"offset": 0}})
+    checkpoints.take(MARK, STATE, TALLY, {"mot": lambda: {"offset": 0}})
     checkpoints.settle()
-    (tmp_path / "a.mot.txt.part").write_text("")
+    part = tmp_path / "out" / ".yolo-engine" / label(PurePosixPath("a")) / "1" / "a.mot.txt.part"
+    part.write_text("")
     again = begun(parts)
     assert (again.saved is None) == (note is not None)
     assert again.notes == ([f"started over: {note} changed since the checkpoint"] if note else [])
-    assert (tmp_path / "a.mot.txt.part").exists() == (note is None)
+    assert part.exists() == (note is None)
+    if note is None:
+        assert again.part("mot").samefile(part)
 
 
-def test_a_lost_lease_writes_nothing(begun, tmp_path):
+def test_a_lost_lease_leaves_no_trace(begun, tmp_path):
     def fence():
         raise Fenced("lost")
 
-    begun()
-    before = (tmp_path / ".yolo-engine" / "a.json").read_bytes()
+    checkpoints = begun()
+    folder = tmp_path / "out" / ".yolo-engine" / label(PurePosixPath("a"))
     with pytest.raises(Fenced):
         begun(fence=fence)
-    assert (tmp_path / ".yolo-engine" / "a.json").read_bytes() == before
+    assert sorted(os.listdir(folder)) == ["1"]
+    assert sorted(os.listdir(folder / "1")) == ["journal.json", "ticket"], "nothing was taken from the first"
+    checkpoints.take(MARK, STATE, TALLY, {"mot": lambda: {"offset": 0}})
+    checkpoints.settle()
+    assert checkpoints.saved is not None
 
 
 def test_of_input(tmp_path):

@@ -68,8 +68,9 @@ def test_cut_behind_any_packet_and_continued(log, count):
     path, sizes = log
     assert [facts(*item) for item in read_packets(path, sizes[count])] == PACKETS[:count]
     before = path.stat().st_ino
-    with path.open("ab") as halted:  # a process that was halted, and wakes
-        again = PacketLog(reopened(path, sizes[count]))
+    earlier = path.rename(path.with_name("earlier.part"))
+    with earlier.open("ab") as halted:  # a process that was halted, and wakes
+        again = PacketLog(reopened(path, sizes[count], earlier))
         assert path.stat().st_ino != before
         halted.write(b"late")
         halted.flush()
@@ -77,7 +78,7 @@ def test_cut_behind_any_packet_and_continued(log, count):
         again.packet(kind, packet(*values))
         again.close()
     assert [facts(*item) for item in read_packets(path)] == [*PACKETS[:count], PACKETS[0]]
-    assert os.listdir(path.parent) == [path.name]
+    assert sorted(os.listdir(path.parent)) == [path.name, earlier.name]
 
 
 @pytest.mark.parametrize("missing", [1, 30, 69_999])
@@ -87,7 +88,7 @@ def test_a_log_that_ends_within_a_record(log, missing):
     with pytest.raises(ValueError, match="ends within a record"):
         list(read_packets(path))
     with pytest.raises(Misfit, match="shorter than at the checkpoint"):
-        reopened(path, sizes[-1])
+        reopened(path.with_name("b.part"), sizes[-1], path)
 
 
 def test_what_is_no_log(tmp_path):

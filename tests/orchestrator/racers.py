@@ -3,10 +3,12 @@
 Each waits for the others at its end: the leases of a process that is no more are free.
 """
 
+import errno
 import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from orchestrator import files
@@ -85,6 +87,30 @@ def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> Non
         else:
             entry = {**failed_entry(claim.video, ""), "status": "ok", "error": None}
             tell((claim.index, claim.lease.number, claims.keep(claim, entry)))
+    barrier.wait()
+
+
+def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
+    """Takes videos and keeps them, while every third read of a file gives a passing EINVAL."""
+    from orchestrator.claims import Claims
+    from orchestrator.jobdir import Job
+    from orchestrator.settings import Settings
+
+    job = Job.open(folder)
+    claims = Claims(job, job.start_record()["videos"], Owner.this_process(f"w{who}"), Settings())
+    chance, real = Random(who), os.open
+
+    def sometimes(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith(".json") and chance.random() < 0.3:
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        return real(path, *arguments, **options)
+
+    os.open = sometimes
+    barrier.wait()
+    while len(job.leases("videos")) < len(claims._open):
+        claim = claims.next(suspect=False)
+        if claim is not None:
+            tell((claim.index, claim.lease.number, who))
     barrier.wait()
 
 

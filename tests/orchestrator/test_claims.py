@@ -15,7 +15,7 @@ from orchestrator.jobdir import Job
 from orchestrator.leases import Lease, numbered
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
-from tests.orchestrator.racers import race, work
+from tests.orchestrator.racers import race, work, work_while_reads_fail
 
 
 @pytest.fixture
@@ -268,6 +268,47 @@ def test_the_directory_is_removed_meanwhile(tmp_path, settings):
     with pytest.raises(FileNotFoundError):
         claims.next(suspect=False)
     claims.release(claim, "handed back")
+
+
+@pytest.mark.parametrize("what", ["0000.1.json", "0000.1.end.json", "0000.2.json", "0000.done.json"])
+def test_leases_that_can_not_be_read_are_not_taken(tmp_path, settings, monkeypatch, what):
+    """Neither is what another worker holds, nor what is perhaps done; the others go on."""
+    job = make(tmp_path, settings, (9.0, 4.0))
+    claims_of(job, settings, "other@here").next(suspect=False)
+    mine = claims_of(job, settings)
+    with monkeypatch.context() as patch:
+        for call in ("open", "stat"):
+            patch.setattr(os, call, failing(getattr(os, call), what))
+        assert mine.next(suspect=False).index == 1
+        assert mine.next(suspect=True) is None
+    assert not numbered(job.video_base(0), 2).exists()
+
+
+def failing(real, name):
+    def call(path, *arguments, **options):
+        if str(path).endswith(name):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, *arguments, **options)
+
+    return call
+
+
+def test_nothing_is_kept_in_a_job_that_has_ended(tmp_path, settings):
+    """Its worker was halted meanwhile, and nobody needed to follow it."""
+    job = make(tmp_path, settings, (4.0,))
+    claims = claims_of(job, settings)
+    claim = claims.next(suspect=False)
+    (job.folder / "end.json").write_text("{}")
+    assert claims.keep(claim, entry(claim)) is False
+    assert (job.done(0), claims.held) == (None, {})
+
+
+def test_two_win_no_race_while_reads_fail(tmp_path, settings):
+    """As over SMB, where a fresh lease may be unreadable for a moment."""
+    count = 60
+    job = make(tmp_path, settings, (1.0,) * count)
+    attempts = race(3, work_while_reads_fail, job.folder)
+    assert len({index for index, _, _ in attempts}) == len(attempts) == count, "a video was taken twice"
 
 
 # -- several workers --------------------------------------------------------------------------------------------------

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator import jobs
+from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
 from orchestrator.errors import EngineFailed
+from orchestrator.files import write_once
 from orchestrator.jobdir import Job
 from orchestrator.settings import Settings
+from orchestrator.supervise import Watch, _Run
 from orchestrator.wire import Sender, received
 from tests.assets import ROOT
 from tests.e2e.runs import clip
@@ -315,6 +318,37 @@ def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
     entries = [place.job.done(index)["entry"] for index in range(2)]
     assert [entry["frames"] for entry in entries] == [200, 200]
     assert all(entry["resumed_from"] > 0 for entry in entries)
+
+
+def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
+    """Another worker has taken it over: this one ends as the loser, and keeps no result."""
+    place = Place(tmp_path, "a.mp4", frames=200)
+    place.start()
+    fault(delay_s=0.01)
+    how = in_background(place.process)
+    at_work(place)
+    write_once(place.job.folder / "videos" / "0000.2.json", {"owner": jobs.Owner.this_process("other@here").as_json()})
+    assert how()["how"] == "exhausted"
+    assert place.statuses() == {}
+    assert place.endings(0) == ["lost", None]
+    assert sorted(path.name for path in place.job.output.glob("*.*") if path.is_file()) == []
+
+
+def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
+    """Its engine died after the commit, before the worker knew: a cancel finds it whole."""
+    place = Place(tmp_path, "a.mp4", frames=20)
+    place.start()
+    fault("exit@done", once=True)
+    claims = Claims(place.job, place.job.start_record()["videos"], place.context.owner(), place.settings)
+    watch = Watch(place.job, "process-1", "w@here", place.settings, lambda: False, lambda: None)
+    run = _Run(watch, claims, claims.next(suspect=False), alone=True)
+    assert run.go() == "exhausted"
+    assert (place.endings(0), place.statuses()) == (["crashed"], {})
+    assert jobs.cancel(place.job, "me", place.context) == "completed"
+    entry = place.job.done(0)["entry"]
+    assert (entry["status"], entry["frames"], entry["attempts"]) == ("ok", 20, 2)
+    assert Path(entry["outputs"]["tracks"]).name == "a.tracks.jsonl"
+    assert Path(entry["outputs"]["tracks"]).exists()
 
 
 @pytest.mark.parametrize(("told", "how"), [("stop", "handed back"), ("cancel", "cancelled")])

@@ -1,5 +1,6 @@
 """Leases: who holds them, when they run out, and that two never hold the same one."""
 
+import errno
 import json
 import os
 import signal
@@ -159,6 +160,63 @@ def test_a_folder_that_is_gone(tmp_path, me):
         take(tmp_path / "a", me, LEASE_S)
     with pytest.raises(FileNotFoundError):
         lease.release("done")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EINVAL, errno.EACCES])
+@pytest.mark.parametrize("call", ["open", "stat"])
+def test_what_can_not_be_read_is_not_free(tmp_path, me, monkeypatch, number, call):
+    """On a network share any read may fail for a moment; two may never hold a lease for that."""
+    lease = take(tmp_path / "a", me, LEASE_S)
+    real = getattr(os, call)
+
+    def fails(path, *arguments, **options):
+        if "a.1." in str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails)
+        assert lease.held(LEASE_S)
+        if call == "open":
+            assert take(tmp_path / "a", me, LEASE_S) is None
+        else:
+            with pytest.raises(OSError, match=os.strerror(number)):
+                latest(tmp_path / "a")
+    assert not numbered(tmp_path / "a", 2).exists()
+    assert lease.held(LEASE_S)
+
+
+def test_no_descriptor_to_look_whether_the_owner_lives(me, monkeypatch):
+    """A process that has too many files open must not take others for dead."""
+
+    def fails(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert not me.gone
+
+
+def test_a_successor_that_can_not_be_seen_is_not_denied(tmp_path, me, monkeypatch):
+    lease = take(tmp_path / "a", me, LEASE_S)
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            _ = lease.lost
+    assert not lease.lost
+
+
+def test_a_clock_that_is_a_link_touches_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a").touch()
+    (tmp_path / "mine").write_text("mine")
+    os.utime(tmp_path / "mine", (1, 1))
+    monkeypatch.setattr("secrets.token_hex", lambda _: "known")
+    (tmp_path / ".clock.known").symlink_to(tmp_path / "mine")
+    assert age_of(tmp_path / "a") < 5
+    assert (tmp_path / "mine").stat().st_mtime == 1
 
 
 # -- several who want it ----------------------------------------------------------------------------------------------

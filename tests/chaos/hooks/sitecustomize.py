@@ -1,7 +1,8 @@
 """Loaded by every Python process of a chaos run; acts only in the engine's process.
 
 There the fake backend is given the time that a real model takes, checkpoints come more often, and a video named
-`crash...` ends the process in the way a fault in native code does.
+`crash...` ends the process in the way a fault in native code does. CHAOS_HALT_AT halts the whole worker, once, when its
+engine has reached that step.
 """
 
 import os
@@ -25,6 +26,21 @@ if "orchestrator.media" in sys.orig_argv:
         return info
 
     Source.open = open_or_crash
+
+    if os.environ.get("CHAOS_HALT_AT"):
+        from engine import steps
+
+        wanted, _, turn = os.environ["CHAOS_HALT_AT"].partition("#")
+        turns = []
+
+        def halt(step):
+            if step == wanted:
+                turns.append(step)
+            if step == wanted and len(turns) == int(turn or 1) and os.path.exists(os.environ["CHAOS_HALT_ONCE"]):
+                os.unlink(os.environ["CHAOS_HALT_ONCE"])
+                os.killpg(os.getpgrp(), signal.SIGSTOP)  # the worker, its pool and this process
+
+        steps.reached = halt
 
 if (
     os.environ.get("CHAOS_DEAF")

@@ -1,0 +1,178 @@
+"""Folders held by a descriptor: what is done below one follows no link, and reads nothing but plain files.
+
+Others may write where results go. A name that is looked up twice can be another thing the second time; a descriptor
+can't, also not when its folder is renamed or removed meanwhile: then whatever is done below it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import IO
+
+from engine.errors import OutputError
+
+# Errors that say that a file, or the folder around it, is not there any more.
+GONE = frozenset({errno.ENOENT, errno.ESTALE})
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Folder:
+    """An open folder. `shown` is its path for people. Close it, or use it as a context manager."""
+
+    def __init__(self, descriptor: int, shown: Path) -> None:
+        self.descriptor = descriptor
+        self.shown = shown
+
+    @classmethod
+    def at(cls, path: Path) -> Folder:
+        """Opens a folder that a user named; its own name may be a link. Raises OSError."""
+        return cls(os.open(path, _FOLDER_FLAGS), path)
+
+    def sub(self, name: str, *, make: bool = False) -> Folder:
+        """Opens a folder in this one, and makes it where it is missing. Raises OSError, and OutputError for a link."""
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=self.descriptor)
+        try:
+            descriptor = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP) and self.is_link(name):
+                raise OutputError(
+                    f"{self.shown / name} is a symbolic link, and results are never written through one. Remove it, "
+                    "or choose another output folder."
+                ) from error
+            raise
+        return Folder(descriptor, self.shown / name)
+
+    def below(self, path: PurePath, *, make: bool = False) -> Folder:
+        """Opens a folder any number of steps below this one, each as `sub` does."""
+        here = Folder(os.dup(self.descriptor), self.shown)
+        for name in path.parts:
+            with here as parent:
+                if name == ".." or os.sep in name:
+                    raise OutputError(f"{path} leads out of {self.shown}.")
+                here = parent.sub(name, make=make)
+        return here
+
+    def path(self, name: str) -> Path:
+        """A path to a file of this very folder, for those who take paths only. It is of no use once this is closed."""
+        return Path(f"/proc/self/fd/{self.descriptor}", name)
+
+    def create(self, name: str) -> IO[bytes]:
+        """Opens a new file for writing. Raises FileExistsError where anything has that name, and OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return open(os.open(name, flags, 0o666, dir_fd=self.descriptor), "w+b")
+
+    def read(self, name: str, most: int) -> bytes:
+        """The content of a regular file of at most `most` bytes. Raises OSError, and ValueError for anything else: it
+        neither follows a link, nor waits for a FIFO, nor reads from a device."""
+        try:
+            descriptor = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor
+            )
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device without a driver
+                raise ValueError("not a regular file") from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError("not a regular file")
+        with open(descriptor, "rb") as file:
+            text = file.read(most + 1)
+            if len(text) > most:
+                raise ValueError(f"larger than {most} bytes")
+            return text
+
+    def write(self, name: str, text: bytes) -> None:
+        """Writes or replaces a file, durably and whole. Only one may write this name at a time. Raises OSError."""
+        part = f"{name}.tmp"
+        self.remove(part)  # of an own write that failed
+        with self.create(part) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self.rename(part, name)
+        self.sync()
+
+    def rename(self, name: str, target: str, into: Folder | None = None) -> None:
+        """Gives a file another name, here or in another folder. Raises OSError."""
+        there = self.descriptor if into is None else into.descriptor
+        os.rename(name, target, src_dir_fd=self.descriptor, dst_dir_fd=there)
+
+    def remove(self, name: str) -> bool:
+        """Removes a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
+        return True
+
+    def remove_folder(self, name: str) -> None:
+        """Removes a folder in this one with the files in it. Folders in it are left, and with them it. Never raises."""
+        with contextlib.suppress(OSError, OutputError), self.sub(name) as folder:
+            for each in folder.names():
+                with contextlib.suppress(OSError):
+                    folder.remove(each)
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=self.descriptor)
+
+    def names(self) -> list[str]:
+        """What is in it. Raises OSError."""
+        return os.listdir(self.descriptor)
+
+    def is_link(self, name: str) -> bool:
+        facts = self.facts(name)
+        return facts is not None and stat.S_ISLNK(facts.st_mode)
+
+    def facts(self, name: str) -> os.stat_result | None:
+        """Of the name itself, not of what a link leads to; None where there is none. Raises OSError."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in GONE:
+                return None
+            raise
+
+    def sync(self) -> None:
+        """Makes names that were given or taken durable. Raises OSError."""
+        os.fsync(self.descriptor)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def opened(path: Path, *names: str) -> Iterator[Folder | None]:
+    """The folder `names` below `path`, for a look; None where it can't be opened."""
+    folder: Folder | None = None
+    try:
+        folder = Folder.at(path)
+        for name in names:
+            with folder as parent:
+                folder = parent.sub(name)
+    except (OSError, OutputError):
+        folder = None
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            folder.close()
