@@ -16,7 +16,7 @@ from engine.records import StreamInfo
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
-_MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
+_MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
 _LARGEST_TIMESCALE = 2**31 - 1
 _LONGEST_GAP_TICKS = 2**31 - 1
