@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -190,8 +191,7 @@ class StreamReader:
     def _gaps(self, lost: int) -> Iterator[str]:
         """What the container's own account says is missing. A count or duration that it claims is a hint, no more."""
         listed, claimed = self._source.shown, self.info.frames
-        missing = self._source.missing_bytes()
-        if self._source.reached_end_of_index is False or self._is_cut(missing):
+        if self._source.reached_end_of_index is False or self._is_cut():
             total = listed if listed is not None else claimed if self._source.counted else None
             if total and total > self._index:
                 yield f"ends early: {self._index} of {total} frames"
@@ -200,19 +200,24 @@ class StreamReader:
         elif listed is not None and self._index + lost < listed and not self._decoder.problems():
             yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
 
-    def _is_cut(self, missing: int | None) -> bool:
+    @cached_property
+    def _missing(self) -> int | None:
+        """Bytes that the file lacks, asked for once, at its end."""
+        return self._source.missing_bytes()
+
+    def _is_cut(self) -> bool:
         """Whether frames went with the bytes that are missing at the end."""
         claimed = self.info.frames if self._source.counted else None
         frames = self._index + self._decoder.discarded
-        if missing:
+        if self._missing:
             return not (claimed and frames >= claimed)
         # An AVI whose index is gone: its header is all that is left to go by.
-        unlisted = missing == 0 and self._source.reached_end_of_index is None
+        unlisted = self._missing == 0 and self._source.reached_end_of_index is None
         return bool(unlisted and claimed and frames < _CUT_SHORT * claimed - 1)
 
     def _notes(self) -> Iterator[str]:
         yield from self._source.notes
-        if self._complete and not self._ended and self._source.missing_bytes() is None:
+        if self._complete and not self._ended and self._missing is None:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:
                 yield f"the container claims {claimed} frames and has {frames}"

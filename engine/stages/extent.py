@@ -17,7 +17,8 @@ _M2TS_PACKET = 192
 _M2TS_PREFIX = 4
 
 _RIFF_UNKNOWN = (0, 0xFFFFFFFF)
-_SEGMENT = 0x18538067
+_LONGEST_HEAD, _LEAST_ID = 12, 0x10
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _FLV_TAGS = (8, 9, 18)
 _FLV_TAG_HEAD = 11
@@ -120,25 +121,31 @@ def _asf(file: IO[bytes], size: int) -> int | None:
 
 def _matroska(file: IO[bytes], size: int) -> int | None:
     """Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its last
-    cluster; where that has no size either, it is live. What is no element inside a segment is as good as missing."""
+    cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
     at, segment_end = 0, None
     for _ in range(_MOST_PARTS):
         file.seek(at)
-        element = _element(file.read(12))
+        head = file.read(_LONGEST_HEAD)
+        element = _element(head)
         if element is None:
-            if at >= size:
+            if not head:
                 break
+            if head[0] >= _LEAST_ID and len(head) < _LONGEST_HEAD:  # cut inside the head itself
+                return size + 1
             return None if segment_end is None else size + segment_end - at
-        name, length, head = element
+        name, length, head_length = element
         if name == _SEGMENT:
-            segment_end = None if length is None else at + head + length
+            segment_end = None if length is None else at + head_length + length
             if segment_end is not None and segment_end > size:
                 return segment_end
-            at += head
+            at += head_length
             continue
         if length is None:
-            return segment_end
-        at += head + length
+            if name != _CLUSTER:
+                return segment_end
+            at += head_length  # its blocks are what is left to look at
+            continue
+        at += head_length + length
         if at >= size or at == segment_end:
             break
     return at
@@ -146,7 +153,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
     """Id, size (None: unknown) and length of an element's head; None where it is none."""
-    if not head or head[0] < 0x10:
+    if not head or head[0] < _LEAST_ID:
         return None
     id_length = 9 - head[0].bit_length()
     rest = head[id_length:]

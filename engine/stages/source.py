@@ -32,10 +32,10 @@ _LONGEST_PAUSE_S = 10.0
 # Containers whose index lists every packet, so that one which was not reached is known to be missing.
 _FULLY_INDEXED = frozenset({"mov", "avi"})
 
-# Decoding times that fall back by more than this belong to another timeline; FFmpeg's own program draws the lines here.
+# Decoding times that fall back by more than this belong to another timeline; FFmpeg's own program draws the line here.
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
-_AHEAD_S = Fraction(10)
+_AHEAD_S = Fraction(20)
 _SHIFTS_KEPT = 8
 _STEPS_TOLD = 3
 
@@ -289,8 +289,8 @@ class Clocks:
     Where decoding times fall back, the packets behind the seam are moved to follow the last one before it. Video and
     audio meet the same seam at different packets; what one was moved by is tried first for the other, so that they
     stay together. A jump ahead is a gap and stays, unless it only undoes a step back, or the format is one whose clock
-    may step (`discontinuous`: MPEG-TS and its like) and it is of more than ten seconds: FFmpeg unwraps the 33 bits of
-    such a clock, and so a step back by more than a minute looks like a jump of a day ahead.
+    may step (`discontinuous`: MPEG-TS and its like) and it is of more than twenty seconds: FFmpeg unwraps the 33 bits
+    of such a clock, and so a step back by more than a minute looks like a jump of a day ahead.
 
     The steps of stream `video` are told in `notes`.
     """
