@@ -126,7 +126,7 @@ class StreamReader:
                         return
                     if self._is_before_start(pts):
                         self._pass(pts)
-                        self._drop_sound()
+                        self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
                     frame = self._frame(image, pts, duration, last=stop.is_set())
@@ -305,10 +305,9 @@ class StreamReader:
                 elif at_s >= sound_ends_s + _SOUND_LAGS_S:
                     return
 
-    def _drop_sound(self) -> None:
-        """Forgets the sound read so far that ends before the part asked for begins."""
-        start_s = float((self._first_pts or 0) * self._decoder.time_base) + self._settings.start_s
-        self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > start_s]
+    def _drop_sound(self, before_s: float) -> None:
+        """Forgets the sound read so far that ends by then: the part asked for begins later."""
+        self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
 
     def _heard(self) -> list[Any]:
         """The sound read and not given out yet, as far as it belongs to the part asked for."""
@@ -326,7 +325,7 @@ class StreamReader:
         if self._origin is None:
             self._origin = index
             if self._settings.start_s:
-                self._drop_sound()
+                self._drop_sound(float(pts * self._decoder.time_base))
         self._pass(pts)
         audio, self._audio = tuple(self._heard()), []
         self._given += 1

@@ -36,6 +36,7 @@ _FULLY_INDEXED = frozenset({"mov", "avi"})
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
 _AHEAD_S = Fraction(20)
+_PACKETS_TO_LEARN = 4
 _SHIFTS_KEPT = 8
 _STEPS_TOLD = 3
 
@@ -277,6 +278,7 @@ class _Clock:
         self.shift = 0
         self.last: int | None = None
         self.end = 0
+        self.packets = 0
         self.step = 0  # between the last two packets, as the file has it
         self.back = max(1, int(_SEAM_S / time_base))
         self.leap = max(1, int(_LEAP_S / time_base))
@@ -337,6 +339,7 @@ class Clocks:
                 if clock.shift != before and packet.stream_index == self._video:
                     self._note(clock, packet, step - (packet.duration or 0))
             clock.step = step
+            clock.packets += 1
         if clock.shift:
             if packet.pts is not None:
                 packet.pts += clock.shift
@@ -351,8 +354,8 @@ class Clocks:
         near = [shift for shift in known if -clock.back <= dts + shift - clock.last <= clock.leap]
         if near:
             return min(near, key=lambda shift: abs(dts + shift - clock.end))
-        longest = max(clock.ahead, 3 * clock.step, 3 * (packet.duration or 0))  # a frame a minute is no step
-        if step > 0 and not (self._discontinuous and step > longest):
+        steady = clock.packets > _PACKETS_TO_LEARN and step > max(clock.ahead, 3 * clock.step)  # not a frame a minute
+        if step > 0 and not (self._discontinuous and steady):
             return clock.shift
         shift: int = clock.end - dts
         self._shifts_s.append(shift * clock.time_base)
