@@ -218,6 +218,8 @@ class Pipeline:
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:
+            with where("source", run.video.shown):
+                reader.go_to_start()
             run.open_sinks(reader.info)
         sink: list[threading.Thread] = []
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 import zlib
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import DecodeError, OverLimit, SourceError
+from engine.lead import Astray, Lead
 from engine.metrics import ROOM, Clock
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.sound import SoundGate
@@ -32,6 +34,9 @@ _CUT_SHORT = 0.99
 
 # Sound stands in a file up to so many seconds behind the picture it belongs to.
 _SOUND_LAGS_S = 3
+
+# Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
+_SOUND_HELD = 256
 
 # Once the stream is to stop, so many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
@@ -69,6 +74,7 @@ class StreamReader:
         self._problem: str | None = None
         self._complete = False
         self._ended = False
+        self._may_lead = settings.start_s > 0
 
     def open(self) -> StreamInfo:
         """Opens the source, or opens it again, at its beginning. Raises SourceError and DecodeError."""
@@ -80,7 +86,9 @@ class StreamReader:
         )
         self._decoder.attach(self._source.video)
         self._packets = self._source.packets()
-        self._decoded = self._decode()
+        names = self._source.containers
+        self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
+        self._decoded: Iterator[tuple[Any, int, int]] = self._decode()
         self._index = 0
         self._origin: int | None = None
         self._first_pts: int | None = None
@@ -102,10 +110,33 @@ class StreamReader:
             if self._passes(mark, anchor):
                 return True
             self.open()
-        if self._passes(mark, None):
-            return True
+        try:
+            if self._passes(mark, None):
+                return True
+        except Astray:
+            self._lead_no_more()
+            if self._passes(mark, None):
+                return True
         self.open()
         return False
+
+    def go_to_start(self) -> None:
+        """Passes over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
+        before anything keeps what it gave: it may open the source once more. Raises SourceError and DecodeError."""
+        if not self._leads:
+            return
+        try:
+            first = self._next()
+        except Astray:
+            self._lead_no_more()
+        except (SourceError, DecodeError) as error:
+            self._decoded = _raising(error)  # as if it came now
+        else:
+            self._decoded = itertools.chain([] if first is None else [first], self._decoded)
+
+    def _lead_no_more(self) -> None:
+        self._may_lead = False
+        self.open()
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
         """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
@@ -239,6 +270,49 @@ class StreamReader:
             self._decode_s += time.perf_counter() - self._asked_at
 
     def _decode(self) -> Iterator[tuple[Any, int, int]]:
+        """Every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
+        yield from self._decode_part() if self._leads else self._decode_all()
+
+    def _decode_part(self) -> Iterator[tuple[Any, int, int]]:
+        """The frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this way."""
+        lead = Lead(self._settings.start_s, self.info.time_base)
+        held = self._packets_to_decode(lead)
+        self._first_pts = lead.first_pts
+        passed, begun = 0, False
+        packets = self._packets
+        self._packets = itertools.chain(held, packets)
+        for image, pts, duration in self._decode_all():
+            if not begun:
+                if pts < lead.key_pts:
+                    continue
+                if not passed:
+                    if pts != lead.key_pts or (image.interlaced_frame and "mpegts" in self._source.containers):
+                        raise Astray
+                    self._index = lead.index
+                    self._decoder.forgive()
+                if pts < lead.target_pts:
+                    passed += 1
+                    self._index += 1
+                    continue
+                lead.check(passed, pts)
+                begun = True
+            yield image, pts, duration
+
+    def _packets_to_decode(self, lead: Lead) -> list[Any]:
+        """Reads up to the part asked for. Raises Astray and SourceError."""
+        for packet in self._packets:
+            if self._run.stop.is_set():
+                return []
+            if packet.stream_index != self._source.video.index:
+                if self._gate.passes(packet):
+                    self._audio.append(packet)
+                if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
+                    self._drop_sound(float(lead.target_pts * self.info.time_base))
+            elif (held := lead.take(packet)) is not None:
+                return held
+        return lead.rest()
+
+    def _decode_all(self) -> Iterator[tuple[Any, int, int]]:
         video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
         try:
             for packet in self._packets:
@@ -366,6 +440,7 @@ class StreamReader:
         self._passing = True
         try:
             if anchor is not None:
+                self._leads = False
                 self._source.seek(anchor[1])
             self._gate.skip_to(mark, sought=anchor is not None)
             while self._index < mark.frames:
@@ -393,6 +468,12 @@ class StreamReader:
         self._anchors = deque(mark.anchors, _ANCHORS)
         self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
         return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)
+
+
+def _raising(error: Exception) -> Iterator[Any]:
+    """An iterator that raises at once."""
+    raise error
+    yield
 
 
 def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:

@@ -122,7 +122,7 @@ class Source:
             self._audio = next(iter(self._container.streams.audio), None)
         self._clocks = self._new_clocks()
         self._last_dts = None
-        self._indexed = len(self.video.index_entries) if self._names & _FULLY_INDEXED else 0
+        self._indexed = len(self.video.index_entries) if self.containers & _FULLY_INDEXED else 0
         context = self.video.codec_context
         if context is None:
             raise SourceError("has a codec that this build of FFmpeg can't decode")
@@ -156,7 +156,7 @@ class Source:
     @property
     def seekable(self) -> bool:
         """Whether the container has an index whose key frames can be relied on, and one timeline so far."""
-        return self.scheme is None and not self._names.isdisjoint(_INDEXED) and not self._clocks.moved
+        return self.scheme is None and not self.containers.isdisjoint(_INDEXED) and not self._clocks.moved
 
     @property
     def retimed(self) -> bool:
@@ -171,12 +171,12 @@ class Source:
     @property
     def counted(self) -> bool:
         """Whether the container's header has a count of its frames, by whoever wrote them."""
-        return not self._names.isdisjoint(_FULLY_INDEXED)
+        return not self.containers.isdisjoint(_FULLY_INDEXED)
 
     @property
     def shown(self) -> int | None:
         """How many frames the index lists to be shown, where it lists every packet."""
-        if not self._indexed or "avi" in self._names:
+        if not self._indexed or "avi" in self.containers:
             return None
         return sum(not entry.is_discard for entry in self.video.index_entries)
 
@@ -255,7 +255,8 @@ class Source:
             self._container = None
 
     @property
-    def _names(self) -> set[str]:
+    def containers(self) -> set[str]:
+        """The names of the open container's format."""
         return set(self._container.format.name.split(","))
 
     def _new_clocks(self) -> Clocks:

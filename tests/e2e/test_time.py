@@ -12,6 +12,7 @@ import av
 import pytest
 
 from engine.cli import commands
+from engine.stages.decode import Decoder
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.reading import read
@@ -243,3 +244,52 @@ def test_the_command_line(long: dict[str, Path], tmp_path: Path, capsys: pytest.
     assert commands.main([*arguments, "--start", "0:02", "--duration", "1.5"], standalone_mode=False) == 0
     (video,) = json.loads(capsys.readouterr().out.splitlines()[-1])["videos"]
     assert (video["status"], video["frames"]) == ("ok", 38)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("mp4", 60),
+        ("open", 60),
+        ("mkv", 60),
+        ("ts", 60),
+        ("avi", 150),
+        ("vp8", 150),
+        ("trimmed", 155),
+        ("one key", 150),
+    ],
+)
+def test_what_comes_before_is_not_decoded_where_packets_can_be_counted(
+    long: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    """From the key frame before the start on; a container or a codec that can't be counted is decoded whole."""
+    decoded = 0
+    original = Decoder.decode
+
+    def counted(self: Decoder, packet: Any) -> Any:
+        nonlocal decoded
+        decoded += 1
+        return original(self, packet)
+
+    monkeypatch.setattr(Decoder, "decode", counted)
+    video = run(long[name], tmp_path, visualize=False, start_s=4.2)
+    assert found(video)[0]["frame"] == 105
+    assert most - 20 < decoded <= most
+
+
+def test_fields_in_packets_of_their_own_are_no_frames(tmp_path: Path) -> None:
+    """Where packets are not frames, the numbers are still those of the whole file."""
+    shot = Shot(suffix=".ts", muxer="mpegts", frames=75, options={"x264-params": "keyint=24:interlaced=1:bframes=2"})
+    source = make(tmp_path, shot).path
+    whole, part = run(source, tmp_path / "whole"), run(source, tmp_path / "part", start_s=1.5)
+    assert found(part) == found(whole)[38:]
+
+
+def test_a_start_behind_damage(long: dict[str, Path], tmp_path: Path) -> None:
+    """A file that is cut off says so, whatever part was asked for."""
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(long["mkv"].read_bytes()[:-2000])
+    video = run(cut, tmp_path / "out", start_s=2.0)
+    assert video["status"] == "partial"
+    assert video["error"].startswith("ends early: ")
+    assert run(cut, tmp_path / "out", start_s=2.0, end_s=3.0)["status"] == "ok"
