@@ -81,6 +81,7 @@ class StreamReader:
         settings = self._settings
         self.info = self._source.open(self._run.key)
         check_pixels(*self.info.size_wh, settings.max_pixels)
+        self._run.expected = self._expected()
         self._decoder = Decoder(
             self.info.time_base, self.info.frame_rate, threads=settings.decode_threads, max_pixels=settings.max_pixels
         )
@@ -238,10 +239,12 @@ class StreamReader:
 
     def _is_cut(self) -> bool:
         """Whether frames went with the bytes that are missing at the end."""
-        claimed = self.info.frames if self._source.counted else None
+        claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
         frames = self._index + self._decoder.discarded
+        if self._missing and claimed:
+            return self._index + self._decoder.lost_at_start < listed if listed is not None else frames < claimed
         if self._missing:
-            return not (claimed and frames >= claimed)
+            return True
         # An AVI whose index is gone: its header is all that is left to go by.
         unlisted = self._missing == 0 and self._source.reached_end_of_index is None
         return bool(unlisted and claimed and frames < _CUT_SHORT * claimed - 1)
@@ -338,6 +341,16 @@ class StreamReader:
             return
         if limit_s is not None and spent_s > limit_s:
             raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
+
+    def _expected(self) -> int | None:
+        """How many frames will be given out, by the container's claims; None where it makes none."""
+        settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
+        if frames is None or (settings.start_s <= 0 and settings.end_s is None):
+            return frames
+        if not duration_s:
+            return None
+        end_s = min(duration_s, settings.end_s if settings.end_s is not None else duration_s)
+        return round(frames * max(0.0, end_s - settings.start_s) / duration_s)
 
     def _seconds(self, pts: int) -> float:
         """Time of a frame behind the stream's first one, which this may be."""

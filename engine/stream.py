@@ -50,8 +50,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video is. `frames_total` is the container's claim, None where it makes none. `frames` counts those that
-    are done: up to `resumed_from` an earlier run did them. Up to frame `checkpoint_frames` of the video they are kept.
+    """Where a video is. `frames_total` is by the container's claim, None where it makes none. `frames` counts what is
+    done: up to `resumed_from` an earlier run did it. Up to frame `checkpoint_frames` of the video they are kept.
     `stem` is the place of its outputs, by which it is known in the output folder."""
 
     path: str
@@ -87,6 +87,7 @@ class StreamRun:
         self.video = video
         self.tally = tally
         self.info: StreamInfo | None = None
+        self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
@@ -215,7 +216,7 @@ class StreamRun:
         return Progress(
             self.video.shown,
             max(self.tally.frames, self.done_before),
-            self.info.frames if self.info else None,
+            self.expected,
             time.perf_counter() - self._started,
             str(self.video.stem),
             kept.frames if kept else 0,

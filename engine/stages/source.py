@@ -144,10 +144,10 @@ class Source:
         streams = [stream for stream in (self.video, self._audio) if stream is not None]
         try:
             for packet in self._container.demux(streams):
+                if packet.dts is not None and packet.stream_index == self.video.index:
+                    self._last_dts = packet.dts
                 if packet.size:
                     self._attempts_left = self._attempts
-                    if packet.stream_index == self.video.index and packet.dts is not None:
-                        self._last_dts = packet.dts
                     self._clocks.join(packet)
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
@@ -178,14 +178,18 @@ class Source:
         """How many frames the index lists to be shown, where it lists every packet."""
         if not self._indexed or "avi" in self.containers:
             return None
-        return sum(not entry.is_discard for entry in self.video.index_entries)
+        return sum(bool(entry.size) and not entry.is_discard for entry in self.video.index_entries)
 
     @property
     def reached_end_of_index(self) -> bool | None:
         """Whether the last packet that the index lists was read; None where it does not list every packet."""
         if not self._indexed or self._last_dts is None:
             return None
-        return bool(self._last_dts >= self.video.index_entries[-1].timestamp)
+        entries = self.video.index_entries
+        for number in range(len(entries) - 1, -1, -1):
+            if entries[number].size:  # an empty one stands for a frame that was dropped
+                return bool(self._last_dts >= entries[number].timestamp)
+        return True
 
     def missing_bytes(self) -> int | None:
         """What the file lacks at its end by its own account; None where there is none. See engine/stages/extent.py."""

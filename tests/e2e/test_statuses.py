@@ -96,6 +96,32 @@ def test_a_long_last_frame(tmp_path: Path, suffix: str) -> None:
     assert (video["status"], video["error"], video["frames"]) == ("ok", None, 20)
 
 
+@pytest.mark.parametrize("pts", [[0, 3, 6, 9, 12, 30], [*range(20), 40], [0, 1, 2, 50, 51]])
+def test_frames_that_a_recorder_dropped(tmp_path: Path, pts: list[int]) -> None:
+    """AVI has an empty chunk for each."""
+    video = run(make(tmp_path, Shot(suffix=".avi", codec="mpeg4", pts=pts)).path, tmp_path, formats=("detections",))
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, len(pts))
+    assert [row["pts"] for row in rows(Path(video["outputs"]["detections"]))] == pts
+
+
+def test_dropped_frames_at_the_end(tmp_path: Path) -> None:
+    """The index ends with two empty chunks, which give no packet."""
+    source = make(tmp_path, Shot(suffix=".avi", codec="mpeg4")).path
+    data = source.read_bytes()
+    movi, index = data.index(b"movi"), data.rindex(b"idx1")
+    length = int.from_bytes(data[index + 4 : index + 8], "little")
+    body, listed = data[:index], data[index + 8 : index + 8 + length]
+    for _ in range(2):
+        listed += b"00dc" + (0).to_bytes(4, "little") + (len(body) - movi).to_bytes(4, "little") + bytes(4)
+        body += b"00dc" + bytes(4)
+    size = len(body) - movi
+    body = body[: movi - 4] + size.to_bytes(4, "little") + body[movi:]
+    whole = body + b"idx1" + len(listed).to_bytes(4, "little") + listed
+    source.write_bytes(whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:])
+    video = run(source, tmp_path)
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, 16)
+
+
 @pytest.mark.parametrize(
     ("name", "frames"), [("trimend.mp4", 25), ("gaps.avi", 25), ("mjpeg_exif.avi", 20), ("dahua_like.dav", 75)]
 )
