@@ -17,6 +17,9 @@ from engine_ext.geometry import scale_boxes
 from engine_ext.nms import nms
 
 
+_HALF_INFINITY = 0x7C00
+
+
 class Postprocess(Stage):
     """RawOutputs -> one Detections a frame. Safe to call from several threads at once."""
 
@@ -93,12 +96,16 @@ class Postprocess(Stage):
 def count_non_finite(output: NDArray[Any]) -> int:
     """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
 
-    One sum tells that all are finite (20 us for the 182,000 values of YOLOX-nano at 416x256); only another one is
-    looked at closely.
+    One pass tells that all are finite (31 us for the 182,000 values of YOLOX-nano at 416x256, a two-hundredth of its
+    inference); only another output is looked at closely.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        if np.isfinite(output.sum(dtype=np.float32)):
+    if output.dtype == np.float16:  # slow to add up; the exponent tells as well
+        if not output.size or int((output.view(np.uint16) & 0x7FFF).max()) < _HALF_INFINITY:
             return 0
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):
+            if np.isfinite(output.sum()):
+                return 0
     finite = np.isfinite(output)
     non_finite = int(finite.size - np.count_nonzero(finite))
     features = int(np.argmin(output.shape))  # an output has more anchors than features, whichever comes first

@@ -297,6 +297,8 @@ def test_some_values_that_are_no_numbers_are_counted(tmp_path: Path, monkeypatch
         pytest.param(np.ones((20, 6), np.float32), 0, id="numbers"),
         pytest.param(np.full((20, 6), 3e38, np.float32), 0, id="a sum that overflows"),
         pytest.param(np.full((20, 6), 60_000, np.float16), 0, id="half precision"),
+        pytest.param(np.array([[1, np.nan], [1, 1], [-np.inf, 1]], np.float16), 2, id="some of half precision"),
+        pytest.param(np.zeros((0, 6), np.float16), 0, id="nothing of half precision"),
         pytest.param(np.array([[1, np.nan], [1, 1], [np.inf, -np.inf]], np.float32), 3, id="some"),
     ],
 )
