@@ -138,6 +138,11 @@ def _model_options(command: _Command) -> _Command:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
 @_model_options
+@click.option("--start", "start_s", metavar="TIME", help="Where in each video to begin: seconds, or H:MM:SS.  [0]")
+@click.option("--end", "end_s", metavar="TIME", help="Where to end.  [at its end]")
+@click.option(
+    "--duration", "duration_s", metavar="TIME", help="How much of each, from --start on; for live sources too."
+)
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
 @click.option(

@@ -6,17 +6,19 @@ The first eight keys are those of the original program and keep their names, mea
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MOST_SKIPPED = 1000
+_CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 
 
 def _listed(value: Any) -> Any:
@@ -53,7 +55,21 @@ def _two(value: Any) -> Any:
 Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+def _clock_time(value: Any) -> Any:
+    """Seconds, also as the text "90", "1:30" or "1:02:03.5"."""
+    value = _not_bool(value)
+    if not isinstance(value, str):
+        return value
+    parts = value.strip().split(":")
+    if not _CLOCK_TIME.fullmatch(value.strip()):
+        raise ValueError("seconds, or a time such as 1:30 or 1:02:03.5")
+    return sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))
+
+
 Seconds = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=3600)]
+Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
 
 
@@ -127,10 +143,17 @@ class EngineConfig(BaseModel):
     resume: bool = True
     """true: checkpoints are kept, and a run goes on where one that was killed or interrupted stopped; false: it starts
     over, and keeps none."""
+    start_s: Time = 0.0
+    """Seconds from a video's first frame at which its results begin. Frame numbers and times stay those of the file."""
+    end_s: Annotated[Time, Field(gt=0)] | None = None
+    """Seconds from a video's first frame before which its results end. None: at its end."""
+    duration_s: Annotated[Time, Field(gt=0)] | None = None
+    """Seconds of a video from start_s on, in place of end_s; a live source is left after them."""
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest picture that is decoded; a video with a larger one stops there."""
     max_duration_s: Limit | None = None
-    """Seconds of video after which a file, not a live source, is not read further. None: as long as it is."""
+    """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
+    before. None: as long as it is."""
     max_decode_s: Limit | None = None
     """Seconds of decoding that one file may take: an end to files made to keep a decoder busy. None: as many as it
     takes."""
@@ -158,6 +181,19 @@ class EngineConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(error)) from None
 
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.end_s is not None and self.duration_s is not None:
+            raise ValueError("end_s and duration_s exclude each other: give one of them")
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s must be more than start_s = {self.start_s:g}")
+        return self
+
+    @property
+    def part_ends_s(self) -> float | None:
+        """Where the results of a video end, in seconds from its first frame; None: at its end."""
+        return self.end_s if self.duration_s is None else self.start_s + self.duration_s
+
     @property
     def frames_between_inferences(self) -> int:
         """`skip_frames` as a number: true is 1, false is 0."""
@@ -172,8 +208,8 @@ class EngineConfig(BaseModel):
 # go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
 RESULT_KEYS = frozenset(
     "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
-    " nms_iou classes class_agnostic max_detections formats shape max_pixels max_duration_s max_decode_s video_crf"
-    " video_preset".split()
+    " nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels max_duration_s"
+    " max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
@@ -213,6 +249,8 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
 def _sentence(error: ValidationError) -> str:
     """The first error in one fixed form: key, rule, what was found."""
     first = error.errors()[0]
+    if not first["loc"]:  # a rule between keys, which says all itself
+        return f"{first['ctx']['error']}." if first["type"] == "value_error" else f"{first['msg']}."
     key = str(first["loc"][0]) if first["loc"] else "configuration"
     if first["type"] == "extra_forbidden":
         import difflib

@@ -168,17 +168,21 @@ class Engine:
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         pool = ThreadPoolExecutor(1, "hash")
         try:
-            identities = {
-                video.shown: pool.submit(
-                    report.file_identity, video.path, lambda: broken_off.is_set() or self.interrupted
-                )
-                for video in videos
-                if scheme(video.path) is None
-            }
+            identities: dict[str, Future[dict[str, Any] | None]] = {}
+
+            def identify(video: Video) -> None:
+                if scheme(video.path) is None:
+                    identities[video.shown] = pool.submit(
+                        report.file_identity, video.path, lambda: broken_off.is_set() or self.interrupted
+                    )
+
+            for key in earlier:
+                identify(videos[key])
 
             def begun() -> Iterator[StreamRun]:
                 for key, video in enumerate(videos):
                     if key not in earlier:
+                        identify(video)  # when its turn has come: until then it may be replaced
                         yield self._run_of(pipeline, key, video, work, *tries[key])
 
             outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, work))
@@ -375,6 +379,8 @@ class Engine:
                 between=self.config.frames_between_inferences,
                 decode_threads=max(1, self._cores // streams),
                 checkpoint_s=self._checkpoint_s,
+                start_s=self.config.start_s,
+                end_s=self.config.part_ends_s,
                 max_pixels=self.config.max_pixels,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,

@@ -6,7 +6,8 @@ EngineError
 │   └── PlanError         a TensorRT plan can't be made of it, or does not fit here (exit status 2)
 ├── LinkError             two stages don't fit together                            (exit status 2)
 ├── BackendError          inference failed while running
-│   └── BackendMissing    the backend or device asked for is not there             (exit status 2)
+│   ├── BackendMissing    the backend or device asked for is not there             (exit status 2)
+│   └── NotFinite         what the model gives for a frame is no numbers; fails that video alone
 ├── InputError            nothing to process, or an input that does not exist      (exit status 2)
 ├── OutputError           the output folder can't be written
 └── VideoError            one video failed; the others go on
@@ -58,6 +59,10 @@ class BackendError(EngineError):
 
 class BackendMissing(BackendError):
     """What was asked for is not installed or not working here; names the remedy."""
+
+
+class NotFinite(BackendError):
+    """The model's output for a frame has no finite value that a box could be read from."""
 
 
 class InputError(EngineError):

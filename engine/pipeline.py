@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engine.checkpoint import Checkpoint
-from engine.errors import BackendError, EngineError, Misfit, VideoError, where
+from engine.errors import BackendError, EngineError, Misfit, NotFinite, VideoError, where
 from engine.handoff import Closed, Handoff
 from engine.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.reader import ReaderSettings, StreamReader
@@ -219,13 +219,19 @@ class Pipeline:
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:
+            with where("source", run.video.shown):
+                reader.go_to_start()
             run.open_sinks(reader.info)
         sink: list[threading.Thread] = []
         try:
             self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
             clock.lap("open")
+            begun = run.checkpoint is not None
             try:
                 for frame in reader.frames(clock):
+                    if not begun and frame.index:  # a beginning is passed over
+                        self._results.put(StartOfStream(run.key, frame.index, self._stages.track.fresh()))
+                    begun = True
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
@@ -292,14 +298,18 @@ class Pipeline:
         clock.lap("preprocess", frames)
         raw = stages.infer.process(tensors)
         clock.lap("infer", frames)
-        found = stages.postprocess.process(raw)
+        try:
+            found = stages.postprocess.process(raw)
+        except NotFinite as error:
+            self._reject(batch, error, clock)
+            return
         clock.lap("postprocess", frames)
         for frame, detections in zip(batch.frames, found, strict=True):
             self._results.put((frame, detections))
         clock.lap(ROOM)
 
-    def _reject(self, batch: FrameBatch, error: VideoError, clock: Clock) -> None:
-        """A frame of the batch can't be read. Frames of other streams go through one by one."""
+    def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
+        """A frame of the batch can't be read, or its output. Frames of other streams go through one by one."""
         if len(batch.frames) > 1:
             for frame in batch.frames:
                 self._infer(FrameBatch([frame], batch.tensor_hw), clock)

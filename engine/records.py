@@ -59,6 +59,7 @@ class Mark:
     seekable   whether decoding from an anchor may be tried: nothing was damaged, discarded, moved or repaired so far
     audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
                `audio_repeats` how many packets in a row have had it
+    origin     index of the first frame that was given out: not 0 where the beginning is passed over
     """
 
     frames: int
@@ -73,6 +74,7 @@ class Mark:
     audio_dts: int = 0
     audio_time_base: tuple[int, int] = (0, 1)
     audio_repeats: int = 0
+    origin: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,7 +89,8 @@ class TrackerState:
 
 @dataclass(slots=True, frozen=True)
 class StartOfStream:
-    """Ahead of a stream that continues: `frames` of it are done, and `tracker`, a StreamTracker, knows them."""
+    """Ahead of a stream that does not begin at its first frame: `frames` of it are done, or passed over, and `tracker`,
+    a StreamTracker, knows those that were done."""
 
     stream: int
     frames: int
@@ -153,12 +156,14 @@ class RawOutputs:
 class Detections:
     """What was found in one frame, best score first.
 
-    boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32.
+    boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts values of the
+    model's output for the frame that were NaN or infinite; no box is made of them.
     """
 
     boxes_xyxy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     class_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    non_finite: int = 0
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -191,7 +196,8 @@ class EndOfStream:
 
     `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
     `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
-    to decode but not to show.
+    to decode but not to show. `notes` is what is worth knowing and no fault; `retimed` says that the container's own
+    duration is not that of the frames given.
     """
 
     stream: int
@@ -201,3 +207,5 @@ class EndOfStream:
     dropped: int = 0
     discarded: int = 0
     audio: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+    retimed: bool = False

@@ -34,7 +34,7 @@ def summarise(
     entries = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
     videos = [entry for _, entry in sorted([*entries, *(earlier or {}).items()], key=lambda item: item[0])]
     frames = sum(video["frames"] for video in videos)
-    done_now = sum(entry["frames"] - entry.get("resumed_from", 0) for _, entry in entries)
+    done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
     failed = sum(video["status"] == "failed" for video in videos)
     partial = sum(video["status"] == "partial" for video in videos)
     return {
@@ -89,11 +89,13 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "tracks_by_class": dict(tracks),
         "duration_s": round(outcome.duration_s, 3),
         "elapsed_s": round(outcome.elapsed_s, 3),
-        "fps": round((tally.frames - outcome.resumed_from) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
+        "fps": round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
         "outputs": outcome.outputs,
     }
     if outcome.resumed_from:
         video["resumed_from"] = outcome.resumed_from
+    if outcome.offset_s:
+        video["video_offset_s"] = round(outcome.offset_s, 6)
     if outcome.notes:
         video["notes"] = outcome.notes
     if outcome.dropped:

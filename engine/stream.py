@@ -21,20 +21,20 @@ from engine.partial import partial_path, partials_of, set_aside
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink
 from engine.sinks.memory import Tally
+from engine.sinks.video import AnnotatedVideo
 from engine.window import Window
 
 log = logging.getLogger(__name__)
-
-# A container may claim a few frames more than it holds; a file that ends before this share of its claim is cut short.
-_CUT_SHORT = 0.99
 
 
 @dataclass
 class Outcome:
     """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
-    `resumed_from` is the frame at which this run went on, 0 where it did the whole video. `unfinished`: it ended for a
-    reason not its own, and another run may go on with it. `lost`: another attempt has taken the video over, and its
-    result is not told here. `adopted` is the entry of another attempt that had done the video before this one began."""
+    `resumed_from` is the frame at which this run went on, 0 where it did the whole video; `done_before` counts the
+    frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
+    `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
+    attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
+    video begins, None where there is none."""
 
     key: int
     video: Video
@@ -51,13 +51,15 @@ class Outcome:
     unfinished: bool = False
     lost: bool = False
     adopted: dict[str, Any] | None = None
+    done_before: int = 0
+    offset_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video is. `frames_total` is the container's claim, None where it makes none. `frames` counts from the
-    video's beginning: up to `resumed_from` an earlier run did them, and up to `checkpoint_frames` they are kept. `stem`
-    is the place of its outputs, by which it is known in the output folder."""
+    """Where a video is. `frames_total` is by the container's claim, None where it makes none. `frames` counts what is
+    done: up to `resumed_from` an earlier run did it. Up to frame `checkpoint_frames` of the video they are kept.
+    `stem` is the place of its outputs, by which it is known in the output folder."""
 
     path: str
     frames: int
@@ -93,6 +95,7 @@ class StreamRun:
         self.video = video
         self.tally = tally
         self.info: StreamInfo | None = None
+        self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
@@ -100,6 +103,7 @@ class StreamRun:
         self.outcome: Outcome | None = None
         self.dropped = 0
         self.resumed_from = 0
+        self.done_before = 0
         self._unfinished = False
         self.checkpoints = checkpoints
         self.attempt = attempt
@@ -124,7 +128,8 @@ class StreamRun:
                 return
             if self.checkpoints is not None:
                 self.checkpoints.begin()
-                self.resumed_from = self.checkpoints.saved.frames if self.checkpoints.saved else 0
+                if (saved := self.checkpoints.saved) is not None:
+                    self.resumed_from, self.done_before = saved.frames, saved.tally["frames"]
             else:
                 self.attempt.sweep()
             steps.reached("begun")
@@ -179,7 +184,7 @@ class StreamRun:
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
-        self.resumed_from = 0
+        self.resumed_from = self.done_before = 0
         self.checkpoints.start_over(why)
 
     def write(self, tracks: Tracks, clock: Clock) -> None:
@@ -204,7 +209,7 @@ class StreamRun:
         """Completes or discards the outputs and settles how the video ended."""
         steps.reached("last frame")
         outputs: dict[str, str] = {}
-        problems = [*end.problems, *self._cut_short(end)]
+        problems = list(end.problems)
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
             self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))
         if not self.failed and end.interrupted and self.checkpoints is not None:
@@ -231,12 +236,12 @@ class StreamRun:
         kept = self.checkpoint
         return Progress(
             self.video.shown,
-            max(self.tally.frames, self.resumed_from),
-            self.info.frames if self.info else None,
+            max(self.tally.frames, self.done_before),
+            self.expected,
             time.perf_counter() - self._started,
             str(self.video.stem),
             kept.frames if kept else 0,
-            self.resumed_from,
+            self.done_before,
         )
 
     def _files(self) -> dict[str, FileSink]:
@@ -386,26 +391,21 @@ class StreamRun:
             except Exception as error:  # it must not hide why the video failed
                 log.debug("%s: abort of %s failed", self.video.shown, sink.kind, exc_info=error)
 
-    def _cut_short(self, end: EndOfStream) -> list[str]:
-        info = self.info
-        if info is None or info.live or end.interrupted:
-            return []
-        if info.frames and end.frames + end.discarded < _CUT_SHORT * info.frames - 1:
-            return [f"ends early: {end.frames} of {info.frames} frames"]
-        # Matroska counts its duration from 0, MPEG-TS from its first frame: what is whole in either sense is whole.
-        if not info.frames and info.duration_s and self.tally.last_pts_s < _CUT_SHORT * info.duration_s - 2:
-            return [f"ends early: {self.tally.last_pts_s:.1f} of {info.duration_s:.1f} seconds"]
-        return []
-
     def _settle(self, end: EndOfStream, outputs: dict[str, str], problems: list[str]) -> None:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
         status = "failed" if self.failed else "partial" if problems else "ok"
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
+        notes = [*end.notes, *notes]
+        if self.tally.non_finite:
+            notes.append(
+                f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"
+            )
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
-        duration_s = (self.info.duration_s if self.info else None) or self.tally.last_pts_s
+        claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
+        offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
         self.outcome = Outcome(
             self.key,
             self.video,
@@ -413,7 +413,7 @@ class StreamRun:
             reason,
             time.perf_counter() - self._started,
             self.tally,
-            duration_s,
+            claimed_s or self.tally.span_s,
             outputs,
             notes,
             end.interrupted,
@@ -421,6 +421,8 @@ class StreamRun:
             self.resumed_from,
             self._unfinished or end.interrupted,
             self.fenced,
+            done_before=self.done_before,
+            offset_s=next(iter(offsets), None) if "video" in outputs else None,
         )
 
 

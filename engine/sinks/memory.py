@@ -36,6 +36,8 @@ class Tally:
         self.inferred = 0
         self.detections = 0
         self.tracks_by_class: Counter[int] = Counter()
+        self.non_finite = 0
+        self.first_pts_s: float | None = None
         self.last_pts_s = 0.0
         self._forget_after = forget_after
         self._last_seen: dict[int, int] = {}
@@ -46,9 +48,12 @@ class Tally:
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
         self.last_pts_s = tracks.frame.time_s
+        if self.first_pts_s is None:
+            self.first_pts_s = self.last_pts_s
         if tracks.detections is not None:
             self.inferred += 1
             self.detections += len(tracks.detections)
+            self.non_finite += tracks.detections.non_finite
         for track_id, class_id in zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), strict=True):
             if track_id not in self._last_seen:
                 self.tracks_by_class[class_id] += 1
@@ -57,6 +62,11 @@ class Tally:
             oldest = self.inferred - self._forget_after - 1
             self._last_seen = {key: seen for key, seen in self._last_seen.items() if seen >= oldest}
 
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first frame to the last."""
+        return self.last_pts_s - (self.first_pts_s or 0.0)
+
     def state(self) -> dict[str, Any]:
         """The totals as JSON values, for a checkpoint."""
         return {
@@ -64,6 +74,8 @@ class Tally:
             "inferred": self.inferred,
             "detections": self.detections,
             "tracks_by_class": list(self.tracks_by_class.items()),
+            "non_finite": self.non_finite,
+            "first_pts_s": self.first_pts_s,
             "last_pts_s": self.last_pts_s,
             "last_seen": list(self._last_seen.items()),
         }
@@ -72,7 +84,8 @@ class Tally:
         """Goes back, or on, to where `state` was taken."""
         self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
         self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
-        self.last_pts_s = state["last_pts_s"]
+        self.non_finite = state.get("non_finite", 0)
+        self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
         self._last_seen = dict(state["last_seen"])
 
     def commit(self, end: EndOfStream, path: Path) -> None:

@@ -18,7 +18,7 @@ from engine.sinks.base import fresh
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
-_MP4_AUDIO = frozenset("aac mp3 ac3 eac3 alac opus flac".split())
+_MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
 _OPTIONS = {"crf", "preset", "bf"}
 _LARGEST_TIMESCALE = 2**31 - 1

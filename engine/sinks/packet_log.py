@@ -120,4 +120,8 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
 
 def _side_data(packet: Any) -> Iterator[tuple[int, bytes]]:
     for data in packet.iter_sidedata():
-        yield packet_sidedata_type_from_literal(data.data_type), bytes(data)
+        try:
+            number = packet_sidedata_type_from_literal(data.data_type)
+        except (IndexError, ValueError):  # a type that FFmpeg knows and PyAV does not: nothing a muxer needs
+            continue
+        yield number, bytes(data)

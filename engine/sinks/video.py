@@ -105,6 +105,13 @@ class AnnotatedVideo(FileSink):
         except MUX_ERRORS as error:
             raise self._error(error) from error
 
+    @property
+    def offset_s(self) -> float | None:
+        """The source's time at which the video begins; None before its first frame."""
+        if self._header is None:
+            return None
+        return float(-self._header["shift"] * Fraction(*self._header["time_base"]))
+
     def mark(self) -> Callable[[], dict[str, Any] | None]:
         number = self._given
         if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
@@ -184,8 +191,8 @@ class AnnotatedVideo(FileSink):
             "movie_timescale": movie_timescale(self._info),
             "look": _look(image),
             "matrix": colour_of(image),
-            # MP4 shows nothing before 0: a video that begins earlier begins there, and its sound moves with it.
-            "shift": max(0, -frame.pts),
+            # The video begins at 0, whatever the clock of its source says, and its sound moves with it.
+            "shift": -frame.pts,
         }
         self._encoder = new_encoder(self._header, self._threads)
         self._log.header({**self._header, "extradata": self._extradata()})

@@ -10,16 +10,19 @@ from typing import Any
 
 import av
 import av.error
-from av.sidedata.sidedata import SideDataContainer
 
 from engine.errors import DecodeError, OverLimit
 from engine.specs import PIXEL_FORMATS, Spec
+from engine.stages.side_data import display_matrix
 
 # More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
 _THREADED_PIXELS = 1920 * 1088
 
 # Packets in decoding order that a frame may still wait for; more are the remains of frames that were never decoded.
 _DEEPEST_REORDERING = 32
+
+# Packets remembered until the first frame comes.
+_MOST_WAITING = 100_000
 
 _SLACK = 0.0175
 
@@ -41,7 +44,8 @@ _UPRIGHT: dict[tuple[int, ...], list[tuple[str, str | None]]] = {
 class Decoder:
     """Decodes one stream. State lives and dies with it.
 
-    `problems` collects what was wrong, one phrase a kind, for the result's status. `at_key_frame` tells of the frame
+    `problems` collects what was wrong, one phrase a kind, for the result's status. `lost_at_start` counts frames before
+    the first one given: a recording that begins in the middle of a group of pictures. `at_key_frame` tells of the frame
     given last. `repaired` says that a time was made up, so that a frame's pts is not the container's alone.
     """
 
@@ -59,6 +63,10 @@ class Decoder:
         self.repaired = False
         self._max_pixels = max_pixels
         self.discarded = 0
+        self.lost_at_start = 0
+        self._waiting: list[int | None] | None = []  # pts of packets read before the first frame came
+        self._hidden = 0  # of them, not to be shown
+        self._key_read = self.began_at_key = False
         self.errors = 0
         self.corrupt = 0
         self._tick = max(1, round(1 / frame_rate / time_base)) if frame_rate > 0 else 1
@@ -68,6 +76,8 @@ class Decoder:
         # AVI stores no presentation times: FFmpeg makes them up in decoding order, so that with B-frames a frame comes
         # out with another's. The set of them is right; the smallest one outstanding belongs to the next frame shown.
         self._pts_of_packets: list[int] | None = None
+        # Without B-frames the place in the file is the time. FFmpeg allows H.264 a frame of delay all the same.
+        self._pts_is_dts = False
         self._offset = 0
         self._restart = False
         self._graph: tuple[tuple[Any, ...], Any] | None = None
@@ -79,6 +89,7 @@ class Decoder:
             raise DecodeError("has a codec that this build of FFmpeg can't decode")
         if "avi" in stream.container.format.name.split(","):
             self._pts_of_packets = []
+            self._pts_is_dts = not self._context.has_b_frames
         pixels = self._context.width * self._context.height
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
 
@@ -93,8 +104,10 @@ class Decoder:
         self.packets += 1
         self.discarded += bool(packet.is_discard)
         pending = self._pts_of_packets
-        if pending is not None and packet.pts is not None:
-            heapq.heappush(pending, packet.pts)
+        made_up = packet.dts if self._pts_is_dts else packet.pts
+        self._note_start(packet, made_up)
+        if pending is not None and made_up is not None and (self._key_read or self._waiting is None):
+            heapq.heappush(pending, made_up)
             if len(pending) > _DEEPEST_REORDERING:
                 heapq.heappop(pending)
         try:
@@ -117,13 +130,13 @@ class Decoder:
 
     def forgive(self) -> None:
         """Forgets what was wrong so far: behind a seek, frames whose references were not decoded are none."""
-        self.errors = self.corrupt = self.discarded = 0
+        self.errors = self.corrupt = self.discarded = self.lost_at_start = 0
         self.repaired = False
 
     @property
     def clean(self) -> bool:
         """Whether all frames so far are the container's, whole and at its times."""
-        return not (self.errors or self.corrupt or self.discarded or self.repaired)
+        return not (self.errors or self.corrupt or self.discarded or self.repaired or self.lost_at_start)
 
     def problems(self) -> list[str]:
         """What was damaged, in words."""
@@ -140,7 +153,31 @@ class Decoder:
             self.corrupt += bool(image.is_corrupt)
             self.at_key_frame = bool(image.key_frame)
             pts, duration = self._timestamp(image)
+            if self._waiting is not None:
+                self._tell_start(pts)
             yield readable(self._upright(image)), pts, duration
+
+    def _note_start(self, packet: Any, pts: int | None) -> None:
+        """Remembers the packets before the first frame: those that should have been shown before it are lost."""
+        if self._waiting is None:
+            return
+        if self.packets == 1:
+            self.began_at_key = bool(packet.is_keyframe)
+        self._key_read |= bool(packet.is_keyframe)
+        if packet.is_discard:
+            self._hidden += not self.began_at_key
+        elif pts is not None or not self._key_read:
+            self._waiting.append(pts)
+        del self._waiting[:-_MOST_WAITING]
+
+    def _tell_start(self, pts: int) -> None:
+        """The first frame is there. Without times, what came before the first key frame is lost."""
+        assert self._waiting is not None
+        timed = [waiting for waiting in self._waiting if waiting is not None]
+        untimed = len(self._waiting) - len(timed) if self._key_read else 0
+        lost = sum(waiting < pts for waiting in timed) + untimed
+        self.lost_at_start = lost + self._hidden if lost else 0
+        self._waiting = None
 
     def _timestamp(self, image: Any) -> tuple[int, int]:
         """The container's own pts; where it is missing or does not grow, the smallest repair."""
@@ -164,9 +201,8 @@ class Decoder:
 
     def _upright(self, image: Any) -> Any:
         """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
-        # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
-        matrix = SideDataContainer(image).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub has none
-        filters = [] if matrix is None else _UPRIGHT.get(_signs(bytes(matrix)), [])
+        matrix = display_matrix(image)
+        filters = [] if matrix is None else _UPRIGHT.get(_signs(matrix), [])
         if not filters and image.planes[0].line_size < 0:  # stored from the last row up; the kernels read downwards
             filters = [_COPY]
         if not filters:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError
+from engine.errors import BackendError, NotFinite
 from engine.layouts import Layout
 from engine.layouts.base import Decoded
 from engine.records import Detections, RawOutputs
@@ -15,6 +15,9 @@ from engine.specs import Spec
 from engine.stage import Stage
 from engine_ext.geometry import scale_boxes
 from engine_ext.nms import nms
+
+# Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.
+_BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
 
 
 class Postprocess(Stage):
@@ -51,8 +54,12 @@ class Postprocess(Stage):
     def read(
         self, output: NDArray[Any] | Decoded, tensor_hw: tuple[int, int], image: Any, letterbox: Any
     ) -> Detections:
-        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it."""
+        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it. Raises NotFinite."""
+        non_finite = 0 if isinstance(output, tuple) else count_non_finite(output)
         boxes, scores, class_ids = output if isinstance(output, tuple) else self._decode(output, tensor_hw)
+        if non_finite:
+            whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+            boxes, scores, class_ids = boxes[whole], scores[whole], class_ids[whole]
         self._check_classes(class_ids)
         if self._layout.needs_nms:
             kept = nms(
@@ -68,7 +75,7 @@ class Postprocess(Stage):
         boxes = boxes[kept]
         pad_x, pad_y = letterbox.pad_xy
         scale_boxes(boxes, letterbox.ratio, pad_x, pad_y, image.width, image.height)
-        return Detections(boxes, scores[kept], class_ids[kept])
+        return Detections(boxes, scores[kept], class_ids[kept], non_finite)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
         """A class without a name comes from an output that is read in the wrong way, or from a list too short."""
@@ -84,3 +91,25 @@ class Postprocess(Stage):
             return self._layout.decode(output, tensor_hw, self._conf, self._class_mask)
         except ValueError as error:
             raise BackendError(f"the model's output does not fit its layout: {error}") from error
+
+
+def count_non_finite(output: NDArray[Any]) -> int:
+    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
+
+    The bits without their sign tell that all are finite (30 us for the 182,000 values of YOLOX-nano at 416x256, under a
+    hundredth of its inference); only another output is looked at closely.
+    """
+    if output.dtype.kind != "f" or output.dtype.itemsize not in _BITS:  # no layout takes it
+        return 0
+    bits, infinity = _BITS[output.dtype.itemsize]
+    if not output.size or int((output.view(bits) & bits(np.iinfo(bits).max >> 1)).max()) < infinity:
+        return 0
+    finite = np.isfinite(output)
+    non_finite = int(finite.size - np.count_nonzero(finite))
+    features = int(np.argmin(output.shape))  # an output has more anchors than features, whichever comes first
+    if non_finite and not finite.all(axis=features).any():
+        raise NotFinite(
+            f"the model gives no usable numbers: {non_finite:,} of {finite.size:,} values are NaN or infinite. "
+            "Its file may be damaged, or made for another precision or scaling of the input."
+        )
+    return non_finite

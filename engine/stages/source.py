@@ -16,6 +16,7 @@ import av.error
 
 from engine.errors import SourceError, describe_os_error
 from engine.records import StreamInfo
+from engine.stages.extent import missing_bytes
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,19 @@ _INDEXED = frozenset({"mov", "matroska"})
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
 
+# Containers whose index lists every packet, so that one which was not reached is known to be missing.
+_FULLY_INDEXED = frozenset({"mov", "avi"})
+
 # Decoding times that fall back by more than this belong to another timeline; FFmpeg's own program draws the line here.
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
+_AHEAD_S = Fraction(20)
+_PACKETS_TO_LEARN = 4
 _SHIFTS_KEPT = 8
+_STEPS_TOLD = 3
+
+# MPEG transport and program streams count 90,000 ticks a second in 33 bits.
+_MPEG_TICKS = 2**33
 
 # Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
 POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
@@ -85,14 +95,19 @@ class Source:
         self._audio: Any = None
         self._container: Any = None
         self._clocks = Clocks()
+        self._descriptor: int | None = None
+        self._indexed = 0
+        self._last_dts: int | None = None
 
     def open(self, key: int = 0) -> StreamInfo:
         """Opens the input, or opens it again, and finds its best video stream. Raises SourceError."""
-        self.close()
-        self._clocks = Clocks()
+        self._disconnect()
         if self.scheme is None:
             _check_file(self.path)
         try:
+            if self.scheme is None and self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                self._opened = os.fstat(self._descriptor)
             self._container = self._connect()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"can't be opened: {_reason(error)}") from error
@@ -105,6 +120,9 @@ class Source:
         self.live = self.live or (self.scheme is not None and self._container.duration is None)
         if self._want_audio:
             self._audio = next(iter(self._container.streams.audio), None)
+        self._clocks = self._new_clocks()
+        self._last_dts = None
+        self._indexed = len(self.video.index_entries) if self.containers & _FULLY_INDEXED else 0
         context = self.video.codec_context
         if context is None:
             raise SourceError("has a codec that this build of FFmpeg can't decode")
@@ -126,6 +144,8 @@ class Source:
         streams = [stream for stream in (self.video, self._audio) if stream is not None]
         try:
             for packet in self._container.demux(streams):
+                if packet.dts is not None and packet.stream_index == self.video.index:
+                    self._last_dts = packet.dts
                 if packet.size:
                     self._attempts_left = self._attempts
                     self._clocks.join(packet)
@@ -136,8 +156,62 @@ class Source:
     @property
     def seekable(self) -> bool:
         """Whether the container has an index whose key frames can be relied on, and one timeline so far."""
-        names = set(self._container.format.name.split(","))
-        return self.scheme is None and not names.isdisjoint(_INDEXED) and not self._clocks.moved
+        return self.scheme is None and not self.containers.isdisjoint(_INDEXED) and not self._clocks.moved
+
+    @property
+    def retimed(self) -> bool:
+        """Whether the times given out are not the container's own, and its duration not theirs."""
+        return self._clocks.moved
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the times that were given out."""
+        return self._clocks.notes
+
+    @property
+    def counted(self) -> bool:
+        """Whether the container's header has a count of its frames, by whoever wrote them."""
+        return not self.containers.isdisjoint(_FULLY_INDEXED)
+
+    @property
+    def shown(self) -> int | None:
+        """How many frames the index lists to be shown, where it lists every packet."""
+        if not self._indexed or "avi" in self.containers:
+            return None
+        return sum(bool(entry.size) and not entry.is_discard for entry in self.video.index_entries)
+
+    @property
+    def reached_end_of_index(self) -> bool | None:
+        """Whether the last packet that the index lists was read; None where it does not list every packet."""
+        if not self._indexed or self._last_dts is None:
+            return None
+        entries = self.video.index_entries
+        for number in range(len(entries) - 1, -1, -1):
+            if entries[number].size:  # an empty one stands for a frame that was dropped
+                return bool(self._last_dts >= entries[number].timestamp)
+        return True
+
+    def missing_bytes(self) -> int | None:
+        """What the file lacks at its end by its own account; None where there is none. See engine/stages/extent.py."""
+        if self._descriptor is None:
+            return None
+        try:
+            with open(self._descriptor, "rb", closefd=False) as file:
+                return missing_bytes(file)
+        except OSError:
+            return None
+
+    def changed(self) -> str | None:
+        """How the file that was opened has changed since, in words; None where it has not."""
+        if self._descriptor is None:
+            return None
+        before, now = self._opened, os.fstat(self._descriptor)
+        if now.st_size != before.st_size:
+            return (
+                "was still being written while it was read: "
+                f"{before.st_size:,} bytes when it was opened, {now.st_size:,} at the end"
+            )
+        return "was written to while it was read" if now.st_mtime_ns != before.st_mtime_ns else None
 
     def seek(self, pts: int) -> None:
         """Goes to a key frame at or before `pts` of the video stream. Raises SourceError."""
@@ -151,7 +225,7 @@ class Source:
         pause_s = 0.25
         while self._attempts_left > 0 and not stop.is_set():
             self._attempts_left -= 1
-            self.close()
+            self._disconnect()
             if stop.wait(pause_s):
                 return False
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -162,7 +236,7 @@ class Source:
                 continue
             self.video = best_video(self._container)
             if self.video is not None:
-                self._clocks = Clocks()
+                self._clocks = self._new_clocks()
                 self._audio = None  # a new connection's audio has another clock than the copy begun
                 log.info("%s: reconnected", without_password(self.path))
                 return True
@@ -174,9 +248,24 @@ class Source:
         return self._attempts > 0
 
     def close(self) -> None:
+        self._disconnect()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _disconnect(self) -> None:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    @property
+    def containers(self) -> set[str]:
+        """The names of the open container's format."""
+        return set(self._container.format.name.split(","))
+
+    def _new_clocks(self) -> Clocks:
+        discontinuous = bool(self._container.format.flags & av.format.Flags.ts_discont.value)
+        return Clocks(video=self.video.index, discontinuous=discontinuous)
 
     def _connect(self) -> Any:
         if self.scheme is None:
@@ -194,8 +283,11 @@ class _Clock:
         self.shift = 0
         self.last: int | None = None
         self.end = 0
+        self.packets = 0
+        self.step = 0  # between the last two packets, as the file has it
         self.back = max(1, int(_SEAM_S / time_base))
         self.leap = max(1, int(_LEAP_S / time_base))
+        self.ahead = max(1, int(_AHEAD_S / time_base))
 
 
 class Clocks:
@@ -203,17 +295,37 @@ class Clocks:
 
     Where decoding times fall back, the packets behind the seam are moved to follow the last one before it. Video and
     audio meet the same seam at different packets; what one was moved by is tried first for the other, so that they
-    stay together. A jump ahead is a gap and stays, unless it only undoes a step back.
+    stay together. A jump ahead is a gap and stays, unless it only undoes a step back, or the format is one whose clock
+    may step (`discontinuous`: MPEG-TS and its like) and it is of more than twenty seconds: FFmpeg unwraps the 33 bits
+    of such a clock, and so a step back by more than a minute looks like a jump of a day ahead.
+
+    The steps of stream `video` are told in `notes`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, video: int = 0, discontinuous: bool = False) -> None:
         self._of: dict[int, _Clock] = {}
         self._shifts_s: list[Fraction] = [Fraction(0)]
+        self._video = video
+        self._discontinuous = discontinuous
+        self._steps: list[tuple[Fraction, Fraction]] = []  # where in the times given out, by how much, in seconds
 
     @property
     def moved(self) -> bool:
         """Whether any packet was."""
         return any(clock.shift for clock in self._of.values()) or len(self._shifts_s) > 1
+
+    @property
+    def notes(self) -> list[str]:
+        """The steps, in words."""
+        if not self._steps:
+            return []
+        told = [
+            f"{'back' if by_s < 0 else 'ahead'} by {abs(float(by_s)):,.3f} s at {float(at_s):.3f} s"
+            for at_s, by_s in self._steps[:_STEPS_TOLD]
+        ]
+        more = len(self._steps) - len(told)
+        also = f" and {more} more time{'s' if more > 1 else ''}" if more else ""
+        return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
 
     def join(self, packet: Any) -> None:
         """Moves the times of a packet, in place."""
@@ -228,7 +340,11 @@ class Clocks:
         if clock.last is not None:
             step = packet.dts + clock.shift - clock.last
             if step < -clock.back or step > clock.leap:
-                clock.shift = self._choose(clock, packet.dts, back=step < 0)
+                before, clock.shift = clock.shift, self._choose(clock, packet, step)
+                if clock.shift != before and packet.stream_index == self._video:
+                    self._note(clock, packet, step - (packet.duration or 0))
+            clock.step = step
+            clock.packets += 1
         if clock.shift:
             if packet.pts is not None:
                 packet.pts += clock.shift
@@ -236,18 +352,25 @@ class Clocks:
         clock.last = packet.dts
         clock.end = packet.dts + (packet.duration or 1)
 
-    def _choose(self, clock: _Clock, dts: int, *, back: bool) -> int:
+    def _choose(self, clock: _Clock, packet: Any, step: int) -> int:
         assert clock.last is not None
+        dts = packet.dts
         known = [round(shift_s / clock.time_base) for shift_s in self._shifts_s]
         near = [shift for shift in known if -clock.back <= dts + shift - clock.last <= clock.leap]
         if near:
             return min(near, key=lambda shift: abs(dts + shift - clock.end))
-        if not back:
+        steady = clock.packets > _PACKETS_TO_LEARN and step > max(clock.ahead, 3 * clock.step)  # not a frame a minute
+        if step > 0 and not (self._discontinuous and steady):
             return clock.shift
-        shift = clock.end - dts
+        shift: int = clock.end - dts
         self._shifts_s.append(shift * clock.time_base)
         del self._shifts_s[1:-_SHIFTS_KEPT]
         return shift
+
+    def _note(self, clock: _Clock, packet: Any, by: int) -> None:
+        if self._discontinuous and clock.time_base == Fraction(1, 90_000):
+            by = (by + _MPEG_TICKS // 2) % _MPEG_TICKS - _MPEG_TICKS // 2
+        self._steps.append((clock.end * clock.time_base, by * clock.time_base))
 
 
 def best_video(container: Any) -> Any:

@@ -91,6 +91,10 @@ class Track:
         tracker.restore(state)
         return tracker
 
+    def fresh(self) -> StreamTracker:
+        """A tracker that has seen nothing."""
+        return StreamTracker(self._settings)
+
     def start(self, start: StartOfStream) -> None:
         """Takes the start of a stream that continues, ahead of its first frame."""
         self._streams[start.stream] = _Stream(start.tracker, start.frames)

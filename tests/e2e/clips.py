@@ -170,7 +170,7 @@ def _frame(index: int, shot: Shot, tick: int, time_base: Fraction) -> Any:
 def _write_sound(container: Any, sound: Any, seconds: float, start_s: float) -> None:
     formats = sound.codec_context.codec.audio_formats or ()
     floats = any(item.name == "fltp" for item in formats)
-    size = 1152 if "mp3" in sound.codec_context.codec.name else 1024
+    size = 1152 if "mp" in sound.codec_context.codec.name else 1024
     for start in range(0, int(seconds * SAMPLE_RATE), size):
         wave = 0.3 * np.sin(2 * np.pi * 440 / SAMPLE_RATE * np.arange(start, start + size))
         samples = wave.astype(np.float32)[None] if floats else (wave * 32767).astype(np.int16)[None]

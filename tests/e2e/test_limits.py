@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clips import Shot, joined, make
-from tests.e2e.runs import clip, fake_engine, left_over, rows
+from tests.e2e.runs import clip, fake_engine, frames_in, left_over, rows
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.timeout(60)
     ("settings", "said"),
     [
         ({"max_pixels": 64 * 48 - 1}, "has a picture of 64x48 = 3,072 pixels, more than max_pixels = 3,071"),
-        ({"max_duration_s": 0.4}, "is 0.5 seconds long, longer than max_duration_s = 0.4"),
         ({"max_decode_s": 1e-9}, "seconds to decode, more than max_decode_s = 1e-09"),
     ],
 )
@@ -26,6 +25,16 @@ def test_over_the_limit_from_the_first_frame(tmp_path: Path, settings: dict[str,
     assert video["status"] == "failed"
     assert said in video["error"]
     assert left_over(tmp_path / "out", "a.*") == []
+
+
+def test_longer_than_the_limit(tmp_path: Path) -> None:
+    """It is read no further, and what came before is kept."""
+    (video,) = fake_engine(visualize=True, max_duration_s=0.4).run([clip(tmp_path / "a.mp4")], tmp_path / "out")[
+        "videos"
+    ]
+    assert (video["status"], video["frames"]) == ("partial", 11)
+    assert video["error"] == ("goes on for more than max_duration_s = 0.4 seconds, after 11 frames: not read further")
+    assert frames_in(Path(video["outputs"]["video"])) == 11
 
 
 def test_at_the_limit(tmp_path: Path) -> None:

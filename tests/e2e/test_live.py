@@ -227,3 +227,25 @@ def test_a_file_over_http_is_a_file(tmp_path: Path, sized: bool) -> None:
         video = fake_engine(delay_s=0.01, window=2, **_settings()).run([f"{url}/a.mp4"], tmp_path / "out")["videos"][0]
     assert (video["status"], video["frames"]) == ("ok", 60)
     assert "dropped_frames" not in video
+
+
+def test_a_part_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
+    """--start passes over its first seconds, --duration leaves it: it is done then, and not opened again."""
+    asked = []
+
+    def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
+        asked.append(number)
+        _head(request)
+        for _ in range(20):  # far more than is wanted
+            request.wfile.write(ts)
+
+    with served(answer) as url:
+        engine = fake_engine(**_settings(), start_s=0.4, duration_s=1.0, min_hits=0)
+        (video,) = engine.run([f"{url}/cam"], tmp_path)["videos"]
+    assert (video["status"], video["error"]) == ("ok", None)
+    assert video["frames"] + video.get("dropped_frames", 0) == 25
+    numbers = [row["frame"] for row in rows(Path(video["outputs"]["tracks"]))]
+    assert numbers[0] >= 10
+    assert numbers[-1] <= 34
+    assert asked == [0]
+    assert engine_threads() == []

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +28,7 @@ from engine.partial import publish_partial
 from engine.reader import StreamReader
 from engine.work import Assignment
 from tests.assets import demo_video, require_asset
-from tests.e2e.clips import Shot, make
+from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
 
 pytestmark = pytest.mark.timeout(120)
@@ -60,7 +61,11 @@ SHOTS = {
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("shots")
-    return {name: make(folder, shot, name).path for name, shot in SHOTS.items()}
+    made = {name: make(folder, shot, name).path for name, shot in SHOTS.items()}
+    half = Shot(suffix=".ts", muxer="mpegts", frames=80, options=_B_FRAMES, audio="aac")
+    later = replace(half, pts=range(2_500, 2_580), audio_start_s=100.0)
+    made["stepped"] = joined(folder / "stepped.ts", make(folder, later, "later"), make(folder, half, "half")).path
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def _break_off(inputs: list[Path], output: Path, after: int, **settings: Any) ->
 
 
 @pytest.mark.parametrize("skip_frames", [0, 2])
-@pytest.mark.parametrize("name", SHOTS)
+@pytest.mark.parametrize("name", [*SHOTS, "stepped"])
 def test_broken_off_several_times(
     shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path, name: str, skip_frames: int
 ) -> None:
@@ -121,11 +126,26 @@ def test_broken_off_several_times(
     (entry,) = fake_engine(**settings).run([shots[name]], tmp_path)["videos"]
     _assert_same(entry, whole(shots[name], **settings))
     assert entry["resumed_from"] == kept
-    assert "notes" not in entry
+    assert entry.get("notes") == whole(shots[name], **settings).get("notes")
     (told,) = json.loads((tmp_path / "manifest.json").read_text())["videos"]
     assert (told["attempts"], told["resumed_from"]) == (4, kept)
     assert left_over(tmp_path, *TRACES) == []
     assert engine_threads() == []
+
+
+@pytest.mark.parametrize("name", ["closed", "mkv", "ts", "stepped"])
+def test_a_part_of_a_video_broken_off(
+    shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    settings = {**EVERYTHING, "start_s": 1.3, "end_s": 4.5, "skip_frames": 1}
+    for after in (12, 8):
+        _break_off([shots[name]], tmp_path, after, **settings)
+    kept = peek(tmp_path, PurePosixPath(name))
+    assert kept > 33
+    (entry,) = fake_engine(**settings).run([shots[name]], tmp_path)["videos"]
+    assert (entry["frames"], entry["resumed_from"]) == (80, kept)
+    _assert_same(entry, whole(shots[name], **settings))
+    assert [row["frame"] for row in rows(Path(entry["outputs"]["detections"]))] == list(range(33, 113, 2))
 
 
 @pytest.fixture

@@ -40,6 +40,9 @@ DEFAULTS = {
     "workers": None,
     "window": None,
     "resume": True,
+    "start_s": 0.0,
+    "end_s": None,
+    "duration_s": None,
     "max_pixels": 134_217_728,
     "max_duration_s": None,
     "max_decode_s": None,
@@ -177,6 +180,13 @@ def test_accepted(key, given, kept):
         ("window", 0, "at least 1. Got 0"),
         ("window", 1025, "at most 1024. Got 1025"),
         ("resume", "perhaps", "true or false. Got 'perhaps'"),
+        ("start_s", -1, "at least 0. Got -1"),
+        ("start_s", "1:2:3:4", "seconds, or a time such as 1:30 or 1:02:03.5. Got '1:2:3:4'"),
+        ("start_s", "soon", "seconds, or a time such as 1:30 or 1:02:03.5. Got 'soon'"),
+        ("end_s", 0, "more than 0. Got 0"),
+        ("end_s", float("inf"), "a finite number. Got inf"),
+        ("duration_s", 0, "more than 0. Got 0"),
+        ("duration_s", True, "a number, not true or false. Got True"),
         ("max_pixels", 0, "at least 1. Got 0"),
         ("max_duration_s", 0, "more than 0. Got 0"),
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
@@ -196,6 +206,21 @@ def test_accepted(key, given, kept):
 )
 def test_refused(key, given, rule):
     assert refusal(**{key: given}) == f"{key} must be {rule}."
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(90, 90.0), ("90", 90.0), ("1.5", 1.5), ("1:30", 90.0), ("1:02:03.5", 3723.5), ("0:00", 0.0)]
+)
+def test_a_time_may_be_written_as_a_clock_shows_it(given, seconds):
+    assert EngineConfig(start_s=given).start_s == seconds
+
+
+def test_the_end_of_a_part_is_given_once():
+    assert EngineConfig(start_s=2, duration_s=3).part_ends_s == 5
+    assert EngineConfig(start_s=2, end_s=3).part_ends_s == 3
+    assert EngineConfig(start_s=2).part_ends_s is None
+    assert refusal(end_s=3, duration_s=3) == "end_s and duration_s exclude each other: give one of them."
+    assert refusal(start_s=3, end_s=3) == "end_s must be more than start_s = 3."
 
 
 def test_every_key_either_changes_results_or_does_not():

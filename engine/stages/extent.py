@@ -1,0 +1,203 @@
+"""How far a file reaches by its container's own account: what tells a truncated file from one that merely claims much.
+
+Counts and durations in a header are what a writer meant to do. The sizes of the parts that it did write are facts: a
+part that goes on beyond the end of the file has lost its end. AVI, MP4, Matroska, ASF, Flash, GIF and MPEG transport
+streams are known; anything else has no such account.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import IO, Protocol
+
+_MOST_PARTS = 1_000_000
+_TS_SYNC = 0x47
+_TS_PACKET = 188
+_M2TS_PACKET = 192
+_M2TS_PREFIX = 4
+
+_RIFF_UNKNOWN = (0, 0xFFFFFFFF)
+_LONGEST_HEAD, _LEAST_ID = 12, 0x10
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_FLV_TAGS = (8, 9, 18)
+_FLV_TAG_HEAD = 11
+
+
+class _Account(Protocol):
+    def __call__(self, file: IO[bytes], size: int) -> int | None: ...
+
+
+def missing_bytes(file: IO[bytes]) -> int | None:
+    """Return how many bytes the last part of a container lacks; 0 where it is whole, None where nobody can tell.
+
+    `file` is read from any place and left at any. Raises OSError.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(2 * _M2TS_PACKET + _M2TS_PREFIX + 1)
+    account = _account_of(head)
+    end = account(file, size) if account is not None else None
+    return None if end is None else max(0, end - size)
+
+
+def _account_of(head: bytes) -> _Account | None:
+    if head[:4] == b"RIFF":
+        return _riff
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot"):
+        return _boxes
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _matroska
+    if head[:16] == _ASF_HEADER:
+        return _asf
+    if head[:3] == b"FLV":
+        return _flv
+    if head[:4] == b"GIF8":
+        return _gif
+    if len(head) > 2 * _TS_PACKET and all(head[at] == _TS_SYNC for at in (0, _TS_PACKET, 2 * _TS_PACKET)):
+        return _transport
+    if len(head) > 2 * _M2TS_PACKET + _M2TS_PREFIX and all(
+        head[at + _M2TS_PREFIX] == _TS_SYNC for at in (0, _M2TS_PACKET, 2 * _M2TS_PACKET)
+    ):
+        return _transport_timed
+    return None
+
+
+def _riff(file: IO[bytes], size: int) -> int | None:
+    """AVI: RIFF chunks in a row, "AVI " and then "AVIX"; each a name, a size and an even number of bytes."""
+    at = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8 or head[:4] != b"RIFF":
+            break
+        length = int.from_bytes(head[4:], "little")
+        if length in _RIFF_UNKNOWN:  # its writer never came back to note it
+            return None
+        at += 8 + length
+        if at >= size:
+            break
+        at += at % 2
+    return at
+
+
+def _boxes(file: IO[bytes], size: int) -> int | None:
+    """MP4 and QuickTime, ISO/IEC 14496-12: boxes in a row; a size and a name, 1 for a size of 64 bits behind it."""
+    at = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8 or not head[4:8].isascii() or not head[4:8].strip(b"\0"):
+            break  # what follows is no box: padding, or something appended
+        length, least = int.from_bytes(head[:4], "big"), 8
+        if length == 1:
+            length, least = int.from_bytes(head[8:16], "big"), 16
+        if length == 0:  # up to the end of the file, however long that is
+            return size
+        if length < least:
+            return None
+        at += length
+        if at >= size:
+            break
+    return at
+
+
+def _asf(file: IO[bytes], size: int) -> int | None:
+    """ASF (WMV): objects in a row, a GUID and a size of 64 bits. A broadcast leaves that of its data open."""
+    at = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(24)
+        if len(head) < 24:
+            break
+        length = int.from_bytes(head[16:], "little")
+        if length < 24:
+            return None
+        at += length
+        if at >= size:
+            break
+    return at
+
+
+def _matroska(file: IO[bytes], size: int) -> int | None:
+    """Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its last
+    cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
+    at, segment_end = 0, None
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(_LONGEST_HEAD)
+        element = _element(head)
+        if element is None:
+            if not head:
+                break
+            if head[0] >= _LEAST_ID and len(head) < _LONGEST_HEAD:  # cut inside the head itself
+                return size + 1
+            return None if segment_end is None else size + segment_end - at
+        name, length, head_length = element
+        if name == _SEGMENT:
+            segment_end = None if length is None else at + head_length + length
+            if segment_end is not None and segment_end > size:
+                return segment_end
+            at += head_length
+            continue
+        if length is None:
+            if name != _CLUSTER:
+                return segment_end
+            at += head_length  # its blocks are what is left to look at
+            continue
+        at += head_length + length
+        if at >= size or at == segment_end:
+            break
+    return at
+
+
+def _element(head: bytes) -> tuple[int, int | None, int] | None:
+    """Id, size (None: unknown) and length of an element's head; None where it is none."""
+    if not head or head[0] < _LEAST_ID:
+        return None
+    id_length = 9 - head[0].bit_length()
+    rest = head[id_length:]
+    if not rest or not rest[0]:
+        return None
+    size_length = 9 - rest[0].bit_length()
+    if len(rest) < size_length:
+        return None
+    mask = (1 << (7 * size_length)) - 1
+    length = int.from_bytes(rest[:size_length], "big") & mask
+    return int.from_bytes(head[:id_length], "big"), None if length == mask else length, id_length + size_length
+
+
+def _flv(file: IO[bytes], size: int) -> int | None:
+    """Flash: each tag is followed by its size, so that the last one can be found from the end."""
+    file.seek(max(0, size - 4))
+    length = int.from_bytes(file.read(4), "big")
+    if length < _FLV_TAG_HEAD or length + 4 > size:
+        return size + 1
+    file.seek(size - 4 - length)
+    head = file.read(4)
+    whole = head[0] & 0x1F in _FLV_TAGS and int.from_bytes(head[1:4], "big") + _FLV_TAG_HEAD == length
+    return size if whole else size + 1
+
+
+def _gif(file: IO[bytes], size: int) -> int | None:
+    """GIF ends with a semicolon; some writers add zeros."""
+    file.seek(max(0, size - 64))
+    return size if file.read().rstrip(b"\0").endswith(b";") else size + 1
+
+
+def _transport(file: IO[bytes], size: int) -> int | None:
+    """An MPEG transport stream has packets of one length; what follows may be of another kind, unless it is one too."""
+    return _packets(file, size, _TS_PACKET, 0)
+
+
+def _transport_timed(file: IO[bytes], size: int) -> int | None:
+    """M2TS: four bytes of time stand before each packet."""
+    return _packets(file, size, _M2TS_PACKET, _M2TS_PREFIX)
+
+
+def _packets(file: IO[bytes], size: int, length: int, prefix: int) -> int | None:
+    over = size % length
+    if over <= prefix:
+        return size
+    file.seek(size - over + prefix)
+    return size - over + length if file.read(1) == bytes([_TS_SYNC]) else size

@@ -1,0 +1,32 @@
+"""The display matrix of a frame, whatever else the frame carries.
+
+PyAV wraps all side data of a frame to give any of it, and raises ValueError where FFmpeg knows a type that its own list
+lacks: EXIF in motion JPEG, the views of multi-view HEVC. Such a type is given a name here, and nobody asks for it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from av.sidedata.sidedata import SideDataContainer, Type
+
+
+def _unnamed(kind: type[Enum], value: object) -> Enum | None:
+    """The hook of an Enum for a value that none of its members has: gives it one."""
+    if not isinstance(value, int):
+        return None
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    kind._value2member_map_[value] = member
+    return member
+
+
+Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment]  # the one place PyAV leaves for it
+
+
+def display_matrix(image: Any) -> bytes | None:
+    """Nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None where there is none."""
+    # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
+    matrix = SideDataContainer(image).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub has none
+    return None if matrix is None else bytes(matrix)
