@@ -1,6 +1,7 @@
 """The freed form of a model, made once, checked, and kept in the user's cache."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
         return FreedModel(resolved.path, safe, dynamic=True)
     folder = cache_dir if cache_dir is not None else _default_folder()
     source = resolved.manifest
-    target = folder / f"{sha256_of(resolved.path)}-{source.layout}-{VERSION}.onnx"
+    target = folder / f"{resolved.sha256}-{source.layout}-{VERSION}.onnx"
     try:
         with _locked(target):
             if not _is_whole(target):
@@ -90,9 +91,13 @@ def _locked(target: Path) -> Iterator[None]:
     """Hold the entry against other processes. The lock falls with the process, so a crash leaves nothing locked."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stream = target.with_suffix(".lock").open("wb")
+        # A link is not followed and nothing is emptied: a shared cache may be written by others.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
     except OSError as error:
         raise ModelError(f"{target.parent}: cannot be written: {error.strerror or error}.") from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -77,6 +77,12 @@ def _mirrors() -> list[Path]:
     return [Path(entry) for entry in os.environ.get(MIRRORS_VARIABLE, "").split(os.pathsep) if entry]
 
 
+def in_mirrors(name: str) -> Path | None:
+    """The file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
+    names = [name] if Path(name).suffix else [name, f"{name}.onnx"]
+    return next((path for folder in _mirrors() for each in names if (path := folder / each).is_file()), None)
+
+
 def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
     """The published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
     in the cache."""
