@@ -93,6 +93,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         video["resumed_from"] = outcome.resumed_from
     if outcome.notes:
         video["notes"] = outcome.notes
+    if tally.without_area:
+        video["boxes_without_area"] = tally.without_area
     if outcome.dropped:
         video["dropped_frames"] = outcome.dropped
     return video

@@ -15,6 +15,7 @@ from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
 from engine.partial import partial_path, partials_of, publish_partial
+from engine.plausible import FirstLook
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink, discard
 from engine.sinks.memory import Tally
@@ -95,6 +96,7 @@ class StreamRun:
         self.resumed_from = 0
         self._unfinished = False
         self._lost = False
+        self._look = FirstLook()
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
@@ -168,6 +170,8 @@ class StreamRun:
         if self.failed:
             return
         try:
+            if tracks.detections is not None:
+                self._look.see(tracks.detections.signs)
             for sink in self._opened:
                 sink.write(tracks)
                 clock.lap(f"sink {sink.kind}", 1)
@@ -184,6 +188,7 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         outputs: dict[str, str] = {}
+        self._conclude(end)
         problems = [*end.problems, *self._cut_short(end)]
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
             self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))
@@ -196,6 +201,15 @@ class StreamRun:
         elif self.failed or not outputs:
             self._abort()
         self._settle(end, outputs, problems)
+
+    def _conclude(self, end: EndOfStream) -> None:
+        """A short video is judged by all its frames, once there are no more."""
+        if self.failed or end.interrupted:
+            return
+        try:
+            self._look.conclude()
+        except EngineError as error:
+            self.fail(error)
 
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.install import onnxruntime_gpu
+from engine.printable import printable
 from models.files import cache_dir
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ class OnnxRuntimeBackend:
                 else self._session.run([self._output], {self._input: tensor})[0]
             )
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {error}") from error
+            raise BackendError(
+                f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {printable(str(error))}"
+            ) from error
         return output
 
     def _bound(self, where: str) -> Binding:

@@ -22,6 +22,7 @@ class Tally:
         self.frames = 0
         self.inferred = 0
         self.detections = 0
+        self.without_area = 0
         self.tracks_by_class: Counter[int] = Counter()
         self.last_pts_s = 0.0
         self._forget_after = forget_after
@@ -36,6 +37,7 @@ class Tally:
         if tracks.detections is not None:
             self.inferred += 1
             self.detections += len(tracks.detections)
+            self.without_area += tracks.detections.without_area
         for track_id, class_id in zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), strict=True):
             if track_id not in self._last_seen:
                 self.tracks_by_class[class_id] += 1
@@ -50,6 +52,7 @@ class Tally:
             "frames": self.frames,
             "inferred": self.inferred,
             "detections": self.detections,
+            "without_area": self.without_area,
             "tracks_by_class": list(self.tracks_by_class.items()),
             "last_pts_s": self.last_pts_s,
             "last_seen": list(self._last_seen.items()),
@@ -58,6 +61,7 @@ class Tally:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back, or on, to where `state` was taken."""
         self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
+        self.without_area = state.get("without_area", 0)
         self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
         self.last_pts_s = state["last_pts_s"]
         self._last_seen = dict(state["last_seen"])

@@ -41,6 +41,8 @@ def _command(value: str) -> str:
         words = []
     if words[:2] != ["yolo-engine", "build-trt"] or len(words) < 3:
         raise ValueError("no command that builds a plan")
+    if shlex.join(words) != value:  # it is shown to be run: a shell must take it as these words and nothing else
+        raise ValueError("a command with more in it than the words of one command")
     return value
 
 
