@@ -90,18 +90,21 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
-    from engine.trt.find import model_of
+    from engine.trt.find import fed_of, model_of
     from models.resolve import resolve
 
     model, layout = model_of(config.model)
+    said = {
+        "scale": config.input_scale,
+        "mean": _three(config.input_mean),
+        "channel_order": config.channel_order,
+    }
     return resolve(
         model,
         layout=config.layout or layout,
         classes="coco80" if config.class_names == ("coco80",) else config.class_names,
         input_size=config.input_size,
-        scale=config.input_scale,
-        mean=_three(config.input_mean),
-        channel_order=config.channel_order,
+        **{**fed_of(config.model), **{key: value for key, value in said.items() if value is not None}},
     )
 
 

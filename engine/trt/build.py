@@ -122,6 +122,8 @@ def build_plan(
         "calibration": {"pictures": len(calibration.pictures), "sha256": calibration.sha256} if calibration else None,
         "options": {"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
     }
+    fed = {"scale": options.input_scale, "mean": options.input_mean, "channel_order": options.channel_order}
+    facts["fed"] = fed if any(value is not None for value in fed.values()) else None
     key = plan_key(**facts)
     plan = options.output if options.output is not None else _place(resolved, facts, key)
     if (record := _same(plan, key)) is not None:

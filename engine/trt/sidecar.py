@@ -51,6 +51,8 @@ class PlanRecord:
     options             what else changes the plan: workspace_mib, and versions of our conversions
     checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
     command             builds it again
+    fed                 what was said of the input when it was built: scale, mean and channel_order, where one of them
+                        was; whoever runs the plan need not say it again
     """
 
     model: str
@@ -73,6 +75,7 @@ class PlanRecord:
     build_s: float
     command: str
     checked: dict[str, Any] | None = None
+    fed: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -88,11 +91,14 @@ class PlanRecord:
             profile=self.profile,
             calibration=self.calibration,
             options=self.options,
+            fed=self.fed,
         )
 
 
-def plan_key(*, profile: Profile, **parts: Any) -> str:
+def plan_key(*, profile: Profile, fed: dict[str, Any] | None = None, **parts: Any) -> str:
     """SHA-256 over all that decides about a plan's content."""
+    if fed is not None:  # calibration pictures are fed so; plans of which nothing was said keep their key
+        parts["fed"] = fed
     text = json.dumps({**parts, "profile": asdict(profile)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -88,6 +88,15 @@ class _Checked(_Strict):
     shapes: tuple[tuple[_Count, ...], ...]
 
 
+_Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class _Fed(_Strict):
+    scale: _Finite | tuple[_Finite, _Finite, _Finite] | None
+    mean: tuple[_Finite, _Finite, _Finite] | None
+    channel_order: Literal["rgb", "bgr"] | None
+
+
 class _Fields(_Strict):
     """See engine.trt.sidecar.PlanRecord."""
 
@@ -111,3 +120,4 @@ class _Fields(_Strict):
     build_s: _Seconds
     command: Annotated[_Long, AfterValidator(_command)]
     checked: _Checked | None
+    fed: _Fed | None = None
