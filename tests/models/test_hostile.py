@@ -1,6 +1,4 @@
-"""Files that strangers make, and names in them: nothing endless is read, nothing waits, nothing reaches a terminal as it
-is.
-"""
+"""Files that strangers make, and names in them: nothing endless is read, nothing waits, no terminal obeys."""
 
 import hashlib
 import http.server
