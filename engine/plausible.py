@@ -99,9 +99,9 @@ class FirstLook:
         if done or not seen:
             return
         if (problem := _problem(seen)) is not None:
+            where = "the one frame with boxes" if len(seen) == 1 else f"the first {len(seen)} frames with boxes"
             raise BackendError(
-                f"the model's output does not look like layout {seen[0].layout}: in the first {len(seen)} frames with "
-                f"boxes {problem}. Correct --layout, --input-scale or the export of the model."
+                f"the model's output does not look like layout {seen[0].layout}: in {where} {problem}. Correct --layout, --input-scale or the export of the model."
             )
 
 

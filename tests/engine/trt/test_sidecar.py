@@ -215,6 +215,8 @@ WRONG = {
     "built_at": [None, 1, "", "x"],
     "build_s": [None, "1", -1.0, math.inf, math.nan, True],
     "command": [None, 1, "", "yolo-engine build-trt"],
+    "fed": ["x", {}, {"scale": "1", "mean": None, "channel_order": None},
+            {"scale": 1.0, "mean": [1.0], "channel_order": None}, {"scale": 1.0, "mean": None, "channel_order": "grb"}],
     "checked": ["x", {}, {"worst": "a", "most": 0.0, "slots": 0.0, "shapes": []}],
 }  # fmt: skip
 
