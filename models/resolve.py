@@ -18,7 +18,7 @@ from models.feeding import check_feeding, of_family, question
 from models.files import sha256_of
 from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
 from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
-from models.output_shape import SHAPES, candidates, cells, class_count, fits, has_grid
+from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
@@ -269,11 +269,10 @@ def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: st
         raise LayoutError(
             f"{name}: layout {manifest.layout} needs an output {SHAPES[manifest.layout]}. Got {dims_text(dims)}."
         )
-    if not has_grid(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
+    if are_queries(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
         raise LayoutError(
-            f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: an input of {spec.height} x "
-            f"{spec.width} has no grids with that many anchors. A DETR kind of detector (RT-DETR) has a row for each "
-            "of its queries, and can't be run here."
+            f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: it has a row for each query, as a "
+            "DETR kind of detector (RT-DETR) has. Those can't be run here."
         )
     count = class_count(manifest.layout, dims)
     if count is not None and count != len(manifest.classes):
