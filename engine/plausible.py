@@ -101,7 +101,8 @@ class FirstLook:
         if (problem := _problem(seen)) is not None:
             where = "the one frame with boxes" if len(seen) == 1 else f"the first {len(seen)} frames with boxes"
             raise BackendError(
-                f"the model's output does not look like layout {seen[0].layout}: in {where} {problem}. Correct --layout, --input-scale or the export of the model."
+                f"the model's output does not look like layout {seen[0].layout}: in {where} {problem}. "
+                "Correct --layout, --input-scale or the export of the model."
             )
 
 
