@@ -148,7 +148,9 @@ def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    from engine.printable import printable
+
+    click.echo(printable(line), err=True)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from pathlib import Path
 from models.batching import batch_safe
 from models.check_freed import check_freed
 from models.errors import ModelError, ReshapeError
+from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.onnx_meta import load_onnx
+from models.onnx_meta import parse_onnx
 from models.reshape import free_shape
 from models.resolve import ResolvedModel
 
@@ -41,7 +42,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
     at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
     """
-    model = load_onnx(resolved.path)
+    model = parse_onnx(resolved.path)
+    locations = external_locations(model)
+    load_external(model, resolved.path)
     safe = batch_safe(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
@@ -64,6 +67,7 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
                     stride=source.input.stride,
                     peak=peak,
                 )
+                _check_unchanged(resolved, locations)
                 with atomic_write(target) as stream:
                     stream.write(freed)
                 accept(target, sha256_of(target))
@@ -72,6 +76,13 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     except (IndexError, KeyError, MemoryError, ValueError) as error:  # a damaged graph; ONNX Runtime will say so
         return FreedModel(resolved.path, safe, dynamic=False, reason=f"its graph is not sound ({type(error).__name__})")
     return FreedModel(target, safe, dynamic=True)
+
+
+def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:
+    """Raise ModelError where the file is not the one any more that was looked at: its hash is the entry's name."""
+    path = resolved.path
+    if identity_of(path, sha256_of(path), locations) != resolved.sha256:
+        raise ModelError(f"{path}: has changed while it was read. Start again once it is whole.")
 
 
 def _default_folder() -> Path:

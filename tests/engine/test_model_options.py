@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,8 +13,10 @@ import pytest
 from onnx import TensorProto
 
 from engine import fingerprint
+from engine.cli_trt import _fed
 from engine.config import EngineConfig
 from engine.model import load_model, resolved_model
+from engine.trt.build import BuildOptions, _command
 from engine.trt.find import fed_of
 from engine.trt.sidecar import write_plan
 from orchestrator.media import _model as model_of_a_job
@@ -143,3 +148,13 @@ def test_coco80_names_the_classes(tmp_path):
     path = save(builders.dense(64, 80, 84), tmp_path / "m.onnx")
     values = {"model": str(path), "layout": "yolox", "channel_order": "bgr", "input_scale": 1, "class_names": "coco80"}
     assert len(resolved_model(EngineConfig(**values)).manifest.classes) == 80
+
+
+def test_the_command_of_a_plan_says_what_was_said():
+    options = BuildOptions("m.onnx", input_scale=(0.5, 0.25, 1e-07), input_mean=(1.0, 1.0, 1.0), channel_order="bgr")
+    words = shlex.split(_command(options, Path("m.plan"), SimpleNamespace(name="rtx"), "8.6", None))
+    said = dict(zip(words[3::2], words[4::2], strict=True))
+    assert (said["--input-scale"], said["--input-mean"]) == ("0.5,0.25,1e-07", "1.0,1.0,1.0")
+    assert said["--channel-order"] == "bgr"
+    again = _fed(said["--input-scale"], "1")  # one mean stands for all channels
+    assert again == {"input_scale": options.input_scale, "input_mean": options.input_mean}

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from models.errors import OnnxFileError
+from models.errors import ModelError, OnnxFileError
 from models.files import sha256_of
 from models.freed import freed_model
 from models.onnx_meta import load_onnx
@@ -157,3 +157,13 @@ def test_weights_below_the_folder_and_in_a_constant(tmp_path):
         resolve(path, **FED)
     (tmp_path / "more").write_bytes(b"\0" * 16)
     assert resolve(path, **FED).sha256 != before
+
+
+def test_a_model_that_changes_while_it_is_read_is_not_kept(tmp_path):
+    """The entry of a cache has the first model's hash for its name."""
+    path = builders.save(builders.yolox(classes=2), tmp_path / "m.onnx")
+    resolved = resolve(path, **FED)
+    builders.save(builders.yolox(classes=2, size=(96, 96)), path)
+    with pytest.raises(ModelError, match="has changed while it was read"):
+        freed_model(resolved, tmp_path / "kept")
+    assert not list((tmp_path / "kept").glob("*.onnx"))
