@@ -20,6 +20,7 @@ LOOKED_AT = 600
 
 _FRAMES = 10  # with boxes, that make a verdict
 _LEAST_BOXES = 10  # over these frames: fewer prove nothing
+_LEAST_SCORE = 0.05
 _MOST_SCORE = 1.05  # quantized models go a little beyond 1
 _CORNER_PX = 4.0  # normalised or raw numbers, taken for pixels, all lie here
 _EMPTY_PX = 1.0
@@ -52,7 +53,10 @@ class Signs:
 def signs_of(
     layout: str, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], input_hw: tuple[int, int]
 ) -> Signs:
-    """Count the signs in all boxes of a frame that pass the lowest score, (K, 4) and (K,)."""
+    """Count the signs in the boxes of a frame, (K, 4) and (K,), that have any score to speak of: rows that an output of
+    a fixed size is filled up with pass a lowest score of 0, too."""
+    if scores.min(initial=1) < _LEAST_SCORE:
+        boxes_xyxy, scores = boxes_xyxy[scores >= _LEAST_SCORE], scores[scores >= _LEAST_SCORE]
     count = len(scores)
     if not count:
         return Signs(layout, 0, 0.0, 0, 0, 0, 0, 0)

@@ -67,6 +67,10 @@ def open_beside(path: Path, location: str) -> Iterator[IO[bytes]]:
         raise OnnxFileError(
             f"{path}: names {location!r} for its weights. They must lie in the model's own folder, or below it."
         )
+    if path.is_symlink():  # whoever loads it may look beside the link or beside the file
+        raise OnnxFileError(
+            f"{path}: is a link, and its weights lie beside the file itself. Name that: {os.path.realpath(path)}."
+        )
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     at = -1
     try:

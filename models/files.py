@@ -34,8 +34,8 @@ def open_regular(path: Path, most_bytes: int = _MOST_BYTES, *, beside: int | Non
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if beside is not None else 0)
     try:
         descriptor = os.open(path, flags, dir_fd=beside)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, or one that is no text
+        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):

@@ -1,5 +1,6 @@
 """What an ONNX file says about itself: inputs, outputs and metadata. No inference session is opened."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,9 +59,9 @@ def parse_onnx(path: Path) -> "onnx.ModelProto":
     """`load_onnx` without the weights that lie beside the file."""
     import onnx
 
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
-    if not path.exists():
+    if not os.path.lexists(path):
         raise OnnxFileError(f"{path}: there is no such file.")
     try:
         data = read_regular(path, _MOST_BYTES)

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 
 from models.onnx_meta import Dims, OnnxMeta, TensorInfo, dims_text
+from models.output_shape import class_count
 
-_KEYPOINT_ROWS = 4 + 1 + 3 * 17  # one class, COCO's key points as x y visible
+_KEYPOINTS = 1 + 3 * 17  # one class, COCO's key points as x y visible
 _MOST_QUERIES = 2000
 _LEAST_BINS = 8  # of a side's distribution
 
@@ -41,9 +42,9 @@ def _sentence(kind: str) -> str:
     return f"this is {kind}. {_ONE_OUTPUT}: YOLOX, YOLOv5, YOLOv8 and what is laid out as they are."
 
 
-def may_be_pose(dims: Dims) -> bool:
-    """Whether an output (N, 4+C, A) has just the rows of a pose model with COCO's key points."""
-    return len(dims) == 3 and dims[1] == _KEYPOINT_ROWS
+def may_be_pose(layout: str, dims: Dims) -> bool:
+    """Whether an output has just as many fields as that of a pose model with COCO's key points."""
+    return class_count(layout, dims) == _KEYPOINTS
 
 
 def _by_metadata(data: dict[str, str]) -> str | None:

@@ -80,7 +80,7 @@ def _mirrors() -> list[Path]:
 def in_mirrors(name: str) -> Path | None:
     """The file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
     names = [name] if Path(name).suffix else [name, f"{name}.onnx"]
-    return next((path for folder in _mirrors() for each in names if (path := folder / each).is_file()), None)
+    return next((path for folder in _mirrors() for each in names if os.path.isfile(path := folder / each)), None)
 
 
 def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _bundled(manifest: ModelManifest) -> Path:
 
 
 def _candidates(manifest: ModelManifest) -> list[Path]:
-    return [path for folder in [*_mirrors(), models_cache()] if (path := folder / manifest.file).is_file()]
+    return [path for folder in [*_mirrors(), models_cache()] if os.path.isfile(path := folder / manifest.file)]
 
 
 def find(name: str) -> Path | None:

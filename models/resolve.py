@@ -62,9 +62,9 @@ def resolve(
     if text in {manifest.name for manifest in list_models()}:
         return _zoo_model(text, given, allow_pull)
     path = Path(text)
-    if not path.exists() and len(path.parts) == 1:
+    if not os.path.exists(path) and len(path.parts) == 1:
         path = in_mirrors(text) or path
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
+    if not os.path.exists(path) and not path.suffix and len(path.parts) == 1:
         raise UnknownModelError(f"{text!r} is neither a model of the zoo nor a file{names_hint(text)}")
     return _file_model(path, given)
 
@@ -217,7 +217,7 @@ def _check_head(parts: dict[str, Any], meta: OnnxMeta, path: Path) -> None:
             f"{path}: an end2end output does not say how many classes there are. Name them with `--class-names "
             f'A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
         )
-    if "classes" not in parts and layout == "yolov8" and may_be_pose(dims):
+    if "classes" not in parts and may_be_pose(layout, dims):
         raise OnnxFileError(
             f"{path}: output {dims_text(dims)} is what a pose model with 17 key points gives; those can't be run here. "
             "If it is a detector of 52 classes, name them with `--class-names A,B,...`."
@@ -236,10 +236,10 @@ def _undetermined(
     if meta.exponential and "yolox" in fitting:
         fitting.remove("yolox")
         about = f" {_DECODED[0].upper()}{_DECODED[1:]}."
-    if "yolov8" in fitting and may_be_pose(dims):
+    if fitting and may_be_pose(fitting[-1], dims):
         return OnnxFileError(
             f"{path}: output {dims_text(dims)} is what a pose model with 17 key points gives; those can't be run here. "
-            "If it is a detector of 52 classes, say `--layout yolov8 --class-names A,B,...`."
+            f"If it is a detector of 52 classes, say `--layout {fitting[-1]} --class-names A,B,...`."
         )
     if not fitting:
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())

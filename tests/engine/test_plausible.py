@@ -68,6 +68,15 @@ def test_scenes_that_are_only_odd_go_on(case):
     look(RIGHT[case]())
 
 
+def test_rows_that_only_fill_an_output_up_are_no_sign():
+    boxes = np.concatenate([np.zeros((298, 4), np.float32), boxes_at(2)])
+    scores = np.concatenate([np.zeros(298, np.float32), [0.5, 0.6]]).astype(np.float32)
+    first = FirstLook()
+    for _ in range(20):
+        first.see(signs_of("end2end", boxes, scores, HW))
+    first.conclude()
+
+
 @pytest.mark.parametrize(("score", "wrong"), [(1.0, False), (1.04, False), (1.06, True), (5.0, True)])
 def test_scores_are_at_most_one(score, wrong):
     if not wrong:  # quantized models go a little beyond

@@ -167,3 +167,12 @@ def test_a_model_that_changes_while_it_is_read_is_not_kept(tmp_path):
     with pytest.raises(ModelError, match="has changed while it was read"):
         freed_model(resolved, tmp_path / "kept")
     assert not list((tmp_path / "kept").glob("*.onnx"))
+
+
+def test_a_link_to_a_model_with_weights_beside_it_is_refused(tmp_path):
+    """Beside the link may lie other weights than beside the file."""
+    path = outside(tmp_path / "real")
+    outside(tmp_path / "here", name="other.onnx")
+    (tmp_path / "here" / "m.onnx").symlink_to(path)
+    with pytest.raises(OnnxFileError, match=rf"is a link, .* Name that: {path}"):
+        resolve(tmp_path / "here" / "m.onnx", **FED)

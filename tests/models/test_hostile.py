@@ -184,3 +184,17 @@ def test_a_link_where_a_pulled_model_goes(tmp_path, cache, kind):
     assert path == target
     assert not path.is_symlink()
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\0b.onnx", "a" * 5000, "a" * 5000 + ".onnx", "\udcff.onnx"])
+def test_names_that_no_file_can_have(name):
+    with pytest.raises(ModelError) as caught:
+        resolve(name, **FED)
+    assert str(caught.value).isprintable()
+
+
+def test_a_mirror_that_can_not_be_searched_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("YOLO_ENGINE_MODELS", f"{tmp_path / 'file'}:{'a' * 5000}:{tmp_path / 'none'}")
+    with pytest.raises(ModelError, match="there is no such file"):
+        resolve("theirs.onnx", **FED)

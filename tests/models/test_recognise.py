@@ -64,6 +64,7 @@ KINDS = {
     "raw grids": (declared((1, 3, 80, 80, 85), (1, 3, 40, 40, 85), (1, 3, 20, 20, 85)), "head is not decoded"),
     "raw maps": (declared((1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 20, 20)), "head is not decoded"),
     "pose": (declared((1, 56, 8400)), "a pose model with 17 key points"),
+    "pose of YOLOv7": (declared((1, 25500, 57)), "a pose model with 17 key points"),
     "a classifier": (declared((1, 1000)), "a classifier"),
     "a map": (declared((1, 19, 640, 640)), "a model with a map for an output"),
     "Paddle": (

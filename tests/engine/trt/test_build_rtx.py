@@ -128,7 +128,7 @@ def test_int8_of_a_model_from_an_old_opset(tmp_path, pictures):
     made = build_plan(
         BuildOptions(
             str(path), tmp_path / "m.plan", layout="yolov5", precision="int8", calib=pictures, **UNNAMED, **AHEAD
-        )  # fmt: skip
+        )
     )
     assert made.record.precision == "int8"
 
