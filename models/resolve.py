@@ -183,7 +183,7 @@ def _describe(
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec, path), **spec, "dtype": tensor.dtype}
     if "layout" not in parts:
-        raise _undetermined(path, meta, (spec["height"], spec["width"]), strides)
+        raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
     spec = {**of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
@@ -228,10 +228,10 @@ _DECODED = "its boxes are decoded already, as by YOLOX exported with --decode_in
 
 
 def _undetermined(
-    path: Path, meta: OnnxMeta, hw: tuple[int, int], strides: tuple[int, ...]
+    path: Path, meta: OnnxMeta, spec: dict[str, Any], strides: tuple[int, ...]
 ) -> OnnxFileError | LayoutError:
     dims = meta.outputs[0].dims
-    fitting = candidates(dims, hw, strides)
+    fitting = candidates(dims, (spec["height"], spec["width"]), strides)
     about = ""
     if meta.exponential and "yolox" in fitting:
         fitting.remove("yolox")
@@ -248,10 +248,13 @@ def _undetermined(
             "has a row for each of its queries, and can't be run here."
         )
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
+    fed = ""
+    if any(question(of_family(layout) | spec, layout, path) for layout in fitting):
+        fed = " Say as well how pictures are fed to it, with --channel-order and --input-scale."
     return LayoutError(
         f"{path}: the file does not say how its output reads, and a shape is no proof. {dims_text(dims)} fits "
         f"{listed}.{about} Say which with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
-        f'layout = "{fitting[0]}" (and classes = ["name", ...]).'
+        f'layout = "{fitting[0]}" (and classes = ["name", ...]).{fed}'
     )
 
 

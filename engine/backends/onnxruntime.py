@@ -80,7 +80,9 @@ class OnnxRuntimeBackend:
         providers = _providers(ort, device, tensorrt=tensorrt)
         self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
-        options.log_severity_level = 4 if self.on_gpu else 3  # a missing CUDA library is told below, in one sentence
+        # Its errors come as exceptions. On standard error they would stand a second time, with names out of the model
+        # as they are, and a missing CUDA library at length, which is told below in one sentence.
+        options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
