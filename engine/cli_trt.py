@@ -148,9 +148,7 @@ def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    from engine.printable import printable
-
-    click.echo(printable(line), err=True)
+    click.echo(line, err=True)
 
 
 @contextmanager

@@ -201,9 +201,9 @@ class EngineConfig(BaseModel):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
 RESULT_KEYS = frozenset(
-    "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale input_mean"
-    " channel_order conf nms_iou classes class_agnostic max_detections formats shape max_pixels max_duration_s"
-    " max_decode_s video_crf video_preset".split()
+    "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
+    " nms_iou classes class_agnostic max_detections formats shape max_pixels max_duration_s max_decode_s video_crf"
+    " video_preset input_mean".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"

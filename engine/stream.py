@@ -96,13 +96,13 @@ class StreamRun:
         self.resumed_from = 0
         self._unfinished = False
         self._lost = False
-        self._look = FirstLook()
         self.checkpoints = checkpoints
         self._folder = folder
         self._on_begin = on_begin
         self._fence = fence
         self._sinks = sinks
         self._error: BaseException | None = None
+        self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
 
@@ -167,11 +167,9 @@ class StreamRun:
 
     def write(self, tracks: Tracks, clock: Clock) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
-        if self.failed:
+        if self.failed or self._implausible(tracks):
             return
         try:
-            if tracks.detections is not None:
-                self._look.see(tracks.detections.signs)
             for sink in self._opened:
                 sink.write(tracks)
                 clock.lap(f"sink {sink.kind}", 1)
@@ -187,8 +185,8 @@ class StreamRun:
 
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
-        outputs: dict[str, str] = {}
         self._conclude(end)
+        outputs: dict[str, str] = {}
         problems = [*end.problems, *self._cut_short(end)]
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
             self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))
@@ -201,6 +199,15 @@ class StreamRun:
         elif self.failed or not outputs:
             self._abort()
         self._settle(end, outputs, problems)
+
+    def _implausible(self, tracks: Tracks) -> bool:
+        """Whether the first boxes tell that the model's output is read wrongly; the video then fails."""
+        try:
+            if tracks.detections is not None:
+                self._look.see(tracks.detections.signs)
+        except EngineError as error:
+            self.fail(error)
+        return self.failed
 
     def _conclude(self, end: EndOfStream) -> None:
         """A short video is judged by all its frames, once there are no more."""
