@@ -76,7 +76,8 @@ class ReferenceDetector:
         """The tensor (1, 3, H, W), tensor pixels to an image pixel, and where the image begins: (left, top)."""
         (height, width), (h, w) = self.size_hw, image_bgr.shape[:2]
         ratio = min(height / h, width / w)
-        resized = cv2.resize(image_bgr, (round(w * ratio), round(h * ratio)), interpolation=cv2.INTER_LINEAR)
+        whole = round if self._family.centred else int  # YOLOX's own programs round down
+        resized = cv2.resize(image_bgr, (whole(w * ratio), whole(h * ratio)), interpolation=cv2.INTER_LINEAR)
         spare_y, spare_x = height - resized.shape[0], width - resized.shape[1]
         top, left = (spare_y // 2, spare_x // 2) if self._family.centred else (0, 0)
         padded = cv2.copyMakeBorder(

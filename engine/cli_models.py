@@ -50,13 +50,12 @@ def _here(manifest: ModelManifest) -> str:
 def info(model: str) -> None:
     """What is known of a model: input, layout, classes, hash, source."""
     from models.errors import MissingModelError
-    from models.files import sha256_of
     from models.registry import get_manifest
     from models.resolve import resolve
 
     try:
         resolved = resolve(model)
-        manifest, path, sha256 = resolved.manifest, str(resolved.path), sha256_of(resolved.path)
+        manifest, path, sha256 = resolved.manifest, str(resolved.path), resolved.sha256
     except MissingModelError:
         manifest, path = get_manifest(model), "not on this machine"
         sha256 = manifest.sha256 or "not published"
@@ -65,6 +64,7 @@ def info(model: str) -> None:
     spec = manifest.input
     factors = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,)
     scale = ", ".join(f"{factor:.6g}" for factor in factors)
+    mean = f", mean {', '.join(f'{value:.6g}' for value in spec.mean)}" if any(spec.mean) else ""
     rows = {
         "name": manifest.name,
         "description": manifest.description or "-",
@@ -72,7 +72,8 @@ def info(model: str) -> None:
         "sha256": sha256,
         "source": "bundled" if manifest.bundled else manifest.url or "-",
         "licence": manifest.licence or "-",
-        "input": f"{spec.width}x{spec.height} {spec.dtype} {spec.channel_order}, scale {scale}, padded {spec.pad}",
+        "input": f"{spec.width}x{spec.height} {spec.dtype} {spec.channel_order}, scale {scale}{mean}, "
+        f"padded {spec.pad}",
         "layout": manifest.layout,
         "classes": f"{len(manifest.classes)}: {', '.join(manifest.classes)}",
     }

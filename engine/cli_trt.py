@@ -75,6 +75,9 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 )
 @click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")
 @click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open.")
+@click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by.")
+@click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before.")
+@click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
 @click.option("--verbose", is_flag=True, help="Show what TensorRT says, on standard error.")
 def build_trt(verbose: bool, **given: Any) -> None:
     """Build a TensorRT plan of MODEL, a name of `models list` or an ONNX file.
@@ -88,6 +91,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
         workspace_mib=given.pop("workspace"),
         class_names=_names(given.pop("class_names")),
         input_size=_size(given.pop("input_size")),
+        **_fed(given.pop("input_scale"), given.pop("input_mean")),
         **given,
     )
     try:
@@ -129,6 +133,18 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if not (comma and height.strip().isdecimal() and width.strip().isdecimal()):
         raise click.UsageError(f"--input-size must be two numbers, height and width. Got {text!r}.")
     return int(height), int(width)
+
+
+def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
+    """Scale and mean, checked as those of a configuration are."""
+    from engine.config import EngineConfig
+
+    config = EngineConfig(input_scale=scale, input_mean=mean)
+    means = config.input_mean
+    return {
+        "input_scale": config.input_scale,
+        "input_mean": (means,) * 3 if isinstance(means, float) else means,
+    }
 
 
 def _say(line: str) -> None:

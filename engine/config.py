@@ -6,6 +6,7 @@ The first eight keys are those of the original program and keep their names, mea
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from models.registry import DEFAULT_MODEL, get_manifest
 
 _MOST_SKIPPED = 1000
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
+_MOST_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 
 
 def _listed(value: Any) -> Any:
@@ -52,6 +54,31 @@ def _two(value: Any) -> Any:
     return value
 
 
+def _one_or_three(value: Any) -> Any:
+    """A number, or three of them: as numbers, as a list or as the text of a command line."""
+    parts = _listed(value)
+    parts = list(parts) if isinstance(parts, list | tuple) else [_not_bool(parts)]
+    try:
+        numbers = tuple(float(part) for part in parts if not isinstance(part, bool))
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
+    if len(parts) not in (1, 3) or len(numbers) != len(parts):
+        raise ValueError("a number, or three with commas, one a channel")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a finite number" if len(numbers) == 1 else "three finite numbers")
+    if any(abs(number) > _MOST_NUMBER for number in numbers):
+        raise ValueError(f"at most {_MOST_NUMBER:,.0f} in size")
+    return numbers if len(numbers) == 3 else numbers[0]
+
+
+def _scales(value: Any) -> Any:
+    checked = _one_or_three(value)
+    if any(number <= 0 for number in (checked if isinstance(checked, tuple) else (checked,))):
+        raise ValueError("more than 0")
+    return checked
+
+
+Three = tuple[float, float, float]
 Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -106,8 +133,11 @@ class EngineConfig(BaseModel):
     """Names of the model's classes in order, where its file does not say."""
     input_size: Annotated[tuple[Count, Count], BeforeValidator(_two)] | None = None
     """Height and width of the model's input, where its file leaves them open."""
-    input_scale: Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)] | None = None
-    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say."""
+    input_scale: Annotated[float | Three, BeforeValidator(_scales)] | None = None
+    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say: one number, or one a channel."""
+    input_mean: Annotated[float | Three, BeforeValidator(_one_or_three)] | None = None
+    """What is subtracted from a pixel of 0 to 255 before, where the model's file does not say: one number, or one a
+    channel, in the order of `channel_order`. None: nothing, or what the file says."""
     channel_order: Literal["rgb", "bgr"] | None = None
 
     conf: Share = 0.25
@@ -208,8 +238,8 @@ class EngineConfig(BaseModel):
 # go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
 RESULT_KEYS = frozenset(
     "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
-    " nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels max_duration_s"
-    " max_decode_s video_crf video_preset".split()
+    " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
+    " max_duration_s max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.install import extra
+from engine.printable import printable
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = tuple(
@@ -183,7 +184,8 @@ def _plans() -> Finding:
     if not plans:
         return Finding("plans", "absent", "no TensorRT plans in the cache: `yolo-engine build-trt MODEL` makes one")
     shown = (
-        f"{Path(record.model).name} ({record.flavor} {record.version}, {record.compute_capability}, {record.precision})"
+        f"{printable(Path(record.model).name)} ({record.flavor} {record.version}, {record.compute_capability}, "
+        f"{record.precision})"
         for _, record in plans
     )
     return Finding("plans", "ok", ", ".join(shown))

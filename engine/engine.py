@@ -33,6 +33,7 @@ from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
 from engine.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline import Pipeline, Stages
+from engine.plausible import LOOKED_AT, FirstLook
 from engine.reader import ReaderSettings
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.sinks.base import shared_writer, sole_writer
@@ -105,6 +106,7 @@ class Engine:
             class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
             class_count=len(self.model.manifest.classes),
+            look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
@@ -455,7 +457,8 @@ class Engine:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
-        """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array."""
+        """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and BackendError
+        where what the model gives can't be boxes."""
         if not isinstance(image_rgb, np.ndarray):
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got a {type(image_rgb).__name__}.")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
@@ -464,7 +467,11 @@ class Engine:
         frame = Frame(0, 0, 0, 1, Fraction(1), image)
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
         raw = self._infer.process(self._preprocess.process(batch))
-        return self._postprocess.process(raw)[0]
+        (found,) = self._postprocess.process(raw)
+        look = FirstLook()
+        look.see(found.signs)
+        look.conclude()
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend

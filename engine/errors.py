@@ -27,6 +27,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from engine.printable import LIMIT, printable
+
 
 class EngineError(Exception):
     """Root of all errors. `stage`, `stream` and `frame` say where it happened, once known."""
@@ -41,7 +43,11 @@ class ConfigError(EngineError, ValueError):
 
 
 class ModelError(EngineError):
-    """Names the model and the remedy."""
+    """Names the model and the remedy. What a model's file, or the record of a plan, says of itself may stand in it, so
+    that it is written as strangers' text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, 4 * LIMIT))
 
 
 class PlanError(ModelError):

@@ -90,23 +90,31 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
-    from engine.trt.find import model_of
+    from engine.trt.find import fed_of, model_of
     from models.resolve import resolve
 
     model, layout = model_of(config.model)
+    said = {
+        "scale": config.input_scale,
+        "mean": _three(config.input_mean),
+        "channel_order": config.channel_order,
+    }
     return resolve(
         model,
         layout=config.layout or layout,
-        classes=config.class_names,
+        classes="coco80" if config.class_names == ("coco80",) else config.class_names,
         input_size=config.input_size,
-        scale=config.input_scale,
-        channel_order=config.channel_order,
+        **{**fed_of(config.model), **{key: value for key, value in said.items() if value is not None}},
     )
+
+
+def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """One number stands for all channels."""
+    return (mean, mean, mean) if isinstance(mean, int | float) else mean
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
     from engine.choose import choose
-    from models.files import sha256_of
     from models.freed import freed_model
 
     resolved = resolved_model(config)
@@ -115,7 +123,7 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     if config.shape == "rect" and not freed.dynamic:
         raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
-    sha256 = sha256_of(resolved.path)
+    sha256 = resolved.sha256
     own_hw = (manifest.input.height, manifest.input.width)
     chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, freed, workers, own_hw))
     fixed_hw = chosen.backend.fixed_hw if chosen.backend.name == "tensorrt" else None  # a plan for one size

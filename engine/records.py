@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from engine.gpu.frames import PlaneBatch
     from engine.layouts.base import Decoded
+    from engine.plausible import Signs
 
 
 @dataclass(slots=True, frozen=True)
@@ -157,13 +158,16 @@ class Detections:
     """What was found in one frame, best score first.
 
     boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts values of the
-    model's output for the frame that were NaN or infinite; no box is made of them.
+    model's output for the frame that were NaN or infinite; no box is made of them. `without_area` counts boxes that
+    were dropped since nothing of them lies in the frame; `signs` are those of a frame at the beginning of a stream.
     """
 
     boxes_xyxy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     class_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     non_finite: int = 0
+    without_area: int = 0
+    signs: Signs | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

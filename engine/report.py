@@ -98,6 +98,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         video["video_offset_s"] = round(outcome.offset_s, 6)
     if outcome.notes:
         video["notes"] = outcome.notes
+    if tally.without_area:
+        video["boxes_without_area"] = tally.without_area
     if outcome.dropped:
         video["dropped_frames"] = outcome.dropped
     return video

@@ -18,6 +18,7 @@ from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
 from engine.partial import partial_path, partials_of, set_aside
+from engine.plausible import FirstLook
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink
 from engine.sinks.memory import Tally
@@ -111,6 +112,7 @@ class StreamRun:
         self._entry_of = entry_of
         self._sinks = sinks
         self._error: BaseException | None = None
+        self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
 
@@ -189,7 +191,7 @@ class StreamRun:
 
     def write(self, tracks: Tracks, clock: Clock) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
-        if self.failed:
+        if self.failed or self._implausible(tracks):
             return
         try:
             for sink in self._opened:
@@ -208,6 +210,7 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         steps.reached("last frame")
+        self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)
         if not self.failed and self.tally.frames == 0 and not end.interrupted:
@@ -221,6 +224,24 @@ class StreamRun:
         elif self.failed or not outputs:
             self._give_up(end)
         self._settle(end, outputs, problems)
+
+    def _implausible(self, tracks: Tracks) -> bool:
+        """Whether the first boxes tell that the model's output is read wrongly; the video then fails."""
+        try:
+            if tracks.detections is not None:
+                self._look.see(tracks.detections.signs)
+        except EngineError as error:
+            self.fail(error)
+        return self.failed
+
+    def _conclude(self, end: EndOfStream) -> None:
+        """A short video is judged by all its frames, once there are no more."""
+        if self.failed or end.interrupted:
+            return
+        try:
+            self._look.conclude()
+        except EngineError as error:
+            self.fail(error)
 
     def abandon(self, error: BaseException) -> None:
         """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""

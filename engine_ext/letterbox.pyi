@@ -47,6 +47,7 @@ class Letterbox:
         mean: float | Sequence[float] = 0.0,
         pad_value: float = 114.0,
         pad: str = "center",
+        rounding: str = "nearest",
         portable: bool = False,
     ) -> None:
         """
@@ -63,6 +64,7 @@ class Letterbox:
         pad_value      pixel, in [0, 255], that surrounds the image; mean and scale apply to it too
         pad            "center": the image in the middle, an odd pixel of padding on the right and at the bottom
                        (Ultralytics); "topleft": the image at (0, 0) (YOLOX)
+        rounding       of the resized size to whole pixels: "nearest" (Ultralytics), or "down", as `int` does (YOLOX)
         portable       leave out what only some processors can do. The result is the same
 
         ValueError: an argument is not one of these. TypeError: it is not even of the kind (a number for a name).
@@ -80,7 +82,8 @@ class Letterbox:
 
     @property
     def resized_wh(self) -> tuple[int, int]:
-        """Size of the image inside the tensor: `max(1, round(w * ratio)), max(1, round(h * ratio))`."""
+        """Size of the image inside the tensor: `max(1, round(w * ratio)), max(1, round(h * ratio))`, or `int`
+        where rounding is "down"."""
 
     @property
     def pad_xy(self) -> tuple[int, int]:

@@ -112,6 +112,7 @@ cdef class Letterbox:
         mean=0.0,
         double pad_value=114.0,
         str pad not None="center",
+        str rounding not None="nearest",
         bint portable=False,
     ):
         src_w, src_h = _sides("src_wh", src_wh)
@@ -120,6 +121,7 @@ cdef class Letterbox:
         _one_of("matrix", matrix, LUMA_WEIGHTS)
         _one_of("channel_order", channel_order, ("rgb", "bgr"))
         _one_of("pad", pad, ("center", "topleft"))
+        _one_of("rounding", rounding, ("nearest", "down"))
         scales = _three("scale", scale)
         means = _three("mean", mean)
         if 0.0 in scales:
@@ -131,8 +133,9 @@ cdef class Letterbox:
         self.dst_hw = (dst_h, dst_w)
         self.pix_fmt = pix_fmt
         self.ratio = min(dst_w / src_w, dst_h / src_h)
-        width = max(1, min(dst_w, round(src_w * self.ratio)))
-        height = max(1, min(dst_h, round(src_h * self.ratio)))
+        whole = int if rounding == "down" else round
+        width = max(1, min(dst_w, whole(src_w * self.ratio)))
+        height = max(1, min(dst_h, whole(src_h * self.ratio)))
         self.resized_wh = (width, height)
         self.pad_xy = (0, 0)
         if pad == "center":

@@ -14,13 +14,15 @@ import re
 import tomllib
 from typing import Any
 
-from models.errors import LayoutError, OnnxFileError
+from models.errors import LayoutError, ManifestError, OnnxFileError
 from models.manifest import parse_parts
 from models.onnx_meta import OnnxMeta
 from models.output_shape import class_count, fits
+from models.printable import printable
 
 OWN_PREFIX = "yolo_engine."
 
+_MOST_OF_A_NAME = 200
 _ULTRALYTICS_INPUT = {"channel_order": "rgb", "scale": 1 / 255, "pad": "center", "pad_value": 114.0}
 
 
@@ -37,7 +39,7 @@ def names_of(text: str) -> tuple[str, ...] | None:
             return None
     if not isinstance(value, list | tuple) or not value:
         return None
-    return tuple(str(name) for name in value)
+    return tuple(printable(str(name), _MOST_OF_A_NAME) for name in value)
 
 
 def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
@@ -61,9 +63,11 @@ def _own_parts(metadata: dict[str, str], where: str) -> dict[str, Any]:
         inner = table
         for part in outer:
             inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ManifestError(f"{where}: metadata: {key} lies below a key that is no table.")
         try:
             inner[leaf] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             inner[leaf] = text
     return parse_parts(table, f"{where}: metadata")
 
@@ -77,8 +81,8 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
     if names is None:
         return {}
     layout = _layout(meta, names)
-    if layout is None:
-        return {"classes": names}
+    if layout is None:  # how it is fed is known all the same
+        return {"classes": names} | ({"input": dict(_ULTRALYTICS_INPUT)} if data.get("author") == "Ultralytics" else {})
     dims = meta.outputs[0].dims
     count = class_count(layout, dims)
     if count is not None and count != len(names):
@@ -89,10 +93,24 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
     if re.fullmatch(r"[1-9][0-9]{0,2}", data.get("stride", "")):
         parts["input"]["stride"] = int(data["stride"])
         parts["strides"] = tuple(s for s in (8, 16, 32, 64) if s <= max(32, int(data["stride"])))
+    parts["input"] |= _free_size(meta, parts["input"].get("stride", 32))
     for key, source in (("licence", "license"), ("description", "description")):
         if data.get(source):
-            parts[key] = data[source]
+            parts[key] = printable(data[source])
     return parts
+
+
+def _free_size(meta: OnnxMeta, stride: int) -> dict[str, int]:
+    """Height and width that an Ultralytics export was made for, where its axes are free: `640`, or `[480, 640]`."""
+    found = re.fullmatch(r"\[?\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\]?", meta.metadata.get("imgsz", ""))
+    if found is None or len(meta.inputs) != 1 or len(meta.inputs[0].dims) != 4:
+        return {}
+    height = int(found[1])
+    sizes = {"height": height, "width": int(found[2] or height)}
+    if any(not 32 <= size <= 8192 or size % stride for size in sizes.values()):
+        return {}
+    axes = zip(sizes.items(), meta.inputs[0].dims[2:], strict=True)
+    return {key: size for (key, size), dim in axes if not isinstance(dim, int)}
 
 
 def _layout(meta: OnnxMeta, names: tuple[str, ...]) -> str | None:

@@ -10,12 +10,20 @@ ModelError
 ├── LayoutError        the output layout is not declared, or contradicts the file
 └── ReshapeError       the shape of a model cannot be freed, or the freed model answers differently
 
-Every message is a sentence or two: the thing, what is wrong with it, and what to do.
+Every message is a sentence or two on one line: the thing, what is wrong with it, and what to do. What a file says of
+itself may stand in it, so that it is written as `printable` writes strangers' text.
 """
+
+from models.printable import printable
+
+_MOST_CHARACTERS = 2000
 
 
 class ModelError(Exception):
     """Root of all errors raised by `models`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, _MOST_CHARACTERS))
 
 
 class ManifestError(ModelError):

@@ -1,8 +1,11 @@
-"""Files on disk: the user's cache folder, hashes, and writing a file so that it is whole or not there."""
+"""Files on disk: the user's cache folder, reading only regular files of bounded size, hashes, and writing a file so
+that it is whole or not there.
+"""
 
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import IO
 from models.errors import ModelError
 
 _CHUNK = 1 << 20
+_MOST_BYTES = 1 << 36  # of any file that is hashed: 64 GiB, larger than every model
+_MOST_RECORD_BYTES = 4096
 
 
 def cache_dir(kind: str) -> Path:
@@ -20,15 +25,60 @@ def cache_dir(kind: str) -> Path:
     return base / "yolo-engine" / kind
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in 64 hexadecimal digits; an unreadable file is a ModelError."""
-    digest = hashlib.sha256()
+def open_regular(path: Path, most_bytes: int = _MOST_BYTES, *, beside: int | None = None) -> IO[bytes]:
+    """A binary stream of a regular file of at most `most_bytes`; anything else is a ModelError that names it.
+
+    Opening never waits, as it would for a FIFO's writer, and what is opened is what was looked at. With `beside`, the
+    descriptor of a folder, `path` is one name in it and no link.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if beside is not None else 0)
     try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
+        descriptor = os.open(path, flags, dir_fd=beside)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, or one that is no text
+        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ModelError(f"{path}: is not a regular file, but {_kind(facts.st_mode)}. Name the file itself.")
+        if facts.st_size > most_bytes:
+            raise ModelError(f"{path}: is too large: {facts.st_size:,} bytes, where {most_bytes:,} are the most.")
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((name for is_one, name in kinds.items() if is_one(mode)), "a device")
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file of at most `most_bytes`. Raises ModelError."""
+    try:
+        with open_regular(path, most_bytes) as stream:
+            data = stream.read(most_bytes + 1)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if len(data) > most_bytes:
+        raise ModelError(f"{path}: grows while it is read, beyond {most_bytes:,} bytes.")
+    return data
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a regular file in 64 hexadecimal digits; any other, or an unreadable one, is a ModelError."""
+    with open_regular(path) as stream:
+        return sha256_of_stream(stream, str(path))
+
+
+def sha256_of_stream(stream: IO[bytes], name: str) -> str:
+    """SHA-256 of what is left of a stream. `name` stands for it in a ModelError."""
+    digest = hashlib.sha256()
+    try:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    except OSError as error:
+        raise ModelError(f"{name}: cannot be read: {error.strerror or error}.") from error
     return digest.hexdigest()
 
 
@@ -46,7 +96,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        part.chmod(0o644)
+            os.fchmod(stream.fileno(), 0o644)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -61,8 +111,8 @@ def record_of(path: Path) -> Path:
 def accepted_hash(path: Path) -> str:
     """The hash on record beside `path`, empty where there is no record."""
     try:
-        words = record_of(path).read_text("ascii").split()
-    except (OSError, UnicodeDecodeError):
+        words = read_regular(record_of(path), _MOST_RECORD_BYTES).decode("ascii").split()
+    except (ModelError, UnicodeDecodeError):
         return ""
     return words[0] if words else ""
 

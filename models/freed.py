@@ -1,6 +1,7 @@
 """The freed form of a model, made once, checked, and kept in the user's cache."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 from models.batching import batch_safe
 from models.check_freed import check_freed
 from models.errors import ModelError, ReshapeError
+from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.onnx_meta import load_onnx
+from models.onnx_meta import parse_onnx
 from models.reshape import free_shape
 from models.resolve import ResolvedModel
 
@@ -40,7 +42,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
     at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
     """
-    model = load_onnx(resolved.path)
+    model = parse_onnx(resolved.path)
+    locations = external_locations(model)
+    load_external(model, resolved.path)
     safe = batch_safe(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
@@ -49,7 +53,7 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
         return FreedModel(resolved.path, safe, dynamic=True)
     folder = cache_dir if cache_dir is not None else _default_folder()
     source = resolved.manifest
-    target = folder / f"{sha256_of(resolved.path)}-{source.layout}-{VERSION}.onnx"
+    target = folder / f"{resolved.sha256}-{source.layout}-{VERSION}.onnx"
     try:
         with _locked(target):
             if not _is_whole(target):
@@ -63,6 +67,7 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
                     stride=source.input.stride,
                     peak=peak,
                 )
+                _check_unchanged(resolved, locations)
                 with atomic_write(target) as stream:
                     stream.write(freed)
                 accept(target, sha256_of(target))
@@ -71,6 +76,13 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     except (IndexError, KeyError, MemoryError, ValueError) as error:  # a damaged graph; ONNX Runtime will say so
         return FreedModel(resolved.path, safe, dynamic=False, reason=f"its graph is not sound ({type(error).__name__})")
     return FreedModel(target, safe, dynamic=True)
+
+
+def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:
+    """Raise ModelError where the file is not the one any more that was looked at: its hash is the entry's name."""
+    path = resolved.path
+    if identity_of(path, sha256_of(path), locations) != resolved.sha256:
+        raise ModelError(f"{path}: has changed while it was read. Start again once it is whole.")
 
 
 def _default_folder() -> Path:
@@ -90,9 +102,13 @@ def _locked(target: Path) -> Iterator[None]:
     """Hold the entry against other processes. The lock falls with the process, so a crash leaves nothing locked."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stream = target.with_suffix(".lock").open("wb")
+        # A link is not followed and nothing is emptied: a shared cache may be written by others.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
     except OSError as error:
         raise ModelError(f"{target.parent}: cannot be written: {error.strerror or error}.") from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from models.coco import COCO80
-from models.errors import ManifestError
+from models.errors import ManifestError, ModelError
+from models.files import read_regular
+from models.printable import printable
 
 LAYOUTS = ("yolox", "yolov5", "yolov8", "end2end")
 DTYPES = ("float32", "float16", "uint8")
 CHANNEL_ORDERS = ("rgb", "bgr")
 PADS = ("center", "topleft")
+ROUNDINGS = ("nearest", "down")
+
+_MOST_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
+
+_MOST_NUMBER = 1e6  # what the kernels take for a scale or a mean
+_MOST_OF_A_NAME = 200
 
 Scale = float | tuple[float, float, float]
 
@@ -31,6 +39,7 @@ class InputSpec:
     mean            one a channel, in pixel units; (0, 0, 0) subtracts nothing
     pad_value       pixel value (0..255, before `scale`) that fills what the picture does not cover
     pad             where the picture lies: "center" or "topleft"
+    rounding        how the resized picture's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
     stride          height and width must be multiples of it: the network's coarsest cell
     """
 
@@ -43,6 +52,7 @@ class InputSpec:
     pad_value: float = 114.0
     pad: str = "center"
     stride: int = 32
+    rounding: str = "nearest"
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class _Reader:
             raise self.fail(key, " or ".join([", ".join(allowed[:-1]), allowed[-1]]), value)
         if not isinstance(value, str) or not (value or empty):
             raise self.fail(key, "a text" if empty else "a text that is not empty", value)
-        return value
+        return printable(value)
 
     def flag(self, key: str) -> bool:
         value = self._left.pop(key)
@@ -120,12 +130,14 @@ class _Reader:
         value = self._left.pop(key)
         if not isinstance(value, list) or len(value) != 3 or not all(_is_number(v) for v in value):
             raise self.fail(key, "three numbers, one a channel", value)
+        if not all(abs(v) <= _MOST_NUMBER for v in value):
+            raise self.fail(key, f"three numbers of at most {_MOST_NUMBER:g}", value)
         return float(value[0]), float(value[1]), float(value[2])
 
     def scale(self, key: str) -> Scale:
         value = self._left[key]
         if _is_number(value):
-            scale: Scale = self.number(key, 0.0, 1e6)
+            scale: Scale = self.number(key, 0.0, _MOST_NUMBER)
             positive = value > 0
         else:
             scale = self.three(key)
@@ -138,7 +150,7 @@ class _Reader:
         value = self._left.pop(key)
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise self.fail(key, "a list of texts", value)
-        return tuple(value)
+        return tuple(printable(v, _MOST_OF_A_NAME) for v in value)
 
     def strides(self, key: str) -> tuple[int, ...]:
         value = self._left.pop(key)
@@ -179,7 +191,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_INPUT_KEYS = ("height", "width", "dtype", "channel_order", "scale", "mean", "pad_value", "pad", "stride")
+_INPUT_KEYS = ("height", "width", "dtype", "channel_order", "scale", "mean", "pad_value", "pad", "stride",
+               "rounding")  # fmt: skip
+_OPTIONAL_INPUT = ("rounding",)
 _KEYS = ("name", "file", "sha256", "size_bytes", "url", "licence", "input", "layout", "strides", "classes",
          "description", "other_sha256", "bundled")  # fmt: skip
 
@@ -195,6 +209,7 @@ def _input_parts(reader: _Reader) -> dict[str, Any]:
         "pad_value": lambda k: reader.number(k, 0, 255),
         "pad": lambda k: reader.text(k, allowed=PADS),
         "stride": lambda k: reader.integer(k, 1, 256),
+        "rounding": lambda k: reader.text(k, allowed=ROUNDINGS),
     }
     parts = {key: readers[key](key) for key in _INPUT_KEYS if reader.has(key)}
     reader.finish(_INPUT_KEYS)
@@ -235,8 +250,14 @@ def read_parts(path: Path, where: str | None = None) -> dict[str, Any]:
     """`parse_parts` of the TOML file at `path`."""
     where = where or str(path)
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        text = read_regular(path, _MOST_BYTES).decode("utf-8")
+    except ModelError as error:
+        raise ManifestError(str(error).replace(str(path), where)) from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{where}: cannot be read as TOML: it is no UTF-8 text.") from error
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         raise ManifestError(f"{where}: cannot be read as TOML: {error}.") from error
     return parse_parts(table, where)
 
@@ -247,7 +268,9 @@ def from_toml(path: Path, where: str | None = None) -> ModelManifest:
     parts = read_parts(path, where)
     optional = ("description", "other_sha256", "bundled")
     missing = [key for key in _KEYS if key not in parts and key not in optional]
-    missing += [f"input.{key}" for key in _INPUT_KEYS if key not in parts.get("input", _INPUT_KEYS)]
+    missing += [
+        f"input.{key}" for key in _INPUT_KEYS if key not in (*parts.get("input", _INPUT_KEYS), *_OPTIONAL_INPUT)
+    ]
     if missing:
         raise ManifestError(f"{where}: {missing[0]} is missing. A manifest needs every one of its keys.")
     spec = InputSpec(**parts.pop("input"))

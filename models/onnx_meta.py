@@ -1,13 +1,20 @@
 """What an ONNX file says about itself: inputs, outputs and metadata. No inference session is opened."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import OnnxFileError
+from models.errors import ModelError, OnnxFileError
+from models.external import external_locations, load_external
+from models.files import read_regular
+from models.foreign import what_it_is
 
 if TYPE_CHECKING:
     import onnx
+
+_MOST_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest lies beside it
+_HEAD_BYTES = 4096
 
 Dims = tuple[int | str | None, ...]
 
@@ -23,11 +30,17 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class OnnxMeta:
-    """The graph's real inputs (weights excluded), its outputs, and the exporter's key-value metadata."""
+    """The graph's real inputs (weights excluded), its outputs, and the exporter's key-value metadata.
+
+    weights_in   files beside the model that hold its weights, as the model names them
+    exponential  whether the first output holds sizes that were already taken through exp, as a decoder of YOLOX does
+    """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     metadata: dict[str, str]
+    weights_in: tuple[str, ...] = ()
+    exponential: bool = False
 
 
 def dims_text(dims: Dims) -> str:
@@ -36,19 +49,28 @@ def dims_text(dims: Dims) -> str:
 
 
 def load_onnx(path: Path) -> "onnx.ModelProto":
-    """Parse an ONNX file; whatever is wrong with it is one OnnxFileError."""
+    """Parse an ONNX file, with the weights that lie beside it; whatever is wrong with it is one OnnxFileError."""
+    model = parse_onnx(path)
+    load_external(model, path)
+    return model
+
+
+def parse_onnx(path: Path) -> "onnx.ModelProto":
+    """`load_onnx` without the weights that lie beside the file."""
     import onnx
 
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
-    if not path.exists():
+    if not os.path.lexists(path):
         raise OnnxFileError(f"{path}: there is no such file.")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OnnxFileError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        data = read_regular(path, _MOST_BYTES)
+    except ModelError as error:
+        raise OnnxFileError(str(error)) from error
     if not data:
         raise OnnxFileError(f"{path}: is empty (0 bytes), not an ONNX model.")
+    if (known := what_it_is(path, data[:_HEAD_BYTES])) is not None:
+        raise OnnxFileError(f"{path}: {known}")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError, or what the parser in use raises
@@ -60,7 +82,7 @@ def load_onnx(path: Path) -> "onnx.ModelProto":
 
 def read_meta(path: Path) -> OnnxMeta:
     """Read what the file declares, or raise an OnnxFileError that says what it is instead."""
-    return meta_of(load_onnx(path))
+    return meta_of(parse_onnx(path))
 
 
 def meta_of(model: "onnx.ModelProto") -> OnnxMeta:
@@ -70,7 +92,31 @@ def meta_of(model: "onnx.ModelProto") -> OnnxMeta:
         inputs=tuple(_info(value) for value in model.graph.input if value.name not in weights),
         outputs=tuple(_info(value) for value in model.graph.output),
         metadata={entry.key: entry.value for entry in model.metadata_props},
+        weights_in=external_locations(model),
+        exponential=_ends_in_exp(model),
     )
+
+
+# Operators between the sizes a decoder has computed and the output they become a part of.
+_PASSING = frozenset("Add Cast Concat Div Identity Mul Reshape ScatterND Slice Squeeze Sub Transpose Unsqueeze".split())
+_MOST_STEPS = 200
+
+
+def _ends_in_exp(model: "onnx.ModelProto") -> bool:
+    """Whether an Exp lies between the last real computation and the first output."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    waiting, seen = [model.graph.output[0].name], set[str]()
+    while waiting and len(seen) < _MOST_STEPS:
+        name = waiting.pop()
+        node = makers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type == "Exp":
+            return True
+        if node.op_type in _PASSING:
+            waiting.extend(node.input)
+    return False
 
 
 def _info(value: "onnx.ValueInfoProto") -> TensorInfo:

@@ -51,6 +51,26 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
     return count is None or anchors > count + 5
 
 
-def candidates(dims: Dims, cell_count: int | None) -> list[str]:
+_STRIDES = (4, 8, 16, 32, 64, 128)
+_MOST_ANCHORS = 12  # a cell
+_MOST_QUERIES = 1000  # DETR has 100, RT-DETR 300, others up to 900
+_QUERIES_STEP = 50
+
+
+def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> bool:
+    """Whether an output has a row for each of a DETR's queries: a round number of them, and one that no grids over an
+    input of (height, width) `hw` have, be it those of `strides` or of two and more levels in a row."""
+    axis = {"yolox": 1, "yolov5": 1, "yolov8": 2}.get(layout)
+    anchors = dims[axis] if axis is not None else None
+    if not isinstance(anchors, int) or not 0 < anchors <= _MOST_QUERIES or anchors % _QUERIES_STEP:
+        return False
+    runs = [_STRIDES[i:j] for i in range(len(_STRIDES)) for j in range(i + 2, len(_STRIDES) + 1)]
+    counts = [sum(-(-hw[0] // s) * -(-hw[1] // s) for s in levels) for levels in (strides, *runs)]
+    most = _MOST_ANCHORS if layout == "yolov5" else 1
+    return not any(anchors % count == 0 and anchors // count <= most for count in counts)
+
+
+def candidates(dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> list[str]:
     """The layouts that `dims` does not rule out."""
-    return [layout for layout in SHAPES if fits(layout, dims, cell_count)]
+    count = cells(*hw, strides)
+    return [layout for layout in SHAPES if fits(layout, dims, count) and not are_queries(layout, dims, hw, strides)]

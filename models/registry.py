@@ -77,6 +77,12 @@ def _mirrors() -> list[Path]:
     return [Path(entry) for entry in os.environ.get(MIRRORS_VARIABLE, "").split(os.pathsep) if entry]
 
 
+def in_mirrors(name: str) -> Path | None:
+    """The file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
+    names = [name] if Path(name).suffix else [name, f"{name}.onnx"]
+    return next((path for folder in _mirrors() for each in names if os.path.isfile(path := folder / each)), None)
+
+
 def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
     """The published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
     in the cache."""
@@ -117,7 +123,7 @@ def _bundled(manifest: ModelManifest) -> Path:
 
 
 def _candidates(manifest: ModelManifest) -> list[Path]:
-    return [path for folder in [*_mirrors(), models_cache()] if (path := folder / manifest.file).is_file()]
+    return [path for folder in [*_mirrors(), models_cache()] if os.path.isfile(path := folder / manifest.file)]
 
 
 def find(name: str) -> Path | None:

@@ -1,8 +1,9 @@
 """From what a user wrote after `--model` to a manifest and a file.
 
-A zoo name gives the zoo's file. A path is recognised by its hash, else described by a side-car TOML, else by the
-file's own metadata; what the caller gives explicitly wins over all of them. What is still open then is an error that
-shows how to say it: a layout is never taken from a shape alone.
+A zoo name gives the zoo's file. A path, or the name of a file in a folder of `YOLO_ENGINE_MODELS`, is recognised by its
+hash, else described by a side-car TOML, else by the file's own metadata; what the caller gives explicitly wins over all
+of them. What is still open then is an error that shows how to say it: a layout is never taken from a shape alone, nor
+are colours from a layout that more than one family writes.
 """
 
 import os
@@ -12,28 +13,27 @@ from typing import Any
 
 from models.declared import declared_parts
 from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
+from models.external import identity_of
+from models.feeding import check_feeding, of_family, question
 from models.files import sha256_of
 from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
 from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
-from models.output_shape import SHAPES, candidates, cells, class_count, fits
-from models.registry import by_hash, get_manifest, list_models, names_hint, pull, require
+from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
+from models.printable import printable
+from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
+from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
 
 _INPUT_FIELDS = {field.name for field in fields(InputSpec)}
-
-_FAMILY_INPUT: dict[str, dict[str, Any]] = {
-    "yolox": {"channel_order": "bgr", "scale": 1.0, "pad": "topleft"},
-    "yolov5": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
-    "yolov8": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
-    "end2end": {"channel_order": "rgb", "scale": 1 / 255, "pad": "center"},
-}
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file."""
+    """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file; `sha256`
+    is over all that is loaded, weights that lie beside it included (see `models.external.identity_of`)."""
 
     manifest: ModelManifest
     path: Path
+    sha256: str
 
 
 def resolve(
@@ -62,7 +62,9 @@ def resolve(
     if text in {manifest.name for manifest in list_models()}:
         return _zoo_model(text, given, allow_pull)
     path = Path(text)
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
+    if not os.path.exists(path) and len(path.parts) == 1:
+        path = in_mirrors(text) or path
+    if not os.path.exists(path) and not path.suffix and len(path.parts) == 1:
         raise UnknownModelError(f"{text!r} is neither a model of the zoo nor a file{names_hint(text)}")
     return _file_model(path, given)
 
@@ -99,7 +101,8 @@ def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedMo
     manifest = _override(get_manifest(name), given)
     meta = read_meta(path)
     _check(manifest, meta, _picture_input(meta, path), name)
-    return ResolvedModel(manifest, path)
+    check_feeding(manifest.input, name)
+    return ResolvedModel(manifest, path, identity_of(path, sha256_of(path), meta.weights_in))
 
 
 def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
@@ -120,16 +123,22 @@ def _file_model(path: Path, given: dict[str, Any]) -> ResolvedModel:
     tensor = _picture_input(meta, path)
     sha256 = sha256_of(path)
     known = by_hash(sha256)
+    open_question = None
     if known is not None:
         manifest = _override(known, {**given, "sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name})
     else:
-        manifest = _describe(path, meta, tensor, sha256, given)
+        manifest, open_question = _describe(path, meta, tensor, sha256, given)
     _check(manifest, meta, tensor, path)
-    return ResolvedModel(manifest, path)
+    if open_question is not None:
+        raise open_question
+    check_feeding(manifest.input, path)
+    return ResolvedModel(manifest, path, identity_of(path, sha256, meta.weights_in))
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
-    """The one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has instead."""
+    """The one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is, instead."""
+    if (other := told_by_inputs(meta)) is not None:
+        raise OnnxFileError(f"{path}: {other}")
     if len(meta.inputs) != 1:
         names = ", ".join(tensor.name for tensor in meta.inputs) or "none"
         raise OnnxFileError(f"{path}: a detector has one input, a picture. This model has {len(meta.inputs)}: {names}.")
@@ -142,6 +151,8 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
         raise OnnxFileError(
             f"{path}: the input must be of type {', '.join(DTYPES)}. Input {tensor.name!r} is {tensor.dtype}."
         )
+    if (other := told_by_outputs(meta)) is not None:
+        raise OnnxFileError(f"{path}: {other}")
     if len(meta.outputs[0].dims) != 3:
         outputs = ", ".join(f"{output.name!r} {dims_text(output.dims)}" for output in meta.outputs)
         raise OnnxFileError(
@@ -152,12 +163,15 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
 
 def _side_car(path: Path) -> dict[str, Any]:
     for beside in (path.with_name(path.name + ".toml"), path.with_suffix(".toml")):
-        if beside.is_file():
+        if os.path.lexists(beside):  # also what is no file: it is refused by name, not passed over
             return read_parts(beside)
     return {}
 
 
-def _describe(path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: dict[str, Any]) -> ModelManifest:
+def _describe(
+    path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: dict[str, Any]
+) -> tuple[ModelManifest, LayoutError | None]:
+    """The manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
@@ -169,12 +183,14 @@ def _describe(path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec, path), **spec, "dtype": tensor.dtype}
     if "layout" not in parts:
-        raise _undetermined(path, meta, cells(spec["height"], spec["width"], strides))
-    spec = {**_FAMILY_INPUT[parts["layout"]], **spec}
+        raise _undetermined(path, meta, spec, strides)
+    _check_head(parts, meta, path)
+    spec = {**of_family(parts["layout"]), **spec}
+    open_question = question(spec, parts["layout"], path)
     parts.setdefault("classes", _numbered(parts["layout"], meta))
-    about = {"name": path.stem, "url": "", "licence": "", "description": ""}
+    about = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
     facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
-    return ModelManifest(**{**about, **parts, **facts})
+    return ModelManifest(**{**about, **parts, **facts}), open_question
 
 
 def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[str, int]:
@@ -191,17 +207,54 @@ def _numbered(layout: str, meta: OnnxMeta) -> tuple[str, ...]:
     return tuple(f"class{i}" for i in range(count or 0))
 
 
-def _undetermined(path: Path, meta: OnnxMeta, cell_count: int) -> LayoutError:
+def _check_head(parts: dict[str, Any], meta: OnnxMeta, path: Path) -> None:
+    """Refuse a layout that the graph contradicts, or that leaves open what only a person can know."""
+    layout, dims = parts["layout"], meta.outputs[0].dims
+    if layout == "yolox" and meta.exponential:
+        raise LayoutError(f"{path}: {_DECODED}, so that it is not layout yolox. Say `--layout yolov5`.")
+    if "classes" not in parts and layout == "end2end":
+        raise LayoutError(
+            f"{path}: an end2end output does not say how many classes there are. Name them with `--class-names "
+            f'A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
+        )
+    if "classes" not in parts and may_be_pose(layout, dims):
+        raise OnnxFileError(
+            f"{path}: output {dims_text(dims)} is what a pose model with 17 key points gives; those can't be run here. "
+            "If it is a detector of 52 classes, name them with `--class-names A,B,...`."
+        )
+
+
+_DECODED = "its boxes are decoded already, as by YOLOX exported with --decode_in_inference"
+
+
+def _undetermined(
+    path: Path, meta: OnnxMeta, spec: dict[str, Any], strides: tuple[int, ...]
+) -> OnnxFileError | LayoutError:
     dims = meta.outputs[0].dims
-    fitting = candidates(dims, cell_count)
+    fitting = candidates(dims, (spec["height"], spec["width"]), strides)
+    about = ""
+    if meta.exponential and "yolox" in fitting:
+        fitting.remove("yolox")
+        about = f" {_DECODED[0].upper()}{_DECODED[1:]}."
+    if fitting and may_be_pose(fitting[-1], dims):
+        return OnnxFileError(
+            f"{path}: output {dims_text(dims)} is what a pose model with 17 key points gives; those can't be run here. "
+            f"If it is a detector of 52 classes, say `--layout {fitting[-1]} --class-names A,B,...`."
+        )
     if not fitting:
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
-        return LayoutError(f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}.")
+        return LayoutError(
+            f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}. A DETR kind of detector (RT-DETR) "
+            "has a row for each of its queries, and can't be run here."
+        )
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
+    fed = ""
+    if any(question(of_family(layout) | spec, layout, path) for layout in fitting):
+        fed = " Say as well how pictures are fed to it, with --channel-order and --input-scale."
     return LayoutError(
         f"{path}: the file does not say how its output reads, and a shape is no proof. {dims_text(dims)} fits "
-        f"{listed}. Say which with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
-        f'layout = "{fitting[0]}" (and classes = ["name", ...]).'
+        f"{listed}.{about} Say which with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
+        f'layout = "{fitting[0]}" (and classes = ["name", ...]).{fed}'
     )
 
 
@@ -218,6 +271,11 @@ def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: st
     if not fits(manifest.layout, dims, cells(spec.height, spec.width, manifest.strides)):
         raise LayoutError(
             f"{name}: layout {manifest.layout} needs an output {SHAPES[manifest.layout]}. Got {dims_text(dims)}."
+        )
+    if are_queries(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
+        raise LayoutError(
+            f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: it has a row for each query, as a "
+            "DETR kind of detector (RT-DETR) has. Those can't be run here."
         )
     count = class_count(manifest.layout, dims)
     if count is not None and count != len(manifest.classes):

@@ -403,6 +403,8 @@ def _model(model: str) -> Check:
     if model not in {manifest.name for manifest in registry.list_models()}:
         if Path(model).is_file():
             return Check("model", "ok", model)
+        if Path(model).name == model and (path := registry.in_mirrors(model)) is not None:
+            return Check("model", "ok", f"{model}: {path}")
         return Check(
             "model", "failed", f"{model} is neither a model of the zoo nor a file", "`yolo-engine models list`"
         )

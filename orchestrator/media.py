@@ -124,7 +124,6 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     from engine.errors import ConfigError, PlanError
     from engine.model import check_classes, resolved_model
     from models.errors import ModelError
-    from models.files import sha256_of
 
     checked = EngineConfig(**config)
     if checked.backend == "fake":
@@ -132,7 +131,7 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     try:
         resolved = resolved_model(checked)
         check_classes(resolved.manifest, checked.classes)
-        return {"name": resolved.manifest.name, "sha256": sha256_of(resolved.path)}
+        return {"name": resolved.manifest.name, "sha256": resolved.sha256}
     except (ModelError, ConfigError, PlanError) as error:
         return {"name": checked.model, "error": str(error)}
 

@@ -104,6 +104,7 @@ def letterbox_row(setting: Setting, engine: Engine, card: Card | None) -> Row:
         "mean": spec.mean,
         "pad_value": spec.pad_value,
         "pad": spec.pad,
+        "rounding": spec.rounding,
     }
     letterbox, planes = Letterbox(size_wh, dst_hw, pix_fmt, **options), planes_of(image)
     expected = np.empty((3, *dst_hw), np.float32)

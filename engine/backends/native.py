@@ -22,6 +22,7 @@ from engine.native.graph import read_graph
 from engine.native.ops import Unsupported
 from engine.native.pack import WeightStore
 from engine.native.plan import plan
+from engine.printable import printable
 from engine_ext.convnet import ConvNet, aligned, instruction_sets
 from models.errors import ModelError as ModelPackageError
 
@@ -69,7 +70,8 @@ class NativeBackend:
             raise ModelError(str(error)) from error
         except Unsupported as error:
             raise BackendMissing(
-                f"{model or path} can't be run by --backend native: {error}. Repair: --backend onnxruntime, or auto"
+                f"{model or path} can't be run by --backend native: {printable(str(error))}. "
+                "Repair: --backend onnxruntime, or auto"
             ) from error
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -89,7 +91,7 @@ class NativeBackend:
             output = np.empty((len(tensor), *network.output_shape), np.float32)
             workspace = self._workspace(network.workspace_size)
         except (Unsupported, MemoryError) as error:
-            raise BackendError(f"the native backend failed on a {given} tensor: {error}") from error
+            raise BackendError(f"the native backend failed on a {given} tensor: {printable(str(error))}") from error
         for picture, rows in zip(pictures, output, strict=True):
             network.run(picture, rows, workspace)
         self._workspaces.append(workspace)

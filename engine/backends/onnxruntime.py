@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.install import onnxruntime_gpu
+from engine.printable import printable
 from models.files import cache_dir
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,9 @@ class OnnxRuntimeBackend:
         providers = _providers(ort, device, tensorrt=tensorrt)
         self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
-        options.log_severity_level = 4 if self.on_gpu else 3  # a missing CUDA library is told below, in one sentence
+        # Its errors come as exceptions. On standard error they would stand a second time, with names out of the model
+        # as they are, and a missing CUDA library at length, which is told below in one sentence.
+        options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
@@ -121,7 +124,9 @@ class OnnxRuntimeBackend:
                 else self._session.run([self._output], {self._input: tensor})[0]
             )
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {error}") from error
+            raise BackendError(
+                f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {printable(str(error))}"
+            ) from error
         return output
 
     def _bound(self, where: str) -> Binding:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.install import extra
+from engine.printable import printable
 
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
 
@@ -64,7 +65,9 @@ class OpenVinoBackend:
             # A copy: the request's own buffer is written again by this thread's next inference.
             return np.array(request.get_output_tensor(0).data)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO failed on a {tensor.shape} {tensor.dtype} tensor: {error}") from error
+            raise BackendError(
+                f"OpenVINO failed on a {tensor.shape} {tensor.dtype} tensor: {printable(str(error))}"
+            ) from error
 
     def close(self) -> None:
         self._model = None

@@ -66,6 +66,7 @@ class LetterboxPlan:
             mean=spec.mean,
             pad_value=spec.pad_value,
             pad=spec.pad,
+            rounding=spec.rounding,
         )
         self.kernel = f"letterbox_{spec.dtype}"
         components = PLANES[spec.pix_fmt]

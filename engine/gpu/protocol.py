@@ -50,6 +50,7 @@ class LetterboxSpec:
     mean: float | tuple[float, ...] = 0.0
     pad_value: float = 114.0
     pad: str = "center"
+    rounding: str = "nearest"
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ def read_graph(path: Path) -> Graph:
     """Raises Unsupported for what is no float32 picture network, models.errors.OnnxFileError for what is no ONNX."""
     import onnx
 
-    from models.onnx_meta import load_onnx
+    from models.onnx_meta import parse_onnx
 
-    model = load_onnx(path)
+    model = parse_onnx(path)  # weights in a second file are refused below, and never opened
     try:
         with refusing():
             return _graph(model)

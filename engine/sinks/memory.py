@@ -35,6 +35,7 @@ class Tally:
         self.frames = 0
         self.inferred = 0
         self.detections = 0
+        self.without_area = 0
         self.tracks_by_class: Counter[int] = Counter()
         self.non_finite = 0
         self.first_pts_s: float | None = None
@@ -54,6 +55,7 @@ class Tally:
             self.inferred += 1
             self.detections += len(tracks.detections)
             self.non_finite += tracks.detections.non_finite
+            self.without_area += tracks.detections.without_area
         for track_id, class_id in zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), strict=True):
             if track_id not in self._last_seen:
                 self.tracks_by_class[class_id] += 1
@@ -73,6 +75,7 @@ class Tally:
             "frames": self.frames,
             "inferred": self.inferred,
             "detections": self.detections,
+            "without_area": self.without_area,
             "tracks_by_class": list(self.tracks_by_class.items()),
             "non_finite": self.non_finite,
             "first_pts_s": self.first_pts_s,
@@ -83,6 +86,7 @@ class Tally:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back, or on, to where `state` was taken."""
         self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
+        self.without_area = state.get("without_area", 0)
         self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
         self.non_finite = state.get("non_finite", 0)
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]

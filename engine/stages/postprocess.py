@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engine.errors import BackendError, NotFinite
 from engine.layouts import Layout
 from engine.layouts.base import Decoded
+from engine.plausible import signs_of
 from engine.records import Detections, RawOutputs
 from engine.specs import Spec
 from engine.stage import Stage
@@ -36,8 +37,10 @@ class Postprocess(Stage):
         class_mask: NDArray[np.bool_] | None = None,
         class_agnostic: bool = False,
         class_count: int | None = None,
+        look_until: int = 0,
     ) -> None:
-        """`class_count` is how many classes have a name; None: any may come."""
+        """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
+        their stream, signs of a wrong layout are counted."""
         self.accepts = Spec("RawOutputs", layout=layout.name)
         self._layout = layout
         self._conf = conf
@@ -46,21 +49,41 @@ class Postprocess(Stage):
         self._class_mask = class_mask
         self._class_agnostic = class_agnostic
         self._class_count = class_count
+        self._look_until = look_until
 
     def process(self, raw: RawOutputs) -> list[Detections]:
         slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
-        return [self.read(output, raw.tensor_hw, frame.image, letterbox) for output, frame, letterbox in slots]
+        return [
+            self.read(output, raw.tensor_hw, frame.image, letterbox, look=frame.index < self._look_until)
+            for output, frame, letterbox in slots
+        ]
 
     def read(
-        self, output: NDArray[Any] | Decoded, tensor_hw: tuple[int, int], image: Any, letterbox: Any
+        self,
+        output: NDArray[Any] | Decoded,
+        tensor_hw: tuple[int, int],
+        image: Any,
+        letterbox: Any,
+        *,
+        look: bool = False,
     ) -> Detections:
-        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it. Raises NotFinite."""
+        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies
+        in the frame take no part. Raises NotFinite."""
         non_finite = 0 if isinstance(output, tuple) else count_non_finite(output)
         boxes, scores, class_ids = output if isinstance(output, tuple) else self._decode(output, tensor_hw)
         if non_finite:
             whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
             boxes, scores, class_ids = boxes[whole], scores[whole], class_ids[whole]
         self._check_classes(class_ids)
+        signs = signs_of(self._layout.name, boxes, scores, tensor_hw) if look else None
+        pad_x, pad_y = letterbox.pad_xy
+        in_frame = boxes.copy()
+        scale_boxes(in_frame, letterbox.ratio, pad_x, pad_y, image.width, image.height)
+        has_area = (in_frame[:, 2:] > in_frame[:, :2]).all(axis=1)
+        without_area = len(boxes) - int(np.count_nonzero(has_area))
+        if without_area:
+            in_frame, boxes = in_frame[has_area], boxes[has_area]
+            scores, class_ids = scores[has_area], class_ids[has_area]
         if self._layout.needs_nms:
             kept = nms(
                 boxes,
@@ -72,10 +95,8 @@ class Postprocess(Stage):
             )
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
-        boxes = boxes[kept]
-        pad_x, pad_y = letterbox.pad_xy
-        scale_boxes(boxes, letterbox.ratio, pad_x, pad_y, image.width, image.height)
-        return Detections(boxes, scores[kept], class_ids[kept], non_finite)
+        counts = {"non_finite": non_finite, "without_area": without_area}
+        return Detections(in_frame[kept], scores[kept], class_ids[kept], signs=signs, **counts)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
         """A class without a name comes from an output that is read in the wrong way, or from a list too short."""

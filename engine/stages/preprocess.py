@@ -109,6 +109,7 @@ class Preprocess(Stage):
                 mean=self._spec.mean,
                 pad_value=self._spec.pad_value,
                 pad=self._spec.pad,
+                rounding=self._spec.rounding,
             )
         return letterbox
 
@@ -144,5 +145,6 @@ class PreprocessOnGpu(Preprocess):
             mean=tuple(self._spec.mean),
             pad_value=self._spec.pad_value,
             pad=self._spec.pad,
+            rounding=self._spec.rounding,
         )
         return frame_planes(spec, planes_of(image))

@@ -34,7 +34,7 @@ from engine.trt.sidecar import (
     write_plan,
     write_record,
 )
-from models.files import atomic_write, cache_dir, sha256_of
+from models.files import atomic_write, cache_dir
 from models.freed import VERSION as FREED_VERSION
 from models.resolve import ResolvedModel
 
@@ -62,6 +62,9 @@ class BuildOptions:
     layout: str | None = None
     class_names: tuple[str, ...] | str | None = None
     input_size: tuple[int, int] | None = None
+    input_scale: float | tuple[float, float, float] | None = None
+    input_mean: tuple[float, float, float] | None = None
+    channel_order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def build_plan(
             f"--timing-cache is for --flavor tensorrt: {flavor.info.title} times nothing while it builds."
         )
     facts: dict[str, Any] = {
-        "onnx_sha256": sha256_of(resolved.path),
+        "onnx_sha256": resolved.sha256,
         "layout": resolved.manifest.layout,
         "flavor": flavor.name,
         "version": flavor.version,
@@ -119,6 +122,8 @@ def build_plan(
         "calibration": {"pictures": len(calibration.pictures), "sha256": calibration.sha256} if calibration else None,
         "options": {"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
     }
+    fed = {"scale": options.input_scale, "mean": options.input_mean, "channel_order": options.channel_order}
+    facts["fed"] = fed if any(value is not None for value in fed.values()) else None
     key = plan_key(**facts)
     plan = options.output if options.output is not None else _place(resolved, facts, key)
     if (record := _same(plan, key)) is not None:
@@ -158,7 +163,13 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
 
     try:
         resolved = resolve(
-            options.model, layout=options.layout, classes=options.class_names, input_size=options.input_size
+            options.model,
+            layout=options.layout,
+            classes=options.class_names,
+            input_size=options.input_size,
+            scale=options.input_scale,
+            mean=options.input_mean,
+            channel_order=options.channel_order,
         )
         freed = freed_model(resolved)
     except ModelPackageError as error:
@@ -346,6 +357,10 @@ def _model_name(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
+def _listed(value: float | tuple[float, ...] | None) -> str | None:
+    return ",".join(map(repr, value)) if isinstance(value, tuple) else None if value is None else repr(value)
+
+
 def _command(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
     words = ["yolo-engine", "build-trt", _model_name(options.model), "--flavor", flavor.name]
     if options.output is not None:
@@ -362,7 +377,10 @@ def _command(options: BuildOptions, plan: Path, flavor: Flavor, capability: str,
         "--workspace": options.workspace_mib,
         "--layout": options.layout,
         "--class-names": options.class_names if isinstance(options.class_names, str) else None,
-        "--input-size": ",".join(map(str, options.input_size)) if options.input_size is not None else None,
+        "--input-size": _listed(options.input_size),
+        "--input-scale": _listed(options.input_scale),
+        "--input-mean": _listed(options.input_mean),
+        "--channel-order": options.channel_order,
     }
     if isinstance(options.class_names, tuple):
         given["--class-names"] = ",".join(options.class_names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import BackendMissing, PlanError
 from engine.trt.gpu import Gpu
@@ -30,6 +30,17 @@ def model_of(model: str) -> tuple[str, str | None]:
 
     record = read_record(Path(model))
     return record.model, record.layout
+
+
+def fed_of(model: str) -> dict[str, Any]:
+    """What was said of the input when a plan was built, as arguments of `models.resolve.resolve`; nothing of any other
+    model. Raises PlanError."""
+    if not is_plan(model):
+        return {}
+    from engine.trt.sidecar import read_record
+
+    fed = read_record(Path(model)).fed or {}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fed.items()}
 
 
 def build_command(model: str) -> str:

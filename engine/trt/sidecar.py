@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from engine.trt.flavors import FLAVORS, Flavor
 from engine.trt.gpu import Gpu
 from engine.trt.profile import Profile
 from engine.trt.sidecar_fields import problem_of
-from models.files import atomic_write, cache_dir, sha256_of
+from models.files import atomic_write, cache_dir, read_regular, sha256_of
 
 SCHEMA = 1
+_MOST_BYTES = 1 << 20  # of a side-car, which has a few thousand
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class PlanRecord:
     options             what else changes the plan: workspace_mib, and versions of our conversions
     checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
     command             builds it again
+    fed                 what was said of the input when it was built: scale, mean and channel_order, where one of them
+                        was; whoever runs the plan need not say it again
     """
 
     model: str
@@ -71,6 +75,7 @@ class PlanRecord:
     build_s: float
     command: str
     checked: dict[str, Any] | None = None
+    fed: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -86,11 +91,14 @@ class PlanRecord:
             profile=self.profile,
             calibration=self.calibration,
             options=self.options,
+            fed=self.fed,
         )
 
 
-def plan_key(*, profile: Profile, **parts: Any) -> str:
+def plan_key(*, profile: Profile, fed: dict[str, Any] | None = None, **parts: Any) -> str:
     """SHA-256 over all that decides about a plan's content."""
+    if fed is not None:  # calibration pictures are fed so; plans of which nothing was said keep their key
+        parts["fed"] = fed
     text = json.dumps({**parts, "profile": asdict(profile)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -126,9 +134,13 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 def read_record(plan: Path) -> PlanRecord:
     """The side-car of a plan. Raises PlanError where there is none, or none that can be read."""
+    from models.errors import ModelError as ModelPackageError
+
     path = sidecar_of(plan)
     try:
-        found = json.loads(path.read_text("utf-8"))
+        if not os.path.lexists(path):
+            raise FileNotFoundError
+        found = json.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
         schema = found.pop("schema", None) if isinstance(found, dict) else None
         fields = json.dumps(found)
     except FileNotFoundError:
@@ -137,6 +149,9 @@ def read_record(plan: Path) -> PlanRecord:
         raise PlanError(
             f"{plan}: its side-car {path.name} is missing, so nothing is known of it. Build it: `{_build(plan)}`."
         ) from None
+    except ModelPackageError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise PlanError(f"{path}: can't be read: {reason} Build the plan again: `{_build(plan)}`.") from error
     except (OSError, RecursionError, ValueError) as error:
         raise PlanError(f"{path}: can't be read: {error}. Build the plan again: `{_build(plan)}`.") from error
     if type(schema) is not int or schema != SCHEMA:
@@ -202,7 +217,7 @@ def check_plan(
     if size != record.plan_bytes:
         what = "is truncated" if size < record.plan_bytes else "is longer than it was built"
         raise PlanError(f"{plan}: {what}: {size:,} bytes where {record.plan_bytes:,} were built. {again}")
-    if (got := sha256_of(plan)) != record.plan_sha256:
+    if (got := _sha256_of(plan)) != record.plan_sha256:
         raise PlanError(
             f"{plan}: is not the plan that its side-car is for: SHA-256 {record.plan_sha256[:12]}… expected, "
             f"{got[:12]}… found. {again}"
@@ -224,6 +239,15 @@ def check_plan(
             f"{_dims(shape)} was asked for. Build one that does: `{record.command}` with other --max-batch or --shape."
         )
     return record
+
+
+def _sha256_of(plan: Path) -> str:
+    from models.errors import ModelError as ModelPackageError
+
+    try:
+        return sha256_of(plan)
+    except ModelPackageError as error:
+        raise PlanError(str(error)) from error
 
 
 def _check_flavor(plan: Path, record: PlanRecord, flavor: Flavor, again: str) -> None:

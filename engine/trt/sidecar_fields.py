@@ -41,6 +41,8 @@ def _command(value: str) -> str:
         words = []
     if words[:2] != ["yolo-engine", "build-trt"] or len(words) < 3:
         raise ValueError("no command that builds a plan")
+    if shlex.join(words) != value:  # it is shown to be run: a shell must take it as these words and nothing else
+        raise ValueError("a command with more in it than the words of one command")
     return value
 
 
@@ -86,6 +88,15 @@ class _Checked(_Strict):
     shapes: tuple[tuple[_Count, ...], ...]
 
 
+_Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class _Fed(_Strict):
+    scale: _Finite | tuple[_Finite, _Finite, _Finite] | None
+    mean: tuple[_Finite, _Finite, _Finite] | None
+    channel_order: Literal["rgb", "bgr"] | None
+
+
 class _Fields(_Strict):
     """See engine.trt.sidecar.PlanRecord."""
 
@@ -109,3 +120,4 @@ class _Fields(_Strict):
     build_s: _Seconds
     command: Annotated[_Long, AfterValidator(_command)]
     checked: _Checked | None
+    fed: _Fed | None = None

@@ -36,6 +36,7 @@ DECLARED = {
     "input.pad": "topleft",
     "input.pad_value": 114,
     "input.stride": COARSEST,
+    "input.rounding": "nearest",
 }
 
 

@@ -25,6 +25,7 @@ DEFAULTS = {
     "class_names": None,
     "input_size": None,
     "input_scale": None,
+    "input_mean": None,
     "channel_order": None,
     "conf": 0.25,
     "nms_iou": 0.45,
@@ -91,6 +92,10 @@ def test_defaults():
         ("input_size", "256,416", (256, 416)),  # from the command line
         ("input_size", [32, 4096], (32, 4096)),  # from a file
         ("input_scale", 1, 1.0),
+        ("input_scale", "0.5", 0.5),  # from a command line
+        ("input_scale", "1,2,3", (1.0, 2.0, 3.0)),  # one a channel
+        ("input_mean", [1, 2, 3], (1.0, 2.0, 3.0)),  # as JSON has it
+        ("input_mean", "-1", -1.0),
         ("device", "cuda", "cuda"),
         ("device", "cuda:12", "cuda:12"),
         ("classes", "person, car", ("person", "car")),
@@ -156,6 +161,11 @@ def test_accepted(key, given, kept):
         ("input_size", [32, 4128], "two multiples of 32 in [32, 4096]. Got [32, 4128]"),
         ("input_size", [True, 32], "a number, not true or false. Got True"),
         ("input_scale", 0, "more than 0. Got 0"),
+        ("input_scale", "1,2", "a number, or three with commas, one a channel. Got '1,2'"),
+        ("input_scale", "1,0,1", "more than 0. Got '1,0,1'"),
+        ("input_mean", "1,nan,3", "three finite numbers. Got '1,nan,3'"),
+        ("input_mean", [1, True, 2], "a number, or three with commas, one a channel. Got [1, True, 2]"),
+        ("input_mean", 1e9, "at most 1,000,000 in size. Got 1000000000.0"),
         ("input_scale", True, "a number, not true or false. Got True"),
         ("input_scale", float("inf"), "a finite number. Got inf"),
         ("channel_order", "gbr", "one of 'rgb' or 'bgr'. Got 'gbr'"),

@@ -98,6 +98,8 @@ OPTIONS = [
     ({}, "the defaults"),
     ({"channel_order": "bgr"}, "the other order"),
     ({"pad": "topleft"}, "the other padding"),
+    ({"rounding": "down"}, "the other rounding"),
+    ({"rounding": "down", "pad": "topleft", "channel_order": "bgr"}, "as YOLOX"),
     ({"pad_value": 0.0}, "zero is a value, not absence"),
     ({"pad_value": 254.5}, "a fraction"),
     ({"matrix": "bt709"}, "matrix"),
@@ -267,6 +269,28 @@ def test_geometry(
     assert (letterbox.src_wh, letterbox.dst_hw, letterbox.pix_fmt) == (src_wh, dst_hw, "nv12")
 
 
+@pytest.mark.parametrize(
+    ("src_wh", "dst_hw", "nearest", "down"),
+    [
+        ((640, 427), (416, 416), (416, 278), (416, 277)),  # 277.55 rows
+        ((500, 375), (416, 416), (416, 312), (416, 312)),  # 312 rows
+        ((2000, 3), (16, 64), (64, 1), (64, 1)),  # never less than one row
+        ((429, 640), (416, 416), (279, 416), (278, 416)),  # 278.85 columns
+    ],
+)
+def test_the_size_is_rounded_as_the_family_does(
+    src_wh: tuple[int, int], dst_hw: tuple[int, int], nearest: tuple[int, int], down: tuple[int, int]
+) -> None:
+    assert Letterbox(src_wh, dst_hw, "gray").resized_wh == nearest
+    letterbox = Letterbox(src_wh, dst_hw, "gray", rounding="down", pad="topleft")
+    assert letterbox.resized_wh == down
+    assert letterbox.ratio == Letterbox(src_wh, dst_hw, "gray").ratio  # by which boxes go back, in both families
+    (plane,) = random_planes("gray", *src_wh)
+    expected = reference.letterbox([plane], src_wh, dst_hw, "gray", rounding="down", pad="topleft")
+    found = run([plane], src_wh, dst_hw, "gray", rounding="down", pad="topleft")
+    assert np.abs(found - expected).max() < FLOAT_TOLERANCE
+
+
 @pytest.mark.parametrize(("src_wh", "dst_hw", "remark"), SIZES)
 def test_gray_resizes_as_opencv_does(src_wh: tuple[int, int], dst_hw: tuple[int, int], remark: str) -> None:
     """In float32, where OpenCV does not round its weights to 11 bits."""
@@ -310,6 +334,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"matrix": "bt601-6"}, r"matrix must be one of bt601, bt709, bt2020. Got 'bt601-6'."),
     ({"channel_order": "RGB"}, r"channel_order must be one of rgb, bgr. Got 'RGB'."),
     ({"pad": "centre"}, r"pad must be one of center, topleft. Got 'centre'."),
+    ({"rounding": "up"}, r"rounding must be one of nearest, down. Got 'up'."),
     ({"scale": 0}, r"scale must not be 0. Got 0."),
     ({"scale": (1, 1)}, r"scale must be a number, or three, in .*. Got \(1, 1\)."),
     ({"scale": float("nan")}, r"scale must be a number"),

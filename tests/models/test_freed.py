@@ -17,7 +17,7 @@ from tests.models.builders import save
 
 @pytest.fixture
 def model(tmp_path):
-    return resolve(save(builders.yolox(), tmp_path / "m.onnx"), layout="yolox")
+    return resolve(save(builders.yolox(), tmp_path / "m.onnx"), layout="yolox", channel_order="bgr", scale=1.0)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_model_is_freed_once(model, made, cache):
     assert (first.dynamic, first.batch_safe, first.reason) == (True, True, None)
     assert first.path.parent == cache.parent / "freed"
     assert first.path.name.startswith(model.manifest.sha256)
-    again = resolve(first.path, layout="yolox")
+    again = resolve(first.path, layout="yolox", channel_order="bgr", scale=1.0)
     assert freed_model(again).path == first.path  # what is free passes through
     assert len(made) == 1
 
@@ -79,7 +79,9 @@ def test_a_model_that_cannot_be_freed_comes_back_with_the_reason(tmp_path):
 
 
 def test_a_quantized_model_is_marked(tmp_path):
-    found = freed_model(resolve(save(builders.quantized(), tmp_path / "m.onnx"), layout="yolox"))
+    found = freed_model(
+        resolve(save(builders.quantized(), tmp_path / "m.onnx"), layout="yolox", channel_order="bgr", scale=1.0)
+    )
     assert (found.dynamic, found.batch_safe) == (True, False)
 
 
@@ -93,7 +95,8 @@ def test_two_processes_at_once(model, tmp_path):
     code = (
         "import sys; from pathlib import Path; from models.resolve import resolve\n"
         "from models.freed import freed_model\n"
-        "print(freed_model(resolve(Path(sys.argv[1]), layout='yolox'), Path(sys.argv[2])).path)"
+        "model = resolve(Path(sys.argv[1]), layout='yolox', channel_order='bgr', scale=1.0)\n"
+        "print(freed_model(model, Path(sys.argv[2])).path)"
     )
     command = [sys.executable, "-c", code, str(model.path), str(tmp_path / "kept")]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -331,6 +331,8 @@ def test_models(monkeypatch, tmp_path):
     monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
     assert health._model("yolox-nano").remedy == "Get it: `yolo-engine models pull yolox-nano`."
     assert "neither a model of the zoo nor a file" in health._model("other").detail
+    (tmp_path / "mine.onnx").write_bytes(b"a model")
+    assert health._model("mine.onnx").detail == f"mine.onnx: {tmp_path / 'mine.onnx'}"
     (tmp_path / "yolox_nano.onnx").write_bytes(b"damaged")
     found = health._model("yolox-nano")
     assert (found.state, "SHA-256" in found.detail) == ("failed", True)

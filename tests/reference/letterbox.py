@@ -52,11 +52,13 @@ def letterbox(
     mean: float | Sequence[float] = 0.0,
     pad_value: float = 114.0,
     pad: str = "center",
+    rounding: str = "nearest",
 ) -> F64:
     """(3, H, W) float64, arguments as of engine_ext.letterbox.Letterbox and its apply()."""
     (w, h), (dst_h, dst_w) = src_wh, dst_hw
     ratio = min(dst_w / w, dst_h / h)
-    rw, rh = max(1, round(w * ratio)), max(1, round(h * ratio))
+    whole = int if rounding == "down" else round
+    rw, rh = max(1, whole(w * ratio)), max(1, whole(h * ratio))
     left = top = 0
     if pad == "center":
         left, top = round((dst_w - rw) / 2 - 0.1), round((dst_h - rh) / 2 - 0.1)

@@ -24,6 +24,8 @@ from tests.engine.trt.test_conversions import backbone, dynamically_quantized
 from tests.models import builders
 
 AHEAD = {"flavor": "rtx", "compute_capability": "8.6"}
+FED = {"channel_order": "rgb", "input_scale": 1 / 255, "class_names": ("a", "b")}
+UNNAMED = {key: value for key, value in FED.items() if key != "class_names"}
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +107,7 @@ def test_the_bundled_model_for_every_capability(tmp_path, capability, precision)
 @pytest.mark.parametrize("layout", ["yolox", "yolov5", "yolov8", "end2end"])
 def test_every_layout(tmp_path, layout):
     path = builders.save(getattr(builders, layout)(), tmp_path / "m.onnx")
-    record = build_plan(BuildOptions(str(path), tmp_path / "m.plan", layout=layout, **AHEAD)).record
+    record = build_plan(BuildOptions(str(path), tmp_path / "m.plan", layout=layout, **FED, **AHEAD)).record
     assert record.layout == layout
     assert [each.name for each in record.outputs] == ["output"]
 
@@ -115,14 +117,18 @@ def test_every_layout(tmp_path, layout):
 def test_dynamically_quantized_models(tmp_path, matmul, per_channel):
     model = dynamically_quantized(matmul=matmul, per_channel=per_channel)
     path = builders.save(model, tmp_path / "m.onnx")
-    options = BuildOptions(str(path), tmp_path / "m.plan", layout="yolov5", max_batch=1, shape="square", **AHEAD)
+    options = BuildOptions(
+        str(path), tmp_path / "m.plan", layout="yolov5", max_batch=1, shape="square", **UNNAMED, **AHEAD
+    )
     assert build_plan(options).record.batch_safe
 
 
 def test_int8_of_a_model_from_an_old_opset(tmp_path, pictures):
     path = builders.save(backbone(opset=11), tmp_path / "m.onnx")
     made = build_plan(
-        BuildOptions(str(path), tmp_path / "m.plan", layout="yolov5", precision="int8", calib=pictures, **AHEAD)
+        BuildOptions(
+            str(path), tmp_path / "m.plan", layout="yolov5", precision="int8", calib=pictures, **UNNAMED, **AHEAD
+        )
     )
     assert made.record.precision == "int8"
 
@@ -241,7 +247,7 @@ def test_an_operator_that_tensorrt_does_not_know_is_named(tmp_path):
     onnx.checker.check_model(model)
     path = builders.save(model, tmp_path / "m.onnx")
     with pytest.raises(PlanError, match=r"can't read .*m.onnx: coin \(Bernoulli\)") as caught:
-        build_plan(BuildOptions(str(path), tmp_path / "m.plan", layout="end2end", **AHEAD))
+        build_plan(BuildOptions(str(path), tmp_path / "m.plan", layout="end2end", **FED, **AHEAD))
     assert "\n" not in str(caught.value)
     assert plans_in(tmp_path) == []
 

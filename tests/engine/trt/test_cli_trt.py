@@ -52,7 +52,8 @@ def test_the_command_on_record_builds_the_same(run, rtx, small, tmp_path, no_gpu
     plan = tmp_path / "it's.plan"
     words = (
         f"--layout yolov8 --class-names a,b --compute-capability 12.0 --precision bf16 --min-batch 2 --opt-batch 3"
-        f" --max-batch 4 --shape 32x64 --workspace 64 -o {shlex.quote(str(plan))}"
+        f" --max-batch 4 --shape 32x64 --workspace 64 --channel-order bgr --input-scale 0.5,0.25,1"
+        f" --input-mean 1 -o {shlex.quote(str(plan))}"
     )
     assert run("build-trt", small, *shlex.split(words)).status == 0
     record = check_plan(plan)

@@ -154,7 +154,15 @@ DAMAGE = {
     "a long schema": (edit(lambda found: found.update(schema="1" * 9999)), "has schema '111"),
     "a schema of many digits": (lambda plan: sidecar_of(plan).write_text('{"schema":' + "1" * 5000 + "}"), "can't be"),
     "nested deeply": (lambda plan: sidecar_of(plan).write_text("[" * 200_000), "can't be read: "),
-    "a folder": (lambda plan: (sidecar_of(plan).unlink(), sidecar_of(plan).mkdir()), "can't be read: [Errno 21]"),
+    "a folder": (lambda plan: (sidecar_of(plan).unlink(), sidecar_of(plan).mkdir()), "is not a regular file, but a fo"),
+    "a pipe": (lambda plan: (sidecar_of(plan).unlink(), os.mkfifo(sidecar_of(plan))), "not a regular file, but a pipe"),
+    "an endless device": (
+        lambda plan: (sidecar_of(plan).unlink(), sidecar_of(plan).symlink_to("/dev/zero")), "but a device"),
+    "a gigabyte": (lambda plan: os.truncate(sidecar_of(plan), 1 << 30), "is too large: 1,073,741,824 bytes"),
+    "a second command": (
+        edit(lambda found: found.update(command="yolo-engine build-trt x; rm -rf y")), "a command with more in it"),
+    "a command in a command": (
+        edit(lambda found: found.update(command="yolo-engine build-trt $(id)")), "a command with more in it"),
     "a key is missing": (edit(lambda found: found.pop("layout")), "is no whole side-car ('layout': Field required)"),
     "a key too many": (edit(lambda found: found.update(more=1)), "('more': Extra inputs are not permitted)"),
     "a long key too many": (edit(lambda found: found.update({"m\n" * 9999: 1})), "('m\\nm"),
@@ -207,6 +215,8 @@ WRONG = {
     "built_at": [None, 1, "", "x"],
     "build_s": [None, "1", -1.0, math.inf, math.nan, True],
     "command": [None, 1, "", "yolo-engine build-trt"],
+    "fed": ["x", {}, {"scale": "1", "mean": None, "channel_order": None},
+            {"scale": 1.0, "mean": [1.0], "channel_order": None}, {"scale": 1.0, "mean": None, "channel_order": "grb"}],
     "checked": ["x", {}, {"worst": "a", "most": 0.0, "slots": 0.0, "shapes": []}],
 }  # fmt: skip
 

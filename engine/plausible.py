@@ -1,0 +1,128 @@
+"""Whether what a model gives can be boxes of the layout it was declared to have: a look at the first frames
+that have any.
+
+An output read in the wrong way rarely fails: it gives boxes all the same, without area, all over, or the same one
+hundreds of times. Such signs are counted in the boxes as they come out of the model, before duplicates are removed.
+They are no matter of taste: no camera's picture makes a detector that is read rightly give them in every frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendError
+
+LOOKED_AT = 600
+"""Inferred frames from the beginning of a stream in which signs are counted."""
+
+_FRAMES = 10  # with boxes, that make a verdict
+_LEAST_BOXES = 10  # over these frames: fewer prove nothing
+_LEAST_SCORE = 0.05
+_MOST_SCORE = 1.05  # quantized models go a little beyond 1
+_CORNER_PX = 4.0  # normalised or raw numbers, taken for pixels, all lie here
+_EMPTY_PX = 1.0
+_VAST = 1.5  # sides of a box, in sides of the model's input
+_HUNDREDS = 200
+
+
+@dataclass(slots=True, frozen=True)
+class Signs:
+    """What was counted in one frame's `boxes`, in pixels of the model's input, letterboxed.
+
+    top      the highest score
+    empty    boxes narrower or lower than a pixel, or inside out
+    corner   boxes that lie in the very corner of the input
+    vast     boxes that go far beyond the input on all sides
+    whole    boxes that cover the whole input
+    same     boxes that are the same as one other, where there are hundreds, else 0
+    """
+
+    layout: str
+    boxes: int
+    top: float
+    empty: int
+    corner: int
+    vast: int
+    whole: int
+    same: int
+
+
+def signs_of(
+    layout: str, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], input_hw: tuple[int, int]
+) -> Signs:
+    """Count the signs in the boxes of a frame, (K, 4) and (K,), that have any score to speak of: rows that an output of
+    a fixed size is filled up with pass a lowest score of 0, too."""
+    if scores.min(initial=1) < _LEAST_SCORE:
+        boxes_xyxy, scores = boxes_xyxy[scores >= _LEAST_SCORE], scores[scores >= _LEAST_SCORE]
+    count = len(scores)
+    if not count:
+        return Signs(layout, 0, 0.0, 0, 0, 0, 0, 0)
+    height, width = input_hw
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    sides, size = high - low, np.array([width, height], np.float32)
+    covering = ((low <= 0.01 * size) & (high >= 0.99 * size)).all(axis=1)
+    same = 0
+    if count >= _HUNDREDS:
+        most = int(np.unique(boxes_xyxy, axis=0, return_counts=True)[1].max())
+        same = most if most >= _HUNDREDS else 0
+    return Signs(
+        layout,
+        count,
+        float(scores.max()),
+        int((sides < _EMPTY_PX).any(axis=1).sum()),
+        int((np.abs(boxes_xyxy) <= _CORNER_PX).all(axis=1).sum()),
+        int((covering & (sides >= _VAST * size).all(axis=1)).sum()),
+        int(covering.sum()),
+        same,
+    )
+
+
+class FirstLook:
+    """The verdict over the first frames of one stream, which are shown to it in order."""
+
+    def __init__(self) -> None:
+        self._seen: list[Signs] = []
+        self._done = False
+
+    def see(self, signs: Signs | None) -> None:
+        """Take the next inferred frame's signs, None where they were not counted. Raises BackendError once enough
+        frames say that the output is not what it was taken for."""
+        if self._done or signs is None or not signs.boxes:
+            return
+        self._seen.append(signs)
+        if len(self._seen) == _FRAMES:
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Judge by what was seen, as at the end of a stream. Raises BackendError; the verdict is given once."""
+        seen, self._seen = self._seen, []
+        done, self._done = self._done, True
+        if done or not seen:
+            return
+        if (problem := _problem(seen)) is not None:
+            where = "the one frame with boxes" if len(seen) == 1 else f"the first {len(seen)} frames with boxes"
+            raise BackendError(
+                f"the model's output does not look like layout {seen[0].layout}: in {where} {problem}. "
+                "Correct --layout, --input-scale or the export of the model."
+            )
+
+
+def _problem(seen: list[Signs]) -> str | None:
+    boxes = sum(signs.boxes for signs in seen)
+    if (top := max(signs.top for signs in seen)) > _MOST_SCORE:
+        return f"scores go up to {top:.4g}, where 0 to 1 is possible"
+    if boxes < _LEAST_BOXES:
+        return None
+    if sum(signs.corner for signs in seen) == boxes:
+        return f"all {boxes:,} boxes lie within {_CORNER_PX:g} pixels of the input's corner"
+    if sum(signs.empty for signs in seen) == boxes:
+        return f"all {boxes:,} boxes are empty"
+    covering = sum(signs.whole for signs in seen) == boxes
+    if sum(signs.vast for signs in seen) == boxes or (covering and boxes >= _HUNDREDS * len(seen)):
+        return f"all {boxes:,} boxes cover the whole frame"
+    if all(2 * signs.same >= signs.boxes and signs.same for signs in seen):
+        return f"at least {min(signs.same for signs in seen)} boxes of each are the very same"
+    return None

@@ -1,0 +1,69 @@
+"""How a picture is fed to a model: what of it can be known, and what has to be said.
+
+Colours and numbers can't be seen in a file. A known file, a manifest or an exporter's metadata says them; of the
+layouts one alone, yolov8, is written by a single family that feeds all its models alike. Wrong ones do not fail: they
+give fewer and other boxes, so that nothing is assumed where nothing says it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from models.errors import LayoutError, ManifestError
+from models.manifest import InputSpec
+
+RGB_TO_ONE: dict[str, Any] = {"channel_order": "rgb", "scale": 1 / 255}
+_FLOAT16_MAX = 65504
+
+# Where a picture lies and how its size is rounded, as each family's own programs do it.
+_OF_LAYOUT: dict[str, dict[str, Any]] = {
+    "yolox": {"pad": "topleft", "rounding": "down"},
+    "yolov5": {"pad": "center"},
+    "yolov8": {"pad": "center", **RGB_TO_ONE},
+    "end2end": {"pad": "center"},
+}
+
+_KNOWN = (
+    "YOLOX since 0.2 takes `--channel-order bgr --input-scale 1`; YOLOX before that `--channel-order rgb --input-scale "
+    "0.0171248,0.0175070,0.0174292 --input-mean 123.675,116.28,103.53`; YOLOv5, YOLOv7 and Ultralytics "
+    "`--channel-order rgb --input-scale 0.00392157`"
+)
+
+
+def of_family(layout: str) -> dict[str, Any]:
+    """What the layout alone says about the input, as keyword arguments of `InputSpec`."""
+    return dict(_OF_LAYOUT[layout])
+
+
+def question(spec: dict[str, Any], layout: str, path: Path) -> LayoutError | None:
+    """The error that asks for what `spec` leaves open and must be known; None where it says all of it."""
+    missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
+    missing += [] if "scale" in spec else ["--input-scale"]
+    if isinstance(spec.get("scale"), tuple) and "mean" not in spec:  # who has three deviations has three means
+        missing += ["--input-mean"]
+    if not missing:
+        return None
+    also = "" if "--input-mean" in missing else " (and --input-mean, where one is subtracted)"
+    return LayoutError(
+        f"{path}: the file does not say how pictures are fed to it, and layout {layout} does not tell. Say it with "
+        f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. {_KNOWN}."
+    )
+
+
+def check_feeding(spec: InputSpec, name: str | Path) -> None:
+    """Raise ManifestError where the input's type cannot hold the values that it would be fed."""
+    scales = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,) * 3
+    if spec.dtype == "uint8" and (set(scales) != {1.0} or any(spec.mean)):
+        raise ManifestError(
+            f"{name}: its input is uint8, which takes pixels as they are: scale must be 1 and mean 0. Got scale "
+            f"{_text(scales)}, mean {_text(spec.mean)}. Say `--input-scale 1`."
+        )
+    ends = [abs((pixel - mean) * scale) for pixel in (0, 255) for mean, scale in zip(spec.mean, scales, strict=True)]
+    if spec.dtype == "float16" and max(ends) > _FLOAT16_MAX:
+        raise ManifestError(
+            f"{name}: its input is float16, which holds numbers up to {_FLOAT16_MAX}. With scale {_text(scales)} and "
+            f"mean {_text(spec.mean)} they go up to {max(ends):g}. Correct --input-scale or --input-mean."
+        )
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in (values[:1] if len(set(values)) == 1 else values))
