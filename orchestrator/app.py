@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from orchestrator import worker
+from orchestrator import transport, worker
 from orchestrator.settings import Role, celery_settings, settings
 
 
@@ -20,5 +20,6 @@ def client_app() -> Celery:
     return make_app("client")
 
 
+transport.install()
 app = make_app("worker")
 worker.install(app)
