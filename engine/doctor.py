@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.install import extra
+from engine.printable import printable
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = tuple("geometry letterbox convnet decode_heads nms kalman assignment sort overlay rows".split())
@@ -67,7 +68,8 @@ def print_findings(console: Console, findings: list[Finding]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, f"[{_STYLES[finding.state]}]{finding.state}[/]", escape(finding.detail))
+        detail = escape(printable(finding.detail, 4000))
+        table.add_row(finding.what, f"[{_STYLES[finding.state]}]{finding.state}[/]", detail)
     console.print(table)
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
 LIMIT = 1000
+
+_BEYOND_ASCII = re.compile(r"[^ -~\n]")
 
 
 def printable(text: str, limit: int = LIMIT) -> str:
@@ -16,3 +23,10 @@ def printable(text: str, limit: int = LIMIT) -> str:
     cut = text[: limit + 1]  # a gigabyte is not looked at to its end
     line = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+    """JSON of the exact text, for files and logs that people look at as well: letters of all scripts as they are, and
+    what is not printable escaped as JSON does it."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
+    return _BEYOND_ASCII.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)

@@ -130,7 +130,7 @@ def _times_sent(job: Job, key: str) -> int:
 def _id_of(raw: bytes | str) -> str:
     try:
         return str(json.loads(raw)["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -50,12 +50,15 @@ class Channel(base.Channel):  # type: ignore[misc]
             client.parse_response = parse_response
         return client
 
-    def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, str] | None:
+    def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
         """What was taken from a queue, checked; None, which kombu takes for an empty queue, where it is dropped."""
         key, raw = found
         queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
+        queues = settings().known_queues
+        if queue not in queues:  # answers of workers to commands, which only they and operators can write
+            return found
         try:
-            return key, checked(raw, queue, settings().known_queues)
+            return key, checked(raw, queue, queues)
         except Refused as refused:
             self.set_aside(raw, queue, str(refused))
             return None

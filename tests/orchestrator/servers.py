@@ -30,7 +30,7 @@ def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 @contextlib.contextmanager
-def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(*command: str, log: Path, cwd: Path = ROOT, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Ended with its block, or with this process."""
     with log.open("ab") as output:
         running = subprocess.Popen(
@@ -39,7 +39,7 @@ def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess
             stdout=output,
             stderr=output,
             env=os.environ | environment,
-            cwd=ROOT,
+            cwd=cwd,
         )
         try:
             yield running
@@ -61,6 +61,15 @@ def server(folder: Path, *arguments: str) -> Iterator[Path]:
         wait_for(lambda: socket.exists() or running.poll() is not None)
         assert running.poll() is None, (folder / "server.log").read_text()
         yield socket
+
+
+def strangers_folder(parent: Path, *modules: str) -> Path:
+    """A folder with Python files that must not be run; `ran` in it tells that one was."""
+    folder = parent / "strangers"
+    folder.mkdir()
+    for name in modules:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(9)\n")
+    return folder
 
 
 USERS = ("worker", "client", "operator")
