@@ -24,12 +24,12 @@ NAME = EVIL.replace("/", "")
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return ended.value.code, out, err
 
     return run

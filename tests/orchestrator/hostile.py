@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import uuid
 from typing import Any
 
@@ -211,3 +212,26 @@ POISON: dict[str, bytes] = {
     "protocol 1: timelimit a word": json.dumps(first_protocol(timelimit="x")).encode(),
     "protocol 1: callbacks a text": json.dumps(first_protocol(callbacks="x")).encode(),
 }
+
+
+_VALUES: list[Any] = [
+    *(None, True, 0, -1, 1.5, 10**40, 1e300, "", "x", "\ud800", "\x1b[0m", "../..", "2026-01-01T00:00:00", "a" * 999),
+    *([], [[]], [None, None], [1, "x"], {}, {"a": {}}, {"__type__": "uuid", "__value__": 7}),
+]
+
+
+def spoilt(chance: random.Random) -> bytes:
+    """A message with one to three parts of it replaced, and sometimes a byte."""
+    sent: Any = message("/v", {"max_age": 1}) if chance.random() < 0.8 else first_protocol()
+    parts = [part for part in (sent, sent["headers"], sent["properties"], sent["properties"]["delivery_info"]) if part]
+    for _ in range(chance.randint(1, 3)):
+        part = chance.choice(parts)
+        part[chance.choice([*part, "stamps", "compression", "redelivered", "chord"])] = chance.choice(_VALUES)
+    if chance.random() < 0.3:
+        triple = json.loads(base64.b64decode(message("/v", {})["body"]))
+        triple[chance.randrange(3)] = chance.choice(_VALUES)
+        sent["body"] = base64.b64encode(json.dumps(triple).encode()).decode()
+    raw = bytearray(json.dumps(sent).encode())
+    if chance.random() < 0.2:
+        raw[chance.randrange(len(raw))] = chance.randrange(256)
+    return bytes(raw)

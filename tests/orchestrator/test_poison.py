@@ -6,6 +6,7 @@ does the next job.
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from orchestrator.broker import client
 from orchestrator.transport import DEAD_KEY, MOST_DEAD
 from tests.e2e.runs import clip
-from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message
+from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
 from tests.orchestrator.servers import Secured, client_app, process, secured_server, wait_for
 
 pytestmark = [
@@ -118,6 +119,18 @@ def test_what_is_set_aside_is_bounded(place: Place) -> None:
     wait_for(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MOST_DEAD)
     assert place.broker.admin.memory_usage(DEAD_KEY, samples=0) < 2 << 20
     place.works()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_messages_spoilt_at_random(place: Place, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(400):
+        place.send(spoilt(chance), chance.choice(["yolo", "yolo-log"]))
+    wait_for(lambda: not place.broker.admin.exists("yolo", "yolo-log") or place.worker.poll() is not None, 60)
+    assert place.worker.poll() is None, place.tail()
+    place.broker.admin.delete("unacked", "unacked_index")  # what waits for its time, in the worker's hands
+    place.works()
+    assert sorted(path.name for path in place.root.iterdir()) == ["elsewhere", "in", "out", "state", "worker.log"]
 
 
 def test_a_message_for_nobody_s_task_is_answered(place: Place) -> None:
@@ -244,3 +257,17 @@ def test_a_client_can_t_command_workers(place: Place) -> None:
     place.send(message(str(place.root / "in"), embedded={**NOTHING_FOLLOWS, "chain": [to_all]}))
     wait_for(lambda: len(place.dead()) == 1)
     place.works()
+
+
+def test_no_password_stands_in_what_is_left(place: Place) -> None:
+    """In records, results, logs and what the broker keeps; nor on a command line, which every user can read."""
+    config = {**CONFIG, "output_folder": str(place.root / "out" / "secret")}
+    assert place.answer("process_videos_yolo", str(place.root / "in"), config)["success"]
+    left = [path.read_bytes() for path in place.root.rglob("*") if path.is_file()]
+    admin = place.broker.admin
+    left += [str(admin.get(key)).encode() for key in admin.scan_iter() if admin.type(key) == "string"]
+    left += [str(admin.lrange(DEAD_KEY, 0, -1)).encode()]
+    left += [Path(f"/proc/{place.worker.pid}/cmdline").read_bytes()]
+    assert len(left) > 20
+    for secret in (b"p/worker", b"p%2Fworker", b"p/client", b"p%2Fclient"):
+        assert not [one[:200] for one in left if secret in one]
