@@ -76,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "YOLO_OUTPUT_ROOTS": str(root / "out"),
             "YOLO_STATE_DIR": str(root / "state"),
         }
-        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker", "--pool", "threads"]
+        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker"]
         with process(*command, log=log, **environment) as running:
             wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
             assert running.poll() is None, log.read_text()
