@@ -173,6 +173,8 @@ def others(secured):
             ("DEL yolo:worker:other", "removes workers"),
             ("HGETALL yolo:jobs", "reads jobs"),
             ("PUBLISH /0.celery.pidbox x", "commands workers"),
+            ("LRANGE yolo:dead 0 -1", "reads others' messages"),
+            ("LPUSH yolo:dead x", "forges what was set aside"),
             ("SUBSCRIBE /0.celeryev/task.sent", "reads jobs"),
             ("PSUBSCRIBE *", "reads all"),
             ("SADD _kombu.binding.celery.pidbox x", "diverts messages"),
