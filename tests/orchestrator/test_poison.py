@@ -58,6 +58,13 @@ class Place:
         assert self.answer("log_start_yolo", str(self.root / "in"), config)["total_videos"] == 1
         wait_for(lambda: self.broker.admin.hlen("unacked") == 0)
 
+    def looks_after_jobs(self) -> None:
+        """Waits until the worker has looked for lost messages, from now on; there is a job of which it knows."""
+        self.works()
+        for _ in range(2):
+            wait_for(lambda: not self.broker.admin.exists("yolo:rescue"))
+            wait_for(lambda: self.broker.admin.exists("yolo:rescue"), 20)
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
 
@@ -227,20 +234,32 @@ def test_a_message_that_has_run_out_cancels_nothing_elsewhere(place: Place) -> N
     assert not (job / "cancel.json").exists()
 
 
-def test_a_place_that_a_client_announces_does_not_stop_the_rescue(place: Place) -> None:
+def test_what_a_client_announces_keeps_no_worker_from_its_duties(place: Place) -> None:
+    """The thread that looks after announced jobs tells that the worker lives, too, and renews the messages it holds."""
+    admin = place.broker.admin
+    pipe = place.mallory.pipeline(transaction=False)
     for number, folder in enumerate(
         ("/x\0/.yolo-jobs/a", "/x/.yolo-jobs/a\0", "\ud800", "/" * 5000, "[" * 5000, "", "7")
     ):
-        place.mallory.hset("yolo:jobs", f"{number}\x1b[31m", folder.encode(errors="surrogatepass"))
+        pipe.hset("yolo:jobs", f"a{number}\x1b[31m", folder.encode(errors="surrogatepass"))
+        pipe.hset(
+            "yolo:jobs", folder.rpartition("/")[2].encode(errors="surrogatepass"), folder.encode(errors="surrogatepass")
+        )
+    pipe.execute()
     lost = place.log.read_bytes().count(b"can't be reached")
-    place.broker.admin.delete("yolo:rescue")
-    wait_for(lambda: place.broker.admin.exists("yolo:rescue"))
-    place.works()
-    wait_for(lambda: not place.broker.admin.exists("yolo:rescue"))
-    wait_for(lambda: place.broker.admin.exists("yolo:rescue"))
+    place.looks_after_jobs()
+    nowhere = "/nowhere" + "/x" * 1500
+    for number in range(20_000):
+        pipe.hset("yolo:jobs", str(number), f"{nowhere}/.yolo-jobs/{number}")
+    pipe.execute()
+    key = next(admin.scan_iter(match="yolo:worker:*"))
+    for _ in range(3):
+        admin.delete(key)
+        wait_for(lambda: admin.exists(key), 8)
     assert place.log.read_bytes().count(b"can't be reached") == lost
     assert b"\x1b[31m" not in place.log.read_bytes()
-    place.broker.admin.delete("yolo:jobs")
+    admin.delete("yolo:jobs")
+    place.works()
 
 
 def test_a_client_can_t_command_workers(place: Place) -> None:
