@@ -19,6 +19,7 @@ import click
 from engine.cli_bench import bench
 from engine.cli_models import models
 from engine.cli_trt import build_trt
+from engine.say import say, show_usage
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
@@ -54,17 +55,17 @@ def main() -> None:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         status = USAGE
     except (EngineError, ModelPackageError) as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         status = USAGE if isinstance(error, usage) else FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = FAILED
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {about}{describe_os_error(error)}.", err=True)
+        say(f"Error: {about}{describe_os_error(error)}.", err=True)
         status = FAILED
     sys.exit(status or 0)
 
@@ -187,9 +188,9 @@ def run(
     else:
         print_summary(screen(), summary)
     if "error" in summary:
-        click.echo(f"Error: {summary['error']}", err=True)
+        say(f"Error: {summary['error']}", err=True)
     if interrupted:
-        click.echo(_how_to_go_on(engine.config, summary), err=True)
+        say(_how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -206,7 +207,7 @@ def verify(video: str, others: tuple[str, ...], config_file: Path | None, **opti
     from engine.verify import verify_invariance
 
     config = _config(config_file, **options)
-    same = verify_invariance(config, video, others, click.echo, begun=lambda: _tell_model(config))
+    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config))
     return 0 if same else FAILED
 
 
@@ -246,7 +247,7 @@ def _tell_model(config: EngineConfig) -> None:
     from engine.config import note_on_default
 
     if (note := note_on_default(config)) is not None:
-        click.echo(note, err=True)
+        say(note, err=True)
 
 
 def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:

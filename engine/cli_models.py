@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.printable import printable
+from engine.say import say
+
 if TYPE_CHECKING:
     from models.manifest import ModelManifest
 
@@ -19,6 +22,7 @@ def models() -> None:
 def list_() -> None:
     """The models known by name, and whether each is on this machine."""
     from rich.table import Table
+    from rich.text import Text
 
     from engine.screen import screen
     from models.registry import DEFAULT_MODEL, list_models
@@ -29,7 +33,8 @@ def list_() -> None:
     for manifest in list_models():
         spec = manifest.input
         about = ("The default. " if manifest.name == DEFAULT_MODEL else "") + manifest.description
-        table.add_row(manifest.name, f"{spec.width}x{spec.height}", manifest.licence, _here(manifest), about)
+        row = (manifest.name, f"{spec.width}x{spec.height}", manifest.licence, _here(manifest), about)
+        table.add_row(*(Text(printable(text)) for text in row))  # a manifest may be a stranger's
     screen().print(table)
 
 
@@ -79,7 +84,7 @@ def info(model: str) -> None:
     }
     width = max(map(len, rows))
     for key, value in rows.items():
-        click.echo(f"{key:<{width}}  {value}")
+        say(f"{key:<{width}}  {value}")
 
 
 @models.command()
@@ -98,9 +103,9 @@ def pull(name: str, sha256: str | None, accept_unverified: bool) -> None:
     from models.registry import pull as pull_model
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(name, total=None)
+        task = bars.add_task(printable(name, 80), total=None)
         path = pull_model(
             name,
             sha256=sha256,
@@ -108,5 +113,5 @@ def pull(name: str, sha256: str | None, accept_unverified: bool) -> None:
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if get_manifest(name).bundled:
-        click.echo(f"{name} is bundled: nothing had to be downloaded.", err=True)
-    click.echo(path)
+        say(f"{name} is bundled: nothing had to be downloaded.", err=True)
+    say(path)

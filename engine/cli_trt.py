@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.say import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -98,7 +100,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
         with _watching(quiet=verbose) as watcher:
             built = build_plan(options, watcher, say=_say if verbose else None, runner=_runner())
     except KeyboardInterrupt:
-        click.echo("Interrupted: no plan was written.", err=True)
+        say("Interrupted: no plan was written.", err=True)
         raise
     _show(built)
 
@@ -115,7 +117,7 @@ def _runner() -> Runner | None:
     try:
         load_driver()
     except BackendMissing as error:
-        click.echo(f"The plan will not be compared with the CPU: {error}", err=True)
+        say(f"The plan will not be compared with the CPU: {error}", err=True)
         return None
     return open_plan
 
@@ -148,7 +150,7 @@ def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 @contextmanager
@@ -171,7 +173,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
 def _show(built: Built) -> None:
     record, profile = built.record, built.record.profile
     if not built.fresh:
-        click.echo("The very same plan is there already: nothing was built.", err=True)
+        say("The very same plan is there already: nothing was built.", err=True)
     on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
     rows = [
         ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),
@@ -184,7 +186,7 @@ def _show(built: Built) -> None:
     ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+        say(f"{name:<{width}}  {value}")
 
 
 def _range(shape: tuple[int, ...], profile: Any) -> str:

@@ -287,7 +287,7 @@ def _sentence(error: ValidationError) -> str:
 
         close = difflib.get_close_matches(key, EngineConfig.model_fields, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
-        return f"Unknown key {key!r} in the configuration.{hint}"
+        return f"Unknown key {key!r:.100} in the configuration.{hint}"
     context = first.get("ctx", {})
     rules: dict[str, Callable[[], str]] = {
         "greater_than_equal": lambda: f"at least {context['ge']}",
@@ -308,4 +308,4 @@ def _sentence(error: ValidationError) -> str:
     }
     rule = rules.get(first["type"], lambda: first["msg"][:1].lower() + first["msg"][1:])()
     rule = rule.removeprefix("input should be ")
-    return f"{key} must be {rule}. Got {first['input']!r}."
+    return f"{key:.100} must be {rule}. Got {first['input']!r:.300}."

@@ -71,7 +71,8 @@ def print_findings(console: Console, findings: list[Finding]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, f"[{_STYLES[finding.state]}]{finding.state}[/]", escape(finding.detail))
+        detail = escape(printable(finding.detail, 4000))
+        table.add_row(finding.what, f"[{_STYLES[finding.state]}]{finding.state}[/]", detail)
     console.print(table)
 
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
+from types import TracebackType
+
+from engine.printable import json_text, printable
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+_LONGEST = 4000
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class TextFormatter(logging.Formatter):
+    """A line a message, whatever its text holds; the lines of a traceback are indented, so that none begins another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
+        record.message = printable(record.message, _LONGEST)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - of logging
+        return "\n".join(f"  {printable(line, _LONGEST)}" for line in super().formatException(ei).splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -22,11 +40,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps({**entry, **extra, **entry}, ensure_ascii=False, default=str)
+        return json_text({**entry, **extra, **entry}, default=str)
 
 
 def set_up_logging(level: str, form: str) -> None:
     """`level` debug, info, warning or error; `form` text or json."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from engine.printable import printable
 from engine.stream import Progress as StreamProgress
 
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red"}
@@ -49,7 +50,7 @@ class ProgressBars:
 
     def _tell(self) -> None:
         while self._said:
-            self._bars.console.print(self._said.pop(0), markup=False, highlight=False, soft_wrap=True)
+            self._bars.console.print(printable(self._said.pop(0)), markup=False, highlight=False, soft_wrap=True)
 
     def update(self, streams: list[StreamProgress]) -> None:
         self._tell()
@@ -82,9 +83,9 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
-        remarks = [escape(remark) for remark in (counts, resumed, *video.get("notes", ())) if remark]
+        remarks = [escape(printable(remark)) for remark in (counts, resumed, *video.get("notes", ())) if remark]
         if video["error"]:
-            remarks.insert(0, f"[{style}]{escape(_printable(video['error']))}[/]")
+            remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
         table.add_row(
             escape(_tail(video["path"], max(20, console.width // 3))),
             f"[{style}]{video['status']}[/]",
@@ -99,7 +100,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         f"{_count(totals['videos'], 'video')} ({totals['failed']} failed, {totals['partial']} partial), "
         f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
         f"{_count(totals['tracks'], 'track')}. "
-        f"Model {summary['model']['name']} on {summary['backend']['provider']}.",
+        f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -111,13 +112,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _tail(path: str, width: int = 32) -> str:
-    path = _printable(path)
+    path = printable(path)
     return path if len(path) <= width else "…" + path[1 - width :]
-
-
-def _printable(text: str) -> str:
-    """A file name may hold bytes that are no text, or line ends."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
+from engine.printable import json_text
 from engine.sinks.base import discard
 from engine.versions import versions
 
@@ -131,10 +132,7 @@ def build_manifest(
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file that appears whole or not at all. Raises OutputError."""
-    try:
-        text = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it can be read back
-        text = json.dumps(value, indent=2).encode() + b"\n"
+    text = json_text(value, indent=2).encode() + b"\n"
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
         with open(part, "xb") as file:  # never what somebody has put there

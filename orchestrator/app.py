@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from celery import Celery
+from typing import Any
 
-from orchestrator import worker
+from celery import Celery
+from celery.loaders.app import AppLoader
+
+from orchestrator import transport, worker
 from orchestrator.settings import Role, celery_settings, settings
+
+
+class Loader(AppLoader):  # type: ignore[misc]
+    """Celery's looks for modules in the current folder first, which may be one of videos, and a stranger's."""
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
+        return self.import_module(module, package=package)
 
 
 def make_app(role: Role) -> Celery:
     """An application with the one configuration that all processes share. Raises SettingsError."""
-    made = Celery("yolo", include=["orchestrator.tasks"], set_as_current=role == "worker")
+    made = Celery("yolo", loader=Loader, include=["orchestrator.tasks"], set_as_current=role == "worker")
     made.conf.update(celery_settings(settings(), role))
     return made
 
@@ -20,5 +30,6 @@ def client_app() -> Celery:
     return make_app("client")
 
 
+transport.install()
 app = make_app("worker")
 worker.install(app)

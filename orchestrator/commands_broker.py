@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import click
@@ -15,11 +15,13 @@ from redis import exceptions
 from rich.console import Console
 from rich.text import Text
 
+from engine.printable import printable
+from engine.say import say
 from orchestrator import queues, submission, views
 from orchestrator.commands_jobs import broker_note
 from orchestrator.connection import client
 from orchestrator.errors import JobError
-from orchestrator.jobdir import ENDED_STATES, Job
+from orchestrator.jobdir import ENDED_STATES, Job, is_id
 from orchestrator.preflight import explain, within
 from orchestrator.queues import Message
 from orchestrator.registry import find_job, known_jobs
@@ -58,7 +60,8 @@ def list_tasks(as_json: bool) -> int:
         if held["scheduled"]:
             _show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
     else:
-        click.echo(f"The broker does not answer: {trouble}\nThe jobs that this machine knows of:", err=True)
+        say(f"The broker does not answer: {trouble}", err=True)
+        say("The jobs that this machine knows of:", err=True)
     _show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 
@@ -96,12 +99,12 @@ def _row(message: Message) -> dict[str, Any]:
 
 def _age_s(message: Message) -> float | None:
     """Since it was sent, which its job's directory knows; None where that is not to be read here."""
-    if message.folder is None:
-        return None
+    if message.folder is None or message.folder.name != message.job or not is_id(message.job):
+        return None  # not as we send it, and a place that anybody may have named
     from orchestrator.files import read_json
 
     try:
-        sent = read_json(message.folder / "tasks" / f"{message.step}.sent.json")
+        sent = read_json(message.folder / "tasks" / f"{PurePath(message.step).name}.sent.json")
         return views.age_s(sent["at"]) if sent else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -139,7 +142,7 @@ def _cell(row: dict[str, Any], column: str) -> Text:
         return Text("" if counts["videos"] is None else f"{counts['videos'] - counts['left']}/{counts['videos']}")
     if column == "state":
         return views.state_text(row["state"])
-    return Text(views.printable(str(row[column] or "")))
+    return Text(printable(str(row[column] or "")))
 
 
 # -- --purge ----------------------------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ def purge(yes: bool, as_json: bool) -> int:
     there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
     if there and not yes:
         many = views.listed(sorted({message.job for message in there}))
-        click.echo(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
+        say(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
         if not click.confirm("Remove them?", err=True):
             raise click.Abort
     purged = _Purged(_ask(given, lambda connection: queues.take_away(connection, given.known_queues)))
@@ -176,14 +179,14 @@ def purge(yes: bool, as_json: bool) -> int:
         value |= {"cancelled": purged.cancelled, "at_work": purged.at_work, "elsewhere": purged.elsewhere}
         click.echo(json.dumps(value))
         return 0
-    click.echo(f"Messages removed: {len(purged.messages)}.")
+    say(f"Messages removed: {len(purged.messages)}.")
     for name, ids in (
         ("cancelled", purged.cancelled),
         ("being worked on, they go on", purged.at_work),
         ("not known on this machine, end them where they are: yolo-submit --cancel ID", purged.elsewhere),
     ):
         if ids:
-            click.echo(f"Jobs {name}: {', '.join(ids)}")
+            say(f"Jobs {name}: {', '.join(ids)}")
     return 0
 
 
@@ -234,9 +237,9 @@ def health_check(config_file: str | None, output: Path | None, queue: str | None
         return status
     table = views.table_of("check", "state", "finding")
     for check in checks:
-        finding = Text(views.printable(check.detail))
+        finding = Text(printable(check.detail))
         if check.remedy and check.state != "ok":
-            finding.append(f"\n{check.remedy}", style="dim")
+            finding.append(f"\n{printable(check.remedy)}", style="dim")
         table.add_row(Text(check.name), views.state_text(check.state), finding)
     views.screen().print(table)
     return status

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from engine.say import say
 from orchestrator import monitor, submission, views
 from orchestrator.errors import JobError
 from orchestrator.jobdir import ENDED_STATES, Job
@@ -50,7 +51,7 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     else:
         views.screen().print(views.status_view(shot, rows, error))
         if trouble:
-            click.echo(f"The broker does not answer: {trouble}", err=True)
+            say(f"The broker does not answer: {trouble}", err=True)
     return _FAILED if shot.state in ("failed", "cancelled") else 0
 
 
@@ -65,7 +66,7 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     while state not in ENDED_STATES:
         state = submission.cancel(job, submission.who(), given)
         if state != shown:
-            click.echo(f"{job.id}: {state}", err=True)
+            say(f"{job.id}: {state}", err=True)
             shown = state
         if time.monotonic() > ends:
             break
@@ -80,9 +81,9 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
         about = {"success": shot.ended, "already_ended": before in ENDED_STATES, "message": text, "broker": trouble}
         click.echo(json.dumps({**views.as_json(shot), **about}))
     else:
-        click.echo(text)
+        say(text)
         if trouble:
-            click.echo(f"The broker does not answer ({trouble}); no job needs it to be cancelled.", err=True)
+            say(f"The broker does not answer ({trouble}); no job needs it to be cancelled.", err=True)
     return 0 if shot.ended else _FAILED
 
 
@@ -94,14 +95,14 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         if as_json:
             click.echo(json.dumps({"success": success, **views.as_json(shot), "start_log": start}))
         else:
-            click.echo(
+            say(
                 f"Job {job.id}: {start.get('total_videos', 0)} videos, {start.get('total_frames', 0):,} frames, "
                 f"{views.span(start.get('total_duration_s'))} long."
             )
             for warning in shot.warnings:
-                click.echo(f"Warning: {warning}", err=True)
+                say(f"Warning: {warning}", err=True)
             if shot.refused:
-                click.echo(f"Error: {shot.refused}", err=True)
+                say(f"Error: {shot.refused}", err=True)
         return 0 if success else _FAILED
     result = _result(job, given)
     manifest, celery_result = job.output / "manifest.json", job.output / f"celery_result_{job.id}.json"
@@ -114,11 +115,11 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
 
     if not shot.refused:
         print_summary(views.screen(), result["processing_result"])
-    click.echo(f"{result['message']}")
-    click.echo(f"  state    {shot.state}")
-    click.echo(f"  outputs  {job.output}")
-    click.echo(f"  manifest {manifest}")
-    click.echo(f"  result   {celery_result}")
+    say(f"{result['message']}")
+    say(f"  state    {shot.state}")
+    say(f"  outputs  {job.output}")
+    say(f"  manifest {manifest}")
+    say(f"  result   {celery_result}")
     return 0 if success else _FAILED
 
 

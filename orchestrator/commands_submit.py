@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from engine.say import say
 from orchestrator import monitor, submission, views
 from orchestrator.commands_jobs import report
 from orchestrator.embedded import Embedded
@@ -84,7 +85,7 @@ def _begin(request: submission.Request, given: Settings, workers: int, as_json: 
     job = submission.begin(request, given, workers)
     note = note_on_default(checked_config(request.config), '`"model": "yolox-s"` in a --config file')
     if note is not None and not as_json:
-        click.echo(note, err=True)
+        say(note, err=True)
     return job
 
 
@@ -101,7 +102,7 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
     with _terminating(), Embedded() as local:
         given = settings()
         if not local.own:
-            click.echo(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
+            say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
             return _submit(request, True, as_json)
         job = _begin(request, given, request.workers or 1, as_json)
         try:
@@ -142,14 +143,14 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
         local.look(say)
         submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
 
-    click.echo("Cancelling the job. Once more to end at once.", err=True)
+    say("Cancelling the job. Once more to end at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
         local.kill_worker()
         submission.cancel(job, submission.who(), given)
     shot = Reader(job, given.lease_s).read()
-    click.echo(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
+    say(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
     if as_json:
         click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
     return _INTERRUPTED
@@ -172,7 +173,7 @@ def _terminating() -> Iterator[None]:
 
 def interrupted(job: Job, as_json: bool) -> int:
     """What to say when a person stops watching."""
-    click.echo(
+    say(
         f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",
         err=True,
@@ -188,14 +189,14 @@ def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, ot
         about = {"queue": queue, "workers": job.workers, "workers_alive": workers, "waits_for": other and other.id}
         click.echo(json.dumps({"success": True, **views.as_json(shot), **about}))
         return
-    click.echo(f"Job {job.id} is on queue {queue}.")
-    click.echo(f"  output  {job.output}")
-    click.echo(f"  follow  yolo-submit --status {job.id} --monitor")
-    click.echo(f"  cancel  yolo-submit --cancel {job.id}")
+    say(f"Job {job.id} is on queue {queue}.")
+    say(f"  output  {job.output}")
+    say(f"  follow  yolo-submit --status {job.id} --monitor")
+    say(f"  cancel  yolo-submit --cancel {job.id}")
 
 
 def _introduce(job: Job) -> None:
-    click.echo(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
+    say(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
 
 
 def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
@@ -251,9 +252,9 @@ def _tell_end(end_log: dict[str, Any], as_json: bool) -> int:
         click.echo(json.dumps({"success": success, "end_log": end_log}))
     else:
         for key, value in end_log.items():
-            click.echo(f"{key:14} {value}")
+            say(f"{key:14} {value}")
     return 0 if success else _FAILED
 
 
 def _warn(text: str) -> None:
-    click.echo(f"Warning: {text}", err=True)
+    say(f"Warning: {text}", err=True)

@@ -34,6 +34,8 @@ _AT_START_S = 15.0
 _RESTART_PAUSE_S = 1.0
 _STOP_S = 15.0
 _TAIL_LINES = 12
+# -P: the current folder may be one of videos, and what lies there is no module of ours.
+_PYTHON = (sys.executable, "-P", "-m")
 _ROOT = Path(__file__).resolve().parents[1]
 
 Say = Callable[[str], None]
@@ -88,7 +90,7 @@ class Embedded:
     def start_worker(self, job: Job, queue: str) -> None:
         """A worker for this job: its log is `worker.log` in the job's directory. To be called from the main thread."""
         self._job, self._queue = job, queue
-        cancel = [sys.executable, "-m", "orchestrator.submit_cli", "--cancel", job.id, "--output", str(job.output)]
+        cancel = [*_PYTHON, "orchestrator.submit_cli", "--cancel", job.id, "--output", str(job.output)]
         self._tell_guard(f"then {json.dumps(cancel)}")
         self._start()
 
@@ -109,16 +111,17 @@ class Embedded:
         if status is None or self._job.ended:
             return
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        tail = self._tail() if time.monotonic() - self._started_at < _AT_START_S else ""
+        early = time.monotonic() - self._started_at < _AT_START_S
         guard.end_group(self._worker.pid, 0.0)
-        if self._restarts >= MOST_RESTARTS:
-            raise JobError(
-                f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}; it ends with:\n"
-                + self._tail()
-            )
+        over = self._restarts >= MOST_RESTARTS
+        if over or early:
+            say(f"The worker {how}. Its log is {self._log}; it ends with:")
+            for line in self._tail():
+                say(f"  {line}")
+        if over:
+            raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
         self._restarts += 1
-        said = f", and says:\n{tail}" if tail else ""
-        say(f"The worker {how} and is started again ({self._restarts} of {MOST_RESTARTS}){said}")
+        say(f"The worker {how} and is started again ({self._restarts} of {MOST_RESTARTS})")
         time.sleep(_RESTART_PAUSE_S)
         self._start()
 
@@ -159,14 +162,14 @@ class Embedded:
         self._started_at = time.monotonic()
         self._tell_guard(f"worker {self._worker.pid}")
 
-    def _tail(self) -> str:
+    def _tail(self) -> list[str]:
+        """The last lines of the worker's log."""
         try:
             with open(self._log, "rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))
-                lines = log.read().decode("utf-8", "replace").splitlines()
+                return log.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
         except OSError:
-            return ""
-        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+            return []
 
     def _tell_guard(self, line: str) -> None:
         if self._guard is not None and self._guard.stdin is not None:
@@ -194,7 +197,7 @@ class Embedded:
 def worker_command(concurrency: int, queue: str) -> list[str]:
     """A worker for the queue of a job's process steps, and for its other steps."""
     queues = ",".join(dict.fromkeys((queue, LOG_QUEUE)))
-    program = [sys.executable, "-m", "orchestrator.server_cli", "--worker"]
+    program = [*_PYTHON, "orchestrator.server_cli", "--worker"]
     return [*program, "--concurrency", str(concurrency), "--queues", queues]
 
 

@@ -32,7 +32,9 @@ class EngineProcess:
             environment["YOLO_ENGINE_CORES"] = str(cores)
         # An editable or unpacked checkout need not be on the path of a worker that was started elsewhere.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "orchestrator.media", str(events_write), str(orders_read), str(os.getpid())]
+        # -P: the current folder may be one of videos, and what lies there is no module of ours.
+        program = [sys.executable, "-P", "-m", "orchestrator.media"]
+        command = [*program, str(events_write), str(orders_read), str(os.getpid())]
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=(events_write, orders_read), stdin=subprocess.DEVNULL, env=environment

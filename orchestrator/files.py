@@ -11,8 +11,11 @@ import stat
 from pathlib import Path
 from typing import Any
 
-# Ten times what a job of 100,000 videos takes.
-_LARGEST = 1 << 30
+LARGEST = 1 << 20
+"""Bytes of a record: a lease, a result, a cancellation."""
+
+LARGEST_LIST = 256 << 20
+"""Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -53,21 +56,43 @@ def write_quick(path: Path, value: Any) -> None:
         raise
 
 
-def read_json(path: Path) -> Any | None:
-    """The value, None where there is no such file. Raises ValueError for a file that holds something else, or is none:
-    it never waits for a FIFO, nor reads from a device."""
+def read_json(path: Path, largest: int = LARGEST) -> Any | None:
+    """The value, None where there is no such file. Raises OSError for one that can't be read, ValueError for one that
+    holds something else or more than `largest` bytes, and for what is no file.
+
+    What others put in its place is neither followed, where it is a link, nor waited for, nor read without end.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise ValueError("not a file of JSON") from error
+        raise
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a file of JSON")
-        try:
-            return json.loads(file.read())
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        if status.st_size > largest:
+            raise ValueError(f"it has {status.st_size} bytes, more than {largest}")
+        data = file.read(largest + 1)  # it may grow while it is read
+        if len(data) > largest:
+            raise ValueError(f"it has more than {largest} bytes")
+        return parse_json(data)
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also where it is nested too deeply, and for what only Python takes
+    for JSON: another encoding than UTF-8, NaN, Infinity."""
+    try:
+        return json.loads(data.decode(), parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def there(path: Path) -> bool:

@@ -33,7 +33,7 @@ from engine.errors import OutputError
 from engine.folders import Folder, opened
 from orchestrator import shapes
 from orchestrator.errors import JobError, RequestError
-from orchestrator.files import append_line, read_json, write_once, write_quick
+from orchestrator.files import LARGEST, LARGEST_LIST, append_line, read_json, write_once, write_quick
 from orchestrator.leases import Lease
 
 SCHEMA = 1
@@ -93,7 +93,7 @@ class Job:
     def open(cls, folder: Path) -> Job:
         """Raises JobError where there is no job, one of a later version, or one that no client made."""
         try:
-            spec = read_json(folder / "job.json")
+            spec = read_json(folder / "job.json", LARGEST_LIST)
         except (OSError, ValueError) as error:
             raise JobError(f"Job file {folder / 'job.json'} can't be read: {error}.") from error
         if not isinstance(spec, dict):
@@ -137,7 +137,7 @@ class Job:
     def start_record(self) -> dict[str, Any] | None:
         """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
         try:
-            value = read_json(self.start_path)
+            value = read_json(self.start_path, LARGEST_LIST)
         except (OSError, ValueError) as error:
             return shapes.refusal(f"{self.start_path} can't be read: {error}")
         problem = None if value is None else shapes.wrong_in_start(value)
@@ -147,7 +147,7 @@ class Job:
 
     def end_record(self) -> dict[str, Any] | None:
         """None before the end, and where the record is damaged."""
-        value = _read(self.folder / "end.json")
+        value = _read(self.folder / "end.json", LARGEST_LIST)
         return value if value is not None and shapes.wrong_in_end(value) is None else None
 
     @property
@@ -242,9 +242,9 @@ def _make(output: Path, name: str) -> None:
             job.sub(part, make=True).close()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
     try:
-        value = read_json(path)
+        value = read_json(path, largest)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

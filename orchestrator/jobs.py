@@ -21,6 +21,7 @@ from typing import Any
 from engine import attempts
 from engine.config import EngineConfig
 from engine.errors import ConfigError
+from engine.printable import printable
 from orchestrator import outcomes
 from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
@@ -111,10 +112,21 @@ def begin(
     return job
 
 
+def process_steps(workers: int) -> list[str]:
+    """The process steps of a job with so many workers: `process-1`, `process-2`, ..."""
+    return [f"process-{number}" for number in range(1, workers + 1)]
+
+
+def check_step(step: str, workers: int) -> None:
+    """Raises RequestError where a message names a step that its job has not: it becomes a part of paths."""
+    if step not in process_steps(workers):
+        raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
+
+
 def open_job(folder: str, settings: Settings) -> Job:
     """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
-    if not isinstance(folder, str) or not is_id(Path(folder).name):
-        raise PathRefused(f"{str(folder)[:200]!r} is not a job's directory.")
+    if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
+        raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
     path = Path(folder)
     output = output_folder(str(path.parent.parent), settings)
     here = output / JOBS_FOLDER / path.name
@@ -265,7 +277,7 @@ def next_step(job: Job, lease_s: float) -> list[str]:
         return [] if _at_work(job, lease_s) else ["end"]
     if record is None:
         return ["start"]
-    keys = [f"process-{number}" for number in range(1, job.workers + 1)]
+    keys = process_steps(job.workers)
     if record["refused"] or len(job.done_indices()) >= len(record["videos"]):
         return ["end"]
     steps = job.leases("tasks")

@@ -143,7 +143,9 @@ def _ending(base: Path, number: int) -> dict[str, Any] | None:
         value = read_json(_end(base, number))
     except ValueError:
         return {"how": "unreadable"}
-    if value is None or (isinstance(value, dict) and isinstance(value.get("how"), str)):
+    if value is None or (
+        isinstance(value, dict) and isinstance(value.get("how"), str) and isinstance(value.get("error", ""), str)
+    ):
         return value
     return {"how": "unreadable"}
 

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from engine.logs import JsonFormatter
+from engine.logs import JsonFormatter, TextFormatter
 
 # To the last "@" of the word: a password may hold "/" and "@" as well. Better too much than a part of it.
 _URL_PASSWORD = re.compile(r"(\w+://)\S*@")
@@ -22,7 +22,7 @@ class _Hiding(logging.Formatter):
         return _URL_PASSWORD.sub(r"\1***@", line) if "://" in line else line
 
 
-class TextLines(_Hiding):
+class TextLines(_Hiding, TextFormatter):
     """For people."""
 
 

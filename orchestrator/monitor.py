@@ -16,6 +16,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
+from engine.printable import printable
 from orchestrator import views
 from orchestrator.errors import JobError
 from orchestrator.jobdir import Job
@@ -103,7 +104,7 @@ class Table:
         self._live.update(views.live_view(shot, rows), refresh=True)
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._live.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class Lines:
@@ -123,7 +124,7 @@ class Lines:
         self.say(f"{time.strftime('%H:%M:%S')} {text}")
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def follow(

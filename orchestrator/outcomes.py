@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from orchestrator import shapes
 from orchestrator.jobdir import Job, now
 from orchestrator.leases import latest
 
@@ -143,7 +144,7 @@ def _engine_facts(job: Job) -> dict[str, Any]:
     """Model and backend as an engine reported them."""
     for key in job.leases("tasks").values():
         end = key.ending()
-        if end and end.get("backend"):
+        if end and end.get("backend") and shapes.wrong_in_engine_facts(end) is None:
             return end
     return {}
 

@@ -6,6 +6,7 @@ Every function raises what the broker's client raises.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from orchestrator.settings import HEARTBEAT_KEY
 # Celery divides a queue by priority: names of the parts, as suffixes. Ours has the first.
 _PARTS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 _UNACKED = "unacked"
+_LONGEST_WORD, _LONGEST_PATH = 300, 4096
 _AGAIN = re.compile(r"\.again-\d+$")
 
 
@@ -42,9 +44,9 @@ def live_workers(client: Any) -> list[dict[str, Any]]:
     for raw in client.mget(keys) if keys else []:
         try:
             beat = json.loads(raw)
-            if not Owner(**beat["owner"]).gone:
+            if not Owner(**beat["owner"]).gone and isinstance(beat["node"], str) and isinstance(beat["queues"], list):
                 found.append(beat)
-        except (ValueError, TypeError, KeyError):  # ran out meanwhile, or of another version
+        except (ValueError, TypeError, KeyError, RecursionError):  # ran out meanwhile, or of another version
             continue
     return sorted(found, key=lambda beat: str(beat["node"]))
 
@@ -70,7 +72,7 @@ def held_back(client: Any) -> list[Message]:
     for raw in client.hvals(_UNACKED):
         try:
             body, _, queue = json.loads(raw)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         message = _message(json.dumps(body), str(queue))
         if message.eta is not None:
@@ -98,26 +100,30 @@ def step_of(message_id: str) -> tuple[str, str]:
 
 
 def _message(raw: str, queue: str) -> Message:
+    """What a person wants to know of it. Nothing of it is believed: anybody who may submit may have written it."""
     headers: dict[str, Any] = {}
     keywords: dict[str, Any] = {}
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         value = json.loads(raw)
-        headers = value["headers"]
         body = value["body"]
         if value.get("properties", {}).get("body_encoding") == "base64":
             body = base64.b64decode(body)
-        keywords = json.loads(body)[1]
-    except (ValueError, TypeError, KeyError, IndexError):  # not one of ours: it is shown all the same
-        pass
-    name, task = str(headers.get("id", "")), str(headers.get("task", "unknown"))
+        headers = dict(value["headers"])
+        keywords = dict(json.loads(body)[1])
+    name, task = _word(headers.get("id")), _word(headers.get("task")) or "unknown"
     job, step = step_of(name)
-    folder = keywords.get("job") if isinstance(keywords, dict) else None
+    folder = keywords.get("job")
     return Message(
         id=name,
         queue=queue,
         task=task,
         job=job,
         step=step or task,
-        folder=Path(folder) if isinstance(folder, str) else None,
-        eta=headers.get("eta"),
+        folder=Path(folder) if isinstance(folder, str) and len(folder) < _LONGEST_PATH else None,
+        eta=_word(headers.get("eta")) or None,
     )
+
+
+def _word(value: object) -> str:
+    """A text of a header; of anything else, nothing."""
+    return value[:_LONGEST_WORD] if isinstance(value, str) else ""

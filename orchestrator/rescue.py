@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _LOCK, _LOCK_MS = "yolo:rescue", 4000
 _AGAIN_AFTER_S = 15.0
 _LONGEST_LOOK = 5000
+_MOST_ANNOUNCED = 500
 
 
 def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
@@ -85,10 +87,12 @@ def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
     for job in open_jobs(settings):
         seen.add(job.id)
         yield job
-    for raw_id, raw_folder in client.hgetall(JOBS_KEY).items():
-        job_id, folder = _text(raw_id), _text(raw_folder)
-        if job_id in seen:
-            continue
+    # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
+    announced = client.hrandfield(JOBS_KEY, _MOST_ANNOUNCED) or []
+    for raw_id, raw_folder in zip(announced, client.hmget(JOBS_KEY, announced) if announced else (), strict=True):
+        job_id, folder = _text(raw_id), _text(raw_folder or "")
+        if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
+            continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
         try:
             job = jobs.open_job(folder, settings)
         except JobError as error:
@@ -130,7 +134,7 @@ def _times_sent(job: Job, key: str) -> int:
 def _id_of(raw: bytes | str) -> str:
     try:
         return str(json.loads(raw)["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

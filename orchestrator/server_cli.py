@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.say import say, show_usage
+
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
@@ -39,10 +41,10 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         status = 130
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         status = USAGE
     except JobError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         status = USAGE if isinstance(error, RequestError | SettingsError) else FAILED
     sys.exit(status or 0)
 
@@ -148,7 +150,8 @@ def _warn_about_the_broker(given: Settings) -> None:
         try:
             preflight(url)
         except BrokerUnreachable as error:
-            click.echo(f"Warning: {error}\nThe worker tries again until it answers.", err=True)
+            say(f"Warning: {error}", err=True)
+            say("The worker tries again until it answers.", err=True)
 
 
 def _embedded(arguments: list[str]) -> int:
@@ -167,7 +170,7 @@ def _embedded(arguments: list[str]) -> int:
 
     with EmbeddedBroker(state=settings().broker_state) as broker:
         environment = {**os.environ, "CELERY_BROKER_URL": broker.url, "CELERY_RESULT_BACKEND": broker.url}
-        click.echo(f"Broker {broker.url}: `yolo-submit` on this machine finds it by itself.", err=True)
+        say(f"Broker {broker.url}: `yolo-submit` on this machine finds it by itself.", err=True)
         while not ending:
             worker = _start_worker(arguments, environment)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -176,13 +179,13 @@ def _embedded(arguments: list[str]) -> int:
                 try:
                     broker.watch()
                 except EmbeddedBrokerError as error:  # it is tried again; the worker waits for it
-                    click.echo(f"Warning: {error}", err=True)
+                    say(f"Warning: {error}", err=True)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(0.5)
             if worker.returncode == USAGE and not ending:  # it would say the same again
                 return USAGE
             if not ending:
-                click.echo(f"The worker ended with status {worker.returncode} and is started again.", err=True)
+                say(f"The worker ended with status {worker.returncode} and is started again.", err=True)
                 time.sleep(_RESTART_PAUSE_S)
         return 0 if worker.returncode == 0 else FAILED
 
@@ -191,7 +194,7 @@ def _start_worker(arguments: list[str], environment: dict[str, str]) -> subproce
     """In a session of its own: Ctrl-C reaches it once, through us."""
     from orchestrator import exec_with_parent
 
-    program = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
+    program = [sys.executable, "-P", "-m", "orchestrator.server_cli", *arguments]
     command = [sys.executable, exec_with_parent.__file__, str(os.getpid()), *program]
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
@@ -201,12 +204,12 @@ def _beat(given: Settings, loglevel: str) -> int:
 
     if not given.watch:
         raise SettingsError(
-            "No folder is watched. Name some in the file of YOLO_SETTINGS, e.g.:\n"
-            '[[watch]]\nfolder = "/videos/incoming"\noutput = "/videos/results"\nevery_minutes = 5'
+            "No folder is watched. Name some in the file of YOLO_SETTINGS, e.g. "
+            'watch = [{folder = "/videos/incoming", output = "/videos/results", every_minutes = 5}]'
         )
     for watch in given.watch:
         if not watch.folder.is_dir():
-            click.echo(f"Warning: the watched folder {watch.folder} is not there. It is swept once it is.", err=True)
+            say(f"Warning: the watched folder {watch.folder} is not there. It is swept once it is.", err=True)
     from orchestrator.app import app
 
     try:
@@ -231,13 +234,16 @@ def _flower(given: Settings, port: int) -> int:
     auth = os.environ.get("YOLO_FLOWER_AUTH")
     if not auth:
         auth = f"yolo:{secrets.token_urlsafe(12)}"
-        click.echo(f"User and password for this run (YOLO_FLOWER_AUTH sets your own): {auth}", err=True)
-    elif ":" not in auth:
-        raise SettingsError("YOLO_FLOWER_AUTH must be USER:PASSWORD.")
-    click.echo(f"Flower: http://127.0.0.1:{port}", err=True)
+        say(f"User and password for this run (YOLO_FLOWER_AUTH sets your own): {auth}", err=True)
+    elif not all(":" in one for one in auth.split(",")):  # Flower takes a comma for the beginning of another user
+        raise SettingsError(
+            "YOLO_FLOWER_AUTH must be USER:PASSWORD, without commas; of several users, with one between."
+        )
+    say(f"Flower: http://127.0.0.1:{port}", err=True)
     # The password goes by the environment: other users of the machine can read a command line.
     environment = {**os.environ, "FLOWER_BASIC_AUTH": auth, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "celery", "-A", "orchestrator", "flower", "--address=127.0.0.1", f"--port={port}"]
+    options = ["--address=127.0.0.1", f"--port={port}", f"--conf={os.devnull}"]  # else a flowerconfig.py here is run
+    command = [sys.executable, "-P", "-m", "orchestrator.web", "-A", "orchestrator", "flower", *options]
     os.execve(sys.executable, command, environment)
 
 

@@ -58,8 +58,28 @@ def _stem(value: Any) -> bool:
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
+def _of(shape: _Shape) -> Check:
+    return lambda value: _wrong(value, shape) is None
+
+
+def _list_of(shape: _Shape) -> Check:
+    return lambda value: type(value) is list and all(map(_of(shape), value))
+
+
+def _counts(value: Any) -> bool:
+    return type(value) is dict and all(map(_count, value.values()))
+
+
 # key -> what it must be, and the rule in words. A key in brackets may be missing.
 _Shape = dict[str, tuple[Check, str]]
+
+_MODEL: _Shape = {
+    "[name]": (_text, "a text"),
+    "[sha256]": (_text, "a text"),
+    "[error]": (_or_none(_text), "a text or null"),
+}
+
+_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text")}
 
 _JOB: _Shape = {
     "id": (_text, "a text"),
@@ -80,7 +100,7 @@ _START: _Shape = {
     "[total_frames]": (_count, "a count"),
     "warnings": (_texts, "a list of texts"),
     "refused": (_or_none(_text), "a text or null"),
-    "model": (_dictionary, "a dictionary"),
+    "model": (_of(_MODEL), "a model"),
     "videos": (lambda value: type(value) is list and len(value) <= _MOST_VIDEOS, "a list"),
 }
 
@@ -104,13 +124,38 @@ _ENTRY: _Shape = {
     "frames": (_count, "a count"),
     "detections": (_count, "a count"),
     "tracks": (_count, "a count"),
+    "tracks_by_class": (_counts, "a dictionary of counts"),
+    "fps": (_number, "a number"),
     "[attempts]": (_count, "a count"),
+    "[notes]": (_texts, "a list of texts"),
+    "[resumed_from]": (_count, "a count"),
+    "[worker]": (_text, "a text"),
+}
+
+_TOTALS: _Shape = {
+    **dict.fromkeys(("videos", "failed", "partial", "frames", "detections", "tracks"), (_count, "a count")),
+    **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
+}
+
+_SUMMARY: _Shape = {
+    "videos": (_list_of(_ENTRY), "a list of results"),
+    "totals": (_of(_TOTALS), "counts"),
+    "model": (_of(_MODEL), "a model"),
+    "backend": (_of(_BACKEND), "a backend"),
+    "[error]": (_or_none(_text), "a text or null"),
+}
+
+_PIPELINE: _Shape = {
+    "success": (lambda value: type(value) is bool, "true or false"),
+    "message": (_text, "a text"),
+    "processing_result": (_of(_SUMMARY), "a summary"),
+    "end_log": (_dictionary, "a dictionary"),
 }
 
 _END: _Shape = {
     "state": (lambda value: value in ("completed", "failed", "cancelled"), "completed, failed or cancelled"),
     "ended_at": (_time, "a time with its zone"),
-    "result": (lambda value: _dictionary(value) and _dictionary(value.get("processing_result")), "a result"),
+    "result": (_of(_PIPELINE), "a result"),
 }
 
 _PROGRESS: _Shape = {
@@ -118,7 +163,7 @@ _PROGRESS: _Shape = {
     "worker": (_text, "a text"),
     "stage": (_text, "a text"),
     "at": (_number, "a number"),
-    "videos": (lambda value: type(value) is list and all(_wrong(row, _TOLD) is None for row in value), "a list"),
+    "videos": (lambda value: _list_of(_TOLD)(value), "a list"),
 }
 
 _TOLD: _Shape = {
@@ -156,6 +201,11 @@ def wrong_in_result(value: Any) -> str | None:
 
 def wrong_in_end(value: Any) -> str | None:
     return _wrong(value, _END)
+
+
+def wrong_in_engine_facts(value: Any) -> str | None:
+    """Of how a step ended: the model and the backend of its engine."""
+    return _wrong(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
 
 
 def wrong_in_progress(value: Any) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator import outcomes
 from orchestrator.claims import frames_kept
 from orchestrator.jobdir import ENDED_STATES, Job
-from orchestrator.leases import Lease, age_of, latest
+from orchestrator.leases import Lease, age_of, latest, owner_of
 
 RESULTS = ("ok", "partial", "failed")
 
@@ -215,7 +215,8 @@ class Reader:
         lease = latest(self.job.video_base(index))
         if lease is None:
             return VideoRow(index, path, "queued", frames_total=total)
-        worker = str(lease.facts().get("owner", {}).get("node", ""))
+        owner = owner_of(lease.path)
+        worker = "" if owner is None else owner.node
         ending = lease.ending()
         if ending is None:
             held = lease.held(self._lease_s)

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from engine.say import say, show_usage
+
 # Nothing heavy is imported up here: --help answers at once.
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
@@ -46,10 +48,10 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         status, problem = INTERRUPTED, "interrupted"
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         status, problem = USAGE, error.format_message()
     except (JobError, EngineError) as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         usage = isinstance(error, RequestError | SettingsError | EngineError)
         status = UNREACHABLE if isinstance(error, BrokerUnreachable) else USAGE if usage else FAILED
         problem = str(error)
@@ -58,7 +60,7 @@ def main() -> None:
         status = FAILED
     except OSError as error:
         problem = f"{f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}."
-        click.echo(f"Error: {problem}", err=True)
+        say(f"Error: {problem}", err=True)
         status = FAILED
     if problem is not None and "--json" in sys.argv[1:]:
         click.echo(json.dumps({"success": False, "error": problem}))

@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator import jobs
 from orchestrator.errors import JobError
-from orchestrator.files import read_json, write_json
+from orchestrator.files import LARGEST_LIST, read_json, write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
 from orchestrator.paths import output_folder, video_folder
 from orchestrator.settings import Settings, Watch
@@ -93,7 +93,7 @@ def _ledger(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = read_json(path) or {}
+        value = read_json(path, LARGEST_LIST) or {}
         if isinstance(value, dict) and isinstance(value.get("new", {}), dict):
             return value
     except ValueError:

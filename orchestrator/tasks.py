@@ -15,6 +15,7 @@ from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
 from orchestrator import jobs, outcomes, sweep
+from orchestrator.arguments import checked_arguments
 from orchestrator.broker import client
 from orchestrator.errors import Duplicate, EngineFailed, JobError, RequestError
 from orchestrator.jobdir import Job, jobs_in
@@ -36,6 +37,7 @@ def context_of(task: Task) -> jobs.Context:
 
 
 @shared_task(bind=True, name="complete_pipeline", throws=(JobError,))
+@checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
     """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, settings(), job_id=self.request.id, workers=workers)
@@ -47,6 +49,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
 
 
 @shared_task(bind=True, name="log_start_yolo", throws=(JobError,))
+@checked_arguments
 def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the start of a job, counts its videos, checks the machine."""
     context = context_of(self)
@@ -67,16 +70,18 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 
 
 @shared_task(bind=True, name="process_videos_yolo", throws=(JobError,))
+@checked_arguments
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, Any]:
     """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
-    opened = (
-        jobs.open_job(job, settings())
-        if job
-        else jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
-    )
+    if job is None:
+        jobs.check_step(step, workers=1)
+        opened = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
+    else:
+        opened = jobs.open_job(job, settings())
+        jobs.check_step(step, opened.workers)
     if opened.ended and job is not None:
         raise Ignore
     try:
@@ -96,6 +101,7 @@ def process_videos_yolo(
 
 
 @shared_task(bind=True, name="log_end_yolo", throws=(JobError,))
+@checked_arguments
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
@@ -114,6 +120,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
 
 
 @shared_task(bind=True, name="sweep_yolo", throws=(JobError,))
+@checked_arguments
 def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
     """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
     watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from engine.printable import printable
 from orchestrator.snapshot import RESULTS, Snapshot, VideoRow
 
 STYLES = {
@@ -70,7 +71,7 @@ def live_view(shot: Snapshot, rows: int) -> RenderableType:
             frames(row) if row.index is not None else "",
             f"{row.fps:.0f}" if row.index is not None else "",
             span(row.eta_s),
-            Text(row.stage),
+            Text(printable(row.stage, 40)),
             Text(printable(row.worker)),
             str(row.attempts or ""),
             ago(row.age_s),
@@ -139,11 +140,11 @@ def status_view(shot: Snapshot, rows: list[VideoRow], error: str | None) -> Rend
     for name, value in (
         ("job", Text(shot.id, style="bold")),
         ("state", Text.assemble(state_text(shot.state), f"  {counts(shot)}")),
-        ("task", Text(shot.task)),
+        ("task", Text(printable(shot.task))),
         ("videos", Text(printable(shot.video_folder))),
         ("output", Text(printable(str(shot.output)))),
-        ("created", Text(f"{shot.created_at}{f', started {shot.started_at}' if shot.started_at else ''}")),
-        ("ended", Text(shot.ended_at or "")),
+        ("created", Text(printable(f"{shot.created_at}{f', started {shot.started_at}' if shot.started_at else ''}"))),
+        ("ended", Text(printable(shot.ended_at or ""))),
         ("error", Text(printable(error or ""), style="red")),
     ):
         if value.plain:
@@ -235,11 +236,6 @@ def age_s(at: str | None) -> float | None:
     if not at:
         return None
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
-
-
-def printable(text: str) -> str:
-    """A file name may hold bytes that are no text, or line ends."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -104,15 +104,16 @@ def _clean(**_: Any) -> None:
 
 
 @signals.task_revoked.connect
-def _cancel_revoked(request: Any = None, **_: Any) -> None:
-    """Flower or `celery control revoke` ended a step: they mean the job."""
+def _cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
+    """Flower or `celery control revoke` ended a step: they mean the job. A message that has run out means nothing. The
+    job's place is a stranger's word, here as everywhere."""
+    from orchestrator import jobs
     from orchestrator.errors import JobError
-    from orchestrator.jobdir import Job
 
     folder = (getattr(request, "kwargs", None) or {}).get("job")
-    if folder:
+    if folder and not expired:
         with contextlib.suppress(JobError, OSError):
-            Job.open(Path(folder)).cancel("revoked through Celery")
+            jobs.open_job(folder, settings()).cancel("revoked through Celery")
 
 
 class Keeper(bootsteps.StartStopStep):

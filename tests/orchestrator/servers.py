@@ -1,17 +1,22 @@
 """Servers with a configuration of their own, and workers of the tiny application, for a `with`."""
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import celery
 
 from orchestrator import exec_with_parent
-from orchestrator.broker import server_program
+from orchestrator.broker import client, server_program
+from orchestrator.connection import socket_url
 from orchestrator.settings import Settings, celery_settings
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +30,7 @@ def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 @contextlib.contextmanager
-def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(*command: str, log: Path, cwd: Path = ROOT, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Ended with its block, or with this process."""
     with log.open("ab") as output:
         running = subprocess.Popen(
@@ -34,7 +39,7 @@ def process(*command: str, log: Path, **environment: str) -> Iterator[subprocess
             stdout=output,
             stderr=output,
             env=os.environ | environment,
-            cwd=ROOT,
+            cwd=cwd,
         )
         try:
             yield running
@@ -56,6 +61,45 @@ def server(folder: Path, *arguments: str) -> Iterator[Path]:
         wait_for(lambda: socket.exists() or running.poll() is not None)
         assert running.poll() is None, (folder / "server.log").read_text()
         yield socket
+
+
+def strangers_folder(parent: Path, *modules: str) -> Path:
+    """A folder with Python files that must not be run; `ran` in it tells that one was."""
+    folder = parent / "strangers"
+    folder.mkdir()
+    for name in modules:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(9)\n")
+    return folder
+
+
+USERS = ("worker", "client", "operator")
+
+
+@dataclass(frozen=True)
+class Secured:
+    """The server as documented, with its users. `admin` may do all, and sees what was denied."""
+
+    url: str
+    urls: dict[str, str]
+    admin: Any
+    folder: Path
+
+
+@contextlib.contextmanager
+def secured_server() -> Iterator[Secured]:
+    """docs/redis at work. A user's password is `p/USER`."""
+    documented = ROOT / "docs" / "redis"
+    with tempfile.TemporaryDirectory(prefix="yolo-acl-") as name:
+        folder = Path(name)
+        text = (documented / "users.acl").read_text()
+        for user in USERS:
+            text = text.replace(f"{user.upper()}_PASSWORD_SHA256", hashlib.sha256(f"p/{user}".encode()).hexdigest())
+        (folder / "users.acl").write_text(f"{text}user admin on nopass ~* &* +@all\n")
+        with server(folder, str(documented / "redis.conf"), "--aclfile", str(folder / "users.acl")) as socket:
+            url = socket_url(str(socket))
+            urls = {user: url.replace("://", f"://{user}:p%2F{user}@") for user in USERS}
+            with client(url.replace("://", "://admin:x@")) as admin:
+                yield Secured(url, urls, admin, folder)
 
 
 @contextlib.contextmanager

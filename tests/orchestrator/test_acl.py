@@ -5,18 +5,15 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import redis
 
 from orchestrator.broker import client, preflight, server_program
-from orchestrator.connection import socket_url
 from orchestrator.errors import BrokerUnreachable
 from orchestrator.health import check_health
-from tests.orchestrator.servers import ROOT, client_app, server, worker
+from tests.orchestrator.servers import ROOT, client_app, secured_server, worker
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -24,24 +21,12 @@ pytestmark = [
 ]
 
 DOCS = ROOT / "docs" / "redis"
-USERS = ("worker", "client", "operator")
 
 
 @pytest.fixture(scope="module")
 def secured():
-    """The server as documented. `.urls` by user, `.admin` sees what was denied."""
-    with tempfile.TemporaryDirectory(prefix="yolo-acl-") as name:
-        folder = Path(name)
-        text = (DOCS / "users.acl").read_text()
-        for user in USERS:
-            text = text.replace(f"{user.upper()}_PASSWORD_SHA256", hashlib.sha256(f"p/{user}".encode()).hexdigest())
-        # One more user, who sees what was denied.
-        (folder / "users.acl").write_text(f"{text}user admin on nopass ~* &* +@all\n")
-        with server(folder, str(DOCS / "redis.conf"), "--aclfile", str(folder / "users.acl")) as socket:
-            url = socket_url(str(socket))
-            urls = {user: url.replace("://", f"://{user}:p%2F{user}@") for user in USERS}
-            with client(url.replace("://", "://admin:x@")) as admin:
-                yield SimpleNamespace(url=url, urls=urls, admin=admin, folder=folder)
+    with secured_server() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +173,8 @@ def others(secured):
             ("DEL yolo:worker:other", "removes workers"),
             ("HGETALL yolo:jobs", "reads jobs"),
             ("PUBLISH /0.celery.pidbox x", "commands workers"),
+            ("LRANGE yolo:dead 0 -1", "reads others' messages"),
+            ("LPUSH yolo:dead x", "forges what was set aside"),
             ("SUBSCRIBE /0.celeryev/task.sent", "reads jobs"),
             ("PSUBSCRIBE *", "reads all"),
             ("SADD _kombu.binding.celery.pidbox x", "diverts messages"),

@@ -278,3 +278,31 @@ def test_paths_and_celery(folder, name):
             assert (connection.llen("yolo"), connection.exists("celery-task-meta-id")) == (1, 1)
         app.close()
     assert not broker.socket.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_of_the_machine(folder):
+    """The socket, the data and where to find it are out of reach, also where the folder around them is open to all."""
+    folder.chmod(0o777)
+    with EmbeddedBroker(folder / "b", state=folder / "data") as broker:
+        tries = f"""
+import os, socket
+os.setgid(65534); os.setuid(65534)
+def attempt(what):
+    try:
+        what()
+    except OSError:
+        return
+    raise SystemExit("it was let in")
+attempt(lambda: socket.socket(socket.AF_UNIX).connect({str(broker.socket)!r}))
+attempt(lambda: os.listdir({str(broker.state)!r}))
+attempt(lambda: os.listdir({str(broker.directory)!r}))
+attempt(lambda: open({str(broker.state / "broker.json")!r}))
+attempt(lambda: os.unlink({str(broker.socket)!r}))
+attempt(lambda: open("/proc/{broker.pid}/environ").read())
+"""
+        done = subprocess.run([sys.executable, "-c", tries], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        listening = [line.split() for line in Path(f"/proc/{broker.pid}/net/tcp").read_text().splitlines()[1:]]
+        inodes = {os.readlink(link) for link in Path(f"/proc/{broker.pid}/fd").iterdir()}
+        assert not [row for row in listening if f"socket:[{row[9]}]" in inodes], "it has no port"

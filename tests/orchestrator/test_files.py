@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from orchestrator import files
-from orchestrator.files import append_line, read_json, write_json, write_once, write_quick
+from orchestrator.files import LARGEST, LARGEST_LIST, append_line, read_json, write_json, write_once, write_quick
 from tests.chaos.farm import small_disk
 from tests.orchestrator.racers import append_lines, race, write_once_each
 
@@ -135,14 +136,42 @@ def test_files_that_are_none(tmp_path):
     assert read_json(tmp_path / "missing" / "a.json") is None
     os.mkfifo(tmp_path / "fifo.json")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
-    with open(tmp_path / "huge.json", "wb") as huge:
-        huge.truncate(1 << 40)
-    for name in ("fifo.json", "zero.json", "huge.json"):
+    (tmp_path / "good.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to("good.json")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "s.json"))
+    listening.close()
+    for name in ("fifo.json", "zero.json", "link.json", "s.json"):
         with pytest.raises(ValueError, match="not a file of JSON"):
             read_json(tmp_path / name)
+    with open(tmp_path / "huge.json", "wb") as huge:
+        huge.truncate(1 << 40)
+    for most in (LARGEST, LARGEST_LIST):
+        with pytest.raises(ValueError, match=f"more than {most}"):
+            read_json(tmp_path / "huge.json", most)
     (tmp_path / "folder.json").mkdir()
     with pytest.raises((OSError, ValueError)):
         read_json(tmp_path / "folder.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"NaN", "no number of JSON"),
+        (b'{"a": -Infinity}', "no number of JSON"),
+        (b"[" * 100_000, "nested too deeply|Expecting"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
+        (b"9" * 100_000, "digits"),
+        (b"\xff\xfe{\0}\0", "decode"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        (b"", "Expecting value"),
+        (b"{} {}", "Extra data"),
+    ],
+)
+def test_texts_that_are_no_json(tmp_path, text, said):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ValueError, match=said):
+        read_json(tmp_path / "a.json")
 
 
 # -- lines ------------------------------------------------------------------------------------------------------------

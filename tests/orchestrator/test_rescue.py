@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from types import SimpleNamespace
 
@@ -41,8 +42,12 @@ class Server:
             self.keys[key] = value
         return True
 
-    def hgetall(self, name):
-        return dict(self.hashes.get(name, {}))
+    def hrandfield(self, name, count):
+        found = self.hashes.get(name, {})
+        return random.sample(sorted(found), min(count, len(found)))
+
+    def hmget(self, name, keys):
+        return [self.hashes.get(name, {}).get(key) for key in keys]
 
     def hset(self, name, key, value):
         self.hashes.setdefault(name, {})[key] = value

@@ -21,7 +21,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.server_cli import _queues, _the_only
 from orchestrator.settings import Settings, settings
 from tests.assets import ROOT
-from tests.orchestrator.servers import process, wait_for
+from tests.orchestrator.servers import process, strangers_folder, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_help_answers_at_once(option):
     code = (
         "import sys, time\nfrom orchestrator.server_cli import server\n"
         f"server.main([{option!r}], prog_name='yolo-server', standalone_mode=False)\n"
-        "assert not {'celery', 'redis', 'pydantic', 'engine'} & set(sys.modules), sys.modules\n"
+        "assert not {'celery', 'redis', 'pydantic', 'numpy', 'av'} & set(sys.modules), sys.modules\n"
     )
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -222,7 +222,11 @@ def test_a_password_is_made_where_none_is_given(flower, capsys):
 
 @pytest.mark.parametrize(
     ("auth", "installed", "said"),
-    [("geheim", True, "YOLO_FLOWER_AUTH must be USER:PASSWORD."), ("a:b", False, "Flower is not installed")],
+    [
+        ("geheim", True, "YOLO_FLOWER_AUTH must be USER:PASSWORD"),
+        ("me:ge,heim", True, "without commas"),
+        ("a:b", False, "Flower is not installed"),
+    ],
 )
 def test_flower_that_can_not_start(call, monkeypatch, auth, installed, said):
     monkeypatch.setenv("YOLO_FLOWER_AUTH", auth)
@@ -268,11 +272,16 @@ def test_a_real_flower_tells_strangers_nothing_and_nobody_the_password(tmp_path)
     secret, auth = "broker-geheim", "me:flower-geheim"
     url = f"redis://:{secret}@127.0.0.1:{at}/0"
     environment = {"CELERY_BROKER_URL": url, "YOLO_FLOWER_AUTH": auth}
-    program = [sys.executable, "-m", "orchestrator.server_cli"]
+    program = [sys.executable, "-P", "-m", "orchestrator.server_cli"]
+    here = strangers_folder(
+        tmp_path, "flowerconfig", "celery", "flower", "orchestrator", "tornado", "prometheus_client"
+    )
     redis = [str(server_program()), "--port", str(at), "--requirepass", secret, "--dir", str(tmp_path), "--save", ""]
     with (
         process(*redis, log=tmp_path / "server.log"),
-        process(*program, "--flower", "--port", str(port), log=tmp_path / "flower.log", **environment) as flower,
+        process(
+            *program, "--flower", "--port", str(port), log=tmp_path / "flower.log", cwd=here, **environment
+        ) as flower,
         process(*program, "--worker", "--name", "shown", "--pool", "solo", log=tmp_path / "worker.log", **environment),
     ):
         log = tmp_path / "flower.log"
@@ -290,6 +299,8 @@ def test_a_real_flower_tells_strangers_nothing_and_nobody_the_password(tmp_path)
             "/api/tasks",
             "/api/queues/length",
             "/api/task/types",
+            "/metrics",
+            "/healthcheck",
         ]
         node = f"shown@{socket.gethostname()}"
         pages.append(f"/worker/{node}")
@@ -297,12 +308,18 @@ def test_a_real_flower_tells_strangers_nothing_and_nobody_the_password(tmp_path)
             status, text = get(base + page)
             assert status == 401, f"{page} answers a stranger"
             assert get(base + page, "me:wrong")[0] == 401
+            assert get(base + page, "mé:flöwer")[0] == 401
             status, text = get(base + page, auth)
             assert status == 200, f"{page}: {status} {text[:300]}"
             assert secret not in text, f"{page} holds the broker's password"
             assert "flower-geheim" not in text
+        for page in ("/nowhere", "/login", "/logout", "/api/nowhere", "/task/x", "/tasks/datatable"):
+            status, text = get(base + page)
+            assert status == 401, f"{page} answers a stranger"
+            assert "Traceback" not in text
         for action in (f"worker/shutdown/{node}", "task/send-task/x", "task/revoke/x"):
             assert get(f"{base}/api/{action}", body=b"{}")[0] == 401
+        assert not (here / "ran").exists(), "a file of the current folder was run"
         command = Path(f"/proc/{flower.pid}/cmdline").read_bytes()
         assert b"geheim" not in command
         assert b"flower" in command
