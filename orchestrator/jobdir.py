@@ -7,7 +7,9 @@
     videos/0007.done.json    the video's result; its existence ends all work on it
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
+    tasks/process-1.waits.json  the step waits for another job that writes to the same folder
     cancel.json              somebody asked for the end
+    given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
     events.jsonl             what happened when, a line each
 
@@ -162,6 +164,19 @@ class Job:
         if asked:
             self.note("cancel asked for", by=who)
         return asked
+
+    @property
+    def given_up(self) -> str | None:
+        """Why nobody can go on with it, None where somebody can."""
+        path = self.folder / "given-up.json"
+        if not path.exists():
+            return None
+        return str((_read(path) or {}).get("why") or "it was given up")[:2000]
+
+    def give_up(self, why: str) -> None:
+        """Ends all further work: the job ends with what is done, and the reason. Raises OSError."""
+        if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
+            self.note("given up", why=why)
 
     def video_base(self, index: int) -> Path:
         return self.folder / "videos" / f"{index:04d}"

@@ -37,6 +37,20 @@ def video_folder(given: str, settings: Settings) -> Path:
     return _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
 
 
+def input_is_away(given: str, settings: Settings) -> str | None:
+    """Why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission taken away.
+    None where it is there. Raises PathRefused where it lies outside the roots."""
+    path = _resolved(given, "video folder")
+    _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"Video folder {given[:200]} can't be read any more: {_reason(error)}."
+    if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+        return f"Video folder {given[:200]} can't be read any more: permission denied."
+    return None
+
+
 def output_folder(given: str, settings: Settings) -> Path:
     """Where a job writes, resolved; it need not exist yet. Raises PathRefused."""
     path = _resolved(given, "output folder")

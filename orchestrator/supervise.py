@@ -38,6 +38,7 @@ class Watch:
     settings: Settings
     stopping: Callable[[], bool]
     touch: Callable[[], None]
+    """Renews the leases held and gives the sign of life; to be called often."""
     cores: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -83,7 +84,6 @@ class _Run:
         self._streams: list[dict[str, Any]] = []
         self._told_at = 0.0
         self._moved = (time.monotonic(), -1)
-        self._touched_at = time.monotonic()
 
     def go(self) -> str:
         watch = self._watch
@@ -184,16 +184,10 @@ class _Run:
             self._order_stop(engine, "cancelled", watch.settings.cancel_s)
         if self._stop is None and watch.stopping():
             self._order_stop(engine, "handed back", watch.settings.grace_s)
-        self._renew()
+        watch.touch()
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
-
-    def _renew(self) -> None:
-        if time.monotonic() - self._touched_at > self._watch.settings.lease_s / 6:
-            self._touched_at = time.monotonic()
-            self._claims.touch()
-            self._watch.touch()
 
     def _order_stop(self, engine: EngineProcess, how: str, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
@@ -203,7 +197,7 @@ class _Run:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == "cancelled":
             for claim in list(self._claims.held.values()):
-                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._renew))
+                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._watch.touch))
             return how
         if how != "handed back" and self._stage == _LOADING:  # no video is to blame
             self.died_unready = error

@@ -1,22 +1,23 @@
-"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is kept, given back or answered.
+"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is given back or answered.
 
-A task that is delivered twice waits and gives its message back: to acknowledge it would take away the first one's,
-since both carry the same tag. A task that was told to stop gives its message back as well.
+A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
+message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
+the rescue (rescue.py) sends the step again when it can go on, or when whoever has it dies. A task that was told to stop
+gives its message back.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import Any
 
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
-from orchestrator import jobs, outcomes, sweep
+from orchestrator import alive, jobs, outcomes, sweep, turns
 from orchestrator.broker import client
-from orchestrator.errors import Duplicate, EngineFailed, JobError, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.paths import output_folder, video_folder
 from orchestrator.publish import announce, publish, withdraw
@@ -25,14 +26,13 @@ from orchestrator.worker import cores_for_a_task, stopping
 
 log = logging.getLogger(__name__)
 
-_DUPLICATE_WAITS_S = 10.0
-
 Config = dict[str, Any] | None
 
 
 def context_of(task: Task) -> jobs.Context:
     node = str(task.request.hostname or f"celery@{os.uname().nodename}")
-    return jobs.Context(node, settings(), stopping, cores_for_a_task())
+    task_id = str(task.request.id)
+    return jobs.Context(node, settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
 
 
 @shared_task(bind=True, name="complete_pipeline", throws=(JobError,))
@@ -53,16 +53,15 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
     if job is None:
         made = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="log_start")
         return outcomes.without_long_lists(jobs.start(made, context))
-    opened = jobs.open_job(job, settings())
+    opened = jobs.job_to_go_on_with(job, settings())
     if opened.ended:  # it was cancelled before anybody had begun it
         raise Ignore
     try:
         record = jobs.start(opened, context)
+        if not opened.ended:
+            _go_on(self, opened, jobs.next_step(opened, context.settings.lease_s))
     except (Duplicate, OSError) as error:
-        raise _given_back(opened, error) from error
-    if not opened.ended:
-        for key in jobs.next_step(opened, context.settings.lease_s):
-            publish(self.app, opened, key)
+        raise _waits(opened, error) from error
     return outcomes.without_long_lists(record)
 
 
@@ -73,7 +72,7 @@ def process_videos_yolo(
     """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
     opened = (
-        jobs.open_job(job, settings())
+        jobs.job_to_go_on_with(job, settings())
         if job
         else jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
     )
@@ -81,15 +80,15 @@ def process_videos_yolo(
         raise Ignore
     try:
         summary = jobs.process(opened, step, context)
-    except (Duplicate, OSError) as error:
-        raise _given_back(opened, error) from error
+    except (Duplicate, FolderTaken, OSError) as error:
+        raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
         summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
     if summary["how"] == "handed back":
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
-        summary = _ended(opened, context)["processing_result"]
+        summary = _ended(self, opened, context)["processing_result"]
     elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
         publish(self.app, opened, "end")
     return outcomes.shortened(summary)
@@ -99,13 +98,13 @@ def process_videos_yolo(
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
-    opened = jobs.open_job(job, settings()) if job else _last_job(video_folder, config)
+    opened = jobs.job_at(job, settings()) if job else _last_job(video_folder, config)
     if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
         raise RequestError(
             f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
             f"for it with `yolo-submit --cancel {opened.id}`."
         )
-    result = outcomes.shortened(_ended(opened, context))
+    result = outcomes.shortened(_ended(self, opened, context))
     if job is None:
         return dict(result["end_log"])
     self.backend.store_result(opened.id, result, states.SUCCESS)
@@ -138,15 +137,27 @@ def _last_job(given_folder: str, config: Config) -> Job:
     )
 
 
-def _ended(job: Job, context: jobs.Context) -> dict[str, Any]:
+def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
+    """Ends the job, and puts the next one that waits for its folder on the queue."""
     try:
-        return jobs.end(job, context)
+        result = jobs.end(job, context)
+        following = turns.next_waiting(job.output, context.settings.lease_s)
+        if following is not None:
+            _go_on(task, *following)
     except OSError as error:
-        raise _given_back(job, error) from error
+        raise _waits(job, error) from error
+    return result
 
 
-def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
-    """Waits a little, so that the message does not come straight back, and gives it back.
+def _go_on(task: Task, job: Job, keys: list[str]) -> None:
+    """Puts steps on the queue, if it is the job's turn in its folder."""
+    for key in keys:
+        if key in ("start", "end") or turns.Turns(settings().lease_s).must_wait(job, key) is None:
+            publish(task.app, job, key)
+
+
+def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
+    """What answers the message of a step that can't go on now.
 
     A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
     be kept now, and nothing of it is lost.
@@ -155,8 +166,5 @@ def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
         where = error.filename or job.folder
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
-        log.info("job %s: %s", job.id, error, extra={"job": job.id})
-    until = time.monotonic() + _DUPLICATE_WAITS_S
-    while time.monotonic() < until and not stopping():
-        time.sleep(0.1)
-    return Reject(str(error), requeue=True)
+        log.info("%s", error, extra={"job": job.id})
+    return Ignore(str(error))

@@ -17,6 +17,7 @@ from orchestrator.files import write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job
 from orchestrator.jobs import Context, begin, next_step, open_job
 from orchestrator.settings import Settings
+from orchestrator.turns import Turns
 from tests.e2e.runs import clip
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import end_each, race
@@ -406,7 +407,7 @@ def test_two_jobs_and_one_folder(tmp_path, settings, job, other, waits, why):
         made.hold(them, them.task_base("process-1"))
     if other == "damaged":
         (them.folder / "job.json").write_bytes(b"{}")
-    assert (jobs._writer_before(job, settings) is not None) is waits
+    assert (Turns(LEASE_S).before(job) is not None) is waits
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
