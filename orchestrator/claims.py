@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine import journal
-from orchestrator.errors import PathRefused
+from orchestrator.errors import PathRefused, reason_of
 from orchestrator.files import write_once
 from orchestrator.jobdir import Job, now
 from orchestrator.leases import Lease, Owner, ended, latest, numbered, take
@@ -84,7 +84,8 @@ class Claims:
         try:
             claim.lease.release(how, **facts)
         except OSError as error:
-            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, claim.lease.path.name, error)
+            name, why = claim.lease.path.name, reason_of(error)
+            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
         """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
@@ -166,11 +167,12 @@ class Claims:
         return True
 
 
-def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1) -> dict[str, Any]:
-    """The result of a video that the engine never gave one for; the keys are those of the engine's summary."""
+def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
+    """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
+    may also be `cancelled` or `not begun`."""
     return {
         "path": video["path"],
-        "status": "failed",
+        "status": status,
         "error": error,
         "frames": 0,
         "inferred_frames": 0,

@@ -136,7 +136,7 @@ def _cell(row: dict[str, Any], column: str) -> Text:
         return Text(views.ago(row["age_s"]))
     if column == "videos":
         counts = row["counts"]
-        return Text("" if counts["videos"] is None else f"{counts['videos'] - counts['left']}/{counts['videos']}")
+        return Text("" if counts["videos"] is None else f"{counts['done']}/{counts['videos']}")
     if column == "state":
         return views.state_text(row["state"])
     return Text(views.printable(str(row[column] or "")))

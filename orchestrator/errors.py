@@ -63,3 +63,8 @@ class FolderTaken(JobError):
 
 class Duplicate(JobError):
     """A message was delivered twice, and the first delivery is being worked on."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why it happened, without the path that an OSError repeats: the message around it names that."""
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

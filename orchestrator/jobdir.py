@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import shapes
-from orchestrator.errors import JobError, RequestError
+from orchestrator.errors import JobError, RequestError, reason_of
 from orchestrator.files import append_line, read_json, write_once, write_quick
 from orchestrator.leases import Lease
 
@@ -81,9 +81,8 @@ class Job:
             if not write_once(folder / "job.json", job.spec):
                 return cls.open(folder)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise RequestError(
-                f"Output folder {output} can't be written: {reason}. Name another one with --output DIR."
+                f"Output folder {output} can't be written: {reason_of(error)}. Name another one with --output DIR."
             ) from error
         job.note("created")
         return job
@@ -94,7 +93,7 @@ class Job:
         try:
             spec = read_json(folder / "job.json")
         except (OSError, ValueError) as error:
-            raise JobError(f"Job file {folder / 'job.json'} can't be read: {error}.") from error
+            raise JobError(f"Job file {folder / 'job.json'} can't be read: {reason_of(error)}.") from error
         if not isinstance(spec, dict):
             raise JobError(f"There is no job in {folder}.")
         if spec.get("schema") != SCHEMA:
@@ -138,7 +137,7 @@ class Job:
         try:
             value = read_json(self.start_path)
         except (OSError, ValueError) as error:
-            return shapes.refusal(f"{self.start_path} can't be read: {error}")
+            return shapes.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
         problem = None if value is None else shapes.wrong_in_start(value)
         if problem is not None:
             return shapes.refusal(f"{self.start_path} is damaged: {problem}")

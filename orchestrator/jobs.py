@@ -24,7 +24,7 @@ from engine.errors import ConfigError
 from orchestrator import outcomes
 from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
-from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.files import write_json, write_once
 from orchestrator.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now
 from orchestrator.leases import Lease, Owner, take
@@ -344,7 +344,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
         try:
             self.lease.release(how, **self.facts)
         except OSError as problem:
-            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, problem)
+            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:

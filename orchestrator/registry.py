@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import JobError, UnknownJob
+from orchestrator.errors import JobError, UnknownJob, reason_of
 from orchestrator.files import read_json, write_quick
 from orchestrator.jobdir import JOBS_FOLDER, Job, is_id
 from orchestrator.settings import Settings
@@ -34,7 +34,7 @@ def remember(job: Job, settings: Settings) -> None:
             entry = {"folder": str(job.folder), "created_at": job.spec["created_at"], "broker": _broker(settings)}
             write_quick(path, entry)
     except OSError as error:
-        log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, error)
+        log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, reason_of(error))
 
 
 def settle(job_id: str, settings: Settings) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 from engine.logs import JsonFormatter
 from orchestrator.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.engine_process import EngineProcess
-from orchestrator.errors import EngineFailed
+from orchestrator.errors import EngineFailed, reason_of
 from orchestrator.jobdir import Job, now
+from orchestrator.outcomes import told
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -171,11 +172,10 @@ class _Run:
                 self._claims.release(claim, "handed back")
                 return
             entry["error"] = f"cancelled after {entry['frames']} frames"
+            entry["status"] = "partial" if entry["outputs"] else "cancelled"
         self._claims.keep(claim, entry)
         facts = {"job": self._watch.job.id, "video": entry["path"], "status": entry["status"]}
-        log.info(
-            "%s: %s%s", entry["path"], entry["status"], f": {entry['error']}" if entry["error"] else "", extra=facts
-        )
+        log.info("%s: %s", entry["status"], told(entry["path"], entry["error"]), extra=facts)
 
     def _look(self, engine: EngineProcess) -> None:
         watch = self._watch
@@ -244,10 +244,11 @@ def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], Non
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs = event.get("outputs", outputs)
     except (TimeoutError, OSError) as error:
-        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], error)
+        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], reason_of(error))
     frames = frames_kept(job, claim.video)
-    entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number)
-    return {**entry, "status": "partial" if outputs else "failed", "frames": frames, "outputs": outputs}
+    status = "partial" if outputs else "cancelled"
+    entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number, status=status)
+    return {**entry, "frames": frames, "outputs": outputs}
 
 
 def _logging() -> dict[str, str]:

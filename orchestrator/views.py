@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.outcomes import ENDINGS
 from orchestrator.snapshot import RESULTS, Snapshot, VideoRow
 
 STYLES = {
@@ -24,13 +25,15 @@ STYLES = {
     "waiting": "yellow",
     "cancelling": "yellow",
     "cancelled": "yellow",
+    "not begun": "yellow",
     "failed": "red",
 }
 
 _MOST_ROWS = 60
 _LONGEST_PATH = 40
 # Those that somebody may have to do something about come first.
-_ORDER = {name: place for place, name in enumerate(("failed", "partial", "processing", "waiting", "queued", "ok"))}
+_BY_WEIGHT = ("failed", "partial", "cancelled", "not begun", "processing", "waiting", "queued", "ok")
+_ORDER = {name: place for place, name in enumerate(_BY_WEIGHT)}
 
 
 def screen() -> Console:
@@ -118,9 +121,8 @@ def counts(shot: Snapshot) -> str:
     """How far a job is, in words."""
     if shot.videos is None:
         return "its videos are not counted yet"
-    done = sum(shot.counts.values())
-    words = [f"{done} of {shot.videos} videos done"]
-    words += [f"{shot.counts[name]} {name}" for name in ("failed", "partial") if shot.counts[name]]
+    words = [f"{shot.counts['ok']} of {shot.videos} videos done"]
+    words += [f"{shot.counts[name]} {name}" for name in RESULTS[1:] if shot.counts[name]]
     if shot.left and not shot.ended:
         words.append(f"{shot.left} left")
     if shot.working:
@@ -180,7 +182,12 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, Any
         "created_at": shot.created_at,
         "started_at": shot.started_at,
         "ended_at": shot.ended_at,
-        "counts": {"videos": shot.videos, **shot.counts, "left": shot.left, "at_work": len(shot.working)},
+        "counts": {
+            "videos": shot.videos,
+            **{key: shot.counts[status] for status, (key, _, _) in ENDINGS.items()},
+            "left": shot.left,
+            "at_work": len(shot.working),
+        },
         "frames": shot.frames,
         "frames_total": shot.frames_total,
         "fps": round(shot.fps, 2),

@@ -147,4 +147,4 @@ def test_the_folder_disappears_before_the_start(tmp_path: Path) -> None:
         farm.worker()
         record = farm.wait(job, 40)
         assert record["state"] == "failed"
-        assert "no such file" in record["result"]["message"].lower() or "No video" in record["result"]["message"]
+        assert "does not exist" in record["result"]["message"]

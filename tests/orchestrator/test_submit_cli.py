@@ -494,7 +494,7 @@ def test_status(call, here):
     made.finish(job, 1, "failed", "no moov atom")
     code, out, err = call("--status", job.id)
     assert code == 0
-    for said in (job.id, "waiting", "2 of 3 videos done, 1 failed, 1 left", "little room", "no moov atom", "queued"):
+    for said in (job.id, "waiting", "1 of 3 videos done, 1 failed, 1 left", "little room", "no moov atom", "queued"):
         assert said in out
     assert "The broker does not answer" in err
     made.end(job, settings())
@@ -556,7 +556,7 @@ def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
     assert "cancelling" in err
     if obeys:
         assert code == 0
-        assert "is cancelled: 1 of 2 videos done, 1 partial" in out
+        assert "is cancelled: 0 of 2 videos done, 1 partial, 1 not begun" in out
         assert f"kept in {here / 'out'}, as valid .partial files" in out
     else:
         assert code == 1

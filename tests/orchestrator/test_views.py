@@ -66,7 +66,7 @@ def test_each_state_of_a_video(job):
         None,
     ]
     assert shot.state == "processing"
-    assert shot.counts == {"ok": 1, "partial": 1, "failed": 1}
+    assert shot.counts == {"ok": 1, "partial": 1, "failed": 1, "cancelled": 0, "not begun": 0}
     assert (shot.left, shot.frames, shot.frames_total) == (4, 340, 700)
     assert [(row.index, row.frames, row.frames_total, row.attempts) for row in shot.working] == [(3, 40, 100, 1)]
     assert shot.working[0].age_s < 5
@@ -103,8 +103,9 @@ def test_how_each_job_ends(job, settings):
     job.cancel("someone")
     made.end(job, settings)
     shot, rows = read(job)
-    assert (shot.state, shot.left, shot.ended) == ("cancelled", 1, True)
-    assert [(row.status, row.error) for row in rows] == [("ok", None), ("failed", "cancelled before it was begun")]
+    assert (shot.state, shot.left, shot.ended) == ("cancelled", 0, True)
+    assert views.counts(shot) == "1 of 2 videos done, 1 not begun"
+    assert [(row.status, row.error) for row in rows] == [("ok", None), ("not begun", "cancelled before it was begun")]
     assert "left" not in views.counts(shot)
 
 
