@@ -20,7 +20,7 @@ from orchestrator.commands_jobs import broker_note
 from orchestrator.connection import client
 from orchestrator.errors import JobError
 from orchestrator.jobdir import ENDED_STATES, Job
-from orchestrator.preflight import explain, within
+from orchestrator.preflight import explain, extra_s, within
 from orchestrator.queues import Message
 from orchestrator.registry import find_job, known_jobs
 from orchestrator.settings import LOG_QUEUE, Settings, settings
@@ -28,7 +28,7 @@ from orchestrator.snapshot import Reader
 
 _RECENT = 20
 _MOST_LISTED = 30
-_ASK_S = 4.0
+_ASK_S, _ASK_TRIPS = 4.0, 20
 
 T = TypeVar("T")
 
@@ -247,4 +247,4 @@ def _ask(given: Settings, question: Callable[[Any], T]) -> T:
         with client(given.broker_url, 2.0) as connection:
             return question(connection)
 
-    return within(_ASK_S, ask)
+    return within(_ASK_S + extra_s(given.broker_url, _ASK_TRIPS), ask)

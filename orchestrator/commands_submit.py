@@ -23,7 +23,7 @@ from orchestrator.snapshot import Reader, Snapshot
 
 _FAILED, _INTERRUPTED = 1, 130
 
-_WORKERS_S = 3.0
+_WORKERS_S, _WORKERS_TRIPS = 3.0, 15
 _CANCEL_S = 30.0
 _NO_WORKER_S = 20.0
 
@@ -203,7 +203,7 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
     from redis import exceptions
 
     from orchestrator.connection import client
-    from orchestrator.preflight import within
+    from orchestrator.preflight import extra_s, within
     from orchestrator.queues import consumers, live_workers
 
     def ask() -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
             return consumers(live_workers(connection), queue)
 
     try:
-        return within(_WORKERS_S, ask)
+        return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)
     except (exceptions.RedisError, OSError):
         return None
 

@@ -501,7 +501,7 @@ def test_status(call, here):
     code, out, err = call("--status", job.id, "--json")
     value = json.loads(out)
     assert (code, value["state"], value["broker"], err) == (1, "failed", None, "")
-    assert [video["status"] for video in value["videos"]] == ["ok", "failed", "failed"]
+    assert [video["status"] for video in value["videos"]] == ["ok", "failed", "not begun"]
 
 
 def test_status_of_a_job_of_another_machine(call, here, monkeypatch):
