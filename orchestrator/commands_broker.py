@@ -15,7 +15,7 @@ from redis import exceptions
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator import queues, submission, views
+from orchestrator import queues, refusals, submission, views
 from orchestrator.commands_jobs import broker_note
 from orchestrator.connection import client
 from orchestrator.errors import JobError
@@ -43,13 +43,15 @@ def list_tasks(as_json: bool) -> int:
     recent = _recent(given)
     trouble = note()
     held: dict[str, list[dict[str, Any]]] = {"active": [], "reserved": [], "scheduled": []}
+    refused: list[dict[str, Any]] = []
     if trouble is None:
         try:
             held = _ask(given, lambda connection: _held(connection, given))
+            refused = _ask(given, _refused)
         except (exceptions.RedisError, OSError) as error:
             trouble = explain(error, given.broker_url)[0]
     if as_json:
-        click.echo(json.dumps({"success": True, "broker": trouble, **held, "recent": recent}))
+        click.echo(json.dumps({"success": True, "broker": trouble, **held, "refused": refused, "recent": recent}))
         return 0
     console = views.screen()
     if trouble is None:
@@ -57,6 +59,8 @@ def list_tasks(as_json: bool) -> int:
         _show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
         if held["scheduled"]:
             _show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
+        if refused:
+            _show(console, "refused", refused, ("what", "why", "age"))
     else:
         click.echo(f"The broker does not answer: {trouble}\nThe jobs that this machine knows of:", err=True)
     _show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
@@ -105,6 +109,11 @@ def _age_s(message: Message) -> float | None:
         return views.age_s(sent["at"]) if sent else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _refused(connection: Any) -> list[dict[str, Any]]:
+    found = refusals.recent(connection)
+    return [{"what": refusal.what, "why": refusal.why, "age_s": round(refusal.age_s)} for refusal in found]
 
 
 def _recent(given: Settings) -> list[dict[str, Any]]:

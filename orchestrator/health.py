@@ -22,6 +22,7 @@ from uuid import uuid4
 import redis
 from redis import exceptions
 
+from orchestrator import refusals
 from orchestrator.connection import client, without_password
 from orchestrator.errors import JobError
 from orchestrator.preflight import PROBE_PREFIX, begin, explain, extra_s, failure_of
@@ -158,6 +159,7 @@ def _known_to_broker(connection: redis.Redis, shown: str, queues: Sequence[str],
         _clock(connection, found),
         told,
         *_queues(connection, queues, found),
+        *_refusals(connection),
     ]
 
 
@@ -348,6 +350,20 @@ def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -
             "If this persists, that worker has gone deaf: restart it, nothing is lost.",
         )
     return Check(name, "ok", f"{said}, {len(consumers)} worker{'s' if len(consumers) > 1 else ''}")
+
+
+def _refusals(connection: redis.Redis) -> list[Check]:
+    """A line for each watched folder whose last sweep failed, and one for the tasks that were refused of late."""
+    try:
+        found = refusals.recent(connection)
+    except exceptions.ResponseError:  # this user may not ask
+        return []
+    checks = [Check(refusal.what, "failed", refusal.why) for refusal in found if refusal.is_sweep]
+    tasks = [refusal for refusal in found if not refusal.is_sweep]
+    if tasks:
+        more = f" (and {len(tasks) - 1} more of the last day: `yolo-submit --list-tasks`)" if len(tasks) > 1 else ""
+        checks.append(Check("refused", "warning", f"{tasks[0].what}: {tasks[0].why}{more}"))
+    return checks
 
 
 def _idle(queue: str, workers: Iterable[Worker]) -> list[str]:

@@ -26,6 +26,8 @@ from orchestrator.errors import SettingsError
 DEFAULT_URL = "redis://localhost:6379/0"
 
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
+PLAIN_QUEUE = "celery"
+"""Where a program's `Celery(...).send_task(...)` goes that was told of no queue: it is served as well."""
 HEARTBEAT_KEY = "yolo:worker:"
 
 
@@ -65,7 +67,7 @@ class Settings(BaseModel):
     state_dir: Path = Path("~/.local/state/yolo-engine")
 
     queues: tuple[str, ...] = ()
-    """Queues of your own, beside yolo, yolo-gpu and yolo-log."""
+    """Queues of your own, beside yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
@@ -97,7 +99,7 @@ class Settings(BaseModel):
 
     @property
     def known_queues(self) -> tuple[str, ...]:
-        return (QUEUE, GPU_QUEUE, LOG_QUEUE, *self.queues)
+        return tuple(dict.fromkeys((QUEUE, GPU_QUEUE, LOG_QUEUE, PLAIN_QUEUE, *self.queues)))
 
 
 @cache

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
-from orchestrator import alive, jobs, outcomes, sweep, turns
+from orchestrator import alive, jobs, outcomes, refusals, sweep, turns
 from orchestrator.broker import client
-from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.paths import output_folder, video_folder
 from orchestrator.publish import announce, publish, withdraw
@@ -29,24 +30,52 @@ log = logging.getLogger(__name__)
 Config = dict[str, Any] | None
 
 
+class Step(Task):
+    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        if isinstance(exc, JobError):
+            what, kept_s = _what(self, task_id, args)
+            log.error("%s is refused: %s", what, exc)
+            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), **kept_s))
+
+
+def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
+    """A task in words, and how long its refusal is of interest: a sweep's until another has been due."""
+    if task.name != "sweep_yolo":
+        return f"task {task.name} {task_id}", {}
+    folder = args[0] if args else ""
+    every = next((watch.every_minutes for watch in settings().watch if str(watch.folder) == folder), 60.0)
+    return f"sweep {folder}", {"kept_s": max(300.0, 2.5 * 60 * every)}
+
+
+def _tell_broker(tell: Callable[[Any], None]) -> None:
+    """Best effort."""
+    try:
+        with client(settings().broker_url) as connection:
+            tell(connection)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
+        log.debug("the broker can't be told: %s", error)
+
+
 def context_of(task: Task) -> jobs.Context:
     node = str(task.request.hostname or f"celery@{os.uname().nodename}")
     task_id = str(task.request.id)
     return jobs.Context(node, settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
 
 
-@shared_task(bind=True, name="complete_pipeline", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
     """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     announce(client(settings().broker_url), job)
     if not job.ended:
-        publish(self.app, job, "start")
+        _send(self, job, "start")
     raise Ignore
 
 
-@shared_task(bind=True, name="log_start_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
 def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the start of a job, counts its videos, checks the machine."""
     context = context_of(self)
@@ -65,7 +94,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
     return outcomes.without_long_lists(record)
 
 
-@shared_task(bind=True, name="process_videos_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="process_videos_yolo", throws=(JobError,))
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, Any]:
@@ -90,11 +119,11 @@ def process_videos_yolo(
     if job is None:
         summary = _ended(self, opened, context)["processing_result"]
     elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
-        publish(self.app, opened, "end")
+        _send(self, opened, "end")
     return outcomes.shortened(summary)
 
 
-@shared_task(bind=True, name="log_end_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
@@ -112,16 +141,20 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     return result
 
 
-@shared_task(bind=True, name="sweep_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
     """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
     watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
-    job, told = sweep.sweep(watch, settings())
+    try:
+        job, told = sweep.sweep(watch, settings())
+    except OSError as error:
+        raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
+    _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
     if job is not None:
         announce(client(settings().broker_url), job)
-        publish(self.app, job, "start")
+        _send(self, job, "start")
     return told
 
 
@@ -153,7 +186,22 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
     """Puts steps on the queue, if it is the job's turn in its folder."""
     for key in keys:
         if key in ("start", "end") or turns.Turns(settings().lease_s).must_wait(job, key) is None:
-            publish(task.app, job, key)
+            _send(task, job, key)
+
+
+def _send(task: Task, job: Job, key: str) -> None:
+    """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
+    just coming back and the connection breaks in the sending, the rescue sends the step."""
+    try:
+        publish(task.app, job, key)
+    except JobError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever Celery raises
+        # An AttributeError is kombu's, of a channel that was closed under its hands.
+        why = "the connection to the broker broke" if isinstance(error, AttributeError) else str(error)
+        log.warning(
+            "job %s: %s can't be put on its queue now, it is sent later: %s", job.id, key, why, extra={"job": job.id}
+        )
 
 
 def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -27,7 +28,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import billiard
 from celery import Celery, bootsteps, signals
 
 from orchestrator import alive
@@ -75,7 +75,7 @@ def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) 
             shutil.rmtree(left, ignore_errors=True)
     os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
     # What the pool puts into a temporary folder goes into ours, which is cleared away after a kill as well.
-    billiard.current_process()._config["tempdir"] = os.environ[_RUNTIME]
+    multiprocessing.current_process()._config["tempdir"] = os.environ[_RUNTIME]  # type: ignore[attr-defined]
 
 
 @signals.setup_logging.connect

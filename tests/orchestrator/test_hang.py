@@ -148,3 +148,16 @@ def test_the_folder_disappears_before_the_start(tmp_path: Path) -> None:
         record = farm.wait(job, 40)
         assert record["state"] == "failed"
         assert "does not exist" in record["result"]["message"]
+
+
+def test_a_killed_worker_leaves_only_what_the_next_one_clears_away(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    with farm_with(tmp_path, 30.0) as farm:
+        connection = client(farm.broker.url)
+        for _ in range(2):
+            doomed = farm.worker(TMPDIR=str(tmp_path / "tmp"))
+            until(lambda: bool(live_workers(connection)), 30, farm.tail)
+            farm.kill(doomed)
+            connection.flushall()
+            (left,) = (tmp_path / "tmp").iterdir()
+            assert left.name.startswith("yolo-worker-")

@@ -39,7 +39,7 @@ def test_defaults(tmp_path):
     assert (given.broker_url, given.results_url) == (DEFAULT_URL, DEFAULT_URL)
     assert (given.video_roots, given.output_roots, given.watch) == ((), (), ())
     assert given.state_dir == tmp_path / "state"
-    assert given.known_queues == ("yolo", "yolo-gpu", "yolo-log")
+    assert given.known_queues == ("yolo", "yolo-gpu", "yolo-log", "celery")
     assert settings() is given
 
 
@@ -137,7 +137,7 @@ def test_worker_and_client_agree_on_what_the_broker_is_told():
 
 def test_celery_takes_them():
     app = make_app("client")
-    assert set(app.amqp.queues) == {"yolo", "yolo-gpu", "yolo-log"}
+    assert set(app.amqp.queues) == {"yolo", "yolo-gpu", "yolo-log", "celery"}
     route = app.amqp.router.route({}, "log_end_yolo")
     assert route["queue"].name == "yolo-log"
 
