@@ -86,6 +86,9 @@ def test_tasks_share_the_cores(monkeypatch, concurrency, cores):
 @pytest.mark.parametrize("tidied_up", [False, True])
 def test_tasks_are_told_of_a_stop(monkeypatch, tmp_path, tidied_up):
     """Also where somebody has removed the folder, which may be weeks old by then."""
+    # The real one ends the process half a minute later: these very tests.
+    timers = []
+    monkeypatch.setattr(worker.threading, "Timer", lambda *given: timers.append(given) or SimpleNamespace(start=list))
     monkeypatch.delenv("YOLO_WORKER_RUNTIME", raising=False)
     assert worker.stopping() is False
     monkeypatch.setattr(worker.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "run"))
@@ -97,6 +100,7 @@ def test_tasks_are_told_of_a_stop(monkeypatch, tmp_path, tidied_up):
         shutil.rmtree(tmp_path / "run")
     worker._tell_tasks()
     assert worker.stopping() is True
+    assert [what for _, what, _ in timers] == [os._exit]
     worker._clean()
     assert not (tmp_path / "run").exists()
 
