@@ -134,13 +134,13 @@ def _show(console: Console, title: str, rows: list[dict[str, Any]], columns: tup
     console.print(Text(title, style="bold"))
     table = views.table_of(*columns)
     for row in rows[:_MOST_LISTED]:
-        table.add_row(*(_cell(row, column) for column in columns))
+        table.add_row(*(_cell(row, column, console.width) for column in columns))
     console.print(table)
     if len(rows) > _MOST_LISTED:
         console.print(f"and {len(rows) - _MOST_LISTED} more: --json lists them all")
 
 
-def _cell(row: dict[str, Any], column: str) -> Text:
+def _cell(row: dict[str, Any], column: str, width: int = views.WIDE) -> Text:
     if column == "age":
         return Text(views.ago(row["age_s"]))
     if column == "videos":
@@ -148,7 +148,10 @@ def _cell(row: dict[str, Any], column: str) -> Text:
         return Text("" if counts["videos"] is None else f"{counts['done']}/{counts['videos']}")
     if column == "state":
         return views.state_text(row["state"])
-    return Text(views.printable(str(row[column] or "")))
+    text = views.short_ids(views.printable(str(row[column] or "")), width)
+    if column == "video_folder":
+        return Text(views.end_of(text, max(20, width // 3)), no_wrap=True)
+    return Text(text)
 
 
 # -- --purge ----------------------------------------------------------------------------------------------------------
@@ -219,13 +222,13 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
 # -- --health-check ---------------------------------------------------------------------------------------------------
 
 
-def health_check(config_file: str | None, output: Path | None, queue: str | None, as_json: bool) -> int:
+def health_check(options: dict[str, Any], output: Path | None, as_json: bool) -> int:
     """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
-    from engine.config import load_config
     from orchestrator import health, jobs
+    from orchestrator.commands_submit import configuration
 
-    given = settings()
-    config = load_config(Path(config_file)) if config_file else {}
+    given, queue = settings(), options["queue"]
+    config = configuration(options)
     checked = jobs.checked_config(config)
     request = submission.Request("", "complete_pipeline", config, None, 1, queue)
     began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from orchestrator import monitor, submission, views
+from orchestrator import engine_options, monitor, submission, views
 from orchestrator.commands_jobs import report
 from orchestrator.embedded import Embedded
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
@@ -42,11 +43,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
 
 
 def _request(options: dict[str, Any]) -> submission.Request:
-    from engine.config import load_config
-
-    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
-    if options["resume"] is not None:
-        config["resume"] = options["resume"]
+    config = configuration(options)
     return submission.Request(
         options["video_folder"],
         options["task"],
@@ -55,6 +52,21 @@ def _request(options: dict[str, Any]) -> submission.Request:
         options["workers"] or None,
         options["queue"],
     )
+
+
+def configuration(options: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
+    for the file."""
+    from engine.config import load_config
+    from orchestrator.jobs import with_defaults
+
+    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
+    config |= engine_options.chosen(options)
+    if options["resume"] is not None:
+        config["resume"] = options["resume"]
+    if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
+        config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
+    return dict(with_defaults(config, settings()))
 
 
 def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
@@ -82,7 +94,7 @@ def _begin(request: submission.Request, given: Settings, workers: int, as_json: 
     from orchestrator.jobs import checked_config
 
     job = submission.begin(request, given, workers)
-    note = note_on_default(checked_config(request.config), '`"model": "yolox-s"` in a --config file')
+    note = note_on_default(checked_config(request.config))
     if note is not None and not as_json:
         click.echo(note, err=True)
     return job

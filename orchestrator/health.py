@@ -25,6 +25,7 @@ from redis import exceptions
 from orchestrator import refusals
 from orchestrator.connection import client, without_password
 from orchestrator.errors import JobError
+from orchestrator.outcomes import told
 from orchestrator.preflight import PROBE_PREFIX, begin, explain, extra_s, failure_of
 from orchestrator.settings import HEARTBEAT_KEY, worker_command
 
@@ -358,7 +359,11 @@ def _refusals(connection: redis.Redis) -> list[Check]:
         found = refusals.recent(connection)
     except exceptions.ResponseError:  # this user may not ask
         return []
-    checks = [Check(refusal.what, "failed", refusal.why) for refusal in found if refusal.is_sweep]
+    checks = [
+        Check("sweep", "failed", told(refusal.what.removeprefix("sweep "), refusal.why))
+        for refusal in found
+        if refusal.is_sweep
+    ]
     tasks = [refusal for refusal in found if not refusal.is_sweep]
     if tasks:
         more = f" (and {len(tasks) - 1} more of the last day: `yolo-submit --list-tasks`)" if len(tasks) > 1 else ""

@@ -93,7 +93,8 @@ def begin(
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
     if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
-    checked = checked_config(config or {})
+    config = with_defaults(config or {}, settings)
+    checked = checked_config(config)
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
@@ -102,7 +103,7 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in (config or {})}
+    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
     spec = {
         "id": job_id or new_id(),
         "task": task,
@@ -164,6 +165,11 @@ def job_at(folder: str, settings: Settings) -> Job:
 
 def _check_trust(job: Job, settings: Settings) -> None:
     trusted_model(checked_config(job.config).model, settings)
+
+
+def with_defaults(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A job's configuration over the defaults of the settings. What is no configuration is left for the check."""
+    return {**settings.config, **config} if isinstance(config, dict) else config
 
 
 def checked_config(config: dict[str, Any]) -> EngineConfig:

@@ -69,6 +69,8 @@ class Settings(BaseModel):
     queues: tuple[str, ...] = ()
     """Queues of your own, beside yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
+    config: dict[str, Any] = {}
+    """Defaults for the configuration of every job, as in a --config file."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts in a row that get no further in a video before it is given up."""
@@ -130,6 +132,14 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
+    if read.config:
+        from engine.config import EngineConfig
+        from engine.errors import ConfigError
+
+        try:
+            EngineConfig(**read.config)
+        except (ConfigError, TypeError) as error:
+            raise SettingsError(f"Setting config: {error}") from error
     try:
         home = {
             "state_dir": read.state_dir.expanduser(),

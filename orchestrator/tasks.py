@@ -160,7 +160,9 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
 
 def _last_job(given_folder: str, config: Config) -> Job:
     """The newest job that processed this folder into the output folder of this configuration."""
-    output = output_folder(str(jobs.checked_config(config or {}).output_folder), settings())
+    output = output_folder(
+        str(jobs.checked_config(jobs.with_defaults(config or {}, settings())).output_folder), settings()
+    )
     source = str(video_folder(given_folder, settings()))
     for job in reversed(jobs_in(output)):
         if source in job.spec["inputs"] and job.spec["task"] != "log_start":

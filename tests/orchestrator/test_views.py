@@ -7,7 +7,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from orchestrator import views
+from orchestrator import commands_broker, views
 from orchestrator.settings import Settings
 from orchestrator.snapshot import Reader
 from tests.orchestrator import handmade as made
@@ -210,3 +210,51 @@ def test_ago(seconds, text):
 def test_listed():
     assert views.listed("abcdefg", 3) == "a, b, c and 4 more"
     assert views.listed("ab") == "a, b"
+
+
+# -- 80 columns -------------------------------------------------------------------------------------------------------
+
+
+def printed(renderable, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(renderable)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
+    """Words stay whole, a video has one line, and an id is whole or its beginning."""
+    error = "the container's index is missing and can't be rebuilt"
+    made.start(job, 4)
+    record = json.loads(job.start_path.read_text())
+    for row in record["videos"]:
+        row["path"] = f"{job.spec['inputs'][0]}/2026-11-30/camera-entrance-north/recording-{row['index']:04d}.mp4"
+    job.start_path.write_text(json.dumps(record))
+    made.finish(job, 0, "failed", error)
+    made.hold(job, job.task_base("process-1"))
+    made.hold(job, job.video_base(1))
+    made.tell(job, (1, 70), worker="yolo-12345@machine-room-3")
+    reader = Reader(job, 30)
+    shot = reader.read()
+    rows = reader.rows(shot.working)
+    for view in (views.status_view(shot, rows, None), views.live_view(shot, 10)):
+        lines = printed(view, width)
+        text = " ".join(lines)
+        for word in ("processing", *error.split()):
+            if word not in ("rebuilt", "be", "can't") or width < 160:
+                assert word in text, (word, lines)
+        assert any("70/100" in line and "processing" in line for line in lines)
+    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    commands_broker._show(
+        console,
+        "active",
+        [{"worker": "yolo-12345@machine-room-3", "job": job.id, "step": "process-1"}],
+        ("worker", "job", "step"),
+    )
+    commands_broker._show(
+        console, "recent", commands_broker._recent(settings), ("id", "state", "videos", "age", "video_folder")
+    )
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 6, lines
+    assert all((job.id if width == 160 else job.id[:8]) in lines[place] for place in (2, 5))
