@@ -32,14 +32,6 @@ def farm_with(tmp_path: Path, lease_s: float, **environment: str) -> Farm:
     return Farm(tmp_path / "f", YOLO_SETTINGS=str(settings_file), **environment)
 
 
-def descendants(pid: int) -> list[int]:
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
 def send(farm: Farm, job: Job) -> None:
     publish(farm.app, job, "start")
 
@@ -51,7 +43,7 @@ def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
         job = farm.submit()
         hanging = farm.worker("--name", "hanging")
         farm.at_work(job)
-        halted = descendants(hanging.pid)
+        halted = farm.below(hanging.pid)
         assert len(halted) >= 2
         for pid in halted:
             os.kill(pid, signal.SIGSTOP)
