@@ -14,6 +14,7 @@ from orchestrator import outcomes
 from orchestrator.claims import frames_kept
 from orchestrator.jobdir import ENDED_STATES, Job
 from orchestrator.leases import Lease, age_of, latest
+from orchestrator.turns import waits_for
 
 RESULTS = tuple(outcomes.ENDINGS)
 
@@ -69,6 +70,8 @@ class Snapshot:
     eta_s: float | None
     working: list[VideoRow] = field(default_factory=list)
     lately_ended: list[VideoRow] = field(default_factory=list)
+    waits_for: str | None = None
+    """The job that writes to the same folder, and whose end this one waits for."""
 
     @property
     def ended(self) -> bool:
@@ -95,11 +98,13 @@ class Reader:
         self._read_results()
         working = self._working(steps, rows)
         counts = self._counts(end)
+        state = self._state(end, steps)
         fps = sum(row.fps for row in working)
         return Snapshot(
             id=job.id,
             task=str(job.spec["task"]),
-            state=self._state(end, steps),
+            state=state,
+            waits_for=waits_for(job) if state == "waiting" else None,
             folder=job.folder,
             video_folder=str(job.spec["video_folder"]),
             source=Path(job.spec["inputs"][0]),

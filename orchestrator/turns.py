@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import JobError
-from orchestrator.files import write_quick
-from orchestrator.jobdir import JOBS_FOLDER, Job, now
+from orchestrator.files import read_json, write_quick
+from orchestrator.jobdir import JOBS_FOLDER, Job, is_id, now
 
 
 class Turns:
@@ -79,6 +79,16 @@ def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
 def waiting(job: Job) -> list[str]:
     """The steps of a job that were given up to wait."""
     return [key for key in (f"process-{number}" for number in range(1, job.workers + 1)) if waits(job, key)]
+
+
+def waits_for(job: Job) -> str | None:
+    """The id of the job that a job's steps wait for, None where none waits."""
+    for key in waiting(job):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            named = read_json(_marker(job, key))["for"]  # type: ignore[index]
+            if is_id(named):
+                return str(named)
+    return None
 
 
 def waits(job: Job, key: str) -> bool:

@@ -122,7 +122,8 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
 
 def line(shot: Snapshot) -> str:
     """The same in one line, for a log."""
-    parts = [f"{shot.state}: {counts(shot)}"]
+    other = f" for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else ""
+    parts = [f"{shot.state}{other}: {counts(shot)}"]
     for row in shot.working[:4]:
         if row.index is None:
             parts.append(f"{row.worker}: {row.stage}")
@@ -167,6 +168,7 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
     for name, value in (
         ("job", Text(shot.id, style="bold")),
         ("state", Text.assemble(state_text(shot.state), f"  {counts(shot)}")),
+        ("waits", Text(f"for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else "")),
         ("task", Text(shot.task)),
         ("videos", Text(printable(shot.video_folder))),
         ("output", Text(printable(str(shot.output)))),
@@ -229,6 +231,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, Any
         "fps": round(shot.fps, 2),
         "eta_s": None if shot.eta_s is None else round(shot.eta_s, 1),
         "warnings": shot.warnings,
+        "waits_for": shot.waits_for,
     }
     if rows is not None:
         value["videos"] = [

@@ -10,6 +10,7 @@ from rich.console import Console
 from orchestrator import commands_broker, views
 from orchestrator.settings import Settings
 from orchestrator.snapshot import Reader
+from orchestrator.turns import Turns
 from tests.orchestrator import handmade as made
 
 
@@ -258,3 +259,18 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 6, lines
     assert all((job.id if width == 160 else job.id[:8]) in lines[place] for place in (2, 5))
+
+
+def test_what_a_job_waits_for(tmp_path, settings, job):
+    made.start(job)
+    younger = made.make_job(tmp_path, settings, job_id="zzz")
+    made.start(younger)
+    assert Turns(30.0).must_wait(younger, "process-1").id == job.id
+    shot = Reader(younger, 30.0).read()
+    said = f"for job {job.id}, which writes to the same folder"
+    assert (shot.state, shot.waits_for) == ("waiting", job.id)
+    assert said in text_of(views.status_view(shot, [], None))
+    assert views.line(shot).startswith(f"waiting {said}: 0 of 2 videos done")
+    assert views.as_json(shot)["waits_for"] == job.id
+    (younger.folder / "tasks" / "process-1.waits.json").write_text("[")
+    assert Reader(younger, 30.0).read().waits_for is None
