@@ -28,7 +28,7 @@ def video_folder(given: str, settings: Settings) -> Path:
     except OSError as error:
         raise PathRefused(
             f"Video folder {given[:200]} can't be read: {_reason(error)}. Name a folder that exists on this machine "
-            f"and that its user may read, e.g. `ls {given[:200]}`."
+            "and that its user may read."
         ) from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise PathRefused(f"{given} is neither a folder nor a file, but {_kind(mode)}.")

@@ -51,7 +51,8 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
     folders = Turns(settings.lease_s)
     for job in left:
         try:
-            if (paused := turns.waiting(job)) and not job.cancelled and folders.before(job) is not None:
+            paused = turns.waiting(job)
+            if paused and not (job.cancelled or job.given_up) and folders.before(job) is not None:
                 continue
             lost = [
                 key

@@ -8,6 +8,7 @@ gives its message back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -136,7 +137,8 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     result = outcomes.shortened(_ended(self, opened, context))
     if job is None:
         return dict(result["end_log"])
-    self.backend.store_result(opened.id, result, states.SUCCESS)
+    alone = opened.spec["task"] == "process_videos"
+    self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
     withdraw(client(settings().broker_url), opened.id)
     return result
 
@@ -176,11 +178,12 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
     """Ends the job, and puts the next one that waits for its folder on the queue."""
     try:
         result = jobs.end(job, context)
-        following = turns.next_waiting(job.output, context.settings.lease_s)
-        if following is not None:
-            _go_on(task, *following)
     except OSError as error:
         raise _waits(job, error) from error
+    following = turns.next_waiting(job.output, context.settings.lease_s)
+    if following is not None:
+        with contextlib.suppress(OSError):  # the rescue sends it
+            _go_on(task, *following)
     return result
 
 
@@ -217,4 +220,5 @@ def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("%s", error, extra={"job": job.id})
+    _tell_broker(lambda connection: announce(connection, job))  # any machine may go on with it
     return Ignore(str(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import alive, jobs, submission
+from orchestrator import alive, commands_jobs, jobs, submission
 from orchestrator.broker import client
 from orchestrator.jobdir import Job
 from orchestrator.publish import publish
@@ -128,6 +128,7 @@ def test_the_folder_disappears_while_the_job_runs(tmp_path: Path) -> None:
         assert statuses.count("ok") >= 1
         assert "not begun" in statuses
         assert "can't be read any more: no such file" in record["result"]["message"]
+        assert commands_jobs.status(job.id[:8], None, follow=True, as_json=True) == 1, "the monitor returns"
         shutil.move(farm.folder / "moved", farm.videos)
 
 
