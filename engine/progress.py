@@ -14,7 +14,8 @@ from rich.table import Table
 from engine.printable import printable
 from engine.stream import Progress as StreamProgress
 
-_STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red"}
+# The last two are of jobs: a video that was ended early, and one whose turn never came.
+_STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red", "cancelled": "yellow", "not begun": "yellow"}
 
 
 class ProgressBars:
@@ -96,8 +97,10 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         )
     console.print(table)
     totals = summary["totals"]
+    words = [f"{totals[name]} {name}" for name in ("failed", "partial")]
+    words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("cancelled", "not_begun") if totals.get(key)]
     console.print(
-        f"{_count(totals['videos'], 'video')} ({totals['failed']} failed, {totals['partial']} partial), "
+        f"{_count(totals['videos'], 'video')} ({', '.join(words)}), "
         f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
         f"{_count(totals['tracks'], 'track')}. "
         f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}.",

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine import attempts
-from orchestrator.errors import PathRefused
+from orchestrator.errors import PathRefused, reason_of
 from orchestrator.files import there, write_once
 from orchestrator.jobdir import Job, now
 from orchestrator.leases import Lease, Owner, ended, latest, numbered, take
-from orchestrator.paths import confined_video, output_folder
+from orchestrator.paths import confined_video, input_is_away, output_folder
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,15 +48,21 @@ class Claims:
         self._settings = settings
         self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
         self._done: set[int] = set()
+        self._gave_up = False
         self.held: dict[int, Claim] = {}
 
     def next(self, *, suspect: bool) -> Claim | None:
-        """Takes the next fresh video, or the next suspect; None where there is none to take now."""
+        """Takes the next fresh video, or the next suspect; None where there is none to take now, or the job was given
+        up."""
+        if self._job.given_up:
+            return None
         for place, video in enumerate(self._open):
             claim = self._try(video, suspect)
             if claim is not None:
                 self._forget_done(place)
                 return claim
+            if self._gave_up:
+                return None
         self._forget_done(len(self._open))
         return None
 
@@ -78,7 +84,8 @@ class Claims:
         try:
             claim.lease.release(how, **facts)
         except OSError as error:
-            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, claim.lease.path.name, error)
+            name, why = claim.lease.path.name, reason_of(error)
+            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
         """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
@@ -137,6 +144,8 @@ class Claims:
             confined_video(video["path"], self._settings)
             output_folder(str((self._job.output / video["stem"]).parent), self._settings)
         except PathRefused as refused:
+            if self._input_is_away():  # not this video alone
+                return None
             _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
             return None
         at = frames_kept(self._job, video)
@@ -148,6 +157,20 @@ class Claims:
             return None
         claim = self.held[index] = Claim(index, video, lease, at)
         return claim
+
+    def _input_is_away(self) -> bool:
+        """Whether the job's folder has disappeared; the job is then given up."""
+        try:
+            ways = [input_is_away(name, self._settings) for name in self._job.spec["inputs"]]
+        except PathRefused:
+            return False
+        why = next((way for way in ways if way is not None), None)
+        if why is None:
+            return False
+        self._gave_up = True
+        self._job.give_up(why)
+        log.error("job %s is given up: %s", self._job.id, why, extra={"job": self._job.id})
+        return True
 
     def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
@@ -161,11 +184,12 @@ class Claims:
         return True
 
 
-def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1) -> dict[str, Any]:
-    """The result of a video that the engine never gave one for; the keys are those of the engine's summary."""
+def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
+    """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
+    may also be `cancelled` or `not begun`."""
     return {
         "path": video["path"],
-        "status": "failed",
+        "status": status,
         "error": error,
         "frames": 0,
         "inferred_frames": 0,

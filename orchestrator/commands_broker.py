@@ -17,12 +17,12 @@ from rich.text import Text
 
 from engine.printable import printable
 from engine.say import say
-from orchestrator import queues, submission, views
+from orchestrator import queues, refusals, submission, views
 from orchestrator.commands_jobs import broker_note
 from orchestrator.connection import client
 from orchestrator.errors import JobError
 from orchestrator.jobdir import ENDED_STATES, Job, is_id
-from orchestrator.preflight import explain, within
+from orchestrator.preflight import explain, extra_s, within
 from orchestrator.queues import Message
 from orchestrator.registry import find_job, known_jobs
 from orchestrator.settings import LOG_QUEUE, Settings, settings
@@ -30,7 +30,7 @@ from orchestrator.snapshot import Reader
 
 _RECENT = 20
 _MOST_LISTED = 30
-_ASK_S = 4.0
+_ASK_S, _ASK_TRIPS = 4.0, 20
 
 T = TypeVar("T")
 
@@ -45,13 +45,15 @@ def list_tasks(as_json: bool) -> int:
     recent = _recent(given)
     trouble = note()
     held: dict[str, list[dict[str, Any]]] = {"active": [], "reserved": [], "scheduled": []}
+    refused: list[dict[str, Any]] = []
     if trouble is None:
         try:
             held = _ask(given, lambda connection: _held(connection, given))
+            refused = _ask(given, _refused)
         except (exceptions.RedisError, OSError) as error:
             trouble = explain(error, given.broker_url)[0]
     if as_json:
-        click.echo(json.dumps({"success": True, "broker": trouble, **held, "recent": recent}))
+        click.echo(json.dumps({"success": True, "broker": trouble, **held, "refused": refused, "recent": recent}))
         return 0
     console = views.screen()
     if trouble is None:
@@ -59,6 +61,8 @@ def list_tasks(as_json: bool) -> int:
         _show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
         if held["scheduled"]:
             _show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
+        if refused:
+            _show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
         say("The jobs that this machine knows of:", err=True)
@@ -110,6 +114,11 @@ def _age_s(message: Message) -> float | None:
         return None
 
 
+def _refused(connection: Any) -> list[dict[str, Any]]:
+    found = refusals.recent(connection)
+    return [{"what": refusal.what, "why": refusal.why, "age_s": round(refusal.age_s)} for refusal in found]
+
+
 def _recent(given: Settings) -> list[dict[str, Any]]:
     found = []
     for job in known_jobs(given):
@@ -128,21 +137,24 @@ def _show(console: Console, title: str, rows: list[dict[str, Any]], columns: tup
     console.print(Text(title, style="bold"))
     table = views.table_of(*columns)
     for row in rows[:_MOST_LISTED]:
-        table.add_row(*(_cell(row, column) for column in columns))
+        table.add_row(*(_cell(row, column, console.width) for column in columns))
     console.print(table)
     if len(rows) > _MOST_LISTED:
         console.print(f"and {len(rows) - _MOST_LISTED} more: --json lists them all")
 
 
-def _cell(row: dict[str, Any], column: str) -> Text:
+def _cell(row: dict[str, Any], column: str, width: int = views.WIDE) -> Text:
     if column == "age":
         return Text(views.ago(row["age_s"]))
     if column == "videos":
         counts = row["counts"]
-        return Text("" if counts["videos"] is None else f"{counts['videos'] - counts['left']}/{counts['videos']}")
+        return Text("" if counts["videos"] is None else f"{counts['done']}/{counts['videos']}")
     if column == "state":
         return views.state_text(row["state"])
-    return Text(printable(str(row[column] or "")))
+    text = views.short_ids(printable(str(row[column] or "")), width)
+    if column == "video_folder":
+        return Text(views.end_of(text, max(20, width // 3)), no_wrap=True)
+    return Text(text)
 
 
 # -- --purge ----------------------------------------------------------------------------------------------------------
@@ -213,13 +225,13 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
 # -- --health-check ---------------------------------------------------------------------------------------------------
 
 
-def health_check(config_file: str | None, output: Path | None, queue: str | None, as_json: bool) -> int:
+def health_check(options: dict[str, Any], output: Path | None, as_json: bool) -> int:
     """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
-    from engine.config import load_config
     from orchestrator import health, jobs
+    from orchestrator.commands_submit import configuration
 
-    given = settings()
-    config = load_config(Path(config_file)) if config_file else {}
+    given, queue = settings(), options["queue"]
+    config = configuration(options)
     checked = jobs.checked_config(config)
     request = submission.Request("", "complete_pipeline", config, None, 1, queue)
     began = time.monotonic()
@@ -250,4 +262,4 @@ def _ask(given: Settings, question: Callable[[Any], T]) -> T:
         with client(given.broker_url, 2.0) as connection:
             return question(connection)
 
-    return within(_ASK_S, ask)
+    return within(_ASK_S + extra_s(given.broker_url, _ASK_TRIPS), ask)

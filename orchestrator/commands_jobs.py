@@ -22,7 +22,6 @@ from orchestrator.snapshot import Reader, Snapshot
 
 _FAILED = 1
 
-_BROKER_S = 4.5
 _CANCEL_S = 10.0
 _RESULTS_S = 2.0
 
@@ -125,13 +124,13 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
 
 def broker_note(given: Settings) -> Callable[[], str | None]:
     """Asks the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
-    from orchestrator.preflight import begin, preflight
+    from orchestrator.preflight import LONGEST_S, begin, preflight
 
     answer = begin(lambda: preflight(given.broker_url, write=False))
 
     def wait() -> str | None:
         try:
-            answer(_BROKER_S)
+            answer(LONGEST_S)
         except (JobError, TimeoutError) as error:
             return str(error)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import click
 from rich.console import Console
 
 from engine.say import say
-from orchestrator import monitor, submission, views
+from orchestrator import engine_options, monitor, submission, views
 from orchestrator.commands_jobs import report
 from orchestrator.embedded import Embedded
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
@@ -24,7 +25,7 @@ from orchestrator.snapshot import Reader, Snapshot
 
 _FAILED, _INTERRUPTED = 1, 130
 
-_WORKERS_S = 3.0
+_WORKERS_S, _WORKERS_TRIPS = 3.0, 15
 _CANCEL_S = 30.0
 _NO_WORKER_S = 20.0
 
@@ -43,11 +44,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
 
 
 def _request(options: dict[str, Any]) -> submission.Request:
-    from engine.config import load_config
-
-    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
-    if options["resume"] is not None:
-        config["resume"] = options["resume"]
+    config = configuration(options)
     return submission.Request(
         options["video_folder"],
         options["task"],
@@ -56,6 +53,21 @@ def _request(options: dict[str, Any]) -> submission.Request:
         options["workers"] or None,
         options["queue"],
     )
+
+
+def configuration(options: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
+    for the file."""
+    from engine.config import load_config
+    from orchestrator.jobs import with_defaults
+
+    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
+    config |= engine_options.chosen(options)
+    if options["resume"] is not None:
+        config["resume"] = options["resume"]
+    if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
+        config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
+    return dict(with_defaults(config, settings()))
 
 
 def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
@@ -83,7 +95,7 @@ def _begin(request: submission.Request, given: Settings, workers: int, as_json: 
     from orchestrator.jobs import checked_config
 
     job = submission.begin(request, given, workers)
-    note = note_on_default(checked_config(request.config), '`"model": "yolox-s"` in a --config file')
+    note = note_on_default(checked_config(request.config))
     if note is not None and not as_json:
         say(note, err=True)
     return job
@@ -204,7 +216,7 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
     from redis import exceptions
 
     from orchestrator.connection import client
-    from orchestrator.preflight import within
+    from orchestrator.preflight import extra_s, within
     from orchestrator.queues import consumers, live_workers
 
     def ask() -> list[dict[str, Any]]:
@@ -212,7 +224,7 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
             return consumers(live_workers(connection), queue)
 
     try:
-        return within(_WORKERS_S, ask)
+        return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)
     except (exceptions.RedisError, OSError):
         return None
 

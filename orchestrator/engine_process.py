@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,9 @@ from typing import Any
 
 from orchestrator.wire import Sender, received
 
+log = logging.getLogger(__name__)
+
+_KILLED_S = 10.0
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -60,8 +64,9 @@ class EngineProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        self._reader.join()
-        self._events.close()
+        self._reader.join(_KILLED_S)
+        if not self._reader.is_alive():  # else the process hangs in the kernel, and holds its end of the pipe
+            self._events.close()
         with contextlib.suppress(OSError):
             self._orders.close()
 
@@ -104,9 +109,14 @@ class EngineProcess:
                 raise TimeoutError
 
     def kill(self) -> None:
+        """Returns when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when that
+        returns: it is not waited for longer than some seconds."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_KILLED_S)
+        except subprocess.TimeoutExpired:
+            log.error("engine process %d hangs in the kernel: it is left behind", self._process.pid)
 
     def ended(self) -> str:
         """How it ended, in words. To be asked after EOFError."""

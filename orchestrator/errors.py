@@ -10,6 +10,7 @@ JobError                    (exit status 1)
 ├── EmbeddedBrokerError     the broker that was to run on this machine does not
 │   └── EmbeddedBrokerTaken another process runs it already
 ├── EngineFailed            the engine can't run at all: its model, its device, its configuration
+├── FolderTaken             another job writes to the same folder: this one waits for its turn
 └── Duplicate               somebody else is doing this very step
 """
 
@@ -56,5 +57,14 @@ class EngineFailed(JobError):
     """The engine can't run at all; no video is to blame."""
 
 
+class FolderTaken(JobError):
+    """Another job writes to the same folder. The step is marked as waiting, and sent again when its turn has come."""
+
+
 class Duplicate(JobError):
     """A message was delivered twice, and the first delivery is being worked on."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why it happened, without the path that an OSError repeats: the message around it names that."""
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

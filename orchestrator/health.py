@@ -1,7 +1,8 @@
 """`--health-check`: can a job run here and now? Asked of the broker's keys, never of the workers themselves.
 
 A worker that is busy does not answer Celery's `inspect` for a while; its heartbeat, a key that runs out, is there all
-the same. Every question has its own time limit, so that the whole takes 5 s at most, with a broker that is silent too.
+the same. Every question has its own time limit, so that the whole takes 5 s at most, with a broker that is silent too;
+one that is far away is given as many round trips as it needs.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from uuid import uuid4
 import redis
 from redis import exceptions
 
+from orchestrator import refusals
 from orchestrator.connection import client, without_password
 from orchestrator.errors import JobError
-from orchestrator.preflight import PROBE_PREFIX, begin, explain, failure_of
+from orchestrator.outcomes import told
+from orchestrator.preflight import PROBE_PREFIX, begin, explain, extra_s, failure_of
 from orchestrator.settings import HEARTBEAT_KEY, worker_command
 
 State = Literal["ok", "warning", "failed"]
@@ -38,7 +41,7 @@ _OLDEST_VERSION = (6, 2)
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # how Celery's queue is divided, as suffixes of its key
 _SECOND_LOOK_S = 0.5
 _SCAN_S = 1.0
-_DEADLINE_S = 4.7
+_DEADLINE_S, _TRIPS = 4.7, 25
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Worker:
 def check_health(
     broker_url: str, result_url: str, *, queues: Sequence[str], model: str | None, output: Path
 ) -> list[Check]:
-    """All checks, in a fixed order. Never raises, and takes 5 s at most.
+    """All checks, in a fixed order. Never raises, and takes 5 s at most, longer only where the broker answers late.
 
     `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
     `output` need not exist yet. What only a broker can tell is left out when there is none.
@@ -81,7 +84,11 @@ def check_health(
     if model is not None:
         questions.append(("model", lambda: [_model(model)]))
     waiting = [(name, begin(question)) for name, question in questions]
-    checks = [check for name, wait in waiting for check in _answer(name, wait, ends)]
+
+    def far() -> float:
+        return max(extra_s(url, _TRIPS) for url in (broker_url, result_url))
+
+    checks = [check for name, wait in waiting for check in _answer(name, wait, ends, far)]
     hosts = {worker.host for worker in workers}
     if hosts and socket.gethostname() not in hosts:
         checks = [_of_no_worker_s_machine(check) if check.name in ("disk", "model") else check for check in checks]
@@ -98,9 +105,15 @@ def as_json(checks: Sequence[Check]) -> dict[str, Any]:
     return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
 
 
-def _answer(name: str, wait: Callable[[float], list[Check]], ends: float) -> list[Check]:
+def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: Callable[[], float]) -> list[Check]:
+    """The answer to a question; `far` is how many seconds longer it may take because of a server that is far away."""
     try:
-        return wait(ends - time.monotonic())
+        while True:
+            try:
+                return wait(ends + far() - time.monotonic())
+            except TimeoutError:
+                if time.monotonic() >= ends + far():
+                    raise
     except TimeoutError:
         return [Check(name, "failed", "no answer in time", "Something it needs hangs: a disk, a network, the server.")]
     except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
@@ -147,6 +160,7 @@ def _known_to_broker(connection: redis.Redis, shown: str, queues: Sequence[str],
         _clock(connection, found),
         told,
         *_queues(connection, queues, found),
+        *_refusals(connection),
     ]
 
 
@@ -337,6 +351,24 @@ def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -
             "If this persists, that worker has gone deaf: restart it, nothing is lost.",
         )
     return Check(name, "ok", f"{said}, {len(consumers)} worker{'s' if len(consumers) > 1 else ''}")
+
+
+def _refusals(connection: redis.Redis) -> list[Check]:
+    """A line for each watched folder whose last sweep failed, and one for the tasks that were refused of late."""
+    try:
+        found = refusals.recent(connection)
+    except exceptions.ResponseError:  # this user may not ask
+        return []
+    checks = [
+        Check("sweep", "failed", told(refusal.what.removeprefix("sweep "), refusal.why))
+        for refusal in found
+        if refusal.is_sweep
+    ]
+    tasks = [refusal for refusal in found if not refusal.is_sweep]
+    if tasks:
+        more = f" (and {len(tasks) - 1} more of the last day: `yolo-submit --list-tasks`)" if len(tasks) > 1 else ""
+        checks.append(Check("refused", "warning", f"{tasks[0].what}: {tasks[0].why}{more}"))
+    return checks
 
 
 def _idle(queue: str, workers: Iterable[Worker]) -> list[str]:

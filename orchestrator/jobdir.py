@@ -7,7 +7,9 @@
     videos/0007.done.json    the video's result; its existence ends all work on it
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
+    tasks/process-1.waits.json  the step waits for another job that writes to the same folder
     cancel.json              somebody asked for the end
+    given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
     events.jsonl             what happened when, a line each
 
@@ -32,7 +34,7 @@ from typing import Any
 from engine.errors import OutputError
 from engine.folders import Folder, opened
 from orchestrator import shapes
-from orchestrator.errors import JobError, RequestError
+from orchestrator.errors import JobError, RequestError, reason_of
 from orchestrator.files import LARGEST, LARGEST_LIST, append_line, read_json, write_once, write_quick
 from orchestrator.leases import Lease
 
@@ -82,9 +84,8 @@ class Job:
         except OutputError as error:
             raise RequestError(str(error)) from error
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise RequestError(
-                f"Output folder {output} can't be written: {reason}. Name another one with --output DIR."
+                f"Output folder {output} can't be written: {reason_of(error)}. Name another one with --output DIR."
             ) from error
         job.note("created")
         return job
@@ -95,7 +96,7 @@ class Job:
         try:
             spec = read_json(folder / "job.json", LARGEST_LIST)
         except (OSError, ValueError) as error:
-            raise JobError(f"Job file {folder / 'job.json'} can't be read: {error}.") from error
+            raise JobError(f"Job file {folder / 'job.json'} can't be read: {reason_of(error)}.") from error
         if not isinstance(spec, dict):
             raise JobError(f"There is no job in {folder}.")
         if spec.get("schema") != SCHEMA:
@@ -139,7 +140,7 @@ class Job:
         try:
             value = read_json(self.start_path, LARGEST_LIST)
         except (OSError, ValueError) as error:
-            return shapes.refusal(f"{self.start_path} can't be read: {error}")
+            return shapes.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
         problem = None if value is None else shapes.wrong_in_start(value)
         if problem is not None:
             return shapes.refusal(f"{self.start_path} is damaged: {problem}")
@@ -165,6 +166,19 @@ class Job:
         if asked:
             self.note("cancel asked for", by=who)
         return asked
+
+    @property
+    def given_up(self) -> str | None:
+        """Why nobody can go on with it, None where somebody can."""
+        path = self.folder / "given-up.json"
+        if not path.exists():
+            return None
+        return str((_read(path) or {}).get("why") or "it was given up")[:2000]
+
+    def give_up(self, why: str) -> None:
+        """Ends all further work: the job ends with what is done, and the reason. Raises OSError."""
+        if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
+            self.note("given up", why=why)
 
     def video_base(self, index: int) -> Path:
         return self.folder / "videos" / f"{index:04d}"

@@ -25,44 +25,51 @@ from engine.printable import printable
 from orchestrator import outcomes
 from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
-from orchestrator.errors import Duplicate, EngineFailed, PathRefused, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.files import write_json, write_once
-from orchestrator.jobdir import JOBS_FOLDER, PARTS, Job, is_id, jobs_in, new_id, now
+from orchestrator.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now
 from orchestrator.leases import Lease, Owner, take
-from orchestrator.paths import output_folder, trusted_model, video_folder
+from orchestrator.paths import input_is_away, output_folder, trusted_model, video_folder
 from orchestrator.registry import remember, settle
 from orchestrator.resources import examine
 from orchestrator.settings import Settings
 from orchestrator.shapes import MOST_WORKERS
 from orchestrator.supervise import Watch, process_videos, salvaged_entry
+from orchestrator.turns import Turns, proceed
 
 log = logging.getLogger(__name__)
 
+# Of one step's engine, in a job that another step's engine could work on.
+_FAILURES = 3
 # Until the list of the files is there, and from one file to the next.
 _LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
 
 
 @dataclass(frozen=True)
 class Context:
-    """Who runs a step: this process's name, the settings, and whether the worker was told to stop."""
+    """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
+    told that the step is alive. That is called by the thread that does the work, and only when it gets further."""
 
     node: str
     settings: Settings
     stopping: Callable[[], bool] = lambda: False
     cores: int | None = None
+    alive: Callable[[], None] = lambda: None
 
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
 
-    def renewal(self, lease: Lease) -> Callable[[], None]:
-        """Touches the lease, often enough and no more, when it is called all the time."""
+    def renewal(self, *held: Lease | Claims) -> Callable[[], None]:
+        """Renews leases and gives the sign of life, often enough and no more, when it is called all the time."""
         due = 0.0
 
         def renew() -> None:
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + self.settings.lease_s / 6
-                lease.touch()
+                for each in held:
+                    each.touch()
+                self.alive()  # last: a lease on a dead disk keeps us from coming here
 
         return renew
 
@@ -87,7 +94,8 @@ def begin(
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
     if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
-    checked = checked_config(config or {})
+    config = with_defaults(config or {}, settings)
+    checked = checked_config(config)
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
@@ -96,7 +104,7 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in (config or {})}
+    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
     spec = {
         "id": job_id or new_id(),
         "task": task,
@@ -125,6 +133,34 @@ def check_step(step: str, workers: int) -> None:
 
 def open_job(folder: str, settings: Settings) -> Job:
     """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    job = job_at(folder, settings)
+    for name in job.spec["inputs"]:
+        video_folder(name, settings)
+    _check_trust(job, settings)
+    return job
+
+
+def job_to_go_on_with(folder: str, settings: Settings) -> Job:
+    """The same for a job that may have come some way: what it reads may have disappeared since, which is an end like
+    another. What it reads, its model or its configuration may be refused by this machine: then the job is given up,
+    so that it ends with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
+    job = job_at(folder, settings)
+    if job.ended:
+        return job
+    try:
+        for name in job.spec["inputs"]:
+            if input_is_away(name, settings) is None:
+                video_folder(name, settings)
+        _check_trust(job, settings)
+    except JobError as error:
+        job.give_up(str(error))
+        log.error("job %s is given up: %s", job.id, error, extra={"job": job.id})
+    return job
+
+
+def job_at(folder: str, settings: Settings) -> Job:
+    """The job of a directory, which must be where this machine lets jobs write: no more is needed to end it. Raises
+    PathRefused, JobError."""
     if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
         raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
     path = Path(folder)
@@ -135,11 +171,17 @@ def open_job(folder: str, settings: Settings) -> Job:
     job = Job.open(here)
     if job.output != output:
         raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
-    for name in job.spec["inputs"]:
-        video_folder(name, settings)
-    trusted_model(checked_config(job.config).model, settings)
     remember(job, settings)
     return job
+
+
+def _check_trust(job: Job, settings: Settings) -> None:
+    trusted_model(checked_config(job.config).model, settings)
+
+
+def with_defaults(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A job's configuration over the defaults of the settings. What is no configuration is left for the check."""
+    return {**settings.config, **config} if isinstance(config, dict) else config
 
 
 def checked_config(config: dict[str, Any]) -> EngineConfig:
@@ -160,10 +202,11 @@ def start(job: Job, context: Context) -> dict[str, Any]:
     if (record := job.start_record()) is not None:
         return record
     with _step(job, "start", context) as step:
-        found = _probe(job, context.renewal(step.lease))
+        given_up = job.given_up
+        found = {"videos": [], "model": {}} if given_up else _probe(job, context.renewal(step.lease))
         videos, model = found["videos"], found["model"]
         facts, warnings, refused = examine(videos, model, job.config, job.output)
-        error = found.get("error") or refused
+        error = given_up or found.get("error") or refused
         if not videos and error is None:
             error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
         record = {
@@ -192,19 +235,21 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
     """Works on the job's videos, beside others who do, until none is left to take.
 
     Returns the summary so far, with `how`: exhausted, cancelled or handed back. Raises Duplicate while somebody else
-    has this very step, or another job writes to the same folder; EngineFailed where the engine can't run here.
+    has this very step, FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run
+    here.
     """
     record = job.start_record() or start(job, context)
-    if job.ended or record["refused"]:
-        return {**outcomes.summarise(job, record["refused"]), "how": "exhausted"}
-    other = _writer_before(job, context.settings)
-    if other is not None:
-        raise Duplicate(f"job {other.id} writes to {job.output}; this one waits for its end")
+    given_up = record["refused"] or job.given_up
+    if job.ended or given_up:
+        return {**outcomes.summarise(job, given_up), "how": "exhausted"}
+    _wait_for_turn(job, key, context)
     with _step(job, key, context) as step:
+        proceed(job, key)
+        step.how = "handed back"
+        _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record["videos"], context.owner(), context.settings)
-        watch = Watch(
-            job, key, context.node, context.settings, context.stopping, step.lease.touch, context.cores, step.facts
-        )
+        touch = context.renewal(step.lease, claims)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores, step.facts)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
@@ -273,7 +318,7 @@ def next_step(job: Job, lease_s: float) -> list[str]:
     if job.ended or job.spec["task"] == "log_start":
         return []
     record = job.start_record()
-    if job.cancelled:
+    if job.cancelled or job.given_up:
         return [] if _at_work(job, lease_s) else ["end"]
     if record is None:
         return ["start"]
@@ -287,7 +332,12 @@ def next_step(job: Job, lease_s: float) -> list[str]:
     # Every step has run out of videos to take, and still some have no result: their workers died since.
     if _at_work(job, lease_s):
         return []
-    return ["end"] if all((steps[key].ending() or {}).get("how") == "failed" for key in keys) else keys[:1]
+    failed = {key for key in keys if (steps[key].ending() or {}).get("how") == "failed"}
+    if failed == set(keys):
+        return ["end"]
+    # The engine did run somewhere: a step that failed may come to that machine the next time. Not for ever.
+    left = [key for key in keys if key not in failed or steps[key].number < _FAILURES]
+    return left[:1] or ["end"]
 
 
 # -- one step ---------------------------------------------------------------------------------------------------------
@@ -308,11 +358,18 @@ class _step:  # noqa: N801 - a context manager, used like a function
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        how = self.how if kind is None or self.how == "failed" else "broke off"
+        how = self.how if kind in (None, FolderTaken) or self.how == "failed" else "broke off"
         try:
             self.lease.release(how, **self.facts)
         except OSError as problem:
-            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, problem)
+            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
+
+
+def _wait_for_turn(job: Job, key: str, context: Context) -> None:
+    """Raises FolderTaken."""
+    other = Turns(context.settings.lease_s).must_wait(job, key)
+    if other is not None:
+        raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
 
 
 def _at_work(job: Job, lease_s: float) -> bool:
@@ -352,27 +409,17 @@ def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
         skip.append(opening)
 
 
-def _writer_before(job: Job, settings: Settings) -> Job | None:
-    """An older job that has begun, has not ended, and writes to the same folder: its videos come first."""
-    for other in jobs_in(job.output):
-        if other.id == job.id or other.ended or other.spec["task"] == "log_start" or other.start_record() is None:
-            continue
-        if (other.spec["created_at"], other.id) < (job.spec["created_at"], job.id):
-            return other
-        if other.live(settings.lease_s):
-            return other
-    return None
-
-
 def _fatal(job: Job) -> str | None:
     """Why the job as a whole failed, None where it did not."""
     record = job.start_record()
     if record is None:
-        return None if job.cancelled else "the job was never started"
+        return None if job.cancelled else job.given_up or "the job was never started"
     if record["refused"]:
         return str(record["refused"])
     if len(job.done_indices()) >= len(record["videos"]) or job.cancelled:
         return None
+    if job.given_up:
+        return job.given_up
     endings = [lease.ending() or {} for lease in job.leases("tasks").values()]
     return next((str(ending["error"]) for ending in endings if ending.get("error")), None)
 
@@ -394,8 +441,9 @@ def _salvage(job: Job, context: Context) -> None:
     """What workers that died had reached in a cancelled job becomes partial results."""
     videos = (job.start_record() or {"videos": []})["videos"]
     claims = Claims(job, videos, context.owner(), context.settings)
+    touch = context.renewal(claims)
     while (claim := claims.next_begun()) is not None:
-        claims.keep(claim, salvaged_entry(job, claim, "cancelled", claims.touch))
+        claims.keep(claim, salvaged_entry(job, claim, "cancelled", touch))
 
 
 def _forget_journals(job: Job) -> None:

@@ -194,6 +194,8 @@ class _Work:
         """Tells a result and waits until the worker has it on disk: until then a later attempt could need the
         journal."""
         index = self._index[str(assignment.video.stem)]
+        if not entry["resumed_from"]:  # it never stopped
+            entry = {key: value for key, value in entry.items() if key != "resumed_from"}
         self._events.send("done", index=index, entry=entry)
         self._kept[index].wait()
 
@@ -214,8 +216,8 @@ class _Work:
                         "frames": stream.frames,
                         "frames_total": stream.frames_total,
                         "elapsed_s": round(stream.elapsed_s, 2),
-                        "resumed_from": stream.resumed_from,
                         "checkpoint_frames": stream.checkpoint_frames,
+                        **({"resumed_from": stream.resumed_from} if stream.resumed_from else {}),
                     }
                     for stream in streams
                 ],

@@ -25,7 +25,7 @@ from orchestrator.settings import LOG_QUEUE, Settings, worker_command
 from orchestrator.snapshot import Reader, Snapshot
 
 LOOK_EVERY_S = 0.5
-LINE_EVERY_S = 3.0
+LINE_EVERY_S, LINE_AT_LEAST_EVERY_S = 3.0, 300.0
 NOBODY_AFTER_S = 20.0
 
 _AWAY_S = 20.0
@@ -108,18 +108,22 @@ class Table:
 
 
 class Lines:
-    """A line whenever something has changed, at most every few seconds; a change of the state at once."""
+    """A line when something has changed: a change of the state at once, progress every few seconds at first and less
+    often the longer it goes on, so that the log of a night stays readable."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = ("", "", 0.0)  # state, line, when
+        self._every_s = LINE_EVERY_S
 
     def show(self, shot: Snapshot) -> None:
         text = views.line(shot)
         state, before, at = self._last
-        late = time.monotonic() - at >= LINE_EVERY_S
+        late = time.monotonic() - at >= self._every_s
         if shot.state == state and (text == before or not late):
             return
+        grown = min(LINE_AT_LEAST_EVERY_S, 1.5 * self._every_s)
+        self._every_s = grown if shot.state == state else LINE_EVERY_S
         self._last = (shot.state, text, time.monotonic())
         self.say(f"{time.strftime('%H:%M:%S')} {text}")
 

@@ -17,6 +17,21 @@ _MESSAGES = {
     "failed": "Pipeline terminado con errores",
     "cancelled": "Pipeline cancelado",
 }
+# Of `process_videos` alone, which is no pipeline.
+_OF_PROCESSING = {
+    "completed": "Procesamiento de videos ejecutado exitosamente",
+    "failed": "Procesamiento de videos terminado con errores",
+    "cancelled": "Procesamiento de videos cancelado",
+}
+# How a video of a job ends, everywhere: the status in its entry, the key of its number, the word for people in English
+# and in the original's Spanish. A video that is done has the status that the engine gives it.
+ENDINGS = {
+    "ok": ("done", "done", "completos"),
+    "partial": ("partial", "partial", "parciales"),
+    "failed": ("failed", "failed", "fallidos"),
+    "cancelled": ("cancelled", "cancelled", "cancelados"),
+    "not begun": ("not_begun", "not begun", "sin empezar"),
+}
 # Beyond so many videos a Celery result names only those that are not ok; the manifest has them all.
 _VIDEOS_IN_A_RESULT = 200
 
@@ -32,7 +47,7 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
             continue
         entries.append({**done["entry"], "worker": done["worker"]})
         workers.add(done["worker"])
-    counts = {status: sum(entry["status"] == status for entry in entries) for status in ("ok", "partial", "failed")}
+    counts = {status: sum(entry["status"] == status for entry in entries) for status in ENDINGS}
     frames = sum(entry["frames"] for entry in entries)
     elapsed_s = _seconds_since(start.get("started_at"))
     summary: dict[str, Any] = {
@@ -41,8 +56,7 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
         "videos": entries,
         "totals": {
             "videos": len(entries),
-            "failed": counts["failed"],
-            "partial": counts["partial"],
+            **{key: counts[status] for status, (key, _, _) in ENDINGS.items()},
             "frames": frames,
             "detections": sum(entry["detections"] for entry in entries),
             "tracks": sum(entry["tracks"] for entry in entries),
@@ -60,7 +74,7 @@ def pipeline_result(job: Job, state: str, summary: dict[str, Any], end_log: dict
     """The structure that the original program returned."""
     start = job.start_record() or {}
     start_log = {key: value for key, value in start.items() if key != "videos"}
-    message = _MESSAGES[state]
+    message = (_OF_PROCESSING if job.spec["task"] == "process_videos" else _MESSAGES)[state]
     reason = summary.get("error") or (_what_is_done(summary) if state == "cancelled" else _what_failed(summary))
     return {
         "success": state == "completed",
@@ -135,9 +149,11 @@ def _not_done(job: Job, row: dict[str, Any], error: str | None) -> dict[str, Any
     from orchestrator.claims import failed_entry
 
     last = latest(job.video_base(row["index"]))
+    status = "failed" if last else "not begun"
     if error is None and job.cancelled:
         error = "cancelled after its worker had died" if last else "cancelled before it was begun"
-    return failed_entry(row, error or "was not processed", attempts=last.number if last else 0)
+        status = "cancelled" if last else "not begun"
+    return failed_entry(row, error or "was not processed", attempts=last.number if last else 0, status=status)
 
 
 def _engine_facts(job: Job) -> dict[str, Any]:
@@ -150,9 +166,9 @@ def _engine_facts(job: Job) -> dict[str, Any]:
 
 
 def _what_is_done(summary: dict[str, Any]) -> str:
-    counts = summary["totals"]
-    whole = counts["videos"] - counts["partial"] - counts["failed"]
-    return f"{whole} de {counts['videos']} vídeos completos, {counts['partial']} parciales"
+    totals = summary["totals"]
+    words = [f"{totals[key]} {word}" for key, _, word in list(ENDINGS.values())[1:] if totals[key]]
+    return ", ".join([f"{totals['done']} de {totals['videos']} vídeos completos", *words])
 
 
 def _what_failed(summary: dict[str, Any]) -> str | None:
@@ -161,8 +177,15 @@ def _what_failed(summary: dict[str, Any]) -> str | None:
         return "no video"
     if not bad:
         return None
-    first = f"{bad[0]['path']}: {bad[0]['error']}"
+    first = told(bad[0]["path"], bad[0]["error"])
     return first if len(bad) == 1 else f"{len(bad)} de {len(summary['videos'])} vídeos, el primero {first}"
+
+
+def told(path: str, error: str | None) -> str:
+    """A video's error, with its path named once: many errors name it themselves."""
+    if not error:
+        return path
+    return error if path in error else f"{path}: {error}"
 
 
 def _seconds_since(text: str | None) -> float:

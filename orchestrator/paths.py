@@ -28,13 +28,27 @@ def video_folder(given: str, settings: Settings) -> Path:
     except OSError as error:
         raise PathRefused(
             f"Video folder {given[:200]} can't be read: {_reason(error)}. Name a folder that exists on this machine "
-            f"and that its user may read, e.g. `ls {given[:200]}`."
+            "and that its user may read."
         ) from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise PathRefused(f"{given} is neither a folder nor a file, but {_kind(mode)}.")
     if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
         raise PathRefused(f"Folder {given} can't be read: permission denied. Try `chmod -R u+rX {given}`.")
     return _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+
+
+def input_is_away(given: str, settings: Settings) -> str | None:
+    """Why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission taken away.
+    None where it is there. Raises PathRefused where it lies outside the roots."""
+    path = _resolved(given, "video folder")
+    _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"Video folder {given[:200]} can't be read any more: {_reason(error)}."
+    if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+        return f"Video folder {given[:200]} can't be read any more: permission denied."
+    return None
 
 
 def output_folder(given: str, settings: Settings) -> Path:

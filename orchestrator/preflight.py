@@ -1,6 +1,7 @@
 """Does the broker serve us? One look before anything else, because Celery's own clients hang where a broker does.
 
-Celery takes up to 45 s to find that a broker is away. Here every way to fail is named, with its remedy, within 5 s.
+Celery takes up to 45 s to find that a broker is away. Here every way to fail is named, with its remedy, within 5 s. A
+broker that is merely far away is waited for: what a round trip takes is measured here, and other waits grow with it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import secrets
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import redis
@@ -25,15 +27,26 @@ PROBE_PREFIX = "yolo:probe:"
 _ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
 _DEADLINE_S = 4.0
-"""Of everything together: the look-up of a name knows no timeout, and one host may have many addresses."""
+"""From one answer to the next: the look-up of a name knows no timeout, and one host may have many addresses."""
+LONGEST_S = 3 * _DEADLINE_S + 1.0
+"""What a look takes at most, at a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 
 T = TypeVar("T")
 
+_round_trips: dict[str, float] = {}
+
+
+def extra_s(url: str, round_trips: int) -> float:
+    """What so many round trips to a server take, as the last look at it from this process has measured; 0 where it is
+    near, or nobody has looked."""
+    return round_trips * _round_trips.get(url, 0.0)
+
 
 def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_URL") -> None:
-    """Asks the server at `url` once. Returns, or raises BrokerUnreachable within 5 s; BrokerUrlError for a bad URL.
+    """Asks the server at `url` once. Returns, or raises BrokerUnreachable within 5 s of its last sign of life;
+    BrokerUrlError for a bad URL.
 
     `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
     reading is meant. A user who may not write that key is let pass. `variable` is the environment variable that the
@@ -46,29 +59,45 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
 
 
 def failure_of(url: str, *, write: bool = True) -> Exception | None:
-    """Why the server at `url` does not serve us, as it was raised below; None when it does. Takes 5 s at most."""
+    """Why the server at `url` does not serve us, as it was raised below; None when it does. Takes 5 s at most, longer
+    only while the server answers."""
     connection = client(url, _ANSWER_S)  # outside: a bad URL needs no server
+    answered = time.monotonic()
 
     def ask() -> Exception | None:
+        nonlocal answered
         try:
             with connection:
-                _ask(connection, write)
+                for took in _asked(connection, write):
+                    answered = time.monotonic()
+                    if took is not None:
+                        _round_trips[url] = took
         except (exceptions.RedisError, OSError) as error:
             return _of_the_other_kind(error, url, connection) or error
         return None
 
-    try:
-        return within(_DEADLINE_S, ask)
-    except TimeoutError as error:
-        return error
+    answer = begin(ask)
+    while True:
+        try:
+            return answer(answered + _DEADLINE_S - time.monotonic())
+        except TimeoutError as error:
+            if time.monotonic() - answered >= _DEADLINE_S:
+                return error
 
 
-def _ask(connection: redis.Redis, write: bool) -> None:
+def _asked(connection: redis.Redis, write: bool) -> Iterator[float | None]:
+    """One question after the other; for a plain one, the seconds that its answer took."""
+    pool = connection.connection_pool
+    pool.release(pool.get_connection())
+    yield None
+    begun = time.monotonic()
     if connection.ping() is not True:
         raise exceptions.InvalidResponse("something else than PONG in answer to PING")
+    yield time.monotonic() - begun
     if write:
         with contextlib.suppress(exceptions.NoPermissionError):
             connection.set(f"{PROBE_PREFIX}{secrets.token_hex(8)}", "1", px=1000)
+        yield None
 
 
 class _SpeaksTls(exceptions.ConnectionError):

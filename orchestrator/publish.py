@@ -13,6 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.files import write_quick
 from orchestrator.jobdir import Job, now
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
+from orchestrator.turns import proceed
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
             f'queues = ["{queue}"].'
         )
     sent = task_id(job, key) + (f".again-{again}" if again else "")
+    proceed(job, key)
     app.send_task(
         names.get(key, "process_videos_yolo"),
         args=(job.spec["video_folder"], job.config),

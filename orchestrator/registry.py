@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import JobError, UnknownJob
+from orchestrator.errors import JobError, UnknownJob, reason_of
 from orchestrator.files import read_json, write_quick
 from orchestrator.jobdir import JOBS_FOLDER, Job, is_id
 from orchestrator.settings import Settings
@@ -23,6 +23,8 @@ from orchestrator.settings import Settings
 log = logging.getLogger(__name__)
 
 _ENDED = "ended"
+_SHORTEST = 4
+"""Letters of an id that may stand for it."""
 
 
 def remember(job: Job, settings: Settings) -> None:
@@ -34,7 +36,7 @@ def remember(job: Job, settings: Settings) -> None:
             entry = {"folder": str(job.folder), "created_at": job.spec["created_at"], "broker": _broker(settings)}
             write_quick(path, entry)
     except OSError as error:
-        log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, error)
+        log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, reason_of(error))
 
 
 def settle(job_id: str, settings: Settings) -> None:
@@ -76,9 +78,11 @@ def _jobs(*folders: Path, broker: str | None = None) -> Iterator[Job]:
 
 
 def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
-    """The job of an id, as this machine remembers it or as it stands in one of `outputs`. Raises UnknownJob."""
+    """The job of an id, as this machine remembers it or as it stands in one of `outputs`. The beginning of an id will
+    do where it is that of one job. Raises UnknownJob."""
     if not is_id(job_id):
         raise UnknownJob(f"A job's id is made of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
+    job_id = _whole(job_id, settings, outputs)
     folders = [output / JOBS_FOLDER / job_id for output in outputs]
     path = _path(job_id, settings)
     value = _entry(path) or _entry(path.parent / _ENDED / path.name)
@@ -93,6 +97,25 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
     )
+
+
+def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
+    """The one id that begins so; the same again where there is none, or it is too short to mean one."""
+    if len(begun) < _SHORTEST:
+        return begun
+    jobs = _path("", settings).parent
+    places = [(jobs, ".json"), (jobs / _ENDED, ".json"), *((output / JOBS_FOLDER, "") for output in outputs)]
+    found = set[str]()
+    for folder, suffix in places:
+        with contextlib.suppress(OSError):
+            names = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))
+            found |= {name for name in names if name.startswith(begun) and is_id(name)}
+    if begun in found or not found:
+        return begun
+    if len(found) > 1:
+        named = ", ".join(sorted(found)[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise UnknownJob(f"{len(found)} jobs begin with {begun}: {named}. Give more of the id.")
+    return found.pop()
 
 
 def _broker(settings: Settings) -> str:

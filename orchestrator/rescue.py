@@ -1,8 +1,10 @@
-"""Finds jobs whose messages were lost, and puts their next step on the queue again.
+"""Finds jobs that nobody goes on with, and puts their next step on the queue again.
 
-Messages are lost when a broker without persistence restarts, when its memory is flushed, when a worker is killed (its
-message sleeps in the broker until the visibility timeout). The job's directory knows what is left to do, so a step that
-nobody works on and that waits in no queue is sent again. A message too many does no harm: it finds nothing to take.
+Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, when a worker is
+killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
+message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
+knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
+does no harm: it finds nothing to take.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator import jobs
+from orchestrator import jobs, turns
 from orchestrator.errors import JobError
 from orchestrator.files import read_json
 from orchestrator.jobdir import Job
@@ -25,6 +27,7 @@ from orchestrator.publish import JOBS_KEY, publish, queue_of, task_id, withdraw
 from orchestrator.queues import live_workers
 from orchestrator.registry import open_jobs
 from orchestrator.settings import Settings
+from orchestrator.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +50,12 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
         return []
     waiting = found | messages_held(client)
     sent = []
+    folders = Turns(settings.lease_s)
     for job in left:
         try:
+            paused = turns.waiting(job)
+            if paused and not (job.cancelled or job.given_up) and folders.before(job) is not None:
+                continue
             lost = [
                 key
                 for key in jobs.next_step(job, settings.lease_s)
@@ -59,8 +66,11 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
             continue
         for key in lost:
             again = _times_sent(job, key)
-            log.warning("job %s: the message of %s was lost, it is sent again", job.id, key, extra={"job": job.id})
-            job.note("message lost", step=key)
+            if key in paused:
+                log.info("job %s: it is its turn, %s goes on", job.id, key, extra={"job": job.id})
+            else:
+                log.warning("job %s: nobody has %s, it is sent again", job.id, key, extra={"job": job.id})
+                job.note("sent again", step=key)
             sent.append(publish(app, job, key, again=again))
     return sent
 
@@ -114,7 +124,7 @@ def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) ->
         return True
     if key == "start" and job.id in waiting:  # `complete_pipeline`, which sends it
         return True
-    if died:
+    if died or turns.waits(job, key):
         return False
     age_s = age_of(job.folder / "tasks" / f"{key}.sent.json")
     if age_s is None:

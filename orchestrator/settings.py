@@ -26,6 +26,8 @@ from orchestrator.errors import SettingsError
 DEFAULT_URL = "redis://localhost:6379/0"
 
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
+PLAIN_QUEUE = "celery"
+"""Where a program's `Celery(...).send_task(...)` goes that was told of no queue: it is served as well."""
 HEARTBEAT_KEY = "yolo:worker:"
 
 
@@ -65,8 +67,10 @@ class Settings(BaseModel):
     state_dir: Path = Path("~/.local/state/yolo-engine")
 
     queues: tuple[str, ...] = ()
-    """Queues of your own, beside yolo, yolo-gpu and yolo-log."""
+    """Queues of your own, beside yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
+    config: dict[str, Any] = {}
+    """Defaults for the configuration of every job, as in a --config file."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts in a row that get no further in a video before it is given up."""
@@ -97,7 +101,7 @@ class Settings(BaseModel):
 
     @property
     def known_queues(self) -> tuple[str, ...]:
-        return (QUEUE, GPU_QUEUE, LOG_QUEUE, *self.queues)
+        return tuple(dict.fromkeys((QUEUE, GPU_QUEUE, LOG_QUEUE, PLAIN_QUEUE, *self.queues)))
 
 
 @cache
@@ -128,6 +132,14 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
+    if read.config:
+        from engine.config import EngineConfig
+        from engine.errors import ConfigError
+
+        try:
+            EngineConfig(**read.config)
+        except (ConfigError, TypeError) as error:
+            raise SettingsError(f"Setting config: {error}") from error
     try:
         home = {
             "state_dir": read.state_dir.expanduser(),

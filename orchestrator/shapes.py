@@ -119,7 +119,7 @@ _RESULT: _Shape = {"entry": (_dictionary, "a dictionary"), "attempt": (_count, "
 
 _ENTRY: _Shape = {
     "path": (_text, "a path"),
-    "status": (lambda value: value in ("ok", "partial", "failed"), "ok, partial or failed"),
+    "status": (lambda value: value in ("ok", "partial", "failed", "cancelled"), "ok, partial, failed or cancelled"),
     "error": (_or_none(_text), "a text or null"),
     "frames": (_count, "a count"),
     "detections": (_count, "a count"),

@@ -14,8 +14,9 @@ from orchestrator import outcomes
 from orchestrator.claims import frames_kept
 from orchestrator.jobdir import ENDED_STATES, Job
 from orchestrator.leases import Lease, age_of, latest, owner_of
+from orchestrator.turns import waits_for
 
-RESULTS = ("ok", "partial", "failed")
+RESULTS = tuple(outcomes.ENDINGS)
 
 _RATE_OVER_S = 15.0
 _LAST_ENDED = 5
@@ -23,7 +24,8 @@ _LAST_ENDED = 5
 
 @dataclass(frozen=True)
 class VideoRow:
-    """One video. `status`: queued, processing, waiting (an attempt ended without a result), ok, partial, failed.
+    """One video. `status`: queued, processing, waiting (an attempt ended without a result); and at the end ok, partial,
+    failed, cancelled or not begun.
 
     A row without an index is a worker's that has no video in hand, while it loads its model, say. `age_s` is the time
     since its worker's last sign of life.
@@ -68,6 +70,8 @@ class Snapshot:
     eta_s: float | None
     working: list[VideoRow] = field(default_factory=list)
     lately_ended: list[VideoRow] = field(default_factory=list)
+    waits_for: str | None = None
+    """The job that writes to the same folder, and whose end this one waits for."""
 
     @property
     def ended(self) -> bool:
@@ -93,14 +97,14 @@ class Reader:
         rows = start.get("videos", [])
         self._read_results()
         working = self._working(steps, rows)
-        counts = dict.fromkeys(RESULTS, 0)
-        for result in self._results.values():
-            counts[result["entry"]["status"]] += 1
+        counts = self._counts(end)
+        state = self._state(end, steps)
         fps = sum(row.fps for row in working)
         return Snapshot(
             id=job.id,
             task=str(job.spec["task"]),
-            state=self._state(end, steps),
+            state=state,
+            waits_for=waits_for(job) if state == "waiting" else None,
             folder=job.folder,
             video_folder=str(job.spec["video_folder"]),
             source=Path(job.spec["inputs"][0]),
@@ -112,7 +116,7 @@ class Reader:
             refused=start.get("refused"),
             videos=len(rows) if self._start else None,
             counts=counts,
-            left=len(rows) - len(self._results),
+            left=max(0, len(rows) - sum(counts.values())),
             frames=sum(r["entry"]["frames"] for r in self._results.values()) + sum(row.frames for row in working),
             frames_total=int(start.get("total_frames", 0)),
             fps=fps,
@@ -139,6 +143,13 @@ class Reader:
             else:
                 found.append(self._open_row(row))
         return found
+
+    def _counts(self, end: dict[str, Any] | None) -> dict[str, int]:
+        """How many videos ended in which way. When the job has ended, all of them have."""
+        statuses = [result["entry"]["status"] for result in self._results.values()]
+        if end is not None:
+            statuses = [entry.get("status") for entry in end["result"]["processing_result"].get("videos", [])]
+        return {status: statuses.count(status) for status in RESULTS}
 
     def _state(self, end: dict[str, Any] | None, steps: dict[str, Lease]) -> str:
         if end is None and steps and self.job.spec["task"] != "log_start":

@@ -6,6 +6,7 @@ import getpass
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from orchestrator.settings import LOG_QUEUE, Settings
 log = logging.getLogger(__name__)
 
 _PUBLISH_S = 5.0
+_PUBLISH_TRIPS = 40
+"""Round trips that a publish takes at most: both connections, the queue's declaration, the message itself."""
+_LOOK_S, _LOOK_TRIPS = 3.0, 20
 
 
 @dataclass(frozen=True)
@@ -99,21 +103,53 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
 
 
 def send(job: Job, settings: Settings) -> None:
-    """Puts the job's first step on the queue. Where that fails the job ends as cancelled: BrokerUnreachable."""
+    """Puts the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
+    job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
     from orchestrator.connection import without_password
-    from orchestrator.preflight import explain, within
+    from orchestrator.preflight import explain, extra_s, within
 
+    sending = _Sending(job, settings)
     try:
-        within(_PUBLISH_S, lambda: _publish(job, settings))
+        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
     except BaseException as error:
-        cancel(job, "yolo-submit, which could not send it", settings)
-        if isinstance(error, JobError) or not isinstance(error, Exception):
-            raise
+        unsent = sending.give_up()
+        if isinstance(error, JobError) or not isinstance(error, Exception) or unsent:
+            cancel(job, "yolo-submit, which could not send it", settings)
+            if not unsent or not isinstance(error, Exception):
+                raise
+        elif _arrived(job, settings):
+            return
         what, remedy = explain(error.__cause__ or error, settings.broker_url)
-        raise BrokerUnreachable(
-            f"{without_password(settings.broker_url)}: {what}. The job {job.id} was not sent and is recorded as "
-            f"cancelled. {remedy}"
-        ) from error
+        became = (
+            f"The job {job.id} was not sent and is recorded as cancelled."
+            if unsent
+            else f"The job {job.id} is not known to have arrived there. It stays open: workers that know it, or "
+            f"`yolo-submit --status {job.id} --monitor`, send it again. To give it up: `yolo-submit --cancel {job.id}`."
+        )
+        raise BrokerUnreachable(f"{without_password(settings.broker_url)}: {what}. {became} {remedy}") from error
+
+
+def _arrived(job: Job, settings: Settings) -> bool:
+    """Whether the job's first message is known to be at the broker, or with a worker."""
+    from redis import exceptions
+
+    from orchestrator.connection import client
+    from orchestrator.preflight import extra_s, within
+    from orchestrator.rescue import messages_held, messages_waiting
+
+    def ask() -> set[str]:
+        with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
+            return (messages_waiting(connection, settings) or set()) | messages_held(connection)
+
+    first = job.workers if job.spec["task"] == "process_videos" else 1
+    begun = set(job.leases("tasks"))
+    if len(begun) < first:
+        try:
+            found = within(_LOOK_S + extra_s(settings.broker_url, _LOOK_TRIPS), ask)
+        except (exceptions.RedisError, OSError):
+            return job.start_record() is not None
+        begun |= {name.partition(".")[2] for name in found if name.startswith(f"{job.id}.")}
+    return len(begun) >= first or job.start_record() is not None
 
 
 def cancel(job: Job, by: str, settings: Settings) -> str:
@@ -128,7 +164,7 @@ def tell_result(job: Job, settings: Settings) -> None:
     job's own files have it."""
     from orchestrator import jobs, outcomes
     from orchestrator.app import client_app
-    from orchestrator.preflight import within
+    from orchestrator.preflight import extra_s, within
 
     def tell() -> None:
         result = outcomes.shortened(jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings)))
@@ -136,21 +172,22 @@ def tell_result(job: Job, settings: Settings) -> None:
             app.backend.store_result(job.id, result, "SUCCESS")
 
     try:
-        within(_PUBLISH_S, tell)
+        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)
     except Exception as error:  # noqa: BLE001 - whatever the store's client raises
         log.debug("job %s: its result can't be stored: %s", job.id, error)
 
 
 def preflight_both(settings: Settings) -> None:
-    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most."""
+    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
+    longer only while they answer."""
+    from orchestrator.preflight import LONGEST_S, preflight
     from orchestrator.preflight import begin as ask
-    from orchestrator.preflight import preflight
 
     answers = [ask(lambda: preflight(settings.broker_url))]
     if settings.results_url != settings.broker_url:
         answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
     for answer in answers:
-        answer(5.0)
+        answer(LONGEST_S)
 
 
 def end_log(request: Request, settings: Settings) -> Any:
@@ -165,17 +202,37 @@ def end_log(request: Request, settings: Settings) -> Any:
     return client_app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
 
 
-def _publish(job: Job, settings: Settings) -> None:
-    from orchestrator.app import client_app
-    from orchestrator.connection import client
-    from orchestrator.publish import announce, publish
+class _Sending:
+    """The sending of a job's first messages, on a thread that may be given up. Whether it had begun is then known."""
 
-    with client(settings.broker_url) as connection:
-        announce(connection, job)
-    with client_app() as app:
-        first = job.workers if job.spec["task"] == "process_videos" else 0
-        for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
-            publish(app, job, key)
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self._job = job
+        self._settings = settings
+        self._begun = threading.Event()
+        self._given_up = threading.Event()
+
+    def send(self) -> None:
+        from orchestrator.app import client_app
+        from orchestrator.connection import client
+        from orchestrator.preflight import extra_s
+        from orchestrator.publish import announce, publish
+
+        job, url = self._job, self._settings.broker_url
+        with client(url, 2.0 + extra_s(url, 1)) as connection:
+            connection.ping()  # before it answers nothing is sent
+            announce(connection, job)
+        with client_app() as app:
+            self._begun.set()
+            if self._given_up.is_set():
+                return
+            first = job.workers if job.spec["task"] == "process_videos" else 0
+            for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
+                publish(app, job, key)
+
+    def give_up(self) -> bool:
+        """Nothing more is sent. Whether nothing was: of two that set one event and look at the other, one sees it."""
+        self._given_up.set()
+        return not self._begun.is_set()
 
 
 def _check_folder(given: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from engine.say import say, show_usage
+from orchestrator import engine_options
 
 # Nothing heavy is imported up here: --help answers at once.
 
@@ -23,14 +24,16 @@ FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 
-_SUBMIT = frozenset("video_folder task config_file output workers queue resume monitor embedded".split())
+_SUBMIT = engine_options.NAMES | set(
+    "video_folder task config_file output workers queue resume monitor embedded".split()
+)
 # What goes with each command, beside --json.
 _COMMANDS = {
     "status": frozenset({"output", "monitor"}),
     "list_tasks": frozenset[str](),
     "cancel": frozenset({"output"}),
     "purge": frozenset({"yes"}),
-    "health_check": frozenset({"config_file", "output", "queue"}),
+    "health_check": engine_options.NAMES | {"config_file", "output", "queue"},
 }
 
 
@@ -76,7 +79,10 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
     raise click.BadParameter(f"it must be a whole number in [1, 1000], or all. Got {value!r}.")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=engine_options.Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="yolo-engine")
 @click.option("--video-folder", metavar="DIR", help="Submit the videos of this folder.")
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0], help="What to do with them.  [complete_pipeline]")
@@ -87,7 +93,7 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
 @click.option("--monitor", is_flag=True, help="Follow the job until it has ended; with --status, an earlier one.")
 @click.option("--embedded", is_flag=True, help="Bring broker and worker along for this job; follows it.")
-@click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos.")
+@click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos; ID may be its beginning.")
 @click.option("--list-tasks", is_flag=True, help="Show what workers do, what waits, and the jobs known here.")
 @click.option("--cancel", metavar="ID", help="End a job; what it has done is kept.")
 @click.option("--purge", is_flag=True, help="Remove all waiting messages; ends the jobs that nobody works on.")
@@ -122,7 +128,7 @@ def submit(context: click.Context, /, as_json: bool, **options: Any) -> int:
         return broker.list_tasks(as_json)
     if command == "purge":
         return broker.purge(options["yes"], as_json)
-    return broker.health_check(options["config_file"], output, options["queue"], as_json)
+    return broker.health_check(options, output, as_json)
 
 
 def _command(context: click.Context, options: dict[str, Any]) -> str:
@@ -138,7 +144,8 @@ def _command(context: click.Context, options: dict[str, Any]) -> str:
     allowed = _COMMANDS[command] | {command} if named else _SUBMIT
     if strange := sorted(given - allowed):
         other = _option(command) if named else "a submit"
-        raise click.UsageError(f"{_option(strange[0])} does not go with {other}.")
+        words = {param.name: "/".join([*param.opts[-1:], *param.secondary_opts[-1:]]) for param in submit.params}
+        raise click.UsageError(f"{words[strange[0]]} does not go with {other}.")
     if not named and options["video_folder"] is None:
         raise click.UsageError(
             "Missing option '--video-folder', the folder to submit. For jobs that were submitted: --status ID, "
@@ -148,7 +155,7 @@ def _command(context: click.Context, options: dict[str, Any]) -> str:
 
 
 def _option(name: str) -> str:
-    return {"config_file": "--config", "resume": "--resume/--no-resume"}.get(name, "--" + name.replace("_", "-"))
+    return "--" + name.replace("_", "-")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from typing import Any
 from engine.logs import JsonFormatter
 from orchestrator.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.engine_process import EngineProcess
-from orchestrator.errors import EngineFailed
+from orchestrator.errors import EngineFailed, reason_of
 from orchestrator.jobdir import Job, now
+from orchestrator.outcomes import told
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Watch:
     settings: Settings
     stopping: Callable[[], bool]
     touch: Callable[[], None]
+    """Renews the leases held and gives the sign of life; to be called often."""
     cores: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -83,7 +85,6 @@ class _Run:
         self._streams: list[dict[str, Any]] = []
         self._told_at = 0.0
         self._moved = (time.monotonic(), -1)
-        self._touched_at = time.monotonic()
 
     def go(self) -> str:
         watch = self._watch
@@ -178,11 +179,10 @@ class _Run:
                 self._claims.release(claim, "handed back")
                 return
             entry["error"] = f"cancelled after {entry['frames']} frames"
+            entry["status"] = "partial" if entry["outputs"] else "cancelled"
         self._claims.keep(claim, entry)
         facts = {"job": self._watch.job.id, "video": entry["path"], "status": entry["status"]}
-        log.info(
-            "%s: %s%s", entry["path"], entry["status"], f": {entry['error']}" if entry["error"] else "", extra=facts
-        )
+        log.info("%s: %s", entry["status"], told(entry["path"], entry["error"]), extra=facts)
 
     def _look(self, engine: EngineProcess) -> None:
         watch = self._watch
@@ -191,16 +191,10 @@ class _Run:
             self._order_stop(engine, "cancelled", watch.settings.cancel_s)
         if self._stop is None and watch.stopping():
             self._order_stop(engine, "handed back", watch.settings.grace_s)
-        self._renew()
+        watch.touch()
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
-
-    def _renew(self) -> None:
-        if time.monotonic() - self._touched_at > self._watch.settings.lease_s / 6:
-            self._touched_at = time.monotonic()
-            self._claims.touch()
-            self._watch.touch()
 
     def _order_stop(self, engine: EngineProcess, how: str, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
@@ -210,7 +204,7 @@ class _Run:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == "cancelled":
             for claim in list(self._claims.held.values()):
-                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._renew))
+                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._watch.touch))
             return how
         if how != "handed back" and self._stage == _LOADING:  # no video is to blame
             self.died_unready = error
@@ -265,12 +259,13 @@ def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], Non
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs, found = event.get("outputs", outputs), event.get("entry", found)
     except (TimeoutError, OSError) as error:
-        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], error)
+        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], reason_of(error))
     if found is not None:  # it was done, and its worker died before it could say so
         return {**found, "outputs": outputs, "attempts": claim.lease.number}
     frames = frames_kept(job, claim.video)
-    entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number)
-    return {**entry, "status": "partial" if outputs else "failed", "frames": frames, "outputs": outputs}
+    status = "partial" if outputs else "cancelled"
+    entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number, status=status)
+    return {**entry, "frames": frames, "outputs": outputs}
 
 
 def _logging() -> dict[str, str]:

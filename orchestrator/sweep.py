@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import jobs
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, RequestError
 from orchestrator.files import LARGEST_LIST, read_json, write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
 from orchestrator.paths import output_folder, video_folder
@@ -38,12 +38,18 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
         if before is not None:
             return None, {"swept": str(source), "new": 0, "why": f"job {before.id} of an earlier sweep is under way"}
         ledger = _ledger(output / JOBS_FOLDER)
+        mounted = os.path.ismount(source)
+        if not mounted and _read(output / JOBS_FOLDER / _LAST).get("mounted") is True:
+            raise RequestError(
+                f"{source} was a mounted disk and is none now: is it unmounted? If it is meant to be a plain folder, "
+                f"remove {output / JOBS_FOLDER / _LAST}."
+            )
         new = {path: stamp for path, stamp in _complete(source, output, watch.quiet_s) if ledger.get(path) != stamp}
         if not new:
             return None, {"swept": str(source), "new": 0}
         config = {**watch.config, "output_folder": str(output)}
         job_id = new_id()
-        write_json(output / JOBS_FOLDER / _LAST, {"job": job_id, "new": new})
+        write_json(output / JOBS_FOLDER / _LAST, {"job": job_id, "new": new, "mounted": mounted})
         job = jobs.begin(
             str(source),
             config,

@@ -1,23 +1,26 @@
-"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is kept, given back or answered.
+"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is given back or answered.
 
-A task that is delivered twice waits and gives its message back: to acknowledge it would take away the first one's,
-since both carry the same tag. A task that was told to stop gives its message back as well.
+A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
+message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
+the rescue (rescue.py) sends the step again when it can go on, or when whoever has it dies. A task that was told to stop
+gives its message back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
-from orchestrator import jobs, outcomes, sweep
+from orchestrator import alive, jobs, outcomes, refusals, sweep, turns
 from orchestrator.arguments import checked_arguments
 from orchestrator.broker import client
-from orchestrator.errors import Duplicate, EngineFailed, JobError, RequestError
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.jobdir import Job, jobs_in
 from orchestrator.paths import output_folder, video_folder
 from orchestrator.publish import announce, publish, withdraw
@@ -26,17 +29,44 @@ from orchestrator.worker import cores_for_a_task, stopping
 
 log = logging.getLogger(__name__)
 
-_DUPLICATE_WAITS_S = 10.0
-
 Config = dict[str, Any] | None
+
+
+class Step(Task):
+    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        if isinstance(exc, JobError):
+            what, kept_s = _what(self, task_id, args)
+            log.error("%s is refused: %s", what, exc)
+            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), **kept_s))
+
+
+def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
+    """A task in words, and how long its refusal is of interest: a sweep's until another has been due."""
+    if task.name != "sweep_yolo":
+        return f"task {task.name} {task_id}", {}
+    folder = args[0] if args else ""
+    every = next((watch.every_minutes for watch in settings().watch if str(watch.folder) == folder), 60.0)
+    return f"sweep {folder}", {"kept_s": max(300.0, 2.5 * 60 * every)}
+
+
+def _tell_broker(tell: Callable[[Any], None]) -> None:
+    """Best effort."""
+    try:
+        with client(settings().broker_url) as connection:
+            tell(connection)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
+        log.debug("the broker can't be told: %s", error)
 
 
 def context_of(task: Task) -> jobs.Context:
     node = str(task.request.hostname or f"celery@{os.uname().nodename}")
-    return jobs.Context(node, settings(), stopping, cores_for_a_task())
+    task_id = str(task.request.id)
+    return jobs.Context(node, settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
 
 
-@shared_task(bind=True, name="complete_pipeline", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
     """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
@@ -44,11 +74,11 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     announce(client(settings().broker_url), job)
     if not job.ended:
-        publish(self.app, job, "start")
+        _send(self, job, "start")
     raise Ignore
 
 
-@shared_task(bind=True, name="log_start_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
 @checked_arguments
 def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the start of a job, counts its videos, checks the machine."""
@@ -56,86 +86,92 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
     if job is None:
         made = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="log_start")
         return outcomes.without_long_lists(jobs.start(made, context))
-    opened = jobs.open_job(job, settings())
+    opened = jobs.job_to_go_on_with(job, settings())
     if opened.ended:  # it was cancelled before anybody had begun it
         raise Ignore
     try:
         record = jobs.start(opened, context)
+        if not opened.ended:
+            _go_on(self, opened, jobs.next_step(opened, context.settings.lease_s))
     except (Duplicate, OSError) as error:
-        raise _given_back(opened, error) from error
-    if not opened.ended:
-        for key in jobs.next_step(opened, context.settings.lease_s):
-            publish(self.app, opened, key)
+        raise _waits(opened, error) from error
     return outcomes.without_long_lists(record)
 
 
-@shared_task(bind=True, name="process_videos_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="process_videos_yolo", throws=(JobError,))
 @checked_arguments
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, Any]:
     """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
-    if job is None:
+    if job:
+        opened = jobs.job_to_go_on_with(job, settings())
+        jobs.check_step(step, opened.workers)
+    else:
         jobs.check_step(step, workers=1)
         opened = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
-    else:
-        opened = jobs.open_job(job, settings())
-        jobs.check_step(step, opened.workers)
     if opened.ended and job is not None:
         raise Ignore
     try:
         summary = jobs.process(opened, step, context)
-    except (Duplicate, OSError) as error:
-        raise _given_back(opened, error) from error
+    except (Duplicate, FolderTaken, OSError) as error:
+        raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
         summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
     if summary["how"] == "handed back":
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
-        summary = _ended(opened, context)["processing_result"]
+        summary = _ended(self, opened, context)["processing_result"]
     elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
-        publish(self.app, opened, "end")
+        _send(self, opened, "end")
     return outcomes.shortened(summary)
 
 
-@shared_task(bind=True, name="log_end_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
 @checked_arguments
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
-    opened = jobs.open_job(job, settings()) if job else _last_job(video_folder, config)
+    opened = jobs.job_at(job, settings()) if job else _last_job(video_folder, config)
     if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
         raise RequestError(
             f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
             f"for it with `yolo-submit --cancel {opened.id}`."
         )
-    result = outcomes.shortened(_ended(opened, context))
+    result = outcomes.shortened(_ended(self, opened, context))
     if job is None:
         return dict(result["end_log"])
-    self.backend.store_result(opened.id, result, states.SUCCESS)
+    alone = opened.spec["task"] == "process_videos"
+    self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
     withdraw(client(settings().broker_url), opened.id)
     return result
 
 
-@shared_task(bind=True, name="sweep_yolo", throws=(JobError,))
+@shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
 def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
     """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
     watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
-    job, told = sweep.sweep(watch, settings())
+    try:
+        job, told = sweep.sweep(watch, settings())
+    except OSError as error:
+        raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
+    _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
     if job is not None:
         announce(client(settings().broker_url), job)
-        publish(self.app, job, "start")
+        _send(self, job, "start")
     return told
 
 
 def _last_job(given_folder: str, config: Config) -> Job:
     """The newest job that processed this folder into the output folder of this configuration."""
-    output = output_folder(str(jobs.checked_config(config or {}).output_folder), settings())
+    output = output_folder(
+        str(jobs.checked_config(jobs.with_defaults(config or {}, settings())).output_folder), settings()
+    )
     source = str(video_folder(given_folder, settings()))
     for job in reversed(jobs_in(output)):
         if source in job.spec["inputs"] and job.spec["task"] != "log_start":
@@ -145,15 +181,43 @@ def _last_job(given_folder: str, config: Config) -> Job:
     )
 
 
-def _ended(job: Job, context: jobs.Context) -> dict[str, Any]:
+def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
+    """Ends the job, and puts the next one that waits for its folder on the queue."""
     try:
-        return jobs.end(job, context)
+        result = jobs.end(job, context)
     except OSError as error:
-        raise _given_back(job, error) from error
+        raise _waits(job, error) from error
+    following = turns.next_waiting(job.output, context.settings.lease_s)
+    if following is not None:
+        with contextlib.suppress(OSError):  # the rescue sends it
+            _go_on(task, *following)
+    return result
 
 
-def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
-    """Waits a little, so that the message does not come straight back, and gives it back.
+def _go_on(task: Task, job: Job, keys: list[str]) -> None:
+    """Puts steps on the queue, if it is the job's turn in its folder."""
+    for key in keys:
+        if key in ("start", "end") or turns.Turns(settings().lease_s).must_wait(job, key) is None:
+            _send(task, job, key)
+
+
+def _send(task: Task, job: Job, key: str) -> None:
+    """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
+    just coming back and the connection breaks in the sending, the rescue sends the step."""
+    try:
+        publish(task.app, job, key)
+    except JobError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever Celery raises
+        # An AttributeError is kombu's, of a channel that was closed under its hands.
+        why = "the connection to the broker broke" if isinstance(error, AttributeError) else str(error)
+        log.warning(
+            "job %s: %s can't be put on its queue now, it is sent later: %s", job.id, key, why, extra={"job": job.id}
+        )
+
+
+def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
+    """What answers the message of a step that can't go on now.
 
     A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
     be kept now, and nothing of it is lost.
@@ -162,8 +226,6 @@ def _given_back(job: Job, error: Duplicate | OSError) -> Reject:
         where = error.filename or job.folder
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
-        log.info("job %s: %s", job.id, error, extra={"job": job.id})
-    until = time.monotonic() + _DUPLICATE_WAITS_S
-    while time.monotonic() < until and not stopping():
-        time.sleep(0.1)
-    return Reject(str(error), requeue=True)
+        log.info("%s", error, extra={"job": job.id})
+    _tell_broker(lambda connection: announce(connection, job))  # any machine may go on with it
+    return Ignore(str(error))

@@ -1,9 +1,10 @@
 """What our worker does beside Celery's: from a thread of its parent process, so that no task can hold it up.
 
 * It renews the worker's messages at the broker, so that they are not delivered twice while their tasks run, and come
-  back soon when the worker has died.
+  back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
+  another worker takes its work.
 * It tells the world that it lives, in a key that runs out (`yolo:worker:<node>`).
-* It looks for jobs whose messages were lost (rescue.py).
+* It looks for jobs that nobody goes on with (rescue.py), on another thread: a disk that hangs must not hold it up.
 * It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker starts itself anew.
 
 A stop is told to the tasks by a file: they are in processes that Celery owns.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -21,12 +23,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps, signals
 
+from orchestrator import alive
+from orchestrator.alive import RUNTIME as _RUNTIME
 from orchestrator.broker import client, without_password
 from orchestrator.health import HEARTBEAT_EXPIRES_S
 from orchestrator.leases import Owner
@@ -35,7 +40,6 @@ from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
 
 log = logging.getLogger(__name__)
 
-_RUNTIME = "YOLO_WORKER_RUNTIME"
 _RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
@@ -70,6 +74,8 @@ def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) 
         if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
     os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+    # What the pool puts into a temporary folder goes into ours, which is cleared away after a kill as well.
+    multiprocessing.current_process()._config["tempdir"] = os.environ[_RUNTIME]  # type: ignore[attr-defined]
 
 
 @signals.setup_logging.connect
@@ -101,6 +107,16 @@ def _tell_tasks(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def _clean(**_: Any) -> None:
     shutil.rmtree(os.environ.get(_RUNTIME, ""), ignore_errors=True)
+
+
+@signals.task_prerun.connect
+def _begins(task_id: str = "", **_: Any) -> None:
+    alive.show(task_id)
+
+
+@signals.task_postrun.connect
+def _is_over(task_id: str = "", **_: Any) -> None:
+    alive.forget(task_id)
 
 
 @signals.task_revoked.connect
@@ -154,6 +170,9 @@ class _Thread(threading.Thread):
         self._owner = Owner.this_process(worker.hostname)
         self._rescued_at = -_RESCUE_EVERY_S
         self._deaf = Deafness(given.deaf_s)
+        self._listener = alive.Listener(given.lease_s)
+        self._silent: set[str] = set()
+        self._rescuing: threading.Thread | None = None
         self._away = False
 
     def end(self) -> None:
@@ -186,18 +205,42 @@ class _Thread(threading.Thread):
         from celery.worker import state
 
         held = {request.id: request for request in (*state.reserved_requests, *state.active_requests)}
-        self._renew(list(held.values()))
-        self._beat(list(held), len(state.active_requests))
+        self._listen(held)
+        going = {name: request for name, request in held.items() if name not in self._silent}
+        self._renew(list(going.values()))
+        self._beat(list(going), len(state.active_requests))
         queues = self._queues()
         waiting = sum(self._client.llen(queue) for queue in queues)
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
             self._start_anew()
-        if time.monotonic() - self._rescued_at > _RESCUE_EVERY_S:
+        if time.monotonic() - self._rescued_at > _RESCUE_EVERY_S and not self._is_rescuing():
             self._rescued_at = time.monotonic()
-            from orchestrator.rescue import rescue
+            self._rescuing = threading.Thread(target=self._rescue, name="rescue", daemon=True)
+            self._rescuing.start()
 
+    def _is_rescuing(self) -> bool:
+        return self._rescuing is not None and self._rescuing.is_alive()
+
+    def _rescue(self) -> None:
+        from orchestrator.rescue import rescue
+
+        try:
             rescue(self._worker.app, self._client, self._settings)
+        except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
+            log.warning("no look at the jobs: %s", error)
+
+    def _listen(self, held: Iterable[str]) -> None:
+        silent = self._listener.silent(held)
+        for task in sorted(silent - self._silent):
+            log.error(
+                "task %s has given no sign of life for %.0f s: its process hangs. Another worker may take its work.",
+                task,
+                self._settings.lease_s,
+            )
+        for task in sorted((self._silent - silent) & set(held)):
+            log.warning("task %s gives signs of life again", task)
+        self._silent = silent
 
     def _renew(self, requests: list[Any]) -> None:
         """Moves the time of delivery of each message held to now: what the broker's visibility timeout counts from."""

@@ -165,8 +165,29 @@ class Farm:
                     found.append(int(path.name))
         return found
 
+    def below(self, pid: int) -> list[int]:
+        """The processes below one: a worker's pool child, and that one's engine."""
+        found = []
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, path.read_text().split()):
+                found += [child, *self.below(child)]
+        return found
+
+    def at_it(self) -> set[int]:
+        """Engines, and the pool children that they belong to."""
+        engines = set(self.engines())
+        return engines | {_parent(pid) for pid in engines}
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+
+def _parent(pid: int) -> int:
+    """0 where the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def until(true: Callable[[], bool], within_s: float, about: Callable[[], str] = lambda: "") -> None:

@@ -243,6 +243,54 @@ def message_delivered_twice(folder: Path, chance: Random, strikes: int) -> str:
 
 
 @scenario
+def a_pool_child_hangs(folder: Path, chance: Random, strikes: int) -> str:
+    """The child and its engine halt, as in a read from a dead share; their worker's parent lives and beats. Another
+    worker takes the work, and who wakes finds that it was replaced."""
+    settings_file = folder.with_name(folder.name + ".toml")
+    settings_file.write_text("lease_s = 3\n")
+    with Farm(folder, YOLO_SETTINGS=str(settings_file)) as farm:
+        farm.clips(3, frames=200)
+        job = farm.submit()
+        workers = [farm.worker(), farm.worker()]
+        for _ in range(strikes):
+            farm.at_work(job)
+            halted = [pid for worker in workers for pid in farm.below(worker.pid) if pid in farm.at_it()]
+            for pid in halted:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(chance.uniform(6.0, 12.0))
+            for pid in halted:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        farm.wait(job)
+        farm.judge(job, ok=3)
+        return f"halted {strikes} times"
+
+
+@scenario
+def many_jobs_for_one_folder(folder: Path, chance: Random, strikes: int) -> str:
+    """They go one after the other, and a job of another folder passes them."""
+    count = 12 * strikes
+    with Farm(folder, CHAOS_DELAY_S="0") as farm:
+        clip(farm.videos / "a.mp4", 5)
+        farm.worker()
+        farm.wait(farm.submit(visualize=False))
+        began = time.monotonic()
+        farm.wait(farm.submit(visualize=False))
+        alone_s = time.monotonic() - began
+        many = [farm.submit(visualize=False) for _ in range(count)]
+        other = farm.submit(output=farm.folder / "other", visualize=False)
+        began = time.monotonic()
+        farm.wait(other)
+        passed_s = time.monotonic() - began
+        for job in many:
+            assert farm.wait(job, 60 + 10 * count)["state"] == "completed"
+        took = time.monotonic() - began
+        assert took < 10 + 3 * alone_s * count, f"{count} jobs took {took:.0f} s, one alone {alone_s:.1f} s"
+        assert passed_s < took, "an unrelated job waited for all of them"
+        return f"{count} jobs in {took:.0f} s (one alone {alone_s:.1f} s), the other one after {passed_s:.0f} s"
+
+
+@scenario
 def short_visibility_timeout(folder: Path, chance: Random, strikes: int) -> str:
     """Messages time out after 4 s, the job takes longer: the worker's parent keeps its message alive."""
     settings_file = folder.with_name(folder.name + ".toml")

@@ -345,3 +345,22 @@ def test_what_is_remembered_may_be_damaged(job, settings, content):
 def test_a_job_that_can_not_be_remembered_still_runs(job, settings, tmp_path):
     (tmp_path / "file").touch()
     remember(job, settings.model_copy(update={"state_dir": tmp_path / "file"}))
+
+
+def test_the_beginning_of_an_id(tmp_path, settings):
+    """As with git: where it is that of one job, remembered here or in an output folder that was named."""
+    job = made.make_job(tmp_path, settings, job_id="3fa2b100-aaaa")
+    made.make_job(tmp_path, settings, job_id="3fa2b1ff-bbbb")
+    elsewhere = made.make_job(tmp_path, Settings(state_dir=tmp_path / "other"), job_id="77e0-cccc", output="out2")
+    assert find_job("3fa2b100", settings).id == job.id
+    assert find_job("3fa2b100-aaaa", settings).id == job.id
+    assert find_job("77e0", settings, tmp_path / "out2").id == elsewhere.id
+    settle(job.id, settings)
+    assert find_job("3fa2b10", settings, tmp_path / "out").id == job.id, "it is known from two places, and is one"
+    with pytest.raises(UnknownJob, match="2 jobs begin with 3fa2b1: 3fa2b100-aaaa, 3fa2b1ff-bbbb"):
+        find_job("3fa2b1", settings)
+    for unknown in ("3fa", "9999", "77e0"):
+        with pytest.raises(UnknownJob, match=f"No job {unknown} is known"):
+            find_job(unknown, settings)
+    made.make_job(tmp_path, settings, job_id="3fa2b100-aaaa-1")
+    assert find_job("3fa2b100-aaaa", settings).id == job.id, "a whole id is that job's"

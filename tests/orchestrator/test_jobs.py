@@ -15,8 +15,9 @@ from orchestrator import jobs, outcomes
 from orchestrator.errors import Duplicate, JobError, PathRefused, RequestError
 from orchestrator.files import write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job
-from orchestrator.jobs import Context, begin, next_step, open_job
+from orchestrator.jobs import Context, begin, job_at, job_to_go_on_with, next_step, open_job
 from orchestrator.settings import Settings
+from orchestrator.turns import Turns
 from tests.e2e.runs import clip
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import end_each, race
@@ -406,7 +407,7 @@ def test_two_jobs_and_one_folder(tmp_path, settings, job, other, waits, why):
         made.hold(them, them.task_base("process-1"))
     if other == "damaged":
         (them.folder / "job.json").write_bytes(b"{}")
-    assert (jobs._writer_before(job, settings) is not None) is waits
+    assert (Turns(LEASE_S).before(job) is not None) is waits
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -511,3 +512,64 @@ def test_a_lease_is_not_touched_all_the_time(job, context, monkeypatch):
     while time.monotonic() - begun < 0.05:
         renew()
     assert len(touches) == 1
+
+
+# -- jobs that nobody can go on with ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"inputs": ["/etc"]}, "not below YOLO_VIDEO_ROOTS"),
+        ({"config": {"nonsense": 1}}, "nonsense"),
+        ({"config": {"model": "/models/a.plan"}}, "TensorRT plan"),
+    ],
+)
+@pytest.mark.parametrize("when", ["queued", "started"])
+def test_a_job_that_this_machine_refuses_ends(job, guarded, facts, said, when):
+    """Instead of being sent again for ever."""
+    if when == "started":
+        made.start(job, 2)
+        made.finish(job, 0)
+    spoil(job, **facts)
+    opened = job_to_go_on_with(str(job.folder), guarded)
+    assert next_step(opened, LEASE_S) == ["end"]
+    context = Context("yolo@here", guarded)
+    record = jobs.start(opened, context)
+    assert when == "started" or said in record["refused"]
+    summary = jobs.process(opened, "process-1", context)
+    assert summary["how"] == "exhausted"
+    result = jobs.end(job_at(str(job.folder), guarded), context)
+    assert result["success"] is False
+    assert said in result["message"]
+    assert next_step(opened, LEASE_S) == []
+    if when == "started":
+        assert [video["status"] for video in result["processing_result"]["videos"]] == ["ok", "not begun"]
+
+
+def test_what_a_job_reads_may_disappear(job, guarded, tmp_path):
+    shutil.rmtree(tmp_path / "videos")
+    opened = job_to_go_on_with(str(job.folder), guarded)
+    assert opened.given_up is None
+    with pytest.raises(PathRefused):
+        open_job(str(job.folder), guarded)
+    spoil(job, inputs=["/nowhere/else"])
+    assert "not below YOLO_VIDEO_ROOTS" in job_to_go_on_with(str(job.folder), guarded).given_up
+
+
+def test_an_engine_that_fails_is_not_tried_for_ever(tmp_path, settings):
+    """One step's engine could work, the other's can't: what is left goes to each in turn, and then the job ends."""
+    job = made.make_job(tmp_path, settings, workers=2)
+    made.start(job, 2)
+    made.finish(job, 0)
+    made.hold(job, job.task_base("process-2")).release("exhausted")
+    sent = []
+    for _ in range(10):
+        (key,) = next_step(job, LEASE_S)
+        if key == "end":
+            break
+        sent.append(key)
+        made.hold(job, job.task_base(key)).release("failed", error="no card")
+    assert next_step(job, LEASE_S) == ["end"]
+    assert sent.count("process-1") == 3
+    assert sent.count("process-2") == 1

@@ -1,6 +1,8 @@
 """The live view: it follows the directory, looks after the job at the broker, and says what is in the way."""
 
+import dataclasses
 import io
+import itertools
 import shutil
 import threading
 import time
@@ -11,7 +13,7 @@ from rich.console import Console
 from orchestrator import monitor
 from orchestrator.errors import JobError
 from orchestrator.settings import Settings, settings
-from orchestrator.snapshot import Reader
+from orchestrator.snapshot import Reader, VideoRow
 from tests.orchestrator import handmade as made
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -170,3 +172,30 @@ def test_a_lost_message_is_sent_again(tmp_path, real, valkey, monkeypatch):
 )
 def test_the_command_for_each_queue(queue, command):
     assert monitor.no_worker(queue).endswith(command)
+
+
+def test_lines_of_a_log_grow_rarer(tmp_path, local, monkeypatch):
+    """Without a terminal: progress less and less often, a change of the state at once."""
+    present = 1000.0
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: present)
+    monkeypatch.setattr(monitor, "LINE_EVERY_S", 3.0)
+    job = made.make_job(tmp_path, local)
+    made.start(job, 1)
+    made.hold(job, job.task_base("process-1"))
+    console = Console(file=io.StringIO(), width=160)
+    lines, shot, said_at = monitor.Lines(console), Reader(job, 30.0).read(), []
+    for second in range(3600):
+        present = 1000.0 + second
+        before = console.file.tell()
+        lines.show(dataclasses.replace(shot, working=[VideoRow(0, "v0.mp4", "processing", second, 9999)]))
+        if console.file.tell() > before:
+            said_at.append(second)
+    assert 15 < len(said_at) < 40
+    gaps = [later - earlier for earlier, later in itertools.pairwise(said_at)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] <= 4
+    assert gaps[-1] == 300
+    present += 1
+    before = console.file.tell()
+    lines.show(dataclasses.replace(shot, state="ending"))
+    assert console.file.tell() > before

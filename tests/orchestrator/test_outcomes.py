@@ -1,14 +1,18 @@
 """What a job leaves to read: state, summary, result in the original structure, shortened for the result store."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
-from orchestrator import jobs, outcomes
+from engine.progress import print_summary
+from orchestrator import commands_broker, jobs, outcomes, views
 from orchestrator.files import write_json
 from orchestrator.jobdir import Job
 from orchestrator.outcomes import shortened, state_of, summarise, without_long_lists
 from orchestrator.settings import Settings
+from orchestrator.snapshot import Reader
 from tests.orchestrator import handmade as made
 
 
@@ -100,12 +104,13 @@ def test_summary(job):
     made.finish(job, 1, "failed", "it is damaged")
     job.done_path(2).write_text("{")
     summary = summarise(job)
-    assert [video["status"] for video in summary["videos"]] == ["ok", "failed", "failed"]
+    assert [video["status"] for video in summary["videos"]] == ["ok", "failed", "not begun"]
     assert summary["videos"][2]["error"] == "was not processed"
     assert summary["success"] is False
     assert summary["workers"] == ["yolo@here"]
     totals = summary["totals"]
-    assert (totals["videos"], totals["failed"], totals["partial"], totals["frames"]) == (3, 2, 0, 200)
+    assert (totals["videos"], totals["failed"], totals["partial"], totals["frames"]) == (3, 1, 0, 200)
+    assert (totals["done"], totals["cancelled"], totals["not_begun"]) == (1, 0, 1)
     assert "error" not in summary
     assert summarise(job, "why")["error"] == "why"
 
@@ -130,7 +135,7 @@ def test_a_clock_that_was_set_back(job):
         (["ok", "ok"], True, "Pipeline completo ejecutado exitosamente"),
         (["ok", "failed"], False, "Pipeline terminado con errores: {v1}: why"),
         (["partial", "failed"], False, "Pipeline terminado con errores: 2 de 2 vídeos, el primero {v0}: why"),
-        (["ok", None], True, "Pipeline cancelado: 1 de 2 vídeos completos, 0 parciales"),
+        (["ok", None], True, "Pipeline cancelado: 1 de 2 vídeos completos, 1 sin empezar"),
         ([], False, "Pipeline terminado con errores: no video"),
     ],
 )
@@ -214,3 +219,63 @@ def test_thousands_of_videos(tmp_path, settings, monkeypatch):
     begun = time.monotonic()
     assert outcomes.summarise(job)["totals"]["frames"] == 2500 * made.FRAMES
     assert time.monotonic() - begun < 3.0
+
+
+# -- one vocabulary ---------------------------------------------------------------------------------------------------
+
+
+def text_of(renderable) -> str:
+    console = Console(width=160, file=io.StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
+    """Status, monitor, list, end record, summary and message count a cancelled job's videos in the same way."""
+    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    made.start(job, 6)
+    for index, status in enumerate(("ok", "ok", "partial", "failed", "cancelled")):
+        made.finish(job, index, status, None if status == "ok" else "why")
+    job.cancel("me")
+    result = made.end(job, settings)
+    counted = {"videos": 6, "done": 2, "partial": 1, "failed": 1, "cancelled": 1, "not_begun": 1}
+    reader = Reader(job, 30)
+    shot = reader.read()
+    rows = reader.rows(shot.working)
+    words = "2 of 6 videos done, 1 partial, 1 failed, 1 cancelled, 1 not begun"
+    assert words in text_of(views.status_view(shot, rows, None))
+    assert words in views.line(shot)
+    assert words in text_of(views.live_view(shot, 10))
+    assert [row.status for row in rows] == ["ok", "ok", "partial", "failed", "cancelled", "not begun"]
+    assert views.as_json(shot)["counts"] == {**counted, "left": 0, "at_work": 0}
+    assert commands_broker._recent(settings)[0]["counts"] == {**counted, "left": 0, "at_work": 0}
+    assert commands_broker._cell(commands_broker._recent(settings)[0], "videos").plain == "2/6"
+    for totals in (result["end_log"], result["processing_result"]["totals"]):
+        assert {key: totals[key] for key in counted} == counted
+    console = Console(width=160, file=io.StringIO())
+    print_summary(console, result["processing_result"])
+    assert "6 videos (1 failed, 1 partial, 1 cancelled, 1 not begun)" in console.file.getvalue()
+    assert result["message"].endswith("2 de 6 vídeos completos, 1 parciales, 1 fallidos, 1 cancelados, 1 sin empezar")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message"),
+    [
+        (["ok"], "Procesamiento de videos ejecutado exitosamente"),
+        (["failed"], "Procesamiento de videos terminado con errores: "),
+    ],
+)
+def test_process_videos_alone_is_no_pipeline(tmp_path, settings, statuses, message):
+    job = made.make_job(tmp_path, settings, task="process_videos")
+    made.start(job, len(statuses))
+    for index, status in enumerate(statuses):
+        made.finish(job, index, status, None if status == "ok" else "why")
+    assert made.end(job, settings)["message"].startswith(message)
+
+
+@pytest.mark.parametrize("error", ["why", "{path}: why", "Video {path} can't be read"])
+def test_a_path_stands_once_in_a_message(job, settings, error):
+    made.start(job, 1)
+    path = f"{job.spec['inputs'][0]}/v0.mp4"
+    made.finish(job, 0, "failed", error.replace("{path}", path))
+    assert made.end(job, settings)["message"].count(path) == 1

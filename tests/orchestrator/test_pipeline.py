@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from orchestrator.broker import client
 from orchestrator.queues import live_workers
@@ -109,6 +110,16 @@ def test_what_can_not_be_done_is_an_answer_not_a_wait(farm: Farm, tmp_path: Path
         failed = farm.app.send_task("complete_pipeline", args=(folder, given))
         until(lambda failed=failed: failed.state == "FAILURE", 30, farm.tail)
         assert says in str(failed.result)
+        until(lambda failed=failed: f"{failed.id} is refused: " in farm.log.read_text(), 10, farm.tail)
+
+
+def test_a_plain_producer_is_served(farm: Farm) -> None:
+    """Another program's application, which knows of no queue of ours: Celery's own name for one."""
+    output = farm.folder / "plain"
+    with Celery("yolo_processor", broker=farm.broker.url, backend=farm.broker.url, set_as_current=False) as plain:
+        sent = plain.send_task("complete_pipeline", args=(str(farm.videos), {**CONFIG, "output_folder": str(output)}))
+        until(lambda: sent.state == "SUCCESS", 60, farm.tail)
+    assert (output / f"celery_result_{sent.id}.json").exists()
 
 
 def test_after_a_failure_what_is_done_is_not_done_again(farm: Farm, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from orchestrator.jobdir import Job
 from orchestrator.publish import JOBS_KEY, announce, publish, queue_of, task_id, withdraw
 from orchestrator.rescue import messages_held, messages_waiting, rescue
 from orchestrator.settings import Settings
+from orchestrator.turns import Turns, next_waiting, waits
 from tests.orchestrator import handmade as made
+from tests.orchestrator.servers import client_app
 
 
 class Server:
@@ -234,6 +236,41 @@ def test_heartbeats_that_are_none(server, text):
 def test_messages_that_are_none(server, settings, raw):
     server.lists["yolo"] = [raw, message("a")]
     assert "a" in messages_waiting(server, settings)
+
+
+def test_a_purge_by_celery_itself_only_delays(valkey, tmp_path):
+    """It takes messages away and knows of no jobs. `yolo-submit --purge` ends them."""
+    valkey.client.flushall()
+    settings = Settings(broker_url=valkey.url, state_dir=tmp_path / "state")
+    job = made.make_job(tmp_path, settings)
+    with client_app(valkey.url) as app:
+        publish(app, job, "start")
+        assert app.control.purge() == 1
+        assert valkey.client.llen("yolo-log") == 0
+        long_ago(job, "start")
+        assert rescue(app, valkey.client, settings) == [f"{job.id}.start.again-1"]
+        assert valkey.client.llen("yolo-log") == 1
+    valkey.client.flushall()
+
+
+def test_a_step_that_waits_for_its_folder_is_sent_when_that_is_free(app, server, tmp_path, job, settings):
+    made.start(job)
+    younger = made.make_job(tmp_path, settings, job_id="zzz")
+    made.start(younger)
+    made.hold(job, job.task_base("process-1"))
+    made.hold(job, job.task_base("process-2"))
+    assert Turns(30).must_wait(younger, "process-1").id == job.id
+    long_ago(younger, "process-1")
+    assert rescue(app, server, settings) == [], "the other is at work"
+    for key in ("process-1", "process-2"):
+        job.leases("tasks")[key].release("exhausted")
+    for index in range(2):
+        made.finish(job, index)
+    made.end(job, settings)
+    assert next_waiting(younger.output, 30)[0].id == younger.id
+    assert rescue(app, server, settings) == ["zzz.process-1.again-1"]
+    assert not waits(younger, "process-1")
+    assert next_waiting(younger.output, 30) is None
 
 
 # -- publish ----------------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def run_server(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def test_a_worker_for_an_unknown_queue_does_not_start():
     done = run_server("--worker", "--queues", "nonsense", CELERY_BROKER_URL="redis://127.0.0.1:1/0")
     assert done.returncode == 2
-    assert "Error: --queues must be of yolo, yolo-gpu, yolo-log. Got nonsense." in done.stderr
+    assert "Error: --queues must be of yolo, yolo-gpu, yolo-log, celery. Got nonsense." in done.stderr
 
 
 def test_an_embedded_worker_that_can_not_start_is_not_started_again_and_again():

@@ -1,10 +1,12 @@
 """Settings from the environment and the file, and the one configuration that all processes share."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from orchestrator import jobs
 from orchestrator.app import make_app
 from orchestrator.errors import SettingsError
 from orchestrator.settings import DEFAULT_URL, Settings, celery_settings, settings
@@ -39,7 +41,7 @@ def test_defaults(tmp_path):
     assert (given.broker_url, given.results_url) == (DEFAULT_URL, DEFAULT_URL)
     assert (given.video_roots, given.output_roots, given.watch) == ((), (), ())
     assert given.state_dir == tmp_path / "state"
-    assert given.known_queues == ("yolo", "yolo-gpu", "yolo-log")
+    assert given.known_queues == ("yolo", "yolo-gpu", "yolo-log", "celery")
     assert settings() is given
 
 
@@ -137,7 +139,7 @@ def test_worker_and_client_agree_on_what_the_broker_is_told():
 
 def test_celery_takes_them():
     app = make_app("client")
-    assert set(app.amqp.queues) == {"yolo", "yolo-gpu", "yolo-log"}
+    assert set(app.amqp.queues) == {"yolo", "yolo-gpu", "yolo-log", "celery"}
     route = app.amqp.router.route({}, "log_end_yolo")
     assert route["queue"].name == "yolo-log"
 
@@ -158,3 +160,26 @@ def test_beat_sends_what_is_watched(file):
     first = schedule["sweep 0: /v"]
     assert (first["task"], first["schedule"]) == ("sweep_yolo", 120)
     assert first["options"]["expires"] < first["schedule"]
+
+
+def test_defaults_for_every_job(tmp_path, monkeypatch):
+    """`[config]`: below what a job asks for itself, and checked when the settings are read."""
+    path = tmp_path / "settings.toml"
+    path.write_text(f'state_dir = "{tmp_path}/state"\n[config]\nbackend = "fake"\nconf = 0.5\nclasses = ["person"]\n')
+    monkeypatch.setenv("YOLO_SETTINGS", str(path))
+    monkeypatch.setenv("YOLO_STATE_DIR", str(tmp_path / "state"))
+    settings.cache_clear()
+    (tmp_path / "videos").mkdir()
+    job = jobs.begin(str(tmp_path / "videos"), {"conf": 0.3}, settings(), output=str(tmp_path / "out"))
+    assert job.config == {
+        "backend": "fake",
+        "conf": 0.3,
+        "classes": ["person"],
+        "output_folder": str(tmp_path / "out"),
+    }
+    for text, said in (("max_agee = 3", "Did you mean max_age?"), ("conf = 7", "conf")):
+        path.write_text(f"[config]\n{text}\n")
+        settings.cache_clear()
+        with pytest.raises(SettingsError, match=f"Setting config: .*{re.escape(said)}"):
+            settings()
+    settings.cache_clear()

@@ -13,9 +13,12 @@ import sys
 import threading
 import time
 
+import click
 import pytest
 
-from orchestrator import commands_submit, submission, submit_cli
+from engine.cli import run
+from engine.config import EngineConfig
+from orchestrator import commands_submit, engine_options, submission, submit_cli
 from orchestrator.files import write_quick
 from orchestrator.jobdir import Job, now
 from orchestrator.registry import remember
@@ -115,7 +118,7 @@ def test_help_loads_nothing_heavy():
         ([*SUBMIT, "--task", "all"], "'all' is not one of"),
         ([*SUBMIT, "--workers", "0"], "in [1, 1000], or all. Got '0'"),
         ([*SUBMIT, "--workers", "-1"], "in [1, 1000], or all"),
-        ([*SUBMIT, "--queue", "mine"], "--queue must be one of yolo, yolo-gpu, yolo-log. Got mine"),
+        ([*SUBMIT, "--queue", "mine"], "--queue must be one of yolo, yolo-gpu, yolo-log, celery. Got mine"),
         ([*SUBMIT, "--embedded", "--task", "log_end"], "--embedded goes with jobs"),
         (["--status", "../x"], "A job's id is made of"),
         (["--status", "x"], "No job x is known"),
@@ -324,7 +327,7 @@ def test_who_named_no_model_is_told_which_one_runs(call, broker, here, config, o
     assert code == 0
     line = (
         "Model: street-nano (bundled, 6 classes: people and vehicles). For better results and 80 classes: "
-        '`yolo-engine models pull yolox-s`, then `"model": "yolox-s"` in a --config file.\n'
+        "`yolo-engine models pull yolox-s`, then --model yolox-s.\n"
     )
     assert err == (line if told else "")
 
@@ -494,14 +497,14 @@ def test_status(call, here):
     made.finish(job, 1, "failed", "no moov atom")
     code, out, err = call("--status", job.id)
     assert code == 0
-    for said in (job.id, "waiting", "2 of 3 videos done, 1 failed, 1 left", "little room", "no moov atom", "queued"):
+    for said in (job.id, "waiting", "1 of 3 videos done, 1 failed, 1 left", "little room", "no moov atom", "queued"):
         assert said in out
     assert "The broker does not answer" in err
     made.end(job, settings())
     code, out, err = call("--status", job.id, "--json")
     value = json.loads(out)
     assert (code, value["state"], value["broker"], err) == (1, "failed", None, "")
-    assert [video["status"] for video in value["videos"]] == ["ok", "failed", "failed"]
+    assert [video["status"] for video in value["videos"]] == ["ok", "failed", "not begun"]
 
 
 def test_status_of_a_job_of_another_machine(call, here, monkeypatch):
@@ -556,7 +559,7 @@ def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
     assert "cancelling" in err
     if obeys:
         assert code == 0
-        assert "is cancelled: 1 of 2 videos done, 1 partial" in out
+        assert "is cancelled: 0 of 2 videos done, 1 partial, 1 not begun" in out
         assert f"kept in {here / 'out'}, as valid .partial files" in out
     else:
         assert code == 1
@@ -631,7 +634,7 @@ def test_purge(call, broker, here):
     value = json.loads(out)
     assert code == 0
     assert value["removed"] == 4
-    assert value["queues"] == {"yolo": 3, "yolo-gpu": 0, "yolo-log": 1}
+    assert value["queues"] == {"yolo": 3, "yolo-gpu": 0, "yolo-log": 1, "celery": 0}
     assert (value["cancelled"], value["at_work"], value["elsewhere"]) == ([idle.id], [busy.id], ["0000"])
     assert idle.end_record()["state"] == "cancelled"
     assert not busy.cancelled
@@ -656,6 +659,45 @@ def test_purge_asks(call, broker, here, monkeypatch, said, code, left):
     assert f"Messages that wait: 1, of {job.id}" in err
     assert broker.llen("yolo-log") == left
     assert job.ended is (left == 0)
+
+
+# -- the engine's options ---------------------------------------------------------------------------------------------
+
+
+def test_the_options_of_a_run_are_those_of_a_job(call, broker, here):
+    (here / "mine.onnx").write_bytes(b"x")
+    (here / "given.json").write_text('{"backend": "fake", "conf": 0.1, "max_age": 3}')
+    options = ["--config", "given.json", "--model", "mine.onnx", "--classes", "person,car", "--no-visualize"]
+    options += ["--conf", "0.5", "--skip-frames", "2", "--formats", "tracks"]
+    code, out, err = call("--video-folder", "videos", "--output", "out", *options, "--json")
+    assert code == 0, err
+    config = Job.open(here / "out" / ".yolo-jobs" / json.loads(out)["id"]).config
+    assert config == {
+        "backend": "fake",
+        "conf": 0.5,
+        "max_age": 3,
+        "model": str(here / "mine.onnx"),
+        "classes": ["person", "car"],
+        "visualize": False,
+        "skip_frames": 2,
+        "formats": ["tracks"],
+        "output_folder": str(here / "out"),
+    }
+    code, _, err = call("--video-folder", "videos", "--conf", "7")
+    assert code == 2
+    assert "conf" in err
+    code, _, err = call("--status", "x", "--model", "yolox-s")
+    assert code == 2
+    assert "--model does not go with --status" in err
+
+
+def test_there_is_one_list_of_the_engine_s_options():
+    """All that `yolo-engine run` takes is taken here too, as it is there, or is named as one that is not."""
+    here_too = {param.name: param for param in submit_cli.submit.params}
+    for param in run.params:
+        if isinstance(param, click.Option) and param.name not in engine_options._OTHERS:
+            assert here_too[param.name] is param
+    assert set(EngineConfig.model_fields) >= engine_options.NAMES
 
 
 # -- health-check -----------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ import shutil
 import pytest
 from rich.console import Console
 
-from orchestrator import views
+from orchestrator import commands_broker, views
 from orchestrator.settings import Settings
 from orchestrator.snapshot import Reader
+from orchestrator.turns import Turns
 from tests.orchestrator import handmade as made
 
 
@@ -66,7 +67,7 @@ def test_each_state_of_a_video(job):
         None,
     ]
     assert shot.state == "processing"
-    assert shot.counts == {"ok": 1, "partial": 1, "failed": 1}
+    assert shot.counts == {"ok": 1, "partial": 1, "failed": 1, "cancelled": 0, "not begun": 0}
     assert (shot.left, shot.frames, shot.frames_total) == (4, 340, 700)
     assert [(row.index, row.frames, row.frames_total, row.attempts) for row in shot.working] == [(3, 40, 100, 1)]
     assert shot.working[0].age_s < 5
@@ -103,8 +104,9 @@ def test_how_each_job_ends(job, settings):
     job.cancel("someone")
     made.end(job, settings)
     shot, rows = read(job)
-    assert (shot.state, shot.left, shot.ended) == ("cancelled", 1, True)
-    assert [(row.status, row.error) for row in rows] == [("ok", None), ("failed", "cancelled before it was begun")]
+    assert (shot.state, shot.left, shot.ended) == ("cancelled", 0, True)
+    assert views.counts(shot) == "1 of 2 videos done, 1 not begun"
+    assert [(row.status, row.error) for row in rows] == [("ok", None), ("not begun", "cancelled before it was begun")]
     assert "left" not in views.counts(shot)
 
 
@@ -209,3 +211,66 @@ def test_ago(seconds, text):
 def test_listed():
     assert views.listed("abcdefg", 3) == "a, b, c and 4 more"
     assert views.listed("ab") == "a, b"
+
+
+# -- 80 columns -------------------------------------------------------------------------------------------------------
+
+
+def printed(renderable, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(renderable)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
+    """Words stay whole, a video has one line, and an id is whole or its beginning."""
+    error = "the container's index is missing and can't be rebuilt"
+    made.start(job, 4)
+    record = json.loads(job.start_path.read_text())
+    for row in record["videos"]:
+        row["path"] = f"{job.spec['inputs'][0]}/2026-11-30/camera-entrance-north/recording-{row['index']:04d}.mp4"
+    job.start_path.write_text(json.dumps(record))
+    made.finish(job, 0, "failed", error)
+    made.hold(job, job.task_base("process-1"))
+    made.hold(job, job.video_base(1))
+    made.tell(job, (1, 70), worker="yolo-12345@machine-room-3")
+    reader = Reader(job, 30)
+    shot = reader.read()
+    rows = reader.rows(shot.working)
+    for view in (views.status_view(shot, rows, None), views.live_view(shot, 10)):
+        lines = printed(view, width)
+        text = " ".join(lines)
+        for word in ("processing", *error.split()):
+            if word not in ("rebuilt", "be", "can't") or width < 160:
+                assert word in text, (word, lines)
+        assert any("70/100" in line and "processing" in line for line in lines)
+    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    commands_broker._show(
+        console,
+        "active",
+        [{"worker": "yolo-12345@machine-room-3", "job": job.id, "step": "process-1"}],
+        ("worker", "job", "step"),
+    )
+    commands_broker._show(
+        console, "recent", commands_broker._recent(settings), ("id", "state", "videos", "age", "video_folder")
+    )
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 6, lines
+    assert all((job.id if width == 160 else job.id[:8]) in lines[place] for place in (2, 5))
+
+
+def test_what_a_job_waits_for(tmp_path, settings, job):
+    made.start(job)
+    younger = made.make_job(tmp_path, settings, job_id="zzz")
+    made.start(younger)
+    assert Turns(30.0).must_wait(younger, "process-1").id == job.id
+    shot = Reader(younger, 30.0).read()
+    said = f"for job {job.id}, which writes to the same folder"
+    assert (shot.state, shot.waits_for) == ("waiting", job.id)
+    assert said in text_of(views.status_view(shot, [], None))
+    assert views.line(shot).startswith(f"waiting {said}: 0 of 2 videos done")
+    assert views.as_json(shot)["waits_for"] == job.id
+    (younger.folder / "tasks" / "process-1.waits.json").write_text("[")
+    assert Reader(younger, 30.0).read().waits_for is None

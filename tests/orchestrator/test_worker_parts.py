@@ -1,5 +1,6 @@
 """What our worker does beside Celery's, part by part: deafness, its queues, how it tells tasks to stop, its logs."""
 
+import importlib
 import io
 import json
 import logging
@@ -9,8 +10,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
+from celery.app.utils import find_app
 from celery.exceptions import Ignore
 
+import orchestrator
 from engine.logs import JsonFormatter
 from orchestrator import logs, supervise, tasks, worker
 from orchestrator.app import make_app
@@ -52,7 +56,7 @@ def test_deafness(looks, why):
 @pytest.mark.parametrize(
     ("asked", "served", "why"),
     [
-        (None, {"yolo", "yolo-log"}, "all, without a card not that of cards"),
+        (None, {"yolo", "yolo-log", "celery"}, "all, without a card not that of cards"),
         (["yolo-gpu"], {"yolo-gpu"}, "whoever names it gets it"),
         (["yolo", "yolo-log"], {"yolo", "yolo-log"}, "as named"),
     ],
@@ -82,6 +86,9 @@ def test_tasks_share_the_cores(monkeypatch, concurrency, cores):
 @pytest.mark.parametrize("tidied_up", [False, True])
 def test_tasks_are_told_of_a_stop(monkeypatch, tmp_path, tidied_up):
     """Also where somebody has removed the folder, which may be weeks old by then."""
+    # The real one ends the process half a minute later: these very tests.
+    timers = []
+    monkeypatch.setattr(worker.threading, "Timer", lambda *given: timers.append(given) or SimpleNamespace(start=list))
     monkeypatch.delenv("YOLO_WORKER_RUNTIME", raising=False)
     assert worker.stopping() is False
     monkeypatch.setattr(worker.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "run"))
@@ -93,6 +100,7 @@ def test_tasks_are_told_of_a_stop(monkeypatch, tmp_path, tidied_up):
         shutil.rmtree(tmp_path / "run")
     worker._tell_tasks()
     assert worker.stopping() is True
+    assert [what for _, what, _ in timers] == [os._exit]
     worker._clean()
     assert not (tmp_path / "run").exists()
 
@@ -107,6 +115,35 @@ def test_a_revoked_step_cancels_its_job(tmp_path):
     job = made.make_job(tmp_path, Settings(state_dir=tmp_path / "state"))
     worker._cancel_revoked(request=SimpleNamespace(kwargs={"job": str(job.folder)}))
     assert Job.open(job.folder).cancelled
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AttributeError("'NoneType' object has no attribute 'client'"), "the connection to the broker broke"),
+        (ConnectionError("refused"), "refused"),
+    ],
+)
+def test_a_broker_that_breaks_off_at_the_end_of_a_step(tmp_path, monkeypatch, caplog, error, said):
+    """The step does not fail, nor fill the log with a traceback: the rescue sends what could not be sent."""
+    job = made.make_job(tmp_path, Settings(state_dir=tmp_path / "state"))
+    monkeypatch.setattr(tasks, "publish", lambda *_: (_ for _ in ()).throw(error))
+    tasks._send(SimpleNamespace(app=None), job, "end")
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == f"job {job.id}: end can't be put on its queue now, it is sent later: {said}"
+
+
+def test_the_application_is_not_the_module():
+    from orchestrator import app
+
+    assert isinstance(app, Celery)
+    module = importlib.import_module("orchestrator.app")
+    assert module.app is app
+    for name in ("orchestrator", "orchestrator.app", "orchestrator:app", "orchestrator.app:app"):
+        assert find_app(name) is app, name
+    importlib.import_module("orchestrator.app")
+    assert orchestrator.app is app, "an import of the module does not put it there"
 
 
 # -- tasks, called as functions ---------------------------------------------------------------------------------------

@@ -1,0 +1,70 @@
+"""What workers refused of late, and why: kept at the broker for `--list-tasks` and `--health-check`.
+
+A refusal is an answer to whoever sent the task; a sweep of a watched folder is sent by Beat, which reads no answers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+KEY = "yolo:refused"
+
+_MOST = 50
+_LONGEST = 400
+_KEPT_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """`what` was refused, a task or a sweep, `age_s` ago."""
+
+    what: str
+    why: str
+    age_s: float
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.what.startswith("sweep ")
+
+
+def note(client: Any, what: str, why: str, kept_s: float = _KEPT_S) -> None:
+    """Keeps a refusal for so long, instead of an earlier one of the same. Raises what the broker's client raises."""
+    at = time.time()
+    what, why = what[:_LONGEST], " ".join(why.split())[:_LONGEST]
+    client.hset(KEY, what, json.dumps({"why": why, "at": at, "until": at + kept_s}))
+    found = _read(client)
+    over = [name for name, value in found.items() if value["until"] < at]
+    newest = sorted(found, key=lambda name: -found[name]["at"])
+    for name in {*over, *newest[_MOST:]}:
+        client.hdel(KEY, name)
+    client.expire(KEY, int(7 * _KEPT_S))
+
+
+def forget(client: Any, what: str) -> None:
+    """It was not refused this time. Raises what the broker's client raises."""
+    client.hdel(KEY, what[:_LONGEST])
+
+
+def recent(client: Any) -> list[Refusal]:
+    """The newest first. Raises what the broker's client raises."""
+    at = time.time()
+    found = [
+        Refusal(what, value["why"], max(0.0, at - value["at"]))
+        for what, value in _read(client).items()
+        if value["until"] >= at
+    ]
+    return sorted(found, key=lambda refusal: refusal.age_s)
+
+
+def _read(client: Any) -> dict[str, dict[str, Any]]:
+    found = {}
+    for what, raw in client.hgetall(KEY).items():
+        try:
+            value = json.loads(raw)
+            found[str(what)] = {"why": str(value["why"]), "at": float(value["at"]), "until": float(value["until"])}
+        except (ValueError, TypeError, KeyError):  # not ours: it goes with the next one that is noted
+            found[str(what)] = {"why": "", "at": 0.0, "until": 0.0}
+    return found
