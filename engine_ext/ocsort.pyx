@@ -1,6 +1,6 @@
 """OC-SORT (Cao et al. 2023): SORT that leans on observations, not on the filter's guesses. See ocsort.pyi."""
 cimport cython
-from libc.math cimport M_PI, M_PI_2, acos, fabs, isfinite, sqrt
+from libc.math cimport isfinite, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -28,6 +28,14 @@ cdef enum:
     # Of a track: its box for an association.
     PREDICTED = 0
     OBSERVED
+
+
+cdef extern from "angle.h" nogil:
+    f64 angle_gain(f64 x, f64 y, f64 from_x, f64 from_y, f64 dx, f64 dy, f64 weight)
+    void angle_gains(
+        f64 x, f64 y, f64 weight, const f64* from_x, const f64* from_y, const f64* dx, const f64* dy, Py_ssize_t count,
+        f64* gains
+    )
 
 
 ctypedef struct Observation:
@@ -101,6 +109,9 @@ cdef class OCSortTracker(Tracker):
     cdef f64* row_second
     cdef f64* column_first
     cdef f64* column_second
+    cdef f64* column_dx
+    cdef f64* column_dy
+    cdef f64* column_gains
     cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
     cdef i32* column_group
     cdef unsigned char* column_fixed
@@ -162,6 +173,9 @@ cdef class OCSortTracker(Tracker):
         self.row_second = <f64*>carve(&at, dets, sizeof(f64))
         self.column_first = <f64*>carve(&at, after, sizeof(f64))
         self.column_second = <f64*>carve(&at, after, sizeof(f64))
+        self.column_dx = <f64*>carve(&at, after, sizeof(f64))
+        self.column_dy = <f64*>carve(&at, after, sizeof(f64))
+        self.column_gains = <f64*>carve(&at, after, sizeof(f64))
         self.level = <unsigned char*>carve(&at, dets, 1)
         return 0
 
@@ -254,6 +268,7 @@ cdef class OCSortTracker(Tracker):
     cdef void _head(self, Track* track, Heading* heading) noexcept nogil:
         cdef const Observation* earlier
         heading.known = False
+        heading.from_x = heading.from_y = heading.dx = heading.dy = 0.0
         if track.observations == 0 or (track.velocity[0] == 0.0 and track.velocity[1] == 0.0):
             return
         earlier = self._earlier(track)
@@ -483,17 +498,12 @@ cdef class OCSortTracker(Tracker):
         cdef:
             const Heading* heading = self.headings + self.part_track[column]
             const f64* box = self.part_det_boxes + 4 * row
-            f64 dx, dy, norm, cosine
         if not heading.known:
             return 0.0
-        dx = (box[0] + box[2]) / 2.0 - heading.from_x
-        dy = (box[1] + box[3]) / 2.0 - heading.from_y
-        norm = sqrt(dx * dx + dy * dy) + 1e-6
-        cosine = heading.dx * (dx / norm) + heading.dy * (dy / norm)
-        if not -1.0 <= cosine <= 1.0:
-            # Rounding, or no number at all where a way is beyond the doubles.
-            cosine = 1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else 0.0
-        return (M_PI_2 - fabs(acos(cosine))) / M_PI * self.inertia * score
+        return angle_gain(
+            (box[0] + box[2]) / 2.0, (box[1] + box[3]) / 2.0, heading.from_x, heading.from_y, heading.dx, heading.dy,
+            self.inertia * score,
+        )
 
     cdef int _solve(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
         # A pair without overlap gains at most half of inertia x score, and loses as much at most. So most pairs are in
@@ -649,7 +659,14 @@ cdef class OCSortTracker(Tracker):
         cdef:
             Py_ssize_t rows = 0, columns = 0, plain = 0, i, j, e, at, k, step_i, step_j
             f64 score
+            f64* from_x = self.column_first
+            f64* from_y = self.column_second
+            f64* dx = self.column_dx
+            f64* dy = self.column_dy
+            f64* gains = self.column_gains
             f64* cost
+            const f64* box
+            const Heading* heading
             bint turned
         for j in range(m):
             self.column_best[j] = -1
@@ -670,6 +687,9 @@ cdef class OCSortTracker(Tracker):
             self.column_best[j] = <i32>columns
             self.column_open[columns] = <i32>j
             columns += 1
+        for k in range(columns):
+            heading = self.headings + self.part_track[self.column_open[k]]
+            from_x[k], from_y[k], dx[k], dy[k] = heading.from_x, heading.from_y, heading.dx, heading.dy
         # The solver wants no more rows than columns.
         turned = rows > columns
         step_i = 1 if turned else columns
@@ -680,8 +700,13 @@ cdef class OCSortTracker(Tracker):
         for at in range(rows):
             i = self.row_open[at]
             score = dets.scores[self.part_det[i]]
+            box = self.part_det_boxes + 4 * i
+            angle_gains(
+                (box[0] + box[2]) / 2.0, (box[1] + box[3]) / 2.0, self.inertia * score, from_x, from_y, dx, dy, columns,
+                gains,
+            )
             for k in range(columns):
-                cost[at * step_i + k * step_j] = -self._angle_gain(i, self.column_open[k], score)
+                cost[at * step_i + k * step_j] = -gains[k]
             for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                 k = self.column_best[self.work.edges[e].column]
                 if k >= 0 and self.column_open[k] == self.work.edges[e].column:
