@@ -198,7 +198,7 @@ class Attempt:
 
     def _judged(self, folder: Folder) -> None:
         try:
-            self.verdict, self._winner = _values(folder, _VERDICT), folder
+            self.verdict, self._winner = _verdict(folder), folder
         except Damaged as error:
             self.damaged = str(error)
 
@@ -271,7 +271,7 @@ class Attempt:
         assert self._root is not None
         for path in values.get("outputs", {}).values():
             relative = PurePosixPath(path)
-            with self._root.below(relative.parent) as folder:
+            with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
                 for name in (relative.name + PART, relative.name + SPARE):
                     folder.remove(name)
         _remove_old(self._root, self._stem)
@@ -444,7 +444,7 @@ def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 if folder.facts(_COMMITTED) is not None:
-                    return _values(folder, _VERDICT)
+                    return _verdict(folder)
     with opened(output) as root, contextlib.suppress(OSError, ValueError, OutputError):
         if root is not None and (read := _of_before(root, stem)) is not None and (text := read()) is not None:
             values = unpacked(text)
@@ -551,6 +551,14 @@ def _values(folder: Folder, name: str) -> dict[str, Any]:
     if text is None:
         raise Damaged(f"there is no {name}")
     return unpacked(text)
+
+
+def _verdict(folder: Folder) -> dict[str, Any]:
+    """Raises Damaged and OSError."""
+    values = _values(folder, _VERDICT)
+    if "entry" not in values or "made" not in values:
+        raise Damaged("no verdict")
+    return values
 
 
 def _frames(values: dict[str, Any]) -> int:

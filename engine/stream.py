@@ -265,7 +265,7 @@ class StreamRun:
         if not are_there(attempt.output, verdict):
             attempt.disregard()
             return False
-        entry = entry_from(attempt.output, verdict)
+        entry = entry_from(attempt.output, verdict, self.video.shown)
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
         if entry["status"] != "failed":

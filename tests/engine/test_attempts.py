@@ -15,6 +15,10 @@ from engine.attempts import Attempt, clean, forget, label, peek, verdict_of
 from engine.errors import Fenced, SinkError
 
 STEM = PurePosixPath("sub/a")
+ENTRY: dict[str, Any] = {
+    **{"path": "a.mp4", "status": "ok", "error": None, "frames": 7, "inferred_frames": 7, "detections": 1, "tracks": 1},
+    **{"tracks_by_class": {"square": 1}, "duration_s": 1.0, "elapsed_s": 1.0, "fps": 7.0, "outputs": {}},
+}
 
 
 def begun(output: Path, **given: Any) -> Attempt:
@@ -32,7 +36,7 @@ def finished(attempt: Attempt, text: str) -> dict[str, Any]:
     attempt.make_way(attempt.output / "sub" / "a.mot.txt")
     attempt.folder.path("a.mot.txt.part").write_text(text)
     made = {"mot": {"name": "a.mot.txt.part", "path": "sub/a.mot.txt", "size": len(text)}}
-    return {"entry": {"status": "ok", "frames": 7}, "made": made}
+    return {"entry": ENTRY, "made": made}
 
 
 def test_one_after_the_other(tmp_path):
@@ -106,7 +110,7 @@ def test_a_number_that_another_has_by_now(tmp_path):
         late.leave()
         late.retire()
         with pytest.raises(Fenced):
-            late.commit({"entry": {"status": "ok", "frames": 1}, "made": {}})
+            late.commit({"entry": ENTRY, "made": {}})
     anew.commit(finished(anew, "anew"))
     anew.publish()
 

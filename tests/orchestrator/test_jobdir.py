@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from orchestrator import jobdir
+from orchestrator import jobdir, jobs
 from orchestrator.errors import JobError, RequestError, UnknownJob
 from orchestrator.files import write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
@@ -345,3 +345,21 @@ def test_what_is_remembered_may_be_damaged(job, settings, content):
 def test_a_job_that_can_not_be_remembered_still_runs(job, settings, tmp_path):
     (tmp_path / "file").touch()
     remember(job, settings.model_copy(update={"state_dir": tmp_path / "file"}))
+
+
+@pytest.mark.parametrize("which", [".yolo-jobs", ".yolo-jobs/the-id", ".yolo-jobs/the-id/videos"])
+def test_a_folder_of_jobs_that_is_a_link(tmp_path, settings, which):
+    """Nothing is made, found or removed behind it."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "the-id" / "videos").mkdir(parents=True)
+    (elsewhere / "the-id" / "tasks").mkdir()
+    link = tmp_path / "out" / which
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(RequestError, match="is a symbolic link, and results are never written through one"):
+        made.make_job(tmp_path, settings, job_id="the-id")
+    assert jobs_in(tmp_path / "out") == []
+    with pytest.raises(RequestError):
+        jobs.open_job(str(tmp_path / "out" / ".yolo-jobs" / "the-id"), settings)
+    assert sorted(elsewhere.rglob("*")) == before
