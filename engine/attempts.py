@@ -42,7 +42,7 @@ PART, SPARE = ".part", ".new"
 
 _TICKET, _COMMITTED, _ASIDE = "ticket", "committed", "aside"
 _JOURNAL, _VERDICT = "journal.json", "verdict.json"
-_NEW = "new-"
+_NEW, _DEAD = "new-", "dead-"
 _PARTIAL = ".partial"  # in an attempt's folder: made for a `.partial` name, not there yet
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _TRIES = 50
@@ -88,6 +88,7 @@ class Attempt:
         self._winner: Folder | None = None
         # Open, so that what has its number later can be told from it.
         self._revoked: dict[int, Folder] = {}
+        self._taken: set[int] = set()  # numbers, though a listing did not show them
 
     # -- its beginning ------------------------------------------------------------------------------------------------
 
@@ -132,16 +133,18 @@ class Attempt:
             steps.reached("claim begun")
             with found.sub(made, make=True) as folder, folder.create(_TICKET) as file:
                 file.write(packed({"token": token, "job": self.job}))  # not durable: after a crash nobody has one
-            while True:
-                number = max(_numbers(found), default=0) + 1
+            number = 0
+            while not number:
+                number = max({*_numbers(found), *self._taken}, default=0) + 1
                 if not _NUMBER.fullmatch(str(number)):
                     raise SinkError(f"{found.shown} is damaged: its numbers are used up. Remove it.")
                 try:
                     found.rename(made, str(number))
-                    break
                 except OSError as error:
                     if error.errno not in _TAKEN:
                         raise
+                    self._taken.add(number)
+                    number = 0
             own = found.sub(str(number))
             try:
                 mine = _values(own, _TICKET).get("token") == token
@@ -150,6 +153,14 @@ class Attempt:
             if not mine:
                 own.close()
                 raise Fenced(_LOST)
+            # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
+            # is not the last one then takes another number, and another folder: this one may be revoked just now.
+            if max(_numbers(found), default=0) > number:
+                with own:
+                    own.empty()
+                with found, contextlib.suppress(OSError):  # not empty: by now, it is another's
+                    os.rmdir(str(number), dir_fd=found.descriptor)
+                return False
         except BaseException:
             found.remove_folder(made)
             found.close()
@@ -187,7 +198,7 @@ class Attempt:
 
     def _judged(self, folder: Folder) -> None:
         try:
-            self.verdict, self._winner = _values(folder, _VERDICT), folder
+            self.verdict, self._winner = _verdict(folder), folder
         except Damaged as error:
             self.damaged = str(error)
 
@@ -254,15 +265,13 @@ class Attempt:
             for number, folder in self._revoked.items():
                 if folder is not self._winner:
                     self._remove(number, folder)
-            for name in self._all.names():
-                if name.startswith(_NEW):
-                    self._all.remove_folder(name)
+            _remove_unnumbered(self._all)
 
     def _forget_old(self, values: dict[str, Any]) -> None:
         assert self._root is not None
         for path in values.get("outputs", {}).values():
             relative = PurePosixPath(path)
-            with self._root.below(relative.parent) as folder:
+            with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
                 for name in (relative.name + PART, relative.name + SPARE):
                     folder.remove(name)
         _remove_old(self._root, self._stem)
@@ -284,7 +293,7 @@ class Attempt:
         """Ends without a verdict, and lets what is finished in the own folder, kind -> (name, path), appear; should
         another attempt take over meanwhile, only some of it does. Raises Fenced and SinkError."""
         assert self._root is not None
-        waiting = {kind: f"{name}{_PARTIAL}" for kind, (name, _) in made.items()}
+        waiting = {kind: f"{kind}{_PARTIAL}" for kind in made}
         try:
             for kind, (name, _) in made.items():
                 self.folder.rename(name, waiting[kind])
@@ -364,11 +373,11 @@ class Attempt:
         _remove_empty(self._root, self._stem)
 
     def _remove(self, number: int, folder: Folder) -> None:
-        """Removes an attempt's folder, unless its number is another's by now."""
+        """Removes an attempt's folder; should its number be another's by now, that one is not empty."""
         assert self._all is not None
-        facts = self._all.facts(str(number))
-        if facts is not None and os.path.samestat(facts, os.fstat(folder.descriptor)):
-            self._all.remove_folder(str(number))
+        folder.empty()
+        with contextlib.suppress(OSError):
+            os.rmdir(str(number), dir_fd=self._all.descriptor)
 
     def _turn(self, state: str) -> None:
         """The one step: the ticket becomes something else, or is gone."""
@@ -435,7 +444,7 @@ def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 if folder.facts(_COMMITTED) is not None:
-                    return _values(folder, _VERDICT)
+                    return _verdict(folder)
     with opened(output) as root, contextlib.suppress(OSError, ValueError, OutputError):
         if root is not None and (read := _of_before(root, stem)) is not None and (text := read()) is not None:
             values = unpacked(text)
@@ -457,22 +466,26 @@ def forget(output: Path, stem: PurePath, *jobs: str) -> None:
         if root is None:
             return
         if found is not None:
-            states = {number: _state(found, number) for number in _numbers(found)}
-            own = [number for number, (_, job) in states.items() if job in jobs]
-            for number, (live, job) in states.items():
-                if job in jobs or (not live and number < max(own, default=0)):
-                    found.remove_folder(str(number))
+            numbers, last = sorted(_numbers(found), reverse=True), 0
+            for number in numbers:
+                with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
+                    live, job = _state(folder)
+                    if job in jobs:
+                        last = max(last, number)
+                    if job in jobs or (not live and number < last):
+                        folder.empty()
+                with contextlib.suppress(OSError):  # not empty: it was left
+                    os.rmdir(str(number), dir_fd=found.descriptor)
         _remove_old(root, stem)
         _remove_empty(root, stem)
 
 
-def _state(found: Folder, number: int) -> tuple[bool, str | None]:
+def _state(folder: Folder) -> tuple[bool, str | None]:
     """Whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
-    with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
-        for name in (_TICKET, _COMMITTED, _ASIDE):
-            with contextlib.suppress(OSError, ValueError):
-                if (text := _read(folder, name)) is not None:
-                    return name == _TICKET, unpacked(text).get("job")
+    for name in (_TICKET, _COMMITTED, _ASIDE):
+        with contextlib.suppress(OSError, ValueError):
+            if (text := _read(folder, name)) is not None:
+                return name == _TICKET, unpacked(text).get("job")
     return False, None
 
 
@@ -495,13 +508,23 @@ def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
             state.remove(name)
         return
     with contextlib.suppress(OSError, OutputError), state.sub(name) as found:
+        _remove_unnumbered(found)
         for inner in found.names() if depth < 40 else ():
-            if inner.startswith(_NEW):
-                found.remove_folder(inner)
-            elif not _NUMBER.fullmatch(inner):
+            if not _NUMBER.fullmatch(inner):
                 _clean_one(found, inner, depth=depth + 1)
     with contextlib.suppress(OSError):  # not empty
         os.rmdir(name, dir_fd=state.descriptor)
+
+
+def _remove_unnumbered(found: Folder) -> None:
+    """Removes what attempts left that were killed before they had a number. One that is alive has its number in the
+    meantime, or finds its folder gone and makes another; never does it lose what is in it. Raises OSError."""
+    for name in found.names():
+        if name.startswith(_NEW):
+            with contextlib.suppress(FileNotFoundError):
+                found.rename(name, f"{_DEAD}{name}")
+        if name.startswith((_NEW, _DEAD)):
+            found.remove_folder(f"{_DEAD}{name}" if name.startswith(_NEW) else name)
 
 
 def _numbers(folder: Folder) -> list[int]:
@@ -528,6 +551,14 @@ def _values(folder: Folder, name: str) -> dict[str, Any]:
     if text is None:
         raise Damaged(f"there is no {name}")
     return unpacked(text)
+
+
+def _verdict(folder: Folder) -> dict[str, Any]:
+    """Raises Damaged and OSError."""
+    values = _values(folder, _VERDICT)
+    if "entry" not in values or "made" not in values:
+        raise Damaged("no verdict")
+    return values
 
 
 def _frames(values: dict[str, Any]) -> int:

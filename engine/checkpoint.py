@@ -149,7 +149,7 @@ class Checkpoints:
             return None
         self.attempts = self._count or verdict.get("attempts", 1)
         self.done_by = str(verdict.get("job", ""))
-        return entry_from(self._attempt.output, verdict)
+        return entry_from(self._attempt.output, verdict, self._video.shown)
 
     def begin(self) -> None:
         """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError, Fenced."""
@@ -248,9 +248,9 @@ def are_there(output: Path, verdict: dict[str, Any]) -> bool:
         return False
 
 
-def entry_from(output: Path, verdict: dict[str, Any]) -> dict[str, Any]:
-    """The summary entry of a verdict that another attempt has found."""
-    entry = dict(verdict["entry"])
+def entry_from(output: Path, verdict: dict[str, Any], path: str) -> dict[str, Any]:
+    """The summary entry of a verdict that another attempt has found at the video `path`."""
+    entry: dict[str, Any] = verdict["entry"] | {"path": path}
     entry["outputs"] = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
     entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
     return entry

@@ -122,8 +122,8 @@ class EngineConfig(BaseModel):
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
     save_intermediate_results: bool = True
-    """true: results of an unfinished video are in `*.part` files and survive a killed run; false: they are in
-    unnamed temporary files, and nothing of an unfinished video stays."""
+    """true: results of an unfinished video are in `*.part` files in `.yolo-engine` and survive a killed run; false:
+    they are in unnamed temporary files, and nothing of an unfinished video stays."""
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
     """A name of `yolo-engine models list`, or the path of an ONNX file or of a TensorRT plan."""

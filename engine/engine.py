@@ -263,10 +263,11 @@ class Engine:
             read = input_read.result()
             if read is None and run.outcome is not None and not run.outcome.unfinished:
                 read = report.file_identity(assignment.video.path)  # a stop broke it off, but the video was finished
-            entry = self._entry(run) | {
+            entry_now = self._entry(run)
+            entry = entry_now | {
                 "attempts": assignment.attempt,
                 "input": read,
-                "resumed_from": run.resumed_from,
+                "resumed_from": entry_now.get("resumed_from", 0),
                 "unfinished": run.outcome is not None and run.outcome.unfinished,
                 "lost": run.outcome is not None and run.outcome.lost,
             }

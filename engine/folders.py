@@ -116,18 +116,24 @@ class Folder:
             raise
         return True
 
+    def empty(self) -> None:
+        """Removes the files in it; folders are left. Never raises."""
+        with contextlib.suppress(OSError):
+            for name in self.names():
+                with contextlib.suppress(OSError):
+                    self.remove(name)
+
     def remove_folder(self, name: str) -> None:
         """Removes a folder in this one with the files in it. Folders in it are left, and with them it. Never raises."""
         with contextlib.suppress(OSError, OutputError), self.sub(name) as folder:
-            for each in folder.names():
-                with contextlib.suppress(OSError):
-                    folder.remove(each)
+            folder.empty()
         with contextlib.suppress(OSError):
             os.rmdir(name, dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
-        """What is in it. Raises OSError."""
-        return os.listdir(self.descriptor)
+        """What is in it, asked anew. Raises OSError."""
+        with Folder(os.open(".", _FOLDER_FLAGS, dir_fd=self.descriptor), self.shown) as again:
+            return os.listdir(again.descriptor)
 
     def is_link(self, name: str) -> bool:
         facts = self.facts(name)

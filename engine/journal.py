@@ -12,7 +12,9 @@ size of each output) instead of a checkpoint. Nothing heavy is imported here: ot
 from __future__ import annotations
 
 import json
+import math
 import zlib
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -71,9 +73,16 @@ def _wrong(values: Any) -> str | None:
     if not isinstance(states, dict) or not states.keys() <= outputs.keys() or not all(map(_state, states.values())):
         return "its checkpoint"
     for key, right in (("entry", _entry), ("made", _made), ("done", _done)):
-        if key in values and not right(values[key]):
+        if key in values and not _is(right, values[key]):
             return f"its {key}"
     return None
+
+
+def _is(right: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return right(value)
+    except (OverflowError, TypeError):  # a number that is no time
+        return False
 
 
 def _count(value: Any) -> bool:
@@ -85,11 +94,22 @@ def _state(value: Any) -> bool:
 
 
 def _entry(value: Any) -> bool:
+    """Whether it is an entry of a summary, as engine/report.py makes them."""
+    if not isinstance(value, dict) or value.get("status") not in ("ok", "partial", "failed"):
+        return False
+    counts = ("frames", "inferred_frames", "detections", "tracks")
+    times = ("duration_s", "elapsed_s", "fps")
+    classes, notes = value.get("tracks_by_class"), value.get("notes", [])
     return (
-        isinstance(value, dict)
-        and value.get("status") in ("ok", "partial", "failed")
-        and isinstance(value.get("notes", []), list)
-        and _count(value.get("frames"))
+        isinstance(value.get("error", 0), str | None)
+        and all(_count(value.get(key)) for key in counts)
+        and all(_count(value.get(key, 0)) for key in ("resumed_from", "dropped_frames"))
+        and all(type(value.get(key)) in (int, float) and math.isfinite(value[key]) for key in times)
+        and isinstance(classes, dict)
+        and all(map(_count, classes.values()))
+        and isinstance(value.get("outputs"), dict)
+        and isinstance(notes, list)
+        and all(isinstance(note, str) for note in notes)
     )
 
 

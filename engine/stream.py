@@ -284,14 +284,15 @@ class StreamRun:
     def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
         """Whether another attempt has done the video; finishes what that one may have left to do. False where its
         result is not this video's any more. Raises SinkError and Fenced."""
-        if attempt.job != verdict.get("job") and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
+        same_end = bool(attempt.job) and attempt.job == verdict.get("job")
+        if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
             attempt.disregard()
             return False
         attempt.publish()
         if not are_there(attempt.output, verdict):
             attempt.disregard()
             return False
-        entry = entry_from(attempt.output, verdict)
+        entry = entry_from(attempt.output, verdict, self.video.shown)
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
         if entry["status"] != "failed":

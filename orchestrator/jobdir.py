@@ -240,7 +240,8 @@ def jobs_in(output: Path) -> list[Job]:
     with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
         for name in sorted(folder.names()) if folder is not None else ():
             with contextlib.suppress(JobError):
-                found.append(Job.open(output / JOBS_FOLDER / name))
+                if folder is not None and not folder.is_link(name):
+                    found.append(Job.open(output / JOBS_FOLDER / name))
     return sorted(found, key=lambda job: (job.spec["created_at"], job.id))
 
 

@@ -316,6 +316,41 @@ def test_a_packet_log_with_a_stranger_s_header(tmp_path: Path, video: Path, chan
     _same(output, video, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("entry", junk) for junk in (None, [], {}, "x", {"status": "ok", "frames": 1})),
+        *(
+            (f"entry.{key}", "x")
+            for key in ("frames", "tracks", "detections", "duration_s", "tracks_by_class", "outputs")
+        ),
+        ("entry.duration_s", float("nan")),
+        ("entry.notes", [1]),
+        *(("made", junk) for junk in (None, [], {"mot": {}}, {"mot": 7})),
+        ("made.mot.path", "../../elsewhere/precious"),
+        ("made.mot.name", "../../../../elsewhere/precious"),
+        ("made.mot.size", "1"),
+        ("made.mot.size", 7),
+    ],
+)
+def test_a_verdict_of_wrong_types(tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any) -> None:
+    """It is no verdict: the video is done anew."""
+    output = tmp_path / "out"
+    other = clip(tmp_path / "in" / "b.mp4", 40, seed=2)
+    fake_engine(fail_after=60, streams=1, workers=1, **SETTINGS).run([video, other], output)
+    path = attempt(output, "a") / "verdict.json"
+    values = unpacked(path.read_bytes())
+    _wrong(key, value)(values)
+    path.write_bytes(packed(values))
+    before = _state(elsewhere)
+    first, _ = fake_engine(**SETTINGS).run([video, other], output)["videos"]
+    assert (first["status"], first["frames"]) == ("ok", 40)
+    assert "done in an earlier run" not in first.get("notes", [])
+    _same(output, video, tmp_path)
+    assert left_over(output, *TRACES) == []
+    assert _state(elsewhere) == before
+
+
 # -- what the version before this one left ----------------------------------------------------------------------------
 
 

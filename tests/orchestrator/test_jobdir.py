@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from orchestrator import jobdir
+from orchestrator import jobdir, jobs
 from orchestrator.errors import JobError, RequestError, UnknownJob
 from orchestrator.files import write_json
 from orchestrator.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
@@ -364,3 +364,21 @@ def test_the_beginning_of_an_id(tmp_path, settings):
             find_job(unknown, settings)
     made.make_job(tmp_path, settings, job_id="3fa2b100-aaaa-1")
     assert find_job("3fa2b100-aaaa", settings).id == job.id, "a whole id is that job's"
+
+
+@pytest.mark.parametrize("which", [".yolo-jobs", ".yolo-jobs/the-id", ".yolo-jobs/the-id/videos"])
+def test_a_folder_of_jobs_that_is_a_link(tmp_path, settings, which):
+    """Nothing is made, found or removed behind it."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "the-id" / "videos").mkdir(parents=True)
+    (elsewhere / "the-id" / "tasks").mkdir()
+    link = tmp_path / "out" / which
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(RequestError, match="is a symbolic link, and results are never written through one"):
+        made.make_job(tmp_path, settings, job_id="the-id")
+    assert jobs_in(tmp_path / "out") == []
+    with pytest.raises(RequestError):
+        jobs.open_job(str(tmp_path / "out" / ".yolo-jobs" / "the-id"), settings)
+    assert sorted(elsewhere.rglob("*")) == before
