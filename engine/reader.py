@@ -363,7 +363,8 @@ class StreamReader:
 
     def _is_behind_end(self, pts: int) -> bool:
         """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
-        end_s, limit_s, at_s = self._settings.end_s, self._settings.max_duration_s, self._seconds(pts)
+        end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
+        at_s = self._seconds(pts) if end_s is not None or limit_s is not None else 0.0
         if end_s is not None and at_s >= end_s:
             return True
         if limit_s is not None and at_s > limit_s and not self._source.live:

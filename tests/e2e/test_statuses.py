@@ -68,6 +68,35 @@ def test_whole_and_cut(tmp_path: Path, name: str) -> None:
         assert 0 < video["frames"] <= _FRAMES
 
 
+def _without_last_size(data: bytes) -> bytes:
+    return data[:-4]
+
+
+def _head_counted(data: bytes) -> bytes:
+    return data[:4] + len(data).to_bytes(4, "little") + data[8:]
+
+
+def _to_the_end(data: bytes) -> bytes:
+    at = data.index(b"mdat") - 4
+    return data[:at] + bytes(4) + data[at + 4 :]
+
+
+def _size_unknown(data: bytes) -> bytes:
+    at = data.index(bytes.fromhex("18538067")) + 4
+    return data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "sloppy"),
+    [("flv", _without_last_size), ("avi", _head_counted), ("mp4", _to_the_end), ("mkv", _size_unknown)],
+)
+def test_what_writers_leave_out_is_not_missing(tmp_path: Path, name: str, sloppy: Callable[[bytes], bytes]) -> None:
+    source = make(tmp_path, CONTAINERS[name]).path
+    source.write_bytes(sloppy(source.read_bytes()))
+    video = run(source, tmp_path)
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, _FRAMES)
+
+
 def test_the_count_is_told_where_the_file_has_one(tmp_path: Path) -> None:
     source = make(tmp_path, CONTAINERS["mp4"]).path
     source.write_bytes(source.read_bytes()[:-3000])
