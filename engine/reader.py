@@ -218,7 +218,7 @@ class StreamReader:
             yield f"{why}its first {lost} frame{'s' if lost > 1 else ''} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
-            yield from self._gaps(lost)
+            yield from self._gaps(lost + self._decoder.leading)
 
     def _gaps(self, lost: int) -> Iterator[str]:
         """What the container's own account says is missing. A count or duration that it claims is a hint, no more."""
@@ -242,7 +242,8 @@ class StreamReader:
         claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
         frames = self._index + self._decoder.discarded
         if self._missing and claimed:
-            return self._index + self._decoder.lost_at_start < listed if listed is not None else frames < claimed
+            lost = self._decoder.lost_at_start + self._decoder.leading
+            return self._index + lost < listed if listed is not None else frames < claimed
         if self._missing:
             return True
         # An AVI whose index is gone: its header is all that is left to go by.
@@ -251,6 +252,11 @@ class StreamReader:
 
     def _notes(self) -> Iterator[str]:
         yield from self._source.notes
+        if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
+            yield (
+                f"{leading} frame{'s' if leading > 1 else ''} in front of the first key frame can't be decoded: "
+                "what they refer to came before the file begins"
+            )
         if self._complete and not self._ended and self._missing is None:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:
@@ -302,17 +308,20 @@ class StreamReader:
             yield image, pts, duration
 
     def _packets_to_decode(self, lead: Lead) -> list[Any]:
-        """Reads up to the part asked for. Raises Astray and SourceError."""
-        for packet in self._packets:
-            if self._run.stop.is_set():
-                return []
-            if packet.stream_index != self._source.video.index:
-                if self._gate.passes(packet):
-                    self._audio.append(packet)
-                if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
-                    self._drop_sound(float(lead.target_pts * self.info.time_base))
-            elif (held := lead.take(packet)) is not None:
-                return held
+        """Reads up to the part asked for. Raises Astray."""
+        try:
+            for packet in self._packets:
+                if self._run.stop.is_set():
+                    return []
+                if packet.stream_index != self._source.video.index:
+                    if self._gate.passes(packet):
+                        self._audio.append(packet)
+                    if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
+                        self._drop_sound(float(lead.target_pts * self.info.time_base))
+                elif (held := lead.take(packet)) is not None:
+                    return held
+        except SourceError as error:  # whatever can be read is decoded all the same
+            raise Astray from error
         return lead.rest()
 
     def _decode_all(self) -> Iterator[tuple[Any, int, int]]:

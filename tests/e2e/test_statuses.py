@@ -201,6 +201,30 @@ def test_a_beginning_that_was_cut_off(tmp_path: Path, suffix: str) -> None:
     assert video["error"].startswith("begins in the middle of a group of pictures: its first 2 frames can't be decoded")
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_a_beginning_at_an_open_group_of_pictures(tmp_path: Path, suffix: str) -> None:
+    """As a tuner records: what leads up to the first key frame is not meant to be shown. Said, and no fault."""
+    options = {"x264-params": "keyint=9:min-keyint=1:open-gop=1:bframes=2:b-adapt=0:scenecut=0"}
+    whole = make(tmp_path, Shot(suffix=suffix, frames=40, options=options), "whole").path
+    path = tmp_path / f"tail{suffix}"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        (_, second, *_) = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+        late = packets[second].dts
+        for packet in packets[second:]:
+            packet.pts, packet.dts, packet.stream = packet.pts - late, packet.dts - late, stream
+            target.mux(packet)
+    video = run(path, tmp_path)
+    leading = sum(packet.pts < packets[second].pts for packet in packets[second:])
+    assert leading
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, 40 - second - leading)
+    assert video["notes"] == [
+        f"{leading} frames in front of the first key frame can't be decoded: "
+        "what they refer to came before the file begins"
+    ]
+
+
 # -- files that change -------------------------------------------------------------------------------------------------
 
 
