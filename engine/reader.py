@@ -140,7 +140,8 @@ class StreamReader:
         self.open()
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
-        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
+        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error. Raises
+        DecodeError where it ends before the part asked for begins."""
         stop = self._run.stop
         stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
@@ -176,6 +177,8 @@ class StreamReader:
                 # frames is whole.
                 if not self._has_all():
                     self._problem = f"{error} after {self._index} frames"
+            if self._complete and self._origin is None and self._index:
+                raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
             lost_at = time.monotonic()
@@ -210,8 +213,6 @@ class StreamReader:
             yield self._problem
         if changed:
             yield changed
-        if self._complete and self._origin is None and self._index:
-            yield f"ends before start_s = {self._settings.start_s:g}"
         lost = self._decoder.lost_at_start
         if lost and not self.info.live and not self._settings.start_s:
             why = "" if self._decoder.began_at_key else "begins in the middle of a group of pictures: "
