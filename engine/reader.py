@@ -140,7 +140,8 @@ class StreamReader:
         self.open()
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
-        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error."""
+        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error. Raises
+        DecodeError where it ends before the part asked for begins."""
         stop = self._run.stop
         stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
@@ -176,6 +177,8 @@ class StreamReader:
                 # frames is whole.
                 if not self._has_all():
                     self._problem = f"{error} after {self._index} frames"
+            if self._complete and self._origin is None and self._index:
+                raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
             lost_at = time.monotonic()
@@ -210,15 +213,13 @@ class StreamReader:
             yield self._problem
         if changed:
             yield changed
-        if self._complete and self._origin is None and self._index:
-            yield f"ends before start_s = {self._settings.start_s:g}"
         lost = self._decoder.lost_at_start
         if lost and not self.info.live and not self._settings.start_s:
             why = "" if self._decoder.began_at_key else "begins in the middle of a group of pictures: "
             yield f"{why}its first {lost} frame{'s' if lost > 1 else ''} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
-            yield from self._gaps(lost)
+            yield from self._gaps(lost + self._decoder.leading)
 
     def _gaps(self, lost: int) -> Iterator[str]:
         """What the container's own account says is missing. A count or duration that it claims is a hint, no more."""
@@ -242,7 +243,8 @@ class StreamReader:
         claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
         frames = self._index + self._decoder.discarded
         if self._missing and claimed:
-            return self._index + self._decoder.lost_at_start < listed if listed is not None else frames < claimed
+            lost = self._decoder.lost_at_start + self._decoder.leading
+            return self._index + lost < listed if listed is not None else frames < claimed
         if self._missing:
             return True
         # An AVI whose index is gone: its header is all that is left to go by.
@@ -251,6 +253,11 @@ class StreamReader:
 
     def _notes(self) -> Iterator[str]:
         yield from self._source.notes
+        if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
+            yield (
+                f"{leading} frame{'s' if leading > 1 else ''} in front of the first key frame can't be decoded: "
+                "what they refer to came before the file begins"
+            )
         if self._complete and not self._ended and self._missing is None:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:
@@ -302,17 +309,20 @@ class StreamReader:
             yield image, pts, duration
 
     def _packets_to_decode(self, lead: Lead) -> list[Any]:
-        """Reads up to the part asked for. Raises Astray and SourceError."""
-        for packet in self._packets:
-            if self._run.stop.is_set():
-                return []
-            if packet.stream_index != self._source.video.index:
-                if self._gate.passes(packet):
-                    self._audio.append(packet)
-                if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
-                    self._drop_sound(float(lead.target_pts * self.info.time_base))
-            elif (held := lead.take(packet)) is not None:
-                return held
+        """Reads up to the part asked for. Raises Astray."""
+        try:
+            for packet in self._packets:
+                if self._run.stop.is_set():
+                    return []
+                if packet.stream_index != self._source.video.index:
+                    if self._gate.passes(packet):
+                        self._audio.append(packet)
+                    if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
+                        self._drop_sound(float(lead.target_pts * self.info.time_base))
+                elif (held := lead.take(packet)) is not None:
+                    return held
+        except SourceError as error:  # whatever can be read is decoded all the same
+            raise Astray from error
         return lead.rest()
 
     def _decode_all(self) -> Iterator[tuple[Any, int, int]]:
@@ -363,7 +373,8 @@ class StreamReader:
 
     def _is_behind_end(self, pts: int) -> bool:
         """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
-        end_s, limit_s, at_s = self._settings.end_s, self._settings.max_duration_s, self._seconds(pts)
+        end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
+        at_s = self._seconds(pts) if end_s is not None or limit_s is not None else 0.0
         if end_s is not None and at_s >= end_s:
             return True
         if limit_s is not None and at_s > limit_s and not self._source.live:

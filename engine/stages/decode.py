@@ -45,8 +45,10 @@ class Decoder:
     """Decodes one stream. State lives and dies with it.
 
     `problems` collects what was wrong, one phrase a kind, for the result's status. `lost_at_start` counts frames before
-    the first one given: a recording that begins in the middle of a group of pictures. `at_key_frame` tells of the frame
-    given last. `repaired` says that a time was made up, so that a frame's pts is not the container's alone.
+    the first one given: a recording that begins in the middle of a group of pictures; `leading` those in front of a key
+    frame that the file begins with, which refer to what came before it and are not meant to be shown. `at_key_frame`
+    tells of the frame given last. `repaired` says that a time was made up, so that a frame's pts is not the container's
+    alone.
     """
 
     name = "decode"
@@ -63,7 +65,8 @@ class Decoder:
         self.repaired = False
         self._max_pixels = max_pixels
         self.discarded = 0
-        self.lost_at_start = 0
+        self.lost_at_start = self.leading = 0
+        self._first_packet_pts: int | None = None
         self._waiting: list[int | None] | None = []  # pts of packets read before the first frame came
         self._hidden = 0  # of them, not to be shown
         self._key_read = self.began_at_key = False
@@ -130,13 +133,14 @@ class Decoder:
 
     def forgive(self) -> None:
         """Forgets what was wrong so far: behind a seek, frames whose references were not decoded are none."""
-        self.errors = self.corrupt = self.discarded = self.lost_at_start = 0
+        self.errors = self.corrupt = self.discarded = self.lost_at_start = self.leading = 0
         self.repaired = False
 
     @property
     def clean(self) -> bool:
         """Whether all frames so far are the container's, whole and at its times."""
-        return not (self.errors or self.corrupt or self.discarded or self.repaired or self.lost_at_start)
+        lost = self.lost_at_start or self.leading
+        return not (self.errors or self.corrupt or self.discarded or self.repaired or lost)
 
     def problems(self) -> list[str]:
         """What was damaged, in words."""
@@ -162,7 +166,7 @@ class Decoder:
         if self._waiting is None:
             return
         if self.packets == 1:
-            self.began_at_key = bool(packet.is_keyframe)
+            self.began_at_key, self._first_packet_pts = bool(packet.is_keyframe), pts
         self._key_read |= bool(packet.is_keyframe)
         if packet.is_discard:
             self._hidden += not self.began_at_key
@@ -175,7 +179,10 @@ class Decoder:
         assert self._waiting is not None
         timed = [waiting for waiting in self._waiting if waiting is not None]
         untimed = len(self._waiting) - len(timed) if self._key_read else 0
-        lost = sum(waiting < pts for waiting in timed) + untimed
+        early = [waiting for waiting in timed if waiting < pts]
+        if self.began_at_key and self._first_packet_pts is not None:
+            self.leading = sum(waiting < self._first_packet_pts for waiting in early)
+        lost = len(early) - self.leading + untimed
         self.lost_at_start = lost + self._hidden if lost else 0
         self._waiting = None
 

@@ -17,6 +17,7 @@ _M2TS_PACKET = 192
 _M2TS_PREFIX = 4
 
 _RIFF_UNKNOWN = (0, 0xFFFFFFFF)
+_RIFF_HEAD = 8
 _LONGEST_HEAD, _LEAST_ID = 12, 0x10
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -78,7 +79,7 @@ def _riff(file: IO[bytes], size: int) -> int | None:
         if at >= size:
             break
         at += at % 2
-    return at
+    return at if at > size + _RIFF_HEAD else size  # some count the head itself
 
 
 def _boxes(file: IO[bytes], size: int) -> int | None:
@@ -168,15 +169,23 @@ def _element(head: bytes) -> tuple[int, int | None, int] | None:
 
 
 def _flv(file: IO[bytes], size: int) -> int | None:
-    """Flash: each tag is followed by its size, so that the last one can be found from the end."""
-    file.seek(max(0, size - 4))
-    length = int.from_bytes(file.read(4), "big")
-    if length < _FLV_TAG_HEAD or length + 4 > size:
-        return size + 1
-    file.seek(size - 4 - length)
-    head = file.read(4)
-    whole = head[0] & 0x1F in _FLV_TAGS and int.from_bytes(head[1:4], "big") + _FLV_TAG_HEAD == length
-    return size if whole else size + 1
+    """Flash: a header, then tags, each with its size in front and again behind; not every writer has the last one."""
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4
+    for _ in range(_MOST_PARTS):
+        if at >= size:
+            break
+        file.seek(at)
+        head = file.read(4)
+        if len(head) < 4:
+            return size + 1
+        if head[0] & 0x1F not in _FLV_TAGS:
+            return None
+        at += _FLV_TAG_HEAD + int.from_bytes(head[1:], "big")
+        if at > size:
+            return at
+        at += 4
+    return size
 
 
 def _gif(file: IO[bytes], size: int) -> int | None:

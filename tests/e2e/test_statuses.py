@@ -68,6 +68,35 @@ def test_whole_and_cut(tmp_path: Path, name: str) -> None:
         assert 0 < video["frames"] <= _FRAMES
 
 
+def _without_last_size(data: bytes) -> bytes:
+    return data[:-4]
+
+
+def _head_counted(data: bytes) -> bytes:
+    return data[:4] + len(data).to_bytes(4, "little") + data[8:]
+
+
+def _to_the_end(data: bytes) -> bytes:
+    at = data.index(b"mdat") - 4
+    return data[:at] + bytes(4) + data[at + 4 :]
+
+
+def _size_unknown(data: bytes) -> bytes:
+    at = data.index(bytes.fromhex("18538067")) + 4
+    return data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "sloppy"),
+    [("flv", _without_last_size), ("avi", _head_counted), ("mp4", _to_the_end), ("mkv", _size_unknown)],
+)
+def test_what_writers_leave_out_is_not_missing(tmp_path: Path, name: str, sloppy: Callable[[bytes], bytes]) -> None:
+    source = make(tmp_path, CONTAINERS[name]).path
+    source.write_bytes(sloppy(source.read_bytes()))
+    video = run(source, tmp_path)
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, _FRAMES)
+
+
 def test_the_count_is_told_where_the_file_has_one(tmp_path: Path) -> None:
     source = make(tmp_path, CONTAINERS["mp4"]).path
     source.write_bytes(source.read_bytes()[:-3000])
@@ -170,6 +199,30 @@ def test_a_beginning_that_was_cut_off(tmp_path: Path, suffix: str) -> None:
     video = run(path, tmp_path, formats=("detections",))
     assert (video["status"], video["frames"]) == ("partial", 30)
     assert video["error"].startswith("begins in the middle of a group of pictures: its first 2 frames can't be decoded")
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_a_beginning_at_an_open_group_of_pictures(tmp_path: Path, suffix: str) -> None:
+    """As a tuner records: what leads up to the first key frame is not meant to be shown. Said, and no fault."""
+    options = {"x264-params": "keyint=9:min-keyint=1:open-gop=1:bframes=2:b-adapt=0:scenecut=0"}
+    whole = make(tmp_path, Shot(suffix=suffix, frames=40, options=options), "whole").path
+    path = tmp_path / f"tail{suffix}"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        (_, second, *_) = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+        late = packets[second].dts
+        for packet in packets[second:]:
+            packet.pts, packet.dts, packet.stream = packet.pts - late, packet.dts - late, stream
+            target.mux(packet)
+    video = run(path, tmp_path)
+    leading = sum(packet.pts < packets[second].pts for packet in packets[second:])
+    assert leading
+    assert (video["status"], video["error"], video["frames"]) == ("ok", None, 40 - second - leading)
+    assert video["notes"] == [
+        f"{leading} frames in front of the first key frame can't be decoded: "
+        "what they refer to came before the file begins"
+    ]
 
 
 # -- files that change -------------------------------------------------------------------------------------------------
