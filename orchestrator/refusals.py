@@ -33,7 +33,7 @@ class Refusal:
 def note(client: Any, what: str, why: str, kept_s: float = _KEPT_S) -> None:
     """Keeps a refusal for so long, instead of an earlier one of the same. Raises what the broker's client raises."""
     at = time.time()
-    what, why = what[:_LONGEST], " ".join(why.split())[:_LONGEST]
+    what, why = one_line(what), one_line(why)
     client.hset(KEY, what, json.dumps({"why": why, "at": at, "until": at + kept_s}))
     found = _read(client)
     over = [name for name, value in found.items() if value["until"] < at]
@@ -45,7 +45,13 @@ def note(client: Any, what: str, why: str, kept_s: float = _KEPT_S) -> None:
 
 def forget(client: Any, what: str) -> None:
     """It was not refused this time. Raises what the broker's client raises."""
-    client.hdel(KEY, what[:_LONGEST])
+    client.hdel(KEY, one_line(what))
+
+
+def one_line(text: str) -> str:
+    """A text, perhaps a stranger's, as it may stand in a log: one line, nothing that a terminal obeys, not endless."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_LONGEST]
 
 
 def recent(client: Any) -> list[Refusal]:

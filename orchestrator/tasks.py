@@ -38,17 +38,17 @@ class Step(Task):
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         if isinstance(exc, JobError):
             what, kept_s = _what(self, task_id, args)
-            log.error("%s is refused: %s", what, exc)
+            log.error("%s is refused: %s", what, refusals.one_line(str(exc)))
             _tell_broker(lambda connection: refusals.note(connection, what, str(exc), **kept_s))
 
 
 def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
     """A task in words, and how long its refusal is of interest: a sweep's until another has been due."""
     if task.name != "sweep_yolo":
-        return f"task {task.name} {task_id}", {}
-    folder = args[0] if args else ""
+        return refusals.one_line(f"task {task.name} {task_id}"), {}
+    folder = str(args[0]) if args else ""
     every = next((watch.every_minutes for watch in settings().watch if str(watch.folder) == folder), 60.0)
-    return f"sweep {folder}", {"kept_s": max(300.0, 2.5 * 60 * every)}
+    return refusals.one_line(f"sweep {folder}"), {"kept_s": max(300.0, 2.5 * 60 * every)}
 
 
 def _tell_broker(tell: Callable[[Any], None]) -> None:

@@ -36,6 +36,7 @@ from orchestrator.broker import client, without_password
 from orchestrator.health import HEARTBEAT_EXPIRES_S
 from orchestrator.leases import Owner
 from orchestrator.logs import set_up_worker_logging
+from orchestrator.refusals import one_line
 from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
 
 log = logging.getLogger(__name__)
@@ -235,11 +236,11 @@ class _Thread(threading.Thread):
         for task in sorted(silent - self._silent):
             log.error(
                 "task %s has given no sign of life for %.0f s: its process hangs. Another worker may take its work.",
-                task,
+                one_line(task),
                 self._settings.lease_s,
             )
         for task in sorted((self._silent - silent) & set(held)):
-            log.warning("task %s gives signs of life again", task)
+            log.warning("task %s gives signs of life again", one_line(task))
         self._silent = silent
 
     def _renew(self, requests: list[Any]) -> None:

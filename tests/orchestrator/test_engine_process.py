@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobs
+from orchestrator import engine_process, jobs
 from orchestrator.claims import Claims
 from orchestrator.engine_process import EngineProcess
 from orchestrator.errors import EngineFailed
@@ -406,3 +406,19 @@ def test_a_lease_is_renewed_while_files_are_looked_at(tmp_path, fault, monkeypat
     assert len(held) > 10
     assert sum(held) >= len(held) - 2, "a busy machine may be late once"
     assert record()["videos"][0]["error"] == "ended or stopped the program that looked at it"
+
+
+def test_a_process_that_hangs_in_the_kernel_is_left_behind(monkeypatch, caplog):
+    """A read from a dead share can't be killed before it returns: the step must go on without it."""
+    monkeypatch.setattr(engine_process, "_KILLED_S", 0.2)
+    engine = EngineProcess({"kind": "work", "config": {"backend": "fake"}, "output": "/nowhere"})
+    os.kill(engine.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._process, "kill", lambda: None)
+        engine.__exit__(None, None, None)
+    assert "hangs in the kernel" in caplog.text
+    assert engine._process.poll() is None
+    assert time.monotonic() - begun < 5
+    engine.__exit__(None, None, None)
+    assert engine._process.poll() is not None

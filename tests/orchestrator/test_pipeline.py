@@ -73,6 +73,7 @@ def test_complete_pipeline_as_any_program_sends_it(farm: Farm) -> None:
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["job"] == sent.id
     assert [video["attempts"] for video in manifest["videos"]] == [1, 1, 1]
+    assert not any("resumed_from" in video for video in manifest["videos"]), "none of them ever stopped"
     assert all(video["input"]["sha256"] and video["worker"] for video in manifest["videos"])
     assert {path.name for path in output.iterdir() if not path.name.startswith(".")} == {
         *(f"v{n}.{kind}" for n in range(3) for kind in ("tracks.jsonl", "mot.txt", "mp4")),

@@ -98,6 +98,15 @@ def test_an_unmounted_folder_is_no_empty_one(broker, tmp_path: Path, monkeypatch
         sweep(watch, settings())
 
 
+def test_a_stranger_s_text_is_one_line(broker, caplog) -> None:
+    nasty = "/nowhere\n[2026] INFO all is well\x1b[2J\r" + "x" * 5000
+    with caplog.at_level(logging.ERROR):
+        refuse(tasks.log_start_yolo, nasty)
+    for text in (caplog.records[-1].getMessage(), refusals.recent(broker)[0].why):
+        assert text.isprintable()
+        assert len(text) < 1000
+
+
 def test_refusals_are_few_and_go(broker, monkeypatch) -> None:
     for number in range(60):
         refusals.note(broker, f"task {number}", "why\nnot")
