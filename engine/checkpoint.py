@@ -19,6 +19,7 @@ import numpy as np
 from engine import fingerprint
 from engine.inputs import Video
 from engine.journal import Damaged, Journal
+from engine.opened import OpenedFile
 from engine.records import Mark, TrackerState
 from engine.sinks.base import discard, part_path, spare_path
 
@@ -110,6 +111,7 @@ class Checkpoints:
         self.saved: Checkpoint | None = None
         self.attempts = attempt or 1
         self.notes: list[str] = []
+        self.input: OpenedFile | None = None  # as the caller has opened it, while it is open
         self._video = video
         self._journal = Journal(folder, video.stem)
         self._run_parts = run_parts
@@ -117,6 +119,11 @@ class Checkpoints:
         self._attempt = attempt
         self._fence = fence
         self._pending: deque[_Pending] = deque()
+
+    @property
+    def path(self) -> str:
+        """The video's."""
+        return self._video.path
 
     def done(self) -> dict[str, Any] | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
@@ -216,7 +223,7 @@ class Checkpoints:
         self._journal.write()
 
     def _fingerprint(self) -> fingerprint.Fingerprint:
-        return {**self._run_parts, **fingerprint.of_input(self._video.path)}
+        return {**self._run_parts, **fingerprint.of_input(self.input)}
 
     def _relative(self) -> dict[str, str]:
         return {kind: str(path.relative_to(self._journal.folder)) for kind, path in self._outputs.items()}

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -28,6 +28,7 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
 from engine.model import LoadedModel, available_cores, load_model
+from engine.opened import OpenedFile
 from engine.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline import Pipeline, Stages
 from engine.reader import ReaderSettings
@@ -152,36 +153,34 @@ class Engine:
         if self._stopped_early:
             pipeline.stop()
         kept = {key: found for key, video in enumerate(videos) if (found := self._checkpoints(video, folder))}
-        earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
-        pool = ThreadPoolExecutor(1, "hash")
+        earlier = {key: entry for key, checkpoints in kept.items() if (entry := _done_before(checkpoints))}
+        identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
         try:
-            identities = {
-                video.shown: pool.submit(
-                    report.file_identity, video.path, lambda: broken_off.is_set() or self.interrupted
-                )
-                for video in videos
-                if scheme(video.path) is None
-            }
+            for key in earlier:
+                identities.read_again(key, videos[key])
 
             def begun() -> Iterator[StreamRun]:
                 for key, video in enumerate(videos):
                     if key not in earlier:
-                        yield self._run_of(pipeline, key, video, folder, kept.get(key))
+                        yield self._run_of(pipeline, key, video, folder, identities, kept.get(key))
 
-            outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, self._entry(run)))
+            def ended(run: StreamRun) -> None:
+                self._settle(run, self._entry(run))
+                identities.close(run)
+
+            outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
-            pool.shutdown(cancel_futures=self.interrupted)
+            identities.shutdown(cancel=self.interrupted)
         finally:
             broken_off.set()
-            pool.shutdown(cancel_futures=True)
-        inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
+            identities.shutdown(cancel=True)
+        inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
         if self._stats:
             verdict = self.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
-        known = {path: identity for path, identity in inputs_read.items() if identity is not None}
         attempts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        manifest = report.build_manifest(summary, self.config, known, started_at, attempts)
+        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, attempts)
         try:
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
@@ -200,8 +199,11 @@ class Engine:
         begun: Callable[[Assignment], None] | None = None,
         done: Callable[[Assignment, dict[str, Any]], None],
         progress: Callable[[list[Progress]], None] | None = None,
+        roots: Sequence[Path] = (),
     ) -> None:
         """Does videos as they are assigned, into `output`, until there are no more or `stop` is called.
+
+        With `roots`, only files below one of them are read, links resolved: any other fails.
 
         `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
         should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
@@ -218,30 +220,28 @@ class Engine:
         folder = Path(output)
         prepare(folder)
         pipeline = self._pipeline = self._new_pipeline(self.streams)
-        under_way: dict[int, tuple[Assignment, Future[dict[str, Any] | None]]] = {}
+        under_way: dict[int, Assignment] = {}
         broken_off = threading.Event()
+        identities = _Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
 
-        def identity(video: Video) -> dict[str, Any] | None:
-            return report.file_identity(video.path, lambda: broken_off.is_set() or pipeline.stopped)
-
-        def runs(pool: ThreadPoolExecutor) -> Iterator[StreamRun]:
+        def runs() -> Iterator[StreamRun]:
             coming = enumerate(assignments)
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
                 checkpoints = self._checkpoints(assignment.video, folder, assignment)
-                if checkpoints is not None and (entry := checkpoints.done()):
+                if checkpoints is not None and (entry := _done_before(checkpoints, roots)):
                     if begun is not None:
                         begun(assignment)
                     done(assignment, entry | {"attempts": assignment.attempt})
                     continue
-                under_way[key] = assignment, pool.submit(identity, assignment.video)
-                yield self._run_of(pipeline, key, assignment.video, folder, checkpoints, assignment, begun)
+                under_way[key] = assignment
+                yield self._run_of(pipeline, key, assignment.video, folder, identities, checkpoints, assignment, begun)
 
         def ended(run: StreamRun) -> None:
-            assignment, input_read = under_way.pop(run.key)
-            read = input_read.result()
-            if read is None and run.outcome is not None and not run.outcome.unfinished:
-                read = report.file_identity(assignment.video.path)  # a stop broke it off, but the video was finished
+            assignment, read = under_way.pop(run.key), identities.of(run)
+            if read is None and run.file is not None and run.outcome is not None and not run.outcome.unfinished:
+                read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
+            identities.close(run)
             entry = self._entry(run) | {
                 "attempts": assignment.attempt,
                 "input": read,
@@ -251,11 +251,12 @@ class Engine:
             self._settle(run, entry)
             done(assignment, entry)
 
-        with shared_writer(folder), ThreadPoolExecutor(1, "hash") as pool:
+        with shared_writer(folder):
             try:
-                pipeline.run(runs(pool), progress, ended)
+                pipeline.run(runs(), progress, ended)
             finally:
                 broken_off.set()
+                identities.shutdown(cancel=True)
         if pipeline.fatal is not None:
             raise pipeline.fatal
 
@@ -290,6 +291,7 @@ class Engine:
         key: int,
         video: Video,
         folder: Path,
+        identities: _Identities,
         checkpoints: Checkpoints | None,
         assignment: Assignment | None = None,
         begun: Callable[[Assignment], None] | None = None,
@@ -309,6 +311,7 @@ class Engine:
             folder=folder,
             checkpoints=checkpoints,
             on_begin=on_begin,
+            open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             fence=assignment.fence if assignment is not None else not_fenced,
         )
 
@@ -475,3 +478,67 @@ class Engine:
             reconnect_attempts=config.reconnect_attempts,
             audio=config.visualize,
         )
+
+
+def _done_before(checkpoints: Checkpoints, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
+    """The entry of a video that an earlier run completed, where it still holds for the file that is there now."""
+    try:
+        with OpenedFile(checkpoints.path, roots) as checkpoints.input:
+            return checkpoints.done()
+    except VideoError:
+        return None
+    finally:
+        checkpoints.input = None
+
+
+class _Identities:
+    """Opens the files of videos, each once, and hashes them on a thread of its own from the descriptors that are read.
+
+    `broken_off` says that nobody waits for them any more.
+    """
+
+    def __init__(self, broken_off: Callable[[], bool], roots: Sequence[Path] = ()) -> None:
+        self._broken_off = broken_off
+        self._roots = roots
+        self._pool = ThreadPoolExecutor(1, "hash")
+        self._found: dict[int, Future[dict[str, Any] | None]] = {}
+
+    def open(self, key: int, video: Video) -> OpenedFile:
+        """The video's file, whose hash is begun. Raises SourceError."""
+        file = OpenedFile(video.path, self._roots)
+        try:
+            self._found[key] = self._pool.submit(report.file_identity, file, self._broken_off)
+        except RuntimeError:  # shut down meanwhile
+            file.close()
+            raise
+        return file
+
+    def read_again(self, key: int, video: Video) -> None:
+        """Begins the hash of a file that is not to be decoded."""
+
+        def identity() -> dict[str, Any] | None:
+            try:
+                with OpenedFile(video.path, self._roots) as file:
+                    return report.file_identity(file, self._broken_off)
+            except VideoError:
+                return None
+
+        self._found[key] = self._pool.submit(identity)
+
+    def of(self, run: StreamRun) -> dict[str, Any] | None:
+        """Waits for a video's identity; None where there is none, or it was broken off."""
+        return found.result() if (found := self._found.get(run.key)) is not None else None
+
+    def close(self, run: StreamRun) -> None:
+        """The video has ended: closes its file once it is hashed."""
+        if run.file is not None:
+            self.of(run)
+            run.file.close()
+
+    def known(self) -> dict[int, dict[str, Any]]:
+        """The identities that were found, by the video's key. To be asked after `shutdown`."""
+        found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
+        return {key: identity for key, identity in found.items() if identity is not None}
+
+    def shutdown(self, *, cancel: bool) -> None:
+        self._pool.shutdown(cancel_futures=cancel)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import Misfit, SinkError, VideoError, describe_os_error
 from engine.inputs import Video
 from engine.journal import Damaged, Journal
+from engine.opened import OpenedFile
 from engine.sinks.base import cut, discard, part_path, publish, spare_path
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux
 from engine.stages.source import Source
@@ -36,13 +38,24 @@ def partials_of(video: Video, folder: Path) -> list[Path]:
     return [partial_path(base.with_name(base.name + suffix)) for suffix in suffixes]
 
 
-def publish_partial(video: Video, folder: Path) -> dict[str, Path]:
+def publish_partial(
+    video: Video, folder: Path, file: OpenedFile | None = None, roots: Sequence[Path] = ()
+) -> dict[str, Path]:
     """Makes the `.partial` outputs of an unfinished video from its last checkpoint, and returns them by kind.
 
     Needs no model, and no run before it but the killed one; nobody else may be working on the video. The checkpoint and
     the parts stay. {} where there is no checkpoint. Raises SinkError when the files can't be written, or the parts are
-    not what the checkpoint says.
+    not what the checkpoint says. `file` is the video where it is open already; `roots` are those of find_videos.
     """
+    if file is None:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(VideoError):  # the pictures go without their sound
+                file = stack.enter_context(OpenedFile(video.path, roots))
+            return _publish(video, folder, file)
+    return _publish(video, folder, file)
+
+
+def _publish(video: Video, folder: Path, file: OpenedFile | None) -> dict[str, Path]:
     journal = Journal(folder, video.stem)
     try:
         journal.read()
@@ -55,7 +68,7 @@ def publish_partial(video: Video, folder: Path) -> dict[str, Path]:
         for kind, state in states.items():
             path = folder / journal.values["outputs"][kind]
             made[kind] = spare_path(path)
-            _make(kind, video, path, made[kind], state["offset"])
+            _make(kind, file, path, made[kind], state["offset"])
         for kind, whole in made.items():
             path = partial_path(folder / journal.values["outputs"][kind])
             publish(whole, path)
@@ -68,11 +81,11 @@ def publish_partial(video: Video, folder: Path) -> dict[str, Path]:
     return made
 
 
-def _make(kind: str, video: Video, path: Path, target: Path, size: int) -> None:
+def _make(kind: str, file: OpenedFile | None, path: Path, target: Path, size: int) -> None:
     part = part_path(path)
     try:
         if kind == "video":
-            _mux(video, part, target, size)
+            _mux(file, part, target, size)
         else:
             cut(part, target, size)
     except Misfit as error:
@@ -82,9 +95,13 @@ def _make(kind: str, video: Video, path: Path, target: Path, size: int) -> None:
         raise SinkError(f"{partial_path(path).name} can't be written: {reason}") from error
 
 
-def _mux(video: Video, part: Path, target: Path, size: int) -> None:
+def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
     """The sound's format stands in the input alone; where that can't be read any more, the pictures go without."""
-    source = Source(video.path, audio=True)
+    if file is None:
+        mux(part, target, None, size)
+        return
+    source = Source(file.path, audio=True)
+    source.file = file
     with contextlib.closing(source):
         audio = None
         with contextlib.suppress(VideoError):

@@ -202,6 +202,7 @@ class Pipeline:
 
     def _one(self, run: StreamRun, clock: Clock) -> None:
         source = self._open_source(run.video.path)
+        source.file = run.file
         try:
             if self._stopping.is_set():
                 run.hand_over = self._hand_over

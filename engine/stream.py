@@ -14,6 +14,7 @@ from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_o
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
+from engine.opened import OpenedFile
 from engine.partial import partial_path, partials_of, publish_partial
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, Sink, discard
@@ -66,7 +67,8 @@ class StreamRun:
     """Everything that belongs to one video and dies with it.
 
     `checkpoints` keeps the video's checkpoints; None: there are none, as of a live source. `on_begin` is called before
-    the video is opened, `fence` before its outputs appear; what they raise fails the video.
+    the video is opened, `open_file` opens it where it is a file, `fence` is called before its outputs appear; what they
+    raise fails the video. Who made the run closes `file`.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class StreamRun:
         folder: Path | None = None,
         checkpoints: Checkpoints | None = None,
         on_begin: Callable[[], None] = lambda: None,
+        open_file: Callable[[], OpenedFile] | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
         self.key = key
@@ -97,7 +100,9 @@ class StreamRun:
         self._lost = False
         self.checkpoints = checkpoints
         self._folder = folder
+        self.file: OpenedFile | None = None
         self._on_begin = on_begin
+        self._open_file = open_file
         self._fence = fence
         self._sinks = sinks
         self._error: BaseException | None = None
@@ -105,12 +110,15 @@ class StreamRun:
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tells that the video is begun, and finds its checkpoint. Raises VideoError, and what `on_begin` raises."""
+        """Tells that the video is begun, opens its file and finds its checkpoint. Raises VideoError, and what `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
             raise VideoError("failed before it was begun")
+        if self._open_file is not None:
+            self.file = self._open_file()
         if self.checkpoints is not None:
+            self.checkpoints.input = self.file
             self.checkpoints.begin()
             self.resumed_from = self.checkpoints.saved.frames if self.checkpoints.saved else 0
 
@@ -262,7 +270,9 @@ class StreamRun:
             self.tally.restore(checkpoint.tally)  # what the outputs hold, should a few frames more have been seen
             if not self.hand_over:
                 self._fence()
-                outputs = {kind: str(path) for kind, path in publish_partial(self.video, self._folder).items()}
+                outputs = {
+                    kind: str(path) for kind, path in publish_partial(self.video, self._folder, self.file).items()
+                }
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
         return outputs

@@ -148,7 +148,7 @@ def start(job: Job, context: Context) -> dict[str, Any]:
     if (record := job.start_record()) is not None:
         return record
     with _step(job, "start", context) as step:
-        found = _probe(job, context.renewal(step.lease))
+        found = _probe(job, context.settings, context.renewal(step.lease))
         videos, model = found["videos"], found["model"]
         facts, warnings, refused = examine(videos, model, job.config, job.output)
         error = found.get("error") or refused
@@ -307,7 +307,7 @@ def _at_work(job: Job, lease_s: float) -> bool:
     return bool(job.live(lease_s))
 
 
-def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
+def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[str, Any]:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
@@ -316,6 +316,7 @@ def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
             "inputs": job.spec["inputs"],
             "only": job.spec.get("only"),
             "output": str(job.output),
+            "roots": list(map(str, settings.video_roots)),
             "config": job.config,
             "skip": skip,
         }
@@ -383,7 +384,7 @@ def _salvage(job: Job, context: Context) -> None:
     videos = (job.start_record() or {"videos": []})["videos"]
     claims = Claims(job, videos, context.owner(), context.settings)
     while (claim := claims.next_begun()) is not None:
-        claims.keep(claim, salvaged_entry(job, claim, "cancelled", claims.touch))
+        claims.keep(claim, salvaged_entry(job, claim, context.settings, "cancelled", claims.touch))
 
 
 def _forget_journals(job: Job) -> None:

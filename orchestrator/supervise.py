@@ -90,7 +90,8 @@ class _Run:
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
             config["streams"] = 1
-        task = {"kind": "work", "config": config, "output": str(watch.job.output), **_logging()}
+        roots = list(map(str, watch.settings.video_roots))
+        task = {"kind": "work", "config": config, "output": str(watch.job.output), "roots": roots, **_logging()}
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
@@ -203,7 +204,9 @@ class _Run:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == "cancelled":
             for claim in list(self._claims.held.values()):
-                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._renew))
+                self._claims.keep(
+                    claim, salvaged_entry(self._watch.job, claim, self._watch.settings, "cancelled", self._renew)
+                )
             return how
         if how != "handed back" and self._stage == _LOADING:  # no video is to blame
             self.died_unready = error
@@ -241,10 +244,18 @@ class _Run:
         watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
 
 
-def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def salvaged_entry(
+    job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
-    task = {"kind": "salvage", "path": claim.video["path"], "stem": claim.video["stem"], "output": str(job.output)}
+    task = {
+        "kind": "salvage",
+        "path": claim.video["path"],
+        "stem": claim.video["stem"],
+        "output": str(job.output),
+        "roots": list(map(str, settings.video_roots)),
+    }
     try:
         with EngineProcess({**task, **_logging()}) as engine:
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import av
 import av.error
 
 from engine.errors import SourceError, describe_os_error
+from engine.opened import OpenedFile
 from engine.records import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -22,8 +24,15 @@ log = logging.getLogger(__name__)
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp"})
 URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
-# What a file on disk may pull in. A playlist in a folder must not make the engine fetch from the network.
-_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+# What the demuxer of a file may open besides: nothing, by no protocol, whatever the file refers to.
+_NOTHING_ELSE = "none"
+_BUFFER_BYTES = 256 * 1024
+
+# FFmpeg opens these as "video" too. One of many pictures would be a sequence of its neighbours.
+_PICTURES = frozenset("image2 image2pipe alias_pix brender_pix ico".split())
+_TEXTS = frozenset("tty bin xbin adf idf ffmetadata".split())
+_REFERRING = frozenset("hls dash concat sdp imf webm_dash_manifest vobsub rtsp rtp sap lavfi".split())
+
 _INDEXED = frozenset({"mov", "matroska"})
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
@@ -35,6 +44,10 @@ _SHIFTS_KEPT = 8
 
 # Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
 POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
+_POINTING = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat\s|v=0\r?\n|\[playlist\]|<\?xml[^>]*>\s*<(?:MPD|playlist)\b)"
+)
+_LOOKED_AT_BYTES = 1024
 
 _DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
@@ -74,30 +87,34 @@ class Source:
         read_timeout_s: float = 15.0,
         reconnect_attempts: int = 5,
         audio: bool = False,
+        max_pixels: int | None = None,
     ) -> None:
+        """`max_pixels`: FFmpeg decodes no larger picture, not even to see what the file holds."""
         self.path = path
+        self.file: OpenedFile | None = None  # the input, where the caller has opened it: nothing else is read
+        self._own_file: OpenedFile | None = None
         self.scheme = scheme(path)
         self.video: Any = None
         self.live = self.scheme in LIVE_SCHEMES
         self._timeouts_s = (open_timeout_s, read_timeout_s)
         self._attempts_left = self._attempts = reconnect_attempts
         self._want_audio = audio
+        self._options = {"max_pixels": str(max_pixels)} if max_pixels is not None else {}
         self._audio: Any = None
         self._container: Any = None
         self._clocks = Clocks()
 
     def open(self, key: int = 0) -> StreamInfo:
         """Opens the input, or opens it again, and finds its best video stream. Raises SourceError."""
-        self.close()
+        self._disconnect()
         self._clocks = Clocks()
-        if self.scheme is None:
-            _check_file(self.path)
+        file = self._input() if self.scheme is None else None
         try:
             self._container = self._connect()
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            if file is not None and isinstance(error, av.error.ArgumentError) and (what := _what_else(file)):
+                raise SourceError(f"is {what}, not a video") from error
             raise SourceError(f"can't be opened: {_reason(error)}") from error
-        if self.scheme is None and "concat" in self._container.format.name:
-            raise SourceError("is a playlist, not a video")
         self.video = best_video(self._container)
         if self.video is None:
             raise SourceError("has no video stream")
@@ -151,7 +168,7 @@ class Source:
         pause_s = 0.25
         while self._attempts_left > 0 and not stop.is_set():
             self._attempts_left -= 1
-            self.close()
+            self._disconnect()
             if stop.wait(pause_s):
                 return False
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -174,16 +191,72 @@ class Source:
         return self._attempts > 0
 
     def close(self) -> None:
+        self._disconnect()
+        if self._own_file is not None:
+            self._own_file.close()
+            self._own_file = None
+
+    def _disconnect(self) -> None:
         if self._container is not None:
             self._container.close()
             self._container = None
 
+    def _input(self) -> OpenedFile:
+        """The file on disk, opened but once. Raises SourceError where it can't be a video."""
+        if self.file is None and self._own_file is None:
+            self._own_file = OpenedFile(self.path)
+        file = self.file or self._own_file
+        assert file is not None
+        if file.facts.st_size == 0:
+            raise SourceError("is empty (zero bytes)")
+        if points_elsewhere(file):
+            raise SourceError("is a playlist, not a video")
+        return file
+
     def _connect(self) -> Any:
-        if self.scheme is None:
-            # Without "file:" a name such as "a:b.mp4" would be taken for a URL.
-            return av.open(f"file:{self.path}", options=_FILE_OPTIONS, metadata_errors="replace")
-        options = _RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {}
+        file = self.file or self._own_file
+        if self.scheme is None and file is not None:
+            return open_container(file, self._options)
+        options = self._options | (_RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {})
         return av.open(self.path, options=options, timeout=self._timeouts_s, metadata_errors="replace")
+
+
+def open_container(file: OpenedFile, options: dict[str, str] | None = None, timeout: Any = None) -> Any:
+    """The container of a file on disk. What refers to other files, pictures and texts are refused (EINVAL), and nothing
+    but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
+    return _opened(file, _video_formats(), options or {}, timeout)
+
+
+def _opened(file: OpenedFile, formats: str, options: dict[str, str], timeout: Any = None) -> Any:
+    allowed = {"protocol_whitelist": _NOTHING_ELSE, "format_whitelist": formats}
+    return av.open(
+        file.reader(),
+        options=options | allowed,
+        timeout=timeout,
+        metadata_errors="replace",
+        buffer_size=_BUFFER_BYTES,
+    )
+
+
+@cache
+def _video_formats() -> str:
+    refused = _PICTURES | _TEXTS | _REFERRING
+    return ",".join(sorted(name for name in av.formats_available if name not in refused and not name.endswith("_pipe")))
+
+
+def _what_else(file: OpenedFile) -> str | None:
+    """What a file is that was refused; None where it was not for its kind."""
+    pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
+    for formats, what in ((pictures, "a still picture"), (",".join(sorted(_TEXTS)), "a text")):
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            _opened(file, formats, {"max_pixels": "1"}).close()  # its kind is all that is wanted
+            return what
+    return None
+
+
+def points_elsewhere(file: OpenedFile) -> bool:
+    """Whether a file only points to others: a playlist, the description of a stream."""
+    return Path(file.path).suffix.lower() in POINTERS or bool(_POINTING.match(file.reader().read(_LOOKED_AT_BYTES)))
 
 
 class _Clock:
@@ -256,20 +329,6 @@ def best_video(container: Any) -> Any:
     moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
     best = container.streams.best("video")
     return best if best in moving else next(iter(moving), None)
-
-
-def _check_file(path: str) -> None:
-    try:
-        if not Path(path).is_file():
-            raise SourceError("is not a file" if Path(path).exists() else "does not exist")
-        if os.stat(path).st_size == 0:
-            raise SourceError("is empty (zero bytes)")
-        if Path(path).suffix.lower() in POINTERS:
-            raise SourceError("is a playlist, not a video")
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise SourceError(f"can't be read: {describe_os_error(error)}") from error
 
 
 def _duration_s(stream: Any) -> float | None:
