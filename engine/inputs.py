@@ -41,7 +41,8 @@ def find_videos(inputs: Iterable[str], output: Path, roots: Sequence[Path] = ())
     """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
     A folder is searched recursively; hidden files, symbolic links to folders and everything below `output` are passed
-    over. With `roots`, only what lies below one of them is opened to look what it is, links resolved. Raises InputError for an input that does not exist or can't be read, and when there is no video at all.
+    over. With `roots`, only what lies below one of them is opened to look what it is, links resolved. Raises InputError
+    for an input that does not exist or can't be read, and when there is no video at all.
     """
     output = output.resolve()
     videos: dict[str, Video] = {}

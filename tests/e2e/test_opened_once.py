@@ -21,7 +21,7 @@ from engine.opened import OpenedFile, walk
 from engine.stages.source import Source
 from engine.work import Assignment
 from orchestrator.engine_process import EngineProcess
-from tests.e2e.runs import clip, cli, ended, fake_engine, statuses
+from tests.e2e.runs import cli, clip, ended, fake_engine, statuses
 
 pytestmark = pytest.mark.timeout(60)
 
