@@ -38,7 +38,7 @@ from engine.sinks.memory import CallbackSink, Tally
 from engine.specs import check_link
 from engine.stage import link
 from engine.stages.batch import Batcher
-from engine.stages.decode import Decoder
+from engine.stages.decode import Decoder, never_begun
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
@@ -365,6 +365,7 @@ class Engine:
                 decode_threads=max(1, self._cores // streams),
                 checkpoint_s=self._checkpoint_s,
                 max_pixels=self.config.max_pixels,
+                max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
             ),
@@ -477,6 +478,7 @@ class Engine:
             read_timeout_s=config.read_timeout_s,
             reconnect_attempts=config.reconnect_attempts,
             audio=config.visualize,
+            options=never_begun(config.max_frame_bytes),
         )
 
 

@@ -16,7 +16,7 @@ from engine.errors import DecodeError, OverLimit, SourceError
 from engine.metrics import ROOM, Clock
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.sound import SoundGate
-from engine.stages.decode import Decoder, check_pixels
+from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.preprocess import planes_of
 from engine.stages.source import Source
 from engine.stream import StreamRun
@@ -33,13 +33,14 @@ class ReaderSettings:
     """between         frames between two inferences
     decode_threads  of a large video
     checkpoint_s    seconds between two marks
-    max_pixels, max_duration_s, max_decode_s  limits; see EngineConfig
+    max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
     """
 
     between: int = 0
     decode_threads: int = 1
     checkpoint_s: float = 5.0
     max_pixels: int | None = None
+    max_frame_bytes: int | None = None
     max_duration_s: float | None = None
     max_decode_s: float | None = None
 
@@ -62,12 +63,18 @@ class StreamReader:
         settings = self._settings
         self.info = self._source.open(self._run.key)
         check_pixels(*self.info.size_wh, settings.max_pixels)
+        pixel_format = self._source.video.codec_context.pix_fmt
+        check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)
         if settings.max_duration_s is not None and (self.info.duration_s or 0) > settings.max_duration_s:
             raise OverLimit(
                 f"is {self.info.duration_s:.1f} seconds long, longer than max_duration_s = {settings.max_duration_s:g}"
             )
         self._decoder = Decoder(
-            self.info.time_base, self.info.frame_rate, threads=settings.decode_threads, max_pixels=settings.max_pixels
+            self.info.time_base,
+            self.info.frame_rate,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            max_frame_bytes=settings.max_frame_bytes,
         )
         self._decoder.attach(self._source.video)
         self._decoded = self._decode()
@@ -80,6 +87,11 @@ class StreamReader:
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
         return self.info
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of a picture as the stream's head has it."""
+        return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Mark) -> bool:
         """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.

@@ -110,7 +110,8 @@ class StreamRun:
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tells that the video is begun, opens its file and finds its checkpoint. Raises VideoError, and what `on_begin` raises."""
+        """Tells that the video is begun, opens its file and finds its checkpoint. Raises VideoError, and what
+        `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:

@@ -74,12 +74,15 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
+    from engine.config import EngineConfig
     from engine.inputs import find_videos
+    from engine.stages.decode import never_begun
 
     output = Path(task["output"])
     wanted = None if task["only"] is None else set(task["only"])
     roots = _roots(task)
     videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
+    options = never_begun(EngineConfig(**task["config"]).max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
@@ -88,7 +91,7 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
             events.send("video", **facts, error="ended or stopped the program that looked at it", size_bytes=0)
             continue
         events.send("opening", path=video.path)
-        events.send("video", **facts, **_claims(video.path, roots))
+        events.send("video", **facts, **_claims(video.path, roots, options))
     events.send("model", **_model(task["config"]))
 
 
@@ -97,7 +100,7 @@ def _roots(task: dict[str, Any]) -> list[Path]:
     return [Path(root) for root in task["roots"]]
 
 
-def _claims(path: str, roots: list[Path]) -> dict[str, Any]:
+def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, Any]:
     """What a video says of itself. Nothing is asked of a file before it is open and known to lie below a root."""
     from engine.errors import VideoError
     from engine.opened import OpenedFile
@@ -105,7 +108,7 @@ def _claims(path: str, roots: list[Path]) -> dict[str, Any]:
 
     size = 0
     try:
-        with OpenedFile(path, roots) as file, contextlib.closing(Source(path)) as source:
+        with OpenedFile(path, roots) as file, contextlib.closing(Source(path, options=options)) as source:
             size, source.file = file.facts.st_size, file
             info = source.open()
     except VideoError as error:

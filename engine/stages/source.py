@@ -87,9 +87,9 @@ class Source:
         read_timeout_s: float = 15.0,
         reconnect_attempts: int = 5,
         audio: bool = False,
-        max_pixels: int | None = None,
+        options: dict[str, str] | None = None,
     ) -> None:
-        """`max_pixels`: FFmpeg decodes no larger picture, not even to see what the file holds."""
+        """`options` are FFmpeg's, for the decoder that looks what the input holds."""
         self.path = path
         self.file: OpenedFile | None = None  # the input, where the caller has opened it: nothing else is read
         self._own_file: OpenedFile | None = None
@@ -99,7 +99,7 @@ class Source:
         self._timeouts_s = (open_timeout_s, read_timeout_s)
         self._attempts_left = self._attempts = reconnect_attempts
         self._want_audio = audio
-        self._options = {"max_pixels": str(max_pixels)} if max_pixels is not None else {}
+        self._options = dict(options or {})
         self._audio: Any = None
         self._container: Any = None
         self._clocks = Clocks()

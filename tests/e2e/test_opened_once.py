@@ -57,7 +57,7 @@ def _after_resolving(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -
 @pytest.mark.parametrize("what", ["sub/a.mp4", "sub"])
 def test_exchanged_after_it_was_resolved(place: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     _after_resolving(monkeypatch, lambda: _exchanged(place, what))
-    with pytest.raises(SourceError, match="can.t be read|is not a file"):
+    with pytest.raises(SourceError, match=r"can.t be read|is not a file"):
         OpenedFile(str(place / "in" / "sub" / "a.mp4"), [place / "in"])
 
 
@@ -153,7 +153,7 @@ def _events(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_nothing_is_probed_before_it_is_checked(place: Path) -> None:
-    """Neither size nor frames of what lies outside stand in the start of a job, also not where a suffix says nothing."""
+    """Neither size nor frames of what lies outside stand in a job's start, also where a suffix says nothing."""
     (place / "in" / "link.mp4").symlink_to(place / "secret" / "a.mp4")
     (place / "in" / "nosuffix").symlink_to(place / "secret" / "a.mp4")
     task = {
@@ -178,7 +178,7 @@ def test_nothing_is_probed_before_it_is_checked(place: Path) -> None:
 
 def test_a_folder_that_becomes_a_link_is_not_walked(place: Path) -> None:
     found, refused = [], []
-    for here, folders, files in walk(place / "in", [place / "in"], lambda path, _: refused.append(path)):
+    for _, folders, files in walk(place / "in", [place / "in"], lambda path, _: refused.append(path)):
         found += files
         if "sub" in folders:
             _exchanged(place, "sub")
@@ -259,6 +259,6 @@ def test_references_in_a_movie_are_not_followed(tmp_path: Path) -> None:
     assert movie[at + 12 : at + 16] == b"url "
     movie[at + 12 : at + 20] = b"alis" + bytes(4)  # no longer "in this very file"
     (tmp_path / "refers.mov").write_bytes(movie)
-    status, output, errors = ended(cli("run", tmp_path / "refers.mov", "--backend", "fake", "-o", tmp_path / "out"))
+    status, _, errors = ended(cli("run", tmp_path / "refers.mov", "--backend", "fake", "-o", tmp_path / "out"))
     assert status in (0, 1), errors
     assert "Traceback" not in errors
