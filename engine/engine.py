@@ -27,6 +27,7 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
+from engine.masks import without_password
 from engine.model import LoadedModel, available_cores, load_model
 from engine.opened import OpenedFile
 from engine.outputs import Outputs, SinkFactory, prepare
@@ -406,7 +407,7 @@ class Engine:
         """
         videos = find_videos([os.fspath(source)], self.config.output_folder)
         if len(videos) != 1:
-            raise InputError(f"stream takes one video. {source} holds {len(videos)}.")
+            raise InputError(f"stream takes one video. {without_password(os.fspath(source))} holds {len(videos)}.")
         outcomes: list[Outcome] = []
         errors: list[BaseException] = []
         pipeline = self._pipeline = self._new_pipeline(1)

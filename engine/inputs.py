@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError, SourceError, describe_os_error
+from engine.masks import without_password
 from engine.near import near
 from engine.opened import OpenedFile, walk
-from engine.stages.source import scheme, without_password
+from engine.stages.source import scheme
 from engine.suffixes import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def _videos_of(given: str, output: Path, roots: Sequence[Path]) -> Iterator[Vide
     elif glob.has_magic(given):
         found = sorted(glob.glob(given, recursive=True))
         if not found:
-            raise InputError(f"Nothing matches {given!r}.")
+            raise InputError(f"Nothing matches {without_password(given)!r}.")
         for match in found:
             if Path(match).is_dir():
                 yield from _in_folder(Path(match), output, roots)
@@ -78,7 +79,9 @@ def _videos_of(given: str, output: Path, roots: Sequence[Path]) -> Iterator[Vide
                 yield Video(match, _stem(Path(match)))
     else:
         close = near(path)
-        raise InputError(f"{given} does not exist.{f' Did you mean {str(close)!r}?' if close else ''}")
+        raise InputError(
+            f"{without_password(given)} does not exist.{f' Did you mean {str(close)!r}?' if close else ''}"
+        )
 
 
 def _stem(path: Path) -> PurePosixPath:

@@ -16,6 +16,7 @@ import av
 import av.error
 
 from engine.errors import SourceError, describe_os_error
+from engine.masks import without_password
 from engine.opened import OpenedFile
 from engine.records import StreamInfo
 
@@ -50,28 +51,12 @@ _POINTING = re.compile(
 _LOOKED_AT_BYTES = 1024
 
 _DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
-_SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
 
 def scheme(path: str) -> str | None:
     """The URL scheme of an input, None for a path on disk."""
     head, found, _ = path.partition("://")
     return head.lower() if found and head.lower() in URL_SCHEMES else None
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown: user name and password left out, also those among the query's values."""
-    head, found, rest = url.partition("://")
-    if not found:
-        return url
-    authority, slash, tail = rest.partition("/")
-    if "@" in authority:
-        rest = f"{authority.rpartition('@')[2]}{slash}{tail}"
-    elif "@" in tail and not _HOST_PORT.fullmatch(authority):  # a password with a slash that should have been escaped
-        rest = rest.rpartition("@")[2]
-    hidden = _SECRET.sub(r"\1***", rest)
-    return f"{head}://{hidden}"
 
 
 class Source:
