@@ -186,6 +186,15 @@ class Checkpoints:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
 
+    def give_up(self, kind: str, why: str) -> None:
+        """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises
+        SinkError and Fenced."""
+        self._pending.clear()
+        if self.saved is not None:
+            self.saved.outputs[kind] = {"lost": why}
+            self._journal.values["checkpoint"] = self.saved.to_json()
+            self._write()
+
     def settle(self) -> None:
         """Keeps the newest checkpoint that is durable by now. Raises SinkError and Fenced."""
         newest = None

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Misfit, SinkError, VideoError, describe_os_error
+from engine.errors import Misfit, SinkError, VideoError
 from engine.inputs import Video
 from engine.journal import Damaged, Journal
 from engine.opened import OpenedFile
 from engine.sinks.base import cut, discard, part_path, publish, spare_path
-from engine.sinks.mux import MUX_ERRORS, audio_problem, mux
+from engine.sinks.mux import MUX_ERRORS, audio_problem, mux, sink_error
 from engine.stages.source import Source
 
 _SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4")
@@ -66,6 +66,8 @@ def _publish(video: Video, folder: Path, file: OpenedFile | None) -> dict[str, P
     appeared: list[Path] = []
     try:
         for kind, state in states.items():
+            if "lost" in state:
+                continue
             path = folder / journal.values["outputs"][kind]
             made[kind] = spare_path(path)
             _make(kind, file, path, made[kind], state["offset"])
@@ -91,8 +93,7 @@ def _make(kind: str, file: OpenedFile | None, path: Path, target: Path, size: in
     except Misfit as error:
         raise SinkError(str(error)) from error
     except MUX_ERRORS as error:
-        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        raise SinkError(f"{partial_path(path).name} can't be written: {reason}") from error
+        raise sink_error(partial_path(path).name, error) from error
 
 
 def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:

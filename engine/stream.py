@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from engine.checkpoint import Checkpoint, Checkpoints
-from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_os_error, where
+from engine.checkpoint import Checkpoint, Checkpoints, State
+from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
@@ -104,7 +106,8 @@ class StreamRun:
         self._on_begin = on_begin
         self._open_file = open_file
         self._fence = fence
-        self._sinks = sinks
+        self._sinks = dict(sinks)
+        self._given_up: dict[str, str] = {}  # kind of output -> why
         self._error: BaseException | None = None
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
@@ -160,6 +163,9 @@ class StreamRun:
         self.info = info
         for kind, sink in self._files().items():
             with where(f"sink {kind}", self.video.shown):
+                if "lost" in checkpoint.outputs[kind]:
+                    self._give_up(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
+                    continue
                 self._opened.append(sink)
                 sink.resume(info, checkpoint.outputs[kind])
         self.tally.restore(checkpoint.tally)
@@ -177,14 +183,14 @@ class StreamRun:
         if self.failed:
             return
         try:
-            for sink in self._opened:
-                sink.write(tracks)
+            for sink in tuple(self._opened):
+                with self._or_without(sink.kind):
+                    sink.write(tracks)
                 clock.lap(f"sink {sink.kind}", 1)
             self.tally.write(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
-                    states = {kind: sink.mark() for kind, sink in self._files().items()}
-                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), states)
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
                 self.checkpoints.settle()
             clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
@@ -228,6 +234,39 @@ class StreamRun:
             self.resumed_from,
         )
 
+    @contextlib.contextmanager
+    def _or_without(self, kind: str) -> Iterator[None]:
+        """The rows don't suffer for an annotated video that can't be made: it is given up, and they go on."""
+        try:
+            yield
+        except Unencodable as error:
+            self._give_up(kind, error)
+
+    def _give_up(self, kind: str, error: Unencodable) -> None:
+        sink, _ = self._sinks.pop(kind)
+        self._opened = [each for each in self._opened if each is not sink]
+        self._given_up[kind] = str(error)
+        log.warning("%s: %s", self.video.shown, error)
+        try:
+            self._fence()
+            if self.checkpoints is not None:
+                self.checkpoints.give_up(kind, str(error))
+        except BaseException:
+            if isinstance(sink, FileSink):
+                sink.suspend()  # what is on the disk may be another attempt's
+            raise
+        sink.abort()
+        if not self._sinks:
+            self.fail(error)
+
+    def _states(self) -> dict[str, State]:
+        """What each output is to be continued at; of one that was given up, that it was."""
+        states: dict[str, State] = {}
+        for kind, sink in self._files().items():
+            with self._or_without(kind):
+                states[kind] = sink.mark()
+        return {**states, **{kind: partial(dict, lost=why) for kind, why in self._given_up.items()}}
+
     def _files(self) -> dict[str, FileSink]:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
@@ -236,8 +275,9 @@ class StreamRun:
         run that completes the video takes them away."""
         outputs: dict[str, str] = {}
         try:
-            for file in self._files().values():
-                file.complete(end)  # what takes long comes before the first file appears
+            for kind, file in self._files().items():
+                with self._or_without(kind):
+                    file.complete(end)  # what takes long comes before the first file appears
             self._fence()
             for kind, (sink, path) in self._sinks.items():
                 final = partial_path(path) if end.interrupted else path
@@ -262,8 +302,9 @@ class StreamRun:
         self._unfinished = True
         outputs: dict[str, str] = {}
         try:
-            for sink in self._files().values():
-                sink.drain()
+            for kind, sink in self._files().items():
+                with self._or_without(kind):
+                    sink.drain()
             self.checkpoints.settle()
             checkpoint = self.checkpoint
             if checkpoint is None:
@@ -312,9 +353,11 @@ class StreamRun:
     def _settle(self, end: EndOfStream, outputs: dict[str, str], problems: list[str]) -> None:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
+        problems = [*problems, *self._given_up.values()]
         status = "failed" if self.failed else "partial" if problems else "ok"
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
+        notes += self._given_up.values()
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
         duration_s = (self.info.duration_s if self.info else None) or self.tally.last_pts_s
