@@ -251,6 +251,26 @@ def test_a_picture_is_no_video_and_its_neighbours_are_no_sequence(tmp_path: Path
     assert len(summary["videos"]) == 5
 
 
+def test_attachments_are_neither_written_nor_taken_for_videos(tmp_path: Path) -> None:
+    """Matroska carries files of any name: they stay where they are."""
+    import av
+
+    plain = clip(tmp_path / "plain.mkv", 6, codec="libx264")
+    before = {path.name for path in tmp_path.iterdir()} | {"attached.mkv", "out"}
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "attached.mkv"), "w") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        made.add_attachment("../../escaped.mp4", "video/mp4", plain.read_bytes())
+        made.add_attachment("/tmp/font.ttf", "application/x-truetype-font", b"font")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    (video,) = fake_engine(visualize=True).run([tmp_path / "attached.mkv"], tmp_path / "out")["videos"]
+    assert (video["status"], video["frames"]) == ("ok", 6)
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert not (tmp_path.parent.parent / "escaped.mp4").exists()
+
+
 def test_references_in_a_movie_are_not_followed(tmp_path: Path) -> None:
     """A MOV's data reference to another file (dref with an alias) is not opened, whatever lies there."""
     secret = clip(tmp_path / "secret.mov", 5)

@@ -6,7 +6,9 @@ python -m tests.fuzz [--seed N] [--seconds S] [--rounds N] [--only TARGET ...] [
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +16,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.fuzz.harness import TARGETS, fuzz
+
+
+def _kinds(failures: list[str]) -> list[tuple[str, int]]:
+    """The first failure of each kind, and how many are of it: those that differ in quoted names and numbers are one."""
+    counts = Counter(_kind(failure) for failure in failures)
+    first = {_kind(failure): failure for failure in reversed(failures)}
+    return [(first[kind], count) for kind, count in counts.most_common()]
+
+
+def _kind(failure: str) -> str:
+    return re.sub(r"'[^']*'|\"[^\"]*\"|[0-9]+|: [^:]*$", "", failure)
 
 
 def main() -> int:
@@ -41,8 +54,8 @@ def main() -> int:
             f"{found.worst_s:.1f} s",
             str(len(found.failures)),
         )
-        for failure in found.failures:
-            console.print(f"FAILED {target} {escape(failure)}", soft_wrap=True)
+        for failure, count in _kinds(found.failures):
+            console.print(f"FAILED {target} {count} times: {escape(failure)}", soft_wrap=True)
     console.print(table)
     return 1 if failures else 0
 
