@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine import fingerprint
+from engine.errors import SourceError
 from engine.inputs import Video
 from engine.journal import Damaged, Journal
 from engine.opened import OpenedFile
@@ -120,20 +121,15 @@ class Checkpoints:
         self._fence = fence
         self._pending: deque[_Pending] = deque()
 
-    @property
-    def path(self) -> str:
-        """The video's."""
-        return self._video.path
-
-    def done(self) -> dict[str, Any] | None:
+    def done(self, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
-        its outputs are there with their sizes."""
+        its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any."""
         try:
             self._journal.read()
         except Damaged:
             return None
         values = self._journal.values
-        if "done" not in values or values["fingerprint"] != self._fingerprint():
+        if "done" not in values or values["fingerprint"] != self._fingerprint_on_disk(roots):
             return None
         entry, sizes = dict(values["done"]["entry"]), values["done"]["sizes"]
         paths = {kind: self._journal.folder / path for kind, path in values["outputs"].items() if kind in sizes}
@@ -230,6 +226,15 @@ class Checkpoints:
     def _write(self) -> None:
         self._fence()
         self._journal.write()
+
+    def _fingerprint_on_disk(self, roots: Sequence[Path]) -> fingerprint.Fingerprint | None:
+        try:
+            with OpenedFile(self._video.path, roots) as self.input:
+                return self._fingerprint()
+        except SourceError:
+            return None
+        finally:
+            self.input = None
 
     def _fingerprint(self) -> fingerprint.Fingerprint:
         return {**self._run_parts, **fingerprint.of_input(self.input)}

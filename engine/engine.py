@@ -154,7 +154,7 @@ class Engine:
         if self._stopped_early:
             pipeline.stop()
         kept = {key: found for key, video in enumerate(videos) if (found := self._checkpoints(video, folder))}
-        earlier = {key: entry for key, checkpoints in kept.items() if (entry := _done_before(checkpoints))}
+        earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
         try:
             for key in earlier:
@@ -230,7 +230,7 @@ class Engine:
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
                 checkpoints = self._checkpoints(assignment.video, folder, assignment)
-                if checkpoints is not None and (entry := _done_before(checkpoints, roots)):
+                if checkpoints is not None and (entry := checkpoints.done(roots)):
                     if begun is not None:
                         begun(assignment)
                     done(assignment, entry | {"attempts": assignment.attempt})
@@ -481,17 +481,6 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
-
-
-def _done_before(checkpoints: Checkpoints, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """The entry of a video that an earlier run completed, where it still holds for the file that is there now."""
-    try:
-        with OpenedFile(checkpoints.path, roots) as checkpoints.input:
-            return checkpoints.done()
-    except VideoError:
-        return None
-    finally:
-        checkpoints.input = None
 
 
 class _Identities:

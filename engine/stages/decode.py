@@ -98,7 +98,8 @@ class Decoder:
         self._check_kept(kept_by_head(self._context.name, self._context.extradata))
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
         if self._max_frame_bytes is not None:
-            self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes)}
+            one_by_one = {"max_frame_delay": "1"} if self._large and self._context.name == "libdav1d" else {}
+            self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes), **one_by_one}
 
     def resume_after(self, gap_s: float) -> None:
         """The stream broke off: its next frame follows the last after `gap_s` seconds, whatever its own clock says."""
