@@ -104,7 +104,7 @@ def test_classes_of_one_name_are_added_up():
 
 def test_passwords_are_not_in_it():
     done = outcome(path="rtsp://me:secret@camera/1")
-    assert report.summarise([done], MODEL, 1.0)["videos"][0]["path"] == "rtsp://camera/1"
+    assert report.summarise([done], MODEL, 1.0)["videos"][0]["path"] == "rtsp://***@camera/1"
 
 
 def test_manifest():
