@@ -22,7 +22,7 @@ endef
 export DEMO_VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real lint format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +114,12 @@ chaos: build ## Break the job system in every way we know, seeded (SEED, STRIKES
 
 chaos-real: build ## Kill the worker in 20 runs over real videos and compare the results
 	$(BIN)/python -m tests.chaos.real --seed $(SEED)
+
+# SECONDS is a variable of the shell's own.
+FUZZ_SECONDS ?= 180
+
+fuzz: build ## Feed damaged and hostile files to all that reads them, seeded (SEED, FUZZ_SECONDS), and print the figures
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(FUZZ_SECONDS)
 
 lint: build ## Check style and types
 	$(BIN)/ruff check .

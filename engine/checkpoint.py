@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from pydantic import TypeAdapter
 
 from engine import fingerprint, steps
 from engine.attempts import Attempt, Earlier, verdict_of
-from engine.errors import Misfit
+from engine.errors import Misfit, SourceError
 from engine.inputs import Video
+from engine.opened import OpenedFile
 from engine.records import Mark, TrackerState
 from engine.sinks.memory import TallyState
 
@@ -129,6 +130,7 @@ class Checkpoints:
         self.attempts = count or 1
         self.notes: list[str] = []
         self.done_by = ""  # the job, where it was done before
+        self.input: OpenedFile | None = None  # as the caller has opened it, while it is open
         self._video = video
         self._attempt = attempt
         self._run_parts = run_parts
@@ -141,11 +143,12 @@ class Checkpoints:
         self._journal: dict[str, Any] = {}
         self._pending: deque[_Pending] = deque()
 
-    def done(self) -> dict[str, Any] | None:
+    def done(self, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
-        its outputs are there with their sizes. Takes no part in the work."""
+        its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
+        Takes no part in the work."""
         verdict = verdict_of(self._attempt.output, self._video.stem)
-        if verdict is None or not self.holds(verdict) or not are_there(self._attempt.output, verdict):
+        if verdict is None or not self._holds_on_disk(verdict, roots) or not are_there(self._attempt.output, verdict):
             return None
         self.attempts = self._count or verdict.get("attempts", 1)
         self.done_by = str(verdict.get("job", ""))
@@ -206,6 +209,15 @@ class Checkpoints:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
 
+    def give_up(self, kind: str, why: str) -> None:
+        """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises
+        SinkError and Fenced."""
+        self._pending.clear()
+        if self.saved is not None:
+            self.saved.outputs[kind] = {"lost": why}
+            self._journal["checkpoint"] = self.saved.to_json()
+            self._attempt.keep(self._journal)
+
     def settle(self) -> None:
         """Keeps the newest checkpoint that is durable by now. Raises SinkError and Fenced."""
         newest = None
@@ -229,8 +241,17 @@ class Checkpoints:
         """What a verdict says of this attempt."""
         return {"fingerprint": self._now, "attempts": self.attempts}
 
+    def _holds_on_disk(self, verdict: dict[str, Any], roots: Sequence[Path]) -> bool:
+        try:
+            with OpenedFile(self._video.path, roots) as self.input:
+                return self.holds(verdict)
+        except SourceError:
+            return False
+        finally:
+            self.input = None
+
     def _fingerprint(self) -> fingerprint.Fingerprint:
-        return {**self._run_parts, **fingerprint.of_input(self._video.path)}
+        return {**self._run_parts, **fingerprint.of_input(self.input)}
 
     def _relative(self) -> dict[str, str]:
         return {kind: str(path.relative_to(self._attempt.output)) for kind, path in self._outputs.items()}

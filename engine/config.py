@@ -181,6 +181,9 @@ class EngineConfig(BaseModel):
     """Seconds of a video from start_s on, in place of end_s; a live source is left after them."""
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest picture that is decoded; a video with a larger one stops there."""
+    max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
+    """Bytes of the largest picture that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
+    large are in flight between decoder and results, and six are kept for reference; of smaller ones, more."""
     max_duration_s: Limit | None = None
     """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
     before. None: as long as it is."""
@@ -239,7 +242,7 @@ class EngineConfig(BaseModel):
 RESULT_KEYS = frozenset(
     "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
     " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
-    " max_duration_s max_decode_s video_crf video_preset".split()
+    " max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,9 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.handoff import Closed, Handoff
 from engine.inputs import Video, find_videos
+from engine.masks import without_password
 from engine.model import LoadedModel, available_cores, load_model
+from engine.opened import OpenedFile
 from engine.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline import Pipeline, Stages
 from engine.plausible import LOOKED_AT, FirstLook
@@ -41,7 +43,7 @@ from engine.sinks.memory import CallbackSink, Tally
 from engine.specs import check_link
 from engine.stage import link
 from engine.stages.batch import Batcher
-from engine.stages.decode import Decoder
+from engine.stages.decode import Decoder, never_begun
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
@@ -168,39 +170,33 @@ class Engine:
         tries = [self._attempt(video, work) for video in videos]
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
-        pool = ThreadPoolExecutor(1, "hash")
+        identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
         try:
-            identities: dict[str, Future[dict[str, Any] | None]] = {}
-
-            def identify(video: Video) -> None:
-                if scheme(video.path) is None:
-                    identities[video.shown] = pool.submit(
-                        report.file_identity, video.path, lambda: broken_off.is_set() or self.interrupted
-                    )
-
             for key in earlier:
-                identify(videos[key])
+                identities.read_again(key, videos[key])
 
             def begun() -> Iterator[StreamRun]:
                 for key, video in enumerate(videos):
                     if key not in earlier:
-                        identify(video)  # when its turn has come: until then it may be replaced
-                        yield self._run_of(pipeline, key, video, work, *tries[key])
+                        yield self._run_of(pipeline, key, video, work, *tries[key], identities)
 
-            outcomes = pipeline.run(begun(), progress, lambda run: self._settle(run, work))
+            def ended(run: StreamRun) -> None:
+                self._settle(run, work)
+                identities.close(run)
+
+            outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
-            pool.shutdown(cancel_futures=self.interrupted)
+            identities.shutdown(cancel=self.interrupted)
         finally:
             broken_off.set()
-            pool.shutdown(cancel_futures=True)
-        inputs_read = {path: future.result() for path, future in identities.items() if not future.cancelled()}
+            identities.shutdown(cancel=True)
+        inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
         if self._stats:
             verdict = self.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
-        known = {path: identity for path, identity in inputs_read.items() if identity is not None}
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        manifest = report.build_manifest(summary, self.config, known, started_at, counts)
+        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
         try:
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
@@ -224,8 +220,11 @@ class Engine:
         begun: Callable[[Assignment], None] | None = None,
         done: Callable[[Assignment, dict[str, Any]], None],
         progress: Callable[[list[Progress]], None] | None = None,
+        roots: Sequence[Path] = (),
     ) -> None:
         """Does videos as they are assigned, into `output`, until there are no more or `stop` is called.
+
+        With `roots`, only files below one of them are read, links resolved: any other fails.
 
         `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
         should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
@@ -242,27 +241,25 @@ class Engine:
         folder = Path(output)
         prepare(folder)
         pipeline = self._pipeline = self._new_pipeline(self.streams)
-        under_way: dict[int, tuple[Assignment, Future[dict[str, Any] | None]]] = {}
+        under_way: dict[int, Assignment] = {}
         broken_off = threading.Event()
+        identities = _Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
 
-        def identity(video: Video) -> dict[str, Any] | None:
-            return report.file_identity(video.path, lambda: broken_off.is_set() or pipeline.stopped)
-
-        def runs(pool: ThreadPoolExecutor) -> Iterator[StreamRun]:
+        def runs() -> Iterator[StreamRun]:
             coming = enumerate(assignments)
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
-                under_way[key] = assignment, pool.submit(identity, assignment.video)
+                under_way[key] = assignment
                 work = Work(folder, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, on_begin)
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin)
 
         def ended(run: StreamRun) -> None:
-            assignment, input_read = under_way.pop(run.key)
-            read = input_read.result()
-            if read is None and run.outcome is not None and not run.outcome.unfinished:
-                read = report.file_identity(assignment.video.path)  # a stop broke it off, but the video was finished
+            assignment, read = under_way.pop(run.key), identities.of(run)
+            if read is None and run.file is not None and run.outcome is not None and not run.outcome.unfinished:
+                read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
+            identities.close(run)
             entry_now = self._entry(run)
             entry = entry_now | {
                 "attempts": assignment.attempt,
@@ -277,11 +274,12 @@ class Engine:
             finally:
                 self._settle(run, Work(folder, assignment.job))
 
-        with shared_writer(folder), ThreadPoolExecutor(1, "hash") as pool:
+        with shared_writer(folder):
             try:
-                pipeline.run(runs(pool), progress, ended)
+                pipeline.run(runs(), progress, ended)
             finally:
                 broken_off.set()
+                identities.shutdown(cancel=True)
         if pipeline.fatal is not None:
             raise pipeline.fatal
 
@@ -318,6 +316,7 @@ class Engine:
         work: Work,
         attempt: Attempt,
         checkpoints: Checkpoints | None,
+        identities: _Identities,
         on_begin: Callable[[], None] | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
@@ -330,6 +329,7 @@ class Engine:
             attempt=attempt,
             checkpoints=checkpoints,
             on_begin=on_begin or (lambda: None),
+            open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
         )
 
@@ -385,6 +385,7 @@ class Engine:
                 start_s=self.config.start_s,
                 end_s=self.config.part_ends_s,
                 max_pixels=self.config.max_pixels,
+                max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
             ),
@@ -425,7 +426,7 @@ class Engine:
         """
         videos = find_videos([os.fspath(source)], self.config.output_folder)
         if len(videos) != 1:
-            raise InputError(f"stream takes one video. {source} holds {len(videos)}.")
+            raise InputError(f"stream takes one video. {without_password(os.fspath(source))} holds {len(videos)}.")
         outcomes: list[Outcome] = []
         errors: list[BaseException] = []
         pipeline = self._pipeline = self._new_pipeline(1)
@@ -502,4 +503,58 @@ class Engine:
             read_timeout_s=config.read_timeout_s,
             reconnect_attempts=config.reconnect_attempts,
             audio=config.visualize,
+            options=never_begun(config.max_frame_bytes),
         )
+
+
+class _Identities:
+    """Opens the files of videos, each once, and hashes them on a thread of its own from the descriptors that are read.
+
+    `broken_off` says that nobody waits for them any more.
+    """
+
+    def __init__(self, broken_off: Callable[[], bool], roots: Sequence[Path] = ()) -> None:
+        self._broken_off = broken_off
+        self._roots = roots
+        self._pool = ThreadPoolExecutor(1, "hash")
+        self._found: dict[int, Future[dict[str, Any] | None]] = {}
+
+    def open(self, key: int, video: Video) -> OpenedFile:
+        """The video's file, whose hash is begun. Raises SourceError."""
+        file = OpenedFile(video.path, self._roots)
+        try:
+            self._found[key] = self._pool.submit(report.file_identity, file, self._broken_off)
+        except RuntimeError:  # shut down meanwhile
+            file.close()
+            raise
+        return file
+
+    def read_again(self, key: int, video: Video) -> None:
+        """Begins the hash of a file that is not to be decoded."""
+
+        def identity() -> dict[str, Any] | None:
+            try:
+                with OpenedFile(video.path, self._roots) as file:
+                    return report.file_identity(file, self._broken_off)
+            except VideoError:
+                return None
+
+        self._found[key] = self._pool.submit(identity)
+
+    def of(self, run: StreamRun) -> dict[str, Any] | None:
+        """Waits for a video's identity; None where there is none, or it was broken off."""
+        return found.result() if (found := self._found.get(run.key)) is not None else None
+
+    def close(self, run: StreamRun) -> None:
+        """The video has ended: closes its file once it is hashed."""
+        if run.file is not None:
+            self.of(run)
+            run.file.close()
+
+    def known(self) -> dict[int, dict[str, Any]]:
+        """The identities that were found, by the video's key. To be asked after `shutdown`."""
+        found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
+        return {key: identity for key, identity in found.items() if identity is not None}
+
+    def shutdown(self, *, cancel: bool) -> None:
+        self._pool.shutdown(cancel_futures=cancel)

@@ -15,6 +15,7 @@ EngineError
     ├── DecodeError       opened, but gives no usable frames
     │   └── OverLimit     goes beyond a limit of the configuration
     ├── SinkError         its results can't be written
+    │   └── Unencodable   the annotated video can't be made of it: its rows are kept
     ├── Fenced            it belongs to another attempt by now: nothing of it is touched any more
     └── Misfit            can't go on at its checkpoint: the engine starts it over by itself
 
@@ -97,6 +98,10 @@ class OverLimit(DecodeError):
 
 class SinkError(VideoError):
     """Results can't be written."""
+
+
+class Unencodable(SinkError):
+    """No annotated video can be made of these frames or times, however much room there is. The rows are not touched."""
 
 
 class Fenced(VideoError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from typing import Any
 
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.model import LoadedModel
+from engine.opened import OpenedFile
 from engine.versions import versions
 
 _LOOKED_AT_BYTES = 64 * 1024
@@ -29,16 +29,16 @@ def of_run(config: EngineConfig, model: LoadedModel) -> Fingerprint:
     }
 
 
-def of_input(path: str) -> Fingerprint:
-    """The part that tells one input file from another, and from what it was before: without reading all of it."""
+def of_input(file: OpenedFile | None) -> Fingerprint:
+    """The part that tells one input file from another, and from what it was before: without reading all of it. None:
+    it could not be opened."""
+    if file is None:
+        return {"input": None}
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO waits for its writer
-            return {"input": None}
-        with open(path, "rb") as file:
-            facts = os.fstat(file.fileno())
-            digest = hashlib.sha256(file.read(_LOOKED_AT_BYTES))
-            file.seek(max(0, facts.st_size - _LOOKED_AT_BYTES))
-            digest.update(file.read(_LOOKED_AT_BYTES))
+        facts, reader = os.fstat(file.descriptor), file.reader()
+        digest = hashlib.sha256(reader.read(_LOOKED_AT_BYTES))
+        reader.seek(max(0, facts.st_size - _LOOKED_AT_BYTES))
+        digest.update(reader.read(_LOOKED_AT_BYTES))
     except OSError:
         return {"input": None}
     return {"input": [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]}

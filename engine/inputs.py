@@ -6,21 +6,21 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from engine.errors import InputError, describe_os_error
+from engine.errors import InputError, SourceError, describe_os_error
+from engine.masks import without_password
 from engine.near import near
-from engine.stages.source import POINTERS, scheme, without_password
+from engine.opened import OpenedFile, walk
+from engine.stages.source import scheme
 from engine.suffixes import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-# FFmpeg opens these as "video" too: still pictures, text art, playlists.
-_NOT_VIDEO = frozenset(
-    "image2 tty bin xbin adf idf hls sdp dash concat ffmetadata webvtt srt ass lrc gif apng ico".split()
-)
+# Moving pictures that are seldom meant as videos: taken when they are named, passed over in a folder.
+_PASSED_OVER = frozenset("gif apng".split())
 
 _LONGEST_PROBE_S = 5.0
 
@@ -38,17 +38,18 @@ class Video:
         return without_password(self.path)
 
 
-def find_videos(inputs: Iterable[str], output: Path) -> list[Video]:
+def find_videos(inputs: Iterable[str], output: Path, roots: Sequence[Path] = ()) -> list[Video]:
     """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
     A folder is searched recursively; hidden files, symbolic links to folders and everything below `output` are passed
-    over. Raises InputError for an input that does not exist or can't be read, and when there is no video at all.
+    over. With `roots`, only what lies below one of them is opened to look what it is, links resolved. Raises InputError
+    for an input that does not exist or can't be read, and when there is no video at all.
     """
     output = output.resolve()
     videos: dict[str, Video] = {}
     named = list(inputs)
     for given in named:
-        for video in _videos_of(given, output):
+        for video in _videos_of(given, output, roots):
             videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)
     if not videos:
         raise InputError(
@@ -57,28 +58,30 @@ def find_videos(inputs: Iterable[str], output: Path) -> list[Video]:
     return _distinct(list(videos.values()))
 
 
-def _videos_of(given: str, output: Path) -> Iterator[Video]:
+def _videos_of(given: str, output: Path, roots: Sequence[Path]) -> Iterator[Video]:
     if scheme(given):
         name = PurePosixPath(without_password(given).partition("://")[2].partition("?")[0]).name or "stream"
         yield Video(given, PurePosixPath(_safe(PurePosixPath(name).stem)))
         return
     path = Path(given)
     if path.is_dir():
-        yield from _in_folder(path, output)
+        yield from _in_folder(path, output, roots)
     elif path.exists():
         yield Video(str(path), _stem(path))
     elif glob.has_magic(given):
         found = sorted(glob.glob(given, recursive=True))
         if not found:
-            raise InputError(f"Nothing matches {given!r}.")
+            raise InputError(f"Nothing matches {without_password(given)!r}.")
         for match in found:
             if Path(match).is_dir():
-                yield from _in_folder(Path(match), output)
-            elif _takes(Path(match)):
+                yield from _in_folder(Path(match), output, roots)
+            elif _takes(Path(match), roots):
                 yield Video(match, _stem(Path(match)))
     else:
         close = near(path)
-        raise InputError(f"{given} does not exist.{f' Did you mean {str(close)!r}?' if close else ''}")
+        raise InputError(
+            f"{without_password(given)} does not exist.{f' Did you mean {str(close)!r}?' if close else ''}"
+        )
 
 
 def _stem(path: Path) -> PurePosixPath:
@@ -86,46 +89,43 @@ def _stem(path: Path) -> PurePosixPath:
     return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
 
 
-def _in_folder(folder: Path, output: Path) -> Iterator[Video]:
-    def refused(error: OSError) -> None:
-        if Path(error.filename) == folder:
-            raise InputError(f"Folder {folder} can't be read: {describe_os_error(error)}.") from error
-        log.warning("%s is passed over: %s", error.filename, describe_os_error(error))
+def _in_folder(folder: Path, output: Path, roots: Sequence[Path]) -> Iterator[Video]:
+    def refused(place: Path, error: Exception) -> None:
+        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        if place == folder:
+            raise InputError(f"Folder {folder} can't be read: {reason}.") from error
+        log.warning("%s is passed over: %s", place, reason)
 
-    for root, folders, files in os.walk(folder, onerror=refused):
-        here = Path(root)
+    for here, folders, files in walk(folder, roots, refused):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != output)
         for name in sorted(files):
             path = here / name
-            if not name.startswith(".") and _takes(path):
+            if not name.startswith(".") and _takes(path, roots):
                 yield Video(str(path), PurePosixPath(*path.relative_to(folder).with_suffix("").parts))
 
 
-def _takes(path: Path) -> bool:
+def _takes(path: Path, roots: Sequence[Path]) -> bool:
     """Whether a file found in a folder is a video."""
     if not path.is_file():
         return False
-    return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path, roots)
 
 
-def _probe(path: Path) -> bool:
+def _probe(path: Path, roots: Sequence[Path]) -> bool:
     """Opens a file of an unknown suffix. True when its container holds moving pictures."""
-    import av
     import av.error
 
-    from engine.stages.source import best_video
+    from engine.stages.source import best_video, open_container, points_elsewhere
 
     try:
-        if path.stat().st_size == 0 or path.suffix.lower() in POINTERS:
-            return False
-        options = {"protocol_whitelist": "file"}
-        limits_s = (_LONGEST_PROBE_S, _LONGEST_PROBE_S)
-        with av.open(f"file:{path}", options=options, timeout=limits_s, metadata_errors="replace") as container:
-            names = set(container.format.name.split(","))
-            if names & _NOT_VIDEO or any(name.endswith("_pipe") for name in names):
+        with OpenedFile(str(path), roots) as file:
+            if file.facts.st_size == 0 or points_elsewhere(file):
                 return False
-            return best_video(container) is not None
-    except (av.error.FFmpegError, OSError, ValueError):
+            options = {"max_pixels": "1"}  # nothing is decoded to find out
+            with open_container(file, options, (_LONGEST_PROBE_S, _LONGEST_PROBE_S)) as container:
+                passed_over = _PASSED_OVER & set(container.format.name.split(","))
+                return not passed_over and best_video(container) is not None
+    except (av.error.FFmpegError, SourceError, OSError, ValueError):
         return False
 
 

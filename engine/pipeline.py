@@ -22,6 +22,7 @@ from engine.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.reader import ReaderSettings, StreamReader
 from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.stages.batch import Batcher
+from engine.stages.decode import frame_bytes
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess
@@ -33,6 +34,11 @@ from engine.usage import Usage
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+
+# Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
+# largest take, and one stream of them is decoded at a time.
+_LARGE = 0.25
+_LARGEST_IN_FLIGHT = 2
 
 Result = tuple[Frame, Any] | StartOfStream | EndOfStream
 
@@ -84,6 +90,7 @@ class Pipeline:
         self._lock = threading.RLock()
         # Of its own: the next video may be long in coming.
         self._turn = threading.Lock()
+        self._large = threading.Lock()
         self._hand_over = False
         self._stopping = threading.Event()
         self._fatal: Exception | None = None
@@ -203,6 +210,7 @@ class Pipeline:
 
     def _one(self, run: StreamRun, clock: Clock) -> None:
         source = self._open_source(run.video.path)
+        source.file = run.file
         try:
             if self._stopping.is_set():
                 run.hand_over = self._hand_over
@@ -216,6 +224,19 @@ class Pipeline:
         with where("source", run.video.shown):
             reader = StreamReader(source, run, self._reader)
             reader.open()
+        with self._alone_if_large(run, reader):
+            self._read(run, reader, clock)
+
+    def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
+        """Holds up a stream of large pictures until no other is decoded, or it is stopped."""
+        if reader.info.live or not self._is_large(reader.picture_bytes):
+            return contextlib.nullcontext()
+        while not self._large.acquire(timeout=_TICK_S):
+            if run.stop.is_set() or self._fatal is not None:
+                return contextlib.nullcontext()  # nothing more of it is decoded
+        return contextlib.closing(_Held(self._large))
+
+    def _read(self, run: StreamRun, reader: StreamReader, clock: Clock) -> None:
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:
@@ -232,6 +253,7 @@ class Pipeline:
                     if not begun and frame.index:  # a beginning is passed over
                         self._results.put(StartOfStream(run.key, frame.index, self._stages.track.fresh()))
                     begun = True
+                    self._narrow(run, frame)
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
@@ -250,6 +272,15 @@ class Pipeline:
             for thread in sink:
                 thread.join()
             clock.lap(DRAIN)
+
+    def _narrow(self, run: StreamRun, frame: Frame) -> None:
+        """Large frames are few at once: what is in flight is bounded in bytes, whatever the pictures' size."""
+        image = frame.image
+        if image is not None and self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
+            run.window.narrow(_LARGEST_IN_FLIGHT * (self._reader.max_frame_bytes or 0) // size)
+
+    def _is_large(self, size: int) -> bool:
+        return self._reader.max_frame_bytes is not None and size > _LARGE * self._reader.max_frame_bytes
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
         """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
@@ -379,6 +410,16 @@ class Pipeline:
     def fatal(self) -> Exception | None:
         """What ended the run, None when nothing did."""
         return self._fatal
+
+
+class _Held:
+    """A lock that is held until it is closed."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
 
 
 def _log(outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ from engine.lead import Astray, Lead
 from engine.metrics import ROOM, Clock
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.sound import SoundGate
-from engine.stages.decode import Decoder, check_pixels
+from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.preprocess import planes_of
 from engine.stages.source import Source
 from engine.stream import StreamRun
@@ -48,7 +48,7 @@ class ReaderSettings:
     decode_threads  of a large video
     checkpoint_s    seconds between two marks
     start_s, end_s  the part that is given out, in seconds from the first frame: start_s <= time < end_s
-    max_pixels, max_duration_s, max_decode_s  limits; see EngineConfig
+    max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
     """
 
     between: int = 0
@@ -57,6 +57,7 @@ class ReaderSettings:
     start_s: float = 0.0
     end_s: float | None = None
     max_pixels: int | None = None
+    max_frame_bytes: int | None = None
     max_duration_s: float | None = None
     max_decode_s: float | None = None
 
@@ -81,9 +82,15 @@ class StreamReader:
         settings = self._settings
         self.info = self._source.open(self._run.key)
         check_pixels(*self.info.size_wh, settings.max_pixels)
+        pixel_format = self._source.video.codec_context.pix_fmt
+        check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)
         self._run.expected = self._expected()
         self._decoder = Decoder(
-            self.info.time_base, self.info.frame_rate, threads=settings.decode_threads, max_pixels=settings.max_pixels
+            self.info.time_base,
+            self.info.frame_rate,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            max_frame_bytes=settings.max_frame_bytes,
         )
         self._decoder.attach(self._source.video)
         self._packets = self._source.packets()
@@ -100,6 +107,11 @@ class StreamReader:
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
         return self.info
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of a picture as the stream's head has it."""
+        return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Mark) -> bool:
         """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.

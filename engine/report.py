@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.model import LoadedModel
+from engine.opened import OpenedFile
 from engine.printable import json_text
 from engine.sinks.base import discard
 from engine.versions import versions
@@ -145,17 +145,14 @@ def write_json(path: Path, value: Any) -> None:
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(path: str, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
     """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
-    digest = hashlib.sha256()
+    digest, reader = hashlib.sha256(), file.reader()
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO waits for its writer; a device has no end
-            return None
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                if broken_off():
-                    return None
-                digest.update(chunk)
-            return {"size_bytes": os.fstat(file.fileno()).st_size, "sha256": digest.hexdigest()}
+        while chunk := reader.read(_CHUNK_BYTES):
+            if broken_off():
+                return None
+            digest.update(chunk)
+        return {"size_bytes": os.fstat(file.descriptor).st_size, "sha256": digest.hexdigest()}
     except OSError:
         return None

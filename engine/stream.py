@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine import steps
 from engine.attempts import Attempt
-from engine.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
-from engine.errors import EngineError, Fenced, SinkError, VideoError, describe_os_error, where
+from engine.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
+from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
 from engine.handoff import Handoff
 from engine.inputs import Video
 from engine.metrics import Clock
+from engine.opened import OpenedFile
 from engine.partial import partial_path, partials_of, set_aside
 from engine.plausible import FirstLook
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -75,8 +78,9 @@ class StreamRun:
     """Everything that belongs to one video and dies with it.
 
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
-    video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened;
-    what it raises fails the video. `entry_of` gives an outcome as it stands in a summary.
+    video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
+    `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
+    `entry_of` gives an outcome as it stands in a summary.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class StreamRun:
         attempt: Attempt | None = None,
         checkpoints: Checkpoints | None = None,
         on_begin: Callable[[], None] = lambda: None,
+        open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
     ) -> None:
         self.key = key
@@ -108,21 +113,28 @@ class StreamRun:
         self._unfinished = False
         self.checkpoints = checkpoints
         self.attempt = attempt
+        self.file: OpenedFile | None = None
         self._on_begin = on_begin
+        self._open_file = open_file
         self._entry_of = entry_of
-        self._sinks = sinks
+        self._sinks = dict(sinks)
+        self._given_up: dict[str, str] = {}  # kind of output -> why
         self._error: BaseException | None = None
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tells that the video is begun, and finds its checkpoint, or that it is done: then its outcome is there.
-        Raises VideoError, and what `on_begin` raises."""
+        """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
+        is there. Raises VideoError, and what `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
             raise VideoError("failed before it was begun")
+        if self._open_file is not None:
+            self.file = self._open_file()
+        if self.checkpoints is not None:
+            self.checkpoints.input = self.file
         if self.attempt is not None:
             steps.reached("begin")
             self.attempt.begin()
@@ -171,9 +183,12 @@ class StreamRun:
         """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
         assert self.checkpoints is not None
         self.info = info
-        for kind, (sink, path) in self._sinks.items():
+        for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
+                    if "lost" in checkpoint.outputs[kind]:
+                        self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
+                        continue
                     self._place(sink, path)
                     part = self.checkpoints.part(kind)
                     self._opened.append(sink)
@@ -194,14 +209,14 @@ class StreamRun:
         if self.failed or self._implausible(tracks):
             return
         try:
-            for sink in self._opened:
-                sink.write(tracks)
+            for sink in tuple(self._opened):
+                with self._or_without(sink.kind):
+                    sink.write(tracks)
                 clock.lap(f"sink {sink.kind}", 1)
             self.tally.write(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
-                    states = {kind: sink.mark() for kind, sink in self._files().items()}
-                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), states)
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
                 self.checkpoints.settle()
             clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
@@ -265,6 +280,38 @@ class StreamRun:
             self.done_before,
         )
 
+    @contextlib.contextmanager
+    def _or_without(self, kind: str) -> Iterator[None]:
+        """The rows don't suffer for an annotated video that can't be made: it is given up, and they go on."""
+        try:
+            yield
+        except Unencodable as error:
+            self._drop_output(kind, error)
+
+    def _drop_output(self, kind: str, error: Unencodable) -> None:
+        sink, _ = self._sinks.pop(kind)
+        self._opened = [each for each in self._opened if each is not sink]
+        self._given_up[kind] = str(error)
+        log.warning("%s: %s", self.video.shown, error)
+        try:
+            if self.checkpoints is not None:
+                self.checkpoints.give_up(kind, str(error))
+        except BaseException:
+            if isinstance(sink, FileSink):
+                sink.suspend()  # what is on the disk may be another attempt's
+            raise
+        sink.abort()
+        if not self._sinks:
+            self.fail(error)
+
+    def _states(self) -> dict[str, State]:
+        """What each output is to be continued at; of one that was given up, that it was."""
+        states: dict[str, State] = {}
+        for kind, sink in self._files().items():
+            with self._or_without(kind):
+                states[kind] = sink.mark()
+        return {**states, **{kind: partial(dict, lost=why) for kind, why in self._given_up.items()}}
+
     def _files(self) -> dict[str, FileSink]:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
@@ -324,8 +371,12 @@ class StreamRun:
                 return outputs
             made = {}
             for kind, sink in self._files().items():
-                made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                with self._or_without(kind):
+                    made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
                 steps.reached("an output complete")
+            if self.failed:
+                return {}
+            outputs = {kind: path for kind, path in outputs.items() if kind in self._sinks}
             self._settle(end, outputs, problems)
             self.attempt.commit(self._verdict(made))
             self.attempt.publish()
@@ -378,8 +429,9 @@ class StreamRun:
         self._unfinished = True
         outputs: dict[str, str] = {}
         try:
-            for sink in self._files().values():
-                sink.drain()
+            for kind, sink in self._files().items():
+                with self._or_without(kind):
+                    sink.drain()
             self.checkpoints.settle()
             checkpoint = self.checkpoint
             if checkpoint is None:
@@ -391,7 +443,7 @@ class StreamRun:
                     for kind, (sink, path) in self._sinks.items()
                     if isinstance(sink, FileSink)
                 }
-                outputs = {kind: str(path) for kind, path in set_aside(self.video, self.attempt, files).items()}
+                outputs = {kind: str(path) for kind, path in set_aside(self.file, self.attempt, files).items()}
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
         return outputs
@@ -416,10 +468,11 @@ class StreamRun:
     def _settle(self, end: EndOfStream, outputs: dict[str, str], problems: list[str]) -> None:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
+        problems = [*problems, *self._given_up.values()]
         status = "failed" if self.failed else "partial" if problems else "ok"
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
-        notes = [*end.notes, *notes]
+        notes = [*end.notes, *notes, *self._given_up.values()]
         if self.tally.non_finite:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"

@@ -11,11 +11,12 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import InputError, VideoError
 from engine.inputs import Video, find_videos
+from engine.masks import without_password
 from engine.model import LoadedModel
 from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
-from engine.stages.source import scheme, without_password
+from engine.stages.source import scheme
 
 _NEIGHBOURS = 3
 

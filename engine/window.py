@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import threading
 
+_LEAST_FRAMES = 2  # one that is decoded, one that is worked on
+
 
 class Window:
     """Counts frames in flight, at most `size`. `enter` waits for room, `leave` makes it."""
 
     def __init__(self, size: int) -> None:
-        self._free = size
+        self._size = size
+        self._inside = 0
         self._open = True
         self._changed = threading.Condition()
+
+    def narrow(self, size: int) -> None:
+        """Lets in at most `size` frames from now on, two at least: they are large."""
+        with self._changed:
+            self._size = min(self._size, max(_LEAST_FRAMES, size))
 
     def enter(self, *, wait: bool = True) -> bool:
         """True when there is room for one more; False when there is none (`wait=False`) or the window was closed."""
         with self._changed:
-            while wait and self._open and self._free == 0:
+            while wait and self._open and self._inside >= self._size:
                 self._changed.wait()
-            if not self._open or self._free == 0:
+            if not self._open or self._inside >= self._size:
                 return False
-            self._free -= 1
+            self._inside += 1
             return True
 
     def leave(self) -> None:
         with self._changed:
-            self._free += 1
+            self._inside -= 1
             self._changed.notify()
 
     def close(self) -> None:

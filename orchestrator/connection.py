@@ -18,35 +18,24 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from engine import masks
 from orchestrator.errors import BrokerUrlError
 
 _SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
 _SSL_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_SECRET_KEY = re.compile(r"pass|user|secret|token|auth|credential", re.IGNORECASE)
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be logged: `**` in place of user, password and query values that sound secret.
-
-    A text that is not quite a URL, say with stray characters in its password, loses more rather than leak.
-    """
-    return ";".join(_one_without_password(part) for part in _NEXT_URL.split(url))
+    """The URL, or several with `;` between them, as it may be logged."""
+    return ";".join(map(_one_without_password, _NEXT_URL.split(url)))
 
 
 def _one_without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return f"**@{url.rpartition('@')[2]}" if "@" in url else url
-    place, _, query = rest.partition("?")
-    if "@" in query:
-        return f"{scheme}://**"  # perhaps a question mark of the password's: nothing tells where it ends
-    if "@" in place:
-        place = f"**@{place.rpartition('@')[2]}"
-    pairs = [pair.partition("=") for pair in query.split("&")] if query else []
-    shown = "&".join(f"{key}{eq}{'**' if _SECRET_KEY.search(unquote(key)) else value}" for key, eq, value in pairs)
-    return f"{scheme}://{place}{'?' if shown else ''}{shown}"
+    if "@" in url and "://" not in url:  # not quite a URL, and no path either
+        return f"***@{url.rpartition('@')[2]}"
+    return masks.without_password(url)
 
 
 def socket_url(path: str, db: int = 0) -> str:

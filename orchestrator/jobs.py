@@ -203,7 +203,8 @@ def start(job: Job, context: Context) -> dict[str, Any]:
         return record
     with _step(job, "start", context) as step:
         given_up = job.given_up
-        found = {"videos": [], "model": {}} if given_up else _probe(job, context.renewal(step.lease))
+        meanwhile = context.renewal(step.lease)
+        found = {"videos": [], "model": {}} if given_up else _probe(job, context.settings, meanwhile)
         videos, model = found["videos"], found["model"]
         facts, warnings, refused = examine(videos, model, job.config, job.output)
         error = given_up or found.get("error") or refused
@@ -376,7 +377,7 @@ def _at_work(job: Job, lease_s: float) -> bool:
     return bool(job.live(lease_s))
 
 
-def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
+def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[str, Any]:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
@@ -385,6 +386,7 @@ def _probe(job: Job, meanwhile: Callable[[], None]) -> dict[str, Any]:
             "inputs": job.spec["inputs"],
             "only": job.spec.get("only"),
             "output": str(job.output),
+            "roots": list(map(str, settings.video_roots)),
             "config": job.config,
             "skip": skip,
         }
@@ -443,7 +445,7 @@ def _salvage(job: Job, context: Context) -> None:
     claims = Claims(job, videos, context.owner(), context.settings)
     touch = context.renewal(claims)
     while (claim := claims.next_begun()) is not None:
-        claims.keep(claim, salvaged_entry(job, claim, "cancelled", touch))
+        claims.keep(claim, salvaged_entry(job, claim, context.settings, "cancelled", touch))
 
 
 def _forget_journals(job: Job) -> None:

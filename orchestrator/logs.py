@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from typing import Any
 
 from engine.logs import JsonFormatter, TextFormatter
-
-# To the last "@" of the word: a password may hold "/" and "@" as well. Better too much than a part of it.
-_URL_PASSWORD = re.compile(r"(\w+://)\S*@")
+from engine.masks import in_text
 
 
 class _Hiding(logging.Formatter):
     """Hides passwords in URLs, also in those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return _URL_PASSWORD.sub(r"\1***@", line) if "://" in line else line
+        return in_text(super().format(record))
 
 
 class TextLines(_Hiding, TextFormatter):

@@ -9,6 +9,7 @@ worker sees the pipe end and goes on. When the worker dies, this process dies wi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -75,11 +76,15 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
+    from engine.config import EngineConfig
     from engine.inputs import find_videos
+    from engine.stages.decode import never_begun
 
     output = Path(task["output"])
     wanted = None if task["only"] is None else set(task["only"])
-    videos = [video for video in find_videos(task["inputs"], output) if wanted is None or video.path in wanted]
+    roots = _roots(task)
+    videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
+    options = never_begun(EngineConfig(**task["config"]).max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
@@ -88,22 +93,28 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
             events.send("video", **facts, error="ended or stopped the program that looked at it", size_bytes=0)
             continue
         events.send("opening", path=video.path)
-        events.send("video", **facts, **_claims(video.path))
+        events.send("video", **facts, **_claims(video.path, roots, options))
     events.send("model", **_model(task["config"]))
 
 
-def _claims(path: str) -> dict[str, Any]:
+def _roots(task: dict[str, Any]) -> list[Path]:
+    """The folders below which videos must lie; none: anywhere."""
+    return [Path(root) for root in task["roots"]]
+
+
+def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, Any]:
+    """What a video says of itself. Nothing is asked of a file before it is open and known to lie below a root."""
     from engine.errors import VideoError
+    from engine.opened import OpenedFile
     from engine.stages.source import Source
 
-    size = os.stat(path).st_size if os.path.exists(path) else 0
-    source = Source(path)
+    size = 0
     try:
-        info = source.open()
+        with OpenedFile(path, roots) as file, contextlib.closing(Source(path, options=options)) as source:
+            size, source.file = file.facts.st_size, file
+            info = source.open()
     except VideoError as error:
         return {"size_bytes": size, "error": str(error)}
-    finally:
-        source.close()
     duration_s = info.duration_s if info.duration_s and 0 < info.duration_s < 1e9 else None
     frames = info.frames
     if frames is None and duration_s:
@@ -167,7 +178,13 @@ class _Work:
             backend={"name": backend.name, "provider": backend.provider},
         )
         with engine:
-            engine.work(self._assignments(), self._task["output"], done=self._done, progress=self._progress())
+            engine.work(
+                self._assignments(),
+                self._task["output"],
+                done=self._done,
+                progress=self._progress(),
+                roots=_roots(self._task),
+            )
         self._events.send("finished")
 
     def _assignments(self) -> Iterator[Any]:
@@ -278,7 +295,7 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
 
     video = Video(task["path"], PurePosixPath(task["stem"]))
     fence = _Fence(Path(task["successor"]))
-    made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence)
+    made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence, roots=_roots(task))
     events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
 
 

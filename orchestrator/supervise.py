@@ -91,7 +91,9 @@ class _Run:
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
             config["streams"] = 1
-        task = {"kind": "work", "config": config, "output": str(watch.job.output), "job": watch.job.id, **_logging()}
+        roots = list(map(str, watch.settings.video_roots))
+        where = {"output": str(watch.job.output), "job": watch.job.id, "roots": roots}
+        task = {"kind": "work", "config": config, **where, **_logging()}
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
@@ -204,7 +206,8 @@ class _Run:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == "cancelled":
             for claim in list(self._claims.held.values()):
-                self._claims.keep(claim, salvaged_entry(self._watch.job, claim, "cancelled", self._watch.touch))
+                watch = self._watch
+                self._claims.keep(claim, salvaged_entry(watch.job, claim, watch.settings, "cancelled", watch.touch))
             return how
         if how != "handed back" and self._stage == _LOADING:  # no video is to blame
             self.died_unready = error
@@ -242,7 +245,9 @@ class _Run:
         watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
 
 
-def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def salvaged_entry(
+    job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
     found: dict[str, Any] | None = None
@@ -253,6 +258,7 @@ def salvaged_entry(job: Job, claim: Claim, why: str, meanwhile: Callable[[], Non
         "output": str(job.output),
         "job": job.id,
         "successor": str(claim.successor),
+        "roots": list(map(str, settings.video_roots)),
     }
     try:
         with EngineProcess({**task, **_logging()}) as engine:

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.error
 
+from engine.errors import SinkError, Unencodable, describe_os_error
 from engine.records import StreamInfo
 from engine.sinks.base import fresh
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
@@ -24,7 +25,19 @@ _OPTIONS = {"crf", "preset", "bf"}
 _LARGEST_TIMESCALE = 2**31 - 1
 _LONGEST_GAP_TICKS = 2**31 - 1
 
-MUX_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+MUX_ERRORS = (av.error.FFmpegError, OSError, ValueError, OverflowError)
+
+# What encoder and muxer say of frames and times that they can't take: none of it is the disk's fault.
+_OF_THE_MEDIA = (av.error.ArgumentError, av.error.InvalidDataError, av.error.ExternalError, ValueError, OverflowError)
+
+
+def sink_error(name: str, error: BaseException) -> SinkError:
+    """What an error of encoder, muxer or disk means for the annotated video `name`."""
+    if isinstance(error, _OF_THE_MEDIA):
+        reason = getattr(error, "strerror", None) or str(error)
+        return Unencodable(f"annotated video left out: {reason.lower()} (frames or times that MP4 can't hold)")
+    reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+    return SinkError(f"{name} can't be written: {reason}")
 
 
 def audio_problem(source: Any) -> str | None:

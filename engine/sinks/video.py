@@ -17,10 +17,19 @@ from typing import Any
 import av
 import av.error
 
-from engine.errors import Misfit, SinkError, describe_os_error
+from engine.errors import Misfit, SinkError
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
-from engine.sinks.mux import MUX_ERRORS, audio_problem, encoder_rate, movie_timescale, mux_into, new_encoder, ratio
+from engine.sinks.mux import (
+    MUX_ERRORS,
+    audio_problem,
+    encoder_rate,
+    movie_timescale,
+    mux_into,
+    new_encoder,
+    ratio,
+    sink_error,
+)
 from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header
 from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.overlay import draw_tracks
@@ -117,7 +126,10 @@ class AnnotatedVideo(FileSink):
         if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
             self.drain()
             assert self._header is not None
-            self._encoder = new_encoder(self._header, self._threads)
+            try:
+                self._encoder = new_encoder(self._header, self._threads)
+            except MUX_ERRORS as error:
+                raise self._error(error) from error
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
 
         def state() -> dict[str, Any] | None:
@@ -261,8 +273,7 @@ class AnnotatedVideo(FileSink):
                 self._log.packet(AUDIO, packet)
 
     def _error(self, error: BaseException) -> SinkError:
-        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        return SinkError(f"{self._part.name} can't be written: {reason}")
+        return sink_error(self._part.name, error)
 
 
 def _look(image: Any) -> tuple[Any, ...]:

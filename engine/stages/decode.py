@@ -6,6 +6,7 @@ import heapq
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import av.error
 
 from engine.errors import DecodeError, OverLimit
 from engine.specs import PIXEL_FORMATS, Spec
+from engine.stages.references import kept_by_head, kept_by_packet
 from engine.stages.side_data import display_matrix
 
 # More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
@@ -23,6 +25,11 @@ _DEEPEST_REORDERING = 32
 
 # Packets remembered until the first frame comes.
 _MOST_WAITING = 100_000
+# Pictures as large as is allowed that a decoder may keep for reference: what H.265 allows at 8K. No codec keeps more
+# than 16.
+_LARGEST_KEPT, _MOST_KEPT_ANYWHERE = 6, 16
+
+_MARGIN_PIXELS = 1 << 16
 
 _SLACK = 0.0175
 
@@ -56,14 +63,21 @@ class Decoder:
     produces = Spec("Frame", pixel_formats=PIXEL_FORMATS)
 
     def __init__(
-        self, time_base: Fraction, frame_rate: Fraction, *, threads: int = 1, max_pixels: int | None = None
+        self,
+        time_base: Fraction,
+        frame_rate: Fraction,
+        *,
+        threads: int = 1,
+        max_pixels: int | None = None,
+        max_frame_bytes: int | None = None,
     ) -> None:
-        """`decode` and `flush` raise OverLimit at a picture of more than `max_pixels`."""
+        """`decode` and `flush` raise OverLimit at a picture of more than `max_pixels` or `max_frame_bytes`."""
         self.time_base = time_base
         self.packets = 0
         self.at_key_frame = False
         self.repaired = False
         self._max_pixels = max_pixels
+        self._max_frame_bytes = max_frame_bytes
         self.discarded = 0
         self.lost_at_start = self.leading = 0
         self._first_packet_pts: int | None = None
@@ -94,7 +108,11 @@ class Decoder:
             self._pts_of_packets = []
             self._pts_is_dts = not self._context.has_b_frames
         pixels = self._context.width * self._context.height
+        self._check_kept(kept_by_head(self._context.name, self._context.extradata))
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
+        if self._max_frame_bytes is not None:
+            one_by_one = {"max_frame_delay": "1"} if self._large and self._context.name == "libdav1d" else {}
+            self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes), **one_by_one}
 
     def resume_after(self, gap_s: float) -> None:
         """The stream broke off: its next frame follows the last after `gap_s` seconds, whatever its own clock says."""
@@ -113,10 +131,19 @@ class Decoder:
             heapq.heappush(pending, made_up)
             if len(pending) > _DEEPEST_REORDERING:
                 heapq.heappop(pending)
+        if self._large:
+            self._check_kept(kept_by_packet(self._context.name, self._context.extradata, bytes(packet)))
         try:
             images = self._context.decode(packet)
         except av.error.FFmpegError:
             self.errors += 1
+            try:  # perhaps FFmpeg refused to begin the picture, for its size
+                check_frame_bytes(
+                    self._context.pix_fmt, self._context.width, self._context.height, self._max_frame_bytes
+                )
+            except OverLimit:
+                yield from self.flush()  # what came before it
+                raise
             return
         yield from self._finish(images)
 
@@ -145,6 +172,8 @@ class Decoder:
     def problems(self) -> list[str]:
         """What was damaged, in words."""
         found = []
+        if self.errors and self._max_frame_bytes is not None and self._context is not None and not self._context.width:
+            found.append(f"pictures of no size, or of more than max_frame_bytes = {self._max_frame_bytes:,}")
         if self.errors:
             found.append(f"{self.errors} damaged packet{'s' if self.errors > 1 else ''}")
         if self.corrupt:
@@ -154,6 +183,7 @@ class Decoder:
     def _finish(self, images: list[Any]) -> Iterator[tuple[Any, int, int]]:
         for image in images:
             check_pixels(image.width, image.height, self._max_pixels)
+            check_frame_bytes(image.format.name, image.width, image.height, self._max_frame_bytes)
             self.corrupt += bool(image.is_corrupt)
             self.at_key_frame = bool(image.key_frame)
             pts, duration = self._timestamp(image)
@@ -185,6 +215,27 @@ class Decoder:
         lost = len(early) - self.leading + untimed
         self.lost_at_start = lost + self._hidden if lost else 0
         self._waiting = None
+
+    @property
+    def _picture_bytes(self) -> int:
+        context = self._context
+        return frame_bytes(context.pix_fmt, context.width, context.height)
+
+    @property
+    def _large(self) -> bool:
+        limit = self._max_frame_bytes
+        return limit is not None and self._picture_bytes * _MOST_KEPT_ANYWHERE > limit * _LARGEST_KEPT
+
+    def _check_kept(self, kept: int | None) -> None:
+        """Raises OverLimit where the decoder would keep too many large pictures: a few bytes each, and a gigabyte."""
+        if not self._large or kept is None or self._max_frame_bytes is None:
+            return
+        if (total := kept * self._picture_bytes) > _LARGEST_KEPT * self._max_frame_bytes:
+            size = f"{self._context.width}x{self._context.height}"
+            raise OverLimit(
+                f"keeps {kept} pictures of {size} for reference, {total:,} bytes, "
+                f"more than {_LARGEST_KEPT} times max_frame_bytes = {self._max_frame_bytes:,}"
+            )
 
     def _timestamp(self, image: Any) -> tuple[int, int]:
         """The container's own pts; where it is missing or does not grow, the smallest repair."""
@@ -235,6 +286,29 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
     if max_pixels is not None and width * height > max_pixels:
         raise OverLimit(
             f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
+        )
+
+
+def never_begun(max_frame_bytes: int) -> dict[str, str]:
+    """FFmpeg's option for pictures that are refused before they are begun. A pixel takes a byte at least; decoders
+    count their margins, too."""
+    return {"max_pixels": str(max_frame_bytes + max_frame_bytes // 16 + _MARGIN_PIXELS)}
+
+
+@lru_cache
+def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
+    """Bytes of a decoded picture, without what pads its rows. Where its format is not known, one a pixel: the least."""
+    if pixel_format is None:
+        return width * height
+    parts = av.VideoFormat(pixel_format, width, height).components
+    return sum(part.width * part.height * ((part.bits + 7) // 8) for part in parts)
+
+
+def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_frame_bytes: int | None) -> None:
+    """Raises OverLimit for a picture of more than `max_frame_bytes`."""
+    if max_frame_bytes is not None and (size := frame_bytes(pixel_format, width, height)) > max_frame_bytes:
+        raise OverLimit(
+            f"has a picture of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
         )
 
 

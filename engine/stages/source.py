@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import av
 import av.error
 
 from engine.errors import SourceError, describe_os_error
+from engine.masks import without_password
+from engine.opened import OpenedFile
 from engine.records import StreamInfo
 from engine.stages.extent import missing_bytes
 
@@ -23,8 +28,15 @@ log = logging.getLogger(__name__)
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp"})
 URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
-# What a file on disk may pull in. A playlist in a folder must not make the engine fetch from the network.
-_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+# What the demuxer of a file may open besides: nothing, by no protocol, whatever the file refers to.
+_NOTHING_ELSE = "none"
+_BUFFER_BYTES = 256 * 1024
+
+# FFmpeg opens these as "video" too. One of many pictures would be a sequence of its neighbours.
+_PICTURES = frozenset("image2 image2pipe alias_pix brender_pix ico".split())
+_TEXTS = frozenset("tty bin xbin adf idf ffmetadata".split())
+_REFERRING = frozenset("hls dash concat sdp imf webm_dash_manifest vobsub rtsp rtp sap lavfi".split())
+
 _INDEXED = frozenset({"mov", "matroska"})
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
@@ -45,30 +57,18 @@ _MPEG_TICKS = 2**33
 
 # Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
 POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
+_POINTING = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat\s|v=0\r?\n|\[playlist\]|<\?xml[^>]*>\s*<(?:MPD|playlist)\b)"
+)
+_LOOKED_AT_BYTES = 1024
 
 _DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
-_SECRET = re.compile(r"(?i)([?&;](?:[^=&;]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;]*|user|usr|login)=)[^&;#]*")
 
 
 def scheme(path: str) -> str | None:
     """The URL scheme of an input, None for a path on disk."""
     head, found, _ = path.partition("://")
     return head.lower() if found and head.lower() in URL_SCHEMES else None
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown: user name and password left out, also those among the query's values."""
-    head, found, rest = url.partition("://")
-    if not found:
-        return url
-    authority, slash, tail = rest.partition("/")
-    if "@" in authority:
-        rest = f"{authority.rpartition('@')[2]}{slash}{tail}"
-    elif "@" in tail and not _HOST_PORT.fullmatch(authority):  # a password with a slash that should have been escaped
-        rest = rest.rpartition("@")[2]
-    hidden = _SECRET.sub(r"\1***", rest)
-    return f"{head}://{hidden}"
 
 
 class Source:
@@ -84,35 +84,35 @@ class Source:
         read_timeout_s: float = 15.0,
         reconnect_attempts: int = 5,
         audio: bool = False,
+        options: dict[str, str] | None = None,
     ) -> None:
+        """`options` are FFmpeg's, for the decoder that looks what the input holds."""
         self.path = path
+        self.file: OpenedFile | None = None  # the input, where the caller has opened it: nothing else is read
+        self._own_file: OpenedFile | None = None
         self.scheme = scheme(path)
         self.video: Any = None
         self.live = self.scheme in LIVE_SCHEMES
         self._timeouts_s = (open_timeout_s, read_timeout_s)
         self._attempts_left = self._attempts = reconnect_attempts
         self._want_audio = audio
+        self._options = dict(options or {})
         self._audio: Any = None
         self._container: Any = None
         self._clocks = Clocks()
-        self._descriptor: int | None = None
         self._indexed = 0
         self._last_dts: int | None = None
 
     def open(self, key: int = 0) -> StreamInfo:
         """Opens the input, or opens it again, and finds its best video stream. Raises SourceError."""
         self._disconnect()
-        if self.scheme is None:
-            _check_file(self.path)
+        file = self._input() if self.scheme is None else None
         try:
-            if self.scheme is None and self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-                self._opened = os.fstat(self._descriptor)
             self._container = self._connect()
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            if file is not None and isinstance(error, av.error.ArgumentError) and (what := _what_else(file)):
+                raise SourceError(f"is {what}, not a video") from error
             raise SourceError(f"can't be opened: {_reason(error)}") from error
-        if self.scheme is None and "concat" in self._container.format.name:
-            raise SourceError("is a playlist, not a video")
         self.video = best_video(self._container)
         if self.video is None:
             raise SourceError("has no video stream")
@@ -193,19 +193,18 @@ class Source:
 
     def missing_bytes(self) -> int | None:
         """What the file lacks at its end by its own account; None where there is none. See engine/stages/extent.py."""
-        if self._descriptor is None:
+        if self._opened is None:
             return None
         try:
-            with open(self._descriptor, "rb", closefd=False) as file:
-                return missing_bytes(file)
+            return missing_bytes(io.BufferedReader(self._opened.reader()))
         except OSError:
             return None
 
     def changed(self) -> str | None:
         """How the file that was opened has changed since, in words; None where it has not."""
-        if self._descriptor is None:
+        if self._opened is None:
             return None
-        before, now = self._opened, os.fstat(self._descriptor)
+        before, now = self._opened.facts, os.fstat(self._opened.descriptor)
         if now.st_size != before.st_size:
             return (
                 "was still being written while it was read: "
@@ -249,9 +248,9 @@ class Source:
 
     def close(self) -> None:
         self._disconnect()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._own_file is not None:
+            self._own_file.close()
+            self._own_file = None
 
     def _disconnect(self) -> None:
         if self._container is not None:
@@ -267,12 +266,66 @@ class Source:
         discontinuous = bool(self._container.format.flags & av.format.Flags.ts_discont.value)
         return Clocks(video=self.video.index, discontinuous=discontinuous)
 
+    @property
+    def _opened(self) -> OpenedFile | None:
+        return self.file or self._own_file
+
+    def _input(self) -> OpenedFile:
+        """The file on disk, opened but once. Raises SourceError where it can't be a video."""
+        if self._opened is None:
+            self._own_file = OpenedFile(self.path)
+        file = self._opened
+        assert file is not None
+        if file.facts.st_size == 0:
+            raise SourceError("is empty (zero bytes)")
+        if points_elsewhere(file):
+            raise SourceError("is a playlist, not a video")
+        return file
+
     def _connect(self) -> Any:
-        if self.scheme is None:
-            # Without "file:" a name such as "a:b.mp4" would be taken for a URL.
-            return av.open(f"file:{self.path}", options=_FILE_OPTIONS, metadata_errors="replace")
-        options = _RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {}
+        file = self._opened
+        if self.scheme is None and file is not None:
+            return open_container(file, self._options)
+        options = self._options | (_RTSP_OPTIONS if self.scheme in ("rtsp", "rtsps") else {})
         return av.open(self.path, options=options, timeout=self._timeouts_s, metadata_errors="replace")
+
+
+def open_container(file: OpenedFile, options: dict[str, str] | None = None, timeout: Any = None) -> Any:
+    """The container of a file on disk. What refers to other files, pictures and texts are refused (EINVAL), and nothing
+    but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
+    return _opened(file, _video_formats(), options or {}, timeout)
+
+
+def _opened(file: OpenedFile, formats: str, options: dict[str, str], timeout: Any = None) -> Any:
+    allowed = {"protocol_whitelist": _NOTHING_ELSE, "format_whitelist": formats}
+    return av.open(
+        file.reader(),
+        options=options | allowed,
+        timeout=timeout,
+        metadata_errors="replace",
+        buffer_size=_BUFFER_BYTES,
+    )
+
+
+@cache
+def _video_formats() -> str:
+    refused = _PICTURES | _TEXTS | _REFERRING
+    return ",".join(sorted(name for name in av.formats_available if name not in refused and not name.endswith("_pipe")))
+
+
+def _what_else(file: OpenedFile) -> str | None:
+    """What a file is that was refused; None where it was not for its kind."""
+    pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
+    for formats, what in ((pictures, "a still picture"), (",".join(sorted(_TEXTS)), "a text")):
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            _opened(file, formats, {"max_pixels": "1"}).close()  # its kind is all that is wanted
+            return what
+    return None
+
+
+def points_elsewhere(file: OpenedFile) -> bool:
+    """Whether a file only points to others: a playlist, the description of a stream."""
+    return Path(file.path).suffix.lower() in POINTERS or bool(_POINTING.match(file.reader().read(_LOOKED_AT_BYTES)))
 
 
 class _Clock:
@@ -379,20 +432,6 @@ def best_video(container: Any) -> Any:
     moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
     best = container.streams.best("video")
     return best if best in moving else next(iter(moving), None)
-
-
-def _check_file(path: str) -> None:
-    try:
-        if not Path(path).is_file():
-            raise SourceError("is not a file" if Path(path).exists() else "does not exist")
-        if os.stat(path).st_size == 0:
-            raise SourceError("is empty (zero bytes)")
-        if Path(path).suffix.lower() in POINTERS:
-            raise SourceError("is a playlist, not a video")
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise SourceError(f"can't be read: {describe_os_error(error)}") from error
 
 
 def _duration_s(stream: Any) -> float | None:

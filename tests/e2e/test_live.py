@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from engine.inputs import find_videos
+from engine.masks import in_text, without_password
 from engine.sinks.memory import CallbackSink
-from engine.stages.source import without_password
 from tests.e2e.damage import cut
 from tests.e2e.runs import clip, engine_threads, fake_engine, rows
 
@@ -156,7 +156,8 @@ def test_a_password_is_never_shown(ts: bytes, tmp_path: Path, caplog: pytest.Log
     caplog.set_level(logging.DEBUG)
     with served(answer) as url:
         address = url.replace("://", "://user:s3cret@")
-        named = [f"{address}/cam", f"{address}/denied?password=s3cret"]
+        signed = "X-Amz-Credential=s3cret&X-Amz-Signature=s3cret"
+        named = [f"{address}/cam", f"{address}/denied?password=s3cret", f"{address}/denied?{signed}#s3cret"]
         summary = fake_engine(**_settings(reconnect_attempts=1)).run(named, tmp_path)
     told = json.dumps(summary) + caplog.text + (tmp_path / "manifest.json").read_text()
     assert "s3cret" not in told
@@ -166,17 +167,45 @@ def test_a_password_is_never_shown(ts: bytes, tmp_path: Path, caplog: pytest.Log
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("rtsp://u:p@h/x", "rtsp://h/x"),
-        ("rtsp://u:p@h:554/x?a=1", "rtsp://h:554/x?a=1"),
-        ("rtsp://u:p/w@h/x", "rtsp://h/x"),
+        ("rtsp://u:p@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p@h:554/x?a=1", "rtsp://***@h:554/x?a=1"),
+        ("rtsp://u:p/w@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:12/w@h/x", "rtsp://***@h/x"),
+        ("http://u:p?w@h/x", "http://***@h/x"),
+        ("http://u:p#w@h/x", "http://***@h/x"),
+        ("http://u:p@h", "http://***@h"),
         ("http://h:80/a@b", "http://h:80/a@b"),
         ("http://h/x?user=me&password=pw&c=1", "http://h/x?user=***&password=***&c=1"),
-        ("http://h/x?access_token=t#f", "http://h/x?access_token=***#f"),
+        ("http://h/x?access_token=t#f", "http://h/x?access_token=***#***"),
+        ("http://h/x#access_token=t", "http://h/x#***"),
+        ("http://h/x?a=1#", "http://h/x?a=1"),
+        ("http://h/x?X-Amz-Credential=AKIA/1/s3&X-Amz-Date=2", "http://h/x?X-Amz-Credential=***&X-Amz-Date=2"),
+        (
+            "http://h/x?X-Amz-Signature=9&X-Amz-Security-Token=8",
+            "http://h/x?X-Amz-Signature=***&X-Amz-Security-Token=***",
+        ),
+        ("http://h/x?AWSAccessKeyId=A&Signature=b&Expires=1", "http://h/x?AWSAccessKeyId=***&Signature=***&Expires=1"),
+        ("http://h/x?Policy=A&Key-Pair-Id=b", "http://h/x?Policy=***&Key-Pair-Id=***"),
+        ("http://h/x?sv=2024&sig=abc%3D&se=2026", "http://h/x?sv=2024&sig=***&se=2026"),
+        ("http://h/x?hdnts=exp=1~acl=/*~hmac=1f", "http://h/x?hdnts=***"),
+        ("http://h/x?X%2DAmz%2DCre%64ential=a", "http://h/x?X%2DAmz%2DCre%64ential=***"),
+        ("http://h/x;token=a?b=1", "http://h/x;token=***?b=1"),
+        ("http://h/x?v=0f9e8d7c6b5a40f9e8d7c6b5a4f3e2d1", "http://h/x?v=***"),
+        ("http://h/x?0f9e8d7c6b5a40f9e8d7c6b5a4f3e2d1", "http://h/x?***"),
+        ("http://h/x?next=http://u:p@i/", "http://h/x?next=***"),
+        ("http://h/x?id=camera-12&t=3.5", "http://h/x?id=camera-12&t=3.5"),
+        ("https://h/0f9e8d7c6b5a40f9e8d7c6b5a4f3e2d1.mp4", "https://h/0f9e8d7c6b5a40f9e8d7c6b5a4f3e2d1.mp4"),
         ("a/b@c.mp4", "a/b@c.mp4"),
     ],
 )
 def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_a_text_with_urls() -> None:
+    text = "from 'http://h/x?sig=abc#t' and rtsp://u:p w/o s3cret@cam, (https://h/y?token=s3cret)"
+    assert in_text(text) == "from 'http://h/x?sig=***#***' and rtsp://u:p w/o s3cret@cam, (https://h/y?token=***"
+    assert in_text("a/b@c.mp4 and user@host") == "a/b@c.mp4 and user@host"
 
 
 def test_a_slow_consumer_of_a_live_source(ts: bytes, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ FAKE = ("--backend", "fake", "--no-visualize")
         (["run", "{clip}", *FAKE, "--config", "none.toml"], ["Configuration none.toml can't be read: no such file"]),
         (["run", "{clip}", *FAKE, "-o", "{file}"], ["Output folder {file} can't be written"]),
         (["verify", "none.mp4", "--backend", "fake"], ["none.mp4 does not exist."]),
-        (["verify", "rtsp://me:secret@camera/1", "--backend", "fake"], ["takes a file. Got rtsp://camera/1."]),
+        (["verify", "rtsp://me:secret@camera/1", "--backend", "fake"], ["takes a file. Got rtsp://***@camera/1."]),
         (["models", "info", "yolox-nan"], ["did you mean yolox-nano"]),
         (["models", "info", "{file}"], ["is no ONNX model"]),
         (["models", "pull", "yolox-nan"], ["did you mean yolox-nano"]),

@@ -15,6 +15,7 @@ from engine.errors import OutputError
 from engine.inputs import Video
 from engine.layouts import get_layout
 from engine.model import LoadedModel
+from engine.opened import OpenedFile
 from engine.sinks.memory import Tally
 from engine.stages.preprocess import TensorShape
 from engine.stream import Outcome
@@ -103,7 +104,7 @@ def test_classes_of_one_name_are_added_up():
 
 def test_passwords_are_not_in_it():
     done = outcome(path="rtsp://me:secret@camera/1")
-    assert report.summarise([done], MODEL, 1.0)["videos"][0]["path"] == "rtsp://camera/1"
+    assert report.summarise([done], MODEL, 1.0)["videos"][0]["path"] == "rtsp://***@camera/1"
 
 
 def test_manifest():
@@ -161,6 +162,8 @@ def test_write_json_leaves_nothing_of_what_is_no_json(tmp_path):
 def test_file_identity(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
-    assert report.file_identity(str(path)) == {"size_bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
-    assert report.file_identity(str(tmp_path / "none")) is None
-    assert report.file_identity(str(tmp_path)) is None
+    with OpenedFile(str(path)) as file:
+        path.rename(tmp_path / "b")
+        path.write_bytes(b"another")
+        assert report.file_identity(file) == {"size_bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
+        assert report.file_identity(file, lambda: True) is None

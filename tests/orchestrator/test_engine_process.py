@@ -135,7 +135,7 @@ def test_a_reader_that_is_gone_is_told():
 
 
 def test_what_can_not_be_done_is_said(tmp_path):
-    task = {"kind": "work", "config": {"backend": "fake", "window": "x"}, "output": str(tmp_path)}
+    task = {"kind": "work", "config": {"backend": "fake", "window": "x"}, "output": str(tmp_path), "roots": []}
     with EngineProcess(task) as engine:
         events = list(engine.events(20, 20))
         assert [event["kind"] for event in events] == ["fatal"]
@@ -152,7 +152,7 @@ def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
         nonlocal calls
         calls += 1
 
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path)}) as engine:
+    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             list(engine.events(1.5, 60, meanwhile))
@@ -163,7 +163,7 @@ def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
 def test_an_end_in_words(tmp_path, number, words):
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path)}) as engine:
+    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
         assert engine.event(20)["kind"] == "ready"
         os.kill(engine.pid, number)
         list(engine.events(20, 20))
@@ -172,7 +172,7 @@ def test_an_end_in_words(tmp_path, number, words):
 
 
 def test_what_means_the_worker_does_not_end_the_engine(tmp_path):
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path)}) as engine:
+    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
         assert engine.event(20)["kind"] == "ready"
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(engine.pid, number)
@@ -185,7 +185,7 @@ def test_what_means_the_worker_does_not_end_the_engine(tmp_path):
 SUPERVISOR = """
 import sys, threading, time
 from orchestrator.engine_process import EngineProcess
-task = {"kind": "work", "config": {"backend": "fake"}, "output": sys.argv[1]}
+task = {"kind": "work", "config": {"backend": "fake"}, "output": sys.argv[1], "roots": []}
 def start():
     global engine
     engine = EngineProcess(task)

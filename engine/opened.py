@@ -1,0 +1,177 @@
+"""Inputs, opened once: what a file is was asked of its descriptor, and that descriptor is what is read.
+
+Where who may put links among the inputs is not who runs the engine, a path means one thing when it is checked and
+another when it is opened. So the path is resolved once, walked from a root without following a link, and never used
+again: probing, decoding, hashing and every later look read this one file.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from engine.errors import SourceError, describe_os_error
+
+# A FIFO without a writer is opened at once, and found to be no file; a terminal is not made ours.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_LONGEST_PATH = 4096 - 256  # with a name behind it, the longest that can be opened
+
+
+class OpenedFile:
+    """A regular file, open for reading until `close`. Any number of readers share it, each with a place of its own."""
+
+    def __init__(self, path: str, roots: Sequence[Path] = ()) -> None:
+        """Opens `path`; with `roots`, only where it lies below one of them, links resolved. Raises SourceError."""
+        self.path = path
+        self.descriptor = -1
+        try:
+            self.descriptor = _below(path, roots, _READ) if roots else _open(path)
+            self.facts = os.fstat(self.descriptor)
+            if not stat.S_ISREG(self.facts.st_mode):
+                raise SourceError("is not a file")
+            os.set_blocking(self.descriptor, True)
+        except FileNotFoundError as error:
+            self.close()
+            raise SourceError("does not exist") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            self.close()
+            reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            raise SourceError(f"can't be read: {reason}") from error
+        except SourceError:
+            self.close()
+            raise
+
+    def reader(self) -> Reader:
+        """The bytes from the beginning. It does not outlive the file."""
+        return Reader(self.descriptor, self.path)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> OpenedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Reader(io.RawIOBase):
+    """Reads an open file from a place of its own. Closing it leaves the file open."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._place = 0
+        # FFmpeg tells some raw formats by the suffix alone. The rest of a name it would read patterns and URLs into.
+        self.name = f"input{os.path.splitext(path)[1]}"
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return self.readall()
+        data = os.pread(self._descriptor, size, self._place)
+        self._place += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(1 << 20), b""))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence)
+        place = offset + (os.fstat(self._descriptor).st_size if base is None else base)
+        if place < 0:
+            raise ValueError(f"no place before the first byte: {place}")
+        self._place = place
+        return place
+
+    def tell(self) -> int:
+        return self._place
+
+
+def _open(path: str) -> int:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may already do something
+        raise SourceError("is not a file")
+    return os.open(path, _READ)
+
+
+def walk(
+    folder: Path, roots: Sequence[Path], refused: Callable[[Path, Exception], None]
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Like os.walk, top down, for trees of any depth: the names in each folder, of folders and of all else. A link is
+    never followed, nor a folder that became one meanwhile; `folder` itself may be one, below `roots` if there are any.
+    `refused` is told of what can't be read."""
+    try:
+        top = _below(str(folder), roots, _FOLDER) if roots else os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, SourceError) as error:
+        refused(folder, error)
+        return
+    try:
+        waiting: list[tuple[str, ...]] = [()]
+        while waiting:
+            steps = waiting.pop()
+            here = folder.joinpath(*steps)
+            try:
+                if len(os.fsencode(here)) > _LONGEST_PATH:
+                    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+                folders, files = _names(top, steps)
+            except OSError as error:
+                refused(here, error)
+                continue
+            yield here, folders, files
+            waiting += [(*steps, name) for name in reversed(folders)]
+    finally:
+        os.close(top)
+
+
+def _names(top: int, steps: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    descriptor = _walk(top, (*steps, "."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(descriptor) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    finally:
+        os.close(descriptor)
+    return [name for name, is_folder in found if is_folder], [name for name, is_folder in found if not is_folder]
+
+
+def _below(path: str, roots: Sequence[Path], flags: int) -> int:
+    """Opens the resolved path step by step from its root: a link that has come in between is an error."""
+    resolved = os.path.realpath(path)
+    for root in map(os.path.realpath, roots):
+        if os.path.commonpath([root, resolved]) != root:
+            continue
+        if resolved == root:
+            return os.open(root, flags | os.O_NOFOLLOW)
+        top = os.open(root, _FOLDER)
+        try:
+            return _walk(top, Path(resolved).relative_to(root).parts, flags)
+        finally:
+            os.close(top)
+    raise SourceError(f"lies outside the folders that may be read ({os.pathsep.join(map(str, roots))})")
+
+
+def _walk(top: int, steps: tuple[str, ...], flags: int) -> int:
+    """Opens the last of `steps`, each below the one before, and none of them a link."""
+    folder = os.dup(top)
+    try:
+        for step in steps[:-1]:
+            inner = os.open(step, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        if flags == _READ and not stat.S_ISREG(os.stat(steps[-1], dir_fd=folder, follow_symlinks=False).st_mode):
+            raise SourceError("is not a file")  # opening a device may already do something
+        return os.open(steps[-1], flags | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
