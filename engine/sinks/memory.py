@@ -39,7 +39,7 @@ class Tally:
         self.tracks_by_class: Counter[int] = Counter()
         self.non_finite = 0
         self.first_pts_s: float | None = None
-        self.last_pts_s = 0.0
+        self.last_pts_s = self.last_duration_s = 0.0
         self._forget_after = forget_after
         self._last_seen: dict[int, int] = {}
 
@@ -49,6 +49,7 @@ class Tally:
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
         self.last_pts_s = tracks.frame.time_s
+        self.last_duration_s = float(tracks.frame.duration * tracks.frame.time_base)
         if self.first_pts_s is None:
             self.first_pts_s = self.last_pts_s
         if tracks.detections is not None:
@@ -66,8 +67,8 @@ class Tally:
 
     @property
     def span_s(self) -> float:
-        """Seconds from the first frame to the last."""
-        return self.last_pts_s - (self.first_pts_s or 0.0)
+        """Seconds from the first frame to the end of the last."""
+        return self.last_pts_s + self.last_duration_s - (self.first_pts_s or 0.0)
 
     def state(self) -> dict[str, Any]:
         """The totals as JSON values, for a checkpoint."""
@@ -80,6 +81,7 @@ class Tally:
             "non_finite": self.non_finite,
             "first_pts_s": self.first_pts_s,
             "last_pts_s": self.last_pts_s,
+            "last_duration_s": self.last_duration_s,
             "last_seen": list(self._last_seen.items()),
         }
 
@@ -90,6 +92,7 @@ class Tally:
         self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
         self.non_finite = state.get("non_finite", 0)
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
+        self.last_duration_s = state.get("last_duration_s", 0.0)
         self._last_seen = dict(state["last_seen"])
 
     def commit(self, end: EndOfStream, path: Path) -> None:

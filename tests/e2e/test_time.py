@@ -212,7 +212,7 @@ def test_a_part_is_what_the_whole_has_there(
     between = settings.get("skip_frames", 0) + 1
     assert (part["status"], part["error"], part["frames"]) == ("ok", None, len(frames))
     assert found(part) == [found(whole)[frame] for frame in frames[::between]]
-    assert part["duration_s"] == pytest.approx(len(frames) / 25, abs=0.05)
+    assert part["duration_s"] == pytest.approx(len(frames) / 25, abs=0.005)
 
     annotated = read(part["outputs"]["video"])
     assert annotated.times == pytest.approx([i / 25 for i in range(len(frames))], abs=1e-3)
