@@ -13,8 +13,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import SourceError, describe_os_error
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 # A FIFO without a writer is opened at once, and found to be no file; a terminal is not made ours.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -85,6 +89,11 @@ class Reader(io.RawIOBase):
         data = os.pread(self._descriptor, size, self._place)
         self._place += len(data)
         return data
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._place)
+        self._place += count
+        return count
 
     def readall(self) -> bytes:
         return b"".join(iter(lambda: self.read(1 << 20), b""))
