@@ -115,7 +115,10 @@ def _age_s(message: Message) -> float | None:
 
 
 def _refused(connection: Any) -> list[dict[str, Any]]:
-    found = refusals.recent(connection)
+    try:
+        found = refusals.recent(connection)
+    except exceptions.ResponseError:  # this user may not ask
+        return []
     return [{"what": refusal.what, "why": refusal.why, "age_s": round(refusal.age_s)} for refusal in found]
 
 

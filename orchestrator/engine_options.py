@@ -18,8 +18,11 @@ NAMES = frozenset(str(option.name) for option in OPTIONS)
 
 
 def chosen(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given, as keys of the configuration. One that is not given is None."""
-    return {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
+    """Those that were given, as keys of the configuration. One that is not given is None, or a flag that is not set."""
+    given = {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
+    from engine.config import EngineConfig
+
+    return {key: value for key, value in given.items() if value is not False or key in EngineConfig.model_fields}
 
 
 class Command(click.Command):

@@ -145,7 +145,8 @@ class Farm:
         ended = [event["video"] for event in events if event["event"] == "video ended"]
         assert sorted(ended) == sorted(set(ended)), "a video was done twice"
         assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
-        assert (job.output / f"celery_result_{job.id}.json").exists()
+        result = job.output / f"celery_result_{job.id}.json"
+        until(result.exists, 10, lambda: f"{result} is missing")  # it is made a moment after the end record
 
     def undisturbed(self, names: list[str]) -> Path:
         """The folder of an undisturbed run over these videos."""
