@@ -68,7 +68,8 @@ class Checkpoint:
         """Raises ValueError, TypeError, KeyError or OverflowError for anything that `to_json` does not give."""
         mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
         tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
-        if not 0 < mark.frames == tally.frames == values["frames"] or mark.audio_time_base[1] < 1:
+        # Of a part of a video, fewer are counted than were passed.
+        if not 0 < tally.frames <= mark.frames == values["frames"] or mark.audio_time_base[1] < 1:
             raise ValueError("its numbers do not fit each other")
         numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
         if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(mark.decode_s + tally.last_pts_s):

@@ -90,7 +90,7 @@ def _count(value: Any) -> bool:
 
 
 def _state(value: Any) -> bool:
-    return isinstance(value, dict) and _count(value.get("offset"))
+    return isinstance(value, dict) and (_count(value.get("offset")) or isinstance(value.get("lost"), str))
 
 
 def _entry(value: Any) -> bool:

@@ -295,12 +295,9 @@ class StreamRun:
         log.warning("%s: %s", self.video.shown, error)
         try:
             if self.checkpoints is not None:
-                self.checkpoints.give_up(kind, str(error))
-        except BaseException:
-            if isinstance(sink, FileSink):
-                sink.suspend()  # what is on the disk may be another attempt's
-            raise
-        sink.abort()
+                self.checkpoints.give_up(kind, str(error))  # first: until then a checkpoint may name its part
+        finally:
+            sink.abort()
         if not self._sinks:
             self.fail(error)
 

@@ -23,6 +23,10 @@ class TallyState:
     tracks_by_class: list[tuple[int, int]]
     last_pts_s: float
     last_seen: list[tuple[int, int]]
+    without_area: int = 0
+    non_finite: int = 0
+    first_pts_s: float | None = None
+    last_duration_s: float = 0.0
 
 
 class Tally:

@@ -9,11 +9,9 @@ import av
 import pytest
 
 from engine import Engine
-from engine.errors import Fenced
 from engine.inputs import Video
 from engine.sinks.mux import sink_error
 from engine.sinks.video import AnnotatedVideo
-from engine.work import Assignment
 from tests.assets import require_asset
 from tests.e2e.runs import clip, fake_engine, left_over, rows
 
@@ -118,27 +116,3 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (plain,) = fake_engine().run([source], tmp_path / "plain")["videos"]
     assert rows(Path(video["outputs"]["tracks"])) == rows(Path(plain["outputs"]["tracks"]))
     assert left_over(tmp_path / "out") == []
-
-
-def test_given_up_by_an_attempt_that_was_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies there is the next attempt's: nothing of it is removed."""
-    _refusing(monkeypatch, "write", 3, INVALID)
-    lost: list[bool] = []
-
-    def fence() -> None:
-        if lost:
-            raise Fenced("another worker has taken this video over")
-
-    write = AnnotatedVideo.write
-
-    def losing(sink: AnnotatedVideo, *given: Any) -> None:
-        lost.append(True)
-        write(sink, *given)
-
-    monkeypatch.setattr(AnnotatedVideo, "write", losing)
-    source = clip(tmp_path / "a.avi", 10)
-    entries: list[dict[str, Any]] = []
-    assignment = Assignment(Video(str(source), PurePosixPath("a")), fence=fence)
-    fake_engine(visualize=True).work([assignment], tmp_path / "out", done=lambda _, entry: entries.append(entry))
-    assert entries[0]["status"] == "failed"
-    assert (tmp_path / "out" / "a.mp4.part").exists()
