@@ -30,7 +30,7 @@ from benchmarks.coco_ap import Boxes, Matches, match_image, read_labels, summari
 from benchmarks.machine import asset, described, heading
 from benchmarks.reference_detector import ReferenceDetector
 from engine import Engine, EngineConfig
-from engine.model import load_model
+from engine.inference.model import load_model
 
 MODELS = {"yolox": "yolox_nano.onnx", "yolov5": "yolov5n_fp16.onnx", "yolov8": "yolov8n_int8.onnx"}
 CONF, NMS_IOU, MAX_DETECTIONS = 0.001, 0.65, 300

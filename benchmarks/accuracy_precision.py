@@ -34,10 +34,10 @@ from benchmarks.accuracy_detection import (
 from benchmarks.coco_ap import Boxes, summarise
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
-from engine.backends.onnxruntime import OnnxRuntimeBackend
-from engine.model import load_model
-from engine.trt.prepare import find_pictures, prepare
-from models.freed import freed_model
+from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
+from engine.inference.model import load_model
+from engine.inference.trt.prepare import find_pictures, prepare
+from models.dynamic_axes import freed_model
 from models.resolve import resolve
 
 MODELS = {

@@ -26,7 +26,7 @@ from benchmarks.accuracy_detection import CONF, MAX_DETECTIONS, NMS_IOU, Image, 
 from benchmarks.coco_ap import Boxes, match_image, summarise
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
-from engine.model import load_model
+from engine.inference.model import load_model
 from models.coco import COCO80
 from models.registry import get_manifest
 

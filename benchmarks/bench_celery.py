@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT, asset, described, heading
-from orchestrator import jobs
-from orchestrator.app import client_app
-from orchestrator.broker import EmbeddedBroker
-from orchestrator.publish import publish
+from orchestrator.application import client_app
+from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.job.publish import publish
 from orchestrator.settings import settings
+from orchestrator.worker import steps as jobs
 
 VIDEOS = ("people.mp4", "vtest.avi", "bikes.mp4")
 
@@ -49,7 +49,7 @@ def by_the_engine(videos: Path, output: Path, config: dict[str, Any]) -> float:
     command = [
         sys.executable,
         "-m",
-        "engine.cli",
+        "engine.cli.main",
         "run",
         str(videos),
         "-o",
@@ -92,7 +92,7 @@ def main() -> int:
     try:
         with EmbeddedBroker.temporary() as broker:
             os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = broker.url
-            command = [sys.executable, "-m", "orchestrator.server_cli", "--worker", "--loglevel", "warning"]
+            command = [sys.executable, "-m", "orchestrator.worker.server_cli", "--worker", "--loglevel", "warning"]
             worker = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
             app = client_app()
             try:

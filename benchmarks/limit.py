@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import cores
 from benchmarks.rounds import Samples
 from engine import Engine
-from engine.model import resolved_model
+from engine.inference.model import resolved_model
 from engine.records import Frame, FrameBatch
 from engine.stages.preprocess import Preprocess
 
@@ -94,7 +94,7 @@ def session_of(engine: Engine, threads: int | None) -> Callable[[Array], Array]:
     """The engine's model in ONNX Runtime itself, on `threads` threads; None: as many as it takes by default."""
     import onnxruntime as ort
 
-    from models.freed import freed_model
+    from models.dynamic_axes import freed_model
 
     options = ort.SessionOptions()
     options.log_severity_level = 3

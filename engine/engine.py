@@ -22,36 +22,37 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import attempts, fingerprint, report, steps
-from engine.attempts import Attempt
-from engine.backends.base import frame_backend
-from engine.checkpoint import EVERY_S, Checkpoints
+from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
-from engine.handoff import Closed, Handoff
-from engine.inputs import Video, find_videos
-from engine.masks import without_password
-from engine.model import LoadedModel, available_cores, load_model
-from engine.opened import OpenedFile
-from engine.outputs import Outputs, SinkFactory, prepare
-from engine.pipeline import Pipeline, Stages
-from engine.plausible import LOOKED_AT, FirstLook
-from engine.reader import ReaderSettings
+from engine.files.opened import OpenedFile
+from engine.inference.backends.base import frame_backend
+from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.media.inputs import Video, find_videos
+from engine.media.source import Source, scheme
+from engine.pipeline.assignment import Assignment, not_fenced
+from engine.pipeline.batch import Batcher
+from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.outputs import Outputs, SinkFactory, prepare
+from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.stream import Outcome, Progress, StreamRun
+from engine.profiling.bottleneck import Verdict, verdict_of
 from engine.records import Detections, Frame, FrameBatch, Tracks
+from engine.resume import attempts, fingerprint, steps
+from engine.resume.attempts import Attempt
+from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
 from engine.specs import check_link
 from engine.stage import link
-from engine.stages.batch import Batcher
 from engine.stages.decode import Decoder, never_begun
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
-from engine.stages.source import Source, scheme
 from engine.stages.track import Track, TrackerSettings
-from engine.stream import Outcome, Progress, StreamRun
-from engine.verdict import Verdict, verdict_of
-from engine.work import Assignment, not_fenced
+from engine.text.masks import without_password
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Engine:
 
         Nothing else in the folder is looked at, and several may work in it at once, on different videos. A video that
         did not end, because of `stop` or of a failure around it, leaves its checkpoint to the next attempt at it; one
-        that is done leaves its journal until the caller removes it (engine.journal), and is not done again. Raises
+        that is done leaves its journal until the caller removes it (engine.resume), and is not done again. Raises
         OutputError when the folder can't be written, or a `run` has it, and what ended the work once all begun videos
         are settled.
         """
@@ -413,8 +414,8 @@ class Engine:
         return self._pipeline
 
     def verdict(self) -> Verdict | None:
-        """What bound the last run, and what a change would give (engine.verdict); None where no frame was done. It is
-        there with and without `stats`."""
+        """What bound the last run, and what a change would give (engine.profiling); None where no frame was done. It
+        is there with and without `stats`."""
         if self._pipeline is None:
             return None
         return verdict_of(self._pipeline.usage(), on_card=self.model.backend.on_gpu)

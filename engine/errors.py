@@ -28,7 +28,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.printable import LIMIT, printable
+from engine.text.printable import LIMIT, printable
 
 
 class EngineError(Exception):

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from types import TracebackType
 
-from engine.printable import json_text, printable
+from engine.text.printable import json_text, printable
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

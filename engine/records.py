@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
-    from engine.gpu.frames import PlaneBatch
-    from engine.layouts.base import Decoded
-    from engine.plausible import Signs
+    from engine.inference.gpu.frames import PlaneBatch
+    from engine.inference.layouts.base import Decoded
+    from engine.inference.plausible import Signs
 
 
 @dataclass(slots=True, frozen=True)

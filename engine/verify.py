@@ -10,13 +10,13 @@ from pathlib import Path
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import InputError, VideoError
-from engine.inputs import Video, find_videos
-from engine.masks import without_password
-from engine.model import LoadedModel
+from engine.inference.model import LoadedModel
+from engine.media.inputs import Video, find_videos
+from engine.media.source import scheme
 from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
-from engine.stages.source import scheme
+from engine.text.masks import without_password
 
 _NEIGHBOURS = 3
 

@@ -1,6 +1,6 @@
 """Strangers' text, made fit for a log or a terminal: names of operators and classes, keys and values of metadata.
 
-The function of engine/printable.py; `models` is a leaf and imports nothing of the engine.
+The function of engine/text/printable.py; `models` is a leaf and imports nothing of the engine.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from models.errors import ReshapeError
 from models.grids import GridBuilder, recognise
 from models.onnx_meta import dims_text
 from models.reshape_target import Copy, Entry, relative_target
-from models.shape_walk import ShapeWalk, label
+from models.shape_inference import ShapeWalk, label
 
 if TYPE_CHECKING:
     import numpy as np

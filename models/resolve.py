@@ -11,12 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from models.declared import declared_parts
 from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
 from models.external import identity_of
 from models.feeding import check_feeding, of_family, question
 from models.files import sha256_of
 from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
+from models.metadata import declared_parts
 from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
 from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
 from models.printable import printable

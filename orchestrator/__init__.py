@@ -1,32 +1,25 @@
 """The job system around the engine: Celery carries the jobs, a directory beside the outputs holds the truth.
 
 `from orchestrator import app` gives the Celery application, and `celery -A orchestrator worker` finds it here.
+
+    client           what submits, follows, lists and cancels jobs
+    worker           what runs them: Celery's tasks, the keeper, the steps
+    engine_process   the process that opens videos and models, and its worker's side of the line
+    job              a job's directory: its records, leases and results
+    broker           what carries messages: connections, queues, checks, a server of our own
 """
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
+__all__ = ["app"]
 
-class _Package(ModuleType):
-    """Has the application as `app`, although a module of that name lies in it (orchestrator/app.py), which an import
-    would put there. Made when asked for: `yolo-submit --help` must not wait for Celery."""
 
-    @property
-    def app(self) -> Any:
-        from orchestrator.app import app
+def __getattr__(name: str) -> Any:
+    # Made when asked for: `yolo-submit --help` must not wait for Celery.
+    if name in ("app", "celery"):
+        from orchestrator.application import app
 
         return app
-
-    @app.setter
-    def app(self, module: ModuleType) -> None:
-        """The import machinery's: modules are found in sys.modules."""
-
-    @property
-    def celery(self) -> Any:
-        return self.app
-
-
-sys.modules[__name__].__class__ = _Package
+    raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")

@@ -158,7 +158,7 @@ def settings() -> Settings:
 
 def _embedded_broker(given: Settings) -> str | None:
     """The broker that `yolo-server --worker --embedded` keeps up on this machine, if it does."""
-    from orchestrator.broker import find_embedded
+    from orchestrator.broker.local_server import find_embedded
 
     return find_embedded(given.broker_state)
 

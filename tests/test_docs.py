@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from orchestrator.health import HEARTBEAT_EXPIRES_S
+from orchestrator.broker.health import HEARTBEAT_EXPIRES_S
 from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, LOG_QUEUE, QUEUE, Settings, Watch
 from tests.assets import ROOT
 

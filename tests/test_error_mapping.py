@@ -7,10 +7,11 @@ import av
 import av.error
 import pytest
 
-from engine import cli, errors
+from engine import errors
+from engine.cli import main as cli
 from engine.config import EngineConfig
-from engine.model import load_model
-from engine.stages.source import Source
+from engine.inference.model import load_model
+from engine.media.source import Source
 from models import errors as model_errors
 from models import registry
 

@@ -73,8 +73,8 @@ def test_every_package_is_looked_at_here_and_shipped():
         ("import engine.config", "engine.config"),
         ("from engine import Engine", "engine"),
         ("def f():\n    import tests.assets as a", "tests.assets"),  # late
-        ("if TYPE_CHECKING:\n    from orchestrator.app import app", "orchestrator.app"),
-        ("importlib.import_module('engine.cli')", "engine.cli"),
+        ("if TYPE_CHECKING:\n    from orchestrator.application import app", "orchestrator.application"),
+        ("importlib.import_module('engine.cli.main')", "engine.cli.main"),
     ],
 )
 def test_the_walk_sees(line, name):

@@ -10,7 +10,7 @@ from tests.assets import ROOT
 STUBS = sorted((ROOT / "engine_ext").glob("*.pyi"))
 
 
-@pytest.mark.parametrize("package", ["engine", "engine.layouts", "models"])
+@pytest.mark.parametrize("package", ["engine", "engine.inference.layouts", "models"])
 def test_all_is_importable(package):
     module = importlib.import_module(package)
     assert module.__all__

@@ -8,11 +8,11 @@ import click
 import pytest
 
 from engine import EngineConfig
-from engine.cli import commands as engine_command
+from engine.cli.main import commands as engine_command
 from engine.config import note_on_default
-from orchestrator.server_cli import server
+from orchestrator.client.submit_cli import submit
 from orchestrator.settings import Settings, Watch
-from orchestrator.submit_cli import submit
+from orchestrator.worker.server_cli import server
 from tests.assets import ROOT
 
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.es.md")}

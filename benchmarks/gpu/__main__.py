@@ -16,7 +16,7 @@ from benchmarks.gpu.setting import Setting
 from benchmarks.machine import ASSETS, cpu_name, heading
 from benchmarks.record import Row
 from benchmarks.suite import shown
-from engine.trt.gpu import find_gpu
+from engine.inference.trt.gpu import find_gpu
 
 STAGES = ("decode", "kernels", "infer", "end_to_end", "live")
 BATCHES = "1,2,4,8,16,32,64"

@@ -59,7 +59,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def hardware_frames(setting: Setting) -> Iterator[Any]:
-    from engine.gpu.decode import hardware_planes
+    from engine.inference.gpu.decode import hardware_planes
 
     return hardware_planes(setting.video, int(setting.device.partition(":")[2] or 0))
 
@@ -68,7 +68,7 @@ def compared(setting: Setting) -> dict[str, Any]:
     """Whether the card decodes this video, and how many frames are not the CPU's."""
     import av
 
-    from engine.gpu.decode import hardware_decoding
+    from engine.inference.gpu.decode import hardware_decoding
 
     problem = hardware_decoding(int(setting.device.partition(":")[2] or 0)).problem
     if problem is not None:

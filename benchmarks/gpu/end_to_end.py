@@ -20,7 +20,7 @@ from benchmarks.reference_detector import FAMILIES, ReferenceDetector
 from benchmarks.reference_sort import ReferenceSort
 from benchmarks.rounds import alternate
 from engine import Engine
-from engine.model import resolved_model
+from engine.inference.model import resolved_model
 
 TOLERANCE = 0.03
 LEAST_F1 = 0.95

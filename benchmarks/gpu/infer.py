@@ -18,7 +18,7 @@ from benchmarks.machine import cores
 from benchmarks.peers.onnxruntime_gpu import session_on
 from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
-from engine.model import resolved_model
+from engine.inference.model import resolved_model
 
 # A card computes in fp16, or with TF32 in fp32; a CPU does not.
 TOLERANCES = {True: (0.2, 0.04), False: (1e-3, 1e-4)}
@@ -33,7 +33,7 @@ Run = Callable[[Array], Any]
 
 def measure(setting: Setting) -> Iterator[Row]:
     """An engine for each batch: it sets its memory aside for that."""
-    from models.freed import freed_model
+    from models.dynamic_axes import freed_model
 
     path = freed_model(resolved_model(setting.config("auto"))).path
     alone, reference = session_on(path, setting.providers), session_on(path, ["CPUExecutionProvider"])

@@ -56,9 +56,9 @@ class Card:
         self._stack = ExitStack()
 
     def __enter__(self) -> "Card":
-        from engine.gpu.context import CudaContext
-        from engine.gpu.kernels import load_kernels
-        from engine.gpu.memory import Buffers
+        from engine.inference.gpu.context import CudaContext
+        from engine.inference.gpu.kernels import load_kernels
+        from engine.inference.gpu.memory import Buffers
 
         with ExitStack() as stack:  # what was opened is closed where the rest can't be
             context = CudaContext(self._number)
@@ -137,7 +137,7 @@ def on_card(
     options: dict[str, Any],
 ) -> tuple[Callable[[], None], int]:
     """Copies a frame and letterboxes it, then waits; and where its tensor is."""
-    from engine.gpu.protocol import LetterboxSpec
+    from engine.inference.gpu.protocol import LetterboxSpec
 
     options = {**options, "scale": plain(options["scale"]), "mean": plain(options["mean"])}
     kernel = card.kernels.letterbox(LetterboxSpec(size_wh, dst_hw, pix_fmt, "float32", **options))
@@ -181,7 +181,7 @@ def heads_row(setting: Setting, engine: Engine, card: Card | None) -> Row:
         unit="us an image",
         better="lower",
         ours=CARD if card is not None else CPU,
-        input=f"the raw output of {engine.model.manifest.name}",
+        input=f"the raw output of {engine.inference.model.manifest.name}",
         answer=checked(
             error <= EXP_TOLERANCE,
             "the CPU's candidates",
@@ -197,8 +197,8 @@ def filter_on_card(
     card: Card, layout: str, output: Array, input_hw: tuple[int, int]
 ) -> tuple[Callable[[], None], Callable[[], Any]]:
     """Filters an output that lies on the card and copies the candidates back; and what reads them."""
-    from engine.gpu.heads_job import decoded
-    from engine.gpu.protocol import CANDIDATE, HeadSpec
+    from engine.inference.gpu.heads_job import decoded
+    from engine.inference.gpu.protocol import CANDIDATE, HeadSpec
 
     shape: Any = output.shape
     spec = HeadSpec(layout, str(output.dtype), shape, input_hw, CONF, None, CAPACITY)

@@ -21,9 +21,9 @@ from benchmarks.clips import _kept
 from benchmarks.gpu.setting import Setting
 from benchmarks.record import Row, checked
 from engine import Engine
-from engine.inputs import Video
+from engine.media.inputs import Video
+from engine.media.source import Source
 from engine.sinks.memory import CallbackSink
-from engine.stages.source import Source
 
 RATE = 30
 MOST_LATE_MS = 100.0

@@ -63,7 +63,7 @@ if [[ -n "$libraries" ]]; then
     export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-"$python" -m engine.cli doctor
+"$python" -m engine.cli.main doctor
 
 # 3. The tests that need a GPU.
 wrong=0
@@ -71,7 +71,7 @@ wrong=0
 
 # 4. A plan of the model that is measured, in the user's cache. A plan that is there already is kept.
 model=$("$python" -c 'from benchmarks.gpu.__main__ import default_model; print(default_model())')
-"$python" -m engine.cli build-trt "$model" --max-batch 64 --opt-batch 16 ||
+"$python" -m engine.cli.main build-trt "$model" --max-batch 64 --opt-batch 16 ||
     echo "There is no TensorRT plan: the rest is measured without." >&2
 
 # 5. The table.

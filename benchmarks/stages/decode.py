@@ -23,15 +23,15 @@ from benchmarks.record import Answer, Row, checked
 from benchmarks.reference_detector import ReferenceDetector
 from benchmarks.rounds import alternate
 from engine.config import EngineConfig
-from engine.inputs import Video
-from engine.metrics import Metrics
-from engine.model import resolved_model
-from engine.reader import ReaderSettings, StreamReader
+from engine.inference.model import resolved_model
+from engine.media.inputs import Video
+from engine.media.source import Source
+from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import Metrics
 from engine.records import Frame, FrameBatch
 from engine.sinks.memory import Tally
 from engine.stages.preprocess import Preprocess
-from engine.stages.source import Source
-from engine.stream import StreamRun
 
 MODEL = "models/yolox_nano.onnx"
 COMPARED_EVERY = 10

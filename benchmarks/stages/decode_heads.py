@@ -22,7 +22,7 @@ from benchmarks.peers import numpy_heads
 from benchmarks.peers.numpy_heads import MAX_DETECTIONS, Found
 from benchmarks.record import Answer, Row, checked
 from benchmarks.rounds import Repeated, alternate_short
-from engine.layouts import get_layout
+from engine.inference.layouts import get_layout
 from engine_ext.nms import nms
 
 OURS = "decode + nms"

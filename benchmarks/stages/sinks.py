@@ -30,13 +30,13 @@ from benchmarks.peers.plain_loop import CODEC, draw
 from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
 from engine import Engine, EngineConfig
+from engine.media.source import Source
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import Sink
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile
 from engine.sinks.video import AnnotatedVideo
-from engine.stages.source import Source
 
 MODEL = "models/yolox_nano.onnx"
 VIDEO = "people.mp4"

@@ -24,7 +24,7 @@ VIDEO = "people.mp4"
 FLOOR = "python -c pass"
 LEAST_F1 = 0.9
 # What the console scripts do, on the sources of this clone.
-PROGRAMS = {"yolo-engine": "engine.cli", "yolo-submit": "orchestrator.submit_cli"}
+PROGRAMS = {"yolo-engine": "engine.cli.main", "yolo-submit": "orchestrator.client.submit_cli"}
 
 
 def measure(context: Context) -> Iterator[Row]:

@@ -13,9 +13,9 @@ import av
 import av.error
 
 from engine.errors import DecodeError, OverLimit
+from engine.media.references import kept_by_head, kept_by_packet
+from engine.media.side_data import display_matrix
 from engine.specs import PIXEL_FORMATS, Spec
-from engine.stages.references import kept_by_head, kept_by_packet
-from engine.stages.side_data import display_matrix
 
 # More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
 _THREADED_PIXELS = 1920 * 1088

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Backend, FrameBackend
+from engine.inference.backends.base import Backend, FrameBackend
 from engine.records import RawOutputs, TensorBatch
 from engine.specs import Spec
 from engine.stage import Stage
 
 if TYPE_CHECKING:
-    from engine.gpu.frames import PlaneBatch
-    from engine.layouts.base import Decoded
+    from engine.inference.gpu.frames import PlaneBatch
+    from engine.inference.layouts.base import Decoded
 
 
 class Infer(Stage):

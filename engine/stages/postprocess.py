@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, NotFinite
-from engine.layouts import Layout
-from engine.layouts.base import Decoded
-from engine.plausible import signs_of
+from engine.inference.layouts import Layout
+from engine.inference.layouts.base import Decoded
+from engine.inference.plausible import signs_of
 from engine.records import Detections, RawOutputs
 from engine.specs import Spec
 from engine.stage import Stage

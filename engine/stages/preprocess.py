@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DecodeError
-from engine.gpu.frames import FramePlanes, PlaneBatch, frame_planes
-from engine.gpu.protocol import LetterboxSpec
+from engine.inference.gpu.frames import FramePlanes, PlaneBatch, frame_planes
+from engine.inference.gpu.protocol import LetterboxSpec
 from engine.records import FrameBatch, TensorBatch
 from engine.specs import PIXEL_FORMATS, Spec
 from engine.stage import Stage

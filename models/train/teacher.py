@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.freed import freed_model
+from models.dynamic_axes import freed_model
 from models.resolve import resolve
 from models.train import COCO_IDS, STRIDES
 

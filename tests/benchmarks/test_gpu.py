@@ -17,8 +17,8 @@ from benchmarks.gpu.setting import Setting
 from benchmarks.record import WrongAnswer, read_rows
 from engine import Engine
 from engine.errors import BackendMissing
-from engine.gpu.decode import HardwareDecoding
-from engine.gpu.kernels import CudaKernels
+from engine.inference.gpu.decode import HardwareDecoding
+from engine.inference.gpu.kernels import CudaKernels
 from tests.assets import ROOT, require_asset
 from tests.engine.gpu.emulator import EmulatedDriver, Stream
 
@@ -96,7 +96,7 @@ def test_nothing_to_measure_on_is_status_2(arguments, monkeypatch, capsys):
 
 
 class Room:
-    """engine.gpu.memory.Buffers of the emulated driver."""
+    """engine.inference.gpu.memory.Buffers of the emulated driver."""
 
     def __init__(self, driver):
         self._driver, self._held = driver, []
@@ -169,7 +169,7 @@ def test_what_the_card_decodes_is_compared(setting, monkeypatch):
     """The card's decoder, played by the CPU's: the same frames, another number of them, and a card that refuses."""
     import av
 
-    import engine.gpu.decode as gpu_decode
+    import engine.inference.gpu.decode as gpu_decode
 
     def frames(setting, most=FRAMES):
         with av.open(str(setting.video)) as container:

@@ -11,7 +11,8 @@ from benchmarks import __main__ as program
 from benchmarks import suite
 from benchmarks.context import PROFILES, Context
 from benchmarks.record import checked, read_rows
-from engine import cli, cli_bench
+from engine.cli import bench as cli_bench
+from engine.cli import main as cli
 from tests.assets import ROOT
 from tests.benchmarks.conftest import ANSWER
 

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator import exec_with_parent, jobs, outcomes
-from orchestrator.app import make_app
-from orchestrator.broker import EmbeddedBroker
-from orchestrator.jobdir import Job
-from orchestrator.publish import publish
+from orchestrator.application import make_app
+from orchestrator.broker import exec_with_parent
+from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.job import outcomes
+from orchestrator.job.jobdir import Job
+from orchestrator.job.publish import publish
 from orchestrator.settings import settings
+from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
 from tests.e2e.runs import clip, fake_engine
 
@@ -88,7 +90,7 @@ class Farm:
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Any part of `yolo-server`."""
-        server = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
+        server = [sys.executable, "-m", "orchestrator.worker.server_cli", *arguments]
         command = [sys.executable, exec_with_parent.__file__, str(os.getpid()), *server]
         with open(self.log, "ab") as log:
             worker = subprocess.Popen(
@@ -162,7 +164,10 @@ class Farm:
         mine, found = f"YOLO_STATE_DIR={self._environment['YOLO_STATE_DIR']}\0".encode(), []
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if b"orchestrator.media" in (path / "cmdline").read_bytes() and mine in (path / "environ").read_bytes():
+                if (
+                    b"orchestrator.engine_process.main" in (path / "cmdline").read_bytes()
+                    and mine in (path / "environ").read_bytes()
+                ):
                     found.append(int(path.name))
         return found
 

@@ -1,5 +1,5 @@
 """Two attempts at one video, the first halted between any two steps, and woken while the second works, at its commit,
-or after its end. Each is a forked process that halts itself with SIGSTOP, at a named step (engine/steps.py).
+or after its end. Each is a forked process that halts itself with SIGSTOP, at a named step (engine/resume/steps.py).
 
 Whoever decides it, the results must be those of an undisturbed run, nothing that has appeared may ever be touched, and
 the other must know that it has lost.
@@ -24,13 +24,13 @@ from typing import Any
 
 import av
 
-from engine import attempts, steps
-from engine.attempts import STATE_FOLDER, label
 from engine.errors import BackendError, Fenced
-from engine.inputs import Video
-from engine.reader import StreamReader
-from engine.stream import StreamRun
-from engine.work import Assignment
+from engine.media.inputs import Video
+from engine.pipeline.assignment import Assignment
+from engine.pipeline.reader import StreamReader
+from engine.pipeline.stream import StreamRun
+from engine.resume import attempts, steps
+from engine.resume.attempts import STATE_FOLDER, label
 from tests.e2e.runs import clip, fake_engine
 
 FRAMES = 30

@@ -17,9 +17,9 @@ from pathlib import Path
 from random import Random
 
 from engine import Engine, EngineConfig
-from orchestrator import jobs
-from orchestrator.publish import publish
+from orchestrator.job.publish import publish
 from orchestrator.settings import settings
+from orchestrator.worker import steps as jobs
 from tests.assets import ASSETS
 from tests.chaos.farm import Farm, times, until
 

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from orchestrator import jobs
-from orchestrator.broker import client
-from orchestrator.claims import frames_kept
-from orchestrator.jobdir import jobs_in
-from orchestrator.publish import publish, task_id
+from orchestrator.broker.local_server import client
+from orchestrator.job.claims import frames_kept
+from orchestrator.job.jobdir import jobs_in
+from orchestrator.job.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
+from orchestrator.worker import steps as jobs
 from tests.chaos import halted
 from tests.chaos.farm import CONFIG, Farm, small_disk, times, until
 from tests.e2e.runs import clip

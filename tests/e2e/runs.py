@@ -14,11 +14,11 @@ import av
 import numpy as np
 
 from engine import Engine, EngineConfig
-from engine.attempts import label
-from engine.backends.fake import FakeBackend, fake_manifest
-from engine.checkpoint import EVERY_S
-from engine.layouts import get_layout
-from engine.model import LoadedModel
+from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.layouts import get_layout
+from engine.inference.model import LoadedModel
+from engine.resume.attempts import label
+from engine.resume.checkpoint import EVERY_S
 from engine.stages.preprocess import TensorShape
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,9 +3,9 @@
 
 import os
 
-from engine.backends.fake import FakeBackend
-from engine.cli import main
+from engine.cli.main import main
 from engine.engine import Engine
+from engine.inference.backends.fake import FakeBackend
 
 if __name__ == "__main__":
     assert FakeBackend.__init__.__kwdefaults__ is not None

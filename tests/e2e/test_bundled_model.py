@@ -30,7 +30,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("run")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     given = {"XDG_CACHE_HOME": str(folder / "cache"), "YOLO_ENGINE_MODELS": str(folder), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "engine.cli", "run", str(demo_video()), "-o", str(folder / "out"), "--json"]
+    command = [sys.executable, "-m", "engine.cli.main", "run", str(demo_video()), "-o", str(folder / "out"), "--json"]
     command += ["--formats", "tracks,mot,detections"]
     done = subprocess.run(
         command, env={**os.environ, **nowhere, **given}, cwd=folder, capture_output=True, text=True, timeout=120

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from engine.stages.source import Clocks
+from engine.media.source import Clocks
 
 TICK = 40  # of a millisecond clock: 25 frames a second
 

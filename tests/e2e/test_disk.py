@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from engine import report
+from engine import results as report
 from engine.errors import OutputError
 from tests.e2e.runs import cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows, statuses
 

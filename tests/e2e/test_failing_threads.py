@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from engine.errors import SourceError, VideoError
-from engine.inputs import Video, find_videos
+from engine.media.inputs import Video, find_videos
+from engine.media.source import Source
+from engine.pipeline.stream import Progress, StreamRun
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.memory import CallbackSink
 from engine.stages.decode import Decoder
-from engine.stages.source import Source
 from engine.stages.track import Track
-from engine.stream import Progress, StreamRun
 from tests.e2e.runs import clip, engine_threads, fake_engine, left_over, statuses
 
 pytestmark = pytest.mark.timeout(20)

@@ -7,8 +7,8 @@ import gc
 
 import av
 
+from engine.media.source import Source
 from engine.stages.decode import Decoder
-from engine.stages.source import Source
 from tests.e2e.runs import clip
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from engine import steps
-from engine.inputs import Video
-from engine.work import Assignment
+from engine.media.inputs import Video
+from engine.pipeline.assignment import Assignment
+from engine.resume import steps
 from tests.chaos.halted import MOMENTS, OUTPUTS, SETTINGS, STEM, WAYS, Actor, Case, Place, cases, play
 from tests.e2e.runs import fake_engine
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError, OutputError
-from engine.inputs import find_videos
+from engine.media.inputs import find_videos
 from engine.sinks.base import sole_writer
 from tests.e2e.runs import cli, clip, ended, fake_engine, left_over, statuses
 

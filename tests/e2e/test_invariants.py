@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import pipeline as pipeline_module
-from engine.handoff import Handoff
-from engine.metrics import Clock
+from engine.pipeline import pipeline as pipeline_module
+from engine.pipeline.channel import Handoff
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import Clock
 from engine.records import EndOfStream, Tracks
-from engine.stream import StreamRun
 from tests.e2e.runs import clip, engine_threads, fake_engine, statuses
 
 pytestmark = pytest.mark.timeout(60)

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from engine.inputs import find_videos
-from engine.masks import in_text, without_password
+from engine.media.inputs import find_videos
 from engine.sinks.memory import CallbackSink
+from engine.text.masks import in_text, without_password
 from tests.e2e.damage import cut
 from tests.e2e.runs import clip, engine_threads, fake_engine, rows
 

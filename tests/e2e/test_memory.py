@@ -11,9 +11,9 @@ from typing import Any
 import av
 import pytest
 
+from engine.media.references import kept_by_head, kept_by_packet
+from engine.pipeline.flow_control import Window
 from engine.stages.decode import frame_bytes
-from engine.stages.references import kept_by_head, kept_by_packet
-from engine.window import Window
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import ROOT, clip, fake_engine, statuses

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError, SourceError
-from engine.inputs import Video, find_videos
-from engine.opened import OpenedFile, walk
-from engine.stages.source import Source
-from engine.work import Assignment
-from orchestrator.engine_process import EngineProcess
+from engine.files.opened import OpenedFile, walk
+from engine.media.inputs import Video, find_videos
+from engine.media.source import Source
+from engine.pipeline.assignment import Assignment
+from orchestrator.engine_process.handle import EngineProcess
 from tests.e2e.runs import cli, clip, ended, fake_engine, statuses
 
 pytestmark = pytest.mark.timeout(60)
@@ -51,7 +51,7 @@ def _after_resolving(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -
             waiting.pop()()
         return found
 
-    monkeypatch.setattr("engine.opened.os.path.realpath", resolved)
+    monkeypatch.setattr("engine.files.opened.os.path.realpath", resolved)
 
 
 @pytest.mark.parametrize("what", ["sub/a.mp4", "sub"])

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from engine import attempts
-from engine.attempts import peek
 from engine.errors import OutputError
-from engine.inputs import Video
-from engine.journal import LARGEST, packed, unpacked
-from engine.partial import publish_partial
+from engine.media.inputs import Video
+from engine.resume import attempts
+from engine.resume.attempts import peek
+from engine.resume.journal import LARGEST, packed, unpacked
+from engine.resume.partial_outputs import publish_partial
 from engine.sinks.packet_log import read_header
 from tests.e2e.runs import attempt, cli, clip, ended, fake_engine, left_over
 from tests.e2e.test_resume import TRACES

@@ -18,15 +18,17 @@ from typing import Any
 import av
 import pytest
 
-from engine import EngineConfig, attempts, fingerprint, reader
-from engine.attempts import peek
+from engine import EngineConfig
 from engine.engine import Engine
 from engine.errors import BackendError, Fenced, SinkError
-from engine.inputs import Video
-from engine.journal import packed, unpacked
-from engine.partial import publish_partial
-from engine.reader import StreamReader
-from engine.work import Assignment
+from engine.media.inputs import Video
+from engine.pipeline import reader
+from engine.pipeline.assignment import Assignment
+from engine.pipeline.reader import StreamReader
+from engine.resume import attempts, fingerprint
+from engine.resume.attempts import peek
+from engine.resume.journal import packed, unpacked
+from engine.resume.partial_outputs import publish_partial
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.stages.source import Source
+from engine.media.source import Source
 from tests.e2e.rtsp_server import Camera, Play, access_units, payloads
 from tests.e2e.runs import clip, engine_threads, fake_engine, frames_in, left_over, rows
 

@@ -17,7 +17,7 @@ import pytest
 from engine import Engine, EngineConfig
 from engine.engine import Progress
 from engine.errors import NotFinite
-from engine.stages.extent import missing_bytes
+from engine.media.extent import missing_bytes
 from engine.stages.postprocess import count_non_finite
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, make

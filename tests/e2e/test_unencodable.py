@@ -9,7 +9,7 @@ import av
 import pytest
 
 from engine import Engine
-from engine.inputs import Video
+from engine.media.inputs import Video
 from engine.sinks.mux import sink_error
 from engine.sinks.video import AnnotatedVideo
 from tests.assets import require_asset

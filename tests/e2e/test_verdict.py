@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from engine.backends.fake import FakeBackend
+from engine.inference.backends.fake import FakeBackend
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.mot import MotText
 from engine.stages.decode import Decoder

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from engine import cli
+from engine.cli import main as cli
 from engine.records import Detections, EndOfStream, Frame, Tracks
 
 

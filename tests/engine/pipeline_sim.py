@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.cores import Cores
-from engine.usage import StageUsage, ThreadsUsage, Usage
+from engine.profiling.cores import Cores
+from engine.profiling.thread_usage import StageUsage, ThreadsUsage, Usage
 
 # A stage of a frame: seconds that it sleeps, then seconds that it computes.
 Costs = Mapping[str, tuple[float, float]]

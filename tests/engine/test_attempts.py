@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine import attempts
-from engine.attempts import Attempt, clean, forget, label, peek, verdict_of
 from engine.errors import Fenced, SinkError
+from engine.resume import attempts
+from engine.resume.attempts import Attempt, clean, forget, label, peek, verdict_of
 
 STEM = PurePosixPath("sub/a")
 ENTRY: dict[str, Any] = {

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine.backends import onnxruntime as ort_backend
-from engine.backends.fake import FakeBackend
-from engine.backends.onnxruntime import Binding, OnnxRuntimeBackend, installed_builds, shadowing
-from engine.backends.openvino import OpenVinoBackend
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends import onnxruntime as ort_backend
+from engine.inference.backends.fake import FakeBackend
+from engine.inference.backends.onnxruntime import Binding, OnnxRuntimeBackend, installed_builds, shadowing
+from engine.inference.backends.openvino import OpenVinoBackend
 
 onnx = pytest.importorskip("onnx")
 

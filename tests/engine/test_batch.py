@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.handoff import Closed, Handoff
-from engine.stages.batch import Batcher
+from engine.pipeline.batch import Batcher
+from engine.pipeline.channel import Closed, Handoff
 from tests.engine.conftest import make_end, make_frame
 from tests.engine.test_handoff import Aside
 

@@ -10,9 +10,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from engine import cli
+from engine.cli import main as cli
+from engine.cli.doctor import examine
 from engine.config import EngineConfig
-from engine.doctor import examine
 from models import registry
 from tests.assets import ROOT
 from tests.engine.conftest import write_clip
@@ -322,7 +322,7 @@ def test_doctor(run):
 
 
 def test_doctor_says_by_its_status_that_something_is_broken(run, monkeypatch):
-    from engine import doctor
+    from engine.cli import doctor
 
     monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("x", "broken", "repair it")])
     assert run("doctor").status == 1
@@ -367,7 +367,7 @@ def test_any_other_operating_system_error_is_a_sentence(run, monkeypatch):
 
 def start(*arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", *map(str, arguments)],
+        [sys.executable, "-m", "engine.cli.main", *map(str, arguments)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 

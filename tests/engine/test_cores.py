@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from engine import cores
-from engine.cores import Cores, cgroup_quota, cores_of_process, queued_s, stolen_by_others
+from engine.profiling import cores
+from engine.profiling.cores import Cores, cgroup_quota, cores_of_process, queued_s, stolen_by_others
 
 # Content of /proc/self/cgroup, files below /sys/fs/cgroup, and the quota that follows.
 GROUPS = {

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from engine import doctor
-from engine.backends import onnxruntime as ort_backend
+from engine.cli import doctor
 from engine.errors import BackendMissing
-from engine.gpu import compiler, decode
-from engine.gpu.decode import HardwareDecoding
-from engine.trt.sidecar import write_plan
+from engine.inference.backends import onnxruntime as ort_backend
+from engine.inference.gpu import compiler, decode
+from engine.inference.gpu.decode import HardwareDecoding
+from engine.inference.trt.sidecar import write_plan
 from models import registry
 from models.files import cache_dir
 from tests.engine.trt.conftest import RECORD
@@ -100,7 +100,7 @@ def test_what_can_t_be_loaded(monkeypatch, module, error, what, state, parts):
 
 
 def test_pycuda(monkeypatch):
-    from engine.gpu import context
+    from engine.inference.gpu import context
 
     def refuse(error):
         def load():

@@ -9,9 +9,9 @@ import pytest
 
 import engine as package
 from engine import Engine, EngineConfig
-from engine.backends.fake import FakeBackend
 from engine.errors import BackendMissing, ConfigError, InputError, ModelError, OutputError, VideoError
-from engine.model import load_model
+from engine.inference.backends.fake import FakeBackend
+from engine.inference.model import load_model
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
 
@@ -208,7 +208,7 @@ def test_stream_of_nothing(tmp_path):
     ("imports", "absent"),
     [
         ("engine", "celery redis av numpy onnx onnxruntime pydantic rich click"),
-        ("engine.cli", "celery redis av numpy onnx onnxruntime pydantic rich ssl urllib.request"),
+        ("engine.cli.main", "celery redis av numpy onnx onnxruntime pydantic rich ssl urllib.request"),
         ("engine.engine", "celery redis onnx onnxruntime rich"),
     ],
 )

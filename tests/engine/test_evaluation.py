@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from engine.analytics.evaluation import prepare, read_boxes, score
 from engine.errors import InputError
-from engine.evaluation import prepare, read_boxes, score
 from tests.assets import require_asset
 
 pytest.importorskip("trackeval", reason="trackeval is not here: pip install '.[eval]'")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engine.handoff import Closed, Handoff
+from engine.pipeline.channel import Closed, Handoff
 
 LIMIT_S = 5
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine import cli
+from engine.cli import main as cli
+from engine.cli.progress import ProgressBars, print_summary
 from engine.logs import JsonFormatter, TextFormatter
-from engine.progress import ProgressBars, print_summary
-from engine.report import write_json
-from engine.stream import Progress
+from engine.pipeline.stream import Progress
+from engine.results import write_json
 from tests.assets import ROOT
 from tests.e2e.runs import clip
 from tests.hostile_text import EVIL, assert_harmless

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from engine.backends.fake import FakeBackend, fake_manifest
 from engine.errors import BackendError, LinkError
-from engine.layouts import get_layout
+from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.layouts import get_layout
 from engine.records import TensorBatch
 from engine.stage import link
 from engine.stages.infer import Infer

@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from engine import fingerprint
-from engine.attempts import Attempt, forget, label, peek
-from engine.checkpoint import Checkpoint, Checkpoints
 from engine.errors import Fenced
-from engine.inputs import Video
-from engine.journal import Damaged, packed, unpacked
-from engine.opened import OpenedFile
+from engine.files.opened import OpenedFile
+from engine.media.inputs import Video
 from engine.records import Mark, TrackerState
+from engine.resume import fingerprint
+from engine.resume.attempts import Attempt, forget, label, peek
+from engine.resume.checkpoint import Checkpoint, Checkpoints
+from engine.resume.journal import Damaged, packed, unpacked
 from tests.assets import ROOT
 
 VALUES = {
@@ -90,7 +90,7 @@ def test_every_flipped_byte_is_noticed_or_harmless():
 
 
 def test_peeking_loads_nothing_heavy():
-    code = "import sys, engine.attempts; print([m for m in ('av', 'numpy', 'onnxruntime') if m in sys.modules])"
+    code = "import sys, engine.resume.attempts; print([m for m in ('av', 'numpy', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from engine.layouts import LAYOUTS, candidates, get_layout
+from engine.inference.layouts import LAYOUTS, candidates, get_layout
 from engine_ext.decode_heads import decode_end2end, decode_yolov5, decode_yolov8, decode_yolox
 
 COCO = 80

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from engine import metrics as module
-from engine.metrics import DRAIN, IDLE, INPUT, ROOM, Metrics
+from engine.profiling import metrics as module
+from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Metrics
 
 
 def usage(metrics, **counts):

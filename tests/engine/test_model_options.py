@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine import fingerprint
-from engine.cli_trt import _fed
+from engine.cli.trt import _fed
 from engine.config import EngineConfig
-from engine.model import load_model, resolved_model
-from engine.trt.build import BuildOptions, _command
-from engine.trt.find import fed_of
-from engine.trt.sidecar import write_plan
-from orchestrator.media import _model as model_of_a_job
+from engine.inference.model import load_model, resolved_model
+from engine.inference.trt.build import BuildOptions, _command
+from engine.inference.trt.find import fed_of
+from engine.inference.trt.sidecar import write_plan
+from engine.resume import fingerprint
+from orchestrator.engine_process.main import _model as model_of_a_job
 from tests.assets import require_asset
 from tests.engine.trt.conftest import RECORD
 from tests.models import builders

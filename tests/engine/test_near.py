@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InputError
-from engine.inputs import find_videos
-from engine.near import near
+from engine.media.inputs import find_videos
+from engine.text.did_you_mean import near
 
 
 @pytest.mark.parametrize(

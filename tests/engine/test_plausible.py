@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError
-from engine.layouts import get_layout
-from engine.plausible import FirstLook, Signs, signs_of
+from engine.inference.layouts import get_layout
+from engine.inference.plausible import FirstLook, Signs, signs_of
 from engine.records import RawOutputs
 from engine.stages.postprocess import Postprocess
 from engine_ext.letterbox import Letterbox

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError
-from engine.layouts import get_layout
+from engine.inference.layouts import get_layout
 from engine.records import RawOutputs
 from engine.stages.postprocess import Postprocess
 from engine_ext.letterbox import Letterbox

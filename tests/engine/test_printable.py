@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from engine.printable import LIMIT, printable
+from engine.text.printable import LIMIT, printable
 
 
 @pytest.mark.parametrize(

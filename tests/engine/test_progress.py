@@ -6,9 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
-from engine.progress import ProgressBars, print_summary
-from engine.screen import screen
-from engine.stream import Progress
+from engine.cli.console import screen
+from engine.cli.progress import ProgressBars, print_summary
+from engine.pipeline.stream import Progress
 
 
 def video(path="a.mp4", status="ok", error=None, **rest):

@@ -8,17 +8,17 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from engine import report
-from engine.backends.fake import FakeBackend, fake_manifest
+from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import OutputError
-from engine.inputs import Video
-from engine.layouts import get_layout
-from engine.model import LoadedModel
-from engine.opened import OpenedFile
+from engine.files.opened import OpenedFile
+from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.layouts import get_layout
+from engine.inference.model import LoadedModel
+from engine.media.inputs import Video
+from engine.pipeline.stream import Outcome
 from engine.sinks.memory import Tally
 from engine.stages.preprocess import TensorShape
-from engine.stream import Outcome
 
 MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32

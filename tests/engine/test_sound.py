@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from engine.records import Mark
-from engine.sound import SoundGate
+from engine.resume.audio_cursor import SoundGate
 
 RATE = Fraction(1, 44_100)
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from engine import verdict as module
-from engine.cores import Cores
-from engine.limits import cores_left, load_of
-from engine.usage import StageUsage, ThreadsUsage, Usage
-from engine.verdict import verdict_of
+from engine.profiling import bottleneck as module
+from engine.profiling.bottleneck import verdict_of
+from engine.profiling.ceilings import cores_left, load_of
+from engine.profiling.cores import Cores
+from engine.profiling.thread_usage import StageUsage, ThreadsUsage, Usage
 from tests.engine.pipeline_sim import simulate
 
 # Seconds slept and computed a frame, as they are on a plain machine; a case makes one of them slow.

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from engine.verdict import verdict_of
-from engine.verdict_table import print_verdict, sentences
+from engine.cli.bottleneck_table import print_verdict, sentences
+from engine.profiling.bottleneck import verdict_of
 from tests.engine.pipeline_sim import simulate
 from tests.engine.test_verdict import CASES, ONE, TWO, USUAL
 

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.window import Window
+from engine.pipeline.flow_control import Window
 from tests.engine.test_handoff import Aside
 
 

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from engine.native.layout import Region, allocate
-from engine.native.pack import pack_bias, pack_conv, pack_depthwise
+from engine.inference.native.layout import Region, allocate
+from engine.inference.native.pack import pack_bias, pack_conv, pack_depthwise
 from engine_ext import convnet
 from engine_ext.convnet import ConvNet, aligned
 from tests.reference import convnet as reference

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from random import Random
 
-from engine.journal import peek
+from engine.resume.journal import peek
 from tests.e2e.runs import clip, fake_engine, left_over
 from tests.fuzz.mutate import as_text, damaged, damaged_json, deep
 

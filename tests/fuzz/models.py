@@ -13,7 +13,7 @@ import onnx
 
 from engine import EngineConfig
 from engine.errors import EngineError
-from engine.model import load_model
+from engine.inference.model import load_model
 from models.errors import ModelError
 from tests.fuzz.mutate import damaged
 from tests.models import builders

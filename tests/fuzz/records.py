@@ -9,11 +9,11 @@ from random import Random
 from typing import Any
 
 from engine.errors import PlanError
-from engine.trt.sidecar import check_plan
+from engine.inference.trt.sidecar import check_plan
 from orchestrator.errors import JobError
-from orchestrator.jobdir import Job, jobs_in
-from orchestrator.leases import latest
-from orchestrator.outcomes import summarise
+from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.job.leases import latest
+from orchestrator.job.outcomes import summarise
 from orchestrator.settings import Settings
 from tests.fuzz.mutate import as_text, damaged, damaged_json, deep
 
@@ -69,7 +69,7 @@ def case(chance: Random, folder: Path) -> tuple[bytes, str]:
     elif name == "plan.json":
         from dataclasses import asdict
 
-        from engine.trt.sidecar import SCHEMA
+        from engine.inference.trt.sidecar import SCHEMA
         from tests.engine.trt.conftest import RECORD
 
         value = {"schema": SCHEMA, **asdict(RECORD)}

@@ -10,9 +10,9 @@ import pytest
 from setuptools import Distribution
 
 from models import registry
-from models.declared import declared_parts
 from models.errors import HashError
 from models.files import sha256_of
+from models.metadata import declared_parts
 from models.onnx_meta import read_meta
 from models.registry import DEFAULT_MODEL, find, get_manifest, list_models, pull, require, smallest_that_knows
 from models.resolve import resolve

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from models.dynamic_axes import freed_model
 from models.errors import ModelError, OnnxFileError
 from models.files import sha256_of
-from models.freed import freed_model
 from models.onnx_meta import load_onnx
 from models.resolve import resolve
 from tests.models import builders

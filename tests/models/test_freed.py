@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models import freed
+from models import dynamic_axes as freed
+from models.dynamic_axes import freed_model
 from models.errors import ModelError, ReshapeError
-from models.freed import freed_model
 from models.resolve import resolve
 from tests.assets import ROOT
 from tests.models import builders
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_made(model, tmp_path):
 def test_two_processes_at_once(model, tmp_path):
     code = (
         "import sys; from pathlib import Path; from models.resolve import resolve\n"
-        "from models.freed import freed_model\n"
+        "from models.dynamic_axes import freed_model\n"
         "model = resolve(Path(sys.argv[1]), layout='yolox', channel_order='bgr', scale=1.0)\n"
         "print(freed_model(model, Path(sys.argv[2])).path)"
     )

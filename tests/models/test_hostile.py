@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from models.dynamic_axes import freed_model
 from models.errors import ManifestError, ModelError, OnnxFileError
 from models.files import accepted_hash, read_regular, sha256_of
-from models.freed import freed_model
 from models.manifest import from_toml, read_parts
 from models.registry import get_manifest, pull
 from models.resolve import resolve

@@ -4,9 +4,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.check_freed import check_freed
-from models.freed import freed_model
+from models.dynamic_axes import freed_model
 from models.resolve import resolve
+from models.verify_dynamic_axes import check_freed
 from tests.assets import require_asset
 
 Image = pytest.importorskip("PIL.Image")

@@ -7,10 +7,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.batching import batch_safe, mixing_node
-from models.check_freed import check_freed
 from models.errors import ReshapeError
 from models.reshape import free_shape
 from models.reshape_target import Cells, Copy, relative_target
+from models.verify_dynamic_axes import check_freed
 from tests.models import builders
 from tests.models.builders import anchor_points, save
 

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.coco import COCO80
-from models.declared import names_of
 from models.errors import LayoutError, ManifestError, MissingModelError, ModelError, OnnxFileError, UnknownModelError
+from models.metadata import names_of
 from models.onnx_meta import read_meta
 from models.resolve import resolve
 from tests.assets import require_asset

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from orchestrator.broker import EmbeddedBroker, client
+from orchestrator.broker.local_server import EmbeddedBroker, client
 
 
 class Valkey:

@@ -5,11 +5,11 @@ import os
 import time
 from pathlib import Path
 
-from orchestrator import jobs
-from orchestrator.files import write_once, write_quick
-from orchestrator.jobdir import Job, now
-from orchestrator.leases import Owner, take
+from orchestrator.job.atomic_json import write_once, write_quick
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.leases import Owner, take
 from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
 
 FRAMES = 100
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from orchestrator import files
-from orchestrator.leases import Owner, take
+from orchestrator.job import atomic_json as files
+from orchestrator.job.leases import Owner, take
 
 
 def race(count: int, run: Callable[..., None], *arguments: Any) -> list[Any]:
@@ -72,8 +72,8 @@ def take_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path, r
 
 def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
     """Takes videos of a job until none is left; every third one is given back."""
-    from orchestrator.claims import Claims, failed_entry
-    from orchestrator.jobdir import Job
+    from orchestrator.job.claims import Claims, failed_entry
+    from orchestrator.job.jobdir import Job
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
@@ -92,8 +92,8 @@ def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> Non
 
 def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
     """Takes videos and keeps them, while every third read of a file gives a passing EINVAL."""
-    from orchestrator.claims import Claims
-    from orchestrator.jobdir import Job
+    from orchestrator.job.claims import Claims
+    from orchestrator.job.jobdir import Job
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
@@ -116,9 +116,9 @@ def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], fol
 
 def end_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
     """Ends every job of a folder."""
-    from orchestrator import jobs
-    from orchestrator.jobdir import Job
+    from orchestrator.job.jobdir import Job
     from orchestrator.settings import Settings
+    from orchestrator.worker import steps as jobs
 
     context = jobs.Context(f"w{os.getpid()}", Settings(state_dir=folder / "state"))
     found = []

@@ -14,9 +14,9 @@ from typing import Any
 
 import celery
 
-from orchestrator import exec_with_parent
-from orchestrator.broker import client, server_program
-from orchestrator.connection import socket_url
+from orchestrator.broker import exec_with_parent
+from orchestrator.broker.connection import socket_url
+from orchestrator.broker.local_server import client, server_program
 from orchestrator.settings import Settings, celery_settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from orchestrator.broker import client, preflight, server_program
+from orchestrator.broker.health import check_health
+from orchestrator.broker.local_server import client, preflight, server_program
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.health import check_health
 from tests.orchestrator.servers import ROOT, client_app, secured_server, worker
 
 pytestmark = [

@@ -15,9 +15,9 @@ from pathlib import Path
 import celery
 import pytest
 
-from orchestrator import broker as module
-from orchestrator.broker import EmbeddedBroker, client, find_embedded
-from orchestrator.connection import socket_url
+from orchestrator.broker import local_server as module
+from orchestrator.broker.connection import socket_url
+from orchestrator.broker.local_server import EmbeddedBroker, client, find_embedded
 from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken
 from tests.orchestrator.servers import wait_for
 
@@ -105,7 +105,7 @@ def test_it_outlives_the_thread_that_started_it(folder):
 OWNER = """
 import sys, time
 from pathlib import Path
-from orchestrator.broker import EmbeddedBroker
+from orchestrator.broker.local_server import EmbeddedBroker
 broker = EmbeddedBroker(Path(sys.argv[1]))
 broker.start()
 print(broker.pid, flush=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from engine import Engine
-from orchestrator import media
+from orchestrator.engine_process import main as media
 from tests.assets import ROOT, demo_video
 from tests.e2e.damage import cut
 from tests.e2e.reading import read
@@ -30,7 +30,16 @@ def submit(tmp_path):
     }
     unset = {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "YOLO_SETTINGS", "YOLO_VIDEO_ROOTS", "YOLO_OUTPUT_ROOTS"}
     environment = {key: value for key, value in os.environ.items() if key not in unset} | given
-    command = [sys.executable, "-m", "orchestrator.submit_cli", "--embedded", "--video-folder", "videos", "-o", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.client.submit_cli",
+        "--embedded",
+        "--video-folder",
+        "videos",
+        "-o",
+        "out",
+    ]
 
     def run(*options):
         return subprocess.run(
@@ -48,7 +57,7 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     assert "Pipeline completo ejecutado exitosamente" in done.stdout
     with Engine() as engine:
         (video,) = engine.run([tmp_path / "videos"], tmp_path / "plain")["videos"]
-        assert f"Model street-nano on {engine.model.backend.provider}." in done.stdout
+        assert f"Model street-nano on {engine.inference.model.backend.provider}." in done.stdout
     assert video["frames"] == 40
     assert video["tracks"] > 0
     for name in ("bikes.tracks.jsonl", "bikes.mot.txt"):

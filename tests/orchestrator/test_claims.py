@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import claims as module
-from orchestrator.claims import Claims, failed_entry
-from orchestrator.jobdir import Job
-from orchestrator.leases import Lease, numbered
+from orchestrator.job import claims as module
+from orchestrator.job.claims import Claims, failed_entry
+from orchestrator.job.jobdir import Job
+from orchestrator.job.leases import Lease, numbered
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import race, work, work_while_reads_fail

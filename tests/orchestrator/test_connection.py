@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.connection import client, without_password
+from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.preflight import preflight
 from orchestrator.errors import BrokerUrlError
-from orchestrator.preflight import preflight
 
 
 @pytest.mark.parametrize(

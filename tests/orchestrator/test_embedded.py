@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.broker import EmbeddedBroker
+from orchestrator.broker.local_server import EmbeddedBroker
 from orchestrator.settings import Settings
 from tests.assets import ROOT
 from tests.orchestrator import handmade as made
@@ -20,7 +20,7 @@ from tests.orchestrator import handmade as made
 WORKER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from orchestrator.jobdir import Job
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
 

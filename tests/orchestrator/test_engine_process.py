@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import engine_process, jobs
-from orchestrator.claims import Claims
-from orchestrator.engine_process import EngineProcess
+from orchestrator.engine_process import handle as engine_process
+from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.engine_process.ipc import Sender, received
 from orchestrator.errors import EngineFailed
-from orchestrator.files import write_once
-from orchestrator.jobdir import Job
+from orchestrator.job.atomic_json import write_once
+from orchestrator.job.claims import Claims
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings
-from orchestrator.supervise import Watch, _Run
-from orchestrator.wire import Sender, received
+from orchestrator.worker import steps as jobs
+from orchestrator.worker.supervise import Watch, _Run
 from tests.assets import ROOT
 from tests.e2e.runs import clip
 from tests.orchestrator.servers import wait_for
@@ -84,7 +85,7 @@ def engines() -> list[int]:
     """Engine processes of this one."""
     paths = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     children = [int(child) for path in paths for child in path.read_text().split()]
-    return [pid for pid in children if b"orchestrator.media" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if b"orchestrator.engine_process.main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +185,7 @@ def test_what_means_the_worker_does_not_end_the_engine(tmp_path):
 
 SUPERVISOR = """
 import sys, threading, time
-from orchestrator.engine_process import EngineProcess
+from orchestrator.engine_process.handle import EngineProcess
 task = {"kind": "work", "config": {"backend": "fake"}, "output": sys.argv[1], "roots": []}
 def start():
     global engine

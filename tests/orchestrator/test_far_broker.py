@@ -6,10 +6,13 @@ import json
 
 import pytest
 
-from orchestrator import jobs, preflight, publish, submission
+from orchestrator.broker import preflight
+from orchestrator.client import submission
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.jobdir import Job
+from orchestrator.job import publish
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings, settings
+from orchestrator.worker import steps as jobs
 from tests.orchestrator import handmade as made
 from tests.orchestrator.conftest import Valkey
 from tests.orchestrator.slow_proxy import SlowProxy, slow_proxy

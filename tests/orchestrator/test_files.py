@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import files
-from orchestrator.files import LARGEST, LARGEST_LIST, append_line, read_json, write_json, write_once, write_quick
+from orchestrator.job import atomic_json as files
+from orchestrator.job.atomic_json import (
+    LARGEST,
+    LARGEST_LIST,
+    append_line,
+    read_json,
+    write_json,
+    write_once,
+    write_quick,
+)
 from tests.chaos.farm import small_disk
 from tests.orchestrator.racers import append_lines, race, write_once_each
 

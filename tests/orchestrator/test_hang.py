@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import alive, commands_jobs, jobs, submission
-from orchestrator.broker import client
-from orchestrator.jobdir import Job
-from orchestrator.publish import publish
-from orchestrator.queues import live_workers
+from orchestrator.broker.local_server import client
+from orchestrator.broker.queues import live_workers
+from orchestrator.client import commands_jobs, submission
+from orchestrator.job.jobdir import Job
+from orchestrator.job.publish import publish
 from orchestrator.settings import settings
+from orchestrator.worker import alive
+from orchestrator.worker import steps as jobs
 from tests.chaos.farm import CONFIG, Farm, until
 from tests.e2e.runs import clip
 

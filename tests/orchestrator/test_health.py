@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import health
-from orchestrator.health import Check, as_json, check_health, exit_status
+from orchestrator.broker import health
+from orchestrator.broker.health import Check, as_json, check_health, exit_status
 from tests.orchestrator.fake_server import fake_server
 
 pytestmark = pytest.mark.timeout(30)
@@ -84,7 +84,7 @@ def test_all_is_well(server, model, tmp_path):
 
 def test_no_engine_is_loaded():
     code = (
-        "import sys; from pathlib import Path; from orchestrator.health import check_health;"
+        "import sys; from pathlib import Path; from orchestrator.broker.health import check_health;"
         "url = 'redis://127.0.0.1:1'; check_health(url, url, queues=['q'], model='yolox-nano', output=Path('o'));"
         "print({'av', 'onnxruntime', 'celery', 'engine.config', 'engine.engine'} & set(sys.modules))"
     )

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator import jobs, outcomes, views
+from orchestrator.client import views
+from orchestrator.client.snapshot import Reader
 from orchestrator.errors import JobError
-from orchestrator.jobdir import Job, jobs_in
+from orchestrator.job import outcomes
+from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.settings import Settings
-from orchestrator.snapshot import Reader
+from orchestrator.worker import steps as jobs
 from tests.hostile_text import assert_harmless
 from tests.orchestrator import handmade as made
 

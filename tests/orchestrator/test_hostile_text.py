@@ -10,12 +10,12 @@ import time
 import pytest
 from rich.console import Console
 
-from orchestrator import monitor, submit_cli, views
-from orchestrator.files import write_json
-from orchestrator.jobdir import Job
-from orchestrator.logs import JsonLines, TextLines
+from orchestrator.client import monitor, submit_cli, views
+from orchestrator.client.snapshot import Reader
+from orchestrator.job.atomic_json import write_json
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings, settings
-from orchestrator.snapshot import Reader
+from orchestrator.worker.logs import JsonLines, TextLines
 from tests.hostile_text import EVIL, assert_harmless
 from tests.orchestrator import handmade as made
 from tests.orchestrator.hostile import POISON, message

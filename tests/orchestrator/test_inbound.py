@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.inbound import Refused, checked
+from orchestrator.broker.inbound import Refused, checked
 from orchestrator.settings import Settings
 from tests.orchestrator.hostile import GOOD_HEADERS, NOTHING_FOLLOWS, POISON, first_protocol, message, spoilt
 

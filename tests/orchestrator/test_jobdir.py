@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 
-from orchestrator import jobdir, jobs
 from orchestrator.errors import JobError, RequestError, UnknownJob
-from orchestrator.files import write_json
-from orchestrator.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
-from orchestrator.registry import find_job, known_jobs, open_jobs, remember, settle
+from orchestrator.job import jobdir
+from orchestrator.job.atomic_json import write_json
+from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
+from orchestrator.job.registry import find_job, known_jobs, open_jobs, remember, settle
 from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
 from tests.orchestrator import handmade as made
 
 

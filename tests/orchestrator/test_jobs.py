@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobs, outcomes
 from orchestrator.errors import Duplicate, JobError, PathRefused, RequestError
-from orchestrator.files import write_json
-from orchestrator.jobdir import JOBS_FOLDER, Job
-from orchestrator.jobs import Context, begin, job_at, job_to_go_on_with, next_step, open_job
+from orchestrator.job import outcomes
+from orchestrator.job.atomic_json import write_json
+from orchestrator.job.jobdir import JOBS_FOLDER, Job
+from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
-from orchestrator.turns import Turns
+from orchestrator.worker import steps as jobs
+from orchestrator.worker.steps import Context, begin, job_at, job_to_go_on_with, next_step, open_job
 from tests.e2e.runs import clip
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import end_each, race

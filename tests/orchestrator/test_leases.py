@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import leases
-from orchestrator.leases import Lease, Owner, age_of, ended, latest, numbered, owner_of, take
+from orchestrator.job import leases
+from orchestrator.job.leases import Lease, Owner, age_of, ended, latest, numbered, owner_of, take
 from tests.assets import ROOT
 from tests.orchestrator.racers import race, take_each
 from tests.orchestrator.servers import wait_for
@@ -237,7 +237,7 @@ def test_hundreds_of_races_and_never_two_owners(tmp_path, me):
 STOPPED = """
 import sys, time
 from pathlib import Path
-from orchestrator.leases import Owner, take
+from orchestrator.job.leases import Owner, take
 base = Path(sys.argv[1])
 lease = take(base, Owner.this_process("paused"), 30.0)
 print("taken", flush=True)

@@ -10,10 +10,10 @@ import time
 import pytest
 from rich.console import Console
 
-from orchestrator import monitor
+from orchestrator.client import monitor
+from orchestrator.client.snapshot import Reader, VideoRow
 from orchestrator.errors import JobError
 from orchestrator.settings import Settings, settings
-from orchestrator.snapshot import Reader, VideoRow
 from tests.orchestrator import handmade as made
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -152,7 +152,7 @@ def test_which_workers_count(tmp_path, real, valkey, queues, who, alive):
 
 
 def test_a_lost_message_is_sent_again(tmp_path, real, valkey, monkeypatch):
-    from orchestrator import rescue
+    from orchestrator.worker import requeue as rescue
 
     monkeypatch.setattr(monitor, "_RESCUE_EVERY_S", 0.2)
     monkeypatch.setattr(rescue, "_AGAIN_AFTER_S", 0.0)

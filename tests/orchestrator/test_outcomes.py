@@ -6,13 +6,15 @@ import json
 import pytest
 from rich.console import Console
 
-from engine.progress import print_summary
-from orchestrator import commands_broker, jobs, outcomes, views
-from orchestrator.files import write_json
-from orchestrator.jobdir import Job
-from orchestrator.outcomes import shortened, state_of, summarise, without_long_lists
+from engine.cli.progress import print_summary
+from orchestrator.client import commands_broker, views
+from orchestrator.client.snapshot import Reader
+from orchestrator.job import outcomes
+from orchestrator.job.atomic_json import write_json
+from orchestrator.job.jobdir import Job
+from orchestrator.job.outcomes import shortened, state_of, summarise, without_long_lists
 from orchestrator.settings import Settings
-from orchestrator.snapshot import Reader
+from orchestrator.worker import steps as jobs
 from tests.orchestrator import handmade as made
 
 

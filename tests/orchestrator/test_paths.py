@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from orchestrator import paths
 from orchestrator.errors import PathRefused
-from orchestrator.paths import broker_is_local, confined_video, output_folder, trusted_model, video_folder
+from orchestrator.job import paths
+from orchestrator.job.paths import broker_is_local, confined_video, output_folder, trusted_model, video_folder
 from orchestrator.settings import Settings
 
 REMOTE = "redis://broker.example:6379/0"

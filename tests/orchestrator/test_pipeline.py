@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from orchestrator.broker import client
-from orchestrator.queues import live_workers
+from orchestrator.broker.local_server import client
+from orchestrator.broker.queues import live_workers
 from tests.assets import ROOT
 from tests.chaos.farm import CONFIG, Farm, until
 from tests.e2e.runs import clip

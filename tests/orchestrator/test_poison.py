@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.broker import client
-from orchestrator.transport import DEAD_KEY, MOST_DEAD
+from orchestrator.broker.local_server import client
+from orchestrator.broker.transport import DEAD_KEY, MOST_DEAD
 from tests.e2e.runs import clip
 from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
 from tests.orchestrator.servers import Secured, client_app, process, secured_server, wait_for
@@ -83,7 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "YOLO_OUTPUT_ROOTS": str(root / "out"),
             "YOLO_STATE_DIR": str(root / "state"),
         }
-        command = [sys.executable, "-m", "orchestrator.server_cli", "--worker"]
+        command = [sys.executable, "-m", "orchestrator.worker.server_cli", "--worker"]
         with process(*command, log=log, **environment) as running:
             wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
             assert running.poll() is None, log.read_text()

@@ -7,10 +7,10 @@ import time
 import pytest
 import redis
 
-from orchestrator import preflight as module
-from orchestrator.connection import client, socket_url
+from orchestrator.broker import preflight as module
+from orchestrator.broker.connection import client, socket_url
+from orchestrator.broker.preflight import preflight
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.preflight import preflight
 from tests.orchestrator.fake_server import fake_server
 
 pytestmark = pytest.mark.timeout(30)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import commands_broker, health, refusals, tasks
+from orchestrator.broker import health, refusals
+from orchestrator.client import commands_broker
 from orchestrator.errors import JobError, RequestError
-from orchestrator.jobdir import JOBS_FOLDER
+from orchestrator.job.jobdir import JOBS_FOLDER
 from orchestrator.settings import settings
-from orchestrator.sweep import sweep
+from orchestrator.worker import tasks
+from orchestrator.worker.sweep import sweep
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_an_unmounted_folder_is_no_empty_one(broker, tmp_path: Path, monkeypatch
     (tmp_path / "in" / "a.mp4").write_bytes(b"x")
     os.utime(tmp_path / "in" / "a.mp4", (1, 1))
     mounted = True
-    monkeypatch.setattr("orchestrator.sweep.os.path.ismount", lambda _: mounted)
+    monkeypatch.setattr("orchestrator.worker.sweep.os.path.ismount", lambda _: mounted)
     watch = settings().watch[0]
     assert sweep(watch, settings())[1]["new"] == 1
     mounted = False

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import rescue as module
 from orchestrator.errors import RequestError
-from orchestrator.jobdir import Job
-from orchestrator.publish import JOBS_KEY, announce, publish, queue_of, task_id, withdraw
-from orchestrator.rescue import messages_held, messages_waiting, rescue
+from orchestrator.job.jobdir import Job
+from orchestrator.job.publish import JOBS_KEY, announce, publish, queue_of, task_id, withdraw
+from orchestrator.job.turns import Turns, next_waiting, waits
 from orchestrator.settings import Settings
-from orchestrator.turns import Turns, next_waiting, waits
+from orchestrator.worker import requeue as module
+from orchestrator.worker.requeue import messages_held, messages_waiting, rescue
 from tests.orchestrator import handmade as made
 from tests.orchestrator.servers import client_app
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import resources
-from orchestrator.resources import examine, needed_bytes
+from orchestrator.job import resources
+from orchestrator.job.resources import examine, needed_bytes
 
 HD = {"width": 1920, "height": 1080, "frames": 25 * 3600, "size_bytes": 2_000_000_000}
 GB = 10**9

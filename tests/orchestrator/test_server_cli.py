@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import server_cli
-from orchestrator.broker import server_program
+from orchestrator.broker.local_server import server_program
 from orchestrator.errors import SettingsError
-from orchestrator.server_cli import _queues, _the_only
 from orchestrator.settings import Settings, settings
+from orchestrator.worker import server_cli
+from orchestrator.worker.server_cli import _queues, _the_only
 from tests.assets import ROOT
 from tests.orchestrator.servers import process, strangers_folder, wait_for
 
@@ -91,7 +91,7 @@ def test_settings_that_are_wrong(call, tmp_path, monkeypatch):
 def test_help_answers_at_once(option):
     """It must not wait for Celery."""
     code = (
-        "import sys, time\nfrom orchestrator.server_cli import server\n"
+        "import sys, time\nfrom orchestrator.worker.server_cli import server\n"
         f"server.main([{option!r}], prog_name='yolo-server', standalone_mode=False)\n"
         "assert not {'celery', 'redis', 'pydantic', 'numpy', 'av'} & set(sys.modules), sys.modules\n"
     )
@@ -132,7 +132,7 @@ def test_unknown_queues(asked, said):
 
 
 def run_server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.server_cli", *arguments]
+    command = [sys.executable, "-m", "orchestrator.worker.server_cli", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment, timeout=60, check=False
     )
@@ -272,7 +272,7 @@ def test_a_real_flower_tells_strangers_nothing_and_nobody_the_password(tmp_path)
     secret, auth = "broker-geheim", "me:flower-geheim"
     url = f"redis://:{secret}@127.0.0.1:{at}/0"
     environment = {"CELERY_BROKER_URL": url, "YOLO_FLOWER_AUTH": auth}
-    program = [sys.executable, "-P", "-m", "orchestrator.server_cli"]
+    program = [sys.executable, "-P", "-m", "orchestrator.worker.server_cli"]
     here = strangers_folder(
         tmp_path, "flowerconfig", "celery", "flower", "orchestrator", "tornado", "prometheus_client"
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobs
-from orchestrator.app import make_app
+from orchestrator.application import make_app
 from orchestrator.errors import SettingsError
 from orchestrator.settings import DEFAULT_URL, Settings, celery_settings, settings
+from orchestrator.worker import steps as jobs
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from orchestrator import embedded, jobs
+from orchestrator.client import embedded
 from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
 from tests.e2e.runs import clip
 from tests.orchestrator.servers import client_app, process, strangers_folder, wait_for
 

@@ -16,12 +16,12 @@ import time
 import click
 import pytest
 
-from engine.cli import run
+from engine.cli.main import run
 from engine.config import EngineConfig
-from orchestrator import commands_submit, engine_options, submission, submit_cli
-from orchestrator.files import write_quick
-from orchestrator.jobdir import Job, now
-from orchestrator.registry import remember
+from orchestrator.client import commands_submit, engine_options, submission, submit_cli
+from orchestrator.job.atomic_json import write_quick
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.registry import remember
 from orchestrator.settings import settings
 from tests.assets import ROOT
 from tests.orchestrator import handmade as made
@@ -94,7 +94,7 @@ def send(client, queue, task_id, task="process_videos_yolo", *, eta=None, **keyw
 
 def test_help_loads_nothing_heavy():
     program = (
-        "import sys, click.testing, orchestrator.submit_cli as cli\n"
+        "import sys, click.testing, orchestrator.client.submit_cli as cli\n"
         "result = click.testing.CliRunner().invoke(cli.submit, ['--help'])\n"
         "assert result.exit_code == 0 and '--video-folder' in result.output\n"
         "heavy = {'av', 'numpy', 'onnxruntime', 'celery', 'kombu', 'redis', 'pydantic', 'rich.live'}\n"
@@ -426,7 +426,7 @@ def test_ctrl_c_leaves_the_job_alone(here, valkey, broker):
     environment = {**os.environ, "CELERY_BROKER_URL": valkey.url, "PYTHONPATH": str(ROOT)}
     made.heartbeat(broker, "one")
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.submit_cli", *SUBMIT, "--monitor"],
+        [sys.executable, "-m", "orchestrator.client.submit_cli", *SUBMIT, "--monitor"],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
@@ -516,7 +516,7 @@ def test_status_of_a_job_of_another_machine(call, here, monkeypatch):
 
 
 def test_attach_to_an_ended_job(call, here, monkeypatch):
-    monkeypatch.setattr("orchestrator.commands_jobs._RESULTS_S", 0.1)
+    monkeypatch.setattr("orchestrator.client.commands_jobs._RESULTS_S", 0.1)
     job = made.make_job(here, settings())
     made.start(job, 1)
     made.finish(job, 0)
@@ -538,7 +538,7 @@ def test_attach_to_log_start(call, here):
 
 @pytest.mark.parametrize("obeys", [True, False])
 def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
-    monkeypatch.setattr("orchestrator.commands_jobs._CANCEL_S", 2.0)
+    monkeypatch.setattr("orchestrator.client.commands_jobs._CANCEL_S", 2.0)
     job = made.make_job(here, settings())
     made.start(job, 2)
     step = made.hold(job, job.task_base("process-1"))

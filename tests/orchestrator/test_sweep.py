@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobs
-from orchestrator import sweep as module
 from orchestrator.errors import JobError, PathRefused, RequestError
-from orchestrator.files import write_json
-from orchestrator.jobdir import JOBS_FOLDER, Job
+from orchestrator.job.atomic_json import write_json
+from orchestrator.job.jobdir import JOBS_FOLDER, Job
 from orchestrator.settings import Settings, Watch
-from orchestrator.sweep import sweep
+from orchestrator.worker import steps as jobs
+from orchestrator.worker import sweep as module
+from orchestrator.worker.sweep import sweep
 from tests.e2e.runs import clip
 from tests.orchestrator import handmade as made
 

@@ -12,10 +12,10 @@ import kombu
 import pytest
 import redis
 
-from orchestrator import preflight as module
-from orchestrator.broker import client, preflight
+from orchestrator.broker import preflight as module
+from orchestrator.broker.health import check_health
+from orchestrator.broker.local_server import client, preflight
 from orchestrator.errors import BrokerUnreachable, BrokerUrlError
-from orchestrator.health import check_health
 from tests.orchestrator.servers import client_app, worker
 from tests.orchestrator.tls import Authority, proxy
 

@@ -6,9 +6,9 @@ import socket
 import kombu
 import pytest
 
-from orchestrator import transport
+from orchestrator.broker import transport
+from orchestrator.broker.transport import DEAD_KEY, Transport
 from orchestrator.settings import settings
-from orchestrator.transport import DEAD_KEY, Transport
 from tests.orchestrator.hostile import message
 
 

@@ -7,10 +7,10 @@ import shutil
 import pytest
 from rich.console import Console
 
-from orchestrator import commands_broker, views
+from orchestrator.client import commands_broker, views
+from orchestrator.client.snapshot import Reader
+from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
-from orchestrator.snapshot import Reader
-from orchestrator.turns import Turns
 from tests.orchestrator import handmade as made
 
 

@@ -16,13 +16,14 @@ from celery.exceptions import Ignore
 
 import orchestrator
 from engine.logs import JsonFormatter
-from orchestrator import logs, supervise, tasks, worker
-from orchestrator.app import make_app
+from orchestrator.application import make_app
 from orchestrator.errors import PathRefused, RequestError
-from orchestrator.jobdir import Job
-from orchestrator.logs import JsonLines, TaskFields, TextLines, set_up_worker_logging
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings, settings
-from orchestrator.worker import Deafness, Keeper
+from orchestrator.worker import keeper as worker
+from orchestrator.worker import logs, supervise, tasks
+from orchestrator.worker.keeper import Deafness, Keeper
+from orchestrator.worker.logs import JsonLines, TaskFields, TextLines, set_up_worker_logging
 from tests.orchestrator import handmade as made
 
 # -- deafness ---------------------------------------------------------------------------------------------------------
@@ -135,14 +136,14 @@ def test_a_broker_that_breaks_off_at_the_end_of_a_step(tmp_path, monkeypatch, ca
 
 
 def test_the_application_is_not_the_module():
-    from orchestrator import app
+    from orchestrator import application as app
 
     assert isinstance(app, Celery)
-    module = importlib.import_module("orchestrator.app")
+    module = importlib.import_module("orchestrator.application")
     assert module.app is app
-    for name in ("orchestrator", "orchestrator.app", "orchestrator:app", "orchestrator.app:app"):
+    for name in ("orchestrator", "orchestrator.application", "orchestrator:app", "orchestrator.application:app"):
         assert find_app(name) is app, name
-    importlib.import_module("orchestrator.app")
+    importlib.import_module("orchestrator.application")
     assert orchestrator.app is app, "an import of the module does not put it there"
 
 

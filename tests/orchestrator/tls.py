@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator import exec_with_parent
+from orchestrator.broker import exec_with_parent
 from tests.orchestrator import tls_proxy
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 
-if "orchestrator.media" in sys.orig_argv:
-    from engine import checkpoint
-    from engine.backends.fake import FakeBackend
-    from engine.stages.source import Source
+if "orchestrator.engine_process.main" in sys.orig_argv:
+    from engine.inference.backends.fake import FakeBackend
+    from engine.media.source import Source
+    from engine.resume import checkpoint
 
     FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("CHAOS_DELAY_S", "0.02"))
     checkpoint.EVERY_S = 0.3
@@ -28,7 +28,7 @@ if "orchestrator.media" in sys.orig_argv:
     Source.open = open_or_crash
 
     if os.environ.get("CHAOS_HALT_AT"):
-        from engine import steps
+        from engine.resume import steps
 
         wanted, _, turn = os.environ["CHAOS_HALT_AT"].partition("#")
         turns = []
@@ -44,7 +44,7 @@ if "orchestrator.media" in sys.orig_argv:
 
 if (
     os.environ.get("CHAOS_DEAF")
-    and sys.orig_argv[1:3] == ["-m", "orchestrator.server_cli"]
+    and sys.orig_argv[1:3] == ["-m", "orchestrator.worker.server_cli"]
     and os.path.exists(os.environ["CHAOS_DEAF"])
 ):
     # The worker's first life hears nothing: it never asks for a message.

@@ -420,7 +420,7 @@ def _bytes_of(array):
 
 
 class FakeGraphs:
-    """engine.gpu.graphs.GraphApi over the same machine."""
+    """engine.inference.gpu.graphs.GraphApi over the same machine."""
 
     def __init__(self, driver):
         self._driver = driver

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.backends.tensorrt import TensorRtBackend
-from engine.gpu.kernels import CudaKernels
-from engine.trt.flavors import FLAVORS, Flavor
-from engine.trt.profile import Profile
-from engine.trt.sidecar import Tensor, write_plan
+from engine.inference.backends.tensorrt import TensorRtBackend
+from engine.inference.gpu.kernels import CudaKernels
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import Tensor, write_plan
 from tests.engine.gpu.fakecuda import FakeDriver, FakeGraphs
 from tests.engine.gpu.faketrt import make_trt
 from tests.engine.trt.conftest import RECORD

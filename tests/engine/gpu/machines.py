@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from engine.gpu.kernels import CudaKernels, load_kernels
-from engine.trt.gpu import find_gpu
+from engine.inference.gpu.kernels import CudaKernels, load_kernels
+from engine.inference.trt.gpu import find_gpu
 from tests.engine.gpu.emulator import EmulatedDriver
 
 # Looked for without CUDA, which a test that forks must find untouched. Where none is, hundreds of skips would say so.
@@ -61,7 +61,7 @@ def opened(kind):
     if find_gpu() is None:
         pytest.skip("no NVIDIA GPU here")
     pytest.importorskip("pycuda.driver")
-    from engine.gpu.context import CudaContext
+    from engine.inference.gpu.context import CudaContext
 
     context = CudaContext(0)
     try:

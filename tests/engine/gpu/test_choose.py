@@ -8,16 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine import Engine, EngineConfig, choose
-from engine.backends import onnxruntime as ort_backend
-from engine.backends import tensorrt as trt_backend
-from engine.backends.fake import FakeBackend
+from engine import Engine, EngineConfig
 from engine.errors import BackendError, BackendMissing, ConfigError, PlanError
-from engine.trt import flavors
-from engine.trt.flavors import FLAVORS, Flavor
-from engine.trt.gpu import Gpu
-from engine.trt.profile import Profile
-from engine.trt.sidecar import write_plan
+from engine.inference import select as choose
+from engine.inference.backends import onnxruntime as ort_backend
+from engine.inference.backends import tensorrt as trt_backend
+from engine.inference.backends.fake import FakeBackend
+from engine.inference.trt import flavors
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.gpu import Gpu
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import write_plan
 from models.files import cache_dir, sha256_of
 from models.registry import DEFAULT_MODEL, get_manifest
 from models.registry import find as find_model
@@ -112,7 +113,7 @@ def test_auto_takes_the_first_that_can_be_used(machine, monkeypatch, caplog, lac
         write()
     if cached:
         engines(monkeypatch)
-    with caplog.at_level(logging.INFO, "engine.choose"):
+    with caplog.at_level(logging.INFO, "engine.inference.select"):
         engine = engine_of()
     model = engine.model
     named = model.backend.name if model.backend.name == "tensorrt" else model.backend.provider

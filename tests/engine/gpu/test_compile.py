@@ -8,11 +8,11 @@ import struct
 import pytest
 
 from engine.errors import BackendMissing
-from engine.gpu import compiler as compilers
-from engine.gpu import heads_job, letterbox_job
-from engine.gpu.compiler import Nvcc, Nvrtc, compile_all, find_compiler, read_source
-from engine.gpu.kernels import _HEADS, _LETTERBOX
-from engine.gpu.protocol import CANDIDATE
+from engine.inference.gpu import compiler as compilers
+from engine.inference.gpu import heads_job, letterbox_job
+from engine.inference.gpu.compiler import Nvcc, Nvrtc, compile_all, find_compiler, read_source
+from engine.inference.gpu.kernels import _HEADS, _LETTERBOX
+from engine.inference.gpu.protocol import CANDIDATE
 
 REQUIRE = "YOLO_ENGINE_REQUIRE_RTX"
 CAPABILITIES = ["7.5", "8.0", "8.6", "8.9", "9.0", "12.0"]

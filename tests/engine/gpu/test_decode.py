@@ -5,9 +5,9 @@ import sys
 import av
 import pytest
 
-from engine.gpu import decode
-from engine.gpu.decode import CODECS, hardware_decoding, hardware_planes
-from engine.trt.gpu import find_gpu
+from engine.inference.gpu import decode
+from engine.inference.gpu.decode import CODECS, hardware_decoding, hardware_planes
+from engine.inference.trt.gpu import find_gpu
 
 
 def test_what_this_build_of_pyav_has():

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.backends.base import frame_backend
-from engine.backends.fake import FakeBackend, fake_manifest
 from engine.errors import BackendError, DecodeError
-from engine.gpu.filters import Filters
-from engine.gpu.frames import PlaneBatch, frame_planes
-from engine.gpu.protocol import LetterboxSpec
-from engine.layouts import get_layout
-from engine.model import LoadedModel
+from engine.inference.backends.base import frame_backend
+from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.gpu.filters import Filters
+from engine.inference.gpu.frames import PlaneBatch, frame_planes
+from engine.inference.gpu.protocol import LetterboxSpec
+from engine.inference.layouts import get_layout
+from engine.inference.model import LoadedModel
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import Tensor
 from engine.records import FrameBatch
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu, TensorShape
-from engine.trt.profile import Profile
-from engine.trt.sidecar import Tensor
 from models.manifest import InputSpec
 from tests.engine.conftest import make_frame, make_image, write_clip
 from tests.engine.gpu.fakecuda import LaunchError, MemoryError

@@ -6,9 +6,9 @@ On a card the boxes of yolox may differ in their last bits, as CUDA's expf does 
 import numpy as np
 import pytest
 
-from engine.gpu import heads_job
-from engine.gpu.protocol import CANDIDATE, HeadSpec
-from engine.layouts import get_layout
+from engine.inference.gpu import heads_job
+from engine.inference.gpu.protocol import CANDIDATE, HeadSpec
+from engine.inference.layouts import get_layout
 from tests.engine.gpu.machines import MACHINES, opened
 from tests.engine_ext.test_decode_heads import (
     BOX_E2E,

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.backends.tensorrt import TensorRtBackend, open_plan
 from engine.errors import BackendError, BackendMissing
-from engine.gpu.context import load_driver
-from engine.model import load_model
+from engine.inference.backends.tensorrt import TensorRtBackend, open_plan
+from engine.inference.gpu.context import load_driver
+from engine.inference.model import load_model
+from engine.inference.trt.build import BuildOptions, build_plan
+from engine.inference.trt.flavors import FLAVORS
+from engine.inference.trt.gpu import find_gpu
+from engine.inference.trt.parity import MOST, WORST
 from engine.records import FrameBatch
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
-from engine.trt.build import BuildOptions, build_plan
-from engine.trt.flavors import FLAVORS
-from engine.trt.gpu import find_gpu
-from engine.trt.parity import MOST, WORST
 from engine.verify import verify_invariance
 from models.registry import DEFAULT_MODEL, get_manifest
 from tests.engine.conftest import write_clip
@@ -170,7 +170,7 @@ def test_onnx_runtimes_providers(backend, tmp_path):
 
 
 def test_auto_takes_the_plan(built, monkeypatch, tmp_path):
-    from engine.trt.sidecar import write_plan
+    from engine.inference.trt.sidecar import write_plan
     from models.files import cache_dir
 
     write_plan(cache_dir("plans") / "a.plan", built.plan.read_bytes(), built.record)

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from engine.errors import BackendError
-from engine.gpu import process
+from engine.inference.gpu import process
 from tests.assets import ROOT
 
 
@@ -29,12 +29,13 @@ def test_importing_touches_no_cuda():
     """A worker imports all of this, and forks afterwards."""
     said = python("""
         import sys
-        import engine, engine.backends.tensorrt, engine.choose, engine.cli, engine.doctor, engine.model
-        import engine.gpu.kernels, engine.gpu.lane, engine.trt.build
-        import orchestrator.app, orchestrator.tasks, orchestrator.worker
+        import engine, engine.inference.backends.tensorrt, engine.inference.select, engine.inference.model
+        import engine.cli.main, engine.cli.doctor
+        import engine.inference.gpu.kernels, engine.inference.gpu.lane, engine.inference.trt.build
+        import orchestrator.application, orchestrator.worker.tasks, orchestrator.worker.keeper
         print([name for name in sys.modules if name.partition(".")[0] in ("pycuda", "tensorrt", "tensorrt_rtx")])
         print([line for line in open("/proc/self/maps") if "libcuda" in line or "libnvinfer" in line])
-        from engine.gpu import process
+        from engine.inference.gpu import process
         print(process._owner)
     """)
     assert said == "[]\n[]\nNone\n"

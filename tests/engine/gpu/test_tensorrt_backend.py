@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.backends import tensorrt as backend_module
-from engine.backends.tensorrt import open_plan
 from engine.errors import BackendError, BackendMissing, PlanError
-from engine.gpu.graphs import GraphError
-from engine.trt.profile import Profile
-from engine.trt.sidecar import Tensor
+from engine.inference.backends import tensorrt as backend_module
+from engine.inference.backends.tensorrt import open_plan
+from engine.inference.gpu.graphs import GraphError
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import Tensor
 from tests.engine.gpu.fakecuda import FakeDriver, LaunchError, LogicError, MemoryError
 from tests.engine.gpu.fakemachine import PROFILE, FakeMachine, mean_of_cells, tensor_of
 
@@ -168,7 +168,7 @@ def test_a_plan_that_tensorrt_does_not_take(tmp_path):
     machine.plan.write_bytes(b"nalp" + bytes(60))
     import hashlib
 
-    from engine.trt.sidecar import write_record
+    from engine.inference.trt.sidecar import write_record
 
     write_record(machine.plan, replace(machine.record, plan_sha256=hashlib.sha256(b"nalp" + bytes(60)).hexdigest()))
     with pytest.raises(PlanError, match=r"can't load it: the plan's magic tag does not match\. Build it again: `yolo"):
@@ -239,7 +239,7 @@ def test_what_stands_in_the_way_of_a_graph_is_no_failure(tmp_path, caplog, monke
         raise GraphError("cuStreamBeginCapture_v2 gave CUDA error 900")
 
     monkeypatch.setattr(machine.graphs, name, refuse)
-    with caplog.at_level(logging.DEBUG, "engine.gpu"):
+    with caplog.at_level(logging.DEBUG, "engine.inference.gpu"):
         backend = machine.make(lanes=1)
         for seed in range(8):
             tensor = tensor_of(seed)
@@ -294,7 +294,7 @@ def test_tensorrt_for_rtx_captures_by_itself_and_keeps_its_kernels(tmp_path):
 def test_an_older_tensorrt_for_rtx(tmp_path, caplog):
     machine = FakeMachine(tmp_path)
     del machine.trt.CudaGraphStrategy
-    with caplog.at_level(logging.DEBUG, "engine.gpu"):
+    with caplog.at_level(logging.DEBUG, "engine.inference.gpu"):
         backend = machine.make()
     assert "runs without CUDA graphs" in caplog.text
     tensor = tensor_of(1)

@@ -5,9 +5,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.native.graph import read_graph
-from engine.native.pack import WeightStore
-from engine.native.plan import plan
+from engine.inference.native.graph import read_graph
+from engine.inference.native.pack import WeightStore
+from engine.inference.native.plan import plan
 from engine_ext.convnet import aligned
 
 

@@ -7,12 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from engine.backends import native
-from engine.backends.native import NativeBackend
 from engine.config import EngineConfig
 from engine.errors import BackendError, BackendMissing, ModelError
-from engine.model import load_model
-from engine.native import plan as plan_module
+from engine.inference.backends import native
+from engine.inference.backends.native import NativeBackend
+from engine.inference.model import load_model
+from engine.inference.native import plan as plan_module
 from engine_ext.convnet import instruction_sets
 from models.registry import DEFAULT_MODEL
 from tests.assets import require_asset

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.backends.native import NativeBackend
-from engine.backends.onnxruntime import OnnxRuntimeBackend
+from engine.inference.backends.native import NativeBackend
+from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 from engine_ext.convnet import instruction_sets
-from models.freed import freed_model
+from models.dynamic_axes import freed_model
 from models.registry import DEFAULT_MODEL
 from models.resolve import resolve
 from tests.assets import require_asset

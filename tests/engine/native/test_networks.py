@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.native import plan as plan_module
-from engine.native.fuse import fuse
-from engine.native.graph import read_graph
-from engine.native.layout import Region, allocate
-from engine.native.ops import Concat, Conv, Elementwise
-from engine.native.trace import trace
+from engine.inference.native import plan as plan_module
+from engine.inference.native.fuse import fuse
+from engine.inference.native.graph import read_graph
+from engine.inference.native.layout import Region, allocate
+from engine.inference.native.ops import Concat, Conv, Elementwise
+from engine.inference.native.trace import trace
 from engine_ext.convnet import instruction_sets
 from tests.engine.native.networks import Net, assert_close, computed, expected, picture, saved
 

@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engine.native import plan as plan_module
-from engine.native import trace as trace_module
-from engine.native.graph import read_graph
-from engine.native.ops import Unsupported
-from engine.native.pack import WeightStore
-from engine.native.plan import plan
+from engine.inference.native import plan as plan_module
+from engine.inference.native import trace as trace_module
+from engine.inference.native.graph import read_graph
+from engine.inference.native.ops import Unsupported
+from engine.inference.native.pack import WeightStore
+from engine.inference.native.plan import plan
 from engine_ext.convnet import instruction_sets
 from models.errors import OnnxFileError
 from tests.engine.native.networks import Net, assert_close, expected, picture, saved

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.trt.flavors import Flavor, load_flavor
-from engine.trt.profile import Profile
-from engine.trt.sidecar import PlanRecord, Tensor
+from engine.inference.trt.flavors import Flavor, load_flavor
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import PlanRecord, Tensor
 from tests.assets import require_asset
 from tests.models import builders
 

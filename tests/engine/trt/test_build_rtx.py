@@ -11,13 +11,13 @@ import pytest
 from onnx import helper
 
 from engine.errors import ConfigError, OutputError, PlanError
-from engine.trt import build as build_module
-from engine.trt.build import BuildOptions, build_plan
-from engine.trt.flavors import FLAVORS, Flavor
-from engine.trt.gpu import Gpu
-from engine.trt.network import make_builder, make_logger
-from engine.trt.progress import CallingWatcher
-from engine.trt.sidecar import Tensor, check_plan, sidecar_of
+from engine.inference.trt import build as build_module
+from engine.inference.trt.build import BuildOptions, build_plan
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.gpu import Gpu
+from engine.inference.trt.network import make_builder, make_logger
+from engine.inference.trt.progress import CallingWatcher
+from engine.inference.trt.sidecar import Tensor, check_plan, sidecar_of
 from models.files import sha256_of
 from tests.assets import require_asset
 from tests.engine.trt.test_conversions import backbone, dynamically_quantized

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError, PlanError
-from engine.trt.calibrate import Histogram, find_pictures, tensors_of
+from engine.inference.trt.calibrate import Histogram, find_pictures, tensors_of
 from models.manifest import InputSpec
 
 

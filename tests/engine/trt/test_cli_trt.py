@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from engine.backends.tensorrt import open_plan
 from engine.errors import BackendMissing, PlanError
-from engine.gpu import context
-from engine.trt import build as build_module
-from engine.trt import flavors
-from engine.trt import gpu as gpu_module
-from engine.trt.gpu import Gpu
-from engine.trt.sidecar import check_plan
+from engine.inference.backends.tensorrt import open_plan
+from engine.inference.gpu import context
+from engine.inference.trt import build as build_module
+from engine.inference.trt import flavors
+from engine.inference.trt import gpu as gpu_module
+from engine.inference.trt.gpu import Gpu
+from engine.inference.trt.sidecar import check_plan
 from tests.assets import ROOT, require_asset
 from tests.models import builders
 
@@ -77,7 +77,7 @@ def test_ctrl_c(rtx, tmp_path, own_cache):
     model = require_asset("models/yolox_nano.onnx")
     words = ["build-trt", model, "-o", tmp_path / "m.plan", "--compute-capability", "8.6", "--verbose"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", *map(str, words)],
+        [sys.executable, "-m", "engine.cli.main", *map(str, words)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from engine.errors import PlanError
-from engine.trt.calibrate import calibrate
-from engine.trt.graph import opset_of
-from engine.trt.narrow import narrow
-from engine.trt.plain import plain
-from engine.trt.quantize import quantizable, quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.calibrate import calibrate
+from engine.inference.trt.graph import opset_of
+from engine.inference.trt.quantize import quantizable, quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.to_float32 import plain
+from engine.inference.trt.to_half import narrow
 from models.batching import batch_safe
 from models.onnx_meta import load_onnx, meta_of
 from tests.assets import require_asset
@@ -205,7 +205,7 @@ def test_a_weight_too_large_for_a_half_is_named():
     ],
 )
 def test_bfloat16_rounds_to_the_nearest(value, kept):
-    from engine.trt.narrow import _bits
+    from engine.inference.trt.to_half import _bits
 
     (bits,) = _bits(np.array([value], np.float32), "bfloat16")
     assert np.uint32(int(bits) << 16).view(np.float32) == pytest.approx(kept, rel=1e-3)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from engine.errors import BackendMissing, ConfigError
-from engine.trt import gpu as gpu_module
-from engine.trt.flavors import FLAVORS, Flavor, check_capability, choose_flavor, load_flavor
-from engine.trt.gpu import Gpu, find_gpu
+from engine.inference.trt import gpu as gpu_module
+from engine.inference.trt.flavors import FLAVORS, Flavor, check_capability, choose_flavor, load_flavor
+from engine.inference.trt.gpu import Gpu, find_gpu
 
 A10 = Gpu("NVIDIA A10", "8.6")
 H100 = Gpu("NVIDIA H100", "9.0")

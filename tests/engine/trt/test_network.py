@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from engine.errors import BackendMissing, ConfigError, OutputError, PlanError
-from engine.trt.build import _timing_cache
-from engine.trt.flavors import FLAVORS, Flavor
-from engine.trt.network import make_builder, parse
+from engine.inference.trt.build import _timing_cache
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.network import make_builder, parse
 
 
 class Error:

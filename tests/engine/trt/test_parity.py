@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 
 from engine.errors import PlanError
-from engine.trt.parity import MOST, SLOTS, WORST, check_parity, differences, row_differences
-from engine.trt.prepare import prepare
-from engine.trt.profile import make_profile
-from models.freed import freed_model
+from engine.inference.trt.parity import MOST, SLOTS, WORST, check_parity, differences, row_differences
+from engine.inference.trt.prepare import prepare
+from engine.inference.trt.profile import make_profile
+from models.dynamic_axes import freed_model
 from models.manifest import InputSpec, ModelManifest
 from models.reshape import free_shape
 from models.resolve import resolve

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.errors import ConfigError
-from engine.trt.profile import Profile, make_profile
+from engine.inference.trt.profile import Profile, make_profile
 
 
 @pytest.mark.parametrize(

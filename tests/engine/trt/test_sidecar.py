@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from engine.cli_trt import build_trt
+from engine.cli.trt import build_trt
 from engine.errors import OutputError, PlanError
-from engine.trt.flavors import FLAVORS, Flavor
-from engine.trt.gpu import Gpu
-from engine.trt.profile import Profile
-from engine.trt.sidecar import cached_plans, check_plan, read_record, sidecar_of, write_plan
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.gpu import Gpu
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import cached_plans, check_plan, read_record, sidecar_of, write_plan
 from tests.assets import ROOT
 from tests.engine.trt.conftest import RECORD, record_with
 

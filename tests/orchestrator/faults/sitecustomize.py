@@ -37,12 +37,12 @@ def before(owner: type, name: str, when=lambda *_: True) -> None:
     setattr(owner, name, wrapped)
 
 
-if "orchestrator.media" in sys.orig_argv:
+if "orchestrator.engine_process.main" in sys.orig_argv:
     kind, _, place = os.environ.get("FAULT", "").partition("@")
-    from engine import checkpoint
-    from engine.backends.fake import FakeBackend
-    from engine.stages.source import Source
-    from orchestrator.wire import Sender
+    from engine.inference.backends.fake import FakeBackend
+    from engine.media.source import Source
+    from engine.resume import checkpoint
+    from orchestrator.engine_process.ipc import Sender
 
     checkpoint.EVERY_S = 0.2
     FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("FAULT_DELAY_S", "0"))

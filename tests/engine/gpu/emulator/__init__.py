@@ -1,7 +1,7 @@
 """A driver without a GPU: the kernels' own source, compiled for the CPU, runs every thread of a grid.
 
-`EmulatedDriver` has what engine/gpu/kernels.py uses of pycuda.driver. Its memory is the process's own, each allocation
-of exactly the bytes asked for, so that a sanitizer sees what is read or written beyond.
+`EmulatedDriver` has what engine/inference/gpu/kernels.py uses of pycuda.driver. Its memory is the process's own, each
+allocation of exactly the bytes asked for, so that a sanitizer sees what is read or written beyond.
 """
 
 import ctypes

@@ -15,11 +15,11 @@ OUT_OF_MEMORY, LAUNCH_FAILED = 2, 719
 
 import pycuda.driver as cuda  # noqa: E402
 
-from engine.backends.tensorrt import TensorRtBackend  # noqa: E402
 from engine.errors import BackendError  # noqa: E402
-from engine.gpu.graphs import GraphApi  # noqa: E402
-from engine.gpu.kernels import CudaKernels  # noqa: E402
-from engine.layouts import get_layout  # noqa: E402
+from engine.inference.backends.tensorrt import TensorRtBackend  # noqa: E402
+from engine.inference.gpu.graphs import GraphApi  # noqa: E402
+from engine.inference.gpu.kernels import CudaKernels  # noqa: E402
+from engine.inference.layouts import get_layout  # noqa: E402
 from engine.records import FrameBatch  # noqa: E402
 from tests.engine.gpu.fakemachine import FakeMachine, mean_of_cells, tensor_of  # noqa: E402
 from tests.engine.gpu.test_frames import HW, on_cpu, on_gpu, some_frames  # noqa: E402

@@ -1,0 +1,1 @@
+"""The command line `yolo-engine`: one file a command, and how what they tell looks."""

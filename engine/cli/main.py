@@ -1,0 +1,285 @@
+"""The command line `yolo-engine`.
+
+Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.bench import bench
+from engine.cli.models import models
+from engine.cli.trt import build_trt
+from engine.text.say import say, show_usage
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+    from engine.engine import Engine
+
+# Nothing heavy is imported up here: --help answers at once.
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from engine.errors import (
+        BackendMissing,
+        ConfigError,
+        EngineError,
+        InputError,
+        LinkError,
+        ModelError,
+        OutputError,
+        describe_os_error,
+    )
+    from models.errors import ModelError as ModelPackageError
+
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
+    try:
+        status = commands.main(prog_name="yolo-engine", standalone_mode=False)
+    except click.exceptions.Abort:
+        status = INTERRUPTED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except click.ClickException as error:
+        show_usage(error)
+        status = USAGE
+    except (EngineError, ModelPackageError) as error:
+        say(f"Error: {error}", err=True)
+        status = USAGE if isinstance(error, usage) else FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        say(f"Error: {about}{describe_os_error(error)}.", err=True)
+        status = FAILED
+    sys.exit(status or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="yolo-engine")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    help="Messages of this weight and above, on standard error.  [warning]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Messages for people, or one JSON object a line.  [text]",
+)
+def commands(log_level: str, log_format: str) -> None:
+    """Detects and tracks objects in videos: a folder in, tracks and annotated videos out."""
+    from engine.logs import set_up_logging
+
+    set_up_logging(log_level, log_format)
+
+
+_Command = Callable[..., Any]
+
+
+def _model_options(command: _Command) -> _Command:
+    """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
+    options = [
+        click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
+        click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
+        click.option(
+            "--layout",
+            type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+            help="The model's output layout, where its file does not say.",
+        ),
+        click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
+        click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open."),
+        click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by."),
+        click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before."),
+        click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
+        click.option("--conf", type=float, help="Lowest score of a detection.  [0.25]"),
+        click.option("--nms-iou", type=float, help="Overlap above which the weaker box goes.  [0.45]"),
+        click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
+        click.option("--class-agnostic/--class-aware", default=None, help="Boxes of all classes compete.  [aware]"),
+        click.option("--max-detections", type=int, help="Most detections kept in a frame.  [300]"),
+        click.option("--max-age", type=int, help="Inferred frames a track outlives unseen.  [10]"),
+        click.option("--min-hits", type=int, help="Detections in a row before a track counts.  [3]"),
+        click.option("--iou-threshold", type=float, help="Overlap that joins detection and track.  [0.3]"),
+        click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
+        click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
+        click.option(
+            "--backend",
+            type=click.Choice(
+                ["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"]
+            ),
+            help="What computes the model; fake finds bright squares, for tests.  [auto]",
+        ),
+        click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
+        click.option("--batch", type=int, help="Frames in one inference.  [1 on a CPU, 8 on a GPU]"),
+        click.option("--streams", type=int, help="Videos decoded at once.  [one per core, 2 to 4]"),
+        click.option("--workers", type=int, help="Inferences at once.  [one per core, 2 on a GPU]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@commands.command(no_args_is_help=True)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
+@_model_options
+@click.option("--start", "start_s", metavar="TIME", help="Where in each video to begin: seconds, or H:MM:SS.  [0]")
+@click.option("--end", "end_s", metavar="TIME", help="Where to end.  [at its end]")
+@click.option(
+    "--duration", "duration_s", metavar="TIME", help="How much of each, from --start on; for live sources too."
+)
+@click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option(
+    "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
+)
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
+@click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
+def run(
+    inputs: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    stats: bool,
+    config_file: Path | None,
+    **options: Any,
+) -> int:
+    """Detect and track objects in videos.
+
+    INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
+    <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
+    """
+    from engine.cli.bottleneck_table import print_verdict
+    from engine.cli.console import screen
+    from engine.cli.progress import ProgressBars, print_summary
+
+    console = screen(stderr=True)
+    with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
+        bars = ProgressBars(console)
+        previous = _stop_on_signals(engine, bars.say)
+        try:
+            with bars as tick:
+                begun = None if as_json else lambda: _tell_model(engine.config)
+                summary = engine.run(inputs, progress=tick, begun=begun)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        interrupted = engine.interrupted
+    if stats:
+        print_verdict(console, summary["verdict"])
+    if as_json:
+        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
+    else:
+        print_summary(screen(), summary)
+    if "error" in summary:
+        say(f"Error: {summary['error']}", err=True)
+    if interrupted:
+        say(_how_to_go_on(engine.config, summary), err=True)
+        return INTERRUPTED
+    return 0 if summary["success"] else FAILED
+
+
+@commands.command(short_help="Prove on your own video that batching never changes a result.")
+@click.argument("video", metavar="INPUT")
+@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@_model_options
+def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
+    """Prove on your own video that batch size, workers and other videos never change a result.
+
+    Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
+    """
+    from engine.verify import verify_invariance
+
+    config = _config(config_file, **options)
+    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config))
+    return 0 if same else FAILED
+
+
+@commands.command()
+def doctor() -> int:
+    """Show what is installed and working here."""
+    from engine.cli.console import screen
+    from engine.cli.doctor import examine, print_findings
+
+    findings = examine()
+    print_findings(screen(), findings)
+    return FAILED if any(finding.state == "broken" for finding in findings) else 0
+
+
+commands.add_command(bench)
+commands.add_command(models)
+commands.add_command(build_trt)
+
+
+def _config(config_file: Path | None, **options: Any) -> EngineConfig:
+    """The configuration: the file's keys, and over them the options that were given."""
+    from engine.config import EngineConfig, load_config
+
+    values = load_config(config_file) if config_file is not None else {}
+    values |= {key: value for key, value in options.items() if value is not None}
+    return EngineConfig(**values)
+
+
+def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) -> Engine:
+    from engine.engine import Engine
+
+    return Engine(_config(config_file, **options), stats=stats)
+
+
+def _tell_model(config: EngineConfig) -> None:
+    """One line on standard error, for whoever named no model."""
+    from engine.config import note_on_default
+
+    if (note := note_on_default(config)) is not None:
+        say(note, err=True)
+
+
+def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
+    """For whoever interrupted a run."""
+    kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
+    goes_on = config.resume and config.save_intermediate_results
+    if kept and goes_on:
+        return (
+            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
+        )
+    if kept:
+        return "Unfinished videos are kept as NAME.partial.*."
+    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
+
+
+def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, Any]:
+    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
+
+    def first(number: int, _: Any) -> None:
+        for each in previous:
+            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        begun = engine.last_pipeline is not None
+        engine.stop()
+        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
+            raise KeyboardInterrupt
+        say("Stopping: finishing what is in flight. Once more to end at once.")
+
+    previous: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, first)
+    return previous
+
+
+if __name__ == "__main__":
+    main()

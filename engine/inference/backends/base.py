@@ -1,0 +1,63 @@
+"""What a backend is: a loaded model that turns a tensor into raw outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from engine.inference.gpu.frames import PlaneBatch
+    from engine.inference.layouts.base import Decoded
+
+
+class Backend(Protocol):
+    """A loaded model. `run` may be called by several threads at once; none of them waits for another.
+
+    name         of the backend, as in the configuration
+    provider     what really computes, e.g. CPUExecutionProvider
+    on_gpu       whether frames are worth batching
+    input_dtype  NumPy name of the tensor's dtype
+    batch_safe   false where a model computes over the whole batch, so that images would change each other's results
+    fixed_hw     the only (H, W) it takes; None where it is free
+    """
+
+    name: str
+    provider: str
+    on_gpu: bool
+    input_dtype: str
+    batch_safe: bool
+    fixed_hw: tuple[int, int] | None
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """(B, 3, H, W) -> the model's first output, (B, ...). Raises BackendError."""
+        ...
+
+    def close(self) -> None:
+        """Frees the model."""
+        ...
+
+
+class FrameBackend(Backend, Protocol):
+    """A backend that also takes frames as they are decoded, and makes the tensor of them itself."""
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether `run_frames` can be used here."""
+        ...
+
+    def filter_heads(self, conf: float, class_mask: NDArray[np.bool_] | None) -> None:
+        """From now on `run_frames` may give only the anchors that pass. Called before the first of them, or never."""
+        ...
+
+    def run_frames(self, batch: PlaneBatch) -> Sequence[NDArray[Any] | Decoded]:
+        """One answer a frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives them.
+        The planes are not needed any more when it returns. Raises BackendError."""
+        ...
+
+
+def frame_backend(backend: Backend) -> FrameBackend | None:
+    """The backend, where it takes frames."""
+    return cast("FrameBackend", backend) if getattr(backend, "takes_frames", False) else None

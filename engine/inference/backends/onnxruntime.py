@@ -1,0 +1,233 @@
+"""ONNX Runtime: one session that many threads call at once.
+
+On a CPU each call computes on its caller's thread alone: several frames side by side beat one frame spread over the
+cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms a frame). On a GPU each
+thread has an input there of its own, written again by every batch of the same shape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import threading
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from engine.errors import BackendError, BackendMissing, ModelError
+from engine.install import onnxruntime_gpu
+from engine.text.printable import printable
+from models.files import cache_dir
+
+log = logging.getLogger(__name__)
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_SHAPES_KEPT = 8
+
+
+def installed_builds() -> list[str]:
+    """The distributions of ONNX Runtime that are installed. More than one shadow each other: they share a folder."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def shadowing() -> str | None:
+    """A sentence with the remedy when several builds are installed, else None."""
+    builds = installed_builds()
+    if len(builds) < 2:
+        return None
+    return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {onnxruntime_gpu()}"
+
+
+class OnnxRuntimeBackend:
+    """A model in ONNX Runtime. Satisfies engine.inference.backends.base.Backend."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        *,
+        tensorrt: bool = False,
+        batch_safe: bool = True,
+        engines: Path | None = None,
+        shapes: Shapes | None = None,
+    ) -> None:
+        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there. It keeps
+        the engines that it builds in `engines`, made for inputs from the least to the largest of `shapes` and tuned for
+        the one between.
+
+        Raises BackendMissing where the device can't be used, ModelError where the file can't.
+        """
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise BackendMissing(f"ONNX Runtime can't be loaded ({error}). Repair: pip install onnxruntime") from error
+        self.on_gpu = device.startswith("cuda")
+        self.batch_safe = batch_safe
+        providers = _providers(ort, device, tensorrt=tensorrt)
+        self._number = int(device.partition(":")[2] or 0)
+        options = ort.SessionOptions()
+        # Its errors come as exceptions. On standard error they would stand a second time, with names out of the model
+        # as they are, and a missing CUDA library at length, which is told below in one sentence.
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # input shapes vary
+        if tensorrt and engines is not None:
+            providers[0] = (providers[0][0], providers[0][1] | _engine_options(path, engines, shapes))
+        if self.on_gpu:
+            _preload(ort)
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:
+            raise ModelError(f"{path} can't be loaded by ONNX Runtime: {_first_line(error)}") from error
+        self.provider = self._session.get_providers()[0]
+        wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
+        if self.provider != wanted:
+            raise BackendMissing(
+                f"{wanted} was asked for and is not active: ONNX Runtime could not load its libraries. "
+                "`yolo-engine doctor` says what is missing; --device cpu runs without."
+            )
+        entry = self._session.get_inputs()[0]
+        if entry.type not in _DTYPES:
+            raise ModelError(f"{path} takes {entry.type}; float32, float16 or uint8 are supported.")
+        self.input_dtype = _DTYPES[entry.type]
+        self._input = entry.name
+        self._output = self._session.get_outputs()[0].name
+        if len(entry.shape) != 4:
+            raise ModelError(f"{path} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
+        height, width = entry.shape[2:]
+        self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        self._ort = ort
+        self._own = threading.local()
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        if self._session is None:
+            raise BackendError("the engine is closed: its model was freed")
+        try:
+            output: NDArray[Any] = (
+                self._bound("cuda").run(tensor)
+                if self.on_gpu
+                else self._session.run([self._output], {self._input: tensor})[0]
+            )
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime failed on a {tensor.shape} {tensor.dtype} tensor: {printable(str(error))}"
+            ) from error
+        return output
+
+    def _bound(self, where: str) -> Binding:
+        """This thread's binding to memory of the device."""
+        binding: Binding | None = getattr(self._own, "binding", None)
+        if binding is None:
+            binding = self._own.binding = Binding(
+                self._ort, self._session, self._input, self._output, where, self._number
+            )
+        return binding
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _preload(ort: Any) -> None:
+    """Loads CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
+    it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
+    if preload := getattr(ort, "preload_dlls", None):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            preload()
+        if said.getvalue():
+            log.debug("%s", said.getvalue().strip())
+
+
+class Binding:
+    """One thread's input in the memory of a device, and where the output goes: a batch is copied there and back once,
+    where `session.run` would allocate and copy through pageable memory of its own."""
+
+    def __init__(self, ort: Any, session: Any, entry: str, output: str, device: str, number: int) -> None:
+        self._ort = ort
+        self._session = session
+        self._entry = entry
+        self._output = output
+        self._device = device, number
+        self._kept: dict[tuple[int, ...], Any] = {}
+
+    def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """A new array."""
+        key = tensor.shape
+        value = self._kept.get(key)
+        if value is None:
+            if len(self._kept) >= _SHAPES_KEPT:
+                self._kept.clear()
+            value = self._kept[key] = self._ort.OrtValue.ortvalue_from_numpy(tensor, *self._device)
+        else:
+            value.update_inplace(tensor)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._entry, value)
+        binding.bind_output(self._output, *self._device)
+        binding.synchronize_inputs()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return output
+
+
+def engine_cache(onnx_sha256: str, gpu: str) -> Path:
+    """Where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
+    return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
+
+
+def _engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str, Any]:
+    """Options of the provider, as ONNX Runtime 1.20 names them."""
+    try:
+        engines.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendMissing(f"the cache of engines {engines} can't be written: {error.strerror or error}.") from error
+    options: dict[str, Any] = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(engines),
+    }
+    if shapes is not None:
+        from models.onnx_meta import read_meta
+
+        entry = read_meta(path).inputs[0].name
+        for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
+            options[f"trt_profile_{which}_shapes"] = f"{entry}:{'x'.join(map(str, shape))}"
+    return options
+
+
+def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
+    """The provider asked for, and behind it those that take the operators it has no kernel for."""
+    if not device.startswith("cuda"):
+        return ["CPUExecutionProvider"]
+    wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]
+    if wanted[0] not in ort.get_available_providers():
+        asked, without = f"--device {device}", "run with --device cpu"
+        if tensorrt:
+            asked, without = "--backend onnxruntime-tensorrt", "run without --backend and with --device cpu"
+        reason = (
+            shadowing()
+            or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
+        )
+        raise BackendMissing(f"{asked} was asked for, but {reason}; or {without}.")
+    number = int(device.partition(":")[2] or 0)
+    return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

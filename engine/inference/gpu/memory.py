@@ -1,0 +1,56 @@
+"""Memory of the GPU, and pinned memory of the host that copies to and from it can run beside everything else."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.inference.gpu.context import OutOfMemory
+
+ALIGNED = 256
+
+
+def aligned(nbytes: int) -> int:
+    """The next multiple of what CUDA aligns its own allocations to."""
+    return -(-nbytes // ALIGNED) * ALIGNED
+
+
+class Buffers:
+    """What one owner has allocated, freed together in the reverse order. The context is current for every call."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._held: list[Any] = []
+
+    def device(self, nbytes: int) -> int:
+        """Address of `nbytes` of the GPU's memory. Raises OutOfMemory with what was wanted and what there is."""
+        try:
+            held = self._driver.mem_alloc(max(nbytes, 1))
+        except self._driver.MemoryError as error:
+            free, total = self._room()
+            raise OutOfMemory(str(error), nbytes, free, total) from error
+        self._held.append(held)
+        return int(held)
+
+    def pinned(self, nbytes: int) -> NDArray[np.uint8]:
+        """(nbytes,) uint8 of the host's memory, page-locked. Raises OutOfMemory."""
+        try:
+            array: NDArray[np.uint8] = self._driver.pagelocked_empty((max(nbytes, 1),), np.uint8)
+        except self._driver.MemoryError as error:
+            raise OutOfMemory(str(error), nbytes, pinned=True) from error
+        self._held.append(array.base)
+        return array
+
+    def _room(self) -> tuple[int | None, int | None]:
+        with contextlib.suppress(self._driver.Error):
+            free, total = self._driver.mem_get_info()
+            return int(free), int(total)
+        return None, None
+
+    def free(self) -> None:
+        """Free all of it. Idempotent."""
+        while self._held:
+            self._held.pop().free()

@@ -1,0 +1,130 @@
+"""Who does what on the GPU: the agreement between the backend and the kernels.
+
+The backend (backends/tensorrt.py, gpu/{context,memory,slot}.py) owns the context, every buffer, the streams and the
+order of things. The kernels (gpu/kernels.py over *.cu) own their module and their constants, and only ever enqueue
+work. The way of a batch, all of it on one stream of one worker:
+
+    frame's planes --copy--> device planes --LetterboxKernel, once a frame--> the model's input --plan--> its output
+    output --HeadFilter, once a batch--> counts and candidates --copy--> host
+
+Rules for a launch:
+* It enqueues on the stream it is given and returns at once: no allocation, no synchronisation, no copy from host memory
+  that may move, so that it can be captured into a CUDA graph.
+* The context is current in the calling thread: the caller sees to it. Several threads launch the same kernel object at
+  once, on other streams and other buffers, so a launch changes nothing in the object.
+* Addresses are plain ints (`CUdeviceptr`), aligned to 256 bytes, but for `out` of a letterbox, which is a slot within a
+  batch: aligned to its dtype. Streams are `pycuda.driver.Stream`, or the fake's.
+* What goes wrong is left as PyCUDA raises it; the backend translates it.
+
+The driver is handed in (`pycuda.driver`, or the fake of the tests): kernels.py never imports PyCUDA at import time and
+makes no context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+CANDIDATE = np.dtype(
+    [("index", "<i4"), ("class_id", "<i4"), ("score", "<f4"), ("box_xyxy", "<f4", (4,))],
+)
+"""An anchor that passes, 28 bytes: its number in the output, best class, score, and box in pixels of the model's input,
+as engine_ext.decode_heads gives them. In any order; the reader sorts by `index`, which is the order of the CPU."""
+
+
+@dataclass(frozen=True)
+class LetterboxSpec:
+    """The arguments of engine_ext.letterbox.Letterbox, word for word, and the tensor's dtype."""
+
+    src_wh: tuple[int, int]
+    dst_hw: tuple[int, int]
+    pix_fmt: str
+    dtype: str
+    matrix: str = "bt601"
+    full_range: bool = False
+    channel_order: str = "rgb"
+    scale: float | tuple[float, ...] = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    pad_value: float = 114.0
+    pad: str = "center"
+    rounding: str = "nearest"
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a filter of heads must know.
+
+    layout      yolox, yolov5 or yolov8 (end2end has few rows: they come back whole)
+    dtype       of the output, float32 or float16
+    shape       of one image's output: (A, 5 + C), for yolov8 (4 + C, A)
+    input_hw    of the model's input; yolox's grid follows from it, with strides 8, 16, 32
+    conf        lowest score, rounded to float32 as engine_ext.decode_heads does
+    class_mask  one flag a class, or None for all
+    capacity    candidates kept of one image. `counts` goes on counting beyond: the caller then reads the whole output
+    """
+
+    layout: str
+    dtype: str
+    shape: tuple[int, int]
+    input_hw: tuple[int, int]
+    conf: float
+    class_mask: tuple[bool, ...] | None
+    capacity: int
+
+
+class LetterboxKernel(Protocol):
+    """One frame's planes -> one slot of the input tensor, its padding included."""
+
+    def launch(self, planes: Sequence[int], pitches: Sequence[int], out: int, stream: Any) -> None:
+        """
+        planes   device addresses of the frame's planes, in the order of engine_ext.letterbox.PLANES
+        pitches  bytes from a row of each plane to the next
+        out      device address of (3, H, W) of the spec's dtype, C-contiguous; written in full
+        """
+        ...
+
+
+class HeadFilter(Protocol):
+    """The anchors that pass, of each image of a batch."""
+
+    def launch(self, output: int, batch: int, counts: int, candidates: int, stream: Any) -> None:
+        """
+        output      device address of (B, *shape), C-contiguous, read
+        batch       B
+        counts      device address of (B,) int32, set to 0 by this launch, on the stream, and then counted up: anchors
+                    that pass, more than `capacity` where there are more
+        candidates  device address of (B, capacity) CANDIDATE; the first min(count, capacity) of each image are written
+        """
+        ...
+
+
+class Kernels(Protocol):
+    """The compiled kernels of one context. Made and closed with it current."""
+
+    def letterbox(self, spec: LetterboxSpec) -> LetterboxKernel:
+        """The kernel for frames of one size and format; cheap, no compilation. The caller keeps it. ValueError: the
+        spec is none that engine_ext.letterbox.Letterbox would take."""
+        ...
+
+    def head_filter(self, spec: HeadSpec) -> HeadFilter:
+        """The filter for one output shape; cheap. ValueError: it can't read such an output."""
+        ...
+
+    def close(self) -> None:
+        """Unloads the module and frees constants. Idempotent; no launch is under way."""
+        ...
+
+
+class LoadKernels(Protocol):
+    """`engine.inference.gpu.kernels.load_kernels`."""
+
+    def __call__(self, driver: Any, capability: str) -> Kernels:
+        """Compile for a compute capability such as "8.6", or take what was compiled before from the user's cache.
+
+        Raises BackendMissing, in one sentence with the remedy, where they can't be compiled here: the backend then
+        says so once and does this work on the CPU, with the same results.
+        """
+        ...

@@ -1,0 +1,170 @@
+"""Loads the model a configuration asks for: manifest, file with free shapes, backend, layout."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import EngineConfig
+from engine.errors import BackendMissing, ConfigError, ModelError
+from engine.inference.backends.base import Backend
+from engine.inference.layouts import Layout, get_layout
+from engine.stages.preprocess import TensorShape
+from models.errors import ModelError as ModelPackageError
+from models.manifest import ModelManifest
+from models.resolve import ResolvedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
+    where it does not."""
+
+    manifest: ModelManifest
+    backend: Backend
+    layout: Layout
+    shape: TensorShape
+    sha256: str
+    note: str | None = None
+    device: str = "cpu"
+    why: str | None = None
+
+    def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
+        """(C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not know."""
+        if wanted is None:
+            return None
+        names = self.manifest.classes
+        check_classes(self.manifest, wanted)
+        return np.array([name in wanted for name in names])
+
+
+def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> None:
+    """Raises ConfigError for a name that the model does not know, with one of the zoo's models that does, if any."""
+    unknown = [name for name in wanted or () if name not in manifest.classes]
+    if not unknown:
+        return
+    from models.registry import smallest_that_knows
+
+    close = difflib.get_close_matches(unknown[0], manifest.classes, n=1)
+    hint = ""
+    if (able := smallest_that_knows(wanted or ())) is not None:
+        hint = (
+            f" The model {able.name} knows it, one of {len(able.classes)} classes: "
+            f"`yolo-engine models pull {able.name}`, then --model {able.name} (in a configuration, the key `model`)."
+        )
+    elif close:
+        hint = f" Did you mean {close[0]!r}?"
+    raise ConfigError(
+        f"classes must be names that the model {manifest.name} knows: {', '.join(manifest.classes)}. "
+        f"Got {unknown[0]!r}.{hint}"
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may use. Who runs several engines on a machine shares them out with YOLO_ENGINE_CORES."""
+    given = os.environ.get("YOLO_ENGINE_CORES", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_model(config: EngineConfig, workers: int) -> LoadedModel:
+    """`workers` threads will infer at the same time, where the CPU computes. Raises ModelError, BackendMissing or
+    ConfigError, each with the remedy."""
+    if config.backend == "fake":
+        return _fake(config)
+    try:
+        return _load(config, workers)
+    except ModelPackageError as error:
+        raise ModelError(str(error)) from error
+
+
+def resolved_model(config: EngineConfig) -> ResolvedModel:
+    """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
+    was built from. Raises models.errors.ModelError, or PlanError."""
+    from engine.inference.trt.find import fed_of, model_of
+    from models.resolve import resolve
+
+    model, layout = model_of(config.model)
+    said = {
+        "scale": config.input_scale,
+        "mean": _three(config.input_mean),
+        "channel_order": config.channel_order,
+    }
+    return resolve(
+        model,
+        layout=config.layout or layout,
+        classes="coco80" if config.class_names == ("coco80",) else config.class_names,
+        input_size=config.input_size,
+        **{**fed_of(config.model), **{key: value for key, value in said.items() if value is not None}},
+    )
+
+
+def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """One number stands for all channels."""
+    return (mean, mean, mean) if isinstance(mean, int | float) else mean
+
+
+def _load(config: EngineConfig, workers: int) -> LoadedModel:
+    from engine.inference.select import choose
+    from models.dynamic_axes import freed_model
+
+    resolved = resolved_model(config)
+    manifest = resolved.manifest
+    freed = freed_model(resolved)
+    if config.shape == "rect" and not freed.dynamic:
+        raise ConfigError(f"shape must be square for {manifest.name}: {freed.reason}. Got 'rect'.")
+    note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
+    sha256 = resolved.sha256
+    own_hw = (manifest.input.height, manifest.input.width)
+    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, freed, workers, own_hw))
+    fixed_hw = chosen.backend.fixed_hw if chosen.backend.name == "tensorrt" else None  # a plan for one size
+    rect = freed.dynamic and config.shape != "square" and fixed_hw is None
+    model_hw = fixed_hw or own_hw
+    shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
+    layout = get_layout(manifest.layout)
+    return LoadedModel(manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why)
+
+
+def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
+    name = config.backend
+    device = "cpu" if config.device == "auto" else config.device
+    if name == "native" and device != "cpu":
+        raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
+    if name == "native" or (name == "auto" and device == "cpu"):
+        from engine.inference.backends.native import NativeBackend
+
+        try:
+            return NativeBackend(freed.path, model_hw, model=config.model)
+        except BackendMissing as error:
+            if name == "native":
+                raise
+            log.info("ONNX Runtime computes: %s", error)
+    if name == "openvino":
+        if device != "cpu":
+            raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")
+        from engine.inference.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe)
+
+    from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(freed.path, "cpu", batch_safe=freed.batch_safe)
+
+
+def _fake(config: EngineConfig) -> LoadedModel:
+    from engine.inference.backends.fake import FakeBackend, fake_manifest
+
+    if config.device.startswith("cuda"):
+        raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
+    manifest = fake_manifest(*(config.input_size or (128, 128)))
+    shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
+    return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "", why="--backend fake")

@@ -1,0 +1,88 @@
+"""The attributes that are known of each operator. Any other is refused: it would change what a node computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from engine.inference.native.ops import Unsupported
+
+_WINDOW = {"auto_pad": "STRING", "dilations": "INTS", "kernel_shape": "INTS", "pads": "INTS", "strides": "INTS"}
+
+_KNOWN: dict[str, dict[str, str]] = {
+    "Add": {},
+    "BatchNormalization": {"epsilon": "FLOAT", "momentum": "FLOAT", "training_mode": "INT"},
+    "Cast": {"saturate": "INT", "to": "INT"},
+    "Ceil": {},
+    "Clip": {},
+    "Concat": {"axis": "INT"},
+    "Constant": {"value": "TENSOR", "value_float": "FLOAT", "value_int": "INT", "value_ints": "INTS"},
+    "Conv": _WINDOW | {"group": "INT"},
+    "Div": {},
+    "Floor": {},
+    "Gather": {"axis": "INT"},
+    "HardSigmoid": {"alpha": "FLOAT", "beta": "FLOAT"},
+    "HardSwish": {},
+    "Identity": {},
+    "LeakyRelu": {"alpha": "FLOAT"},
+    "MaxPool": _WINDOW | {"ceil_mode": "INT", "storage_order": "INT"},
+    "Mul": {},
+    "Neg": {},
+    "Relu": {},
+    "Reshape": {"allowzero": "INT"},
+    "Resize": {
+        "antialias": "INT",
+        "coordinate_transformation_mode": "STRING",
+        "cubic_coeff_a": "FLOAT",
+        "exclude_outside": "INT",
+        "extrapolation_value": "FLOAT",
+        "keep_aspect_ratio_policy": "STRING",
+        "mode": "STRING",
+        "nearest_mode": "STRING",
+    },
+    "Shape": {"end": "INT", "start": "INT"},
+    "Sigmoid": {},
+    "Slice": {},
+    "Sqrt": {},
+    "Squeeze": {"axes": "INTS"},
+    "Sub": {},
+    "Transpose": {"perm": "INTS"},
+    "Unsqueeze": {"axes": "INTS"},
+}
+
+# Those that are known with one value only. What reads the others checks theirs.
+_ONLY: dict[str, Any] = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
+
+
+def read_attributes(node: Any) -> dict[str, Any]:
+    """Those of an onnx.NodeProto as plain values; none where the operator is not known, which `trace` refuses.
+
+    Raises Unsupported for an attribute that is not known, is of another kind, or is in a second file.
+    """
+    import onnx
+
+    known, found = _KNOWN.get(node.op_type), dict[str, Any]()
+    if known is None:
+        return found
+    for attribute in node.attribute:
+        name, kind = attribute.name, attribute.AttributeType.Name(attribute.type)
+        value = array_of(attribute.t) if kind == "TENSOR" else onnx.helper.get_attribute_value(attribute)
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if known.get(name) != kind or (name in _ONLY and value != _ONLY[name]):
+            shown = f" = {value}" if name in _ONLY else ""
+            raise Unsupported(f"{node.name} ({node.op_type}) has an attribute {name}{shown} ({kind}) that is not known")
+        found[name] = value
+    return found
+
+
+def array_of(tensor: Any) -> NDArray[Any]:
+    """The values of an onnx.TensorProto. Raises Unsupported where they are in a second file, which is never opened."""
+    import onnx
+
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise Unsupported("its weights are in a second file")
+    if any(dim < 0 for dim in tensor.dims):  # NumPy would choose one that fits
+        raise Unsupported(f"{tensor.name} has dimensions {list(tensor.dims)}")
+    array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    return array

@@ -1,0 +1,79 @@
+"""An ONNX file as plain Python: nodes with their attributes, and the weights as arrays. Read once a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from engine.inference.native.attributes import array_of, read_attributes
+from engine.inference.native.ops import Unsupported, refusing
+
+_OLDEST = 11  # before it, Resize, Clip and others meant other things
+_MOST_NODES = 4096  # the largest detectors have about 1000
+
+
+@dataclass(frozen=True)
+class Node:
+    op_type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.op_type})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`dims` is the input's (N, C, H, W), None where free."""
+
+    nodes: tuple[Node, ...]
+    constants: dict[str, NDArray[Any]]
+    input: str
+    output: str
+    dims: tuple[int | None, ...]
+
+
+def read_graph(path: Path) -> Graph:
+    """Raises Unsupported for what is no float32 picture network, models.errors.OnnxFileError for what is no ONNX."""
+    import onnx
+
+    from models.onnx_meta import parse_onnx
+
+    model = parse_onnx(path)  # weights in a second file are refused below, and never opened
+    try:
+        with refusing():
+            return _graph(model)
+    except onnx.checker.ValidationError as error:
+        raise Unsupported(f"its graph is not sound ({error})") from error
+
+
+def _graph(model: Any) -> Graph:
+    import onnx
+
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if opset < _OLDEST:
+        raise Unsupported(f"it has opset {opset}; {_OLDEST} is the oldest that is read")
+    if len(model.graph.node) > _MOST_NODES:
+        raise Unsupported(f"it has {len(model.graph.node)} nodes; {_MOST_NODES} are the most that are read")
+    constants = {tensor.name: array_of(tensor) for tensor in model.graph.initializer}
+    nodes = tuple(_node(node) for node in model.graph.node)
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise Unsupported("it does not have one float32 input")
+    dims = tuple(dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim)
+    if len(dims) != 4 or dims[1] is None or dims[0] not in (None, 1):
+        raise Unsupported(f"its input {dims} is no picture (N, C, H, W) with the batch free or 1")
+    return Graph(nodes, constants, inputs[0].name, model.graph.output[0].name, dims)
+
+
+def _node(node: Any) -> Node:
+    if node.domain not in ("", "ai.onnx"):
+        raise Unsupported(f"it uses {node.op_type} of {node.domain}")
+    outputs = tuple(node.output)
+    name = node.name or (outputs[0] if outputs else "?")
+    return Node(node.op_type, name, tuple(node.input), outputs, read_attributes(node))

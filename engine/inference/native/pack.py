@@ -1,0 +1,80 @@
+"""Weights in the order the kernels read them, packed once a model and shared by all its sizes and threads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from engine.inference.native.layout import BLOCK
+from engine.inference.native.ops import Floats
+from engine_ext.convnet import aligned
+
+
+class WeightStore:
+    """Packed arrays one behind the other, each at a cache line. What was packed before is found again by content."""
+
+    def __init__(self) -> None:
+        self._at: dict[bytes, int] = {}
+        self._arrays: list[Floats] = []
+        self._size = 0
+        self._whole = aligned(0)
+
+    def place(self, key: tuple[object, ...], arrays: tuple[Floats, ...], pack: Callable[[], Floats]) -> int:
+        """The position of what `pack` gives, which depends on `key` and `arrays` alone."""
+        digest = hashlib.blake2b(repr((key, [array.shape for array in arrays])).encode(), digest_size=16)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        found = self._at.get(digest.digest())
+        if found is None:
+            packed = pack().reshape(-1)
+            found = self._at[digest.digest()] = self._size
+            self._arrays.append(packed)
+            self._size += -(-packed.size // BLOCK) * BLOCK
+        return found
+
+    def whole(self) -> Floats:
+        """All of it. The same array as before, unless something was added."""
+        if self._whole.size != self._size:
+            whole, at = aligned(self._size), 0
+            for array in [self._whole, *self._arrays]:
+                whole[at : at + array.size] = array
+                at += -(-array.size // BLOCK) * BLOCK
+            self._whole, self._arrays = whole, []
+        return self._whole
+
+
+def pack_bias(bias: Floats) -> Floats:
+    """(C,) -> zeros up to a whole block."""
+    return np.pad(bias, (0, -len(bias) % BLOCK))
+
+
+def pack_depthwise(weight: Floats) -> Floats:
+    """(C, 1, KH, KW) -> (blocks, KH, KW, 16)."""
+    channels, _, height, width = weight.shape
+    padded = np.zeros((-(-channels // BLOCK) * BLOCK, height, width), np.float32)
+    padded[:channels] = weight[:, 0]
+    return np.ascontiguousarray(padded.reshape(-1, BLOCK, height, width).transpose(0, 2, 3, 1))
+
+
+def pack_conv(weight: Floats, group: int, *, planar: bool) -> Floats:
+    """(O, I, KH, KW) -> for each group of `group` output blocks, the last one maybe smaller: (KH, I, KW, 16 * group)
+    where the input is planar, else (KH, input block, KW, channel of the block, 16 * group)."""
+    out, channels, height, width = weight.shape
+    padded = np.zeros((-(-out // BLOCK) * BLOCK, channels, height, width), np.float32)
+    padded[:out] = weight
+    packed = []
+    for start in range(0, len(padded), group * BLOCK):
+        part = padded[start : start + group * BLOCK]
+        if planar:
+            packed.append(part.transpose(2, 1, 3, 0).reshape(-1))
+            continue
+        whole = channels // BLOCK * BLOCK
+        rows = []
+        for piece, size in ((part[:, :whole], BLOCK), (part[:, whole:], channels - whole)):
+            if piece.shape[1]:
+                split = piece.reshape(len(part), -1, size, height, width)
+                rows.append(split.transpose(3, 1, 4, 2, 0).reshape(height, -1))
+        packed.append(np.concatenate(rows, axis=1).reshape(-1))
+    return np.concatenate(packed)

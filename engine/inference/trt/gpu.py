@@ -1,0 +1,52 @@
+"""The NVIDIA GPU of this machine, asked of its driver. No CUDA toolkit and no Python package is needed for it."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from engine.inference.gpu.process import claim
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Name as the driver gives it, and compute capability, e.g. "8.6"."""
+
+    name: str
+    capability: str
+
+
+def find_gpu(device: int = 0) -> Gpu | None:
+    """The GPU with this number; None where there is no driver, no GPU or none of that number. Makes no context.
+
+    Raises BackendError in a fork of the process that started CUDA.
+    """
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    claim()
+    handle, name, number = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(handle), device):
+        return None
+    if cuda.cuDeviceGetName(name, len(name), handle):
+        return None
+    parts = []
+    for attribute in (_MAJOR, _MINOR):
+        if cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, handle):
+            return None
+        parts.append(str(number.value))
+    return Gpu(name.value.decode(errors="replace"), ".".join(parts))
+
+
+def count_gpus() -> int:
+    """How many GPUs the driver sees; 0 where there is none."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    claim()
+    number = ctypes.c_int()
+    return 0 if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(number)) else number.value

@@ -1,0 +1,59 @@
+"""The ONNX that a plan is built from: the model with free shapes, converted to the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.inference.trt.calibrate import Calibration, calibrate, find_pictures, tensors_of
+from engine.inference.trt.quantize import quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.to_float32 import plain
+from engine.inference.trt.to_half import narrow
+
+if TYPE_CHECKING:
+    import onnx
+
+    from models.manifest import InputSpec
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+# Goes up with every change to the conversions, so that plans in the cache are made again.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The converted model, and what a plan of it is compared with on the CPU: the plain float32 model, for int8 the
+    same Q/DQ nodes, as quantization is no fault of the plan. `calibration` for int8 only."""
+
+    model: onnx.ModelProto
+    reference: onnx.ModelProto
+    batch_safe: bool
+    calibration: Calibration | None = None
+
+
+def prepare(
+    freed: Path,
+    spec: InputSpec,
+    precision: str,
+    calibration: Calibration | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Prepared:
+    """Convert the freed ONNX file. `tick` hears how many pictures int8 has seen. Raises PlanError or ConfigError."""
+    from models.batching import batch_safe
+    from models.onnx_meta import load_onnx
+
+    model = reference = plain(load_onnx(freed))
+    if precision in ("fp16", "bf16"):
+        model = narrow(model, "float16" if precision == "fp16" else "bfloat16")
+    elif precision == "int8":
+        assert calibration is not None, "asked for at the door"
+        refuse_quantized(model)
+        model = with_channel_scales(model)
+        model = reference = quantize(model, calibrate(model, tensors_of(calibration.pictures, spec), tick))
+    return Prepared(model, reference, batch_safe(model), calibration)
+
+
+__all__ = ["PRECISIONS", "VERSION", "Calibration", "Prepared", "find_pictures", "prepare"]

@@ -1,0 +1,293 @@
+"""The record beside a plan, PLAN.json: what it was built from, by what and for what. And the check before it is loaded.
+
+A plan is opaque and fits one version of one flavour on one kind of GPU. Whatever does not fit is one sentence that says
+what differs and the command that repairs it; nothing is ever built again unasked. The hashes guard against damage and
+mix-ups, not against malice: a plan holds code, so load only plans that you trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import OutputError, PlanError, describe_os_error
+from engine.inference.trt.flavors import FLAVORS, Flavor
+from engine.inference.trt.gpu import Gpu
+from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar_fields import problem_of
+from models.files import atomic_write, cache_dir, read_regular, sha256_of
+
+SCHEMA = 1
+_MOST_BYTES = 1 << 20  # of a side-car, which has a few thousand
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: `shape` has -1 where the plan leaves it free, `dtype` is NumPy's word."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """What PLAN.json holds.
+
+    model               as it was named to build-trt: a zoo name, or a path
+    onnx_sha256         of the model's own file, before shapes were freed and numbers converted
+    plan_sha256         of the plan, and its size in plan_bytes
+    flavor, version     which TensorRT built it, and alone can load it
+    gpu                 name of the GPU it was built on; None where it was built ahead of time
+    compute_capability  of the GPU it is for
+    profile             the input shapes it takes
+    calibration         int8: number of pictures and a hash over them, else None
+    options             what else changes the plan: workspace_mib, and versions of our conversions
+    checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
+    command             builds it again
+    fed                 what was said of the input when it was built: scale, mean and channel_order, where one of them
+                        was; whoever runs the plan need not say it again
+    """
+
+    model: str
+    layout: str
+    onnx_sha256: str
+    plan_sha256: str
+    plan_bytes: int
+    flavor: str
+    version: str
+    gpu: str | None
+    compute_capability: str
+    precision: str
+    profile: Profile
+    batch_safe: bool
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    calibration: dict[str, Any] | None
+    options: dict[str, Any]
+    built_at: str
+    build_s: float
+    command: str
+    checked: dict[str, Any] | None = None
+    fed: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """All that decides about the plan's content, as one hash."""
+        return plan_key(
+            onnx_sha256=self.onnx_sha256,
+            layout=self.layout,
+            flavor=self.flavor,
+            version=self.version,
+            gpu=self.gpu,
+            compute_capability=self.compute_capability,
+            precision=self.precision,
+            profile=self.profile,
+            calibration=self.calibration,
+            options=self.options,
+            fed=self.fed,
+        )
+
+
+def plan_key(*, profile: Profile, fed: dict[str, Any] | None = None, **parts: Any) -> str:
+    """SHA-256 over all that decides about a plan's content."""
+    if fed is not None:  # calibration pictures are fed so; plans of which nothing was said keep their key
+        parts["fed"] = fed
+    text = json.dumps({**parts, "profile": asdict(profile)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sidecar_of(plan: Path) -> Path:
+    return plan.with_name(plan.name + ".json")
+
+
+def write_plan(plan: Path, data: memoryview | bytes, record: PlanRecord) -> None:
+    """Both files, whole or not at all. A plan beside another's side-car, as between the two, is refused by its hash.
+    Raises OutputError."""
+    from models.errors import ModelError as ModelPackageError
+
+    try:
+        with atomic_write(plan) as stream:
+            stream.write(data)
+        try:
+            write_record(plan, record)
+        except BaseException:
+            plan.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{plan} can't be written: {describe_os_error(error)}. Nothing was kept.") from error
+    except ModelPackageError as error:
+        raise OutputError(str(error)) from error
+
+
+def write_record(plan: Path, record: PlanRecord) -> None:
+    lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in {"schema": SCHEMA, **asdict(record)}.items())
+    with atomic_write(sidecar_of(plan)) as stream:
+        stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def read_record(plan: Path) -> PlanRecord:
+    """The side-car of a plan. Raises PlanError where there is none, or none that can be read."""
+    from models.errors import ModelError as ModelPackageError
+
+    path = sidecar_of(plan)
+    try:
+        if not os.path.lexists(path):
+            raise FileNotFoundError
+        found = json.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
+        schema = found.pop("schema", None) if isinstance(found, dict) else None
+        fields = json.dumps(found)
+    except FileNotFoundError:
+        if not plan.exists():
+            raise PlanError(f"{plan}: there is no such file. Build it: `{_build(plan)}`.") from None
+        raise PlanError(
+            f"{plan}: its side-car {path.name} is missing, so nothing is known of it. Build it: `{_build(plan)}`."
+        ) from None
+    except ModelPackageError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise PlanError(f"{path}: can't be read: {reason} Build the plan again: `{_build(plan)}`.") from error
+    except (OSError, RecursionError, ValueError) as error:
+        raise PlanError(f"{path}: can't be read: {error}. Build the plan again: `{_build(plan)}`.") from error
+    if type(schema) is not int or schema != SCHEMA:
+        raise PlanError(
+            f"{path}: has schema {schema!r:.40} where this version reads {SCHEMA}. "
+            f"Build the plan again: `{_build(plan)}`."
+        )
+    if (problem := problem_of(fields)) is not None:
+        raise PlanError(f"{path}: is no whole side-car ({problem}). Build the plan again: `{_build(plan)}`.")
+    return _record(found)
+
+
+def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
+    """Plans of a model in the user's cache, in the order of their names. They are not checked: see `check_plan`."""
+    return [(plan, record) for plan, record in all_plans() if record.onnx_sha256 == onnx_sha256]
+
+
+def all_plans() -> list[tuple[Path, PlanRecord]]:
+    """Plans in the user's cache, of all models, in the order of their names."""
+    found = []
+    for plan in sorted(cache_dir("plans").glob("*.plan")):
+        with contextlib.suppress(PlanError):
+            found.append((plan, read_record(plan)))
+    return found
+
+
+def _record(found: dict[str, Any]) -> PlanRecord:
+    def tensors(each: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+        return tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in each)
+
+    profile = Profile(*(tuple(found["profile"][key]) for key in ("least", "opt", "most")))
+    parts = {"profile": profile, "inputs": tensors(found["inputs"]), "outputs": tensors(found["outputs"])}
+    return PlanRecord(**found | parts)
+
+
+def _build(plan: Path) -> str:
+    return f"yolo-engine build-trt MODEL -o {shlex.quote(str(plan))}"
+
+
+def check_plan(
+    plan: Path,
+    *,
+    onnx_sha256: str | None = None,
+    layout: str | None = None,
+    flavor: Flavor | None = None,
+    gpu: Gpu | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> PlanRecord:
+    """The record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs it.
+
+    onnx_sha256, layout   of the model that is to be run; None: whichever the plan holds
+    flavor, gpu           what is to load it, and where; None: not compared, as where there is none
+    shape                 (N, 3, H, W) that it must take
+    """
+    record = read_record(plan)
+    again = f"Build it again: `{record.command}`."
+    try:
+        size = plan.stat().st_size
+    except FileNotFoundError:
+        raise PlanError(f"{plan}: only its side-car is there. {again}") from None
+    except OSError as error:
+        raise PlanError(f"{plan}: can't be read: {describe_os_error(error)}.") from error
+    if size != record.plan_bytes:
+        what = "is truncated" if size < record.plan_bytes else "is longer than it was built"
+        raise PlanError(f"{plan}: {what}: {size:,} bytes where {record.plan_bytes:,} were built. {again}")
+    if (got := _sha256_of(plan)) != record.plan_sha256:
+        raise PlanError(
+            f"{plan}: is not the plan that its side-car is for: SHA-256 {record.plan_sha256[:12]}… expected, "
+            f"{got[:12]}… found. {again}"
+        )
+    if onnx_sha256 is not None and onnx_sha256 != record.onnx_sha256:
+        raise PlanError(
+            f"{plan}: was built from another model: an ONNX file with SHA-256 {record.onnx_sha256[:12]}…, and the one "
+            f"to be run has {onnx_sha256[:12]}…. {again}"
+        )
+    if layout is not None and layout != record.layout:
+        raise PlanError(f"{plan}: was built for output layout {record.layout}, and {layout} was asked for. {again}")
+    if flavor is not None:
+        _check_flavor(plan, record, flavor, again)
+    if gpu is not None:
+        _check_gpu(plan, record, gpu)
+    if shape is not None and not record.profile.takes(shape):
+        raise PlanError(
+            f"{plan}: takes inputs from {_dims(record.profile.least)} to {_dims(record.profile.most)}, and "
+            f"{_dims(shape)} was asked for. Build one that does: `{record.command}` with other --max-batch or --shape."
+        )
+    return record
+
+
+def _sha256_of(plan: Path) -> str:
+    from models.errors import ModelError as ModelPackageError
+
+    try:
+        return sha256_of(plan)
+    except ModelPackageError as error:
+        raise PlanError(str(error)) from error
+
+
+def _check_flavor(plan: Path, record: PlanRecord, flavor: Flavor, again: str) -> None:
+    built = FLAVORS[record.flavor]
+    if flavor.name != record.flavor:
+        raise PlanError(
+            f"{plan}: was built by {built.title}, and {flavor.info.title} can't load it. Install that "
+            f"({built.install}), or build for this one: `{_replaced(record.command, '--flavor', flavor.name)}`."
+        )
+    if flavor.version != record.version:
+        raise PlanError(
+            f"{plan}: was built by {built.title} {record.version}, and {flavor.version} is installed. {again}"
+        )
+
+
+def _check_gpu(plan: Path, record: PlanRecord, gpu: Gpu) -> None:
+    if gpu.capability != record.compute_capability:
+        command = _replaced(record.command, "--compute-capability", gpu.capability)
+        raise PlanError(
+            f"{plan}: was built for compute capability {record.compute_capability}, and this GPU ({gpu.name}) has "
+            f"{gpu.capability}. Build it for this one: `{command}`."
+        )
+    # A plan of TensorRT for RTX is compiled on the card, so that its name does not matter.
+    if record.flavor == "tensorrt" and record.gpu != gpu.name:
+        raise PlanError(
+            f"{plan}: was built on and tuned for {record.gpu}, and this GPU is {gpu.name}. "
+            f"Build it here: `{record.command}`."
+        )
+
+
+def _replaced(command: str, option: str, value: str) -> str:
+    """A command with another value of one option."""
+    words = shlex.split(command)
+    if option in words:
+        at = words.index(option) + 1
+        words[at : at + 1] = [value]
+    else:
+        words += [option, value]
+    return shlex.join(words)
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,168 @@
+"""float32 -> float16 or bfloat16, in the ONNX graph: what strongly typed TensorRT computes is what the graph says.
+
+Converted is what leads to a convolution or a matrix product, that one included: nearly all of the work. What comes
+behind the last of them stays in float32. It is arithmetic on box coordinates in pixels, where a half has steps of 0.5
+from 512 pixels on, and it costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import PlanError
+from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, picture_of, replace_nodes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+_LARGEST_HALF = 65504.0
+HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+# Inputs that ONNX wants in float32 whatever the others are, by operator; None stands for all of them.
+_STAY: dict[str, tuple[int, ...] | None] = {"Resize": (1, 2), "Upsample": (1,), "Range": None, "Dropout": (1,)}
+
+
+def narrow(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
+    """A copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16 its input is a half as well,
+    which halves the upload; outputs stay float32. Raises PlanError where a weight is too large for a half."""
+    return _Narrowing(copy_of(model), dtype).run()
+
+
+def leading_to_heavy(model: onnx.ModelProto) -> set[int]:
+    """Positions of the nodes that a convolution or matrix product depends on, themselves included."""
+    feeds: set[str] = set()
+    inside = set()
+    for position in range(len(model.graph.node) - 1, -1, -1):
+        node = model.graph.node[position]
+        if node.op_type in HEAVY or feeds & set(node.output):
+            inside.add(position)
+            feeds |= set(node.input)
+    return inside
+
+
+class _Narrowing:
+    def __init__(self, model: onnx.ModelProto, dtype: str) -> None:
+        import onnx
+
+        self._model = model
+        self._dtype = dtype
+        self._full = onnx.TensorProto.FLOAT
+        self._to = onnx.TensorProto.FLOAT16 if dtype == "float16" else onnx.TensorProto.BFLOAT16
+        self._weights = initializers(model)
+        self._types = _types_of(model)
+        self._now_narrow: set[str] = set()
+        self._copies: dict[str, str] = {}
+        self._nodes: list[onnx.NodeProto] = []
+
+    def run(self) -> onnx.ModelProto:
+        import onnx
+
+        inside = leading_to_heavy(self._model)
+        self._take_input(inside)
+        for position, original in enumerate(self._model.graph.node):
+            node = onnx.NodeProto()
+            node.CopyFrom(original)
+            narrow_it = position in inside and _STAY.get(node.op_type, ()) is not None
+            for index, name in enumerate(node.input):
+                if name:
+                    node.input[index] = self._read(name, narrow_it and index not in (_STAY.get(node.op_type) or ()))
+            self._nodes.append(node)
+            if narrow_it:
+                self._narrow_attributes(node)
+                self._now_narrow |= {name for name in node.output if self._types.get(name) == self._full}
+        replace_nodes(self._model, self._nodes)
+        self._give_outputs()
+        del self._model.graph.value_info[:]
+        drop_unused(self._model)
+        return self._model
+
+    def _take_input(self, inside: set[int]) -> None:
+        """The picture comes as a half where all that reads its pixels does so in halves."""
+        import onnx
+
+        picture = picture_of(self._model)
+        readers = [p for p, node in enumerate(self._model.graph.node) if picture.name in node.input]
+        pixels = [p for p in readers if self._model.graph.node[p].op_type != "Shape"]
+        is_full = picture.type.tensor_type.elem_type == self._full
+        if is_full and self._to == onnx.TensorProto.FLOAT16 and inside.issuperset(pixels):
+            picture.type.tensor_type.elem_type = self._to
+            self._now_narrow.add(picture.name)
+
+    def _read(self, name: str, want_narrow: bool) -> str:
+        """The name under which a node finds this tensor in the type it wants."""
+        import onnx
+
+        if self._types.get(name) != self._full or (name in self._now_narrow) == want_narrow:
+            return name
+        if name in self._weights and not want_narrow:
+            return name
+        if name not in self._copies:
+            self._copies[name] = f"{PREFIX}{name}/{self._dtype if want_narrow else 'float32'}"
+            if name in self._weights:
+                self._model.graph.initializer.append(self._tensor(self._weights[name], self._copies[name]))
+            else:
+                to = self._to if want_narrow else self._full
+                self._nodes.append(onnx.helper.make_node("Cast", [name], [self._copies[name]], to=to))
+        return self._copies[name]
+
+    def _tensor(self, tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+        import numpy as np
+        import onnx
+
+        array = onnx.numpy_helper.to_array(tensor)
+        largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+        if self._dtype == "float16" and largest > _LARGEST_HALF:
+            raise PlanError(
+                f"the constant {tensor.name} reaches {largest:.3g}, which no float16 holds. Use --precision bf16."
+            )
+        return onnx.TensorProto(
+            name=name, data_type=self._to, dims=array.shape, raw_data=_bits(array, self._dtype).tobytes()
+        )
+
+    def _narrow_attributes(self, node: onnx.NodeProto) -> None:
+        import onnx
+
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == self._full:
+                attribute.i = self._to
+            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == self._full:
+                attribute.t.CopyFrom(self._tensor(attribute.t, attribute.t.name))
+
+    def _give_outputs(self) -> None:
+        """What is a half at the end is given out in float32, under its own name."""
+        import onnx
+
+        for output in self._model.graph.output:
+            if output.name not in self._now_narrow:
+                continue
+            inner = f"{PREFIX}{output.name}/{self._dtype}"
+            for node in self._model.graph.node:
+                for names in (node.input, node.output):
+                    for index, name in enumerate(names):
+                        if name == output.name:
+                            names[index] = inner
+            self._model.graph.node.append(onnx.helper.make_node("Cast", [inner], [output.name], to=self._full))
+
+
+def _types_of(model: onnx.ModelProto) -> dict[str, int]:
+    """Element type of every tensor, worked out by ONNX."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        types.setdefault(value.name, value.type.tensor_type.elem_type)
+    return types
+
+
+def _bits(array: Array, dtype: str) -> Array:
+    import numpy as np
+
+    if dtype == "float16":
+        return array.astype(np.float16)
+    # NumPy has no bfloat16: the upper half of a float32, rounded to the nearest, ties to even.
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

@@ -1,0 +1,1 @@
+"""Inputs: finding videos, opening containers, and what their structure tells."""

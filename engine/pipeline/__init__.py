@@ -1,0 +1,1 @@
+"""The threads of a run: how they start, meet, fail and stop, and what belongs to one video on its way through."""

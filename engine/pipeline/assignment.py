@@ -1,0 +1,29 @@
+"""Videos that come one by one from elsewhere, such as a job system: what it says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.media.inputs import Video
+
+
+def not_fenced() -> None:
+    """Nobody else can get the video."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One video to be done.
+
+    attempt  which attempt at it this is; goes into its entry as "attempts"
+    fence    called before anything is taken over, before each checkpoint and before outputs appear; raises
+             engine.errors.Fenced when this attempt has lost the video to another
+    job      names all attempts, at any time, that work for the same end: what one of them finds stands for all. "":
+             what others found counts where it would be the same today, as between two runs
+    """
+
+    video: Video
+    attempt: int = 1
+    fence: Callable[[], None] = not_fenced
+    job: str = ""

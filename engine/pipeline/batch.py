@@ -1,0 +1,79 @@
+"""Batch: frames of many streams become batches of one tensor shape.
+
+Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, or when no
+further frame has come for `wait_s`, or when its first frame has waited `longest_s`: a video that ends, a slow source
+or many frames of another shape hold nobody up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from engine.pipeline.channel import Closed, Handoff
+from engine.records import EndOfStream, Frame, FrameBatch
+from engine.specs import PIXEL_FORMATS, Spec
+
+
+class Batcher:
+    """Gives batches to several workers. `take` is called by one of them at a time.
+
+    `bypass` gets, at once, what needs no inference: frames to be skipped and the ends of streams. The order within a
+    stream is restored behind the workers.
+    """
+
+    name = "batch"
+    accepts = Spec("Frame", pixel_formats=PIXEL_FORMATS)
+    produces = Spec("FrameBatch", pixel_formats=PIXEL_FORMATS)
+
+    def __init__(
+        self,
+        frames: Handoff[Frame | EndOfStream],
+        size: int,
+        shape_of: Callable[[Any], tuple[int, int]],
+        bypass: Callable[[Frame | EndOfStream], None],
+        wait_s: float = 0.02,
+        longest_s: float = 0.25,
+    ) -> None:
+        self._frames = frames
+        self._size = size
+        self._shape_of = shape_of
+        self._bypass = bypass
+        self._wait_s = wait_s
+        self._longest_s = longest_s
+        self._turn = threading.Lock()
+        # Frames that wait for company, and since when; oldest shape first.
+        self._waiting: dict[tuple[int, int], list[Frame]] = {}
+        self._since: dict[tuple[int, int], float] = {}
+
+    def take(self) -> FrameBatch:
+        """The next batch, waiting for frames. Raises Closed when no more will come."""
+        with self._turn:
+            while True:
+                if self._waiting and time.monotonic() - next(iter(self._since.values())) > self._longest_s:
+                    return self._oldest()
+                try:
+                    record = self._frames.get(self._wait_s if self._waiting else None)
+                except TimeoutError:
+                    return self._oldest()
+                except Closed:
+                    if self._waiting:
+                        return self._oldest()
+                    raise
+                if isinstance(record, EndOfStream) or not record.infer:
+                    self._bypass(record)
+                    continue
+                shape = self._shape_of(record.image)
+                frames = self._waiting.setdefault(shape, [])
+                self._since.setdefault(shape, time.monotonic())
+                frames.append(record)
+                if len(frames) >= self._size:
+                    del self._waiting[shape], self._since[shape]
+                    return FrameBatch(frames, shape)
+
+    def _oldest(self) -> FrameBatch:
+        shape = next(iter(self._waiting))
+        del self._since[shape]
+        return FrameBatch(self._waiting.pop(shape), shape)

@@ -1,0 +1,89 @@
+"""Where the results of each video go: its files, their sinks, and what they must not overwrite."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.config import EngineConfig
+from engine.errors import OutputError, describe_os_error
+from engine.files.folders import Folder
+from engine.media.inputs import Video
+from engine.media.source import scheme
+from engine.resume.attempts import STATE_FOLDER
+from engine.resume.partial_outputs import partial_path, partials_of
+from engine.sinks.base import Sink, part_path, spare_path
+from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
+from engine.sinks.mot import MotText
+from engine.sinks.rows import RowFile
+from engine.sinks.video import AnnotatedVideo
+
+SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
+
+
+class Outputs:
+    """The files that a configuration asks for. `threads` is what each encoder may use."""
+
+    def __init__(self, config: EngineConfig, class_names: Sequence[str], *, streams: int, threads: int) -> None:
+        self._config = config
+        self._names = class_names
+        self._streams = streams
+        self._threads = threads
+
+    def sinks(self, video: Video, folder: Path) -> dict[str, tuple[Sink, Path]]:
+        """The sinks that the configuration asks for, and the final path of each."""
+        config, names = self._config, self._names
+        base = folder / video.stem
+        limit = max(1, config.max_detections_in_memory // (self._streams * max(1, len(config.formats))))
+
+        def rows(path: Path) -> RowFile:
+            return RowFile(path, limit=limit, intermediate=config.save_intermediate_results)
+
+        sinks: dict[str, tuple[Sink, Path]] = {}
+        if "tracks" in config.formats:
+            path = base.with_name(base.name + ".tracks.jsonl")
+            sinks["tracks"] = (TracksJsonl(rows(path), names), path)
+        if "mot" in config.formats:
+            path = base.with_name(base.name + ".mot.txt")
+            sinks["mot"] = (MotText(rows(path)), path)
+        if "detections" in config.formats:
+            path = base.with_name(base.name + ".detections.jsonl")
+            sinks["detections"] = (DetectionsJsonl(rows(path), names), path)
+        if config.visualize:
+            path = base.with_name(base.name + ".mp4")
+            encoder: dict[str, Any] = {"crf": config.video_crf, "preset": config.video_preset, "threads": self._threads}
+            sinks["video"] = (AnnotatedVideo(path, names, **encoder), path)
+        return sinks
+
+    def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
+        """No output, nor what it grows in, may land on a source; annotated videos not among the sources at all, where
+        the next run would take them for some."""
+        if self._config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
+            raise OutputError(
+                f"{folder} is an input, and annotated videos can't go there: a second run would take them for sources. "
+                "Choose another output folder."
+            )
+        sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
+        for video in videos:
+            for _, path in self.sinks(video, folder).values():
+                touched = (path, part_path(path), spare_path(path), partial_path(path), *partials_of(video, folder))
+                if not sources.isdisjoint(map(os.path.realpath, touched)):
+                    raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
+
+
+def prepare(folder: Path) -> None:
+    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Folder.at(folder) as output:
+            probe = f".write-test-{secrets.token_hex(8)}"
+            output.create(probe).close()
+            output.remove(probe)
+            with contextlib.suppress(FileNotFoundError):
+                output.sub(STATE_FOLDER).close()
+    except OSError as error:
+        raise OutputError(f"Output folder {folder} can't be written: {describe_os_error(error)}.") from error

@@ -1,0 +1,439 @@
+"""The pipeline: threads, the queues between them, and the one place where they start, fail and stop.
+
+    decoders (one a stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
+    track --tracks of each stream--> sinks (one thread a stream)
+
+A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so that memory is bounded
+whatever the queues hold. An EndOfStream follows the last frame of each stream the whole way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from engine.errors import BackendError, EngineError, Misfit, NotFinite, VideoError, where
+from engine.media.source import Source
+from engine.pipeline.batch import Batcher
+from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.stream import Outcome, Progress, StreamRun
+from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
+from engine.profiling.thread_usage import Usage
+from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
+from engine.resume.checkpoint import Checkpoint
+from engine.stages.decode import frame_bytes
+from engine.stages.infer import Infer
+from engine.stages.postprocess import Postprocess
+from engine.stages.preprocess import Preprocess
+from engine.stages.track import Track
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+
+# Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
+# largest take, and one stream of them is decoded at a time.
+_LARGE = 0.25
+_LARGEST_IN_FLIGHT = 2
+
+Result = tuple[Frame, Any] | StartOfStream | EndOfStream
+
+
+class Stages:
+    """The stages that all streams share."""
+
+    def __init__(self, preprocess: Preprocess, infer: Infer, postprocess: Postprocess, track: Track) -> None:
+        self.preprocess = preprocess
+        self.infer = infer
+        self.postprocess = postprocess
+        self.track = track
+
+
+class Pipeline:
+    """Runs videos through the stages. One use: `run` once, `stop` from anywhere.
+
+    streams  videos decoded at the same time
+    workers  threads that each take a batch from frames to detections
+    window   frames of a stream in flight at most
+    reader   how each stream is read
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        *,
+        shape_of: Callable[[Any], tuple[int, int]],
+        open_source: Callable[[str], Source],
+        batch: int,
+        streams: int,
+        workers: int,
+        window: int,
+        reader: ReaderSettings | None = None,
+    ) -> None:
+        self.metrics = Metrics()
+        self.window = window
+        self._stages = stages
+        self._open_source = open_source
+        self._streams = streams
+        self._workers = workers
+        self._reader = reader or ReaderSettings()
+        self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
+        self._results: Handoff[Result] = Handoff("results", streams * (window + 1))
+        self._batcher = Batcher(self._frames, batch, shape_of, self._bypass)
+        self._active: dict[int, StreamRun] = {}
+        self._outcomes: list[Outcome] = []
+        # Reentrant: a signal handler calls `stop` on the thread that may just be inside `progress`.
+        self._lock = threading.RLock()
+        # Of its own: the next video may be long in coming.
+        self._turn = threading.Lock()
+        self._large = threading.Lock()
+        self._hand_over = False
+        self._stopping = threading.Event()
+        self._fatal: Exception | None = None
+
+    def run(
+        self,
+        runs: Iterable[StreamRun],
+        tick: Callable[[list[Progress]], None] | None = None,
+        ended: Callable[[StreamRun], object] | None = None,
+    ) -> list[Outcome]:
+        """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting,
+        `ended` on the video's own thread once its outcome is there. `runs` is pulled by one of these at a time.
+
+        A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
+        begun come back as failed. What `tick` raises ends the run too, and is raised here; no thread outlives the run.
+        """
+        queue = iter(runs)
+        slots: list[threading.Thread] = []
+        workers: list[threading.Thread] = []
+        tracker: list[threading.Thread] = []
+        self.metrics.start()
+        try:
+            self._start("track", 1, self._track, tracker)
+            self._start("worker", self._workers, self._work, workers)
+            self._start("decode", self._streams, lambda clock: self._slot(queue, ended, clock), slots)
+            while alive := [thread for thread in slots if thread.is_alive()]:
+                alive[0].join(_TICK_S)
+                if tick is not None:
+                    tick(self.progress())
+        except BaseException:
+            self._fail(VideoError("the run was broken off"))
+            raise
+        finally:
+            self._frames.close()
+            for thread in slots + workers:
+                thread.join()
+            self._results.close()
+            for thread in tracker:
+                thread.join()
+            self.metrics.stop()
+        for run in queue:
+            run.abandon(self._fatal or VideoError("interrupted before it was begun"))
+            self._outcomes.append(_outcome(run))
+        return sorted(self._outcomes, key=lambda outcome: outcome.key)
+
+    def stop(self, *, hand_over: bool = False) -> None:
+        """Ends every stream after its present frame and begins no other. Returns at once. `hand_over`: unfinished
+        videos keep their checkpoint only, for another run to go on with."""
+        self._hand_over |= hand_over
+        self._stopping.set()
+        with self._lock:
+            for run in self._active.values():
+                run.hand_over = self._hand_over
+                run.stop.set()
+
+    def progress(self) -> list[Progress]:
+        with self._lock:
+            return [run.progress() for run in self._active.values()]
+
+    def usage(self) -> Usage:
+        """How the threads spent their time."""
+        with self._lock:
+            videos = len(self._outcomes) + len(self._active)
+        return self.metrics.usage(streams=self._streams, workers=self._workers, videos=videos)
+
+    # -- threads --------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, count: int, target: Callable[[Clock], None], started: list[threading.Thread]) -> None:
+        """Starts threads and adds each to `started`, so that they can be joined also when a later one can't start."""
+
+        def guarded() -> None:
+            try:
+                with self.metrics.clock(name) as clock:
+                    target(clock)
+            except Closed:
+                pass
+            except BaseException as error:  # whatever it is, the others must not wait for this one
+                log.debug("%s thread failed", name, exc_info=error)
+                self._fail(error)
+
+        for i in range(count):
+            thread = threading.Thread(target=guarded, name=f"{name}-{i}", daemon=True)
+            thread.start()
+            started.append(thread)
+
+    def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None, clock: Clock) -> None:
+        """Takes one video after the other and waits until its sinks are done."""
+        while not self._stopping.is_set():
+            with self._turn:
+                run = None if self._stopping.is_set() else next(queue, None)
+            clock.lap(IDLE)
+            if run is None:
+                return
+            with self._lock:
+                self._active[run.key] = run
+            log.info("%s: begun", run.video.shown, extra={"video": run.video.shown})
+            try:
+                run.begin()
+                if run.outcome is None:
+                    self._one(run, clock)
+            except Closed:
+                pass
+            except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
+                run.fail(error)
+            if run.outcome is None:
+                run.abandon(self._fatal or VideoError("the run was broken off"))
+            outcome = _outcome(run)
+            _log(outcome)
+            try:
+                if ended is not None:
+                    ended(run)
+            finally:
+                with self._lock:
+                    del self._active[run.key]
+                    self._outcomes.append(outcome)
+            clock.lap("finish")
+
+    def _one(self, run: StreamRun, clock: Clock) -> None:
+        source = self._open_source(run.video.path)
+        source.file = run.file
+        try:
+            if self._stopping.is_set():
+                run.hand_over = self._hand_over
+                run.stop.set()
+            self._feed(run, source, clock)
+        finally:
+            source.close()
+
+    def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
+        """Decodes a video into the pipeline, its end included, and waits until its sinks are done."""
+        with where("source", run.video.shown):
+            reader = StreamReader(source, run, self._reader)
+            reader.open()
+        with self._alone_if_large(run, reader):
+            self._read(run, reader, clock)
+
+    def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
+        """Holds up a stream of large pictures until no other is decoded, or it is stopped."""
+        if reader.info.live or not self._is_large(reader.picture_bytes):
+            return contextlib.nullcontext()
+        while not self._large.acquire(timeout=_TICK_S):
+            if run.stop.is_set() or self._fatal is not None:
+                return contextlib.nullcontext()  # nothing more of it is decoded
+        return contextlib.closing(_Held(self._large))
+
+    def _read(self, run: StreamRun, reader: StreamReader, clock: Clock) -> None:
+        if run.checkpoint is not None:
+            self._continue(run, reader, run.checkpoint)
+        if run.checkpoint is None:
+            with where("source", run.video.shown):
+                reader.go_to_start()
+            run.open_sinks(reader.info)
+        sink: list[threading.Thread] = []
+        try:
+            self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
+            clock.lap("open")
+            begun = run.checkpoint is not None
+            try:
+                for frame in reader.frames(clock):
+                    if not begun and frame.index:  # a beginning is passed over
+                        self._results.put(StartOfStream(run.key, frame.index, self._stages.track.fresh()))
+                    begun = True
+                    self._narrow(run, frame)
+                    if reader.info.live:
+                        self._put_live(run, frame)
+                    elif run.window.enter():
+                        self._frames.put(frame)
+                    else:
+                        raise Closed(run.video.shown)
+            except Closed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
+                run.fail(error)  # the end follows all the same, behind the frames in flight
+            self._frames.put(reader.end())
+        except BaseException:
+            run.tracks.close(discard=True)
+            raise
+        finally:
+            for thread in sink:
+                thread.join()
+            clock.lap(DRAIN)
+
+    def _narrow(self, run: StreamRun, frame: Frame) -> None:
+        """Large frames are few at once: what is in flight is bounded in bytes, whatever the pictures' size."""
+        image = frame.image
+        if image is not None and self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
+            run.window.narrow(_LARGEST_IN_FLIGHT * (self._reader.max_frame_bytes or 0) // size)
+
+    def _is_large(self, size: int) -> bool:
+        return self._reader.max_frame_bytes is not None and size > _LARGE * self._reader.max_frame_bytes
+
+    def _put_live(self, run: StreamRun, frame: Frame) -> None:
+        """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
+        if not run.window.enter(wait=False):
+            oldest = self._frames.drop_oldest(lambda queued: isinstance(queued, Frame) and queued.stream == run.key)
+            run.dropped += 1
+            victim = frame if oldest is None else oldest
+            assert isinstance(victim, Frame)
+            victim.image, victim.audio = None, ()
+            self._results.put((victim, None))
+            if oldest is None:
+                return
+        self._frames.put(frame)
+
+    def _continue(self, run: StreamRun, reader: StreamReader, checkpoint: Checkpoint) -> None:
+        """Goes on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
+        try:
+            try:
+                tracker = self._stages.track.restored(checkpoint.tracker)
+            except ValueError as error:
+                raise Misfit(f"the tracker's state is of no use: {error}") from error
+            if not reader.go_to(checkpoint.mark):
+                raise Misfit("the video decodes to other frames than before the checkpoint")
+            run.resume_sinks(reader.info, checkpoint)
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
+        except Misfit as why:
+            run.start_over(str(why))
+            reader.open()
+
+    def _bypass(self, record: Frame | EndOfStream) -> None:
+        self._results.put(record if isinstance(record, EndOfStream) else (record, None))
+
+    def _work(self, clock: Clock) -> None:
+        while True:
+            batch = self._batcher.take()
+            clock.lap(INPUT)
+            self._infer(batch, clock)
+
+    def _infer(self, batch: FrameBatch, clock: Clock) -> None:
+        stages, frames = self._stages, len(batch.frames)
+        try:
+            tensors = stages.preprocess.process(batch)
+        except VideoError as error:
+            self._reject(batch, error, clock)
+            return
+        clock.lap("preprocess", frames)
+        raw = stages.infer.process(tensors)
+        clock.lap("infer", frames)
+        try:
+            found = stages.postprocess.process(raw)
+        except NotFinite as error:
+            self._reject(batch, error, clock)
+            return
+        clock.lap("postprocess", frames)
+        for frame, detections in zip(batch.frames, found, strict=True):
+            self._results.put((frame, detections))
+        clock.lap(ROOM)
+
+    def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
+        """A frame of the batch can't be read, or its output. Frames of other streams go through one by one."""
+        if len(batch.frames) > 1:
+            for frame in batch.frames:
+                self._infer(FrameBatch([frame], batch.tensor_hw), clock)
+            return
+        frame = batch.frames[0]
+        with self._lock:
+            run = self._active[frame.stream]
+        error.frame = frame.index
+        run.fail(error)
+        frame.image = None
+        run.window.leave()
+        self._results.put((frame, None))
+
+    def _track(self, clock: Clock) -> None:
+        track = self._stages.track
+        while True:
+            result = self._results.get()
+            clock.lap(INPUT)
+            if isinstance(result, StartOfStream):
+                track.start(result)
+                continue
+            of_frame = not isinstance(result, EndOfStream)
+            for item in track.end(result) if isinstance(result, EndOfStream) else track.process(*result):
+                key = item.stream if isinstance(item, EndOfStream) else item.frame.stream
+                with self._lock:
+                    run = self._active.get(key)
+                if run is not None:
+                    with contextlib.suppress(Closed):  # its sinks are gone: it was given up
+                        run.tracks.put(item)
+            clock.lap("track", of_frame)
+
+    def _sink(self, run: StreamRun, clock: Clock) -> None:
+        with where("sink", run.video.shown):
+            while True:
+                item = run.tracks.get()
+                clock.lap(INPUT)
+                if isinstance(item, EndOfStream):
+                    run.finish(item)
+                    clock.lap("finish")
+                    return
+                run.write(item, clock)
+                del item  # the picture goes now, unless a caller of `stream` has it
+                run.window.leave()
+
+    # -- failure --------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: BaseException) -> None:
+        """The run can't go on. Wakes every thread; each unfinished video becomes failed with this reason."""
+        if self._fatal is None:
+            self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
+        self._stopping.set()
+        self._frames.close(discard=True)
+        self._results.close(discard=True)
+        with self._lock:
+            active = list(self._active.values())
+        for run in active:
+            run.stop.set()
+            run.window.close()
+            run.tracks.close(discard=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was ended before its end."""
+        return self._stopping.is_set()
+
+    @property
+    def fatal(self) -> Exception | None:
+        """What ended the run, None when nothing did."""
+        return self._fatal
+
+
+class _Held:
+    """A lock that is held until it is closed."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def _log(outcome: Outcome) -> None:
+    facts = {
+        "video": outcome.video.shown,
+        "status": outcome.status,
+        "error": outcome.error,
+        "frames": outcome.tally.frames,
+        "elapsed_s": round(outcome.elapsed_s, 3),
+    }
+    reason = f": {outcome.error}" if outcome.error else ""
+    log.info("%s: %s%s", outcome.video.shown, outcome.status, reason, extra=facts)
+
+
+def _outcome(run: StreamRun) -> Outcome:
+    assert run.outcome is not None
+    return run.outcome

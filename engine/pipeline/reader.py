@@ -1,0 +1,539 @@
+"""Source and decode of one stream, on one thread: gives its frames in order, then its end."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from engine.errors import DecodeError, OverLimit, SourceError
+from engine.media.lead import Astray, Lead
+from engine.media.source import Source
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import ROOM, Clock
+from engine.records import EndOfStream, Frame, Mark, StreamInfo
+from engine.resume.audio_cursor import SoundGate
+from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
+from engine.stages.preprocess import planes_of
+
+_ANCHORS = 8
+_BETWEEN_ANCHORS_S = 1.0
+
+# A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
+_CUT_SHORT = 0.99
+
+# Sound stands in a file up to so many seconds behind the picture it belongs to.
+_SOUND_LAGS_S = 3
+
+# Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
+_SOUND_HELD = 256
+
+# Once the stream is to stop, so many packets may still be read to find the frame that bears the last mark.
+_LAST_PACKETS = 64
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """between         frames between two inferences
+    decode_threads  of a large video
+    checkpoint_s    seconds between two marks
+    start_s, end_s  the part that is given out, in seconds from the first frame: start_s <= time < end_s
+    max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
+    """
+
+    between: int = 0
+    decode_threads: int = 1
+    checkpoint_s: float = 5.0
+    start_s: float = 0.0
+    end_s: float | None = None
+    max_pixels: int | None = None
+    max_frame_bytes: int | None = None
+    max_duration_s: float | None = None
+    max_decode_s: float | None = None
+
+
+class StreamReader:
+    """Source and decode of one stream. `open`, perhaps `go_to` a mark, then iterate `frames`, then take the `end`."""
+
+    def __init__(self, source: Source, run: StreamRun, settings: ReaderSettings) -> None:
+        self._source = source
+        self._run = run
+        self._settings = settings
+        self._every = settings.between + 1
+        self._asked_at = 0.0
+        self._passing = False
+        self._problem: str | None = None
+        self._complete = False
+        self._ended = False
+        self._may_lead = settings.start_s > 0
+
+    def open(self) -> StreamInfo:
+        """Opens the source, or opens it again, at its beginning. Raises SourceError and DecodeError."""
+        settings = self._settings
+        self.info = self._source.open(self._run.key)
+        check_pixels(*self.info.size_wh, settings.max_pixels)
+        pixel_format = self._source.video.codec_context.pix_fmt
+        check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)
+        self._run.expected = self._expected()
+        self._decoder = Decoder(
+            self.info.time_base,
+            self.info.frame_rate,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+        self._decoder.attach(self._source.video)
+        self._packets = self._source.packets()
+        names = self._source.containers
+        self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
+        self._decoded: Iterator[tuple[Any, int, int]] = self._decode()
+        self._index = 0
+        self._origin: int | None = None
+        self._first_pts: int | None = None
+        self._decode_s = 0.0
+        self._audio: list[Any] = []
+        self._gate = SoundGate()
+        self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
+        self._given = 0  # frames since the last mark
+        self._marked_at = time.monotonic()
+        return self.info
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of a picture as the stream's head has it."""
+        return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
+
+    def go_to(self, mark: Mark) -> bool:
+        """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
+
+        The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
+        be what was seen there before. False when it is not: the reader stands at the beginning then.
+        """
+        if (anchor := _anchor(mark, self.info)) is not None:
+            if self._passes(mark, anchor):
+                return True
+            self.open()
+        try:
+            if self._passes(mark, None):
+                return True
+        except Astray:
+            self._lead_no_more()
+            if self._passes(mark, None):
+                return True
+        self.open()
+        return False
+
+    def go_to_start(self) -> None:
+        """Passes over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
+        before anything keeps what it gave: it may open the source once more. Raises SourceError and DecodeError."""
+        if not self._leads:
+            return
+        try:
+            first = self._next()
+        except Astray:
+            self._lead_no_more()
+        except (SourceError, DecodeError) as error:
+            self._decoded = _raising(error)  # as if it came now
+        else:
+            self._decoded = itertools.chain([] if first is None else [first], self._decoded)
+
+    def _lead_no_more(self) -> None:
+        self._may_lead = False
+        self.open()
+
+    def frames(self, clock: Clock) -> Iterator[Frame]:
+        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error. Raises
+        DecodeError where it ends before the part asked for begins."""
+        stop = self._run.stop
+        stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
+        self._marked_at = time.monotonic()
+        while not (stop.is_set() and not self._given):
+            self._problem = None
+            try:
+                while True:
+                    item = self._next()
+                    if item is None:
+                        clock.lap(stage)
+                        break
+                    image, pts, duration = item
+                    if self._is_behind_end(pts):
+                        self._end_here()
+                        return
+                    if self._is_before_start(pts):
+                        self._pass(pts)
+                        self._drop_sound(float(pts * self._decoder.time_base))
+                        clock.lap(stage)
+                        continue
+                    frame = self._frame(image, pts, duration, last=stop.is_set())
+                    clock.lap(stage, 1)
+                    yield frame
+                    clock.lap(ROOM)
+                    # A stream with checkpoints gives one more frame, which bears the last mark.
+                    if stop.is_set() and (self._run.failed or not self._marks or not self._given):
+                        return
+            except OverLimit as error:
+                self._problem = f"{error} after {self._index} frames"
+                return
+            except (SourceError, DecodeError) as error:
+                # FFmpeg takes the end of an http answer without a length for an error. A video with all its
+                # frames is whole.
+                if not self._has_all():
+                    self._problem = f"{error} after {self._index} frames"
+            if self._complete and self._origin is None and self._index:
+                raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
+            if not self._source.live or stop.is_set():
+                return
+            lost_at = time.monotonic()
+            if not self._source.reconnect(stop):
+                if self._problem is None and self._source.reconnects_asked and not stop.is_set():
+                    self._problem = f"the stream ended after {self._index} frames and could not be opened again"
+                return
+            self._decoder.attach(self._source.video)
+            self._decoder.resume_after(time.monotonic() - lost_at)
+            self._packets = self._source.packets()
+            self._decoded = self._decode()
+
+    def end(self) -> EndOfStream:
+        settings = self._settings
+        return EndOfStream(
+            self._run.key,
+            self._index if self._origin is not None else 0,
+            problems=tuple(self._problems()),
+            interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
+            dropped=self._run.dropped,
+            discarded=self._decoder.discarded,
+            audio=tuple(self._heard()),
+            notes=tuple(self._notes()),
+            retimed=self._source.retimed or settings.start_s > 0 or self._ended,
+        )
+
+    def _problems(self) -> Iterator[str]:
+        """Why not every frame of the stream was given out, and what was damaged."""
+        read_to_end = self._complete and not self._ended
+        changed = self._source.changed() if read_to_end else None
+        if self._problem:
+            yield self._problem
+        if changed:
+            yield changed
+        lost = self._decoder.lost_at_start
+        if lost and not self.info.live and not self._settings.start_s:
+            why = "" if self._decoder.began_at_key else "begins in the middle of a group of pictures: "
+            yield f"{why}its first {lost} frame{'s' if lost > 1 else ''} can't be decoded"
+        yield from self._decoder.problems()
+        if read_to_end and not self._problem and not changed:
+            yield from self._gaps(lost + self._decoder.leading)
+
+    def _gaps(self, lost: int) -> Iterator[str]:
+        """What the container's own account says is missing. A count or duration that it claims is a hint, no more."""
+        listed, claimed = self._source.shown, self.info.frames
+        if self._source.reached_end_of_index is False or self._is_cut():
+            total = listed if listed is not None else claimed if self._source.counted else None
+            if total and total > self._index:
+                yield f"ends early: {self._index} of {total} frames"
+            else:
+                yield f"ends early: the file is cut off behind {self._index} frames"
+        elif listed is not None and self._index + lost < listed and not self._decoder.problems():
+            yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
+
+    @cached_property
+    def _missing(self) -> int | None:
+        """Bytes that the file lacks, asked for once, at its end."""
+        return self._source.missing_bytes()
+
+    def _is_cut(self) -> bool:
+        """Whether frames went with the bytes that are missing at the end."""
+        claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
+        frames = self._index + self._decoder.discarded
+        if self._missing and claimed:
+            lost = self._decoder.lost_at_start + self._decoder.leading
+            return self._index + lost < listed if listed is not None else frames < claimed
+        if self._missing:
+            return True
+        # An AVI whose index is gone: its header is all that is left to go by.
+        unlisted = self._missing == 0 and self._source.reached_end_of_index is None
+        return bool(unlisted and claimed and frames < _CUT_SHORT * claimed - 1)
+
+    def _notes(self) -> Iterator[str]:
+        yield from self._source.notes
+        if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
+            yield (
+                f"{leading} frame{'s' if leading > 1 else ''} in front of the first key frame can't be decoded: "
+                "what they refer to came before the file begins"
+            )
+        if self._complete and not self._ended and self._missing is None:
+            claimed, frames = self.info.frames, self._index + self._decoder.discarded
+            if claimed and frames < _CUT_SHORT * claimed - 1:
+                yield f"the container claims {claimed} frames and has {frames}"
+
+    @property
+    def _marks(self) -> bool:
+        return self._run.checkpoints is not None
+
+    def _has_all(self) -> bool:
+        claimed = self.info.frames
+        return claimed is not None and self._index >= claimed
+
+    def _next(self) -> tuple[Any, int, int] | None:
+        """The next decoded frame; None at the end. Counts the time it takes."""
+        self._asked_at = time.perf_counter()
+        try:
+            return next(self._decoded, None)
+        finally:
+            self._decode_s += time.perf_counter() - self._asked_at
+
+    def _decode(self) -> Iterator[tuple[Any, int, int]]:
+        """Every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
+        yield from self._decode_part() if self._leads else self._decode_all()
+
+    def _decode_part(self) -> Iterator[tuple[Any, int, int]]:
+        """The frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this way."""
+        lead = Lead(self._settings.start_s, self.info.time_base)
+        held = self._packets_to_decode(lead)
+        self._first_pts = lead.first_pts
+        passed, begun = 0, False
+        packets = self._packets
+        self._packets = itertools.chain(held, packets)
+        for image, pts, duration in self._decode_all():
+            if not begun:
+                if pts < lead.key_pts:
+                    continue
+                if not passed:
+                    if pts != lead.key_pts or (image.interlaced_frame and "mpegts" in self._source.containers):
+                        raise Astray
+                    self._index = lead.index
+                    self._decoder.forgive()
+                if pts < lead.target_pts:
+                    passed += 1
+                    self._index += 1
+                    continue
+                lead.check(passed, pts)
+                begun = True
+            yield image, pts, duration
+
+    def _packets_to_decode(self, lead: Lead) -> list[Any]:
+        """Reads up to the part asked for. Raises Astray."""
+        try:
+            for packet in self._packets:
+                if self._run.stop.is_set():
+                    return []
+                if packet.stream_index != self._source.video.index:
+                    if self._gate.passes(packet):
+                        self._audio.append(packet)
+                    if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
+                        self._drop_sound(float(lead.target_pts * self.info.time_base))
+                elif (held := lead.take(packet)) is not None:
+                    return held
+        except SourceError as error:  # whatever can be read is decoded all the same
+            raise Astray from error
+        return lead.rest()
+
+    def _decode_all(self) -> Iterator[tuple[Any, int, int]]:
+        video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
+        try:
+            for packet in self._packets:
+                if stop.is_set():
+                    # The frame given last is on its way without a mark; the next one brings it.
+                    left = left - 1 if self._given and self._marks and not self._run.failed else -1
+                    if left < 0:
+                        return
+                self._check_time()
+                if packet.stream_index == video:
+                    yield from self._decoder.decode(packet)
+                elif self._gate.passes(packet):
+                    self._audio.append(packet)
+        except SourceError:
+            yield from self._decoder.flush()  # what was read before is decoded, and counts
+            raise
+        yield from self._decoder.flush()
+        self._complete = not self._source.live
+
+    def _check_time(self) -> None:
+        limit_s, spent_s = self._settings.max_decode_s, self._decode_s + time.perf_counter() - self._asked_at
+        if self._passing or self._source.live:  # frames that were counted before; time spent waiting
+            return
+        if limit_s is not None and spent_s > limit_s:
+            raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
+
+    def _expected(self) -> int | None:
+        """How many frames will be given out, by the container's claims; None where it makes none."""
+        settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
+        if frames is None or (settings.start_s <= 0 and settings.end_s is None):
+            return frames
+        if not duration_s:
+            return None
+        end_s = min(duration_s, settings.end_s if settings.end_s is not None else duration_s)
+        return round(frames * max(0.0, end_s - settings.start_s) / duration_s)
+
+    def _seconds(self, pts: int) -> float:
+        """Time of a frame behind the stream's first one, which this may be."""
+        if self._first_pts is None:
+            self._first_pts = pts
+        return float((pts - self._first_pts) * self._decoder.time_base)
+
+    def _is_before_start(self, pts: int) -> bool:
+        return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
+
+    def _is_behind_end(self, pts: int) -> bool:
+        """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
+        end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
+        at_s = self._seconds(pts) if end_s is not None or limit_s is not None else 0.0
+        if end_s is not None and at_s >= end_s:
+            return True
+        if limit_s is not None and at_s > limit_s and not self._source.live:
+            self._problem = (
+                f"goes on for more than max_duration_s = {limit_s:g} seconds, after {self._index} frames: "
+                "not read further"
+            )
+            return True
+        return False
+
+    def _end_here(self) -> None:
+        """The part asked for is given out. Reads on for the sound that belongs to it."""
+        self._ended = self._complete = True
+        end_s = self._settings.end_s if self._problem is None else self._settings.max_duration_s
+        if self.info.audio is None or self._source.live or self._first_pts is None or end_s is None:
+            return
+        sound_ends_s = float(self._first_pts * self._decoder.time_base) + end_s
+        with contextlib.suppress(SourceError):
+            for packet in self._packets:
+                at_s = _at_s(packet)
+                if packet.stream_index != self._source.video.index:
+                    if self._gate.passes(packet):
+                        self._audio.append(packet)
+                    if at_s >= sound_ends_s:
+                        return
+                elif at_s >= sound_ends_s + _SOUND_LAGS_S:
+                    return
+
+    def _drop_sound(self, before_s: float) -> None:
+        """Forgets the sound read so far that ends by then: the part asked for begins later."""
+        self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
+
+    def _heard(self) -> list[Any]:
+        """The sound read and not given out yet, as far as it belongs to the part asked for."""
+        end_s, first_pts = self._settings.end_s, self._first_pts
+        limit_s = self._settings.max_duration_s if not self._source.live else None
+        ends = [item for item in (end_s, limit_s) if item is not None]
+        if not ends or first_pts is None:
+            return self._audio
+        end = float(first_pts * self._decoder.time_base) + min(ends)
+        return [packet for packet in self._audio if _at_s(packet) < end]
+
+    def _frame(self, image: Any, pts: int, duration: int, *, last: bool = False) -> Frame:
+        """Wraps a decoded frame. `last`: it is the last one before a stop."""
+        index = self._index
+        if self._origin is None:
+            self._origin = index
+            if self._settings.start_s:
+                self._drop_sound(float(pts * self._decoder.time_base))
+        self._pass(pts)
+        audio, self._audio = tuple(self._heard()), []
+        self._given += 1
+        due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
+        mark = self._mark(image, pts, duration) if due and self._marks else None
+        infer = (index - self._origin) % self._every == 0
+        return Frame(self._run.key, index, pts, duration, self._decoder.time_base, image, infer, audio, mark)
+
+    def _pass(self, pts: int) -> None:
+        """One more frame: counts it, and remembers it where it is a place to seek to."""
+        if self._decoder.at_key_frame:
+            since = pts - self._anchors[-1][1] if self._anchors else None
+            if since is None or since * self._decoder.time_base >= _BETWEEN_ANCHORS_S:
+                self._anchors.append((self._index, pts))
+        self._index += 1
+
+    def _mark(self, image: Any, pts: int, duration: int) -> Mark:
+        self._given, self._marked_at = 0, time.monotonic()
+        seekable = self._source.seekable and self._decoder.clean and self._gate.regular
+        anchors = tuple(self._anchors) if seekable else ()
+        first_pts = self._first_pts or 0
+        return Mark(
+            self._index,
+            pts,
+            duration,
+            _crc(image),
+            first_pts,
+            self._decode_s,
+            anchors,
+            seekable,
+            **self._gate.state(),
+            origin=self._origin or 0,
+        )
+
+    def _passes(self, mark: Mark, anchor: tuple[int, int] | None) -> bool:
+        """Decodes up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also
+        true when the stream was stopped meanwhile."""
+        self._passing = True
+        try:
+            if anchor is not None:
+                self._leads = False
+                self._source.seek(anchor[1])
+            self._gate.skip_to(mark, sought=anchor is not None)
+            while self._index < mark.frames:
+                item = self._next()
+                if self._run.stop.is_set():
+                    self._index = mark.frames
+                    return True
+                if item is None:
+                    return False
+                image, pts, duration = item
+                if anchor is not None and not self._index:
+                    if pts < anchor[1]:
+                        continue
+                    if pts > anchor[1]:
+                        return False
+                    self._index = anchor[0]
+                    self._decoder.forgive()
+                self._pass(pts)
+        except (SourceError, DecodeError):
+            return False
+        finally:
+            self._passing = False
+        if anchor is not None and not (self._decoder.clean and self._gate.fits):
+            return False
+        self._anchors = deque(mark.anchors, _ANCHORS)
+        self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
+        return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)
+
+
+def _raising(error: Exception) -> Iterator[Any]:
+    """An iterator that raises at once."""
+    raise error
+    yield
+
+
+def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:
+    """The last key frame from which all the sound behind the mark is read too; None: there is no such one."""
+    if not mark.seekable:
+        return None
+    latest = mark.pts * info.time_base
+    if info.audio is not None:
+        if not mark.audio:
+            return None
+        latest = min(latest, mark.audio_dts * Fraction(*mark.audio_time_base))
+    near = [anchor for anchor in mark.anchors if anchor[0] and anchor[1] * info.time_base <= latest]
+    return near[-1] if near else None
+
+
+def _at_s(packet: Any, *, end: bool = False) -> float:
+    """When a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around it."""
+    at = packet.pts if packet.pts is not None else packet.dts
+    if at is None or not packet.time_base:
+        return math.inf if end else -math.inf
+    return float((at + (packet.duration or 0 if end else 0)) * packet.time_base)
+
+
+def _crc(image: Any) -> int:
+    """CRC-32 of a picture's luma, or of its RGB, without what pads the rows."""
+    width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
+    return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

@@ -1,0 +1,509 @@
+"""One video on its way through the pipeline: what its threads share, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
+from engine.files.opened import OpenedFile
+from engine.inference.plausible import FirstLook
+from engine.media.inputs import Video
+from engine.pipeline.channel import Handoff
+from engine.pipeline.flow_control import Window
+from engine.profiling.metrics import Clock
+from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.resume import steps
+from engine.resume.attempts import Attempt
+from engine.resume.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
+from engine.resume.partial_outputs import partial_path, partials_of, set_aside
+from engine.sinks.base import FileSink, Sink
+from engine.sinks.memory import Tally
+from engine.sinks.video import AnnotatedVideo
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
+    `resumed_from` is the frame at which this run went on, 0 where it did the whole video; `done_before` counts the
+    frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
+    `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
+    attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
+    video begins, None where there is none."""
+
+    key: int
+    video: Video
+    status: str
+    error: str | None
+    elapsed_s: float
+    tally: Tally
+    duration_s: float
+    outputs: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    dropped: int = 0
+    resumed_from: int = 0
+    unfinished: bool = False
+    lost: bool = False
+    adopted: dict[str, Any] | None = None
+    done_before: int = 0
+    offset_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a video is. `frames_total` is by the container's claim, None where it makes none. `frames` counts what is
+    done: up to `resumed_from` an earlier run did it. Up to frame `checkpoint_frames` of the video they are kept.
+    `stem` is the place of its outputs, by which it is known in the output folder."""
+
+    path: str
+    frames: int
+    frames_total: int | None
+    elapsed_s: float
+    stem: str = ""
+    checkpoint_frames: int = 0
+    resumed_from: int = 0
+
+
+class StreamRun:
+    """Everything that belongs to one video and dies with it.
+
+    `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
+    video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
+    `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
+    `entry_of` gives an outcome as it stands in a summary.
+    """
+
+    def __init__(
+        self,
+        key: int,
+        video: Video,
+        sinks: dict[str, tuple[Sink, Path]],
+        tally: Tally,
+        window: int,
+        *,
+        attempt: Attempt | None = None,
+        checkpoints: Checkpoints | None = None,
+        on_begin: Callable[[], None] = lambda: None,
+        open_file: Callable[[], OpenedFile] | None = None,
+        entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
+    ) -> None:
+        self.key = key
+        self.video = video
+        self.tally = tally
+        self.info: StreamInfo | None = None
+        self.expected: int | None = None  # frames to come, as the container claims
+        self.window = Window(window)
+        self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
+        self.stop = threading.Event()
+        self.hand_over = False
+        self.outcome: Outcome | None = None
+        self.dropped = 0
+        self.resumed_from = 0
+        self.done_before = 0
+        self._unfinished = False
+        self.checkpoints = checkpoints
+        self.attempt = attempt
+        self.file: OpenedFile | None = None
+        self._on_begin = on_begin
+        self._open_file = open_file
+        self._entry_of = entry_of
+        self._sinks = dict(sinks)
+        self._given_up: dict[str, str] = {}  # kind of output -> why
+        self._error: BaseException | None = None
+        self._look = FirstLook()
+        self._started = time.perf_counter()
+        self._opened: list[Sink] = []
+
+    def begin(self) -> None:
+        """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
+        is there. Raises VideoError, and what `on_begin` raises."""
+        self._started = time.perf_counter()
+        self._on_begin()
+        if self.failed:
+            raise VideoError("failed before it was begun")
+        if self._open_file is not None:
+            self.file = self._open_file()
+        if self.checkpoints is not None:
+            self.checkpoints.input = self.file
+        if self.attempt is not None:
+            steps.reached("begin")
+            self.attempt.begin()
+            if self.attempt.verdict is not None and self._adopts(self.attempt, self.attempt.verdict):
+                return
+            if self.checkpoints is not None:
+                self.checkpoints.begin()
+                if (saved := self.checkpoints.saved) is not None:
+                    self.resumed_from, self.done_before = saved.frames, saved.tally["frames"]
+            else:
+                self.attempt.sweep()
+            steps.reached("begun")
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint; before the first frame, the one to continue at."""
+        return self.checkpoints.saved if self.checkpoints is not None else None
+
+    def fail(self, error: BaseException) -> None:
+        """The video fails with its first error; its source stops and what is in flight is thrown away."""
+        if self._error is None:
+            self._error = error
+        self.stop.set()
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another attempt has taken the video over: what is on the disk is that one's."""
+        return isinstance(self._error, Fenced)
+
+    def open_sinks(self, info: StreamInfo) -> None:
+        """Opens every sink. Raises SinkError."""
+        self.info = info
+        steps.reached("opened")
+        for sink, path in self._sinks.values():
+            with where(f"sink {sink.kind}", self.video.shown):
+                self._place(sink, path)
+                self._opened.append(sink)
+                sink.open(info)
+        steps.reached("sinks opened")
+
+    def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
+        """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
+        assert self.checkpoints is not None
+        self.info = info
+        for kind, (sink, path) in tuple(self._sinks.items()):
+            if isinstance(sink, FileSink):
+                with where(f"sink {kind}", self.video.shown):
+                    if "lost" in checkpoint.outputs[kind]:
+                        self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
+                        continue
+                    self._place(sink, path)
+                    part = self.checkpoints.part(kind)
+                    self._opened.append(sink)
+                    sink.resume(info, checkpoint.outputs[kind], part)
+        self.tally.restore(checkpoint.tally)
+        self.checkpoints.taken_over()
+
+    def start_over(self, why: str) -> None:
+        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and Fenced."""
+        assert self.checkpoints is not None
+        self._abort()
+        self._opened.clear()
+        self.resumed_from = self.done_before = 0
+        self.checkpoints.start_over(why)
+
+    def write(self, tracks: Tracks, clock: Clock) -> None:
+        """Gives a frame's tracks to every sink; the first error fails the video."""
+        if self.failed or self._implausible(tracks):
+            return
+        try:
+            for sink in tuple(self._opened):
+                with self._or_without(sink.kind):
+                    sink.write(tracks)
+                clock.lap(f"sink {sink.kind}", 1)
+            self.tally.write(tracks)
+            if self.checkpoints is not None:
+                if tracks.state is not None and tracks.frame.mark is not None:
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
+                self.checkpoints.settle()
+            clock.lap("tally", 1)
+        except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
+            self.fail(error)
+
+    def finish(self, end: EndOfStream) -> None:
+        """Completes or discards the outputs and settles how the video ended."""
+        steps.reached("last frame")
+        self._conclude(end)
+        outputs: dict[str, str] = {}
+        problems = list(end.problems)
+        if not self.failed and self.tally.frames == 0 and not end.interrupted:
+            self.fail(VideoError("has no frame that can be decoded" + (f" ({problems[0]})" if problems else "")))
+        if not self.failed and end.interrupted and self.checkpoints is not None:
+            outputs = self._set_aside()
+        elif not self.failed and not (end.interrupted and (self.tally.frames == 0 or self.hand_over)):
+            outputs = self._commit(end, problems)
+        if self._unfinished and self.checkpoint is not None:
+            self._suspend()
+        elif self.failed or not outputs:
+            self._give_up(end)
+        self._settle(end, outputs, problems)
+
+    def _implausible(self, tracks: Tracks) -> bool:
+        """Whether the first boxes tell that the model's output is read wrongly; the video then fails."""
+        try:
+            if tracks.detections is not None:
+                self._look.see(tracks.detections.signs)
+        except EngineError as error:
+            self.fail(error)
+        return self.failed
+
+    def _conclude(self, end: EndOfStream) -> None:
+        """A short video is judged by all its frames, once there are no more."""
+        if self.failed or end.interrupted:
+            return
+        try:
+            self._look.conclude()
+        except EngineError as error:
+            self.fail(error)
+
+    def abandon(self, error: BaseException) -> None:
+        """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
+        self.fail(error)
+        self._unfinished = self._error is error
+        if self._unfinished and self.checkpoint is not None:
+            self._suspend()
+        else:
+            self._give_up(EndOfStream(self.key, self.tally.frames))
+        self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
+
+    def progress(self) -> Progress:
+        kept = self.checkpoint
+        return Progress(
+            self.video.shown,
+            max(self.tally.frames, self.done_before),
+            self.expected,
+            time.perf_counter() - self._started,
+            str(self.video.stem),
+            kept.frames if kept else 0,
+            self.done_before,
+        )
+
+    @contextlib.contextmanager
+    def _or_without(self, kind: str) -> Iterator[None]:
+        """The rows don't suffer for an annotated video that can't be made: it is given up, and they go on."""
+        try:
+            yield
+        except Unencodable as error:
+            self._drop_output(kind, error)
+
+    def _drop_output(self, kind: str, error: Unencodable) -> None:
+        sink, _ = self._sinks.pop(kind)
+        self._opened = [each for each in self._opened if each is not sink]
+        self._given_up[kind] = str(error)
+        log.warning("%s: %s", self.video.shown, error)
+        try:
+            if self.checkpoints is not None:
+                self.checkpoints.give_up(kind, str(error))  # first: until then a checkpoint may name its part
+        finally:
+            sink.abort()
+        if not self._sinks:
+            self.fail(error)
+
+    def _states(self) -> dict[str, State]:
+        """What each output is to be continued at; of one that was given up, that it was."""
+        states: dict[str, State] = {}
+        for kind, sink in self._files().items():
+            with self._or_without(kind):
+                states[kind] = sink.mark()
+        return {**states, **{kind: partial(dict, lost=why) for kind, why in self._given_up.items()}}
+
+    def _files(self) -> dict[str, FileSink]:
+        return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
+
+    def _place(self, sink: Sink, path: Path) -> None:
+        """Makes the folder that an output needs; it grows in the attempt's own. Raises SinkError and OutputError."""
+        if not isinstance(sink, FileSink):
+            return
+        if self.attempt is not None:
+            self.attempt.make_way(path)
+            sink.grow_in(self.attempt.folder.path(""))
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
+
+    def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
+        """Whether another attempt has done the video; finishes what that one may have left to do. False where its
+        result is not this video's any more. Raises SinkError and Fenced."""
+        same_end = bool(attempt.job) and attempt.job == verdict.get("job")
+        if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
+            attempt.disregard()
+            return False
+        attempt.publish()
+        if not are_there(attempt.output, verdict):
+            attempt.disregard()
+            return False
+        entry = entry_from(attempt.output, verdict, self.video.shown)
+        if self.checkpoints is not None:
+            self.checkpoints.attempts = verdict.get("attempts", 1)
+        if entry["status"] != "failed":
+            self._take_away_partials()
+        attempt.leave()
+        self.outcome = Outcome(
+            self.key,
+            self.video,
+            entry["status"],
+            entry.get("error"),
+            time.perf_counter() - self._started,
+            self.tally,
+            entry.get("duration_s") or 0.0,
+            entry["outputs"],
+            entry["notes"],
+            adopted=entry,
+        )
+        return True
+
+    def _commit(self, end: EndOfStream, problems: list[str]) -> dict[str, str]:
+        """Lets the outputs appear. Those of an interrupted video are valid, but named `.partial`; a later run that
+        completes the video takes them away."""
+        paths = {kind: partial_path(path) if end.interrupted else path for kind, (_, path) in self._sinks.items()}
+        outputs = {kind: str(path) for kind, path in paths.items()}
+        try:
+            if self.attempt is None:
+                for kind, (sink, _) in self._sinks.items():
+                    sink.commit(end, paths[kind])
+                return outputs
+            made = {}
+            for kind, sink in self._files().items():
+                with self._or_without(kind):
+                    made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                steps.reached("an output complete")
+            if self.failed:
+                return {}
+            outputs = {kind: path for kind, path in outputs.items() if kind in self._sinks}
+            self._settle(end, outputs, problems)
+            self.attempt.commit(self._verdict(made))
+            self.attempt.publish()
+            steps.reached("published")
+            if not end.interrupted:
+                self._take_away_partials()
+            self.attempt.sweep()
+            self.attempt.tidy()
+        except BaseException as error:  # noqa: BLE001 - as in write
+            self.fail(error)
+            return {}
+        return outputs
+
+    def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        assert self.outcome is not None
+        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome), "made": made}
+        if self.checkpoints is not None:
+            verdict |= self.checkpoints.facts()
+        return verdict
+
+    def _give_up(self, end: EndOfStream) -> None:
+        """Nothing of this attempt appears. That the video has failed by itself is a verdict, too, which stands for all
+        attempts; it is not told where another one has taken the video over."""
+        attempt = self.attempt
+        if self.failed and not self._unfinished and attempt is not None and attempt.begun and attempt.verdict is None:
+            self._settle(end, {}, [])
+            try:
+                attempt.commit(self._verdict({}))
+                attempt.publish()  # nothing; but it tells whether another has begun it anew
+            except Fenced as error:
+                self._error = error
+            except VideoError as error:  # a full disk: it has failed all the same
+                log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)
+        self._abort()
+
+    def _take_away_partials(self) -> None:
+        """What interrupted runs had left is of no use beside the whole; not where a later run has begun anew."""
+        assert self.attempt is not None
+        found = partials_of(self.video, self.attempt.output)
+        found += [partial_path(path) for _, path in self._sinks.values() if path.name]
+        if self.attempt.stands:
+            for path in found:
+                self.attempt.take_away(path)
+
+    def _set_aside(self) -> dict[str, str]:
+        """Interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed over, the
+        `.partial` outputs appear too."""
+        assert self.checkpoints is not None
+        assert self.attempt is not None
+        self._unfinished = True
+        outputs: dict[str, str] = {}
+        try:
+            for kind, sink in self._files().items():
+                with self._or_without(kind):
+                    sink.drain()
+            self.checkpoints.settle()
+            checkpoint = self.checkpoint
+            if checkpoint is None:
+                return {}
+            self.tally.restore(checkpoint.tally)  # what the outputs hold, should a few frames more have been seen
+            if not self.hand_over:
+                files = {
+                    kind: (path, checkpoint.outputs[kind]["offset"], self.attempt.part(path))
+                    for kind, (sink, path) in self._sinks.items()
+                    if isinstance(sink, FileSink)
+                }
+                outputs = {kind: str(path) for kind, path in set_aside(self.file, self.attempt, files).items()}
+        except BaseException as error:  # noqa: BLE001 - as in write
+            self.fail(error)
+        return outputs
+
+    def _suspend(self) -> None:
+        for sink in self._files().values():
+            sink.suspend()
+
+    def _abort(self) -> None:
+        """Discards what has not appeared; where another attempt has taken over, it goes on from there."""
+        if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
+            return  # whoever comes next lets appear what has not yet
+        if self.fenced:
+            self._suspend()
+            return
+        for sink in self._opened:
+            try:
+                sink.abort()
+            except Exception as error:  # it must not hide why the video failed
+                log.debug("%s: abort of %s failed", self.video.shown, sink.kind, exc_info=error)
+
+    def _settle(self, end: EndOfStream, outputs: dict[str, str], problems: list[str]) -> None:
+        if end.interrupted:
+            problems = [f"interrupted after {self.tally.frames} frames", *problems]
+        problems = [*problems, *self._given_up.values()]
+        status = "failed" if self.failed else "partial" if problems else "ok"
+        reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
+        notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
+        notes = [*end.notes, *notes, *self._given_up.values()]
+        if self.tally.non_finite:
+            notes.append(
+                f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"
+            )
+        if self.checkpoints is not None:
+            notes = [*self.checkpoints.notes, *notes]
+        claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
+        offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
+        self.outcome = Outcome(
+            self.key,
+            self.video,
+            status,
+            reason,
+            time.perf_counter() - self._started,
+            self.tally,
+            claimed_s or self.tally.span_s,
+            outputs,
+            notes,
+            end.interrupted,
+            end.dropped,
+            self.resumed_from,
+            self._unfinished or end.interrupted,
+            self.fenced,
+            done_before=self.done_before,
+            offset_s=next(iter(offsets), None) if "video" in outputs else None,
+        )
+
+
+def _made(file: Path, path: Path) -> dict[str, Any]:
+    """A finished file of the attempt's folder, and where it is to appear, as it stands in a verdict."""
+    return {"name": file.name, "path": str(path), "size": file.stat().st_size}
+
+
+def _sentence(error: BaseException) -> str:
+    """The reason as it stands in the result. An error that is not the engine's own is named with its type."""
+    text = str(error)
+    return text if isinstance(error, EngineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -1,0 +1,1 @@
+"""Where the time of a run goes: measured by each thread, added up, and turned into a verdict."""

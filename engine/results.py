@@ -1,0 +1,158 @@
+"""What a run leaves to read: the summary for programs and the manifest for auditors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config import EngineConfig
+from engine.errors import OutputError, describe_os_error
+from engine.files.opened import OpenedFile
+from engine.inference.model import LoadedModel
+from engine.sinks.base import discard
+from engine.text.printable import json_text
+from engine.versions import versions
+
+if TYPE_CHECKING:
+    from engine.pipeline.stream import Outcome
+
+SCHEMA = 1
+
+_CHUNK_BYTES = 1 << 20
+
+
+def summarise(
+    outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The run as plain JSON values; the structure is in README, "Results". `earlier` has the entries, by key, of videos
+    that a run before had completed."""
+    entries = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
+    videos = [entry for _, entry in sorted([*entries, *(earlier or {}).items()], key=lambda item: item[0])]
+    frames = sum(video["frames"] for video in videos)
+    done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
+    failed = sum(video["status"] == "failed" for video in videos)
+    partial = sum(video["status"] == "partial" for video in videos)
+    return {
+        "schema": SCHEMA,
+        "success": not failed and not partial,
+        "videos": videos,
+        "totals": {
+            "videos": len(videos),
+            "failed": failed,
+            "partial": partial,
+            "frames": frames,
+            "detections": sum(video["detections"] for video in videos),
+            "tracks": sum(video["tracks"] for video in videos),
+            "elapsed_s": round(elapsed_s, 3),
+            "fps": round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+        },
+        "model": {"name": model.manifest.name, "sha256": model.sha256},
+        "backend": backend_of(model),
+    }
+
+
+def backend_of(model: LoadedModel) -> dict[str, Any]:
+    """What computed, where, and why that was taken. `gpu_s`: how long the GPU had to do with each part."""
+    found: dict[str, Any] = {
+        "name": model.backend.name,
+        "provider": model.backend.provider,
+        "device": model.device,
+        "why": model.why,
+    }
+    if (times := getattr(model.backend, "times_ms", None)) is not None:
+        parts = zip(("upload", "compute", "download"), times, strict=True)
+        found["gpu_s"] = {part: round(spent / 1000, 3) for part, spent in parts}
+    return found
+
+
+def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """One video of the summary. Counts are the whole video's, times those of this run."""
+    if outcome.adopted is not None:
+        return dict(outcome.adopted)
+    tally = outcome.tally
+    tracks: Counter[str] = Counter()
+    for class_id, count in sorted(tally.tracks_by_class.items()):
+        tracks[class_names[class_id]] += count  # two classes of a model may share a name
+    video: dict[str, Any] = {
+        "path": outcome.video.shown,
+        "status": outcome.status,
+        "error": outcome.error,
+        "frames": tally.frames,
+        "inferred_frames": tally.inferred,
+        "detections": tally.detections,
+        "tracks": sum(tracks.values()),
+        "tracks_by_class": dict(tracks),
+        "duration_s": round(outcome.duration_s, 3),
+        "elapsed_s": round(outcome.elapsed_s, 3),
+        "fps": round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
+        "outputs": outcome.outputs,
+    }
+    if outcome.resumed_from:
+        video["resumed_from"] = outcome.resumed_from
+    if outcome.offset_s:
+        video["video_offset_s"] = round(outcome.offset_s, 6)
+    if outcome.notes:
+        video["notes"] = outcome.notes
+    if tally.without_area:
+        video["boxes_without_area"] = tally.without_area
+    if outcome.dropped:
+        video["dropped_frames"] = outcome.dropped
+    return video
+
+
+def build_manifest(
+    summary: dict[str, Any],
+    config: EngineConfig,
+    inputs: dict[str, dict[str, Any]],
+    started_at: str,
+    attempts: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
+    how often a video was begun, where that is not once."""
+    settings = config.model_dump(mode="json")
+    text = json.dumps(settings, sort_keys=True).encode()
+    return {
+        **summary,
+        "started_at": started_at,
+        "videos": [
+            {**video, "input": inputs.get(video["path"]), "attempts": (attempts or {}).get(video["path"], 1)}
+            for video in summary["videos"]
+        ],
+        "config": settings,
+        "config_sha256": hashlib.sha256(text).hexdigest(),
+        "versions": versions(),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file that appears whole or not at all. Raises OutputError."""
+    text = json_text(value, indent=2).encode() + b"\n"
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as file:  # never what somebody has put there
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        discard(part)
+        raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
+
+
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
+    digest, reader = hashlib.sha256(), file.reader()
+    try:
+        while chunk := reader.read(_CHUNK_BYTES):
+            if broken_off():
+                return None
+            digest.update(chunk)
+        return {"size_bytes": os.fstat(file.descriptor).st_size, "sha256": digest.hexdigest()}
+    except OSError:
+        return None

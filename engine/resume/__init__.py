@@ -1,0 +1,1 @@
+"""Going on after a kill: attempts at a video, their journals and checkpoints, and whose result stands."""

@@ -1,0 +1,603 @@
+"""Attempts at a video: who may write where, and whose result stands.
+
+    <output>/.yolo-engine/<name>-<hash>/     all attempts at one video
+        new-4f1c.../                         one that has no number yet
+        7/                                   attempt 7: nobody else ever writes into it
+            ticket | committed | aside       exactly one of them, or none: it was revoked
+            journal.json, *.part, *.new      what it grows
+            verdict.json                     what it found, before it commits
+
+An attempt makes its folder with a ticket in it and renames it to the next number, which one alone can have. Then it
+revokes every attempt before it, by removing their tickets. To commit is to rename the own ticket: this fails once it
+was revoked, and a ticket that is gone before is found to be `committed`. So of any two attempts one decides, in one
+step that the file system does or doesn't do, whoever was halted for however long between any two steps. No attempt
+revokes a later one: it sees only numbers below its own.
+
+What follows a commit anybody can finish: each output is renamed to its final name, out of the folder of its attempt,
+which can happen once. Locks and leases (sole_writer, the job system's) only spare work; nothing depends on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+from engine.errors import Fenced, OutputError, SinkError, describe_os_error
+from engine.files.folders import GONE, Folder, opened
+from engine.resume import steps
+from engine.resume.journal import LARGEST, Damaged, packed, unpacked
+
+STATE_FOLDER = ".yolo-engine"
+PART, SPARE = ".part", ".new"
+
+_TICKET, _COMMITTED, _ASIDE = "ticket", "committed", "aside"
+_JOURNAL, _VERDICT = "journal.json", "verdict.json"
+_NEW, _DEAD = "new-", "dead-"
+_PARTIAL = ".partial"  # in an attempt's folder: made for a `.partial` name, not there yet
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_TRIES = 50
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+_LOST = "another attempt has taken this video over"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an attempt before left to go on with. `parts` gives the path of an output's part, by the output's path
+    relative to the output folder; it is good until the attempt that found this one is closed. `number` 0: it was made
+    by the version before this one."""
+
+    number: int
+    journal: dict[str, Any]
+    parts: Callable[[str], Path]
+
+
+class Attempt:
+    """One attempt at one video. `begin` it, then `commit` and `publish`, or `set_aside`; `close` it in any case.
+
+    `earlier` are attempts that left a journal, the furthest last; `verdict` is the last word of an earlier one: then
+    there is nothing left to do but to `publish` it. `damaged` says why a journal could not be read.
+    """
+
+    def __init__(
+        self, output: Path, stem: PurePath, *, job: str = "", fence: Callable[[], None] = lambda: None
+    ) -> None:
+        """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
+        Fenced where the caller knows that another attempt follows this one."""
+        self.output = output
+        self.job = job
+        self.number = 0
+        self.earlier: list[Earlier] = []
+        self.verdict: dict[str, Any] | None = None
+        self.damaged: str | None = None
+        self._begun = False
+        self._stem = stem
+        self._fence = fence
+        self._root: Folder | None = None
+        self._all: Folder | None = None
+        self._own: Folder | None = None
+        self._winner: Folder | None = None
+        # Open, so that what has its number later can be told from it.
+        self._revoked: dict[int, Folder] = {}
+        self._taken: set[int] = set()  # numbers, though a listing did not show them
+
+    # -- its beginning ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Takes a number, revokes whoever came before and looks what they left. Raises Fenced, SinkError, OutputError.
+
+        The order matters: a number is taken before the fence is asked. So who passes it has a lower number than
+        whoever follows it at the fence, and can't revoke that one, however late it goes on from here.
+        """
+        try:
+            self._claim()
+            steps.reached("claimed")
+            try:
+                self._fence()
+            except BaseException:
+                self._leave()
+                raise
+            steps.reached("fence passed")
+            self._revoke()
+            steps.reached("others revoked")
+            self._begun = True
+            self._look()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _claim(self) -> None:
+        self._root = Folder.at(self.output)
+        for _ in range(_TRIES):
+            # Whoever sweeps or forgets another attempt may be removing a folder, empty by now, that we just made.
+            with contextlib.suppress(FileNotFoundError):
+                if self._numbered():
+                    return
+        raise SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: it disappears again and again")
+
+    def _numbered(self) -> bool:
+        assert self._root is not None
+        token = secrets.token_hex(16)
+        made = f"{_NEW}{token}"
+        with self._root.sub(STATE_FOLDER, make=True) as state:
+            found = state.sub(label(self._stem), make=True)
+        try:
+            steps.reached("claim begun")
+            with found.sub(made, make=True) as folder, folder.create(_TICKET) as file:
+                file.write(packed({"token": token, "job": self.job}))  # not durable: after a crash nobody has one
+            number = 0
+            while not number:
+                number = max({*_numbers(found), *self._taken}, default=0) + 1
+                if not _NUMBER.fullmatch(str(number)):
+                    raise SinkError(f"{found.shown} is damaged: its numbers are used up. Remove it.")
+                try:
+                    found.rename(made, str(number))
+                except OSError as error:
+                    if error.errno not in _TAKEN:
+                        raise
+                    self._taken.add(number)
+                    number = 0
+            own = found.sub(str(number))
+            try:
+                mine = _values(own, _TICKET).get("token") == token
+            except Damaged:  # it was revoked meanwhile
+                mine = False
+            if not mine:
+                own.close()
+                raise Fenced(_LOST)
+            # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
+            # is not the last one then takes another number, and another folder: this one may be revoked just now.
+            if max(_numbers(found), default=0) > number:
+                with own:
+                    own.empty()
+                with found, contextlib.suppress(OSError):  # not empty: by now, it is another's
+                    os.rmdir(str(number), dir_fd=found.descriptor)
+                return False
+        except BaseException:
+            found.remove_folder(made)
+            found.close()
+            raise
+        self._all, self._own, self.number = found, own, number
+        return True
+
+    def _revoke(self) -> None:
+        """Takes their tickets from all earlier attempts, and what they have not published and never committed."""
+        assert self._all is not None
+        for number in sorted(_numbers(self._all)):
+            if number >= self.number:
+                break
+            with contextlib.suppress(FileNotFoundError):  # who left is no rival
+                folder = self._revoked[number] = self._all.sub(str(number))
+                folder.remove(_TICKET)
+                folder.remove(_ASIDE)
+                for name in folder.names():
+                    if name.endswith(_PARTIAL):
+                        folder.remove(name)
+
+    def _look(self) -> None:
+        """Finds the last verdict, and the attempts that left a checkpoint."""
+        assert self._root is not None
+        if (old := _of_before(self._root, self._stem)) is not None:
+            self._note(0, old, lambda path: Path(f"{self.output / path}{PART}"))
+            if self.earlier and "done" in self.earlier[0].journal:
+                self.verdict = _as_verdict(self.earlier[0].journal)
+        for number, folder in self._revoked.items():
+            if folder.facts(_COMMITTED) is not None:
+                self._judged(folder)
+            else:
+                self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
+        self.earlier.sort(key=lambda found: found.journal.get("checkpoint", {}).get("frames", -1))
+
+    def _judged(self, folder: Folder) -> None:
+        try:
+            self.verdict, self._winner = _verdict(folder), folder
+        except Damaged as error:
+            self.damaged = str(error)
+
+    def _note(self, number: int, read: Callable[[], bytes | None], parts: Callable[[str], Path]) -> None:
+        try:
+            text = read()
+            if text is not None:
+                self.earlier.append(Earlier(number, unpacked(text), parts))
+        except ValueError as error:  # Damaged is one
+            self.damaged = str(error)
+
+    def disregard(self) -> None:
+        """The verdict found is not for this attempt: the video is done anew."""
+        self.verdict, self._winner = None, None
+
+    # -- what it grows ------------------------------------------------------------------------------------------------
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has its place, and everybody before it has lost theirs."""
+        return self._begun
+
+    def part(self, path: Path) -> Path:
+        """Where the part of an output is."""
+        return self.folder.path(path.name + PART)
+
+    @property
+    def folder(self) -> Folder:
+        """Its own folder."""
+        assert self._own is not None
+        return self._own
+
+    def keep(self, journal: dict[str, Any]) -> None:
+        """Writes the journal, durably and whole. Raises SinkError, and Fenced where its folder was swept away."""
+        self._fence()
+        steps.reached("journal")
+        self._write(_JOURNAL, journal)
+
+    def make_way(self, path: Path) -> None:
+        """Makes the folder that an output will appear in, and sees that it can. Raises SinkError and OutputError."""
+        assert self._root is not None
+        relative = path.relative_to(self.output)
+        try:
+            with self._root.below(relative.parent, make=True) as folder:
+                facts = folder.facts(relative.name)
+                if facts is not None and stat.S_ISDIR(facts.st_mode):
+                    raise SinkError(f"{path} can't be written: is a directory")
+                if os.fstat(folder.descriptor).st_dev != os.fstat(self.folder.descriptor).st_dev:
+                    raise SinkError(f"{path} can't be written: it is on another file system than {self.output}")
+        except FileExistsError as error:
+            raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
+        except OSError as error:
+            raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
+
+    def sweep(self) -> None:
+        """Removes what earlier attempts left, once nothing of it is needed any more. Never raises."""
+        assert self._all is not None
+        assert self._root is not None
+        old: bytes | None = None
+        with contextlib.suppress(OSError, ValueError, OutputError):
+            if (read := _of_before(self._root, self._stem)) is not None and (old := read()) is not None:
+                self._forget_old(unpacked(old))
+        with contextlib.suppress(OSError):
+            for number, folder in self._revoked.items():
+                if folder is not self._winner:
+                    self._remove(number, folder)
+            _remove_unnumbered(self._all)
+
+    def _forget_old(self, values: dict[str, Any]) -> None:
+        assert self._root is not None
+        for path in values.get("outputs", {}).values():
+            relative = PurePosixPath(path)
+            with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
+                for name in (relative.name + PART, relative.name + SPARE):
+                    folder.remove(name)
+        _remove_old(self._root, self._stem)
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def commit(self, verdict: dict[str, Any]) -> None:
+        """Makes this attempt the one whose result stands. Raises Fenced where another one has taken the video over, and
+        SinkError. `made` in the verdict names finished files in the own folder."""
+        self._write(_VERDICT, verdict | {"job": self.job})
+        steps.reached("verdict written")
+        self._fence()
+        steps.reached("fence passed again")
+        self._turn(_COMMITTED)
+        self.verdict, self._winner = verdict, self.folder
+        steps.reached("committed")
+
+    def set_aside(self, made: dict[str, tuple[str, Path]]) -> None:
+        """Ends without a verdict, and lets what is finished in the own folder, kind -> (name, path), appear; should
+        another attempt take over meanwhile, only some of it does. Raises Fenced and SinkError."""
+        assert self._root is not None
+        waiting = {kind: f"{kind}{_PARTIAL}" for kind in made}
+        try:
+            for kind, (name, _) in made.items():
+                self.folder.rename(name, waiting[kind])
+            self._fence()
+            self._turn(_ASIDE)
+            steps.reached("set aside")
+            for kind, (_, path) in made.items():
+                self._appear(self.folder, waiting[kind], path.relative_to(self.output))
+                steps.reached("a partial output appeared")
+            if self.folder.facts(_ASIDE) is None:
+                raise Fenced(_LOST)
+        except FileNotFoundError as error:
+            raise Fenced(_LOST) from error
+        except OSError as error:
+            raise self._error(error) from error
+
+    def publish(self) -> dict[str, Path]:
+        """Lets the outputs of the verdict appear, where they have not yet, and returns their paths by kind. Can be done
+        again, by anybody. Raises SinkError, and Fenced where the verdict is history."""
+        assert self.verdict is not None
+        try:
+            if (winner := self._winner) is not None:
+                for each in self.verdict.get("made", {}).values():
+                    self._appear(winner, each["name"], PurePosixPath(each["path"]))
+                    steps.reached("an output appeared")
+        except OSError as error:
+            raise self._error(error) from error
+        if not self.stands:
+            raise Fenced(_LOST)
+        return {kind: self.output / each["path"] for kind, each in self.verdict.get("made", {}).items()}
+
+    @property
+    def stands(self) -> bool:
+        """Whether its verdict, or the one it adopted, is the last word still."""
+        if self.verdict is None:
+            return False
+        with contextlib.suppress(OSError):
+            return self._winner is None or self._winner.facts(_COMMITTED) is not None
+        return False
+
+    def leave(self) -> None:
+        """Ends here: it has adopted the verdict of another, and stands for nothing but who did so. Never raises."""
+        self.sweep()
+        with contextlib.suppress(OSError):
+            for name in self.folder.names():
+                if name != _TICKET:
+                    self.folder.remove(name)
+
+    def retire(self) -> None:
+        """Removes what this attempt alone has made, without a verdict. Never raises."""
+        if self.begun:
+            self._leave()
+
+    def tidy(self) -> None:
+        """Removes what it needed on the way to its verdict. Never raises."""
+        with contextlib.suppress(OSError):
+            for name in self.folder.names():
+                if name not in (_COMMITTED, _VERDICT):
+                    self.folder.remove(name)
+
+    def take_away(self, path: Path) -> None:
+        """Removes an output that this attempt has made needless. Never raises."""
+        assert self._root is not None
+        relative = path.relative_to(self.output)
+        with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
+            folder.remove(relative.name)
+
+    def close(self) -> None:
+        for folder in (*self._revoked.values(), self._own, self._all, self._root):
+            if folder is not None:
+                folder.close()
+
+    def _leave(self) -> None:
+        """Removes the own folder, and those around it that are empty without it."""
+        assert self._root is not None
+        self._remove(self.number, self.folder)
+        _remove_empty(self._root, self._stem)
+
+    def _remove(self, number: int, folder: Folder) -> None:
+        """Removes an attempt's folder; should its number be another's by now, that one is not empty."""
+        assert self._all is not None
+        folder.empty()
+        with contextlib.suppress(OSError):
+            os.rmdir(str(number), dir_fd=self._all.descriptor)
+
+    def _turn(self, state: str) -> None:
+        """The one step: the ticket becomes something else, or is gone."""
+        try:
+            self.folder.rename(_TICKET, state)
+        except OSError as error:
+            # A server that has done it and was asked again, because its answer was lost, finds no ticket either.
+            if error.errno not in GONE or self.folder.facts(state) is None:
+                raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+        with contextlib.suppress(OSError):  # the state is what it is
+            self.folder.sync()
+
+    def _write(self, name: str, values: dict[str, Any]) -> None:
+        try:
+            self.folder.write(name, packed(values))
+        except OSError as error:
+            raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+
+    def _appear(self, folder: Folder, name: str, path: PurePath) -> None:
+        assert self._root is not None
+        with self._root.below(path.parent, make=True) as target:
+            try:
+                folder.rename(name, path.name, target)
+            except FileNotFoundError:
+                return  # it has appeared before
+            except OSError as error:
+                reason = describe_os_error(error)
+                raise SinkError(f"{path.name} can't be written: {reason}") from error
+            target.sync()
+
+    def _error(self, error: OSError) -> SinkError:
+        return SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: {describe_os_error(error)}")
+
+
+def label(stem: PurePath) -> str:
+    """The name of the folder of a video's attempts: flat, unlike any other's, and short enough for any disk."""
+    name = re.sub(r"[^\w.-]", "_", stem.name, flags=re.ASCII)[:80]
+    return f"{name}-{hashlib.sha256(os.fsencode(str(PurePosixPath(stem)))).hexdigest()[:16]}"
+
+
+def peek(output: Path, stem: PurePath) -> int:
+    """Frames that the next attempt at the video `stem` need not do again: those of its last checkpoint, or all where it
+    is done; 0 where there is none, or it is damaged. Reads only."""
+    frames = 0
+    with opened(output) as root:
+        if root is None:
+            return 0
+        with contextlib.suppress(OSError, ValueError, OutputError):
+            if (read := _of_before(root, stem)) is not None and (text := read()) is not None:
+                frames = _frames(unpacked(text))
+    with opened(output, STATE_FOLDER, label(stem)) as found:
+        for number in sorted(_numbers(found)) if found is not None else ():
+            assert found is not None
+            with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
+                name = _VERDICT if folder.facts(_COMMITTED) is not None else _JOURNAL
+                frames = max(frames, _frames(_values(folder, name)))
+    return frames
+
+
+def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
+    """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
+    with opened(output, STATE_FOLDER, label(stem)) as found:
+        for number in sorted(_numbers(found), reverse=True) if found is not None else ():
+            assert found is not None
+            with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
+                if folder.facts(_COMMITTED) is not None:
+                    return _verdict(folder)
+    with opened(output) as root, contextlib.suppress(OSError, ValueError, OutputError):
+        if root is not None and (read := _of_before(root, stem)) is not None and (text := read()) is not None:
+            values = unpacked(text)
+            if "done" in values:
+                return _as_verdict(values)
+    return None
+
+
+def _as_verdict(values: dict[str, Any]) -> dict[str, Any]:
+    """What the version before this one wrote of a completed video, as a verdict."""
+    sizes, outputs = values["done"]["sizes"], values.get("outputs", {})
+    made = {kind: {"name": "", "path": outputs[kind], "size": size} for kind, size in sizes.items() if kind in outputs}
+    return {**values, "entry": values["done"]["entry"], "made": made}
+
+
+def forget(output: Path, stem: PurePath, *jobs: str) -> None:
+    """Removes the attempts of some jobs at a video, and those before them that have ended. Never raises."""
+    with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
+        if root is None:
+            return
+        if found is not None:
+            numbers, last = sorted(_numbers(found), reverse=True), 0
+            for number in numbers:
+                with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
+                    live, job = _state(folder)
+                    if job in jobs:
+                        last = max(last, number)
+                    if job in jobs or (not live and number < last):
+                        folder.empty()
+                with contextlib.suppress(OSError):  # not empty: it was left
+                    os.rmdir(str(number), dir_fd=found.descriptor)
+        _remove_old(root, stem)
+        _remove_empty(root, stem)
+
+
+def _state(folder: Folder) -> tuple[bool, str | None]:
+    """Whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
+    for name in (_TICKET, _COMMITTED, _ASIDE):
+        with contextlib.suppress(OSError, ValueError):
+            if (text := _read(folder, name)) is not None:
+                return name == _TICKET, unpacked(text).get("job")
+    return False, None
+
+
+def clean(output: Path) -> None:
+    """Removes what attempts that were killed left without a number, and folders that are empty. Never raises."""
+    with opened(output) as root, opened(output, STATE_FOLDER) as state:
+        if root is None or state is None:
+            return
+        with contextlib.suppress(OSError):
+            for name in state.names():
+                _clean_one(state, name)
+        with contextlib.suppress(OSError):
+            os.rmdir(STATE_FOLDER, dir_fd=root.descriptor)
+
+
+def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
+    """One folder of attempts; the version before this one had folders in folders, with journals."""
+    if name.endswith(".tmp") and re.fullmatch(r".+\.json\.[0-9a-f]{8}\.tmp", name):
+        with contextlib.suppress(OSError):
+            state.remove(name)
+        return
+    with contextlib.suppress(OSError, OutputError), state.sub(name) as found:
+        _remove_unnumbered(found)
+        for inner in found.names() if depth < 40 else ():
+            if not _NUMBER.fullmatch(inner):
+                _clean_one(found, inner, depth=depth + 1)
+    with contextlib.suppress(OSError):  # not empty
+        os.rmdir(name, dir_fd=state.descriptor)
+
+
+def _remove_unnumbered(found: Folder) -> None:
+    """Removes what attempts left that were killed before they had a number. One that is alive has its number in the
+    meantime, or finds its folder gone and makes another; never does it lose what is in it. Raises OSError."""
+    for name in found.names():
+        if name.startswith(_NEW):
+            with contextlib.suppress(FileNotFoundError):
+                found.rename(name, f"{_DEAD}{name}")
+        if name.startswith((_NEW, _DEAD)):
+            found.remove_folder(f"{_DEAD}{name}" if name.startswith(_NEW) else name)
+
+
+def _numbers(folder: Folder) -> list[int]:
+    return [int(name) for name in folder.names() if _NUMBER.fullmatch(name)]
+
+
+def _parts(folder: Folder) -> Callable[[str], Path]:
+    return lambda path: folder.path(PurePosixPath(path).name + PART)
+
+
+def _read(folder: Folder, name: str) -> bytes | None:
+    try:
+        return folder.read(name, LARGEST)
+    except FileNotFoundError:
+        return None
+
+
+def _values(folder: Folder, name: str) -> dict[str, Any]:
+    """Raises Damaged, also where there is no such file, and OSError."""
+    try:
+        text = _read(folder, name)
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    if text is None:
+        raise Damaged(f"there is no {name}")
+    return unpacked(text)
+
+
+def _verdict(folder: Folder) -> dict[str, Any]:
+    """Raises Damaged and OSError."""
+    values = _values(folder, _VERDICT)
+    if "entry" not in values or "made" not in values:
+        raise Damaged("no verdict")
+    return values
+
+
+def _frames(values: dict[str, Any]) -> int:
+    found = values.get("entry") or values.get("checkpoint") or {}
+    return int(found.get("frames", 0))
+
+
+# -- what the version before this one left: `.yolo-engine/<stem>.json`, with parts beside the results ----------------
+
+
+def _of_before(root: Folder, stem: PurePath) -> Callable[[], bytes | None] | None:
+    """Reads the journal of the version before; None where there is none."""
+    try:
+        folder = root.sub(STATE_FOLDER)
+        with folder as state:
+            folder = state.below(stem.parent)
+    except (FileNotFoundError, NotADirectoryError, OutputError):
+        return None
+    with folder:
+        if folder.facts(f"{stem.name}.json") is None:
+            return None
+
+    def read() -> bytes | None:
+        with root.sub(STATE_FOLDER) as state, state.below(stem.parent) as inner:
+            return _read(inner, f"{stem.name}.json")
+
+    return read
+
+
+def _remove_old(root: Folder, stem: PurePath) -> None:
+    with contextlib.suppress(OSError, OutputError), root.sub(STATE_FOLDER) as state:
+        with state.below(stem.parent) as inner:
+            inner.remove(f"{stem.name}.json")
+        for parent in (path for path in stem.parents if path.parts):
+            os.rmdir(str(parent), dir_fd=state.descriptor)
+
+
+def _remove_empty(root: Folder, stem: PurePath) -> None:
+    with contextlib.suppress(OSError, OutputError):
+        with root.sub(STATE_FOLDER) as state, contextlib.suppress(OSError):
+            os.rmdir(label(stem), dir_fd=state.descriptor)
+        os.rmdir(STATE_FOLDER, dir_fd=root.descriptor)

@@ -1,0 +1,278 @@
+"""The checkpoints of one video: taken while it goes on, and found again by the next run.
+
+A checkpoint is a cut through the data behind one frame: where the reader stood, what the tracker knew, what was counted
+and how far each output had come. It is kept once every output is durable up to that frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from engine.errors import Misfit, SourceError
+from engine.files.opened import OpenedFile
+from engine.media.inputs import Video
+from engine.records import Mark, TrackerState
+from engine.resume import fingerprint, steps
+from engine.resume.attempts import Attempt, Earlier, verdict_of
+from engine.sinks.memory import TallyState
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+
+_MARK, _TALLY = TypeAdapter(Mark), TypeAdapter(TallyState)
+_TOO_LARGE = 1 << 63
+
+State = Callable[[], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`outputs` has each output's state by kind, `tally` the totals."""
+
+    mark: Mark
+    tracker: TrackerState
+    tally: dict[str, Any]
+    outputs: dict[str, dict[str, Any]]
+
+    @property
+    def frames(self) -> int:
+        return self.mark.frames
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "mark": asdict(self.mark),
+            "tracker": {
+                "sort": base64.b64encode(self.tracker.sort).decode(),
+                "class_ids": self.tracker.class_ids.tolist(),
+                "scores": self.tracker.scores.tobytes().hex(),  # to the last bit
+            },
+            "tally": self.tally,
+            "outputs": self.outputs,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Checkpoint:
+        """Raises ValueError, TypeError, KeyError or OverflowError for anything that `to_json` does not give."""
+        mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
+        tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
+        # Of a part of a video, fewer are counted than were passed.
+        if not 0 < tally.frames <= mark.frames == values["frames"] or mark.audio_time_base[1] < 1:
+            raise ValueError("its numbers do not fit each other")
+        numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
+        if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(mark.decode_s + tally.last_pts_s):
+            raise ValueError("its times are none")
+        tracker = TrackerState(
+            base64.b64decode(values["tracker"]["sort"]),
+            np.array(values["tracker"]["class_ids"], np.int32),
+            np.frombuffer(bytes.fromhex(values["tracker"]["scores"]), np.float32),
+        )
+        return cls(mark, tracker, values["tally"], values["outputs"])
+
+    def check_classes(self, count: int) -> None:
+        """Raises ValueError where it names a class that a model of `count` classes does not have."""
+        named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally["tracks_by_class"])]
+        if not all(0 <= class_id < count for class_id in named):
+            raise ValueError("a class that there is not")
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A checkpoint whose outputs are not all durable yet."""
+
+    mark: Mark
+    tracker: TrackerState
+    tally: dict[str, Any]
+    outputs: dict[str, State]
+    settled: dict[str, dict[str, Any]]
+
+    def checkpoint(self) -> Checkpoint | None:
+        for kind, state in self.outputs.items():
+            if kind not in self.settled:
+                settled = state()
+                if settled is None:
+                    return None
+                self.settled[kind] = settled
+        return Checkpoint(self.mark, self.tracker, self.tally, self.settled)
+
+
+class Checkpoints:
+    """Takes and keeps the checkpoints of one attempt at a video. Used by one thread at a time: its decoder's, then its
+    sinks'.
+
+    `saved` is the last checkpoint; after `begin`, the one to continue at.
+    """
+
+    def __init__(
+        self,
+        video: Video,
+        attempt: Attempt,
+        run_parts: fingerprint.Fingerprint,
+        outputs: dict[str, Path],
+        *,
+        classes: int,
+        count: int | None = None,
+    ) -> None:
+        """`classes` is how many the model knows; `count` the number of this attempt where the caller counts them, None:
+        the journals do."""
+        self.saved: Checkpoint | None = None
+        self.attempts = count or 1
+        self.notes: list[str] = []
+        self.done_by = ""  # the job, where it was done before
+        self.input: OpenedFile | None = None  # as the caller has opened it, while it is open
+        self._video = video
+        self._attempt = attempt
+        self._run_parts = run_parts
+        self._outputs = outputs
+        self._classes = classes
+        self._count = count
+        self._now: fingerprint.Fingerprint = {}
+        self._why: str | None = None
+        self._from: Earlier | None = None
+        self._journal: dict[str, Any] = {}
+        self._pending: deque[_Pending] = deque()
+
+    def done(self, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
+        """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
+        its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
+        Takes no part in the work."""
+        verdict = verdict_of(self._attempt.output, self._video.stem)
+        if verdict is None or not self._holds_on_disk(verdict, roots) or not are_there(self._attempt.output, verdict):
+            return None
+        self.attempts = self._count or verdict.get("attempts", 1)
+        self.done_by = str(verdict.get("job", ""))
+        return entry_from(self._attempt.output, verdict, self._video.shown)
+
+    def begin(self) -> None:
+        """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError, Fenced."""
+        attempt, why = self._attempt, self._why
+        self._now = self._fingerprint()
+        if attempt.damaged is not None:
+            why = f"the journal is damaged ({attempt.damaged})"
+        self.attempts = self._count or max((each.journal.get("attempts", 0) for each in attempt.earlier), default=0) + 1
+        for earlier in reversed(attempt.earlier):
+            found = earlier.journal.get("checkpoint")
+            if changed := fingerprint.difference(earlier.journal.get("fingerprint", {}), self._now):
+                why = why or f"{changed} changed since {'the checkpoint' if found else 'it was begun'}"
+            elif found is not None:
+                try:
+                    checkpoint = Checkpoint.from_json(found)
+                    checkpoint.check_classes(self._classes)
+                    self.saved, self._from, why = checkpoint, earlier, None
+                    break
+                except (ValueError, TypeError, KeyError, OverflowError):
+                    why = why or "the checkpoint is damaged"
+        if why is not None:
+            self._say(why)
+        self._journal = {"fingerprint": self._now, "attempts": self.attempts, "outputs": self._relative()}
+        attempt.keep(self._journal)
+        if self.saved is None:
+            attempt.sweep()
+
+    def part(self, kind: str) -> Path:
+        """Where the attempt that is continued had its part of an output. Raises Misfit where it had none."""
+        assert self._from is not None
+        path = self._from.journal["outputs"].get(kind)
+        if path is None or self.saved is None or kind not in self.saved.outputs:
+            raise Misfit(f"the checkpoint knows nothing of {kind}")
+        return self._from.parts(path)
+
+    def taken_over(self) -> None:
+        """All that the checkpoint needs is this attempt's own by now. Raises SinkError and Fenced."""
+        assert self.saved is not None
+        steps.reached("parts copied")
+        self._journal["checkpoint"] = self.saved.to_json()
+        self._attempt.keep(self._journal)
+        steps.reached("taken over")
+        self._attempt.sweep()
+
+    def start_over(self, why: str) -> None:
+        """The checkpoint is of no use: says so and drops it. Raises SinkError and Fenced."""
+        self.saved = None
+        self._say(why)
+        self._journal.pop("checkpoint", None)
+        self._attempt.keep(self._journal)
+        self._attempt.sweep()
+
+    def take(self, mark: Mark, tracker: TrackerState, tally: dict[str, Any], outputs: dict[str, State]) -> None:
+        """A checkpoint is due: it is kept once every output says that its state is durable."""
+        self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
+
+    def give_up(self, kind: str, why: str) -> None:
+        """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises
+        SinkError and Fenced."""
+        self._pending.clear()
+        if self.saved is not None:
+            self.saved.outputs[kind] = {"lost": why}
+            self._journal["checkpoint"] = self.saved.to_json()
+            self._attempt.keep(self._journal)
+
+    def settle(self) -> None:
+        """Keeps the newest checkpoint that is durable by now. Raises SinkError and Fenced."""
+        newest = None
+        while self._pending and (ready := self._pending[0].checkpoint()) is not None:
+            self._pending.popleft()
+            newest = ready
+        if newest is not None:
+            self._journal["checkpoint"] = newest.to_json()
+            self._attempt.keep(self._journal)
+            self.saved = newest
+
+    def holds(self, verdict: dict[str, Any]) -> bool:
+        """Whether a verdict would be the same today. That of a failed video may not."""
+        if verdict["entry"]["status"] == "failed" or "fingerprint" not in verdict:
+            return False
+        changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
+        self._why = f"{changed} changed since it was done" if changed else None
+        return changed is None
+
+    def facts(self) -> dict[str, Any]:
+        """What a verdict says of this attempt."""
+        return {"fingerprint": self._now, "attempts": self.attempts}
+
+    def _holds_on_disk(self, verdict: dict[str, Any], roots: Sequence[Path]) -> bool:
+        try:
+            with OpenedFile(self._video.path, roots) as self.input:
+                return self.holds(verdict)
+        except SourceError:
+            return False
+        finally:
+            self.input = None
+
+    def _fingerprint(self) -> fingerprint.Fingerprint:
+        return {**self._run_parts, **fingerprint.of_input(self.input)}
+
+    def _relative(self) -> dict[str, str]:
+        return {kind: str(path.relative_to(self._attempt.output)) for kind, path in self._outputs.items()}
+
+    def _say(self, why: str) -> None:
+        self.notes.append(f"started over: {why}")
+        log.warning("%s: started over: %s", self._video.shown, why)
+
+
+def are_there(output: Path, verdict: dict[str, Any]) -> bool:
+    """Whether all outputs of a verdict have appeared, with the sizes that they had."""
+    try:
+        return all((output / each["path"]).stat().st_size == each["size"] for each in verdict["made"].values())
+    except OSError:
+        return False
+
+
+def entry_from(output: Path, verdict: dict[str, Any], path: str) -> dict[str, Any]:
+    """The summary entry of a verdict that another attempt has found at the video `path`."""
+    entry: dict[str, Any] = verdict["entry"] | {"path": path}
+    entry["outputs"] = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
+    entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
+    return entry

@@ -1,0 +1,64 @@
+"""What a video's results depend on, in parts with a name, so that a difference can be told in words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from engine.config import RESULT_KEYS, EngineConfig
+from engine.files.opened import OpenedFile
+from engine.inference.model import LoadedModel
+from engine.versions import versions
+
+_LOOKED_AT_BYTES = 64 * 1024
+_LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
+
+Fingerprint = dict[str, Any]
+
+
+def of_run(config: EngineConfig, model: LoadedModel) -> Fingerprint:
+    """The parts that all videos of a run share, as JSON values."""
+    manifest, settings, installed = model.manifest, config.model_dump(mode="json"), versions()
+    declared = repr((manifest.layout, manifest.classes, manifest.input, manifest.strides))
+    return {
+        "model": [model.sha256, hashlib.sha256(declared.encode()).hexdigest()],
+        "backend": [model.backend.name, model.backend.provider],
+        "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
+        "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
+    }
+
+
+def of_input(file: OpenedFile | None) -> Fingerprint:
+    """The part that tells one input file from another, and from what it was before: without reading all of it. None:
+    it could not be opened."""
+    if file is None:
+        return {"input": None}
+    try:
+        facts, reader = os.fstat(file.descriptor), file.reader()
+        digest = hashlib.sha256(reader.read(_LOOKED_AT_BYTES))
+        reader.seek(max(0, facts.st_size - _LOOKED_AT_BYTES))
+        digest.update(reader.read(_LOOKED_AT_BYTES))
+    except OSError:
+        return {"input": None}
+    return {"input": [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]}
+
+
+def difference(before: Fingerprint, now: Fingerprint) -> str | None:
+    """What has changed, as the beginning of a sentence: "the model has". None where nothing has."""
+    said = []
+    for part in now:
+        if before.get(part) == now[part]:
+            continue
+        if part == "configuration":
+            old, new = before.get(part) or {}, now[part]
+            keys = [key for key in new if old.get(key) != new[key]]
+            said.append(f"the configuration ({', '.join(keys)})")
+        elif part == "versions":
+            old, new = before.get(part) or {}, now[part]
+            names = [f"{name} {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in {**old, **new}]
+            changed = [text for text, name in zip(names, {**old, **new}, strict=True) if old.get(name) != new.get(name)]
+            said.append(f"the software ({', '.join(changed)})")
+        else:
+            said.append(f"the {part}")
+    return f"{' and '.join(said)} {'has' if len(said) == 1 else 'have'}" if said else None

@@ -1,0 +1,120 @@
+"""What an unfinished video is worth to its user: valid files, up to its last checkpoint, under `.partial` names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Misfit, SinkError, VideoError
+from engine.files.opened import OpenedFile
+from engine.media.inputs import Video
+from engine.media.source import Source
+from engine.resume.attempts import Attempt
+from engine.sinks.base import cut, spare_path
+from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
+
+_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4")
+
+
+def partial_path(path: Path) -> Path:
+    """a.tracks.jsonl -> a.partial.tracks.jsonl, a.mp4 -> a.partial.mp4. A sink without a file has no name to change."""
+    if not path.name:
+        return path
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.with_name(f"{path.name.removesuffix(suffix)}.partial{suffix}")
+    return path.with_name(f"{path.name}.partial")
+
+
+def partials_of(video: Video, folder: Path) -> list[Path]:
+    """Every `.partial` name that a run may have left of a video, whatever this run writes. Not the picture's where the
+    video itself lies there: a file of that name may be a video of its user's."""
+    base = folder / video.stem
+    beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
+    suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == ".mp4")]
+    return [partial_path(base.with_name(base.name + suffix)) for suffix in suffixes]
+
+
+def publish_partial(
+    video: Video, folder: Path, file: OpenedFile | None = None, roots: Sequence[Path] = ()
+) -> dict[str, Path]:
+    """Makes the `.partial` outputs of an unfinished video from its last checkpoint, and returns them by kind.
+
+    Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
+    checkpoint stays. {} where there is none; of a video that is done, its outputs. Raises SinkError when the files
+    can't be written, or the parts are not what the checkpoint says. `roots` are those of find_videos.
+    """
+    return salvage(video, folder, roots=roots)[0]
+
+
+def salvage(
+    video: Video,
+    folder: Path,
+    *,
+    job: str = "",
+    fence: Callable[[], None] = lambda: None,
+    roots: Sequence[Path] = (),
+) -> tuple[dict[str, Path], dict[str, Any] | None]:
+    """As `publish_partial`, for `job` and behind its fence (attempts.py); and the entry of a video that is done."""
+    attempt = Attempt(folder, video.stem, job=job, fence=fence)
+    try:
+        attempt.begin()
+        if attempt.verdict is not None:
+            return attempt.publish(), attempt.verdict["entry"]
+        if not attempt.earlier or not (last := attempt.earlier[-1]).journal.get("checkpoint"):
+            return {}, None
+        files = {}
+        for kind, state in last.journal["checkpoint"]["outputs"].items():
+            if "lost" not in state:
+                path = last.journal["outputs"][kind]
+                files[kind] = (folder / path, state["offset"], last.parts(path))
+        with contextlib.ExitStack() as stack:
+            file = None
+            with contextlib.suppress(VideoError):  # the pictures go without their sound
+                file = stack.enter_context(OpenedFile(video.path, roots))
+            return set_aside(file, attempt, files), None
+    finally:
+        attempt.retire()
+        attempt.close()
+
+
+def set_aside(file: OpenedFile | None, attempt: Attempt, files: dict[str, tuple[Path, int, Path]]) -> dict[str, Path]:
+    """Ends an attempt with `.partial` outputs, and returns them by kind. `file` is the video, whose sound is copied;
+    `files` has the path of each output, how much there is of it, and its part. Raises SinkError and Fenced."""
+    made: dict[str, tuple[str, Path]] = {}
+    for kind, (path, size, part) in files.items():
+        name = spare_path(path).name
+        _make(kind, file, part, attempt.folder.path(name), size)
+        made[kind] = name, partial_path(path)
+    attempt.set_aside(made)
+    return {kind: path for kind, (_, path) in made.items()}
+
+
+def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
+    shown = partial_path(target.with_suffix("")).name
+    try:
+        if kind == "video":
+            _mux(file, part, target, size)
+        else:
+            cut(part, target, size)
+    except Misfit as error:
+        raise SinkError(str(error)) from error
+    except MUX_ERRORS as error:
+        raise sink_error(shown, error) from error
+
+
+def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
+    """The sound's format stands in the input alone; where that can't be read any more, the pictures go without."""
+    if file is None:
+        mux_into(target, part, None, size)
+        return
+    source = Source(file.path, audio=True)
+    source.file = file
+    with contextlib.closing(source):
+        audio = None
+        with contextlib.suppress(VideoError):
+            audio = source.open().audio
+        mux_into(target, part, audio if audio is not None and audio_problem(audio) is None else None, size)

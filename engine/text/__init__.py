@@ -1,0 +1,1 @@
+"""Text for people: strangers' words made printable, secrets masked, names that were meant."""

@@ -1,0 +1,114 @@
+"""The freed form of a model, made once, checked, and kept in the user's cache."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.batching import batch_safe
+from models.errors import ModelError, ReshapeError
+from models.external import external_locations, identity_of, load_external
+from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
+from models.onnx_meta import parse_onnx
+from models.reshape import free_shape
+from models.resolve import ResolvedModel
+from models.verify_dynamic_axes import check_freed
+
+# Goes up with every change to the surgery, so that older cache entries are made again.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FreedModel:
+    """A model in the freest form it can be run in.
+
+    path         the freed file, or the original where nothing was to free or nothing could be freed
+    batch_safe   False: pictures of one batch change each other's boxes, so run it at batch 1
+    dynamic      whether batch, height and width are free
+    reason       why the shape could not be freed; None where it could
+    """
+
+    path: Path
+    batch_safe: bool
+    dynamic: bool
+    reason: str | None = None
+
+
+def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> FreedModel:
+    """Free the shape of a model, or find it freed in the cache (default `~/.cache/yolo-engine/freed`).
+
+    A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
+    at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
+    """
+    model = parse_onnx(resolved.path)
+    locations = external_locations(model)
+    load_external(model, resolved.path)
+    safe = batch_safe(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    picture = next(value for value in model.graph.input if value.name not in weights)
+    dims = picture.type.tensor_type.shape.dim
+    if all(dims[axis].dim_value == 0 for axis in (0, 2, 3)):
+        return FreedModel(resolved.path, safe, dynamic=True)
+    folder = cache_dir if cache_dir is not None else _default_folder()
+    source = resolved.manifest
+    target = folder / f"{resolved.sha256}-{source.layout}-{VERSION}.onnx"
+    try:
+        with _locked(target):
+            if not _is_whole(target):
+                freed = free_shape(model, source.input.stride, source.strides).SerializeToString()
+                peak = 255.0 if source.input.dtype == "uint8" else 255.0 * _largest(source.input.scale)
+                check_freed(
+                    resolved.path,
+                    freed,
+                    layout=source.layout,
+                    strides=source.strides,
+                    stride=source.input.stride,
+                    peak=peak,
+                )
+                _check_unchanged(resolved, locations)
+                with atomic_write(target) as stream:
+                    stream.write(freed)
+                accept(target, sha256_of(target))
+    except ReshapeError as error:
+        return FreedModel(resolved.path, safe, dynamic=False, reason=str(error))
+    except (IndexError, KeyError, MemoryError, ValueError) as error:  # a damaged graph; ONNX Runtime will say so
+        return FreedModel(resolved.path, safe, dynamic=False, reason=f"its graph is not sound ({type(error).__name__})")
+    return FreedModel(target, safe, dynamic=True)
+
+
+def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:
+    """Raise ModelError where the file is not the one any more that was looked at: its hash is the entry's name."""
+    path = resolved.path
+    if identity_of(path, sha256_of(path), locations) != resolved.sha256:
+        raise ModelError(f"{path}: has changed while it was read. Start again once it is whole.")
+
+
+def _default_folder() -> Path:
+    return cache_dir("freed")
+
+
+def _largest(scale: float | tuple[float, float, float]) -> float:
+    return max(scale) if isinstance(scale, tuple) else scale
+
+
+def _is_whole(target: Path) -> bool:
+    return target.is_file() and accepted_hash(target) == sha256_of(target)
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Hold the entry against other processes. The lock falls with the process, so a crash leaves nothing locked."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A link is not followed and nothing is emptied: a shared cache may be written by others.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
+    except OSError as error:
+        raise ModelError(f"{target.parent}: cannot be written: {error.strerror or error}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""The URL of a broker or result store: a client for it, and a form of it that may be logged.
+
+Its forms:
+
+    redis://[USER:PASSWORD@]HOST[:PORT][/DB]
+    rediss://[USER:PASSWORD@]HOST[:PORT][/DB]?ssl_cert_reqs=required[&ssl_ca_certs=FILE]
+    redis+socket:///PATH?virtual_host=DB        a unix socket, as Celery writes it
+    unix:///PATH?db=DB                          a unix socket, as redis-py writes it
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.text import masks
+from orchestrator.errors import BrokerUrlError
+
+_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+_CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
+_SSL_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
+
+
+def without_password(url: str) -> str:
+    """The URL, or several with `;` between them, as it may be logged."""
+    return ";".join(map(_one_without_password, _NEXT_URL.split(url)))
+
+
+def _one_without_password(url: str) -> str:
+    if "@" in url and "://" not in url:  # not quite a URL, and no path either
+        return f"***@{url.rpartition('@')[2]}"
+    return masks.without_password(url)
+
+
+def socket_url(path: str, db: int = 0) -> str:
+    """The URL of a server on a unix socket, in the form that Celery takes as a broker and as a result store."""
+    return f"redis+socket://{quote(path)}?virtual_host={db}"
+
+
+def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
+    """A redis-py client that answers in text, waits `timeout_s` at most for each answer, and never tries again.
+
+    Nothing is sent yet. A URL that can't be used is a BrokerUrlError.
+    """
+    return redis.Redis(
+        connection_pool=redis.ConnectionPool(
+            **_parameters(url, timeout_s),
+            socket_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,  # RESP3 begins with a command that old servers and some proxies do not know
+            driver_info=None,  # nothing is sent but what was asked for
+            decode_responses=True,
+            encoding_errors="backslashreplace",
+        )
+    )
+
+
+def _parameters(url: str, timeout_s: float) -> dict[str, Any]:
+    """What redis-py calls the parts of the URL."""
+    shown = without_password(url)
+    if ";" in url and _NEXT_URL.search(url):
+        raise BrokerUrlError(f"{shown}: this names several brokers. Name one: jobs need one place that holds them.")
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in _SCHEMES:
+        raise BrokerUrlError(
+            f"{shown}: a broker's URL must start with redis://, rediss:// or redis+socket://, "
+            f"like redis://localhost:6379/0. Got {scheme or 'none of them'}."
+        )
+    try:
+        # Read like http, as Celery does, so that user and password are found also before the path of a socket.
+        parts = urlsplit("http://" + url.partition("://")[2])
+        host, port = parts.hostname, parts.port
+        query = dict(parse_qsl(parts.query))
+    except ValueError:
+        # The cause would quote a piece of the password.
+        raise BrokerUrlError(
+            f"{shown}: host or port can't be read. In a password, write / as %2F, @ as %40, : as %3A, # as %23."
+        ) from None
+    found: dict[str, Any] = {
+        "username": unquote(parts.username or "") or query.get("username"),
+        "password": unquote(parts.password or "") or query.get("password"),
+    }
+    if scheme in ("redis+socket", "unix"):
+        if len(parts.path) < 2 or host:
+            raise BrokerUrlError(f"{shown}: a socket's URL has three slashes and a path, {scheme}:///run/redis.sock.")
+        database = query.get("virtual_host", query.get("db", "0"))
+        found |= {"connection_class": redis.UnixDomainSocketConnection, "path": unquote(parts.path)}
+    else:
+        database = query.get("db") or unquote(parts.path).strip("/") or query.get("virtual_host", "0")
+        found |= {"host": unquote(host or "localhost"), "port": port or 6379, "socket_connect_timeout": timeout_s}
+    if not database.isdecimal():
+        raise BrokerUrlError(f"{shown}: the database must be a number, like in redis://localhost:6379/0.")
+    if scheme == "rediss":
+        found |= {"connection_class": redis.SSLConnection, **_tls_parameters(query, shown)}
+    return {**found, "db": int(database)}
+
+
+def _tls_parameters(query: dict[str, str], shown: str) -> dict[str, Any]:
+    given = query.get("ssl_cert_reqs")
+    required = _CERT_REQS.get(given or "", given)
+    if required not in _CERT_REQS.values():
+        # Celery's result store refuses a URL that leaves it open.
+        raise BrokerUrlError(
+            f"{shown}: a rediss:// URL must say how the server's certificate is checked. Add ?ssl_cert_reqs=required, "
+            "and &ssl_ca_certs=/PATH/ca.pem for a certificate authority of your own."
+        )
+    found: dict[str, Any] = {"ssl_cert_reqs": required, **{key: query[key] for key in _SSL_FILES if key in query}}
+    if "ssl_check_hostname" in query:
+        found["ssl_check_hostname"] = query["ssl_check_hostname"].lower() != "false"
+    return found

@@ -1,0 +1,451 @@
+"""`--health-check`: can a job run here and now? Asked of the broker's keys, never of the workers themselves.
+
+A worker that is busy does not answer Celery's `inspect` for a while; its heartbeat, a key that runs out, is there all
+the same. Every question has its own time limit, so that the whole takes 5 s at most, with a broker that is silent too;
+one that is far away is given as many round trips as it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import redis
+from redis import exceptions
+
+from orchestrator.broker import refusals
+from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.preflight import PROBE_PREFIX, begin, explain, extra_s, failure_of
+from orchestrator.errors import JobError
+from orchestrator.job.outcomes import told
+from orchestrator.settings import HEARTBEAT_KEY, worker_command
+
+State = Literal["ok", "warning", "failed"]
+
+HEARTBEAT_EXPIRES_S = 30.0
+"""Life of a heartbeat's key. What is left of it tells, on the broker's own clock, when it was written."""
+
+_SKEW_WARNS_S, _SKEW_FAILS_S = 2.0, 30.0
+_MEMORY_WARNS = 0.8
+_DISK_WARNS, _DISK_FAILS = 5 << 30, 200 << 20  # bytes
+_OLDEST_VERSION = (6, 2)
+_PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # how Celery's queue is divided, as suffixes of its key
+_SECOND_LOOK_S = 0.5
+_SCAN_S = 1.0
+_DEADLINE_S, _TRIPS = 4.7, 25
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ok, warning (it works, but look) or failed (jobs will not run), with a remedy where one is known."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker says of itself. `skew_s`: how far its clock is ahead of the broker's, None where unknown."""
+
+    node: str
+    host: str
+    queues: tuple[str, ...]
+    concurrency: int
+    busy: int
+    skew_s: float | None
+
+
+def check_health(
+    broker_url: str, result_url: str, *, queues: Sequence[str], model: str | None, output: Path
+) -> list[Check]:
+    """All checks, in a fixed order. Never raises, and takes 5 s at most, longer only where the broker answers late.
+
+    `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
+    `output` need not exist yet. What only a broker can tell is left out when there is none.
+    """
+    ends = time.monotonic() + _DEADLINE_S
+    workers: list[Worker] = []
+    questions: list[tuple[str, Callable[[], list[Check]]]] = [
+        ("broker", lambda: _broker_side(broker_url, queues, workers)),
+        ("results", lambda: [_results(result_url)]),
+        ("disk", lambda: [_disk(output)]),
+    ]
+    if model is not None:
+        questions.append(("model", lambda: [_model(model)]))
+    waiting = [(name, begin(question)) for name, question in questions]
+
+    def far() -> float:
+        return max(extra_s(url, _TRIPS) for url in (broker_url, result_url))
+
+    checks = [check for name, wait in waiting for check in _answer(name, wait, ends, far)]
+    hosts = {worker.host for worker in workers}
+    if hosts and socket.gethostname() not in hosts:
+        checks = [_of_no_worker_s_machine(check) if check.name in ("disk", "model") else check for check in checks]
+    return checks
+
+
+def exit_status(checks: Iterable[Check]) -> int:
+    """0 when nothing failed, else 1. Warnings do not count."""
+    return int(any(check.state == "failed" for check in checks))
+
+
+def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """`{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}`, plain values."""
+    return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
+
+
+def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: Callable[[], float]) -> list[Check]:
+    """The answer to a question; `far` is how many seconds longer it may take because of a server that is far away."""
+    try:
+        while True:
+            try:
+                return wait(ends + far() - time.monotonic())
+            except TimeoutError:
+                if time.monotonic() >= ends + far():
+                    raise
+    except TimeoutError:
+        return [Check(name, "failed", "no answer in time", "Something it needs hangs: a disk, a network, the server.")]
+    except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
+        return [Check(name, "failed", f"the check itself broke: {type(error).__name__}: {error}")]
+
+
+def _of_no_worker_s_machine(check: Check) -> Check:
+    """No worker runs here, so what is missing here need not be missing there."""
+    return replace(check, state="warning" if check.state == "failed" else check.state, detail=f"here: {check.detail}")
+
+
+# The broker and what it knows
+
+
+def _broker_side(url: str, queues: Sequence[str], workers: list[Worker]) -> list[Check]:
+    """Fills `workers` on the way."""
+    shown = without_password(url)
+    try:
+        failure = failure_of(url)
+    except JobError as error:
+        return [Check("broker", "failed", str(error))]
+    if failure is not None:
+        what, remedy = explain(failure, url)
+        return [Check("broker", "failed", f"{shown}: {what}", remedy)]
+    try:
+        with client(url) as connection:
+            return _known_to_broker(connection, shown, queues, workers)
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        what, remedy = explain(error, url)
+        return [Check("broker", "failed", f"{shown}, while it was being asked: {what}", remedy)]
+
+
+def _known_to_broker(connection: redis.Redis, shown: str, queues: Sequence[str], workers: list[Worker]) -> list[Check]:
+    began = time.perf_counter()
+    connection.ping()
+    took_ms = (time.perf_counter() - began) * 1000
+    info = _allowed(lambda: connection.info())
+    found, told = _workers(connection)
+    workers += found
+    return [
+        _broker(f"{shown} answers in {took_ms:.1f} ms", info),
+        _memory(info),
+        _persistence(info, _allowed(lambda: connection.config_get("save"))),
+        _clock(connection, found),
+        told,
+        *_queues(connection, queues, found),
+        *_refusals(connection),
+    ]
+
+
+def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
+    """The answer, or None where this user or this server does not allow the question."""
+    try:
+        return ask()
+    except exceptions.ResponseError:
+        return None
+
+
+def _broker(answers: str, info: Mapping[Any, Any] | None) -> Check:
+    if info is None:
+        return Check("broker", "ok", answers)
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = str(info.get("valkey_version", info.get("redis_version", "0")))
+    spoken = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if spoken < _OLDEST_VERSION:
+        return Check(
+            "broker",
+            "warning",
+            f"{name} {version} at {answers}",
+            f"It is older than {'.'.join(map(str, _OLDEST_VERSION))}, with which nothing is tested: upgrade it.",
+        )
+    return Check("broker", "ok", f"{name} {version} at {answers}")
+
+
+_NOT_TOLD = "this user may not ask for the server's settings (INFO); ask as the operator of docs/redis/users.acl"
+
+
+def _memory(info: Mapping[Any, Any] | None) -> Check:
+    if info is None:
+        return Check("memory", "warning", _NOT_TOLD)
+    used, limit, policy = int(info["used_memory"]), int(info.get("maxmemory", 0)), str(info["maxmemory_policy"])
+    if limit == 0:
+        return Check(
+            "memory",
+            "warning",
+            f"{used / 2**20:.1f} MiB used, no limit: a full machine would end the server",
+            "`redis-cli config set maxmemory 256mb`, and the same in its configuration (docs/redis/redis.conf).",
+        )
+    detail = f"{used / 2**20:.1f} of {limit / 2**20:.0f} MiB used, {policy}"
+    if policy != "noeviction":
+        return Check(
+            "memory",
+            "failed" if policy.startswith("allkeys") else "warning",
+            f"{detail}: a full server throws {'waiting jobs' if policy.startswith('allkeys') else 'results'} away",
+            "`redis-cli config set maxmemory-policy noeviction`, and the same in its configuration.",
+        )
+    if used >= _MEMORY_WARNS * limit:
+        return Check(
+            "memory",
+            "warning",
+            f"{detail}: when it is full, every write is refused",
+            "See what fills it: `redis-cli --bigkeys`. Give it more: `redis-cli config set maxmemory 1gb`.",
+        )
+    return Check("memory", "ok", detail)
+
+
+def _persistence(info: Mapping[Any, Any] | None, snapshots: Mapping[Any, Any] | None) -> Check:
+    if info is None:
+        return Check("persistence", "warning", _NOT_TOLD)
+    for key, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "last snapshot")):
+        if info.get(key, "ok") != "ok":
+            return Check(
+                "persistence",
+                "failed",
+                f"the {what} could not be written",
+                "Free space on the server's disk: `redis-cli config get dir`, then `df -h`.",
+            )
+    if info.get("aof_enabled"):
+        return Check("persistence", "ok", "append-only file")
+    kept = snapshots is None or bool(snapshots.get("save"))
+    return Check(
+        "persistence",
+        "warning",
+        "snapshots only: a crash loses the last minutes of the queue" if kept else "none: a restart loses the queue",
+        "`redis-cli config set appendonly yes`, and the same in its configuration (docs/redis/redis.conf).",
+    )
+
+
+def _clock(connection: redis.Redis, workers: Iterable[Worker]) -> Check:
+    """Clocks matter because a message is delivered again when its age, by the clock of whoever looks, is too high."""
+    before = time.time()
+    try:
+        seconds, micros = connection.time()
+    except exceptions.ResponseError:
+        return Check("clock", "warning", "this user may not ask for the server's time (TIME)")
+    after = time.time()
+    skews = {"this machine": (before + after) / 2 - (seconds + micros / 1e6)}
+    skews |= {f"worker {worker.node}": worker.skew_s for worker in workers if worker.skew_s is not None}
+    who, skew_s = max(skews.items(), key=lambda item: abs(item[1]))
+    size_s = max(0.0, abs(skew_s) - (after - before) / 2)
+    if size_s <= _SKEW_WARNS_S:
+        return Check("clock", "ok", f"{len(skews)} clocks, none more than {_SKEW_WARNS_S:g} s off the broker's")
+    return Check(
+        "clock",
+        "failed" if size_s > _SKEW_FAILS_S else "warning",
+        f"{who}: its clock is {size_s:.0f} s {'ahead of' if skew_s > 0 else 'behind'} the broker's",
+        "Messages may be delivered twice. Set the clocks by the network: `timedatectl set-ntp true`.",
+    )
+
+
+def _workers(connection: redis.Redis) -> tuple[list[Worker], Check]:
+    """The workers that are alive, by name, and what to say of them."""
+    try:
+        keys, complete = _heartbeat_keys(connection)
+        read = connection.pipeline(transaction=False)
+        read.time()
+        for key in keys:
+            read.get(key)
+            read.pttl(key)
+        (seconds, micros), *values = read.execute()
+    except exceptions.ResponseError:
+        return [], Check("workers", "warning", f"this user may not look for workers (SCAN, GET {HEARTBEAT_KEY}*)")
+    present = seconds + micros / 1e6
+    beats = [(raw, pttl) for raw, pttl in zip(values[::2], values[1::2], strict=True) if raw is not None]
+    found = [_worker(raw, present - HEARTBEAT_EXPIRES_S + pttl / 1000 if pttl > 0 else None) for raw, pttl in beats]
+    workers = sorted((worker for worker in found if worker is not None), key=lambda worker: worker.node)
+    unread = found.count(None)
+    if unread:
+        strange = f"{unread} of {len(found)} heartbeats can't be read"
+        return workers, Check("workers", "warning", strange, "Run the same version of yolo-engine everywhere.")
+    if not complete:
+        return workers, Check("workers", "warning", f"at least {len(workers)}: the broker has too many keys to see all")
+    if not workers:
+        return [], Check("workers", "failed", "no worker is alive", "Start one: `yolo-server --worker`.")
+    named = ", ".join(f"{worker.node} ({worker.busy} of {worker.concurrency} busy)" for worker in workers[:5])
+    more = f" and {len(workers) - 5} more" if len(workers) > 5 else ""
+    return workers, Check("workers", "ok", f"{len(workers)} alive: {named}{more}")
+
+
+def _heartbeat_keys(connection: redis.Redis) -> tuple[list[str], bool]:
+    """Keys of heartbeats, and whether there was time to see them all."""
+    ends = time.monotonic() + _SCAN_S
+    cursor, found = 0, set[str]()
+    while True:
+        cursor, keys = connection.scan(cursor, match=f"{HEARTBEAT_KEY}*", count=5000)
+        found.update(map(str, keys))
+        if cursor == 0 or time.monotonic() > ends:
+            return sorted(found), cursor == 0
+
+
+def _worker(raw: str, written_at: float | None) -> Worker | None:
+    """None for what is no heartbeat. `written_at` is in seconds of the broker's clock."""
+    try:
+        beat = json.loads(raw)
+        return Worker(
+            node=str(beat["node"]),
+            host=str(beat["host"]),
+            queues=tuple(map(str, beat["queues"])),
+            concurrency=int(beat["concurrency"]),
+            busy=int(beat["busy"]),
+            skew_s=float(beat["time"]) - written_at if written_at is not None else None,
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Worker]) -> list[Check]:
+    """A check a queue."""
+    try:
+        waiting = _lengths(connection, queues)
+        suspects = [queue for queue in queues if waiting[queue] and _idle(queue, workers)]
+        if suspects:
+            # A message that was just sent is fetched in a moment.
+            time.sleep(_SECOND_LOOK_S)
+            again, (workers_again, _) = _lengths(connection, queues), _workers(connection)
+            suspects = [queue for queue in suspects if again[queue] >= waiting[queue] and _idle(queue, workers_again)]
+            waiting, workers = again, workers_again
+    except exceptions.ResponseError:
+        return [Check("queues", "warning", "this user may not ask how many jobs wait (LLEN)")]
+    return [_queue(queue, waiting[queue], workers, queue in suspects) for queue in queues]
+
+
+def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -> Check:
+    name, start = f"queue {queue}", f"Start a worker for it: `{worker_command(queue)}`."
+    consumers = [worker for worker in workers if queue in worker.queues]
+    said = f"{waiting} waiting" if waiting else "nothing waits"
+    if not consumers:
+        return Check(name, "failed" if waiting else "warning", f"{said}, and no worker consumes it", start)
+    if suspect:
+        idle = ", ".join(_idle(queue, workers))
+        return Check(
+            name,
+            "warning",
+            f"{said}, though {idle} is idle",
+            "If this persists, that worker has gone deaf: restart it, nothing is lost.",
+        )
+    return Check(name, "ok", f"{said}, {len(consumers)} worker{'s' if len(consumers) > 1 else ''}")
+
+
+def _refusals(connection: redis.Redis) -> list[Check]:
+    """A line for each watched folder whose last sweep failed, and one for the tasks that were refused of late."""
+    try:
+        found = refusals.recent(connection)
+    except exceptions.ResponseError:  # this user may not ask
+        return []
+    checks = [
+        Check("sweep", "failed", told(refusal.what.removeprefix("sweep "), refusal.why))
+        for refusal in found
+        if refusal.is_sweep
+    ]
+    tasks = [refusal for refusal in found if not refusal.is_sweep]
+    if tasks:
+        more = f" (and {len(tasks) - 1} more of the last day: `yolo-submit --list-tasks`)" if len(tasks) > 1 else ""
+        checks.append(Check("refused", "warning", f"{tasks[0].what}: {tasks[0].why}{more}"))
+    return checks
+
+
+def _idle(queue: str, workers: Iterable[Worker]) -> list[str]:
+    """Names of the workers that could take a message of this queue now."""
+    return [worker.node for worker in workers if queue in worker.queues and worker.busy < worker.concurrency]
+
+
+def _lengths(connection: redis.Redis, queues: Sequence[str]) -> dict[str, int]:
+    read = connection.pipeline(transaction=False)
+    for queue in queues:
+        for suffix in _PRIORITIES:
+            read.llen(queue + suffix)
+    lengths = read.execute()
+    step = len(_PRIORITIES)
+    return {queue: sum(lengths[step * index : step * (index + 1)]) for index, queue in enumerate(queues)}
+
+
+# Results, disk, model
+
+
+def _results(url: str) -> Check:
+    """Writes and reads a key, as every task's result does."""
+    shown = without_password(url)
+    try:
+        failure = failure_of(url)
+    except JobError as error:
+        return Check("results", "failed", str(error))
+    if failure is not None:
+        what, remedy = explain(failure, url, "CELERY_RESULT_BACKEND")
+        return Check("results", "failed", f"{shown}: {what}", remedy)
+    key, value = f"{PROBE_PREFIX}{uuid4().hex}", uuid4().hex
+    with client(url) as connection:
+        try:
+            connection.set(key, value, ex=10)
+            read = connection.get(key)
+        except exceptions.NoPermissionError:
+            return Check("results", "warning", f"{shown} answers; this user may not write {PROBE_PREFIX}*")
+        except exceptions.ResponseError as error:
+            return Check("results", "failed", f"{shown} refuses to write: {error}")
+        with contextlib.suppress(exceptions.ResponseError):
+            connection.delete(key)
+    if read != value:
+        return Check("results", "failed", f"{shown}: what was written is not there to be read")
+    return Check("results", "ok", f"{shown} writes and reads")
+
+
+def _disk(output: Path) -> Check:
+    """Of the folder, or of the nearest one above that exists."""
+    folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
+    if not folder.is_dir():
+        return Check("disk", "failed", f"{folder} is not a folder", "Choose another output folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Check("disk", "failed", f"{folder} can't be written", "Choose another output folder, or its owner.")
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 2**30:.1f} GiB free for {output}"
+    if free < _DISK_WARNS:
+        return Check("disk", "failed" if free < _DISK_FAILS else "warning", detail, f"Free space: `du -xh {folder}`.")
+    return Check("disk", "ok", detail)
+
+
+def _model(model: str) -> Check:
+    from models import errors, registry
+
+    if model not in {manifest.name for manifest in registry.list_models()}:
+        if Path(model).is_file():
+            return Check("model", "ok", model)
+        if Path(model).name == model and (path := registry.in_mirrors(model)) is not None:
+            return Check("model", "ok", f"{model}: {path}")
+        return Check(
+            "model", "failed", f"{model} is neither a model of the zoo nor a file", "`yolo-engine models list`"
+        )
+    try:
+        path = registry.find(model)
+    except errors.ModelError as error:
+        return Check("model", "failed", str(error))
+    if path is None:
+        return Check(
+            "model", "failed", f"{model} is not on this machine", f"Get it: `yolo-engine models pull {model}`."
+        )
+    return Check("model", "ok", f"{model}: {path}")

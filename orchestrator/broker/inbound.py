@@ -1,0 +1,236 @@
+"""What a worker takes from a queue: checked before Celery sees it, and made anew of the parts that passed.
+
+Whoever may submit can put any bytes on a queue. Celery trusts what it finds there: a header of the wrong type ends the
+worker, an envelope names the queue that a message goes back to, headers and the third part of the body become fields of
+the running task, links and chains are sent on with the worker's rights, compressed bodies grow without bound. So a
+message is read here with a fixed form, and only that form goes on: unknown headers are left out, what is for display is
+made again, and where the message goes back to is where it came from.
+
+Both protocols of Celery are read; the second is what comes out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from engine.text.printable import printable
+from orchestrator.job.atomic_json import parse_json
+
+LARGEST = 1 << 20
+"""Bytes of a message. Ours have some hundreds: a path and a configuration."""
+
+_DEEPEST = 32
+_SHOWN = 300
+
+
+class Refused(ValueError):
+    """A message that must not be worked on; says what is wrong with it, in one printable line."""
+
+
+def _near_time(text: str) -> str:
+    """As Celery writes it. Far times overflow when they are moved between zones."""
+    if not 2000 <= datetime.fromisoformat(text).year < 3000:
+        raise ValueError("it must be a time of this millennium")
+    return text
+
+
+def _not_celery_s(name: str) -> str:
+    """Celery's own tasks run others, or wait for them without end."""
+    if name.startswith("celery."):
+        raise ValueError("tasks of Celery itself are not run")
+    return name
+
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@-]{1,200}$")]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$"), AfterValidator(_not_celery_s)]
+Time = Annotated[str, Field(max_length=40), AfterValidator(_near_time)]
+Limit = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _Headers(_Strict):
+    id: Id
+    task: TaskName
+    root_id: Id | None = None
+    parent_id: Id | None = None
+    group: Id | None = None
+    group_index: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    eta: Time | None = None
+    expires: Time | None = None
+    timelimit: Annotated[list[Limit | None], Field(min_length=2, max_length=2)] | None = None
+    ignore_result: bool | None = None
+    redelivered: bool = False
+    compression: None = None
+    """A few bytes of it would become a gigabyte."""
+
+
+class _Delivery(_Strict):
+    redelivered: bool = False
+
+
+class _Properties(_Strict):
+    delivery_tag: Id
+    body_encoding: Literal["base64", "utf-8"] | None = None
+    correlation_id: Id | None = None
+    reply_to: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@-]{0,200}$")] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = None
+    delivery_info: _Delivery = _Delivery()
+
+
+class _Envelope(_Strict):
+    body: str
+    headers: dict[str, Any] | None = None
+    properties: _Properties
+    content_type: Literal["application/json"] = Field(alias="content-type")
+    content_encoding: Literal["utf-8", "utf8", "UTF-8"] = Field(alias="content-encoding")
+
+
+class _Options(BaseModel):
+    """Of a task that follows: none that tells how, or past what, it is sent."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    task_id: Id | None = None
+    root_id: Id | None = None
+    parent_id: Id | None = None
+    reply_to: Id | None = None
+    queue: str | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = None
+
+
+class _Follower(BaseModel):
+    """A task that is sent when another has ended, as Celery writes signatures."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    task: TaskName
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    options: _Options = _Options()
+    subtask_type: None = None
+    immutable: bool = False
+    chord_size: None = None
+
+
+class _Embedded(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    callbacks: list[_Follower] | None = None
+    errbacks: list[_Follower] | None = None
+    chain: list[_Follower] | None = None
+    chord: None = None
+
+
+class _Body(_Strict):
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embedded: _Embedded
+
+
+def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
+    """The message as Celery may have it, as JSON. `queue` is the one it was taken from, `queues` are those that a task
+    which follows may go to. Raises Refused."""
+    try:
+        return json.dumps(_made_anew(raw, queue, queues))
+    except Refused:
+        raise
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Refused(printable(f"{place}: {first['msg']}. Got {first['input']!r:.100}", _SHOWN)) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Refused(printable(f"{type(error).__name__}: {error}", _SHOWN)) from None
+
+
+def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, Any]:
+    if len(raw) > LARGEST:
+        raise Refused(f"it has {len(raw)} bytes, more than {LARGEST}")
+    envelope = _Envelope.model_validate(parse_json(raw))
+    properties = envelope.properties
+    given, parts = _headers_and_body(envelope.headers or {}, _decoded(envelope.body, properties.body_encoding))
+    headers = _Headers.model_validate(given)
+    body = _Body.model_validate(parts)
+    for follower in (*(body.embedded.callbacks or ()), *(body.embedded.errbacks or ()), *(body.embedded.chain or ())):
+        if follower.options.queue is not None and follower.options.queue not in queues:
+            raise Refused(printable(f"a task that follows goes to queue {follower.options.queue!r:.100}", _SHOWN))
+    embedded = body.embedded.model_dump(exclude_unset=True)
+    return {
+        "body": base64.b64encode(json.dumps([body.args, body.kwargs, embedded]).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            **headers.model_dump(exclude={"compression"}),
+            "lang": "py",
+            "retries": headers.retries or 0,
+            "timelimit": headers.timelimit or [None, None],
+            "argsrepr": printable(repr(body.args)),
+            "kwargsrepr": printable(repr(body.kwargs)),
+            "origin": printable(str(given.get("origin") or ""), 100),
+        },
+        "properties": {
+            "delivery_tag": properties.delivery_tag,
+            "body_encoding": "base64",
+            "delivery_mode": 2,
+            # Without an exchange it goes back to the queue of this name, and to no other.
+            "delivery_info": {
+                "exchange": "",
+                "routing_key": queue,
+                "redelivered": properties.delivery_info.redelivered,
+            },
+            "correlation_id": properties.correlation_id or headers.id,
+            "reply_to": properties.reply_to or "",
+            "priority": properties.priority or 0,
+        },
+    }
+
+
+def _decoded(body: str, encoding: str | None) -> Any:
+    """The body as JSON gives it. Raises Refused."""
+    try:
+        data = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
+    except binascii.Error as error:
+        raise Refused(f"the body is not base64: {error}") from None
+    value = parse_json(data)
+    if _depth_beyond(value, _DEEPEST):
+        raise Refused(f"the body is nested more than {_DEEPEST} deep")
+    return value
+
+
+def _headers_and_body(headers: dict[str, Any], body: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both, whichever protocol they were written in: the first has everything in the body."""
+    if "task" in headers:
+        if type(body) is not list or len(body) != 3:
+            raise Refused("the body must be a list of arguments, keywords and what follows")
+        args, kwargs, embedded = body
+        return headers, {"args": args, "kwargs": kwargs, "embedded": {} if embedded is None else embedded}
+    if type(body) is not dict:
+        raise Refused("it names no task")
+    follow = {key: body.get(key) for key in ("callbacks", "errbacks", "chord")}
+    first = {"group": body.get("taskset"), **body, "compression": headers.get("compression")}
+    return first, {"args": body.get("args", []), "kwargs": body.get("kwargs", {}), "embedded": follow}
+
+
+def _depth_beyond(value: Any, deepest: int) -> bool:
+    """Whether a value is nested deeper than that; it is not called by itself, so that no depth ends it."""
+    level = [value]
+    for _ in range(deepest):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True

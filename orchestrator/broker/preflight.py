@@ -1,0 +1,267 @@
+"""Does the broker serve us? One look before anything else, because Celery's own clients hang where a broker does.
+
+Celery takes up to 45 s to find that a broker is away. Here every way to fail is named, with its remedy, within 5 s. A
+broker that is merely far away is waited for: what a round trip takes is measured here, and other waits grow with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import redis
+from redis import exceptions
+
+from orchestrator.broker.connection import client, without_password
+from orchestrator.errors import BrokerUnreachable
+
+PROBE_PREFIX = "yolo:probe:"
+
+_ANSWER_S = 2.0
+_SECOND_TRY_S = 0.7
+_DEADLINE_S = 4.0
+"""From one answer to the next: the look-up of a name knows no timeout, and one host may have many addresses."""
+LONGEST_S = 3 * _DEADLINE_S + 1.0
+"""What a look takes at most, at a server that answers each question late."""
+
+_NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+
+T = TypeVar("T")
+
+_round_trips: dict[str, float] = {}
+
+
+def extra_s(url: str, round_trips: int) -> float:
+    """What so many round trips to a server take, as the last look at it from this process has measured; 0 where it is
+    near, or nobody has looked."""
+    return round_trips * _round_trips.get(url, 0.0)
+
+
+def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_URL") -> None:
+    """Asks the server at `url` once. Returns, or raises BrokerUnreachable within 5 s of its last sign of life;
+    BrokerUrlError for a bad URL.
+
+    `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
+    reading is meant. A user who may not write that key is let pass. `variable` is the environment variable that the
+    message names.
+    """
+    failure = failure_of(url, write=write)
+    if failure is not None:
+        what, remedy = explain(failure, url, variable)
+        raise BrokerUnreachable(f"{without_password(url)}: {what}. {remedy}") from failure
+
+
+def failure_of(url: str, *, write: bool = True) -> Exception | None:
+    """Why the server at `url` does not serve us, as it was raised below; None when it does. Takes 5 s at most, longer
+    only while the server answers."""
+    connection = client(url, _ANSWER_S)  # outside: a bad URL needs no server
+    answered = time.monotonic()
+
+    def ask() -> Exception | None:
+        nonlocal answered
+        try:
+            with connection:
+                for took in _asked(connection, write):
+                    answered = time.monotonic()
+                    if took is not None:
+                        _round_trips[url] = took
+        except (exceptions.RedisError, OSError) as error:
+            return _of_the_other_kind(error, url, connection) or error
+        return None
+
+    answer = begin(ask)
+    while True:
+        try:
+            return answer(answered + _DEADLINE_S - time.monotonic())
+        except TimeoutError as error:
+            if time.monotonic() - answered >= _DEADLINE_S:
+                return error
+
+
+def _asked(connection: redis.Redis, write: bool) -> Iterator[float | None]:
+    """One question after the other; for a plain one, the seconds that its answer took."""
+    pool = connection.connection_pool
+    pool.release(pool.get_connection())
+    yield None
+    begun = time.monotonic()
+    if connection.ping() is not True:
+        raise exceptions.InvalidResponse("something else than PONG in answer to PING")
+    yield time.monotonic() - begun
+    if write:
+        with contextlib.suppress(exceptions.NoPermissionError):
+            connection.set(f"{PROBE_PREFIX}{secrets.token_hex(8)}", "1", px=1000)
+        yield None
+
+
+class _SpeaksTls(exceptions.ConnectionError):
+    """A server that closed a plain connection takes an encrypted one."""
+
+
+class _SpeaksPlain(exceptions.ConnectionError):
+    """A server that failed an encrypted connection answers on a plain one."""
+
+
+def _of_the_other_kind(error: Exception, url: str, connection: redis.Redis) -> Exception | None:
+    """What the server is when it did not understand us and would have, with or without TLS. No password is sent."""
+    if isinstance(error, exceptions.AuthenticationError) or not url.startswith(("redis://", "rediss://")):
+        return None
+    address = connection.connection_pool.connection_kwargs
+    try:
+        with socket.create_connection((address["host"], address["port"]), _SECOND_TRY_S) as plain:
+            if url.startswith("rediss://"):
+                plain.sendall(b"PING\r\n")
+                return _SpeaksPlain() if plain.recv(1) in (b"+", b"-") else None
+            if type(error) is exceptions.ConnectionError:
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.wrap_socket(plain).close()
+                return _SpeaksTls()
+    except OSError:
+        pass
+    return None
+
+
+def within(seconds: float, ask: Callable[[], T]) -> T:
+    """The result of `ask`, run on a thread of its own, or TimeoutError. What is late is left alone."""
+    return begin(ask)(seconds)
+
+
+def begin(ask: Callable[[], T]) -> Callable[[float], T]:
+    """Runs `ask` on a thread of its own. What comes back waits for it so many seconds: its result, or TimeoutError."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(ask())
+        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="yolo-ask", daemon=True)
+    thread.start()
+
+    def wait(seconds: float) -> T:
+        thread.join(max(0.0, seconds))
+        if errors:
+            raise errors[0]
+        if not results:
+            raise TimeoutError("no answer in time")
+        return results[0]
+
+    return wait
+
+
+def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL") -> tuple[str, str]:
+    """What happened, without a full stop, and what repairs it, for an error that a client of `url` raised."""
+    own = (
+        f"Name your Redis: `export {variable}=redis://HOST:6379/0`. For one on this machine: "
+        "`sudo apt-get install redis-server`. Without any: `yolo-server --worker --embedded`."
+    )
+    certificate = "If the server asks for a certificate, add `&ssl_certfile=FILE&ssl_keyfile=FILE`."
+    text = str(error)
+    causes = list(_chain(error))
+
+    def has(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    untrusted = next((cause.verify_message for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), "")
+    if untrusted:
+        return (
+            f"the server's certificate is not trusted: {untrusted.rstrip('.')}",
+            "Give the authority that signed it, `&ssl_ca_certs=/PATH/ca.pem` at the end of the URL, and the host by "
+            "the name that the certificate holds.",
+        )
+    if isinstance(error, _SpeaksPlain):
+        return "the server speaks without TLS", "Write redis:// instead of rediss://, or give the server a certificate."
+    if has(ssl.SSLError):
+        return f"no TLS connection: {_reason(causes)}", certificate
+    if isinstance(error, _SpeaksTls):
+        return "the server speaks TLS", "Write rediss:// instead of redis://, with `?ssl_cert_reqs=required`."
+    if isinstance(error, exceptions.InvalidResponse):
+        return "something answers there, but it is not a Redis", own
+    if isinstance(error, exceptions.BusyLoadingError):
+        return "the server is still loading its data from the disk", "Try again in some seconds."
+    if has(socket.gaierror):
+        return "the name of the host is not known", f"Check its spelling and the network. {own}"
+    if has(ConnectionRefusedError):
+        return "refused: nothing listens there", own
+    if any(isinstance(cause, OSError) and cause.errno in _NO_WAY for cause in causes):
+        return f"no way to that host: {_reason(causes)}", f"Check the address and the network. {own}"
+    if has(FileNotFoundError) and url.startswith("rediss://"):
+        return "a file of ssl_ca_certs, ssl_certfile or ssl_keyfile does not exist", "Correct its path in the URL."
+    if has(FileNotFoundError):
+        return "there is no such socket: the server that made it is gone", own
+    if has(PermissionError):
+        return "the socket or a file of the URL belongs to another user", "Run this as that user, or use a port."
+    if has(TimeoutError, exceptions.TimeoutError):
+        return (
+            "no answer in time",
+            "The server hangs or is overloaded, or a firewall drops what is sent to it. "
+            f"Look: `redis-cli -u URL ping`, `systemctl status redis-server`. {own}",
+        )
+    return _explain_answer(error, text, variable, own) or (
+        f"the connection broke without an answer ({_reason(causes)})",
+        certificate if url.startswith("rediss://") else f"It is not a Redis, or it is just restarting. {own}",
+    )
+
+
+def _explain_answer(error: BaseException, text: str, variable: str, own: str) -> tuple[str, str] | None:
+    """The same for what the server itself said; None when it said nothing."""
+    if isinstance(error, exceptions.AuthenticationError):
+        with_password = f"`export {variable}=redis://USER:PASSWORD@HOST:6379/0`"
+        if "required" in text.lower():
+            return "authentication required: the URL holds no password", f"Give one: {with_password}."
+        if "without any password" in text:
+            return "the URL holds a password, but the server has none", "Remove it from the URL."
+        return (
+            "wrong user or password",
+            f"Correct them: {with_password}; in a password, write @ as %40, / as %2F, : as %3A.",
+        )
+    if isinstance(error, exceptions.NoPermissionError):
+        return f"this user may not do that ({error})", "docs/redis/users.acl has users with what each needs."
+    if isinstance(error, exceptions.ReadOnlyError):
+        return (
+            "it is a read-only replica, and jobs need the primary",
+            f"Name that: `export {variable}=redis://PRIMARY:6379/0`.",
+        )
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return (
+            "its memory is full, it refuses every write",
+            "See what fills it: `redis-cli --bigkeys`. Give it more: `redis-cli config set maxmemory 1gb`.",
+        )
+    if "MISCONF" in text:
+        return (
+            "it can't write to its disk (full, or no permission) and refuses every write",
+            "Free space there: `redis-cli config get dir`, then `df -h`. The reason is in the server's log.",
+        )
+    if isinstance(error, exceptions.MovedError | exceptions.ClusterError):
+        return "it is a Redis Cluster, which Celery can't use as a broker", own
+    if "max number of clients" in text:
+        return "it has no connection left", "Close clients, or `redis-cli config set maxclients 10000`."
+    if "DB index is out of range" in text:
+        return "it has no database of that number", "Use /0 at the end of the URL."
+    if isinstance(error, exceptions.ConnectionError):
+        return None
+    return f"it answers with an error: {text}", "The server's log may say more."
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _reason(causes: list[BaseException]) -> str:
+    last = causes[-1]
+    if isinstance(last, ssl.SSLError) and last.reason:
+        return last.reason.replace("_", " ").lower()
+    return ((last.strerror if isinstance(last, OSError) else None) or str(last)).lower().rstrip(".")

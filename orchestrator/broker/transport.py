@@ -1,0 +1,103 @@
+"""kombu's Redis transport for workers: messages are checked as they come out of a queue (inbound.py).
+
+A message that does not pass is dropped, with one line in the log, and set aside in a bounded list of the broker, where
+an operator can look at it (`redis-cli lrange yolo:dead 0 -1`). It is not put back: it would end the next worker too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as base
+from redis.exceptions import RedisError
+
+from engine.text.printable import printable
+from orchestrator.broker.inbound import Refused, checked
+from orchestrator.job.jobdir import now
+from orchestrator.settings import settings
+
+log = logging.getLogger(__name__)
+
+DEAD_KEY = "yolo:dead"
+MOST_DEAD = 100
+"""Messages that are kept, the newest; of each not more than its first bytes, so that all take some megabytes."""
+
+_KEPT_BYTES = 8192
+
+
+def install() -> None:
+    """Has this process read from its broker through the transport of this file."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+class Channel(base.Channel):  # type: ignore[misc]
+    """Lets nothing through that was not checked."""
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)
+        if asynchronous:
+            read = client.parse_response
+
+            def parse_response(connection: Any, command_name: str, **options: Any) -> Any:
+                found = read(connection, command_name, **options)
+                return self._taken(found) if command_name == "BRPOP" and found else found
+
+            client.parse_response = parse_response
+        return client
+
+    def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
+        """What was taken from a queue, checked; None, which kombu takes for an empty queue, where it is dropped."""
+        key, raw = found
+        queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
+        queues = settings().known_queues
+        if queue not in queues:  # answers of workers to commands, which only they and operators can write
+            return found
+        try:
+            return key, checked(raw, queue, queues)
+        except Refused as refused:
+            self.set_aside(raw, queue, str(refused))
+            return None
+
+    def set_aside(self, raw: bytes, queue: str, why: str) -> None:
+        """Keeps a message that was dropped for who wants to look at it, and says so. Best effort."""
+        dead = {
+            "at": now(),
+            "queue": queue,
+            "worker": socket.gethostname(),
+            "why": why,
+            "bytes": len(raw),
+            "message": raw[:_KEPT_BYTES].decode(errors="backslashreplace"),
+        }
+        place = f"it is set aside in {DEAD_KEY}"
+        try:
+            with self.conn_or_acquire() as client, client.pipeline() as both:
+                both.lpush(DEAD_KEY, json.dumps(dead)).ltrim(DEAD_KEY, 0, MOST_DEAD - 1).execute()
+        except (RedisError, OSError) as error:
+            place = f"it can't be set aside: {printable(str(error))}"
+        log.error("a message of queue %s is dropped, %s: %s", queue, place, why)
+
+
+class Transport(base.Transport):  # type: ignore[misc]
+    """The last net: what ends Celery's handling of one message must not end the worker."""
+
+    Channel = Channel
+
+    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (*self.connection_errors, *self.channel_errors, base.Empty):
+            raise
+        except Exception as error:
+            channel = next((channel for channel in self.channels if queue in channel.active_queues), None)
+            if channel is None:
+                raise
+            log.debug("Celery can't take a message", exc_info=error)
+            channel.set_aside(
+                json.dumps(message, default=str).encode(), queue, printable(f"{type(error).__name__}: {error}")
+            )
+            channel.qos.ack(message["properties"]["delivery_tag"])

@@ -1,0 +1,272 @@
+"""`yolo-submit --video-folder`: checks, makes the job, puts it on the queue and, where asked, follows it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from engine.text.say import say
+from orchestrator.client import engine_options, monitor, submission, views
+from orchestrator.client.commands_jobs import report
+from orchestrator.client.embedded import Embedded
+from orchestrator.client.snapshot import Reader, Snapshot
+from orchestrator.errors import BrokerUnreachable, JobError, RequestError
+from orchestrator.job.jobdir import Job
+from orchestrator.settings import LOG_QUEUE, Settings, settings
+
+_FAILED, _INTERRUPTED = 1, 130
+
+_WORKERS_S, _WORKERS_TRIPS = 3.0, 15
+_CANCEL_S = 30.0
+_NO_WORKER_S = 20.0
+
+
+def run(options: dict[str, Any], as_json: bool) -> int:
+    """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
+    request = _request(options)
+    submission.check(request, settings())
+    if request.task == "log_end":
+        if options["embedded"]:
+            raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
+        return _log_end(request, as_json)
+    if options["embedded"]:
+        return _run_embedded(request, as_json)
+    return _submit(request, options["monitor"], as_json)
+
+
+def _request(options: dict[str, Any]) -> submission.Request:
+    config = configuration(options)
+    return submission.Request(
+        options["video_folder"],
+        options["task"],
+        config,
+        options["output"],
+        options["workers"] or None,
+        options["queue"],
+    )
+
+
+def configuration(options: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
+    for the file."""
+    from engine.config import load_config
+    from orchestrator.worker.steps import with_defaults
+
+    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
+    config |= engine_options.chosen(options)
+    if options["resume"] is not None:
+        config["resume"] = options["resume"]
+    if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
+        config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
+    return dict(with_defaults(config, settings()))
+
+
+def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
+    given = settings()
+    submission.preflight_both(given)
+    queue = submission.queue_for(request)
+    workers = _workers(given, queue)
+    slots = sum(int(beat["concurrency"]) for beat in workers or [])
+    job = _begin(request, given, request.workers or max(1, slots), as_json)
+    if workers == []:
+        _warn(f"{monitor.no_worker(queue)}. The job waits until then.")
+    other = submission.writer_before(job, given)
+    if other is not None:
+        _warn(f"Job {other.id} writes to {job.output} as well and has not ended: this one waits for it.")
+    submission.send(job, given)
+    if not follow:
+        _tell(job, given, as_json, queue, len(workers or []), other)
+        return 0
+    return _follow(job, given, as_json)
+
+
+def _begin(request: submission.Request, given: Settings, workers: int, as_json: bool) -> Job:
+    """Makes the job's directory and tells whoever named no model which one it gets."""
+    from engine.config import note_on_default
+    from orchestrator.worker.steps import checked_config
+
+    job = submission.begin(request, given, workers)
+    note = note_on_default(checked_config(request.config))
+    if note is not None and not as_json:
+        say(note, err=True)
+    return job
+
+
+def _follow(job: Job, given: Settings, as_json: bool) -> int:
+    _introduce(job)
+    try:
+        shot = monitor.follow(job, given, Console(stderr=True))
+    except KeyboardInterrupt:
+        return interrupted(job, as_json)
+    return report(job, shot, given, as_json)
+
+
+def _run_embedded(request: submission.Request, as_json: bool) -> int:
+    with _terminating(), Embedded() as local:
+        given = settings()
+        if not local.own:
+            say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
+            return _submit(request, True, as_json)
+        job = _begin(request, given, request.workers or 1, as_json)
+        try:
+            _check_writer_before(job, given)
+            local.start_worker(job, submission.queue_for(request))
+            submission.send(job, given)
+            _introduce(job)
+            own = given.model_copy(update={"state_dir": local.memory})
+            shot = monitor.follow(job, own, Console(stderr=True), tick=local.look)
+        except KeyboardInterrupt:
+            return _cancel_embedded(job, given, local, as_json)
+        except BaseException:
+            with contextlib.suppress(OSError):  # its folder may be what is missing
+                job.cancel("yolo-submit, which could not go on")
+            raise
+        finally:
+            if job.cancelled and not job.ended:
+                local.kill_worker()
+                submission.cancel(job, submission.who(), given)
+    return report(job, shot, given, as_json)
+
+
+def _check_writer_before(job: Job, given: Settings) -> None:
+    """A job that nobody here will go on with must not be waited for. Raises RequestError."""
+    other = submission.writer_before(job, given)
+    if other is None or other.start_record() is None:
+        return
+    if not other.live(given.lease_s):
+        raise RequestError(
+            f"Job {other.id} has begun to write to {job.output} and waits for a worker. End it, what it has done is "
+            f"kept: `yolo-submit --cancel {other.id}`. Or name another output folder with --output DIR."
+        )
+    _warn(f"Job {other.id} writes to {job.output} as well and is being worked on: this one waits for it.")
+
+
+def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
+    def look(say: Callable[[str], None]) -> None:
+        local.look(say)
+        submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
+
+    say("Cancelling the job. Once more to end at once.", err=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
+    if not job.ended:
+        local.kill_worker()
+        submission.cancel(job, submission.who(), given)
+    shot = Reader(job, given.lease_s).read()
+    say(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
+    if as_json:
+        click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
+    return _INTERRUPTED
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupted(job: Job, as_json: bool) -> int:
+    """What to say when a person stops watching."""
+    say(
+        f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
+        f"End it: `yolo-submit --cancel {job.id}`.",
+        err=True,
+    )
+    if as_json:
+        click.echo(json.dumps({"success": False, "id": job.id, "error": "interrupted"}))
+    return _INTERRUPTED
+
+
+def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, other: Job | None) -> None:
+    if as_json:
+        shot: Snapshot = Reader(job, given.lease_s).read()
+        about = {"queue": queue, "workers": job.workers, "workers_alive": workers, "waits_for": other and other.id}
+        click.echo(json.dumps({"success": True, **views.as_json(shot), **about}))
+        return
+    say(f"Job {job.id} is on queue {queue}.")
+    say(f"  output  {job.output}")
+    say(f"  follow  yolo-submit --status {job.id} --monitor")
+    say(f"  cancel  yolo-submit --cancel {job.id}")
+
+
+def _introduce(job: Job) -> None:
+    say(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
+
+
+def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
+    """Live workers that serve a queue, None where the broker does not tell in time."""
+    from redis import exceptions
+
+    from orchestrator.broker.connection import client
+    from orchestrator.broker.preflight import extra_s, within
+    from orchestrator.broker.queues import consumers, live_workers
+
+    def ask() -> list[dict[str, Any]]:
+        with client(given.broker_url, 2.0) as connection:
+            return consumers(live_workers(connection), queue)
+
+    try:
+        return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)
+    except (exceptions.RedisError, OSError):
+        return None
+
+
+def _log_end(request: submission.Request, as_json: bool) -> int:
+    """Waits as long as somebody is there to answer."""
+    given = settings()
+    submission.preflight_both(given)
+    result = submission.end_log(request, given)
+    queue = request.queue or LOG_QUEUE
+    nobody_since: float | None = None
+    while True:
+        try:
+            meta = result.backend.get_task_meta(result.id)
+        except Exception as error:
+            from orchestrator.broker.preflight import explain
+
+            what, remedy = explain(error.__cause__ or error, given.results_url, "CELERY_RESULT_BACKEND")
+            raise BrokerUnreachable(f"The result can't be asked for: {what}. {remedy}") from error
+        if meta["status"] == "SUCCESS":
+            return _tell_end(meta["result"], as_json)
+        if meta["status"] in ("FAILURE", "REVOKED"):
+            raise JobError(str(meta["result"]))
+        alive = _workers(given, queue)
+        nobody_since = (nobody_since or time.monotonic()) if alive == [] else None
+        if nobody_since is not None and time.monotonic() - nobody_since > _NO_WORKER_S:
+            raise JobError(
+                f"No worker is alive for queue {queue}. Start one: `yolo-server --worker`. "
+                "The request stays on the queue."
+            )
+        time.sleep(monitor.LOOK_EVERY_S)
+
+
+def _tell_end(end_log: dict[str, Any], as_json: bool) -> int:
+    success = end_log.get("state") == "completed"
+    if as_json:
+        click.echo(json.dumps({"success": success, "end_log": end_log}))
+    else:
+        for key, value in end_log.items():
+            say(f"{key:14} {value}")
+    return 0 if success else _FAILED
+
+
+def _warn(text: str) -> None:
+    say(f"Warning: {text}", err=True)

@@ -1,0 +1,226 @@
+"""`yolo-submit --embedded`: a broker and a worker for one job, which go with it, in every way out.
+
+A broker that `yolo-server --worker --embedded` runs on this machine is used instead where there is one. The worker is
+in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a guard (guard.py)
+ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
+
+Jobs that wait at another broker are none of this worker's business, so it has a memory of jobs of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from orchestrator.broker import reaper as guard
+from orchestrator.broker.local_server import EmbeddedBroker, find_embedded
+from orchestrator.errors import EmbeddedBrokerError, JobError
+from orchestrator.job.jobdir import Job
+from orchestrator.settings import LOG_QUEUE, settings
+
+MOST_RESTARTS = 5
+
+_VARIABLES = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+_AT_START_S = 15.0
+_RESTART_PAUSE_S = 1.0
+_STOP_S = 15.0
+_TAIL_LINES = 12
+# -P: the current folder may be one of videos, and what lies there is no module of ours.
+_PYTHON = (sys.executable, "-P", "-m")
+_ROOT = Path(__file__).resolve().parents[2]
+
+Say = Callable[[str], None]
+
+
+class Embedded:
+    """The broker, and later the worker. A context manager; `own` is False where a running broker is used."""
+
+    def __init__(self) -> None:
+        self.own = False
+        self._broker: EmbeddedBroker | None = None
+        self._guard: subprocess.Popen[str] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._before: dict[str, str | None] = {}
+        self._job: Job | None = None
+        self._queue = ""
+        self._started_at = 0.0
+        self._restarts = 0
+        self._told = False
+
+    def __enter__(self) -> Embedded:
+        """Raises EmbeddedBrokerError."""
+        url = find_embedded(settings().broker_state)
+        if url is None:
+            self.own = True
+            self._broker = EmbeddedBroker.temporary()
+            try:
+                self._broker.start()
+                self._guard = _start_guard(self._broker)
+            except BaseException:
+                self._stop()
+                raise
+            url = self._broker.url
+        self._before = {name: os.environ.get(name) for name in _VARIABLES}
+        os.environ.update(dict.fromkeys(_VARIABLES, url))
+        settings.cache_clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._stop()
+        finally:
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            settings.cache_clear()
+
+    def start_worker(self, job: Job, queue: str) -> None:
+        """A worker for this job: its log is `worker.log` in the job's directory. To be called from the main thread."""
+        self._job, self._queue = job, queue
+        cancel = [*_PYTHON, "orchestrator.client.submit_cli", "--cancel", job.id, "--output", str(job.output)]
+        self._tell_guard(f"then {json.dumps(cancel)}")
+        self._start()
+
+    def look(self, say: Say) -> None:
+        """To be called every second or so: what has died is started again. Raises JobError when a worker does not stay
+        up."""
+        if self._broker is None or self._worker is None or self._job is None:
+            return
+        try:
+            if self._broker.watch():
+                say("The embedded broker had died and was started again.")
+            self._told = False
+        except EmbeddedBrokerError as error:  # the next look tries again
+            if not self._told:
+                say(str(error))
+            self._told = True
+        status = self._worker.poll()
+        if status is None or self._job.ended:
+            return
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        early = time.monotonic() - self._started_at < _AT_START_S
+        guard.end_group(self._worker.pid, 0.0)
+        over = self._restarts >= MOST_RESTARTS
+        if over or early:
+            say(f"The worker {how}. Its log is {self._log}; it ends with:")
+            for line in self._tail():
+                say(f"  {line}")
+        if over:
+            raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
+        self._restarts += 1
+        say(f"The worker {how} and is started again ({self._restarts} of {MOST_RESTARTS})")
+        time.sleep(_RESTART_PAUSE_S)
+        self._start()
+
+    def kill_worker(self) -> None:
+        """At once, for who does not want to wait."""
+        if self._worker is not None:
+            guard.end_group(self._worker.pid, 0.0)
+            self._worker.wait()
+
+    @property
+    def memory(self) -> Path:
+        """Where the worker remembers its job."""
+        return self._scratch / "state"
+
+    @property
+    def _scratch(self) -> Path:
+        assert self._broker is not None
+        return self._broker.directory / "tmp"
+
+    @property
+    def _log(self) -> str:
+        assert self._job is not None
+        return str(self._job.folder / "worker.log")
+
+    def _start(self) -> None:
+        assert self._job is not None
+        scratch = self._scratch
+        scratch.mkdir(exist_ok=True)
+        with open(self._log, "ab") as log:
+            self._worker = subprocess.Popen(
+                worker_command(self._job.workers, self._queue),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=_environment(TMPDIR=str(scratch), YOLO_STATE_DIR=str(self.memory)),
+            )
+        self._started_at = time.monotonic()
+        self._tell_guard(f"worker {self._worker.pid}")
+
+    def _tail(self) -> list[str]:
+        """The last lines of the worker's log."""
+        try:
+            with open(self._log, "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))
+                return log.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+        except OSError:
+            return []
+
+    def _tell_guard(self, line: str) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._guard.stdin.write(line + "\n")
+                self._guard.stdin.flush()
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._worker.wait(_STOP_S)
+            guard.end_group(self._worker.pid, 0.0)  # children that a killed worker leaves
+            self._worker.wait()
+            self._worker = None
+        if self._broker is not None:
+            self._broker.stop()
+        if self._guard is not None:
+            self._tell_guard("done")
+            _close(self._guard.stdin)
+            self._guard.wait()
+            self._guard = None
+
+
+def worker_command(concurrency: int, queue: str) -> list[str]:
+    """A worker for the queue of a job's process steps, and for its other steps."""
+    queues = ",".join(dict.fromkeys((queue, LOG_QUEUE)))
+    program = [*_PYTHON, "orchestrator.worker.server_cli", "--worker"]
+    return [*program, "--concurrency", str(concurrency), "--queues", queues]
+
+
+def _start_guard(broker: EmbeddedBroker) -> subprocess.Popen[str]:
+    lock = broker.state / "server.lock"
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__, str(broker.directory), str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+        env=_environment(),
+    )
+
+
+def _environment(**values: str) -> dict[str, str]:
+    """What is imported here is found there as well, also from a checkout that is not installed."""
+    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **values}
+
+
+def _close(stream: IO[Any] | None) -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            stream.close()

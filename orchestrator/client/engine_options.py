@@ -1,0 +1,46 @@
+"""The options of `yolo-engine run` that a job takes as well: taken from there, so that there is one list of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.main import run
+
+# What a submit has itself, means otherwise, or has no use for.
+_OTHERS = frozenset({"output", "config_file", "as_json", "stats", "workers", "resume"})
+
+OPTIONS: list[click.Option] = [
+    param for param in run.params if isinstance(param, click.Option) and param.name not in _OTHERS
+]
+NAMES = frozenset(str(option.name) for option in OPTIONS)
+
+
+def chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given, as keys of the configuration. One that is not given is None, or a flag that is not set."""
+    given = {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
+    from engine.config import EngineConfig
+
+    return {key: value for key, value in given.items() if value is not False or key in EngineConfig.model_fields}
+
+
+class Command(click.Command):
+    """A command that takes them beside its own, and shows them under a heading of their own."""
+
+    def __init__(self, *arguments: Any, **facts: Any) -> None:
+        super().__init__(*arguments, **facts)
+        taken = {name for param in self.params for name in param.opts}
+        self.params += [option for option in OPTIONS if not taken & set(option.opts)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        engine: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                (engine if param in OPTIONS else own).append(record)
+        with formatter.section("Options"):
+            formatter.write_dl(own)
+        with formatter.section("Of the engine, as with `yolo-engine run`"):
+            formatter.write_dl(engine)

@@ -1,0 +1,227 @@
+"""`--monitor`: a live view of one job, until it has ended.
+
+The job's directory is all that is read, so that a restart of a worker, of Redis or of the monitor itself changes
+nothing here. Beside it a thread looks after the job at the broker, as well as that can be reached (Attendant).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+
+from engine.text.printable import printable
+from orchestrator.broker.queues import consumers, live_workers
+from orchestrator.client import views
+from orchestrator.client.snapshot import Reader, Snapshot
+from orchestrator.errors import JobError
+from orchestrator.job.jobdir import Job
+from orchestrator.settings import LOG_QUEUE, Settings, worker_command
+
+LOOK_EVERY_S = 0.5
+LINE_EVERY_S, LINE_AT_LEAST_EVERY_S = 3.0, 300.0
+NOBODY_AFTER_S = 20.0
+
+_AWAY_S = 20.0
+_ASK_EVERY_S = 5.0
+_RESCUE_EVERY_S = 15.0
+_WAITING_STATES = ("queued", "waiting", "ending")
+
+
+class Attendant:
+    """Looks after a job at the broker: sends its messages again where they were lost, counts the workers that could
+    take them. Best effort, on a thread of its own: a broker that hangs holds nobody up."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self._job = job
+        self._settings = settings
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="attendant", daemon=True)
+        self.workers: int | None = None
+        """Live workers that serve the job's queues; None while the broker does not tell."""
+        self.trouble: str | None = None
+        """What keeps the broker from answering."""
+
+    def __enter__(self) -> Attendant:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(timeout=3.0)
+
+    def _run(self) -> None:
+        from redis.exceptions import NoPermissionError
+
+        from orchestrator.application import client_app
+        from orchestrator.broker.connection import client
+        from orchestrator.broker.preflight import explain
+        from orchestrator.worker.requeue import rescue
+
+        url = self._settings.broker_url
+        queue = queue_for(self._job)
+        rescue_at = time.monotonic() + _RESCUE_EVERY_S
+        with client_app() as app, client(url, 2.0) as connection:
+            while True:
+                try:
+                    self.workers = len(consumers(live_workers(connection), queue))
+                    if time.monotonic() > rescue_at:
+                        rescue_at = time.monotonic() + _RESCUE_EVERY_S
+                        with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
+                            rescue(app, connection, self._settings)
+                    self.trouble = None
+                except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
+                    self.workers = None
+                    self.trouble = explain(error, url)[0]
+                if self._over.wait(_ASK_EVERY_S):
+                    return
+
+
+class Display(Protocol):
+    """Shows snapshots, and says things above them."""
+
+    def show(self, shot: Snapshot) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class Table:
+    """A table that is drawn anew each time."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, shot: Snapshot) -> None:
+        rows = max(3, self._live.console.height - 6 - 2 * len(shot.warnings))
+        self._live.update(views.live_view(shot, rows), refresh=True)
+
+    def say(self, text: str) -> None:
+        self._live.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class Lines:
+    """A line when something has changed: a change of the state at once, progress every few seconds at first and less
+    often the longer it goes on, so that the log of a night stays readable."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ("", "", 0.0)  # state, line, when
+        self._every_s = LINE_EVERY_S
+
+    def show(self, shot: Snapshot) -> None:
+        text = views.line(shot)
+        state, before, at = self._last
+        late = time.monotonic() - at >= self._every_s
+        if shot.state == state and (text == before or not late):
+            return
+        grown = min(LINE_AT_LEAST_EVERY_S, 1.5 * self._every_s)
+        self._every_s = grown if shot.state == state else LINE_EVERY_S
+        self._last = (shot.state, text, time.monotonic())
+        self.say(f"{time.strftime('%H:%M:%S')} {text}")
+
+    def say(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def follow(
+    job: Job,
+    settings: Settings,
+    console: Console,
+    *,
+    tick: Callable[[Callable[[str], None]], None] = lambda say: None,
+    until: float | None = None,
+) -> Snapshot:
+    """Shows the job on `console` until it has ended; returns what was seen last.
+
+    `until`, on the monotonic clock, ends it earlier. `tick` is called at every look, with a function that says
+    something. Raises JobError when the job's directory is gone, and what `tick` raises.
+    """
+    reader = Reader(job, settings.lease_s)
+    nobody = _Nobody(job)
+    with Attendant(job, settings) as attendant:
+        if not console.is_terminal:
+            return _watch(reader, Lines(console), nobody, attendant, tick, until)
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            return _watch(reader, Table(live), nobody, attendant, tick, until)
+
+
+def _watch(
+    reader: Reader,
+    display: Display,
+    nobody: _Nobody,
+    attendant: Attendant,
+    tick: Callable[[Callable[[str], None]], None],
+    until: float | None,
+) -> Snapshot:
+    seen_at = time.monotonic()
+    while True:
+        began = time.monotonic()
+        tick(display.say)
+        if (reader.job.folder / "job.json").exists():
+            seen_at = began
+        elif began - seen_at < _AWAY_S:  # a disk that is away for a moment
+            time.sleep(LOOK_EVERY_S)
+            continue
+        else:
+            raise JobError(
+                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to see."
+            )
+        shot = reader.read()
+        display.show(shot)
+        if shot.ended or (until is not None and began > until):
+            return shot
+        nobody.look(shot, attendant, display.say)
+        # Thousands of videos on a slow file system must not keep it busy with looking.
+        time.sleep(max(LOOK_EVERY_S, 2 * (time.monotonic() - began)))
+
+
+class _Nobody:
+    """Says, once, that a job waits and that nobody is there to take it; or that the broker does not answer."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._since: float | None = None
+        self._said: str | None = None
+
+    def look(self, shot: Snapshot, attendant: Attendant, say: Callable[[str], None]) -> None:
+        if attendant.trouble is not None:
+            self._since = None
+            self._say_once(
+                "trouble",
+                f"The broker does not answer ({attendant.trouble}). What is at work goes on; the job continues by "
+                "itself when the broker is back.",
+                say,
+            )
+        elif attendant.workers:
+            self._since = self._said = None
+        elif attendant.workers == 0 and shot.state in _WAITING_STATES:
+            self._since = self._since or time.monotonic()
+            if time.monotonic() - self._since >= NOBODY_AFTER_S:
+                self._say_once("nobody", f"The job waits. {no_worker(queue_for(self._job))}.", say)
+        else:
+            self._since = None
+
+    def _say_once(self, what: str, text: str, say: Callable[[str], None]) -> None:
+        if self._said != what:
+            self._said = what
+            say(text)
+
+
+def queue_for(job: Job) -> str:
+    """The queue on which a job depends most."""
+    from orchestrator.job.publish import queue_of
+
+    return LOG_QUEUE if job.spec["task"] == "log_start" else queue_of(job)
+
+
+def no_worker(queue: str) -> str:
+    """That nobody serves a queue, and the command that repairs it; without a full stop."""
+    return f"No worker is alive for queue {queue}. Start one: `{worker_command(queue)}`"

@@ -1,0 +1,260 @@
+"""What a job's directory tells at one moment, as plain values: for `--status`, `--list-tasks` and the monitor.
+
+Nothing here asks the broker, so that it works whatever has been restarted, and whatever is away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.job import outcomes
+from orchestrator.job.claims import frames_kept
+from orchestrator.job.jobdir import ENDED_STATES, Job
+from orchestrator.job.leases import Lease, age_of, latest, owner_of
+from orchestrator.job.turns import waits_for
+
+RESULTS = tuple(outcomes.ENDINGS)
+
+_RATE_OVER_S = 15.0
+_LAST_ENDED = 5
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One video. `status`: queued, processing, waiting (an attempt ended without a result); and at the end ok, partial,
+    failed, cancelled or not begun.
+
+    A row without an index is a worker's that has no video in hand, while it loads its model, say. `age_s` is the time
+    since its worker's last sign of life.
+    """
+
+    index: int | None
+    path: str
+    status: str
+    frames: int = 0
+    frames_total: int | None = None
+    fps: float = 0.0
+    eta_s: float | None = None
+    stage: str = ""
+    worker: str = ""
+    attempts: int = 0
+    age_s: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A job at one moment. `videos` is None until they are counted; `left` are those without a result."""
+
+    id: str
+    task: str
+    state: str
+    folder: Path
+    video_folder: str
+    source: Path
+    output: Path
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    warnings: list[str]
+    refused: str | None
+    videos: int | None
+    counts: dict[str, int]
+    left: int
+    frames: int
+    frames_total: int
+    fps: float
+    eta_s: float | None
+    working: list[VideoRow] = field(default_factory=list)
+    lately_ended: list[VideoRow] = field(default_factory=list)
+    waits_for: str | None = None
+    """The job that writes to the same folder, and whose end this one waits for."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED_STATES
+
+
+class Reader:
+    """Reads one job again and again. A video's result never changes, and is read once."""
+
+    def __init__(self, job: Job, lease_s: float) -> None:
+        self.job = job
+        self._lease_s = lease_s
+        self._start: dict[str, Any] | None = None
+        self._results: dict[int, dict[str, Any]] = {}  # in the order in which they were seen
+        self._rates: dict[int, deque[tuple[float, int]]] = {}
+
+    def read(self) -> Snapshot:
+        job = self.job
+        end = job.end_record()  # first: what is read after it is complete if it is there
+        steps = {key: lease for key, lease in job.leases("tasks").items() if end is None and lease.held(self._lease_s)}
+        self._start = self._start or job.start_record()
+        start = self._start or {}
+        rows = start.get("videos", [])
+        self._read_results()
+        working = self._working(steps, rows)
+        counts = self._counts(end)
+        state = self._state(end, steps)
+        fps = sum(row.fps for row in working)
+        return Snapshot(
+            id=job.id,
+            task=str(job.spec["task"]),
+            state=state,
+            waits_for=waits_for(job) if state == "waiting" else None,
+            folder=job.folder,
+            video_folder=str(job.spec["video_folder"]),
+            source=Path(job.spec["inputs"][0]),
+            output=job.output,
+            created_at=str(job.spec["created_at"]),
+            started_at=start.get("started_at"),
+            ended_at=end["ended_at"] if end else None,
+            warnings=list(start.get("warnings", [])),
+            refused=start.get("refused"),
+            videos=len(rows) if self._start else None,
+            counts=counts,
+            left=max(0, len(rows) - sum(counts.values())),
+            frames=sum(r["entry"]["frames"] for r in self._results.values()) + sum(row.frames for row in working),
+            frames_total=int(start.get("total_frames", 0)),
+            fps=fps,
+            eta_s=self._time_left_s(rows, working, fps),
+            working=working,
+            lately_ended=[_result_row(index, self._results[index]) for index in list(self._results)[-_LAST_ENDED:]],
+        )
+
+    def rows(self, working: list[VideoRow]) -> list[VideoRow]:
+        """Every video of the job, in its order; `working` as the last snapshot had it."""
+        by_index = {row.index: row for row in working}
+        end = self.job.end_record()
+        entries = end["result"]["processing_result"]["videos"] if end else []
+        given_up = {entry["path"]: entry for entry in entries}
+        found = []
+        for row in (self._start or {}).get("videos", []):
+            index = row["index"]
+            if index in self._results:
+                found.append(_result_row(index, self._results[index]))
+            elif index in by_index:
+                found.append(by_index[index])
+            elif row["path"] in given_up:
+                found.append(_entry_row(index, given_up[row["path"]]))
+            else:
+                found.append(self._open_row(row))
+        return found
+
+    def _counts(self, end: dict[str, Any] | None) -> dict[str, int]:
+        """How many videos ended in which way. When the job has ended, all of them have."""
+        statuses = [result["entry"]["status"] for result in self._results.values()]
+        if end is not None:
+            statuses = [entry.get("status") for entry in end["result"]["processing_result"].get("videos", [])]
+        return {status: statuses.count(status) for status in RESULTS}
+
+    def _state(self, end: dict[str, Any] | None, steps: dict[str, Lease]) -> str:
+        if end is None and steps and self.job.spec["task"] != "log_start":
+            # What outcomes.state_of would find as well, after a look at the lease of every video.
+            if self.job.cancelled:
+                return "cancelling"
+            return "processing" if self._start else "starting"
+        return outcomes.state_of(self.job, self._lease_s)
+
+    def _read_results(self) -> None:
+        for index in sorted(self.job.done_indices() - self._results.keys()):
+            result = self.job.done(index)
+            if result is not None:
+                self._results[index] = result
+
+    def _working(self, steps: dict[str, Lease], rows: list[dict[str, Any]]) -> list[VideoRow]:
+        claimed = {row["index"]: row.get("frames") for row in rows}
+        found = []
+        for told in self.job.progress():
+            key = told["key"]
+            if key not in steps or told["stage"] == "ended":
+                continue
+            age_s = age_of(self.job.task_base(key).with_name(f"{key}.progress.json"))
+            about = {"stage": told["stage"], "worker": told["worker"], "age_s": age_s}
+            videos = [video for video in told["videos"] if video["index"] not in self._results]
+            if not videos:
+                found.append(VideoRow(None, "", "processing", **about))
+            for video in videos:
+                index, frames = video["index"], video["frames"]
+                total = video.get("frames_total") or claimed.get(index)
+                fps = self._rate(index, told["at"], video)
+                eta_s = max(0, total - frames) / fps if total and fps > 0 else None
+                found.append(
+                    VideoRow(
+                        index,
+                        video["path"],
+                        "processing",
+                        frames,
+                        total,
+                        fps,
+                        eta_s,
+                        attempts=video["attempt"],
+                        **about,
+                    )
+                )
+        return found
+
+    def _rate(self, index: int, at: float, video: dict[str, Any]) -> float:
+        """Frames a second of late; over the attempt so far where that is not known yet."""
+        frames = video["frames"]
+        seen = self._rates.setdefault(index, deque())
+        if seen and (frames < seen[-1][1] or at < seen[-1][0]):  # another attempt, from its checkpoint
+            seen.clear()
+        if not seen or at > seen[-1][0]:
+            seen.append((at, frames))
+        while len(seen) > 2 and at - seen[1][0] > _RATE_OVER_S:
+            seen.popleft()
+        span_s = seen[-1][0] - seen[0][0]
+        if span_s > 0:
+            return (seen[-1][1] - seen[0][1]) / span_s
+        elapsed_s = video.get("elapsed_s") or 0.0
+        return max(0, frames - (video.get("resumed_from") or 0)) / elapsed_s if elapsed_s > 0 else 0.0
+
+    def _time_left_s(self, rows: list[dict[str, Any]], working: list[VideoRow], fps: float) -> float | None:
+        """None while nothing moves, and where a container does not say how many frames it holds."""
+        left = [row.get("frames") or 0 for row in rows if row["index"] not in self._results]
+        if fps <= 0 or not all(left):
+            return None
+        return max(0, sum(int(count) for count in left) - sum(row.frames for row in working)) / fps
+
+    def _open_row(self, row: dict[str, Any]) -> VideoRow:
+        """A video that has no result and of which no worker tells at the moment."""
+        index, path, total = row["index"], row["path"], row.get("frames")
+        lease = latest(self.job.video_base(index))
+        if lease is None:
+            return VideoRow(index, path, "queued", frames_total=total)
+        owner = owner_of(lease.path)
+        worker = "" if owner is None else owner.node
+        ending = lease.ending()
+        if ending is None:
+            held = lease.held(self._lease_s)
+            error = None if held else "its worker died"
+            status = "processing" if held else "waiting"
+        else:
+            how = ending["how"]
+            error = None if how == "handed back" else ": ".join(filter(None, [str(how), ending.get("error")]))
+            status = "waiting"
+        kept = frames_kept(self.job, row)  # at its checkpoint: the next attempt goes on there
+        return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
+
+
+def _result_row(index: int, result: dict[str, Any]) -> VideoRow:
+    return _entry_row(index, {"attempts": result["attempt"], **result["entry"], "worker": result["worker"]})
+
+
+def _entry_row(index: int, entry: dict[str, Any]) -> VideoRow:
+    """A video as the job's summary has it."""
+    return VideoRow(
+        index,
+        entry["path"],
+        entry["status"],
+        entry["frames"],
+        entry["frames"],
+        entry["fps"],
+        worker=str(entry.get("worker", "")),
+        attempts=int(entry.get("attempts", 0)),
+        error=entry["error"],
+    )

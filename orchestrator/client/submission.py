@@ -1,0 +1,286 @@
+"""Submitting: what is asked for becomes a job's directory and a message. Refusals come first, with their remedy."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.text.did_you_mean import near
+from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
+from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.settings import LOG_QUEUE, Settings
+
+log = logging.getLogger(__name__)
+
+_PUBLISH_S = 5.0
+_PUBLISH_TRIPS = 40
+"""Round trips that a publish takes at most: both connections, the queue's declaration, the message itself."""
+_LOOK_S, _LOOK_TRIPS = 3.0, 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. `workers` None: as many as there are."""
+
+    video_folder: str
+    task: str
+    config: dict[str, Any]
+    output: str | None
+    workers: int | None
+    queue: str | None
+
+
+def who() -> str:
+    """Who asks, as it stands in a job's records."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def check(request: Request, settings: Settings) -> None:
+    """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
+    from orchestrator.broker.connection import client
+    from orchestrator.job.paths import output_folder, video_folder
+    from orchestrator.worker.steps import checked_config
+
+    client(settings.broker_url).close()  # what is no URL is told before what follows from it
+    _check_folder(request.video_folder)
+    video_folder(request.video_folder, settings)
+    checked = checked_config(request.config)
+    if request.queue is not None and request.queue not in settings.known_queues:
+        raise RequestError(
+            f"--queue must be one of {', '.join(settings.known_queues)}. Got {request.queue}. Queues of your own are "
+            'named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
+        )
+    if request.task != "log_end":
+        _check_for_videos(request.video_folder, output_folder(request.output or str(checked.output_folder), settings))
+
+
+def queue_for(request: Request) -> str:
+    """The queue on which the job depends most: of its process steps, where it has some."""
+    from orchestrator.job.publish import queue_of
+
+    if request.task == "log_start":
+        return LOG_QUEUE
+    return queue_of(Job(Path(), {"queue": request.queue, "config": request.config}))
+
+
+def begin(request: Request, settings: Settings, workers: int) -> Job:
+    """Makes the job's directory. Raises RequestError, PathRefused."""
+    from orchestrator.worker import steps as jobs
+
+    return jobs.begin(
+        request.video_folder,
+        request.config,
+        settings,
+        task=request.task,
+        output=request.output,
+        workers=workers,
+        queue=request.queue,
+    )
+
+
+def writer_before(job: Job, settings: Settings) -> Job | None:
+    """An unfinished job that writes to the same folder: this one waits for it."""
+    from orchestrator.job.jobdir import ENDED_STATES
+    from orchestrator.job.outcomes import state_of
+
+    for other in jobs_in(job.output):
+        if other.id == job.id or other.ended or other.spec["task"] == "log_start":
+            continue
+        if state_of(other, settings.lease_s) not in ENDED_STATES:
+            return other
+    return None
+
+
+def send(job: Job, settings: Settings) -> None:
+    """Puts the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
+    job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
+    from orchestrator.broker.connection import without_password
+    from orchestrator.broker.preflight import explain, extra_s, within
+
+    sending = _Sending(job, settings)
+    try:
+        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
+    except BaseException as error:
+        unsent = sending.give_up()
+        if isinstance(error, JobError) or not isinstance(error, Exception) or unsent:
+            cancel(job, "yolo-submit, which could not send it", settings)
+            if not unsent or not isinstance(error, Exception):
+                raise
+        elif _arrived(job, settings):
+            return
+        what, remedy = explain(error.__cause__ or error, settings.broker_url)
+        became = (
+            f"The job {job.id} was not sent and is recorded as cancelled."
+            if unsent
+            else f"The job {job.id} is not known to have arrived there. It stays open: workers that know it, or "
+            f"`yolo-submit --status {job.id} --monitor`, send it again. To give it up: `yolo-submit --cancel {job.id}`."
+        )
+        raise BrokerUnreachable(f"{without_password(settings.broker_url)}: {what}. {became} {remedy}") from error
+
+
+def _arrived(job: Job, settings: Settings) -> bool:
+    """Whether the job's first message is known to be at the broker, or with a worker."""
+    from redis import exceptions
+
+    from orchestrator.broker.connection import client
+    from orchestrator.broker.preflight import extra_s, within
+    from orchestrator.worker.requeue import messages_held, messages_waiting
+
+    def ask() -> set[str]:
+        with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
+            return (messages_waiting(connection, settings) or set()) | messages_held(connection)
+
+    first = job.workers if job.spec["task"] == "process_videos" else 1
+    begun = set(job.leases("tasks"))
+    if len(begun) < first:
+        try:
+            found = within(_LOOK_S + extra_s(settings.broker_url, _LOOK_TRIPS), ask)
+        except (exceptions.RedisError, OSError):
+            return job.start_record() is not None
+        begun |= {name.partition(".")[2] for name in found if name.startswith(f"{job.id}.")}
+    return len(begun) >= first or job.start_record() is not None
+
+
+def cancel(job: Job, by: str, settings: Settings) -> str:
+    """Asks for the job's end and returns its state. Where nobody is at work it ends here and now."""
+    from orchestrator.worker import steps as jobs
+
+    return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
+
+
+def tell_result(job: Job, settings: Settings) -> None:
+    """Puts the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
+    job's own files have it."""
+    from orchestrator.application import client_app
+    from orchestrator.broker.preflight import extra_s, within
+    from orchestrator.job import outcomes
+    from orchestrator.worker import steps as jobs
+
+    def tell() -> None:
+        result = outcomes.shortened(jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings)))
+        with client_app() as app:
+            app.backend.store_result(job.id, result, "SUCCESS")
+
+    try:
+        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)
+    except Exception as error:  # noqa: BLE001 - whatever the store's client raises
+        log.debug("job %s: its result can't be stored: %s", job.id, error)
+
+
+def preflight_both(settings: Settings) -> None:
+    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
+    longer only while they answer."""
+    from orchestrator.broker.preflight import LONGEST_S, preflight
+    from orchestrator.broker.preflight import begin as ask
+
+    answers = [ask(lambda: preflight(settings.broker_url))]
+    if settings.results_url != settings.broker_url:
+        answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
+    for answer in answers:
+        answer(LONGEST_S)
+
+
+def end_log(request: Request, settings: Settings) -> Any:
+    """Sends `log_end_yolo` without a job. Returns the pending result."""
+    from orchestrator.application import client_app
+    from orchestrator.job.paths import output_folder
+    from orchestrator.worker.steps import checked_config
+
+    output = output_folder(request.output or str(checked_config(request.config).output_folder), settings)
+    config = {**request.config, "output_folder": str(output)}
+    folder = os.path.abspath(request.video_folder)
+    return client_app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
+
+
+class _Sending:
+    """The sending of a job's first messages, on a thread that may be given up. Whether it had begun is then known."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self._job = job
+        self._settings = settings
+        self._begun = threading.Event()
+        self._given_up = threading.Event()
+
+    def send(self) -> None:
+        from orchestrator.application import client_app
+        from orchestrator.broker.connection import client
+        from orchestrator.broker.preflight import extra_s
+        from orchestrator.job.publish import announce, publish
+
+        job, url = self._job, self._settings.broker_url
+        with client(url, 2.0 + extra_s(url, 1)) as connection:
+            connection.ping()  # before it answers nothing is sent
+            announce(connection, job)
+        with client_app() as app:
+            self._begun.set()
+            if self._given_up.is_set():
+                return
+            first = job.workers if job.spec["task"] == "process_videos" else 0
+            for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
+                publish(app, job, key)
+
+    def give_up(self) -> bool:
+        """Nothing more is sent. Whether nothing was: of two that set one event and look at the other, one sees it."""
+        self._given_up.set()
+        return not self._begun.is_set()
+
+
+def _check_folder(given: str) -> None:
+    """The mistakes that people make, with a better remedy than paths.video_folder has, which finds the others."""
+    path = Path(given)
+    try:
+        there = path.exists()
+    except OSError:
+        return
+    if not there and "\0" not in given:
+        close = near(path, folders_only=True)
+        hint = f"Did you mean {close}?" if close else f"See what is there: `ls {_nearest(path.absolute().parent)}`."
+        raise PathRefused(f"Video folder {given} does not exist. {hint}")
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise PathRefused(f"Folder {given} can't be read: permission denied. Allow it: `chmod -R u+rX {given}`.")
+
+
+def _check_for_videos(given: str, output: Path) -> None:
+    """Raises RequestError for a folder without a video."""
+    from engine.media.suffixes import VIDEO_SUFFIXES
+
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in _files(Path(given), output)):
+        return
+    from engine.errors import InputError
+    from engine.media.inputs import find_videos
+
+    try:
+        find_videos([given], output)  # opens files of unknown suffix
+    except InputError as error:
+        count = sum(1 for _ in _files(Path(given), output))
+        found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        raise RequestError(
+            f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
+        ) from error
+
+
+def _files(folder: Path, output: Path) -> Iterator[Path]:
+    """Files that may be videos; what lies in the output folder is none."""
+    if folder.is_file():
+        yield folder
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
+        yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
+
+
+def _nearest(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

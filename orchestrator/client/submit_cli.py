@@ -1,0 +1,162 @@
+"""The command line `yolo-submit`: submits jobs, follows, lists and cancels them.
+
+Exit status: 0 done, or on its way; 1 failed, partial or cancelled; 2 wrong usage, or an unknown job; 3 the broker
+can't be reached; 130 interrupted. With `--json` standard output is one line, a JSON object.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.text.say import say, show_usage
+from orchestrator.client import engine_options
+
+# Nothing heavy is imported up here: --help answers at once.
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+
+TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
+
+_SUBMIT = engine_options.NAMES | set(
+    "video_folder task config_file output workers queue resume monitor embedded".split()
+)
+# What goes with each command, beside --json.
+_COMMANDS = {
+    "status": frozenset({"output", "monitor"}),
+    "list_tasks": frozenset[str](),
+    "cancel": frozenset({"output"}),
+    "purge": frozenset({"yes"}),
+    "health_check": engine_options.NAMES | {"config_file", "output", "queue"},
+}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from engine.errors import EngineError
+    from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError
+
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    status, problem = 0, None
+    try:
+        status = submit.main(prog_name="yolo-submit", standalone_mode=False) or 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        status, problem = INTERRUPTED, "interrupted"
+    except click.ClickException as error:
+        show_usage(error)
+        status, problem = USAGE, error.format_message()
+    except (JobError, EngineError) as error:
+        say(f"Error: {error}", err=True)
+        usage = isinstance(error, RequestError | SettingsError | EngineError)
+        status = UNREACHABLE if isinstance(error, BrokerUnreachable) else USAGE if usage else FAILED
+        problem = str(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except OSError as error:
+        problem = f"{f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}."
+        say(f"Error: {problem}", err=True)
+        status = FAILED
+    if problem is not None and "--json" in sys.argv[1:]:
+        click.echo(json.dumps({"success": False, "error": problem}))
+    sys.exit(status)
+
+
+def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    """A number of workers; 0 for `all`."""
+    if value == "all":
+        return 0
+    if value.isdecimal() and 1 <= int(value) <= 1000:
+        return int(value)
+    raise click.BadParameter(f"it must be a whole number in [1, 1000], or all. Got {value!r}.")
+
+
+@click.command(
+    cls=engine_options.Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="yolo-engine")
+@click.option("--video-folder", metavar="DIR", help="Submit the videos of this folder.")
+@click.option("--task", type=click.Choice(TASKS), default=TASKS[0], help="What to do with them.  [complete_pipeline]")
+@click.option("--config", "config_file", metavar="FILE", help="JSON or TOML file of settings.")
+@click.option("-o", "--output", metavar="DIR", help="Output folder.  [output_videos]")
+@click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
+@click.option("--queue", metavar="NAME", help="Queue of the job.  [yolo, or yolo-gpu for device cuda]")
+@click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
+@click.option("--monitor", is_flag=True, help="Follow the job until it has ended; with --status, an earlier one.")
+@click.option("--embedded", is_flag=True, help="Bring broker and worker along for this job; follows it.")
+@click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos; ID may be its beginning.")
+@click.option("--list-tasks", is_flag=True, help="Show what workers do, what waits, and the jobs known here.")
+@click.option("--cancel", metavar="ID", help="End a job; what it has done is kept.")
+@click.option("--purge", is_flag=True, help="Remove all waiting messages; ends the jobs that nobody works on.")
+@click.option("--yes", is_flag=True, help="Purge without asking.")
+@click.option("--health-check", is_flag=True, help="Can a job run here and now? Broker, workers, queues, disk, model.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line of standard output.")
+@click.pass_context
+def submit(context: click.Context, /, as_json: bool, **options: Any) -> int:
+    """Submit a folder of videos, or ask about jobs: --status, --list-tasks, --cancel, --purge, --health-check.
+
+    The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it). A job's results, and all that is
+    known of it, are in its output folder.
+    """
+    from engine.logs import set_up_logging
+
+    command = _command(context, options)
+    set_up_logging("warning", "text")
+    if command == "submit":
+        from orchestrator.client.commands_submit import run
+
+        return run(options, as_json)
+    from orchestrator.client import commands_jobs as jobs
+
+    output = Path(options["output"]) if options["output"] else None
+    if command == "status":
+        return jobs.status(options["status"], output, options["monitor"], as_json)
+    if command == "cancel":
+        return jobs.cancel(options["cancel"], output, as_json)
+    from orchestrator.client import commands_broker as broker
+
+    if command == "list_tasks":
+        return broker.list_tasks(as_json)
+    if command == "purge":
+        return broker.purge(options["yes"], as_json)
+    return broker.health_check(options, output, as_json)
+
+
+def _command(context: click.Context, options: dict[str, Any]) -> str:
+    """The one command that is asked for, `submit` where none is named. Raises UsageError where options do not go
+    together."""
+    given = {
+        name for name in options if context.get_parameter_source(name) not in (click.core.ParameterSource.DEFAULT, None)
+    }
+    named = [name for name in _COMMANDS if name in given]
+    if len(named) > 1:
+        raise click.UsageError(f"{_option(named[0])} and {_option(named[1])} are two commands. Give one at a time.")
+    command = named[0] if named else "submit"
+    allowed = _COMMANDS[command] | {command} if named else _SUBMIT
+    if strange := sorted(given - allowed):
+        other = _option(command) if named else "a submit"
+        words = {param.name: "/".join([*param.opts[-1:], *param.secondary_opts[-1:]]) for param in submit.params}
+        raise click.UsageError(f"{words[strange[0]]} does not go with {other}.")
+    if not named and options["video_folder"] is None:
+        raise click.UsageError(
+            "Missing option '--video-folder', the folder to submit. For jobs that were submitted: --status ID, "
+            "--list-tasks, --cancel ID, --purge, --health-check."
+        )
+    return command
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+if __name__ == "__main__":
+    main()

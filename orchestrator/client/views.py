@@ -1,0 +1,305 @@
+"""How jobs look: tables and lines for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from engine.text.printable import printable
+from orchestrator.client.snapshot import RESULTS, Snapshot, VideoRow
+from orchestrator.job.outcomes import ENDINGS
+
+STYLES = {
+    "ok": "green",
+    "completed": "green",
+    "processing": "cyan",
+    "partial": "yellow",
+    "warning": "yellow",
+    "waiting": "yellow",
+    "cancelling": "yellow",
+    "cancelled": "yellow",
+    "not begun": "yellow",
+    "failed": "red",
+}
+
+WIDE = 130
+"""Columns from which on tables have all of their columns, and ids are whole."""
+_SILENT_S = 10.0
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MOST_ROWS = 60
+_LONGEST_PATH = 40
+# Those that somebody may have to do something about come first.
+_BY_WEIGHT = ("failed", "partial", "cancelled", "not begun", "processing", "waiting", "queued", "ok")
+_ORDER = {name: place for place, name in enumerate(_BY_WEIGHT)}
+
+
+class Fitted:
+    """Something that is made for the width of the console that shows it."""
+
+    def __init__(self, make: Callable[[int], RenderableType]) -> None:
+        self._make = make
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._make(options.max_width)
+
+
+def screen() -> Console:
+    """Standard output; wide where no terminal says how wide it is."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def table_of(*columns: str) -> Table:
+    """An empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        whole = right or name in ("id", "job", "step", "state", "status")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=whole, overflow="fold")
+    return table
+
+
+def state_text(state: str) -> Text:
+    return Text(state, style=STYLES.get(state, ""))
+
+
+# -- the monitor ------------------------------------------------------------------------------------------------------
+
+
+def live_view(shot: Snapshot, rows: int) -> RenderableType:
+    """The job's counts, its warnings, the videos at work (at most `rows`) and the last few that ended."""
+    return Fitted(lambda width: _live_view(shot, rows, width))
+
+
+def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
+    narrow = width < WIDE
+    parts: list[RenderableType] = [Text.assemble((shot.id, "bold"), "  ", state_text(shot.state), "  ", counts(shot))]
+    parts += [Text(f"Warning: {printable(warning)}", style=STYLES["warning"]) for warning in shot.warnings]
+    extra = () if narrow else ("worker", ">attempt", ">seen")
+    table = table_of("video", *(() if narrow else ("",)), ">frames", ">fps", ">left", "stage", *extra)
+    for row in shot.working[:rows]:
+        about = row.index is not None
+        bar = ProgressBar(total=row.frames_total, completed=row.frames, width=20, pulse=row.frames_total is None)
+        cells: list[RenderableType] = [_video(row, shot, width)]
+        cells += [] if narrow else [bar if about else ""]
+        cells += [frames(row) if about else "", f"{row.fps:.0f}" if about else "", span(row.eta_s)]
+        stage = printable(row.stage, 40)
+        if narrow:
+            silent = f", seen {ago(row.age_s)}" if row.age_s is not None and row.age_s >= _SILENT_S else ""
+            cells.append(Text(stage + silent))
+        else:
+            cells += [Text(stage), Text(printable(row.worker)), str(row.attempts or ""), ago(row.age_s)]
+        table.add_row(*cells)
+    lately = shot.lately_ended[::-1][: max(0, rows - len(shot.working))]
+    for row in [] if narrow else lately:
+        remark = f"{row.status}: {row.error}" if row.error else row.status
+        table.add_row(
+            _video(row, shot, width),
+            Text(_cut(printable(remark), max(20, min(60, width - 100))), style=STYLES[row.status]),
+            f"{row.frames:,}",
+            f"{row.fps:.0f}",
+            "",
+            "",
+            Text(printable(row.worker)),
+            str(row.attempts),
+            "",
+        )
+    if table.row_count:
+        parts.append(table)
+    if narrow:
+        parts += [_remark(row, shot, width) for row in lately]
+    if len(shot.working) > rows:
+        parts.append(Text(f"and {len(shot.working) - rows} more at work"))
+    return Group(*parts)
+
+
+def line(shot: Snapshot) -> str:
+    """The same in one line, for a log."""
+    other = f" for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else ""
+    parts = [f"{shot.state}{other}: {counts(shot)}"]
+    for row in shot.working[:4]:
+        if row.index is None:
+            parts.append(f"{row.worker}: {row.stage}")
+        else:
+            parts.append(f"{shown(row.path, shot)} {frames(row)}")
+    if len(shot.working) > 4:
+        parts.append(f"{len(shot.working) - 4} more")
+    return printable("; ".join(parts))
+
+
+def kept(shot: Snapshot) -> str:
+    """What a job that was ended early leaves, and how to go on from it."""
+    partial = ", as valid .partial files" if shot.counts["partial"] else ""
+    return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
+
+
+def counts(shot: Snapshot) -> str:
+    """How far a job is, in words."""
+    if shot.videos is None:
+        return "its videos are not counted yet"
+    words = [f"{shot.counts['ok']} of {shot.videos} videos done"]
+    words += [f"{shot.counts[name]} {name}" for name in RESULTS[1:] if shot.counts[name]]
+    if shot.left and not shot.ended:
+        words.append(f"{shot.left} left")
+    if shot.working:
+        words.append(f"{shot.fps:.0f} fps")
+        if shot.eta_s is not None:
+            words.append(f"{span(shot.eta_s)} to go")
+    return ", ".join(words)
+
+
+# -- --status ---------------------------------------------------------------------------------------------------------
+
+
+def status_view(shot: Snapshot, rows: list[VideoRow], error: str | None) -> RenderableType:
+    """A job's facts and its videos; of very many only those that matter most."""
+    return Fitted(lambda width: _status_view(shot, rows, error, width))
+
+
+def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width: int) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("job", Text(shot.id, style="bold")),
+        ("state", Text.assemble(state_text(shot.state), f"  {counts(shot)}")),
+        ("waits", Text(f"for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else "")),
+        ("task", Text(printable(shot.task))),
+        ("videos", Text(printable(shot.video_folder))),
+        ("output", Text(printable(str(shot.output)))),
+        ("created", Text(printable(f"{shot.created_at}{f', started {shot.started_at}' if shot.started_at else ''}"))),
+        ("ended", Text(printable(shot.ended_at or ""))),
+        ("error", Text(printable(error or ""), style="red")),
+    ):
+        if value.plain:
+            facts.add_row(name, value)
+    parts: list[RenderableType] = [facts]
+    parts += [Text(f"Warning: {printable(warning)}", style=STYLES["warning"]) for warning in shot.warnings]
+    if rows:
+        narrow = width < WIDE
+        chosen = sorted(rows, key=lambda row: _ORDER[row.status])[:_MOST_ROWS] if len(rows) > _MOST_ROWS else rows
+        table = table_of("video", "status", ">frames", ">fps", ">attempts", *(() if narrow else ("worker", "error")))
+        for row in chosen:
+            cells: list[RenderableType] = [_video(row, shot, width), state_text(row.status), frames(row)]
+            cells += [f"{row.fps:.0f}" if row.fps else "", str(row.attempts or "")]
+            cells += [] if narrow else [Text(printable(row.worker)), Text(printable(row.error or ""))]
+            table.add_row(*cells)
+        parts.append(table)
+        if narrow:
+            parts += [_remark(row, shot, width) for row in chosen if row.error]
+        if len(rows) > len(chosen):
+            parts.append(Text(f"and {len(rows) - len(chosen)} more: --json lists them all"))
+    return Group(*parts)
+
+
+def _video(row: VideoRow, shot: Snapshot, width: int) -> Text:
+    """A video's name on one line; the end of a long one."""
+    return Text(end_of(shown(row.path, shot), max(16, width // 3)), no_wrap=True)
+
+
+def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
+    """What became of a video, on lines of its own where columns would break it into pieces."""
+    name = end_of(shown(row.path, shot), max(16, width // 3))
+    remark = f"{row.status}: {row.error}" if row.error else row.status
+    return Text.assemble(f"{name}  ", (printable(remark), STYLES.get(row.status, "")))
+
+
+def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, Any]:
+    """A job as plain values; with `rows`, its videos."""
+    value: dict[str, Any] = {
+        "id": shot.id,
+        "state": shot.state,
+        "task": shot.task,
+        "video_folder": shot.video_folder,
+        "output_folder": str(shot.output),
+        "created_at": shot.created_at,
+        "started_at": shot.started_at,
+        "ended_at": shot.ended_at,
+        "counts": {
+            "videos": shot.videos,
+            **{key: shot.counts[status] for status, (key, _, _) in ENDINGS.items()},
+            "left": shot.left,
+            "at_work": len(shot.working),
+        },
+        "frames": shot.frames,
+        "frames_total": shot.frames_total,
+        "fps": round(shot.fps, 2),
+        "eta_s": None if shot.eta_s is None else round(shot.eta_s, 1),
+        "warnings": shot.warnings,
+        "waits_for": shot.waits_for,
+    }
+    if rows is not None:
+        value["videos"] = [
+            {key: round(entry, 2) if isinstance(entry, float) else entry for key, entry in asdict(row).items()}
+            for row in rows
+        ]
+    return value
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def shown(path: str, shot: Snapshot) -> str:
+    """A video's path below the folder that was named; its end where it is long."""
+    inside = PurePath(path)
+    if inside != shot.source and inside.is_relative_to(shot.source):
+        inside = inside.relative_to(shot.source)
+    text = printable(str(inside)) if path else ""
+    return end_of(text, _LONGEST_PATH)
+
+
+def end_of(text: str, most: int) -> str:
+    """The end of a text, which of a path says more than its beginning."""
+    return text if len(text) <= most else "…" + text[1 - most :]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def short_ids(text: str, width: int) -> str:
+    """Jobs' ids by their beginning, which every command takes, where there is no room for the whole."""
+    return text if width >= WIDE else _UUID.sub(lambda found: found[0][:8], text)
+
+
+def frames(row: VideoRow) -> str:
+    if row.status in RESULTS:
+        return f"{row.frames:,}"
+    if not row.frames and not row.frames_total:
+        return ""
+    return f"{row.frames:,}/{row.frames_total:,}" if row.frames_total else f"{row.frames:,}/?"
+
+
+def span(seconds: float | None) -> str:
+    """h:mm:ss; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def ago(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{span(seconds)} ago"
+
+
+def age_s(at: str | None) -> float | None:
+    """Seconds since a time as it stands in records; None where there is none."""
+    if not at:
+        return None
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """`a, b and 3 more`."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

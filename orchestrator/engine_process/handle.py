@@ -1,0 +1,138 @@
+"""The worker's side of an engine process (media.py): starts it, reads its events, gives orders, ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from orchestrator.engine_process.ipc import Sender, received
+
+log = logging.getLogger(__name__)
+
+_KILLED_S = 10.0
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class EngineProcess:
+    """One engine process. Use it as a context manager: whatever happens, it does not outlive the block."""
+
+    def __init__(self, task: dict[str, Any], *, cores: int | None = None) -> None:
+        """`task` is its first order; `cores` how many it may reckon with (None: all this worker may use)."""
+        events_read, events_write = os.pipe()
+        orders_read, orders_write = os.pipe()
+        environment = dict(os.environ)
+        if cores is not None:
+            environment["YOLO_ENGINE_CORES"] = str(cores)
+        # An editable or unpacked checkout need not be on the path of a worker that was started elsewhere.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
+        # -P: the current folder may be one of videos, and what lies there is no module of ours.
+        program = [sys.executable, "-P", "-m", "orchestrator.engine_process.main"]
+        command = [*program, str(events_write), str(orders_read), str(os.getpid())]
+        try:
+            self._process = subprocess.Popen(
+                command, pass_fds=(events_write, orders_read), stdin=subprocess.DEVNULL, env=environment
+            )
+        except OSError:
+            for descriptor in (events_read, orders_write):
+                os.close(descriptor)
+            raise
+        finally:
+            os.close(events_write)
+            os.close(orders_read)
+        self._events = os.fdopen(events_read, "rb")
+        self._orders = Sender(orders_write)
+        self._arrived: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
+        self._reader.start()
+        self.order(**task)
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._reader.join(_KILLED_S)
+        if not self._reader.is_alive():  # else the process hangs in the kernel, and holds its end of the pipe
+            self._events.close()
+        with contextlib.suppress(OSError):
+            self._orders.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def order(self, kind: str, **facts: Any) -> None:
+        """Gives an order. A process that is gone takes none: its end is told by `event`."""
+        with contextlib.suppress(OSError):
+            self._orders.send(kind, **facts)
+
+    def event(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next event; None after `timeout_s`. Raises EOFError when the process has told all and is gone."""
+        try:
+            event = self._arrived.get(timeout=timeout_s)
+        except Empty:
+            return None
+        if event is None:
+            self._arrived.put(None)
+            raise EOFError
+        return event
+
+    def events(
+        self, first_s: float, silence_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[dict[str, Any]]:
+        """Events until the end of the process. Raises TimeoutError after so long without the first, or another one.
+        `meanwhile` is called at least once a second."""
+        until = time.monotonic() + first_s
+        while True:
+            meanwhile()
+            try:
+                event = self.event(min(1.0, max(0.0, until - time.monotonic())))
+            except EOFError:
+                return
+            if event is not None:
+                yield event
+                until = time.monotonic() + silence_s
+            elif time.monotonic() >= until:
+                raise TimeoutError
+
+    def kill(self) -> None:
+        """Returns when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when that
+        returns: it is not waited for longer than some seconds."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        try:
+            self._process.wait(_KILLED_S)
+        except subprocess.TimeoutExpired:
+            log.error("engine process %d hangs in the kernel: it is left behind", self._process.pid)
+
+    def ended(self) -> str:
+        """How it ended, in words. To be asked after EOFError."""
+        deadline = time.monotonic() + 5
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        code = self._process.poll()
+        if code is None:
+            return "does not answer"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with status {code}"
+
+    def _read(self) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            for event in received(self._events):
+                self._arrived.put(event)
+        self._arrived.put(None)

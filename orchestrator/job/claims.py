@@ -1,0 +1,245 @@
+"""Which video a worker takes next: leases over the job's list, attempts counted per video, the hopeless given up.
+
+Fresh videos go first, longest first, so that no worker is left with a long one at the end. A video that an engine
+process died on is a suspect: it is tried again alone, so that it can take no other with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from engine.resume import attempts
+from orchestrator.errors import PathRefused, reason_of
+from orchestrator.job.atomic_json import there, write_once
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, take
+from orchestrator.job.paths import confined_video, input_is_away, output_folder
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_INNOCENT = ("handed back", "cancelled")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A video leased to this worker. `video` is its row in the start record."""
+
+    index: int
+    video: dict[str, Any]
+    lease: Lease
+    from_frame: int
+
+    @property
+    def successor(self) -> Path:
+        """The file that exists once another attempt has followed this one."""
+        return numbered(self.lease.base, self.lease.number + 1)
+
+
+class Claims:
+    """The videos of one job, as one worker sees and takes them."""
+
+    def __init__(self, job: Job, videos: list[dict[str, Any]], owner: Owner, settings: Settings) -> None:
+        self._job = job
+        self._owner = owner
+        self._settings = settings
+        self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
+        self._done: set[int] = set()
+        self._gave_up = False
+        self.held: dict[int, Claim] = {}
+
+    def next(self, *, suspect: bool) -> Claim | None:
+        """Takes the next fresh video, or the next suspect; None where there is none to take now, or the job was given
+        up."""
+        if self._job.given_up:
+            return None
+        for place, video in enumerate(self._open):
+            claim = self._try(video, suspect)
+            if claim is not None:
+                self._forget_done(place)
+                return claim
+            if self._gave_up:
+                return None
+        self._forget_done(len(self._open))
+        return None
+
+    def next_begun(self) -> Claim | None:
+        """Takes the next video that has a checkpoint and nobody at work on it."""
+        for video in self._open:
+            index = video["index"]
+            last = None if self._is_done(index) or index in self.held else self._last(index)[0]
+            if last is None or last.held(self._settings.lease_s) or not frames_kept(self._job, video):
+                continue
+            claim = self._take(video)
+            if claim is not None:
+                return claim
+        return None
+
+    def release(self, claim: Claim, how: str, **facts: Any) -> None:
+        """Gives a video back; how the attempt ended is kept."""
+        self.held.pop(claim.index, None)
+        try:
+            claim.lease.release(how, **facts)
+        except OSError as error:
+            name, why = claim.lease.path.name, reason_of(error)
+            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
+
+    def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
+        """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
+        try:
+            lost = claim.lease.lost or self._job.ended
+        except OSError:  # the engine had its own look, and what it found is the only result there is
+            lost = False
+        if lost:
+            self.held.pop(claim.index, None)
+            return False
+        kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
+        self.release(claim, "done")
+        return kept
+
+    def touch(self) -> None:
+        """Renews the leases held."""
+        for claim in list(self.held.values()):
+            claim.lease.touch()
+
+    def _try(self, video: dict[str, Any], suspect: bool) -> Claim | None:
+        index = video["index"]
+        if index in self.held or self._is_done(index):
+            return None
+        last, readable = self._last(index)
+        if not readable or (last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last))):
+            return None
+        if _is_suspect(last) is not suspect:
+            return None
+        return self._take(video)
+
+    def _last(self, index: int) -> tuple[Lease | None, bool]:
+        """The last lease of a video, and whether that is known: what can't be read is not free."""
+        try:
+            return latest(self._job.video_base(index)), True
+        except OSError as error:
+            log.warning("job %s: leases of video %d can't be read: %s", self._job.id, index, error)
+            return None, False
+
+    def _is_done(self, index: int) -> bool:
+        if index not in self._done:
+            try:
+                if not there(self._job.done_path(index)):
+                    return False
+            except OSError:  # perhaps; it is looked at again
+                return True
+            self._done.add(index)
+        return index in self._done
+
+    def _forget_done(self, places: int) -> None:
+        """Drops the videos before `places` that are known to be done: no later look passes over them again."""
+        self._open[:places] = [video for video in self._open[:places] if video["index"] not in self._done]
+
+    def _take(self, video: dict[str, Any]) -> Claim | None:
+        index = video["index"]
+        try:
+            confined_video(video["path"], self._settings)
+            output_folder(str((self._job.output / video["stem"]).parent), self._settings)
+        except PathRefused as refused:
+            if self._input_is_away():  # not this video alone
+                return None
+            _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
+            return None
+        at = frames_kept(self._job, video)
+        lease = take(self._job.video_base(index), self._owner, self._settings.lease_s, from_frame=at)
+        if lease is None:
+            return None
+        if there(self._job.done_path(index)):  # it was finished between our look and our lease
+            lease.release("done")
+            return None
+        claim = self.held[index] = Claim(index, video, lease, at)
+        return claim
+
+    def _input_is_away(self) -> bool:
+        """Whether the job's folder has disappeared; the job is then given up."""
+        try:
+            ways = [input_is_away(name, self._settings) for name in self._job.spec["inputs"]]
+        except PathRefused:
+            return False
+        why = next((way for way in ways if way is not None), None)
+        if why is None:
+            return False
+        self._gave_up = True
+        self._job.give_up(why)
+        log.error("job %s is given up: %s", self._job.id, why, extra={"job": self._job.id})
+        return True
+
+    def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
+        """Ends a video whose last attempts all died without getting any further."""
+        died, reason = _died(self._job, video, last)
+        if died < self._settings.max_attempts:
+            return False
+        error = f"gave up after {last.number} attempts: {reason}"
+        entry = failed_entry(video, error, attempts=last.number)
+        if _keep(self._job, video["index"], entry, last.number, self._owner.node):
+            log.error("%s: %s", video["path"], error, extra={"job": self._job.id, "video": video["path"]})
+        return True
+
+
+def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
+    """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
+    may also be `cancelled` or `not begun`."""
+    return {
+        "path": video["path"],
+        "status": status,
+        "error": error,
+        "frames": 0,
+        "inferred_frames": 0,
+        "detections": 0,
+        "tracks": 0,
+        "tracks_by_class": {},
+        "duration_s": video.get("duration_s") or 0.0,
+        "elapsed_s": 0.0,
+        "fps": 0.0,
+        "outputs": {},
+        "attempts": attempts,
+    }
+
+
+def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) -> bool:
+    kept = write_once(job.done_path(index), {"entry": entry, "attempt": attempt, "worker": node, "at": now()})
+    if kept:
+        job.note("video ended", video=entry["path"], status=entry["status"], attempt=attempt, worker=node)
+    return kept
+
+
+def frames_kept(job: Job, video: dict[str, Any]) -> int:
+    """Frames that the next attempt need not do again."""
+    return attempts.peek(job.output, PurePosixPath(video["stem"]))
+
+
+def _is_suspect(last: Lease | None) -> bool:
+    """Whether a video may have ended an engine, or taken whole workers with it. An attempt that was handed back, or
+    none at all, says nothing about it."""
+    if last is None:
+        return False
+    ways = [(ended(last.base, number) or {}).get("how") for number in range(1, last.number + 1)]
+    told = [how for how in ways if how not in _INNOCENT]
+    return bool(told) and (told[-1] in ("crashed", "stalled") or told.count(None) > 1)
+
+
+def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
+    """How many attempts in a row, counted from the last, died without getting further, and what is known of the end."""
+    reached = frames_kept(job, video)
+    count, reason = 0, "its workers died"
+    for number in range(last.number, 0, -1):
+        how = ended(last.base, number)
+        began = Lease(last.base, number).facts().get("from_frame", 0)
+        began = began if type(began) is int else 0
+        if reached > began:
+            break
+        reached = began
+        if how is not None and how["how"] in _INNOCENT:
+            continue
+        if count == 0 and how is not None:
+            reason = str(how.get("error", how["how"]))
+        count += 1
+    return count, reason

@@ -1,0 +1,273 @@
+"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it is asked to do, and how far it has come. The durable truth.
+
+    job.json                 what was asked for; never changed
+    start.json               the start record, with the list of videos
+    videos/0007.2.json       attempt 2 at video 7: the lease and fencing token (see leases.py)
+    videos/0007.2.end.json   how that attempt ended, where its worker lived to say so
+    videos/0007.done.json    the video's result; its existence ends all work on it
+    tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
+    tasks/process-1.progress.json
+    tasks/process-1.waits.json  the step waits for another job that writes to the same folder
+    cancel.json              somebody asked for the end
+    given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
+    end.json                 the end record, with the pipeline's result; its existence ends the job
+    events.jsonl             what happened when, a line each
+
+Files appear whole (files.py), and those that must exist once are made by a link that only one can make. Nothing here
+needs a broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from engine.errors import OutputError
+from engine.files.folders import Folder, opened
+from orchestrator.errors import JobError, RequestError, reason_of
+from orchestrator.job import records as shapes
+from orchestrator.job.atomic_json import LARGEST, LARGEST_LIST, append_line, read_json, write_once, write_quick
+from orchestrator.job.leases import Lease
+
+SCHEMA = 1
+JOBS_FOLDER = ".yolo-jobs"
+PARTS = ("videos", "tasks")
+
+_DONE = re.compile(r"([0-9]{4,9})\.done\.json")
+_LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")
+ENDED_STATES = ("completed", "failed", "cancelled")
+
+
+_IN_AN_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def is_id(text: object) -> bool:
+    """Whether a text may be a job's id: it becomes a part of paths."""
+    return isinstance(text, str) and 0 < len(text) <= 100 and set(text) <= _IN_AN_ID
+
+
+def now() -> str:
+    """The time as it stands in records."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. Opening it reads `job.json`; everything else is read when asked for."""
+
+    folder: Path
+    spec: dict[str, Any]
+
+    @classmethod
+    def create(cls, output: Path, spec: dict[str, Any]) -> Job:
+        """Makes the directory; a job of that id that is there already is opened. Raises RequestError where the output
+        folder can't be written."""
+        folder = output / JOBS_FOLDER / spec["id"]
+        job = cls(folder, {"schema": SCHEMA, **spec, "output": str(output), "created_at": now(), "client": _client()})
+        try:
+            _make(output, spec["id"])
+            if not write_once(folder / "job.json", job.spec):
+                return cls.open(folder)
+        except OutputError as error:
+            raise RequestError(str(error)) from error
+        except OSError as error:
+            raise RequestError(
+                f"Output folder {output} can't be written: {reason_of(error)}. Name another one with --output DIR."
+            ) from error
+        job.note("created")
+        return job
+
+    @classmethod
+    def open(cls, folder: Path) -> Job:
+        """Raises JobError where there is no job, one of a later version, or one that no client made."""
+        try:
+            spec = read_json(folder / "job.json", LARGEST_LIST)
+        except (OSError, ValueError) as error:
+            raise JobError(f"Job file {folder / 'job.json'} can't be read: {reason_of(error)}.") from error
+        if not isinstance(spec, dict):
+            raise JobError(f"There is no job in {folder}.")
+        if spec.get("schema") != SCHEMA:
+            raise JobError(
+                f"Job {folder.name} was made by another version (schema {str(spec.get('schema'))[:20]}, this one reads "
+                f"{SCHEMA}). Let it end with the version that made it, or submit its folder again."
+            )
+        problem = shapes.wrong_in_job(spec)
+        if problem is None and (spec["id"] != folder.name or not is_id(spec["id"])):
+            problem = f"id must be the name of its folder. Got {spec['id'][:200]!r}"
+        if problem is not None:
+            raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {problem}.")
+        return cls(folder, spec)
+
+    # -- what was asked for -------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return str(self.spec["id"])
+
+    @property
+    def output(self) -> Path:
+        return Path(self.spec["output"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.spec["config"])
+
+    @property
+    def workers(self) -> int:
+        return int(self.spec.get("workers", 1))
+
+    # -- how far it has come ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def start_path(self) -> Path:
+        return self.folder / "start.json"
+
+    def start_record(self) -> dict[str, Any] | None:
+        """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
+        try:
+            value = read_json(self.start_path, LARGEST_LIST)
+        except (OSError, ValueError) as error:
+            return shapes.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
+        problem = None if value is None else shapes.wrong_in_start(value)
+        if problem is not None:
+            return shapes.refusal(f"{self.start_path} is damaged: {problem}")
+        return None if value is None else dict(value)
+
+    def end_record(self) -> dict[str, Any] | None:
+        """None before the end, and where the record is damaged."""
+        value = _read(self.folder / "end.json", LARGEST_LIST)
+        return value if value is not None and shapes.wrong_in_end(value) is None else None
+
+    @property
+    def ended(self) -> bool:
+        return (self.folder / "end.json").exists()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its end was asked for."""
+        return (self.folder / "cancel.json").exists()
+
+    def cancel(self, who: str) -> bool:
+        """Asks for the end: durable, needs no worker and no broker. False when that was asked for before."""
+        asked = write_once(self.folder / "cancel.json", {"by": who, "at": now()})
+        if asked:
+            self.note("cancel asked for", by=who)
+        return asked
+
+    @property
+    def given_up(self) -> str | None:
+        """Why nobody can go on with it, None where somebody can."""
+        path = self.folder / "given-up.json"
+        if not path.exists():
+            return None
+        return str((_read(path) or {}).get("why") or "it was given up")[:2000]
+
+    def give_up(self, why: str) -> None:
+        """Ends all further work: the job ends with what is done, and the reason. Raises OSError."""
+        if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
+            self.note("given up", why=why)
+
+    def video_base(self, index: int) -> Path:
+        return self.folder / "videos" / f"{index:04d}"
+
+    def done_path(self, index: int) -> Path:
+        return self.folder / "videos" / f"{index:04d}.done.json"
+
+    def task_base(self, key: str) -> Path:
+        return self.folder / "tasks" / key
+
+    def done(self, index: int) -> dict[str, Any] | None:
+        """The result of a video; None while it has none, and where it is damaged."""
+        value = _read(self.done_path(index))
+        return value if value is not None and shapes.wrong_in_result(value) is None else None
+
+    def done_indices(self) -> set[int]:
+        """Videos that have a result."""
+        return {int(match[1]) for name in self._names("videos") if (match := _DONE.fullmatch(name))}
+
+    def leases(self, kind: str) -> dict[str, Lease]:
+        """The last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
+        last: dict[str, int] = {}
+        for name in self._names(kind):
+            if match := _LEASE.fullmatch(name):
+                last[match[1]] = max(int(match[2]), last.get(match[1], 0))
+        return {base: Lease(self.folder / kind / base, number) for base, number in last.items()}
+
+    def live(self, lease_s: float) -> list[Lease]:
+        """The leases under which somebody works right now."""
+        done = {f"{index:04d}" for index in self.done_indices()}
+        leases = {**self.leases("tasks"), **{k: v for k, v in self.leases("videos").items() if k not in done}}
+        return [lease for lease in leases.values() if lease.held(lease_s)]
+
+    def progress(self) -> list[dict[str, Any]]:
+        """What each process step wrote last."""
+        found = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
+        return [value for value in found if value is not None and shapes.wrong_in_progress(value) is None]
+
+    def tell_progress(self, key: str, value: dict[str, Any]) -> None:
+        """Best effort: what can't be told now is told the next time."""
+        with contextlib.suppress(OSError):
+            write_quick(self.task_base(key).with_name(f"{key}.progress.json"), value)
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Adds a line to the job's own log. A full disk must not end the job for it."""
+        with contextlib.suppress(OSError):
+            append_line(self.folder / "events.jsonl", {"at": now(), "event": event, **facts})
+
+    def _names(self, part: str) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self.folder / part) if not name.startswith("."))
+        except OSError:
+            return []
+
+
+def jobs_in(output: Path) -> list[Job]:
+    """All jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left out."""
+    found = []
+    with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
+        for name in sorted(folder.names()) if folder is not None else ():
+            with contextlib.suppress(JobError):
+                if folder is not None and not folder.is_link(name):
+                    found.append(Job.open(output / JOBS_FOLDER / name))
+    return sorted(found, key=lambda job: (job.spec["created_at"], job.id))
+
+
+def _make(output: Path, name: str) -> None:
+    """Makes the folders of a job, not through links. Raises OutputError and OSError."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (
+        Folder.at(output) as root,
+        root.sub(JOBS_FOLDER, make=True) as jobs,
+        jobs.sub(name, make=True) as job,
+    ):
+        for part in PARTS:
+            job.sub(part, make=True).close()
+
+
+def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
+    try:
+        value = read_json(path, largest)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _client() -> dict[str, Any]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}

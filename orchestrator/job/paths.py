@@ -1,0 +1,153 @@
+"""What a job may read and write. Checked in the client, for a quick answer, and in the worker, which trusts nobody.
+
+Who can write to the broker can ask a worker for any path. So a worker with a broker that others reach needs roots:
+folders below which everything of a job must lie, symbolic links resolved. With a broker on this very machine, none
+are needed: there, a job can do no more than its user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from engine.inference.trt.find import is_plan
+from orchestrator.errors import PathRefused
+from orchestrator.settings import Settings
+
+_LONGEST_PATH = 4096
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
+
+
+def video_folder(given: str, settings: Settings) -> Path:
+    """The folder or file of videos that a job names, resolved. Raises PathRefused."""
+    path = _resolved(given, "video folder")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise PathRefused(
+            f"Video folder {given[:200]} can't be read: {_reason(error)}. Name a folder that exists on this machine "
+            "and that its user may read."
+        ) from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise PathRefused(f"{given} is neither a folder nor a file, but {_kind(mode)}.")
+    if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PathRefused(f"Folder {given} can't be read: permission denied. Try `chmod -R u+rX {given}`.")
+    return _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+
+
+def input_is_away(given: str, settings: Settings) -> str | None:
+    """Why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission taken away.
+    None where it is there. Raises PathRefused where it lies outside the roots."""
+    path = _resolved(given, "video folder")
+    _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"Video folder {given[:200]} can't be read any more: {_reason(error)}."
+    if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+        return f"Video folder {given[:200]} can't be read any more: permission denied."
+    return None
+
+
+def output_folder(given: str, settings: Settings) -> Path:
+    """Where a job writes, resolved; it need not exist yet. Raises PathRefused."""
+    path = _resolved(given, "output folder")
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise PathRefused(f"Output folder {given} is not a folder.")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise PathRefused(f"Output folder {given[:200]} can't be used: {_reason(error)}.") from error
+    return _below(path, settings.output_roots, settings, "Output folder", "YOLO_OUTPUT_ROOTS")
+
+
+def confined_video(path: str, settings: Settings) -> str:
+    """One video of a job's list, as it is about to be opened: a regular file, also through links, below a root.
+
+    Raises PathRefused.
+    """
+    resolved = _resolved(path, "video")
+    try:
+        mode = resolved.stat().st_mode
+    except OSError as error:
+        raise PathRefused(f"{path[:200]}: {_reason(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise PathRefused(f"{path} is not a file, but {_kind(mode)}")
+    _below(resolved, settings.video_roots, settings, "Video", "YOLO_VIDEO_ROOTS")
+    return path
+
+
+def trusted_model(model: str, settings: Settings) -> None:
+    """A TensorRT plan holds code: who can only write to the broker must not name one. Raises PathRefused."""
+    if is_plan(model) and not broker_is_local(settings.broker_url):
+        raise PathRefused(
+            f"The model {model[:200]} is a TensorRT plan, which holds code, and the broker is reached over the "
+            "network. Build it into the cache of the worker's user (`yolo-engine build-trt` without -o) and name its "
+            "model: the plan is then taken by itself."
+        )
+
+
+def broker_is_local(url: str) -> bool:
+    """Whether only this machine reaches the broker, as far as its URL tells."""
+    return all(map(_is_local, url.split(";")))
+
+
+def _is_local(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("redis", "rediss"):
+            return (parts.hostname or "") in _LOCAL_HOSTS
+    except ValueError:
+        return False
+    return parts.scheme in ("redis+socket", "unix", "memory")
+
+
+def _resolved(given: str, what: str) -> Path:
+    if not isinstance(given, str) or not given:
+        raise PathRefused(f"The {what} must be a path. Got {given!r}.")
+    if "\0" in given:
+        raise PathRefused(f"The {what} must be a path without NUL characters. Got {given[:80]!r}.")
+    try:
+        if len(os.fsencode(given)) > _LONGEST_PATH:
+            raise PathRefused(f"The {what} must be a path of at most {_LONGEST_PATH} bytes. Got {given[:80]!r}...")
+        return Path(os.path.realpath(given))
+    except UnicodeEncodeError as error:
+        raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error
+    except OSError as error:
+        raise PathRefused(f"The {what} {given[:200]!r} is no path: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
+    if not roots:
+        if broker_is_local(settings.broker_url):
+            return path
+        raise PathRefused(
+            f"{variable} is not set, and the broker is reached over the network: whoever can write to it could name "
+            f"any path. Set {variable} to the folders that jobs may use, e.g. export {variable}={path.parent}"
+        )
+    for root in roots:
+        if path.is_relative_to(os.path.realpath(root)):
+            return path
+    shown = os.pathsep.join(map(str, roots))
+    raise PathRefused(
+        f"{what} {path} is not below {variable} ({shown}). Move it there, or add its folder: "
+        f"export {variable}={shown}{os.pathsep}{path if path.is_dir() else path.parent}"
+    )
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFDIR: "a folder",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

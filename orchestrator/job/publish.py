@@ -1,0 +1,76 @@
+"""Puts a job's steps on the queue. Messages are small: who, where, and nothing that could not be read from the job."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from celery import Celery
+
+from engine.inference.trt.find import is_plan
+from orchestrator.errors import RequestError
+from orchestrator.job.atomic_json import write_quick
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.turns import proceed
+from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
+
+log = logging.getLogger(__name__)
+
+JOBS_KEY = "yolo:jobs"
+
+
+def task_id(job: Job, key: str) -> str:
+    """The Celery id of a step's message."""
+    return f"{job.id}.{key}"
+
+
+def queue_of(job: Job) -> str:
+    """Where the job's process steps go."""
+    if job.spec.get("queue"):
+        return str(job.spec["queue"])
+    device, backend, model = (str(job.config.get(key, "")) for key in ("device", "backend", "model"))
+    on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
+    return GPU_QUEUE if on_gpu else QUEUE
+
+
+def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
+    """Sends the message of one step and returns its id. Raises what kombu raises when the broker is away, and
+    RequestError where the job's queue is none of this machine's."""
+    names = {"start": "log_start_yolo", "end": "log_end_yolo"}
+    queue = LOG_QUEUE if key in names else queue_of(job)
+    if queue not in app.conf.task_queues:
+        raise RequestError(
+            f"Job {job.id} goes to the queue {queue}, and the settings of this machine have none of that name: "
+            f'queues = ["{queue}"].'
+        )
+    sent = task_id(job, key) + (f".again-{again}" if again else "")
+    proceed(job, key)
+    app.send_task(
+        names.get(key, "process_videos_yolo"),
+        args=(job.spec["video_folder"], job.config),
+        kwargs={"job": str(job.folder)} | ({} if key in names else {"step": key}),
+        task_id=sent,
+        queue=queue,
+    )
+    with contextlib.suppress(OSError):
+        write_quick(
+            job.folder / "tasks" / f"{key}.sent.json", {"id": sent, "queue": queue, "at": now(), "again": again}
+        )
+    log.info("job %s: %s is on queue %s", job.id, key, queue, extra={"job": job.id})
+    return sent
+
+
+def announce(client: Any, job: Job) -> None:
+    """Lets workers on other machines know of a job, for the day its messages are lost. Best effort."""
+    try:
+        client.hset(JOBS_KEY, job.id, str(job.folder))
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth
+        log.debug("job %s can't be announced: %s", job.id, error)
+
+
+def withdraw(client: Any, job_id: str) -> None:
+    try:
+        client.hdel(JOBS_KEY, job_id)
+    except Exception as error:  # noqa: BLE001 - as above
+        log.debug("job %s can't be withdrawn: %s", job_id, error)

@@ -1,0 +1,109 @@
+"""Whose turn it is in an output folder: of the jobs that write to one, one works at a time, the oldest that has begun.
+
+A step that must wait is given up: its message is answered, so that it takes no worker's slot, and a marker stays in the
+job's directory (`tasks/process-1.waits.json`). Whoever ends a job puts the steps of the next one on the queue; where
+nobody does, the rescue (rescue.py) finds the marker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from orchestrator.errors import JobError
+from orchestrator.job.atomic_json import read_json, write_quick
+from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, now
+
+
+class Turns:
+    """The turns of one moment: each folder is looked through once, however many jobs ask."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._begun: dict[Path, list[Job]] = {}
+
+    def before(self, job: Job) -> Job | None:
+        """The job that `job` must wait for: an older one that has begun and not ended, or a younger one at work."""
+        if job.output not in self._begun:
+            self._begun[job.output] = begun(job.output)
+        for other in self._begun[job.output]:
+            if other.id == job.id:
+                continue
+            if _age(other) < _age(job) or other.live(self._lease_s):
+                return other
+        return None
+
+    def must_wait(self, job: Job, key: str) -> Job | None:
+        """The job to wait for; the step is then marked as waiting."""
+        other = self.before(job)
+        if other is None:
+            return None
+        path = _marker(job, key)
+        write_quick(path, {"for": other.id, "at": now()})
+        # Who ended meanwhile may have looked for those that wait before the mark was there.
+        again = Turns(self._lease_s).before(job)
+        if again is None:
+            proceed(job, key)
+        return again
+
+
+def begun(output: Path) -> list[Job]:
+    """The jobs that write to a folder, have begun and have not ended, the oldest first.
+
+    Those that have ended are passed over without being opened: there may be hundreds.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(output / JOBS_FOLDER):
+            folder = output / JOBS_FOLDER / name
+            if not (folder / "start.json").exists() or (folder / "end.json").exists():
+                continue
+            with contextlib.suppress(JobError):
+                job = Job.open(folder)
+                if job.spec["task"] != "log_start":
+                    found.append(job)
+    return sorted(found, key=_age)
+
+
+def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
+    """The job whose turn has come in a folder, and its steps that wait for that; None where none waits."""
+    turns = Turns(lease_s)
+    for job in begun(output):
+        keys = waiting(job)
+        if keys and turns.before(job) is None:
+            return job, keys
+    return None
+
+
+def waiting(job: Job) -> list[str]:
+    """The steps of a job that were given up to wait."""
+    return [key for key in (f"process-{number}" for number in range(1, job.workers + 1)) if waits(job, key)]
+
+
+def waits_for(job: Job) -> str | None:
+    """The id of the job that a job's steps wait for, None where none waits."""
+    for key in waiting(job):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            named = read_json(_marker(job, key))["for"]  # type: ignore[index]
+            if is_id(named):
+                return str(named)
+    return None
+
+
+def waits(job: Job, key: str) -> bool:
+    return _marker(job, key).exists()
+
+
+def proceed(job: Job, key: str) -> None:
+    """The step waits no longer: it is at work, or on a queue."""
+    with contextlib.suppress(OSError):
+        _marker(job, key).unlink(missing_ok=True)
+
+
+def _marker(job: Job, key: str) -> Path:
+    return job.folder / "tasks" / f"{key}.waits.json"
+
+
+def _age(job: Job) -> tuple[str, str]:
+    return str(job.spec["created_at"]), job.id

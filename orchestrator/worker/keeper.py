@@ -1,0 +1,313 @@
+"""What our worker does beside Celery's: from a thread of its parent process, so that no task can hold it up.
+
+* It renews the worker's messages at the broker, so that they are not delivered twice while their tasks run, and come
+  back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
+  another worker takes its work.
+* It tells the world that it lives, in a key that runs out (`yolo:worker:<node>`).
+* It looks for jobs that nobody goes on with (rescue.py), on another thread: a disk that hangs must not hold it up.
+* It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker starts itself anew.
+
+A stop is told to the tasks by a file: they are in processes that Celery owns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from orchestrator.broker.health import HEARTBEAT_EXPIRES_S
+from orchestrator.broker.local_server import client, without_password
+from orchestrator.broker.refusals import one_line
+from orchestrator.job.leases import Owner
+from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
+from orchestrator.worker import alive
+from orchestrator.worker.alive import RUNTIME as _RUNTIME
+from orchestrator.worker.logs import set_up_worker_logging
+
+log = logging.getLogger(__name__)
+
+_RUNTIME_PREFIX = "yolo-worker-"
+_CORES = "YOLO_WORKER_CORES"
+
+_TICK_S = 2.0
+_RESCUE_EVERY_S = 5.0
+_LAST_WORDS_S = 10.0
+
+
+def stopping() -> bool:
+    """Whether the worker around this task was told to stop."""
+    runtime = os.environ.get(_RUNTIME)
+    return bool(runtime) and os.path.exists(os.path.join(str(runtime), "stopping"))
+
+
+def cores_for_a_task() -> int | None:
+    """Cores that one task may reckon with; None outside a worker."""
+    given = os.environ.get(_CORES)
+    return int(given) if given else None
+
+
+def install(app: Celery) -> None:
+    """Hangs the steps on an application's worker."""
+    app.steps["worker"].add(Keeper)
+
+
+@signals.celeryd_init.connect
+def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) -> None:
+    """Before the pool: children inherit the environment. What killed workers left is cleared away."""
+    # Containers may share the folder: a pid means something in its own namespace only.
+    prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+    # What the pool puts into a temporary folder goes into ours, which is cleared away after a kill as well.
+    multiprocessing.current_process()._config["tempdir"] = os.environ[_RUNTIME]  # type: ignore[attr-defined]
+
+
+@signals.setup_logging.connect
+def _logging(loglevel: int | str | None = None, **_: Any) -> None:
+    set_up_worker_logging(loglevel)
+
+
+_told_to_stop = threading.Event()
+
+
+def told_to_stop() -> bool:
+    """Whether this worker, the parent itself, was ended by a signal."""
+    return _told_to_stop.is_set()
+
+
+@signals.worker_shutting_down.connect
+def _tell_tasks(**_: Any) -> None:
+    _told_to_stop.set()
+    # A broker that is silent would keep Celery waiting for minutes. What it was not told by then, it finds out.
+    last = threading.Timer(settings().grace_s + _LAST_WORDS_S, os._exit, (0,))
+    last.daemon = True
+    last.start()
+    with contextlib.suppress(OSError, KeyError):
+        told = Path(os.environ[_RUNTIME], "stopping")
+        told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
+        told.touch()
+
+
+@signals.worker_shutdown.connect
+def _clean(**_: Any) -> None:
+    shutil.rmtree(os.environ.get(_RUNTIME, ""), ignore_errors=True)
+
+
+@signals.task_prerun.connect
+def _begins(task_id: str = "", **_: Any) -> None:
+    alive.show(task_id)
+
+
+@signals.task_postrun.connect
+def _is_over(task_id: str = "", **_: Any) -> None:
+    alive.forget(task_id)
+
+
+@signals.task_revoked.connect
+def _cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
+    """Flower or `celery control revoke` ended a step: they mean the job. A message that has run out means nothing. The
+    job's place is a stranger's word, here as everywhere."""
+    from orchestrator.errors import JobError
+    from orchestrator.worker import steps as jobs
+
+    folder = (getattr(request, "kwargs", None) or {}).get("job")
+    if folder and not expired:
+        with contextlib.suppress(JobError, OSError):
+            jobs.open_job(folder, settings()).cancel("revoked through Celery")
+
+
+class Keeper(bootsteps.StartStopStep):
+    """Starts and ends the thread with the worker."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._thread: _Thread | None = None
+        os.environ["_MP_FORK_LOGLEVEL_"] = ""  # billiard's own line at the birth of each child
+        cores = len(os.sched_getaffinity(0))
+        os.environ[_CORES] = str(max(1, cores // max(1, worker.concurrency or cores)))
+        queues = worker.app.amqp.queues
+        served_by_default = set(queues.consume_from) == set(settings().known_queues)
+        if served_by_default and not Path("/proc/driver/nvidia/version").exists():
+            queues.deselect(GPU_QUEUE)
+
+    def start(self, worker: Any) -> None:
+        self._thread = _Thread(worker, settings())
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        if self._thread is not None:
+            self._thread.end()
+
+    terminate = stop
+
+
+class _Thread(threading.Thread):
+    def __init__(self, worker: Any, given: Settings) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._worker = worker
+        self._settings = given
+        self._ended = threading.Event()
+        self._client = client(given.broker_url, timeout_s=5.0)
+        self._started_at = time.time()
+        self._owner = Owner.this_process(worker.hostname)
+        self._rescued_at = -_RESCUE_EVERY_S
+        self._deaf = Deafness(given.deaf_s)
+        self._listener = alive.Listener(given.lease_s)
+        self._silent: set[str] = set()
+        self._rescuing: threading.Thread | None = None
+        self._away = False
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join(timeout=10)
+        with contextlib.suppress(Exception):
+            self._client.delete(self._key)
+        with contextlib.suppress(Exception):
+            self._client.close()
+
+    def run(self) -> None:
+        while True:
+            try:
+                self._tick()
+                self._away = False
+            except Exception as error:  # noqa: BLE001 - a broker away, a disk full: the next tick tries again
+                if not self._away:
+                    log.warning(
+                        "the broker %s can't be reached: %s", without_password(self._settings.broker_url), error
+                    )
+                self._away = True
+            if self._ended.wait(_TICK_S):
+                return
+
+    @property
+    def _key(self) -> str:
+        return f"{HEARTBEAT_KEY}{self._worker.hostname}:{os.getpid()}"
+
+    def _tick(self) -> None:
+        from celery.worker import state
+
+        held = {request.id: request for request in (*state.reserved_requests, *state.active_requests)}
+        self._listen(held)
+        going = {name: request for name, request in held.items() if name not in self._silent}
+        self._renew(list(going.values()))
+        self._beat(list(going), len(state.active_requests))
+        queues = self._queues()
+        waiting = sum(self._client.llen(queue) for queue in queues)
+        free = self._worker.pool.num_processes - len(held)
+        if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
+            self._start_anew()
+        if time.monotonic() - self._rescued_at > _RESCUE_EVERY_S and not self._is_rescuing():
+            self._rescued_at = time.monotonic()
+            self._rescuing = threading.Thread(target=self._rescue, name="rescue", daemon=True)
+            self._rescuing.start()
+
+    def _is_rescuing(self) -> bool:
+        return self._rescuing is not None and self._rescuing.is_alive()
+
+    def _rescue(self) -> None:
+        from orchestrator.worker.requeue import rescue
+
+        try:
+            rescue(self._worker.app, self._client, self._settings)
+        except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
+            log.warning("no look at the jobs: %s", error)
+
+    def _listen(self, held: Iterable[str]) -> None:
+        silent = self._listener.silent(held)
+        for task in sorted(silent - self._silent):
+            log.error(
+                "task %s has given no sign of life for %.0f s: its process hangs. Another worker may take its work.",
+                one_line(task),
+                self._settings.lease_s,
+            )
+        for task in sorted((self._silent - silent) & set(held)):
+            log.warning("task %s gives signs of life again", one_line(task))
+        self._silent = silent
+
+    def _renew(self, requests: list[Any]) -> None:
+        """Moves the time of delivery of each message held to now: what the broker's visibility timeout counts from."""
+        tags = [tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))]
+        if not tags:
+            return
+        present = time.time()
+        self._client.zadd("unacked_index", dict.fromkeys(tags, present), xx=True)
+
+    def _beat(self, held: list[str], busy: int) -> None:
+        worker = self._worker
+        value = {
+            "node": worker.hostname,
+            "host": self._owner.host,
+            "pid": self._owner.pid,
+            "owner": self._owner.as_json(),
+            "pool": worker.pool_cls.__module__.rpartition(".")[2],
+            "concurrency": worker.pool.num_processes,
+            "queues": self._queues(),
+            "busy": busy,
+            "tasks": held,
+            "jobs": sorted({task.partition(".")[0] for task in held}),
+            "version": metadata.version("yolo-engine"),
+            "started_at": self._started_at,
+            "time": time.time(),
+        }
+        self._client.set(self._key, json.dumps(value), ex=int(HEARTBEAT_EXPIRES_S))
+
+    def _queues(self) -> list[str]:
+        consumer = getattr(self._worker.consumer, "task_consumer", None)
+        return [queue.name for queue in consumer.queues] if consumer is not None else []
+
+    def _start_anew(self) -> None:
+        log.critical("messages wait, slots are free and nothing arrives: this worker has gone deaf and starts anew")
+        signals.worker_shutdown.connect(_exec_again, weak=False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._ended.wait(self._settings.grace_s + 30):
+            _exec_again()
+        self._ended.set()
+
+
+class Deafness:
+    """Tells a worker that has gone deaf from one that has nothing to do."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+        self._received = -1
+
+    def is_deaf(self, present: float, waiting: int, free: int, received: int) -> bool:
+        """`waiting` messages in the worker's queues, `free` slots, `received` messages since it started."""
+        if waiting == 0 or free <= 0 or received != self._received:
+            self._received = received
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = present
+        return present - self._since > self._limit_s
+
+
+def _exec_again(**_: Any) -> None:
+    """Replaces this process by the same command. Its children end with it."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        for child in path.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,0 +1,153 @@
+"""Finds jobs that nobody goes on with, and puts their next step on the queue again.
+
+Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, when a worker is
+killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
+message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
+knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
+does no harm: it finds nothing to take.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from orchestrator.broker.queues import live_workers
+from orchestrator.errors import JobError
+from orchestrator.job import turns
+from orchestrator.job.atomic_json import read_json
+from orchestrator.job.jobdir import Job
+from orchestrator.job.leases import age_of
+from orchestrator.job.publish import JOBS_KEY, publish, queue_of, task_id, withdraw
+from orchestrator.job.registry import open_jobs
+from orchestrator.job.turns import Turns
+from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
+
+log = logging.getLogger(__name__)
+
+_LOCK, _LOCK_MS = "yolo:rescue", 4000
+_AGAIN_AFTER_S = 15.0
+_LONGEST_LOOK = 5000
+_MOST_ANNOUNCED = 500
+
+
+def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
+    """Sends what was lost; returns the ids of the messages sent. Raises what the broker's client raises.
+
+    Workers and monitors all call it; one of them at a time looks.
+    """
+    left = list(_jobs(client, settings))
+    if not left or not client.set(_LOCK, "1", nx=True, px=_LOCK_MS):
+        return []
+    found = messages_waiting(client, settings)
+    if found is None:
+        return []
+    waiting = found | messages_held(client)
+    sent = []
+    folders = Turns(settings.lease_s)
+    for job in left:
+        try:
+            paused = turns.waiting(job)
+            if paused and not (job.cancelled or job.given_up) and folders.before(job) is not None:
+                continue
+            lost = [
+                key
+                for key in jobs.next_step(job, settings.lease_s)
+                if not _is_on_its_way(job, key, waiting, settings) and queue_of(job) in settings.known_queues
+            ]
+        except OSError as error:  # one job's disk is away
+            log.debug("job %s can't be looked at: %s", job.id, error)
+            continue
+        for key in lost:
+            again = _times_sent(job, key)
+            if key in paused:
+                log.info("job %s: it is its turn, %s goes on", job.id, key, extra={"job": job.id})
+            else:
+                log.warning("job %s: nobody has %s, it is sent again", job.id, key, extra={"job": job.id})
+                job.note("sent again", step=key)
+            sent.append(publish(app, job, key, again=again))
+    return sent
+
+
+def messages_waiting(client: Any, settings: Settings) -> set[str] | None:
+    """Ids of the messages in all queues; None where they are too many to be looked through."""
+    found = set()
+    for queue in settings.known_queues:
+        raws = client.lrange(queue, 0, _LONGEST_LOOK)
+        if len(raws) > _LONGEST_LOOK:
+            return None
+        found |= set(map(_id_of, raws))
+    return found
+
+
+def messages_held(client: Any) -> set[str]:
+    """Ids of the messages that live workers hold."""
+    tasks = (beat.get("tasks") for beat in live_workers(client))
+    return {task for held in tasks if isinstance(held, list) for task in held if isinstance(task, str)}
+
+
+def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
+    seen = set()
+    for job in open_jobs(settings):
+        seen.add(job.id)
+        yield job
+    # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
+    announced = client.hrandfield(JOBS_KEY, _MOST_ANNOUNCED) or []
+    for raw_id, raw_folder in zip(announced, client.hmget(JOBS_KEY, announced) if announced else (), strict=True):
+        job_id, folder = _text(raw_id), _text(raw_folder or "")
+        if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
+            continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
+        try:
+            job = jobs.open_job(folder, settings)
+        except JobError as error:
+            log.debug("job %s is not for this machine: %s", job_id, error)
+            continue
+        if job.ended:
+            withdraw(client, job_id)
+        else:
+            yield job
+
+
+def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) -> bool:
+    lease = job.leases("tasks").get(key)
+    if lease is not None and lease.held(settings.lease_s):
+        return True
+    wanted = task_id(job, key)
+    died = lease is not None and lease.ending() is None  # neither held nor ended
+    if any(found == wanted or found.startswith(f"{wanted}.again-") for found in waiting):
+        return True
+    if key == "start" and job.id in waiting:  # `complete_pipeline`, which sends it
+        return True
+    if died or turns.waits(job, key):
+        return False
+    age_s = age_of(job.folder / "tasks" / f"{key}.sent.json")
+    if age_s is None:
+        age_s = jobs.age_s(job)
+    return age_s < _AGAIN_AFTER_S
+
+
+def _times_sent(job: Job, key: str) -> int:
+    try:
+        value = read_json(Path(job.folder) / "tasks" / f"{key}.sent.json")
+    except (OSError, ValueError):
+        value = None
+    again = value.get("again") if isinstance(value, dict) else None
+    return again + 1 if isinstance(again, int) else 1
+
+
+def _id_of(raw: bytes | str) -> str:
+    try:
+        return str(json.loads(raw)["headers"]["id"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,464 @@
+"""The steps of a job as plain functions; tasks.py puts them on the queue.
+
+    begin  ->  start  ->  process (N at once)  ->  end
+
+Each step may be delivered twice, killed or stopped at any moment, and then runs again: what is done is read from the
+job's directory, and what must happen once is made by a file that only one can make. `next_step` says what a job needs
+now; it is asked at the end of each step, and by the rescue (rescue.py) when a message was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError
+from engine.resume import attempts
+from engine.text.printable import printable
+from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
+from orchestrator.job import outcomes
+from orchestrator.job.atomic_json import write_json, write_once
+from orchestrator.job.claims import Claims
+from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now
+from orchestrator.job.leases import Lease, Owner, take
+from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
+from orchestrator.job.records import MOST_WORKERS
+from orchestrator.job.registry import remember, settle
+from orchestrator.job.resources import examine
+from orchestrator.job.turns import Turns, proceed
+from orchestrator.settings import Settings
+from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
+
+log = logging.getLogger(__name__)
+
+# Of one step's engine, in a job that another step's engine could work on.
+_FAILURES = 3
+# Until the list of the files is there, and from one file to the next.
+_LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
+    told that the step is alive. That is called by the thread that does the work, and only when it gets further."""
+
+    node: str
+    settings: Settings
+    stopping: Callable[[], bool] = lambda: False
+    cores: int | None = None
+    alive: Callable[[], None] = lambda: None
+
+    def owner(self) -> Owner:
+        return Owner.this_process(self.node)
+
+    def renewal(self, *held: Lease | Claims) -> Callable[[], None]:
+        """Renews leases and gives the sign of life, often enough and no more, when it is called all the time."""
+        due = 0.0
+
+        def renew() -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + self.settings.lease_s / 6
+                for each in held:
+                    each.touch()
+                self.alive()  # last: a lease on a dead disk keeps us from coming here
+
+        return renew
+
+
+def begin(
+    given_folder: str,
+    config: dict[str, Any] | None,
+    settings: Settings,
+    *,
+    task: str = "complete_pipeline",
+    job_id: str | None = None,
+    output: str | None = None,
+    workers: int = 1,
+    queue: str | None = None,
+    only: list[str] | None = None,
+) -> Job:
+    """Checks what is asked for and makes the job's directory: from here on it is durable.
+
+    `only` restricts the job to these files of the folder. Raises RequestError (PathRefused) with the remedy.
+    """
+    if job_id is not None and not is_id(job_id):
+        raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
+    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
+        raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
+    config = with_defaults(config or {}, settings)
+    checked = checked_config(config)
+    trusted_model(checked.model, settings)
+    source = video_folder(given_folder, settings)
+    target = output_folder(output or str(checked.output_folder), settings)
+    if checked.visualize and source == target:
+        raise RequestError(
+            f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
+            "sources. Name another output folder with --output DIR."
+        )
+    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
+    spec = {
+        "id": job_id or new_id(),
+        "task": task,
+        "video_folder": given_folder,
+        "inputs": [str(source)],
+        "only": only,
+        "config": {**kept, "output_folder": str(target)},
+        "workers": workers,
+        "queue": queue,
+    }
+    job = Job.create(target, spec)
+    remember(job, settings)
+    return job
+
+
+def process_steps(workers: int) -> list[str]:
+    """The process steps of a job with so many workers: `process-1`, `process-2`, ..."""
+    return [f"process-{number}" for number in range(1, workers + 1)]
+
+
+def check_step(step: str, workers: int) -> None:
+    """Raises RequestError where a message names a step that its job has not: it becomes a part of paths."""
+    if step not in process_steps(workers):
+        raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
+
+
+def open_job(folder: str, settings: Settings) -> Job:
+    """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    job = job_at(folder, settings)
+    for name in job.spec["inputs"]:
+        video_folder(name, settings)
+    _check_trust(job, settings)
+    return job
+
+
+def job_to_go_on_with(folder: str, settings: Settings) -> Job:
+    """The same for a job that may have come some way: what it reads may have disappeared since, which is an end like
+    another. What it reads, its model or its configuration may be refused by this machine: then the job is given up,
+    so that it ends with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
+    job = job_at(folder, settings)
+    if job.ended:
+        return job
+    try:
+        for name in job.spec["inputs"]:
+            if input_is_away(name, settings) is None:
+                video_folder(name, settings)
+        _check_trust(job, settings)
+    except JobError as error:
+        job.give_up(str(error))
+        log.error("job %s is given up: %s", job.id, error, extra={"job": job.id})
+    return job
+
+
+def job_at(folder: str, settings: Settings) -> Job:
+    """The job of a directory, which must be where this machine lets jobs write: no more is needed to end it. Raises
+    PathRefused, JobError."""
+    if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
+        raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
+    path = Path(folder)
+    output = output_folder(str(path.parent.parent), settings)
+    here = output / JOBS_FOLDER / path.name
+    if path.parent.name != JOBS_FOLDER or any(os.path.realpath(path / part) != str(here / part) for part in PARTS):
+        raise PathRefused(f"{folder[:200]} is not a job's directory.")
+    job = Job.open(here)
+    if job.output != output:
+        raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
+    remember(job, settings)
+    return job
+
+
+def _check_trust(job: Job, settings: Settings) -> None:
+    trusted_model(checked_config(job.config).model, settings)
+
+
+def with_defaults(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A job's configuration over the defaults of the settings. What is no configuration is left for the check."""
+    return {**settings.config, **config} if isinstance(config, dict) else config
+
+
+def checked_config(config: dict[str, Any]) -> EngineConfig:
+    """Raises RequestError that names the key, the rule and what was found."""
+    if not isinstance(config, dict):
+        raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
+    try:
+        return EngineConfig(**config)
+    except (ConfigError, TypeError) as error:
+        raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+
+
+def start(job: Job, context: Context) -> dict[str, Any]:
+    """Records the start, counts the videos, checks the machine. The same record however often it is called.
+
+    Raises Duplicate while somebody else does it.
+    """
+    if (record := job.start_record()) is not None:
+        return record
+    with _step(job, "start", context) as step:
+        given_up = job.given_up
+        meanwhile = context.renewal(step.lease)
+        found = {"videos": [], "model": {}} if given_up else _probe(job, context.settings, meanwhile)
+        videos, model = found["videos"], found["model"]
+        facts, warnings, refused = examine(videos, model, job.config, job.output)
+        error = given_up or found.get("error") or refused
+        if not videos and error is None:
+            error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
+        record = {
+            "started_at": now(),
+            "worker": context.node,
+            "total_videos": len(videos),
+            "total_frames": sum(video.get("frames") or 0 for video in videos),
+            "total_duration_s": round(sum(video.get("duration_s") or 0.0 for video in videos), 3),
+            "total_size_bytes": sum(video["size_bytes"] for video in videos),
+            "resources": facts,
+            "warnings": warnings,
+            "refused": error,
+            "model": model,
+            "videos": videos,
+        }
+        if write_once(job.start_path, record):
+            job.note("started", worker=context.node, videos=len(videos), refused=error)
+            for warning in warnings:
+                log.warning("job %s: %s", job.id, warning, extra={"job": job.id})
+            if error:
+                log.error("job %s refused: %s", job.id, error, extra={"job": job.id})
+    return job.start_record() or record
+
+
+def process(job: Job, key: str, context: Context) -> dict[str, Any]:
+    """Works on the job's videos, beside others who do, until none is left to take.
+
+    Returns the summary so far, with `how`: exhausted, cancelled or handed back. Raises Duplicate while somebody else
+    has this very step, FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run
+    here.
+    """
+    record = job.start_record() or start(job, context)
+    given_up = record["refused"] or job.given_up
+    if job.ended or given_up:
+        return {**outcomes.summarise(job, given_up), "how": "exhausted"}
+    _wait_for_turn(job, key, context)
+    with _step(job, key, context) as step:
+        proceed(job, key)
+        step.how = "handed back"
+        _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
+        claims = Claims(job, record["videos"], context.owner(), context.settings)
+        touch = context.renewal(step.lease, claims)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores, step.facts)
+        try:
+            step.how = how = process_videos(watch, claims)
+        except EngineFailed as error:
+            step.how, step.facts["error"] = "failed", str(error)
+            job.note("engine failed", worker=context.node, error=str(error))
+            raise
+        finally:
+            for claim in list(claims.held.values()):
+                claims.release(claim, "handed back")
+    if how == "handed back":
+        job.note("handed back", step=key, worker=context.node)
+    return {**outcomes.summarise(job), "how": how}
+
+
+def end(job: Job, context: Context) -> dict[str, Any]:
+    """Records the end, once, and returns the pipeline's result; the same one however often it is called. Raises OSError
+    where its files can't be written.
+
+    Needs no broker and no worker: a client ends a job in this way that was cancelled before anybody had begun it.
+    """
+    record = job.end_record()
+    if record is None:
+        if job.cancelled:
+            _salvage(job, context)
+        error = _fatal(job)
+        summary = outcomes.summarise(job, error)
+        state = outcomes.end_state(job, summary)
+        totals = summary["totals"]
+        end_log = {
+            "ended_at": now(),
+            "worker": context.node,
+            "state": state,
+            **totals,
+            "attempts": sum(video.get("attempts", 1) for video in summary["videos"]),
+            "output_folder": str(job.output),
+            "manifest": str(job.output / "manifest.json"),
+        }
+        result = outcomes.pipeline_result(job, state, summary, end_log)
+        if state == "completed":
+            _forget_journals(job)  # before the end is there: after it, another job may write to the folder
+        made = {"state": state, "ended_at": end_log["ended_at"], "result": result}
+        if write_once(job.folder / "end.json", made):
+            job.note("ended", state=state, worker=context.node)
+            log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
+        elif job.end_record() is None:  # it is damaged
+            write_json(job.folder / "end.json", made)
+        record = job.end_record() or {"result": result}
+    result = dict(record["result"])
+    _write_results(job, result)
+    settle(job.id, context.settings)
+    return result
+
+
+def cancel(job: Job, who: str, context: Context) -> str:
+    """Asks for the job's end and returns its state. Where nobody is at work the job ends here and now."""
+    if job.ended:
+        return outcomes.state_of(job, context.settings.lease_s)
+    job.cancel(who)
+    if not job.live(context.settings.lease_s):
+        end(job, context)
+    return outcomes.state_of(job, context.settings.lease_s)
+
+
+def next_step(job: Job, lease_s: float) -> list[str]:
+    """The steps that must be on the queue or at work for the job to go on: nothing, `start`, `process-1` ..., `end`."""
+    if job.ended or job.spec["task"] == "log_start":
+        return []
+    record = job.start_record()
+    if job.cancelled or job.given_up:
+        return [] if _at_work(job, lease_s) else ["end"]
+    if record is None:
+        return ["start"]
+    keys = process_steps(job.workers)
+    if record["refused"] or len(job.done_indices()) >= len(record["videos"]):
+        return ["end"]
+    steps = job.leases("tasks")
+    over = {key for key in keys if key in steps and (steps[key].ending() or {}).get("how") in ("exhausted", "failed")}
+    if over != set(keys):
+        return [key for key in keys if key not in over]
+    # Every step has run out of videos to take, and still some have no result: their workers died since.
+    if _at_work(job, lease_s):
+        return []
+    failed = {key for key in keys if (steps[key].ending() or {}).get("how") == "failed"}
+    if failed == set(keys):
+        return ["end"]
+    # The engine did run somewhere: a step that failed may come to that machine the next time. Not for ever.
+    left = [key for key in keys if key not in failed or steps[key].number < _FAILURES]
+    return left[:1] or ["end"]
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+class _step:  # noqa: N801 - a context manager, used like a function
+    """Holds a step's lease: a message that is delivered twice finds it taken."""
+
+    def __init__(self, job: Job, key: str, context: Context) -> None:
+        lease = take(job.task_base(key), context.owner(), context.settings.lease_s)
+        if lease is None:
+            raise Duplicate(f"step {key} of job {job.id} is being worked on")
+        self.lease: Lease = lease
+        self.how = "ended"
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> _step:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        how = self.how if kind in (None, FolderTaken) or self.how == "failed" else "broke off"
+        try:
+            self.lease.release(how, **self.facts)
+        except OSError as problem:
+            log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
+
+
+def _wait_for_turn(job: Job, key: str, context: Context) -> None:
+    """Raises FolderTaken."""
+    other = Turns(context.settings.lease_s).must_wait(job, key)
+    if other is not None:
+        raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
+
+
+def _at_work(job: Job, lease_s: float) -> bool:
+    return bool(job.live(lease_s))
+
+
+def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[str, Any]:
+    """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
+    skip: list[str] = []
+    while True:
+        task = {
+            "kind": "probe",
+            "inputs": job.spec["inputs"],
+            "only": job.spec.get("only"),
+            "output": str(job.output),
+            "roots": list(map(str, settings.video_roots)),
+            "config": job.config,
+            "skip": skip,
+        }
+        found: dict[str, Any] = {"videos": [], "model": {}}
+        opening = None
+        with EngineProcess(task) as engine:
+            try:
+                for event in engine.events(_LISTING_SILENCE_S, _PROBE_SILENCE_S, meanwhile):
+                    kind = event.pop("kind")
+                    if kind == "opening":
+                        opening = event["path"]
+                    elif kind == "video":
+                        found["videos"].append(event)
+                    elif kind == "model":
+                        return {**found, "model": event}
+                    elif kind == "fatal":
+                        return {**found, "error": event["error"]}
+            except TimeoutError:
+                log.warning("%s: looking at it took too long", opening)
+        if opening is None or opening in skip:
+            return {**found, "error": f"the program that looks at the videos {engine.ended()}"}
+        skip.append(opening)
+
+
+def _fatal(job: Job) -> str | None:
+    """Why the job as a whole failed, None where it did not."""
+    record = job.start_record()
+    if record is None:
+        return None if job.cancelled else job.given_up or "the job was never started"
+    if record["refused"]:
+        return str(record["refused"])
+    if len(job.done_indices()) >= len(record["videos"]) or job.cancelled:
+        return None
+    if job.given_up:
+        return job.given_up
+    endings = [lease.ending() or {} for lease in job.leases("tasks").values()]
+    return next((str(ending["error"]) for ending in endings if ending.get("error")), None)
+
+
+def _write_results(job: Job, result: dict[str, Any]) -> None:
+    """Manifest and `celery_result_<id>.json`, from the end record: made again where they are missing. Raises OSError;
+    the step is then done again."""
+    kept = job.folder / "manifest.json"
+    if not kept.exists():
+        manifest = outcomes.build_manifest(job, result["processing_result"])
+        write_json(job.output / "manifest.json", manifest)
+        write_json(kept, manifest)
+    path = job.output / f"celery_result_{job.id}.json"
+    if not path.exists():
+        write_json(path, result)
+
+
+def _salvage(job: Job, context: Context) -> None:
+    """What workers that died had reached in a cancelled job becomes partial results."""
+    videos = (job.start_record() or {"videos": []})["videos"]
+    claims = Claims(job, videos, context.owner(), context.settings)
+    touch = context.renewal(claims)
+    while (claim := claims.next_begun()) is not None:
+        claims.keep(claim, salvaged_entry(job, claim, context.settings, "cancelled", touch))
+
+
+def _forget_journals(job: Job) -> None:
+    """A job that is complete leaves nothing to go on with: the next one over its folder does everything anew. After
+    any other end, what was done is not done again."""
+    record = job.start_record() or {"videos": []}
+    for row in record["videos"]:
+        done = job.done(row["index"])
+        if done and done["entry"]["status"] != "failed":
+            attempts.forget(job.output, PurePosixPath(row["stem"]), job.id)
+    attempts.clean(job.output)
+
+
+def age_s(job: Job) -> float:
+    """Seconds since the job was made."""
+    return (datetime.now(UTC) - datetime.fromisoformat(job.spec["created_at"])).total_seconds()

@@ -1,0 +1,281 @@
+"""The process step: leases videos, has an engine process work on them, and watches over it.
+
+The engine runs in a process of its own (media.py), so that a crash in native code costs an attempt at a video and not
+the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and continues later from
+its last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop and a stall.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.logs import JsonFormatter
+from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.errors import EngineFailed, reason_of
+from orchestrator.job.claims import Claim, Claims, failed_entry, frames_kept
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.outcomes import told
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.1
+_PROGRESS_EVERY_S = 1.0
+_SALVAGE_S = 120.0
+_LOADING = "loading the model"
+
+
+@dataclass
+class Watch:
+    """What the step looks at while the engine works. `stopping` says that this worker was told to stop."""
+
+    job: Job
+    key: str
+    node: str
+    settings: Settings
+    stopping: Callable[[], bool]
+    touch: Callable[[], None]
+    """Renews the leases held and gives the sign of life; to be called often."""
+    cores: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def process_videos(watch: Watch, claims: Claims) -> str:
+    """Works until no video is left to take: returns `exhausted`, `cancelled` or `handed back`.
+
+    Raises EngineFailed where the engine can't run at all.
+    """
+    never_ready = 0
+    while True:
+        if watch.job.cancelled:
+            return "cancelled"
+        if watch.stopping():
+            return "handed back"
+        claim = claims.next(suspect=False)
+        alone = claim is None
+        if claim is None:
+            claim = claims.next(suspect=True)
+        if claim is None:
+            return "exhausted"
+        run = _Run(watch, claims, claim, alone=alone)
+        how = run.go()
+        if how != "exhausted":
+            return how
+        never_ready = never_ready + 1 if run.died_unready else 0
+        if never_ready >= watch.settings.max_attempts:
+            raise EngineFailed(f"{run.died_unready} {never_ready} times while it loaded the model")
+
+
+class _Run:
+    """One engine process, from its first video to its end."""
+
+    def __init__(self, watch: Watch, claims: Claims, first: Claim, *, alone: bool) -> None:
+        self._watch = watch
+        self._claims = claims
+        self._first: Claim | None = first
+        self._alone = alone
+        self._stop: str | None = None
+        self._stop_at = 0.0
+        self._stage = _LOADING
+        self.died_unready: str | None = None
+        self._streams: list[dict[str, Any]] = []
+        self._told_at = 0.0
+        self._moved = (time.monotonic(), -1)
+
+    def go(self) -> str:
+        watch = self._watch
+        config = {**watch.job.config, "output_folder": str(watch.job.output)}
+        if self._alone:
+            config["streams"] = 1
+        roots = list(map(str, watch.settings.video_roots))
+        where = {"output": str(watch.job.output), "job": watch.job.id, "roots": roots}
+        task = {"kind": "work", "config": config, **where, **_logging()}
+        with EngineProcess(task, cores=watch.cores) as engine:
+            try:
+                return self._until_its_end(engine)
+            finally:
+                self._tell("ended")
+
+    def _until_its_end(self, engine: EngineProcess) -> str:
+        while True:
+            try:
+                event = engine.event(_LOOK_EVERY_S)
+            except EOFError:
+                return self._after_its_death("crashed", f"the engine {engine.ended()}")
+            if event is not None:
+                if event["kind"] == "finished":
+                    return self._stop or "exhausted"
+                self._on(event, engine)
+            self._look(engine)
+            if self._stop is not None and time.monotonic() > self._stop_at:
+                engine.kill()
+                return self._after_its_death(self._stop, "it did not stop in time")
+            if time.monotonic() - self._moved[0] > self._watch.settings.stall_s:
+                engine.kill()
+                error = f"the engine made no progress for {self._watch.settings.stall_s:.0f} s"
+                return self._after_its_death("stalled", error)
+
+    def _on(self, event: dict[str, Any], engine: EngineProcess) -> None:
+        kind = event["kind"]
+        if kind == "ready":
+            self._check_model(event["model"])
+            self._stage = "processing"
+            self._watch.facts.update(model=event["model"], backend=event["backend"])
+        elif kind == "next":
+            self._give_next(engine)
+        elif kind == "progress":
+            self._streams = event["videos"]
+        elif kind == "done":
+            self._keep(event["index"], event["entry"])
+            engine.order("kept", index=event["index"])
+        elif kind == "fatal":
+            self._release_all("handed back")
+            raise EngineFailed(event["error"])
+        self._note_movement(kind)
+
+    def _check_model(self, model: dict[str, Any]) -> None:
+        """A job has one model: that of its start. Raises EngineFailed where this machine's file is another."""
+        expected = (self._watch.job.start_record() or {}).get("model", {}).get("sha256")
+        if expected and model["sha256"] != expected:
+            self._release_all("handed back")
+            raise EngineFailed(
+                f"the file of model {model['name']} is not the one that the job was started with "
+                f"({model['sha256'][:12]}, not {expected[:12]}). Put that file back, or submit the folder again."
+            )
+
+    def _give_next(self, engine: EngineProcess) -> None:
+        claim, self._first = self._first, None
+        if claim is None and self._stop is None and not self._alone:
+            claim = self._claims.next(suspect=False)
+        if claim is None:
+            engine.order("video", path=None)
+            return
+        engine.order(
+            "video",
+            index=claim.index,
+            path=claim.video["path"],
+            stem=claim.video["stem"],
+            attempt=claim.lease.number,
+            successor=str(claim.successor),
+            end=str(self._watch.job.folder / "end.json"),
+        )
+        facts = {"job": self._watch.job.id, "video": claim.video["path"], "attempt": claim.lease.number}
+        log.info("%s: attempt %d begun", claim.video["path"], claim.lease.number, extra=facts)
+
+    def _keep(self, index: int, entry: dict[str, Any]) -> None:
+        claim = self._claims.held.get(index)
+        if claim is None:
+            return
+        if entry.pop("lost", False):  # halted for too long: the result is another attempt's to tell
+            entry.pop("unfinished", None)
+            self._claims.release(claim, "lost", error=entry["error"])
+            facts = {"job": self._watch.job.id, "video": entry["path"]}
+            log.warning("%s: attempt %d: %s", entry["path"], claim.lease.number, entry["error"], extra=facts)
+            return
+        if entry.pop("unfinished", False):
+            if self._stop != "cancelled":  # the stop of this worker, or a failure of its engine: no video is to blame
+                self._claims.release(claim, "handed back")
+                return
+            entry["error"] = f"cancelled after {entry['frames']} frames"
+            entry["status"] = "partial" if entry["outputs"] else "cancelled"
+        self._claims.keep(claim, entry)
+        facts = {"job": self._watch.job.id, "video": entry["path"], "status": entry["status"]}
+        log.info("%s: %s", entry["status"], told(entry["path"], entry["error"]), extra=facts)
+
+    def _look(self, engine: EngineProcess) -> None:
+        watch = self._watch
+        present = time.monotonic()
+        if self._stop is None and watch.job.cancelled:
+            self._order_stop(engine, "cancelled", watch.settings.cancel_s)
+        if self._stop is None and watch.stopping():
+            self._order_stop(engine, "handed back", watch.settings.grace_s)
+        watch.touch()
+        if present - self._told_at > _PROGRESS_EVERY_S:
+            self._told_at = present
+            self._tell(self._stage)
+
+    def _order_stop(self, engine: EngineProcess, how: str, within_s: float) -> None:
+        self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
+        engine.order("stop", hand_over=how == "handed back")
+
+    def _after_its_death(self, how: str, error: str) -> str:
+        """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
+        if how == "cancelled":
+            for claim in list(self._claims.held.values()):
+                watch = self._watch
+                self._claims.keep(claim, salvaged_entry(watch.job, claim, watch.settings, "cancelled", watch.touch))
+            return how
+        if how != "handed back" and self._stage == _LOADING:  # no video is to blame
+            self.died_unready = error
+            self._release_all("handed back")
+        else:
+            self._release_all(how, error=error)
+        if how in ("crashed", "stalled"):
+            facts = {"job": self._watch.job.id}
+            log.error("job %s: %s while it worked on %s", self._watch.job.id, error, self._present(), extra=facts)
+            self._watch.job.note(how, error=error, worker=self._watch.node, videos=self._present())
+            return self._stop or "exhausted"  # the step goes on with what is left
+        return how
+
+    def _present(self) -> list[str]:
+        return [stream["path"] for stream in self._streams]
+
+    def _release_all(self, how: str, **facts: Any) -> None:
+        for claim in list(self._claims.held.values()):
+            self._claims.release(claim, how, **facts)
+
+    def _note_movement(self, kind: str) -> None:
+        frames = sum(stream["frames"] for stream in self._streams)
+        if kind != "progress" or frames != self._moved[1]:
+            self._moved = (time.monotonic(), frames)
+
+    def _tell(self, stage: str) -> None:
+        watch = self._watch
+        by_stem = {claim.video["stem"]: claim for claim in self._claims.held.values()}
+        videos = [
+            {**stream, "index": by_stem[stream["stem"]].index, "attempt": by_stem[stream["stem"]].lease.number}
+            for stream in self._streams
+            if stream["stem"] in by_stem
+        ]
+        value = {"key": watch.key, "worker": watch.node, "stage": stage, "at": time.time(), "time": now()}
+        watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
+
+
+def salvaged_entry(
+    job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
+    outputs: dict[str, str] = {}
+    found: dict[str, Any] | None = None
+    task = {
+        "kind": "salvage",
+        "path": claim.video["path"],
+        "stem": claim.video["stem"],
+        "output": str(job.output),
+        "job": job.id,
+        "successor": str(claim.successor),
+        "roots": list(map(str, settings.video_roots)),
+    }
+    try:
+        with EngineProcess({**task, **_logging()}) as engine:
+            for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
+                outputs, found = event.get("outputs", outputs), event.get("entry", found)
+    except (TimeoutError, OSError) as error:
+        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], reason_of(error))
+    if found is not None:  # it was done, and its worker died before it could say so
+        return {**found, "outputs": outputs, "attempts": claim.lease.number}
+    frames = frames_kept(job, claim.video)
+    status = "partial" if outputs else "cancelled"
+    entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number, status=status)
+    return {**entry, "frames": frames, "outputs": outputs}
+
+
+def _logging() -> dict[str, str]:
+    root = logging.getLogger()
+    form = "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers) else "text"
+    # What the engine tells at `info` is told here, with the job.
+    return {"log_level": "debug" if root.isEnabledFor(logging.DEBUG) else "warning", "log_format": form}

@@ -1,0 +1,234 @@
+"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is given back or answered.
+
+A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
+message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
+the rescue (rescue.py) sends the step again when it can go on, or when whoever has it dies. A task that was told to stop
+gives its message back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from celery import Task, shared_task, states
+from celery.exceptions import Ignore, Reject
+
+from orchestrator.broker import refusals
+from orchestrator.broker.local_server import client
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
+from orchestrator.job import outcomes, turns
+from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.publish import announce, publish, withdraw
+from orchestrator.settings import settings
+from orchestrator.worker import alive, sweep
+from orchestrator.worker import steps as jobs
+from orchestrator.worker.arguments import checked_arguments
+from orchestrator.worker.keeper import cores_for_a_task, stopping
+
+log = logging.getLogger(__name__)
+
+Config = dict[str, Any] | None
+
+
+class Step(Task):
+    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        if isinstance(exc, JobError):
+            what, kept_s = _what(self, task_id, args)
+            log.error("%s is refused: %s", what, refusals.one_line(str(exc)))
+            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), **kept_s))
+
+
+def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
+    """A task in words, and how long its refusal is of interest: a sweep's until another has been due."""
+    if task.name != "sweep_yolo":
+        return refusals.one_line(f"task {task.name} {task_id}"), {}
+    folder = str(args[0]) if args else ""
+    every = next((watch.every_minutes for watch in settings().watch if str(watch.folder) == folder), 60.0)
+    return refusals.one_line(f"sweep {folder}"), {"kept_s": max(300.0, 2.5 * 60 * every)}
+
+
+def _tell_broker(tell: Callable[[Any], None]) -> None:
+    """Best effort."""
+    try:
+        with client(settings().broker_url) as connection:
+            tell(connection)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
+        log.debug("the broker can't be told: %s", error)
+
+
+def context_of(task: Task) -> jobs.Context:
+    node = str(task.request.hostname or f"celery@{os.uname().nodename}")
+    task_id = str(task.request.id)
+    return jobs.Context(node, settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
+
+
+@shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
+@checked_arguments
+def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
+    """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
+    job = jobs.begin(video_folder, config, settings(), job_id=self.request.id, workers=workers)
+    self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
+    announce(client(settings().broker_url), job)
+    if not job.ended:
+        _send(self, job, "start")
+    raise Ignore
+
+
+@shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
+@checked_arguments
+def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+    """Records the start of a job, counts its videos, checks the machine."""
+    context = context_of(self)
+    if job is None:
+        made = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="log_start")
+        return outcomes.without_long_lists(jobs.start(made, context))
+    opened = jobs.job_to_go_on_with(job, settings())
+    if opened.ended:  # it was cancelled before anybody had begun it
+        raise Ignore
+    try:
+        record = jobs.start(opened, context)
+        if not opened.ended:
+            _go_on(self, opened, jobs.next_step(opened, context.settings.lease_s))
+    except (Duplicate, OSError) as error:
+        raise _waits(opened, error) from error
+    return outcomes.without_long_lists(record)
+
+
+@shared_task(bind=True, base=Step, name="process_videos_yolo", throws=(JobError,))
+@checked_arguments
+def process_videos_yolo(
+    self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
+) -> dict[str, Any]:
+    """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
+    context = context_of(self)
+    if job:
+        opened = jobs.job_to_go_on_with(job, settings())
+        jobs.check_step(step, opened.workers)
+    else:
+        jobs.check_step(step, workers=1)
+        opened = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
+    if opened.ended and job is not None:
+        raise Ignore
+    try:
+        summary = jobs.process(opened, step, context)
+    except (Duplicate, FolderTaken, OSError) as error:
+        raise _waits(opened, error) from error
+    except EngineFailed as error:
+        log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
+        summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
+    if summary["how"] == "handed back":
+        raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
+    if job is None:
+        summary = _ended(self, opened, context)["processing_result"]
+    elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
+        _send(self, opened, "end")
+    return outcomes.shortened(summary)
+
+
+@shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
+@checked_arguments
+def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+    """Records the end of a job and its final statistics, once; returns the pipeline's result."""
+    context = context_of(self)
+    opened = jobs.job_at(job, settings()) if job else _last_job(video_folder, config)
+    if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
+        raise RequestError(
+            f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
+            f"for it with `yolo-submit --cancel {opened.id}`."
+        )
+    result = outcomes.shortened(_ended(self, opened, context))
+    if job is None:
+        return dict(result["end_log"])
+    alone = opened.spec["task"] == "process_videos"
+    self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
+    withdraw(client(settings().broker_url), opened.id)
+    return result
+
+
+@shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
+@checked_arguments
+def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
+    """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
+    watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)
+    if watch is None:
+        raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
+    try:
+        job, told = sweep.sweep(watch, settings())
+    except OSError as error:
+        raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
+    _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
+    if job is not None:
+        announce(client(settings().broker_url), job)
+        _send(self, job, "start")
+    return told
+
+
+def _last_job(given_folder: str, config: Config) -> Job:
+    """The newest job that processed this folder into the output folder of this configuration."""
+    output = output_folder(
+        str(jobs.checked_config(jobs.with_defaults(config or {}, settings())).output_folder), settings()
+    )
+    source = str(video_folder(given_folder, settings()))
+    for job in reversed(jobs_in(output)):
+        if source in job.spec["inputs"] and job.spec["task"] != "log_start":
+            return job
+    raise RequestError(
+        f"No job has processed {given_folder} into {output}: submit process_videos or complete_pipeline."
+    )
+
+
+def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
+    """Ends the job, and puts the next one that waits for its folder on the queue."""
+    try:
+        result = jobs.end(job, context)
+    except OSError as error:
+        raise _waits(job, error) from error
+    following = turns.next_waiting(job.output, context.settings.lease_s)
+    if following is not None:
+        with contextlib.suppress(OSError):  # the rescue sends it
+            _go_on(task, *following)
+    return result
+
+
+def _go_on(task: Task, job: Job, keys: list[str]) -> None:
+    """Puts steps on the queue, if it is the job's turn in its folder."""
+    for key in keys:
+        if key in ("start", "end") or turns.Turns(settings().lease_s).must_wait(job, key) is None:
+            _send(task, job, key)
+
+
+def _send(task: Task, job: Job, key: str) -> None:
+    """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
+    just coming back and the connection breaks in the sending, the rescue sends the step."""
+    try:
+        publish(task.app, job, key)
+    except JobError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever Celery raises
+        # An AttributeError is kombu's, of a channel that was closed under its hands.
+        why = "the connection to the broker broke" if isinstance(error, AttributeError) else str(error)
+        log.warning(
+            "job %s: %s can't be put on its queue now, it is sent later: %s", job.id, key, why, extra={"job": job.id}
+        )
+
+
+def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
+    """What answers the message of a step that can't go on now.
+
+    A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
+    be kept now, and nothing of it is lost.
+    """
+    if isinstance(error, OSError):
+        where = error.filename or job.folder
+        log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
+    else:
+        log.info("%s", error, extra={"job": job.id})
+    _tell_broker(lambda connection: announce(connection, job))  # any machine may go on with it
+    return Ignore(str(error))
