@@ -50,13 +50,16 @@ def publish_partial(video: Video, folder: Path) -> dict[str, Path]:
 def salvage(
     video: Video, folder: Path, *, job: str = "", fence: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Path], dict[str, Any] | None]:
-    """As `publish_partial`, for `job` and behind its fence (engine.attempts); and the entry of a video that is done."""
+    """As `publish_partial`, of what attempts for `job` have reached (engine.attempts; "": whoever), behind its fence.
+    Returns also the entry of a video that is done."""
     attempt = Attempt(folder, video.stem, job=job, fence=fence)
     try:
         attempt.begin()
-        if attempt.verdict is not None:
+        if attempt.verdict is not None and job in ("", attempt.verdict.get("job")):
             return attempt.publish(), attempt.verdict["entry"]
-        if not attempt.earlier or not (last := attempt.earlier[-1]).journal.get("checkpoint"):
+        # Another job may have had other settings. What the version before left does not say whose it is.
+        reached = [each for each in attempt.earlier if job in ("", each.journal.get("job", job))]
+        if not reached or not (last := reached[-1]).journal.get("checkpoint"):
             return {}, None
         files = {}
         for kind, state in last.journal["checkpoint"]["outputs"].items():

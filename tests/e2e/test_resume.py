@@ -23,7 +23,7 @@ from engine.engine import Engine
 from engine.errors import BackendError, Fenced, SinkError
 from engine.inputs import Video
 from engine.journal import packed, unpacked
-from engine.partial import publish_partial
+from engine.partial import publish_partial, salvage
 from engine.reader import StreamReader
 from engine.work import Assignment
 from tests.assets import demo_video, require_asset
@@ -416,6 +416,24 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"a\.mp4\.part is not there any more"):
         publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
+
+
+def test_salvage_of_another_job_s_work(tmp_path: Path) -> None:
+    """What one job has found with its settings is no result of another one, neither whole nor in part."""
+    path, out = clip(tmp_path / "a.mp4", 60), tmp_path / "out"
+    video = Video(str(path), PurePosixPath("a"))
+    with pytest.raises(BackendError):
+        fake_engine(fail_after=40, checkpoint_s=0.0, delay_s=0.002, workers=1).work(
+            [Assignment(video, job="one")], out, done=lambda *_: None
+        )
+    assert salvage(video, out, job="two") == ({}, None)
+    assert set(salvage(video, out, job="one")[0]) == {"tracks", "mot"}
+    fake_engine().work([Assignment(video, job="one")], out, done=lambda *_: None)
+    assert salvage(video, out, job="two") == ({}, None)
+    made, entry = salvage(video, out, job="one")
+    assert entry is not None
+    assert (entry["status"], entry["frames"]) == ("ok", 60)
+    assert all(one.exists() for one in made.values())
 
 
 def _stopping_at(engine: Engine, frames: int, *, hand_over: bool = False) -> Callable[[list[Any]], None]:
