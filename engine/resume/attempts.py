@@ -235,7 +235,7 @@ class Attempt:
         """Writes the journal, durably and whole. Raises SinkError, and Fenced where its folder was swept away."""
         self._fence()
         steps.reached("journal")
-        self._write(_JOURNAL, journal)
+        self._write(_JOURNAL, journal | {"job": self.job})
 
     def make_way(self, path: Path) -> None:
         """Makes the folder that an output will appear in, and sees that it can. Raises SinkError and OutputError."""

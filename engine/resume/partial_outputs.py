@@ -58,13 +58,16 @@ def salvage(
     fence: Callable[[], None] = lambda: None,
     roots: Sequence[Path] = (),
 ) -> tuple[dict[str, Path], dict[str, Any] | None]:
-    """As `publish_partial`, for `job` and behind its fence (attempts.py); and the entry of a video that is done."""
+    """As `publish_partial`, of what attempts for `job` have reached (attempts.py; "": whoever), behind its fence.
+    Returns also the entry of a video that is done."""
     attempt = Attempt(folder, video.stem, job=job, fence=fence)
     try:
         attempt.begin()
-        if attempt.verdict is not None:
+        if attempt.verdict is not None and job in ("", attempt.verdict.get("job")):
             return attempt.publish(), attempt.verdict["entry"]
-        if not attempt.earlier or not (last := attempt.earlier[-1]).journal.get("checkpoint"):
+        # Another job may have had other settings. What the version before left does not say whose it is.
+        reached = [each for each in attempt.earlier if job in ("", each.journal.get("job", job))]
+        if not reached or not (last := reached[-1]).journal.get("checkpoint"):
             return {}, None
         files = {}
         for kind, state in last.journal["checkpoint"]["outputs"].items():

@@ -15,7 +15,7 @@ from engine.resume import attempts
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there, write_once
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, take
+from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, read_ending, take
 from orchestrator.job.paths import confined_video, input_is_away, output_folder
 from orchestrator.settings import Settings
 
@@ -174,7 +174,11 @@ class Claims:
 
     def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
-        died, reason = _died(self._job, video, last)
+        try:
+            died, reason = _died(self._job, video, last)
+        except OSError as unreadable:  # nobody is condemned for what can't be read
+            log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video["path"], unreadable)
+            return False
         if died < self._settings.max_attempts:
             return False
         error = f"gave up after {last.number} attempts: {reason}"
@@ -227,12 +231,13 @@ def _is_suspect(last: Lease | None) -> bool:
 
 
 def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
-    """How many attempts in a row, counted from the last, died without getting further, and what is known of the end."""
+    """How many attempts in a row, counted from the last, died without getting further, and what is known of the end.
+    Raises OSError where that can't be known."""
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):
-        how = ended(last.base, number)
-        began = Lease(last.base, number).facts().get("from_frame", 0)
+        how = read_ending(last.base, number)
+        began = Lease(last.base, number).read_facts().get("from_frame", 0)
         began = began if type(began) is int else 0
         if reached > began:
             break

@@ -247,7 +247,8 @@ def jobs_in(output: Path) -> list[Job]:
 
 def _make(output: Path, name: str) -> None:
     """Makes the folders of a job, not through links. Raises OutputError and OSError."""
-    output.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # what it is, is seen below
+        output.mkdir(parents=True, exist_ok=True)
     with (
         Folder.at(output) as root,
         root.sub(JOBS_FOLDER, make=True) as jobs,

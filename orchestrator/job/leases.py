@@ -84,7 +84,7 @@ class Lease:
         """Whether its owner still works under it. What can't be read now is not free: on a network share, any read may
         fail for a moment."""
         try:
-            if _ending(self.base, self.number) is not None:
+            if read_ending(self.base, self.number) is not None:
                 return False
             touched, owner = _touched(self.path), _owner(self.path)
         except OSError as error:
@@ -95,8 +95,15 @@ class Lease:
     def facts(self) -> dict[str, Any]:
         """What was written when it was taken; empty where that can't be read."""
         try:
+            return self.read_facts()
+        except OSError:
+            return {}
+
+    def read_facts(self) -> dict[str, Any]:
+        """As `facts`; empty where it is damaged. Raises OSError."""
+        try:
             value = read_json(self.path)
-        except (ValueError, OSError):
+        except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -132,12 +139,12 @@ def latest(base: Path) -> Lease | None:
 def ended(base: Path, number: int) -> dict[str, Any] | None:
     """How the work under a lease ended; None where its owner did not say."""
     try:
-        return _ending(base, number)
+        return read_ending(base, number)
     except OSError:
         return {"how": "unreadable"}
 
 
-def _ending(base: Path, number: int) -> dict[str, Any] | None:
+def read_ending(base: Path, number: int) -> dict[str, Any] | None:
     """As `ended`. Raises OSError."""
     try:
         value = read_json(_end(base, number))

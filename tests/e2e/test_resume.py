@@ -28,7 +28,7 @@ from engine.pipeline.reader import StreamReader
 from engine.resume import attempts, fingerprint
 from engine.resume.attempts import peek
 from engine.resume.journal import packed, unpacked
-from engine.resume.partial_outputs import publish_partial
+from engine.resume.partial_outputs import publish_partial, salvage
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
@@ -438,6 +438,24 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"a\.mp4\.part is not there any more"):
         publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
+
+
+def test_salvage_of_another_job_s_work(tmp_path: Path) -> None:
+    """What one job has found with its settings is no result of another one, neither whole nor in part."""
+    path, out = clip(tmp_path / "a.mp4", 60), tmp_path / "out"
+    video = Video(str(path), PurePosixPath("a"))
+    with pytest.raises(BackendError):
+        fake_engine(fail_after=40, checkpoint_s=0.0, delay_s=0.002, workers=1).work(
+            [Assignment(video, job="one")], out, done=lambda *_: None
+        )
+    assert salvage(video, out, job="two") == ({}, None)
+    assert set(salvage(video, out, job="one")[0]) == {"tracks", "mot"}
+    fake_engine().work([Assignment(video, job="one")], out, done=lambda *_: None)
+    assert salvage(video, out, job="two") == ({}, None)
+    made, entry = salvage(video, out, job="one")
+    assert entry is not None
+    assert (entry["status"], entry["frames"]) == ("ok", 60)
+    assert all(one.exists() for one in made.values())
 
 
 def _stopping_at(engine: Engine, frames: int, *, hand_over: bool = False) -> Callable[[list[Any]], None]:

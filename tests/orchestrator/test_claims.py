@@ -284,6 +284,18 @@ def test_leases_that_can_not_be_read_are_not_taken(tmp_path, settings, monkeypat
     assert not numbered(job.video_base(0), 2).exists()
 
 
+@pytest.mark.parametrize("what", ["0000.1.end.json", "0000.2.end.json", "0000.2.json"])
+def test_nobody_is_given_up_for_what_can_not_be_read(tmp_path, settings, monkeypatch, what):
+    """An attempt that was handed back is no death, also where that can't be read just now."""
+    job = make(tmp_path, settings, (9.0,))
+    ways(job, 0, (0, CRASH), (0, BACK), (0, CRASH))
+    claims = claims_of(job, settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing(os.open, what))
+        claims.next(suspect=False)
+    assert job.done(0) is None
+
+
 def failing(real, name):
     def call(path, *arguments, **options):
         if str(path).endswith(name):

@@ -1,5 +1,6 @@
 """The engine's process: it may die, hang or deafen at every stage, and never outlives whoever started it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import Fenced
 from orchestrator.engine_process import handle as engine_process
+from orchestrator.engine_process import main as media
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.ipc import Sender, received
 from orchestrator.errors import EngineFailed
@@ -333,6 +336,28 @@ def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
     assert place.statuses() == {}
     assert place.endings(0) == ["lost", None]
     assert sorted(path.name for path in place.job.output.glob("*.*") if path.is_file()) == []
+
+
+def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
+    """A share that is away for a moment is no reason to give up; one that stays away is no licence to go on."""
+    fence, real, failures = media._Fence(tmp_path / "0000.2.json", tmp_path / "end.json"), os.stat, [3]
+
+    def fails(path, *arguments, **options):
+        if failures[0] and str(path).startswith(str(tmp_path)):
+            failures[0] -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(media, "_UNREADABLE_S", 0.4)
+    monkeypatch.setattr(os, "stat", fails)
+    fence()
+    failures[0] = 1000
+    with pytest.raises(Fenced, match="can't be read"):
+        fence()
+    failures[0] = 0
+    (tmp_path / "end.json").touch()
+    with pytest.raises(Fenced, match="taken this video over"):
+        fence()
 
 
 def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
