@@ -80,7 +80,7 @@ OPTIONS = {
     "yolo-submit": options_of(submit),
 }
 # Of other programs that the text speaks of.
-FOREIGN = {"--profile", "--pool"}
+FOREIGN = {"--profile", "--pool", "--decode"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
