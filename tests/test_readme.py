@@ -14,7 +14,11 @@ from orchestrator.worker.server_cli import server
 from tests.assets import ROOT
 
 # The same in two languages.
-PAIRS = [("README.md", "README.es.md"), ("docs/jobs.md", "docs/es/jobs.md"), ("docs/troubleshooting.md", "docs/es/troubleshooting.md")]
+PAIRS = [
+    ("README.md", "README.es.md"),
+    ("docs/jobs.md", "docs/es/jobs.md"),
+    ("docs/troubleshooting.md", "docs/es/troubleshooting.md"),
+]
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def list_tasks(as_json: bool) -> int:
-    """Always 0: without the broker, the jobs that this machine knows are shown, and why the rest is not."""
+    """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
     given = settings()
     note = broker_note(given)
     recent = _recent(given)
@@ -175,7 +175,7 @@ class _Purged:
 
 
 def purge(yes: bool, as_json: bool) -> int:
-    """Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
     given = settings()
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
@@ -230,7 +230,7 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
 
 
 def health_check(options: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
+    """Check and return the exit status: 1 when something failed. Raises ConfigError for the file."""
     from orchestrator.broker import health
     from orchestrator.client.commands_submit import configuration
     from orchestrator.worker import steps as jobs

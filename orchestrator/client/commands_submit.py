@@ -31,7 +31,10 @@ _NO_WORKER_S = 20.0
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
-    """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
+    """Submit, follow where asked, and return the exit status.
+
+    Raises what submission.py and embedded.py raise, and ConfigError for the file.
+    """
     request = _request(options)
     submission.check(request, settings())
     if request.task == "log_end":
@@ -56,8 +59,8 @@ def _request(options: dict[str, Any]) -> submission.Request:
 
 
 def configuration(options: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
-    for the file."""
+    """Return the keys of the settings, over them those of the file, over them the options that were given. Raises
+    ConfigError for the file."""
     from engine.config import load_config
     from orchestrator.worker.steps import with_defaults
 
@@ -184,7 +187,7 @@ def _terminating() -> Iterator[None]:
 
 
 def interrupted(job: Job, as_json: bool) -> int:
-    """What to say when a person stops watching."""
+    """Return what to say when a person stops watching."""
     say(
         f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",

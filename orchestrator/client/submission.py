@@ -38,7 +38,7 @@ class Request:
 
 
 def who() -> str:
-    """Who asks, as it stands in a job's records."""
+    """Return who asks, as it stands in a job's records."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -47,7 +47,7 @@ def who() -> str:
 
 
 def check(request: Request, settings: Settings) -> None:
-    """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
+    """Check the folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
     from orchestrator.broker.connection import client
     from orchestrator.job.paths import output_folder, video_folder
     from orchestrator.worker.steps import checked_config
@@ -66,7 +66,7 @@ def check(request: Request, settings: Settings) -> None:
 
 
 def queue_for(request: Request) -> str:
-    """The queue on which the job depends most: of its process steps, where it has some."""
+    """Return the queue on which the job depends most: of its process steps, where it has some."""
     from orchestrator.job.publish import queue_of
 
     if request.task == "log_start":
@@ -75,7 +75,7 @@ def queue_for(request: Request) -> str:
 
 
 def begin(request: Request, settings: Settings, workers: int) -> Job:
-    """Makes the job's directory. Raises RequestError, PathRefused."""
+    """Make the job's directory. Raises RequestError, PathRefused."""
     from orchestrator.worker import steps as jobs
 
     return jobs.begin(
@@ -90,7 +90,7 @@ def begin(request: Request, settings: Settings, workers: int) -> Job:
 
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
-    """An unfinished job that writes to the same folder: this one waits for it."""
+    """Find an unfinished job that writes to the same folder: this one waits for it."""
     from orchestrator.job.jobdir import ENDED_STATES
     from orchestrator.job.outcomes import state_of
 
@@ -103,7 +103,7 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
 
 
 def send(job: Job, settings: Settings) -> None:
-    """Puts the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
+    """Put the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
     job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
     from orchestrator.broker.connection import without_password
     from orchestrator.broker.preflight import explain, extra_s, within
@@ -153,14 +153,14 @@ def _arrived(job: Job, settings: Settings) -> bool:
 
 
 def cancel(job: Job, by: str, settings: Settings) -> str:
-    """Asks for the job's end and returns its state. Where nobody is at work it ends here and now."""
+    """Ask for the job's end and return its state. Where nobody is at work it ends here and now."""
     from orchestrator.worker import steps as jobs
 
     return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
 def tell_result(job: Job, settings: Settings) -> None:
-    """Puts the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
+    """Put the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
     job's own files have it."""
     from orchestrator.application import client_app
     from orchestrator.broker.preflight import extra_s, within
@@ -179,7 +179,7 @@ def tell_result(job: Job, settings: Settings) -> None:
 
 
 def preflight_both(settings: Settings) -> None:
-    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
+    """Ask broker and result store at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
     longer only while they answer."""
     from orchestrator.broker.preflight import LONGEST_S, preflight
     from orchestrator.broker.preflight import begin as ask
@@ -192,7 +192,7 @@ def preflight_both(settings: Settings) -> None:
 
 
 def end_log(request: Request, settings: Settings) -> Any:
-    """Sends `log_end_yolo` without a job. Returns the pending result."""
+    """Send `log_end_yolo` without a job and return the pending result."""
     from orchestrator.application import client_app
     from orchestrator.job.paths import output_folder
     from orchestrator.worker.steps import checked_config

@@ -33,7 +33,7 @@ _RESTART_PAUSE_S = 2.0
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script and exit with its status."""
     from orchestrator.errors import JobError, RequestError, SettingsError
 
     try:
@@ -54,12 +54,12 @@ def main() -> None:
 @click.option("--worker", is_flag=True, help="Work on jobs until stopped.")
 @click.option("--beat", is_flag=True, help="Sweep the watched folders of the settings, on schedule.")
 @click.option("--flower", is_flag=True, help="Show the queue in a browser, on this machine only.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks at the same time.  [1]")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks run at the same time.  [1]")
 @click.option(
     "--loglevel",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
-    help="Messages of this weight and above, on standard error.  [info]",
+    help="Messages of this severity and above, on standard error.  [info]",
 )
 @click.option("--pool", type=click.Choice(POOLS), default="prefork", help="How tasks are run.  [prefork]")
 @click.option("--queues", metavar="Q,...", help="Queues to serve.  [all, yolo-gpu where there is an NVIDIA driver]")

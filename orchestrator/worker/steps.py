@@ -191,7 +191,7 @@ def checked_config(config: dict[str, Any]) -> EngineConfig:
     try:
         return EngineConfig(**config)
     except (ConfigError, TypeError) as error:
-        raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+        raise RequestError(f"{error} `yolo-engine run --help` and docs/configuration.md list the keys.") from error
 
 
 def start(job: Job, context: Context) -> dict[str, Any]:
