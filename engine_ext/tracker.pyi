@@ -57,8 +57,8 @@ class Tracker:
 
     @property
     def last_matches(self) -> NDArray[np.intp]:
-        """Return (M,) intp, a copy: for each row returned last, the index in `dets` of the detection that its track took
-        in the last `update`: `class_ids[tracker.last_matches]` are the rows' classes."""
+        """Return (M,) intp, a copy: for each row returned last, the index in `dets` of the detection that its track
+        took in the last `update`: `class_ids[tracker.last_matches]` are the rows' classes."""
 
     def reset(self) -> None:
         """Forget all tracks, as a new tracker: the frame count begins anew, and ids count from 1 again."""
