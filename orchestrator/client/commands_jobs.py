@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from engine.text.say import say
 from orchestrator.client import monitor, submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
+from orchestrator.client.stop_signals import interrupting
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.outcomes import state_of
@@ -31,12 +33,13 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     given = settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
-        try:
-            shot = monitor.follow(job, given, Console(stderr=True))
-        except KeyboardInterrupt:
-            from orchestrator.client.commands_submit import interrupted
+        with interrupting(signal.SIGINT):
+            try:
+                shot = monitor.follow(job, given, Console(stderr=True))
+            except KeyboardInterrupt:
+                from orchestrator.client.commands_submit import interrupted
 
-            return interrupted(job, as_json)
+                return interrupted(job, as_json)
         return report(job, shot, given, as_json)
     note = broker_note(given)
     reader = Reader(job, given.lease_s)
