@@ -42,9 +42,9 @@ def find_videos(
 ) -> list[Video]:
     """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
-    A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why,
-    is in engine.media.listing: it is added to `left_out`. What is named itself is always taken. With `roots`, only what lies
-    below one of them is opened or searched, links resolved. Raises InputError for an input that does not exist or can't
+    A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
+    in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what lies below
+    one of them is opened or searched, links resolved. Raises InputError for an input that does not exist or can't
     be read, and when there is no video at all.
     """
     walk = FolderWalk(output, roots)

@@ -4,7 +4,7 @@
     <stem>.segments.jsonl                                      their list, a line each, over all runs
 
 A segment begins at frame 0 and time 0, its video with a key frame; track ids go on from one to the next. Each is an
-attempt of its own (engine.resume.attempts): it grows in a folder that nobody else writes into, and appears whole. What a
+attempt of its own (resume/attempts.py): it grows in a folder that nobody else writes into, and appears whole. What a
 killed run leaves of one becomes `.partial` files when the next run begins (`salvage`).
 """
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from engine.text.say import say
 from orchestrator.client import monitor, submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.client.stop_signals import interrupting
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings, settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 

@@ -19,10 +19,10 @@ from orchestrator.client import engine_options, monitor, submission, views
 from orchestrator.client.commands_jobs import report
 from orchestrator.client.embedded import Embedded
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.client.stop_signals import interrupting
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED, _INTERRUPTED = 1, 130
 

@@ -33,9 +33,9 @@ from celery import Celery, bootsteps, signals
 from orchestrator.broker.health import HEARTBEAT_EXPIRES_S
 from orchestrator.broker.local_server import client, without_password
 from orchestrator.broker.refusals import one_line
-from orchestrator.client.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.job.leases import Owner
 from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
+from orchestrator.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.worker import alive
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
 from orchestrator.worker.logs import set_up_worker_logging

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orchestrator.client.stop_signals import interrupting, spare_the_child, spare_the_worker
+from orchestrator.stop_signals import interrupting, spare_the_child, spare_the_worker
 from tests.chaos.farm import Farm, until
 
 
