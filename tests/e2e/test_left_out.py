@@ -30,10 +30,10 @@ def folder(tmp_path: Path, one: Path) -> Path:
     return tmp_path / "in"
 
 
-def _found(folder: Path, *more: Path, within: tuple[Path, ...] = ()) -> tuple[list[str], dict[str, str]]:
+def _found(folder: Path, *more: Path, roots: tuple[Path, ...] = ()) -> tuple[list[str], dict[str, str]]:
     """The videos, and what was left out: path and reason."""
     left_out: list[LeftOut] = []
-    videos = find_videos(map(str, (folder, *more)), folder.parent / "out", left_out=left_out, within=within)
+    videos = find_videos(map(str, (folder, *more)), folder.parent / "out", left_out=left_out, roots=roots)
     named = {os.path.relpath(each.path, folder): each.why for each in left_out}
     return [os.path.relpath(video.path, folder) for video in videos], named
 
@@ -121,7 +121,7 @@ def test_a_link_out_of_the_folders_allowed(folder: Path, one: Path, tmp_path: Pa
     (folder / "inside").symlink_to(tmp_path / "allowed")
     (folder / "outside").symlink_to(tmp_path / "allowed too")
     (folder / "outside too").symlink_to(tmp_path / "all")
-    found, left_out = _found(folder, within=(folder, tmp_path / "allowed"))
+    found, left_out = _found(folder, roots=(folder, tmp_path / "allowed"))
     assert found == ["a.mp4", "inside/b.mp4"]
     assert set(left_out) == {"outside", "outside too"}
 
