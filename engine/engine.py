@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import results as report
+from engine.cli.total import Total, Totals
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.opened import OpenedFile
@@ -30,6 +31,7 @@ from engine.inference.backends.base import frame_backend
 from engine.inference.model import LoadedModel, available_cores, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
+from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.batch import Batcher
@@ -37,6 +39,7 @@ from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.bottleneck import Verdict, verdict_of
 from engine.records import Detections, Frame, FrameBatch, Tracks
@@ -118,6 +121,7 @@ class Engine:
         threads = max(1, self._cores // self.streams)
         self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
         self._pipeline: Pipeline | None = None
+        self._totals: Totals | None = None
         self._stopped_early = False
 
     def __enter__(self) -> Engine:
@@ -150,16 +154,23 @@ class Engine:
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
         named = [os.fspath(item) for item in inputs]
-        videos = find_videos(named, folder)
+        left_out: list[LeftOut] = []
+        videos = find_videos(named, folder, left_out=left_out)
+        for line in told(left_out):
+            log.warning(line)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder):
             if begun is not None:
                 begun()
-            return self._run(videos, folder, progress)
+            return self._run(videos, folder, progress, left_out)
 
     def _run(
-        self, videos: list[Video], folder: Path, progress: Callable[[list[Progress]], None] | None
+        self,
+        videos: list[Video],
+        folder: Path,
+        progress: Callable[[list[Progress]], None] | None,
+        left_out: list[LeftOut],
     ) -> dict[str, Any]:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
@@ -172,7 +183,10 @@ class Engine:
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
+        totals = self._totals = Totals(videos, [(videos[key], entry["frames"]) for key, entry in earlier.items()])
+        salvaging = ThreadPoolExecutor(1, "salvage")
         try:
+            salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -184,15 +198,23 @@ class Engine:
             def ended(run: StreamRun) -> None:
                 self._settle(run, work)
                 identities.close(run)
+                frames = self._entry(run)["frames"]
+                adopted = run.outcome is not None and run.outcome.adopted is not None
+                totals.ended(str(run.video.stem), frames, frames if adopted else run.done_before)
 
             outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
             identities.shutdown(cancel=self.interrupted)
+            salvaging.shutdown(cancel_futures=self.interrupted)
+            if not salvaged.cancelled():
+                salvaged.result()
         finally:
             broken_off.set()
             identities.shutdown(cancel=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        if left_out:
+            summary["left_out"] = [asdict(each) for each in left_out]
         if self._stats:
             verdict = self.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
@@ -329,6 +351,7 @@ class Engine:
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
+            recording=self._recording(video, work.folder) if scheme(video.path) is not None else None,
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
@@ -348,6 +371,15 @@ class Engine:
         count = None if assignment is None else assignment.attempt
         classes = len(self.model.manifest.classes)
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
+
+    def _recording(self, video: Video, folder: Path) -> Recording:
+        """What a URL is recorded into, should it prove to be live."""
+        rules = Rules(
+            segment_s=self.config.segment,
+            checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
+            forget_after=self.config.max_age,
+        )
+        return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
@@ -412,6 +444,10 @@ class Engine:
     def last_pipeline(self) -> Pipeline | None:
         """The pipeline of the last run."""
         return self._pipeline
+
+    def total(self, streams: list[Progress]) -> Total | None:
+        """How far the present `run` as a whole is, with what `progress` was told of; None before it has begun."""
+        return self._totals.now(streams) if self._totals is not None else None
 
     def verdict(self) -> Verdict | None:
         """What bound the last run, and what a change would give (engine.profiling); None where no frame was done. It
