@@ -294,7 +294,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, An
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
-        say("Stopping: finishing what is in flight. Once more to end at once.")
+        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
 
     previous: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -173,7 +173,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
 def _show(built: Built) -> None:
     record, profile = built.record, built.record.profile
     if not built.fresh:
-        say("The very same plan is there already: nothing was built.", err=True)
+        say("The same plan is there already: nothing was built.", err=True)
     on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
     rows = [
         ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),

@@ -178,7 +178,9 @@ def purge(yes: bool, as_json: bool) -> int:
     """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
     given = settings()
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
+        raise click.UsageError(
+            "--purge asks first, and there is no terminal to ask on. Add --yes to purge without asking."
+        )
     submission.preflight_both(given)
     there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
     if there and not yes:

@@ -161,7 +161,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
         local.look(say)
         submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
 
-    say("Cancelling the job. Once more to end at once.", err=True)
+    say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
