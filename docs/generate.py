@@ -50,9 +50,9 @@ nothing is given.
 
 ## Engine
 
-An option of the command line wins over the file. The first eight keys have the names, meanings and defaults of the
-original program. `yolo-submit` takes the same options, but for `--workers`, which there is the number of workers that
-share the job.
+An option of the command line wins over the file. `yolo-submit` takes the same options, but for `--workers`, which there
+is the number of workers that share the job. Keys of the original program keep their names and defaults
+([migration.md](migration.md#keys-of-the-configuration)).
 
 """
 SETTINGS = """
@@ -72,15 +72,25 @@ WATCH = """
 
 
 def documents(model: type[BaseModel]) -> dict[str, str]:
-    """Return what the text below each field says, by key."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        match field, text:
-            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(words))):
-                found[key] = re.sub(r"\bNone\b", "none", " ".join(words.split()))
+    """Return what the text below each field says, by key, or that of a class it inherits from; else what the option of
+    that name says."""
+    found = helps() if model is EngineConfig else {}
+    for cls in reversed(model.__mro__):
+        if not issubclass(cls, BaseModel) or cls is BaseModel:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(words))):
+                    found[key] = re.sub(r"\bNone\b", "none", " ".join(words.split())).replace("|", "\\|")
     return found
+
+
+def helps() -> dict[str, str]:
+    """Return what the options of `yolo-engine run` say, by key, without their defaults."""
+    options = (param for param in run.params if isinstance(param, click.Option))
+    return {str(option.name): re.sub(r"  \[.*\]$", "", option.help or "") for option in options}
 
 
 def accepts(rule: dict[str, Any]) -> str:
@@ -89,6 +99,8 @@ def accepts(rule: dict[str, Any]) -> str:
         return ", or ".join(accepts(one) for one in rule["anyOf"] if one.get("type") != "null")
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
+    if "const" in rule:
+        return f"`{rule['const']}`"
     if "prefixItems" in rule:
         return f"{len(rule['prefixItems'])} {accepts(rule['prefixItems'][0])}s"
     if rule.get("type") == "array":
@@ -100,6 +112,8 @@ def accepts(rule: dict[str, Any]) -> str:
         return "true, false"
     if rule.get("type") == "string":
         return "path" if rule.get("format") == "path" else "text"
+    if rule.get("type") not in ("integer", "number"):
+        return "any"
     lowest, highest = rule.get("ge", rule.get("minimum")), rule.get("le", rule.get("maximum"))
     above = rule.get("gt", rule.get("exclusiveMinimum"))
     words = "whole number" if rule["type"] == "integer" else "number"
@@ -129,6 +143,7 @@ def table(model: type[BaseModel], heading: str = "", beside: dict[str, str] | No
     told, schema = documents(model), model.model_json_schema()["properties"]
     for key, field in model.model_fields.items():
         default = "required" if field.is_required() else shown(field.default)
+        assert key in told, f"{model.__name__}.{key} has no text below it that says what it is"
         values = (ACCEPTS.get(key) if model is EngineConfig else None) or accepts(schema[key])
         lines.append([f"`{key}`", default, values, *([beside.get(key, "")] if beside else []), told[key]])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
