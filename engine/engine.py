@@ -32,7 +32,6 @@ from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
-from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
@@ -45,9 +44,7 @@ from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
-from engine.specs import check_link
-from engine.stage import link
-from engine.stages.decode import Decoder, never_begun
+from engine.stages.decode import never_begun
 from engine.stages.infer import Infer
 from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
@@ -100,7 +97,7 @@ class Engine:
         if (on_gpu := frame_backend(backend)) is not None:
             on_gpu.filter_heads(self.config.conf, class_mask)
         self._preprocess = (PreprocessOnGpu if on_gpu is not None else Preprocess)(spec, backend.input_dtype)
-        self._infer = Infer(backend, self.model.layout.name)
+        self._infer = Infer(backend)
         self._postprocess = Postprocess(
             self.model.layout,
             conf=self.config.conf,
@@ -111,10 +108,6 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
-        check_link("decode", Decoder.produces, "batch", Batcher.accepts)
-        check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
-        link([self._preprocess, self._infer, self._postprocess])
-        check_link("postprocess", self._postprocess.produces, "track", Track.accepts)
         threads = max(1, self._cores // self.streams)
         self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
         self._pipeline: Pipeline | None = None

@@ -37,7 +37,6 @@ def main() -> None:
         ConfigError,
         EngineError,
         InputError,
-        LinkError,
         ModelError,
         OutputError,
         describe_os_error,
@@ -47,7 +46,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
+    usage = (BackendMissing, ConfigError, InputError, ModelError, ModelPackageError, OutputError)
     try:
         status = commands.main(prog_name="yolo-engine", standalone_mode=False)
     except click.exceptions.Abort:

@@ -10,22 +10,16 @@ from numpy.typing import NDArray
 
 from engine.inference.backends.base import Backend, FrameBackend
 from engine.records import RawOutputs, TensorBatch
-from engine.specs import Spec
-from engine.stage import Stage
 
 if TYPE_CHECKING:
     from engine.inference.gpu.frames import PlaneBatch
     from engine.inference.layouts.base import Decoded
 
 
-class Infer(Stage):
+class Infer:
     """TensorBatch -> RawOutputs. Safe to call from several threads at once."""
 
-    name = "infer"
-
-    def __init__(self, backend: Backend, layout: str) -> None:
-        self.accepts = Spec("TensorBatch", dtype=backend.input_dtype, channels=3, tensor_hw=backend.fixed_hw)
-        self.produces = Spec("RawOutputs", layout=layout)
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     def process(self, batch: TensorBatch) -> RawOutputs:

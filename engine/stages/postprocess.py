@@ -12,8 +12,6 @@ from engine.inference.layouts import Layout
 from engine.inference.layouts.base import Decoded
 from engine.inference.plausible import signs_of
 from engine.records import Detections, RawOutputs
-from engine.specs import Spec
-from engine.stage import Stage
 from engine_ext.geometry import scale_boxes
 from engine_ext.nms import nms
 
@@ -21,11 +19,8 @@ from engine_ext.nms import nms
 _BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
 
 
-class Postprocess(Stage):
+class Postprocess:
     """RawOutputs -> one Detections a frame. Safe to call from several threads at once."""
-
-    name = "postprocess"
-    produces = Spec("Detections")
 
     def __init__(
         self,
@@ -41,7 +36,6 @@ class Postprocess(Stage):
     ) -> None:
         """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
         their stream, signs of a wrong layout are counted."""
-        self.accepts = Spec("RawOutputs", layout=layout.name)
         self._layout = layout
         self._conf = conf
         self._nms_iou = nms_iou

@@ -13,8 +13,6 @@ from engine.errors import DecodeError
 from engine.inference.gpu.frames import FramePlanes, PlaneBatch, frame_planes
 from engine.inference.gpu.protocol import LetterboxSpec
 from engine.records import FrameBatch, TensorBatch
-from engine.specs import PIXEL_FORMATS, Spec
-from engine.stage import Stage
 from engine_ext.letterbox import Letterbox
 from models.manifest import InputSpec
 
@@ -58,14 +56,10 @@ class TensorShape:
         return min(most, max(1, math.ceil(round(side, 3) / self.stride)) * self.stride)
 
 
-class Preprocess(Stage):
+class Preprocess:
     """FrameBatch -> TensorBatch. Safe to call from several threads; each keeps a tensor of its own and reuses it."""
 
-    name = "preprocess"
-    accepts = Spec("FrameBatch", pixel_formats=PIXEL_FORMATS)
-
     def __init__(self, spec: InputSpec, dtype: str) -> None:
-        self.produces = Spec("TensorBatch", dtype=dtype, channels=3)
         self._spec = spec
         self._dtype = np.dtype(dtype)
         self._letterboxes: dict[tuple[Any, ...], Letterbox] = {}
