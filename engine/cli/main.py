@@ -20,6 +20,7 @@ from engine.cli.bench import bench
 from engine.cli.models import models
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
+from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
@@ -100,7 +101,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
             "--layout",
-            type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+            type=click.Choice(LAYOUTS),
             help="The model's output layout, where its file does not say.",
         ),
         click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
