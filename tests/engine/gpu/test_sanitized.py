@@ -10,7 +10,7 @@ import pytest
 from tests.assets import ROOT
 from tests.engine.gpu.emulator import GIVEN, build, require_compiler
 
-FILES = ["tests/engine/inference/gpu/test_letterbox_kernel.py", "tests/engine/inference/gpu/test_heads_kernel.py"]
+FILES = ["tests/engine/gpu/test_letterbox_kernel.py", "tests/engine/gpu/test_heads_kernel.py"]
 SANITIZERS = "-g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
 
 
