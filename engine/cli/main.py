@@ -269,7 +269,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, An
     def first(number: int, _: Any) -> None:
         for each in previous:
             signal.signal(each, lambda *_: os._exit(INTERRUPTED))
-        begun = engine.last_pipeline is not None
+        begun = engine.last_run is not None
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
