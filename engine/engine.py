@@ -25,7 +25,7 @@ from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.identities import Identities
-from engine.inference.backends.base import frame_backend
+from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
@@ -45,9 +45,8 @@ from engine.run import Run
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
 from engine.stages.decode import never_begun
-from engine.stages.infer import Infer
+from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
-from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 from engine.stages.track import Track, TrackerSettings
 from engine.text.masks import without_password
 
@@ -106,18 +105,12 @@ class Engine:
             log.info(self.model.note)
         self.streams = self.config.streams or min(4, max(2, self._cores))
         self.batch = self._batch_size()
-        spec, backend = self.model.manifest.input, self.model.backend
         class_mask = self.model.class_mask(self.config.classes)
-        if (on_gpu := frame_backend(backend)) is not None:
-            on_gpu.filter_heads(self.config.conf, class_mask)
-        self._preprocess = (PreprocessOnGpu if on_gpu is not None else Preprocess)(spec, backend.input_dtype)
-        self._infer = Infer(backend)
+        self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.conf, class_mask))
         self._postprocess = Postprocess(
             self.model.layout,
-            conf=self.config.conf,
             nms_iou=self.config.nms_iou,
             max_detections=self.config.max_detections,
-            class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
@@ -376,7 +369,7 @@ class Engine:
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
         return Pipeline(
-            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
+            Stages(self._runner, self._postprocess, Track(self._tracker_settings())),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -487,8 +480,7 @@ class Engine:
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
         frame = Frame(0, 0, 0, 1, Fraction(1), image)
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        raw = self._infer.process(self._preprocess.process(batch))
-        (found,) = self._postprocess.process(raw)
+        (found,) = self._postprocess.process(self._runner.run(batch))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()

@@ -13,7 +13,8 @@ from engine.inference.gpu import heads_job, letterbox_job
 from engine.inference.gpu.compiler import compile_all, find_compiler
 from engine.inference.gpu.heads_job import HeadPlan
 from engine.inference.gpu.letterbox_job import LetterboxPlan
-from engine.inference.gpu.protocol import HeadSpec, LetterboxSpec
+from engine.inference.gpu.protocol import HeadSpec
+from engine.inference.letterbox import LetterboxSpec
 from models.manifest import LAYOUTS
 
 _LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
