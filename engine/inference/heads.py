@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, NotFinite
-from engine.inference.layouts import Layout
-from engine.inference.layouts.base import Decoded
+from engine.inference.layouts import Decoded, Layout
 from engine.records import Anchors, Head
 
 # Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.

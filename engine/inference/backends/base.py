@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from engine.inference.gpu.filters import Filters
     from engine.inference.gpu.frames import PlaneBatch
-    from engine.inference.layouts.base import Decoded
+    from engine.inference.layouts import Decoded
 
 
 class Backend(Protocol):
