@@ -9,7 +9,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
@@ -29,13 +30,16 @@ from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
+from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.stream import Outcome, Progress, StreamRun
+from engine.pipeline.total import Total, Totals
 from engine.profiling.bottleneck import Verdict
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
@@ -148,16 +152,24 @@ class Engine:
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
         named = [os.fspath(item) for item in inputs]
-        videos = find_videos(named, folder)
+        left_out: list[LeftOut] = []
+        videos = find_videos(named, folder, left_out=left_out)
+        for line in told(left_out):
+            log.warning(line)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), self._begin(len(videos)) as run:
             if begun is not None:
                 begun()
-            return self._run(run, videos, folder, progress)
+            return self._run(run, videos, folder, progress, left_out)
 
     def _run(
-        self, run: Run, videos: list[Video], folder: Path, progress: Callable[[list[Progress]], None] | None
+        self,
+        run: Run,
+        videos: list[Video],
+        folder: Path,
+        progress: Callable[[list[Progress]], None] | None,
+        left_out: list[LeftOut],
     ) -> dict[str, Any]:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
@@ -168,7 +180,10 @@ class Engine:
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
+        totals = run.totals = Totals(videos, [(videos[key], entry["frames"]) for key, entry in earlier.items()])
+        salvaging = ThreadPoolExecutor(1, "salvage")
         try:
+            salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -180,15 +195,23 @@ class Engine:
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
                 identities.close(stream)
+                frames = self._entry(stream)["frames"]
+                adopted = stream.outcome is not None and stream.outcome.adopted is not None
+                totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
 
             outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
             identities.shutdown(cancel=run.interrupted)
+            salvaging.shutdown(cancel_futures=run.interrupted)
+            if not salvaged.cancelled():
+                salvaged.result()
         finally:
             broken_off.set()
             identities.shutdown(cancel=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        if left_out:
+            summary["left_out"] = [asdict(each) for each in left_out]
         if self._stats:
             verdict = run.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
@@ -326,6 +349,7 @@ class Engine:
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
+            recording=self._recording(video, work.folder) if scheme(video.path) is not None else None,
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
@@ -345,6 +369,15 @@ class Engine:
         count = None if assignment is None else assignment.attempt
         classes = len(self.model.manifest.classes)
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
+
+    def _recording(self, video: Video, folder: Path) -> Recording:
+        """What a URL is recorded into, should it prove to be live."""
+        rules = Rules(
+            segment_s=self.config.segment,
+            checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
+            forget_after=self.config.max_age,
+        )
+        return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
@@ -421,6 +454,10 @@ class Engine:
     def interrupted(self) -> bool:
         """Whether the last run was ended by `stop`."""
         return self.last_run is not None and self.last_run.interrupted
+
+    def total(self, streams: list[Progress]) -> Total | None:
+        """How far the present `run` as a whole is, with what `progress` was told of; None before it has begun."""
+        return self.last_run.total(streams) if self.last_run is not None else None
 
     def verdict(self) -> Verdict | None:
         """What bound the last run, and what a change would give (engine.profiling); None where no frame was done. It

@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import TracebackType
 
 from engine.pipeline.pipeline import Pipeline
+from engine.pipeline.stream import Progress
+from engine.pipeline.total import Total, Totals
 from engine.profiling.bottleneck import Verdict, verdict_of
 
 
@@ -39,6 +41,7 @@ class Run:
     def __init__(self, pipeline: Pipeline, *, on_gpu: bool, ended: Callable[[Run], None] = lambda run: None) -> None:
         self.pipeline = pipeline
         self.state = RunState.READY
+        self.totals: Totals | None = None
         self._on_gpu = on_gpu
         self._ended = ended
         # Reentrant: a signal handler may call `stop` on the thread that is just here.
@@ -72,6 +75,11 @@ class Run:
     def interrupted(self) -> bool:
         """Whether `stop` ended it, or is about to."""
         return self.state in (RunState.STOPPING, RunState.STOPPED) and self.pipeline.fatal is None
+
+    def total(self, streams: list[Progress]) -> Total | None:
+        """Return how far it is as a whole, with what is under way in `streams`; None where its videos come one by one,
+        or before they are known."""
+        return self.totals.now(streams) if self.totals is not None else None
 
     def verdict(self) -> Verdict | None:
         """Return what bound it, and what a change would give (engine.profiling); None where no frame was done."""

@@ -33,6 +33,7 @@ from engine.stages.track import Track
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+_IDLE_S = 1.0
 
 # Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
 # largest take, and one stream of them is decoded at a time.
@@ -365,8 +366,13 @@ class Pipeline:
     def _sink(self, run: StreamRun, clock: Clock) -> None:
         with where("sink", run.video.shown):
             while True:
-                item = run.tracks.get()
-                clock.lap(INPUT)
+                try:
+                    item = run.tracks.get(_IDLE_S if run.recording is not None else None)
+                except TimeoutError:
+                    run.idle()
+                    continue
+                finally:
+                    clock.lap(INPUT)
                 if isinstance(item, EndOfStream):
                     run.finish(item)
                     clock.lap("finish")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings, settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 
@@ -31,12 +33,13 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     given = settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
-        try:
-            shot = monitor.follow(job, given, Console(stderr=True))
-        except KeyboardInterrupt:
-            from orchestrator.client.commands_submit import interrupted
+        with interrupting(signal.SIGINT):
+            try:
+                shot = monitor.follow(job, given, Console(stderr=True))
+            except KeyboardInterrupt:
+                from orchestrator.client.commands_submit import interrupted
 
-            return interrupted(job, as_json)
+                return interrupted(job, as_json)
         return report(job, shot, given, as_json)
     note = broker_note(given)
     reader = Reader(job, given.lease_s)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -103,15 +104,17 @@ def _begin(request: submission.Request, given: Settings, workers: int, as_json: 
 
 def _follow(job: Job, given: Settings, as_json: bool) -> int:
     _introduce(job)
-    try:
-        shot = monitor.follow(job, given, Console(stderr=True))
-    except KeyboardInterrupt:
-        return interrupted(job, as_json)
+    with interrupting(signal.SIGINT):
+        try:
+            shot = monitor.follow(job, given, Console(stderr=True))
+        except KeyboardInterrupt:
+            return interrupted(job, as_json)
     return report(job, shot, given, as_json)
 
 
 def _run_embedded(request: submission.Request, as_json: bool) -> int:
-    with _terminating(), Embedded() as local:
+    # SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running.
+    with interrupting(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), Embedded() as local:
         given = settings()
         if not local.own:
             say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
@@ -166,21 +169,6 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
     if as_json:
         click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
     return _INTERRUPTED
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def interrupted(job: Job, as_json: bool) -> int:

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -253,31 +252,26 @@ def _check_folder(given: str) -> None:
 
 def _check_for_videos(given: str, output: Path) -> None:
     """Raises RequestError for a folder without a video."""
+    from engine.media.listing import FolderWalk, told
     from engine.media.suffixes import VIDEO_SUFFIXES
 
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in _files(Path(given), output)):
-        return
+    folder, walk, count = Path(given), FolderWalk(output), 0
+    for path in [folder] if folder.is_file() else walk.files(folder):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return
+        count += 1
     from engine.errors import InputError
     from engine.media.inputs import find_videos
 
     try:
         find_videos([given], output)  # opens files of unknown suffix
     except InputError as error:
-        count = sum(1 for _ in _files(Path(given), output))
         found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        if walk.left_out:
+            found = f"{count} file{'' if count == 1 else 's'} looked at. {'. '.join(told(walk.left_out))}"
         raise RequestError(
             f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
         ) from error
-
-
-def _files(folder: Path, output: Path) -> Iterator[Path]:
-    """Files that may be videos; what lies in the output folder is none."""
-    if folder.is_file():
-        yield folder
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
-        yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
 
 
 def _nearest(folder: Path) -> Path:

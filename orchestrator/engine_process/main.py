@@ -78,12 +78,16 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
+    from engine.media.listing import LeftOut, told
     from engine.stages.decode import never_begun
 
     output = Path(task["output"])
     wanted = None if task["only"] is None else set(task["only"])
     roots = _roots(task)
-    videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
+    left_out: list[LeftOut] = []
+    found = find_videos(task["inputs"], output, roots, left_out=left_out)
+    videos = [video for video in found if wanted is None or video.path in wanted]
+    events.send("left_out", lines=told(left_out))
     options = never_begun(EngineConfig(**task["config"]).max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])

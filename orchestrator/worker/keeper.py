@@ -35,12 +35,14 @@ from orchestrator.broker.local_server import client, without_password
 from orchestrator.broker.refusals import one_line
 from orchestrator.job.leases import Owner
 from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
+from orchestrator.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.worker import alive
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
 from orchestrator.worker.logs import set_up_worker_logging
 
 log = logging.getLogger(__name__)
 
+_PARENT = "YOLO_WORKER_PID"
 _RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
@@ -74,6 +76,7 @@ def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) 
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
+    os.environ[_PARENT] = str(os.getpid())
     os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
     # What the pool puts into a temporary folder goes into ours, which is cleared away after a kill as well.
     multiprocessing.current_process()._config["tempdir"] = os.environ[_RUNTIME]  # type: ignore[attr-defined]
@@ -92,8 +95,26 @@ def told_to_stop() -> bool:
     return _told_to_stop.is_set()
 
 
+@signals.task_prerun.connect
+def _begin_task(**_: Any) -> None:
+    """Not when the child begins: its pool sets its own handlers after that."""
+    if (
+        os.environ.get(_PARENT) not in (None, str(os.getpid()))
+        and threading.current_thread() is threading.main_thread()
+    ):
+        spare_the_child(_stopped_at)
+
+
+def _stopped_at() -> float | None:
+    with contextlib.suppress(OSError, KeyError):
+        return os.stat(os.path.join(os.environ[_RUNTIME], "stopping")).st_mtime
+    return None
+
+
 @signals.worker_shutting_down.connect
 def _tell_tasks(**_: Any) -> None:
+    if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
+        spare_the_worker(time.monotonic())
     _told_to_stop.set()
     # A broker that is silent would keep Celery waiting for minutes. What it was not told by then, it finds out.
     last = threading.Timer(settings().grace_s + _LAST_WORDS_S, os._exit, (0,))
@@ -102,7 +123,8 @@ def _tell_tasks(**_: Any) -> None:
     with contextlib.suppress(OSError, KeyError):
         told = Path(os.environ[_RUNTIME], "stopping")
         told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
-        told.touch()
+        if not told.exists():  # its time is that of the first signal
+            told.touch()
 
 
 @signals.worker_shutdown.connect

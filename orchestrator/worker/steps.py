@@ -207,6 +207,7 @@ def start(job: Job, context: Context) -> dict[str, Any]:
         found = {"videos": [], "model": {}} if given_up else _probe(job, context.settings, meanwhile)
         videos, model = found["videos"], found["model"]
         facts, warnings, refused = examine(videos, model, job.config, job.output)
+        warnings = [*warnings, *found.get("left_out", [])]
         error = given_up or found.get("error") or refused
         if not videos and error is None:
             error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
@@ -400,6 +401,8 @@ def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[
                         opening = event["path"]
                     elif kind == "video":
                         found["videos"].append(event)
+                    elif kind == "left_out":
+                        found["left_out"] = event["lines"]
                     elif kind == "model":
                         return {**found, "model": event}
                     elif kind == "fatal":

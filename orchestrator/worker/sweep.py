@@ -44,7 +44,11 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
                 f"{source} was a mounted disk and is none now: is it unmounted? If it is meant to be a plain folder, "
                 f"remove {output / JOBS_FOLDER / _LAST}."
             )
-        new = {path: stamp for path, stamp in _complete(source, output, watch.quiet_s) if ledger.get(path) != stamp}
+        new = {
+            path: stamp
+            for path, stamp in _complete(source, output, watch.quiet_s, settings.video_roots)
+            if ledger.get(path) != stamp
+        }
         if not new:
             return None, {"swept": str(source), "new": 0}
         config = {**watch.config, "output_folder": str(output)}
@@ -63,27 +67,24 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
         return job, {"swept": str(source), "new": len(new), "job": job.id}
 
 
-def _complete(folder: Path, output: Path, quiet_s: float) -> Iterator[tuple[str, list[int]]]:
+def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ...]) -> Iterator[tuple[str, list[int]]]:
     """Videos that have not changed for `quiet_s`: path, and size and time of change."""
+    from engine.media.listing import FolderWalk
     from engine.media.suffixes import VIDEO_SUFFIXES
 
     seen = set()
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != output)
-        for name in sorted(files):
-            path = here / name
-            if name.startswith(".") or path.suffix.lower() not in VIDEO_SUFFIXES:
-                continue
-            if (real := os.path.realpath(path)) in seen:  # the engine, too, takes a file once, under its first name
-                continue
-            seen.add(real)
-            try:
-                found = path.stat()
-            except OSError:
-                continue
-            if found.st_size and time.time() - found.st_mtime >= quiet_s:
-                yield str(path), [found.st_size, found.st_mtime_ns]
+    for path in FolderWalk(output, within).files(folder):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        if (real := os.path.realpath(path)) in seen:  # the engine, too, takes a file once, under its first name
+            continue
+        seen.add(real)
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        if found.st_size and time.time() - found.st_mtime >= quiet_s:
+            yield str(path), [found.st_size, found.st_mtime_ns]
 
 
 def _ledger(folder: Path) -> dict[str, Any]:

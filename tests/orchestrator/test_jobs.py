@@ -297,7 +297,7 @@ def test_a_job_that_only_starts_needs_nothing(tmp_path, settings):
 
 def submitted(tmp_path, settings, *names, **config) -> Job:
     for number, name in enumerate(names):
-        clip(tmp_path / "videos" / name, 12, seed=number)
+        clip(tmp_path / "videos" / name, 12, seed=number, container=None if name.endswith(".mp4") else "mp4")
     config = {"backend": "fake", "min_hits": 1, "visualize": False, **config}
     return begin(str(tmp_path / "videos"), config, settings, output=str(tmp_path / "out"))
 
@@ -330,6 +330,22 @@ def test_from_begin_to_end(tmp_path, settings, context):
     assert result["end_log"]["worker"] == "yolo@here"
     assert jobs.process(job, "process-1", context)["how"] == "exhausted", "a late message finds nothing to do"
     assert job.live(LEASE_S) == []
+
+
+def test_what_is_left_out_is_told(tmp_path, settings, context):
+    """As by a run: it stands in the start record, and a link does not lead out of the roots."""
+    settings = settings.model_copy(update={"video_roots": (tmp_path / "videos",)})
+    clip(tmp_path / "elsewhere" / "c.mp4", 5)
+    job = submitted(tmp_path, settings, "a.mp4", "#recycle/b.mp4", "low.LRV")
+    (tmp_path / "videos" / "linked").symlink_to(tmp_path / "elsewhere")
+    record = jobs.start(job, Context("yolo@here", settings))
+    assert [video["stem"] for video in record["videos"]] == ["a"]
+    folder = tmp_path / "videos"
+    assert record["warnings"] == [
+        f"Left out (a recycle bin): {folder}/#recycle",
+        f"Left out (a camera's preview or thumbnail of another file): {folder}/low.LRV",
+        f"Left out (a link that leads out of the folders allowed): {folder}/linked",
+    ]
 
 
 @pytest.mark.parametrize(
