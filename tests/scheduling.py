@@ -1,4 +1,4 @@
-"""The priority of this process, which must stay what it was: SVT-AV1 gives real-time priority to whoever encodes as root."""
+"""The priority of this process, which must stay: SVT-AV1 takes real-time priority where root encodes with it."""
 
 from __future__ import annotations
 
