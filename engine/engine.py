@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
+from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.backends.base import frame_backend
 from engine.inference.model import LoadedModel, available_cores, load_model
@@ -153,14 +154,15 @@ class Engine:
         videos = find_videos(named, folder)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
-        with sole_writer(folder):
+        with sole_writer(folder), Folder.at(folder) as place:
             if begun is not None:
                 begun()
-            return self._run(videos, folder, progress)
+            return self._run(videos, folder, place, progress)
 
     def _run(
-        self, videos: list[Video], folder: Path, progress: Callable[[list[Progress]], None] | None
+        self, videos: list[Video], folder: Path, place: Folder, progress: Callable[[list[Progress]], None] | None
     ) -> dict[str, Any]:
+        """`place` is the folder as it was found: another one may come to stand in its place."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
@@ -199,6 +201,11 @@ class Engine:
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
         try:
+            if not _stands(place, folder):
+                raise OutputError(
+                    f"{folder} was removed, or moved away, during the run: manifest.json is not written, and results "
+                    "that had appeared before are where it went. Bring it back and run again: what is done is kept."
+                )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(folder / "manifest.json", manifest)
@@ -506,6 +513,13 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _stands(place: Folder, folder: Path) -> bool:
+    try:
+        return place.is_at(folder)
+    except OSError:
+        return False
 
 
 class _Identities:
