@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
+from engine.files.folders import Folder
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
@@ -158,19 +159,21 @@ class Engine:
             log.warning(line)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
-        with sole_writer(folder), self._begin(len(videos)) as run:
+        with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
             if begun is not None:
                 begun()
-            return self._run(run, videos, folder, progress, left_out)
+            return self._run(run, videos, folder, place, progress, left_out)
 
     def _run(
         self,
         run: Run,
         videos: list[Video],
         folder: Path,
+        place: Folder,
         progress: Callable[[list[Progress]], None] | None,
         left_out: list[LeftOut],
     ) -> dict[str, Any]:
+        """`place` is the folder as it was found: another one may come to stand in its place."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
@@ -218,6 +221,11 @@ class Engine:
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
         try:
+            if not _stands(place, folder):
+                raise OutputError(
+                    f"{folder} was removed, or moved away, during the run: manifest.json is not written, and results "
+                    "that had appeared before are where it went. Bring it back and run again: what is done is kept."
+                )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(folder / "manifest.json", manifest)
@@ -553,3 +561,10 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _stands(place: Folder, folder: Path) -> bool:
+    try:
+        return place.is_at(folder)
+    except OSError:
+        return False
