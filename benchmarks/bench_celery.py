@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.machine import ROOT, asset, described, heading
 from orchestrator.application import client_app
 from orchestrator.broker.local_server import EmbeddedBroker
-from orchestrator.job.publish import publish
+from orchestrator.broker.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 

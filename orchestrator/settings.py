@@ -28,7 +28,6 @@ DEFAULT_URL = "redis://localhost:6379/0"
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
 PLAIN_QUEUE = "celery"
 """Where a program's `Celery(...).send_task(...)` goes that was told of no queue: it is served as well."""
-HEARTBEAT_KEY = "yolo:worker:"
 
 
 def worker_command(queue: str) -> str:
@@ -106,7 +105,8 @@ class Settings(BaseModel):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises SettingsError."""
+    """Read the settings of this process from its environment and file; no broker is asked for (`broker.resolve`).
+    Raises SettingsError."""
     values = _from_file(os.environ.get("YOLO_SETTINGS"))
     for key, name in (
         ("broker_url", "CELERY_BROKER_URL"),
@@ -150,17 +150,7 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting state_dir: {read.state_dir} names a home folder, and this user has none. Set YOLO_STATE_DIR."
         ) from error
-    read = read.model_copy(update=home)
-    if "broker_url" not in values and (embedded := _embedded_broker(read)):
-        return read.model_copy(update={"broker_url": embedded})
-    return read
-
-
-def _embedded_broker(given: Settings) -> str | None:
-    """The broker that `yolo-server --worker --embedded` keeps up on this machine, if it does."""
-    from orchestrator.broker.local_server import find_embedded
-
-    return find_embedded(given.broker_state)
+    return read.model_copy(update=home)
 
 
 def _from_file(name: str | None) -> dict[str, Any]:

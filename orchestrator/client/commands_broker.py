@@ -17,17 +17,18 @@ from rich.text import Text
 
 from engine.text.printable import printable
 from engine.text.say import say
-from orchestrator.broker import queues, refusals
+from orchestrator.broker import heartbeats, queues, refusals
 from orchestrator.broker.connection import client
 from orchestrator.broker.preflight import explain, extra_s, within
 from orchestrator.broker.queues import Message
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import submission, views
 from orchestrator.client.commands_jobs import broker_note
 from orchestrator.client.snapshot import Reader
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job, is_id
 from orchestrator.job.registry import find_job, known_jobs
-from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.settings import LOG_QUEUE, Settings
 
 _RECENT = 20
 _MOST_LISTED = 30
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 def list_tasks(as_json: bool) -> int:
     """Always 0: without the broker, the jobs that this machine knows are shown, and why the rest is not."""
-    given = settings()
+    given = resolved_settings()
     note = broker_note(given)
     recent = _recent(given)
     trouble = note()
@@ -73,9 +74,9 @@ def list_tasks(as_json: bool) -> int:
 
 def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
     active = [
-        {"worker": beat["node"], "host": beat["host"], "job": job, "step": step, "id": task}
-        for beat in queues.live_workers(connection)
-        for task in beat["tasks"]
+        {"worker": beat.node, "host": beat.host, "job": job, "step": step, "id": task}
+        for beat in heartbeats.live(connection)
+        for task in beat.tasks
         for job, step in [queues.step_of(task)]
     ]
     waiting = queues.waiting(connection, given.known_queues)
@@ -176,7 +177,7 @@ class _Purged:
 
 def purge(yes: bool, as_json: bool) -> int:
     """Raises BrokerUnreachable; UsageError where nobody can be asked."""
-    given = settings()
+    given = resolved_settings()
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
     submission.preflight_both(given)
@@ -207,7 +208,7 @@ def purge(yes: bool, as_json: bool) -> int:
 
 
 def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings) -> None:
-    from orchestrator.job.publish import withdraw
+    from orchestrator.broker.publish import withdraw
     from orchestrator.worker import steps as jobs
 
     try:
@@ -235,7 +236,7 @@ def health_check(options: dict[str, Any], output: Path | None, as_json: bool) ->
     from orchestrator.client.commands_submit import configuration
     from orchestrator.worker import steps as jobs
 
-    given, queue = settings(), options["queue"]
+    given, queue = resolved_settings(), options["queue"]
     config = configuration(options)
     checked = jobs.checked_config(config)
     request = submission.Request("", "complete_pipeline", config, None, 1, queue)

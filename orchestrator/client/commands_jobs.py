@@ -12,13 +12,14 @@ import click
 from rich.console import Console
 
 from engine.text.say import say
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.registry import find_job
-from orchestrator.settings import Settings, settings
+from orchestrator.settings import Settings
 
 _FAILED = 1
 
@@ -28,7 +29,7 @@ _RESULTS_S = 2.0
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
     """0 done, or on its way; 1 failed or cancelled. Raises UnknownJob."""
-    given = settings()
+    given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
         try:
@@ -56,7 +57,7 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
 
 def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     """0 when the job has ended, however; 1 when it has not after 10 s. Raises UnknownJob, OSError."""
-    given = settings()
+    given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     note = broker_note(given)
     before = state_of(job, given.lease_s)

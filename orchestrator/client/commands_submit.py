@@ -15,13 +15,15 @@ import click
 from rich.console import Console
 
 from engine.text.say import say
+from orchestrator.broker.heartbeats import Heartbeat, consumers, live
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import engine_options, monitor, submission, views
 from orchestrator.client.commands_jobs import report
 from orchestrator.client.embedded import Embedded
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job
-from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.settings import LOG_QUEUE, Settings
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -33,7 +35,7 @@ _NO_WORKER_S = 20.0
 def run(options: dict[str, Any], as_json: bool) -> int:
     """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
     request = _request(options)
-    submission.check(request, settings())
+    submission.check(request, resolved_settings())
     if request.task == "log_end":
         if options["embedded"]:
             raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
@@ -67,15 +69,15 @@ def configuration(options: dict[str, Any]) -> dict[str, Any]:
         config["resume"] = options["resume"]
     if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
         config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
-    return dict(with_defaults(config, settings()))
+    return dict(with_defaults(config, resolved_settings()))
 
 
 def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
-    given = settings()
+    given = resolved_settings()
     submission.preflight_both(given)
     queue = submission.queue_for(request)
     workers = _workers(given, queue)
-    slots = sum(int(beat["concurrency"]) for beat in workers or [])
+    slots = sum(beat.concurrency for beat in workers or [])
     job = _begin(request, given, request.workers or max(1, slots), as_json)
     if workers == []:
         _warn(f"{monitor.no_worker(queue)}. The job waits until then.")
@@ -112,7 +114,7 @@ def _follow(job: Job, given: Settings, as_json: bool) -> int:
 
 def _run_embedded(request: submission.Request, as_json: bool) -> int:
     with _terminating(), Embedded() as local:
-        given = settings()
+        given = resolved_settings()
         if not local.own:
             say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
             return _submit(request, True, as_json)
@@ -211,17 +213,16 @@ def _introduce(job: Job) -> None:
     say(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
 
 
-def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
+def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
     """Live workers that serve a queue, None where the broker does not tell in time."""
     from redis import exceptions
 
     from orchestrator.broker.connection import client
     from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.broker.queues import consumers, live_workers
 
-    def ask() -> list[dict[str, Any]]:
+    def ask() -> list[Heartbeat]:
         with client(given.broker_url, 2.0) as connection:
-            return consumers(live_workers(connection), queue)
+            return consumers(live(connection), queue)
 
     try:
         return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)
@@ -231,7 +232,7 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
 
 def _log_end(request: submission.Request, as_json: bool) -> int:
     """Waits as long as somebody is there to answer."""
-    given = settings()
+    given = resolved_settings()
     submission.preflight_both(given)
     result = submission.end_log(request, given)
     queue = request.queue or LOG_QUEUE

@@ -67,7 +67,7 @@ def check(request: Request, settings: Settings) -> None:
 
 def queue_for(request: Request) -> str:
     """The queue on which the job depends most: of its process steps, where it has some."""
-    from orchestrator.job.publish import queue_of
+    from orchestrator.broker.publish import queue_of
 
     if request.task == "log_start":
         return LOG_QUEUE
@@ -135,11 +135,12 @@ def _arrived(job: Job, settings: Settings) -> bool:
 
     from orchestrator.broker.connection import client
     from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.worker.requeue import messages_held, messages_waiting
+    from orchestrator.broker.queues import message_ids
+    from orchestrator.worker.requeue import messages_held
 
     def ask() -> set[str]:
         with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
-            return (messages_waiting(connection, settings) or set()) | messages_held(connection)
+            return (message_ids(connection, settings.known_queues) or set()) | messages_held(connection)
 
     first = job.workers if job.spec["task"] == "process_videos" else 1
     begun = set(job.leases("tasks"))
@@ -216,7 +217,7 @@ class _Sending:
         from orchestrator.application import client_app
         from orchestrator.broker.connection import client
         from orchestrator.broker.preflight import extra_s
-        from orchestrator.job.publish import announce, publish
+        from orchestrator.broker.publish import announce, publish
 
         job, url = self._job, self._settings.broker_url
         with client(url, 2.0 + extra_s(url, 1)) as connection:

@@ -96,9 +96,9 @@ def server(
         if not worker:
             raise click.UsageError("--embedded goes with --worker.")
         return _embedded([argument for argument in sys.argv[1:] if argument != "--embedded"])
-    from orchestrator.settings import settings
+    from orchestrator.broker.resolve import resolved_settings
 
-    given = settings()
+    given = resolved_settings()
     if worker:
         return _worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}")
     if beat:
@@ -143,7 +143,7 @@ def _queues(given: Settings, asked: str | None) -> list[str]:
 
 def _warn_about_the_broker(given: Settings) -> None:
     """A worker waits for a broker that is away; its user should know that it does, and why."""
-    from orchestrator.broker.local_server import preflight
+    from orchestrator.broker.preflight import preflight
     from orchestrator.errors import BrokerUnreachable
 
     for url in dict.fromkeys((given.broker_url, given.results_url)):

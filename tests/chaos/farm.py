@@ -17,9 +17,9 @@ from typing import Any
 from orchestrator.application import make_app
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.broker.publish import publish
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job
-from orchestrator.job.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT

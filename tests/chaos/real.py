@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from engine import Engine, EngineConfig
-from orchestrator.job.publish import publish
+from orchestrator.broker.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ASSETS

@@ -20,9 +20,9 @@ from pathlib import Path
 from random import Random
 
 from orchestrator.broker.local_server import client
+from orchestrator.broker.publish import publish, task_id
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import jobs_in
-from orchestrator.job.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
 from orchestrator.worker import steps as jobs
 from tests.chaos import halted

@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 
 from engine.inference.trt.find import is_plan
+from orchestrator.broker import keys
 from orchestrator.errors import RequestError
 from orchestrator.job.atomic_json import write_quick
 from orchestrator.job.jobdir import Job, now
@@ -16,8 +17,6 @@ from orchestrator.job.turns import proceed
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
 
 log = logging.getLogger(__name__)
-
-JOBS_KEY = "yolo:jobs"
 
 
 def task_id(job: Job, key: str) -> str:
@@ -64,13 +63,13 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
 def announce(client: Any, job: Job) -> None:
     """Lets workers on other machines know of a job, for the day its messages are lost. Best effort."""
     try:
-        client.hset(JOBS_KEY, job.id, str(job.folder))
+        client.hset(keys.JOBS, job.id, str(job.folder))
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth
         log.debug("job %s can't be announced: %s", job.id, error)
 
 
 def withdraw(client: Any, job_id: str) -> None:
     try:
-        client.hdel(JOBS_KEY, job_id)
+        client.hdel(keys.JOBS, job_id)
     except Exception as error:  # noqa: BLE001 - as above
         log.debug("job %s can't be withdrawn: %s", job_id, error)
