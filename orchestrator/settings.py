@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import SettingsError
+from orchestrator.errors import SettingsError, reason_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -160,8 +160,7 @@ def _from_file(name: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) can't be read: {reason}.") from error
+        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) can't be read: {reason_of(error)}.") from error
     except ValueError as error:
         raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) is not TOML: {error}.") from error
 
