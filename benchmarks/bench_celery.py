@@ -38,7 +38,7 @@ def through_celery(app: Any, videos: Path, output: Path, config: dict[str, Any])
         time.sleep(0.005)
     record = job.end_record()
     assert record is not None
-    assert record["result"]["success"], record["result"]["message"]
+    assert record.result["success"], record.result["message"]
     return time.perf_counter() - start
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
@@ -26,9 +27,15 @@ def task_id(job: Job, key: str) -> str:
 
 def queue_of(job: Job) -> str:
     """Where the job's process steps go."""
-    if job.spec.get("queue"):
-        return str(job.spec["queue"])
-    device, backend, model = (str(job.config.get(key, "")) for key in ("device", "backend", "model"))
+    return process_queue(job.spec.queue, job.spec.config)
+
+
+def process_queue(asked: str | None, config: Mapping[str, Any]) -> str:
+    """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
+    needs."""
+    if asked:
+        return asked
+    device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
     on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
 
@@ -47,7 +54,7 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     proceed(job, key)
     app.send_task(
         names.get(key, "process_videos_yolo"),
-        args=(job.spec["video_folder"], job.config),
+        args=(job.spec.video_folder, job.config),
         kwargs={"job": str(job.folder)} | ({} if key in names else {"step": key}),
         task_id=sent,
         queue=queue,

@@ -239,12 +239,11 @@ def health_check(options: dict[str, Any], output: Path | None, as_json: bool) ->
     given, queue = resolved_settings(), options["queue"]
     config = configuration(options)
     checked = jobs.checked_config(config)
-    request = submission.Request("", "complete_pipeline", config, None, 1, queue)
     began = time.monotonic()
     checks = health.check_health(
         given.broker_url,
         given.results_url,
-        queues=tuple(dict.fromkeys((queue or submission.queue_for(request), LOG_QUEUE))),
+        queues=tuple(dict.fromkeys((submission.queue_for("complete_pipeline", queue, config), LOG_QUEUE))),
         model=None if checked.backend == "fake" else checked.model,
         output=output or checked.output_folder,
     )

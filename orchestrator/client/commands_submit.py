@@ -75,7 +75,7 @@ def configuration(options: dict[str, Any]) -> dict[str, Any]:
 def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
     given = resolved_settings()
     submission.preflight_both(given)
-    queue = submission.queue_for(request)
+    queue = submission.queue_for(request.task, request.queue, request.config)
     workers = _workers(given, queue)
     slots = sum(beat.concurrency for beat in workers or [])
     job = _begin(request, given, request.workers or max(1, slots), as_json)
@@ -121,7 +121,7 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
         job = _begin(request, given, request.workers or 1, as_json)
         try:
             _check_writer_before(job, given)
-            local.start_worker(job, submission.queue_for(request))
+            local.start_worker(job, submission.queue_for(request.task, request.queue, request.config))
             submission.send(job, given)
             _introduce(job)
             own = given.model_copy(update={"state_dir": local.memory})
@@ -210,7 +210,7 @@ def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, ot
 
 
 def _introduce(job: Job) -> None:
-    say(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
+    say(f"Job {job.id}: {job.spec.video_folder} -> {job.output}", err=True)
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:

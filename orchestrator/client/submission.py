@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,11 @@ def check(request: Request, settings: Settings) -> None:
         _check_for_videos(request.video_folder, output_folder(request.output or str(checked.output_folder), settings))
 
 
-def queue_for(request: Request) -> str:
-    """The queue on which the job depends most: of its process steps, where it has some."""
-    from orchestrator.broker.publish import queue_of
+def queue_for(task: str, queue: str | None, config: Mapping[str, Any]) -> str:
+    """The queue on which a job of this task depends most: of its process steps, where it has some."""
+    from orchestrator.broker.publish import process_queue
 
-    if request.task == "log_start":
-        return LOG_QUEUE
-    return queue_of(Job(Path(), {"queue": request.queue, "config": request.config}))
+    return LOG_QUEUE if task == "log_start" else process_queue(queue, config)
 
 
 def begin(request: Request, settings: Settings, workers: int) -> Job:
@@ -95,7 +93,7 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
     from orchestrator.job.outcomes import state_of
 
     for other in jobs_in(job.output):
-        if other.id == job.id or other.ended or other.spec["task"] == "log_start":
+        if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
         if state_of(other, settings.lease_s) not in ENDED_STATES:
             return other
@@ -142,7 +140,7 @@ def _arrived(job: Job, settings: Settings) -> bool:
         with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
             return (message_ids(connection, settings.known_queues) or set()) | messages_held(connection)
 
-    first = job.workers if job.spec["task"] == "process_videos" else 1
+    first = job.workers if job.spec.task == "process_videos" else 1
     begun = set(job.leases("tasks"))
     if len(begun) < first:
         try:
@@ -227,7 +225,7 @@ class _Sending:
             self._begun.set()
             if self._given_up.is_set():
                 return
-            first = job.workers if job.spec["task"] == "process_videos" else 0
+            first = job.workers if job.spec.task == "process_videos" else 0
             for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
                 publish(app, job, key)
 

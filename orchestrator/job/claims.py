@@ -7,6 +7,7 @@ process died on is a suspect: it is tried again alone, so that it can take no ot
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.job.atomic_json import there, write_once
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, read_ending, take
 from orchestrator.job.paths import confined_video, input_is_away, output_folder
+from orchestrator.job.records import VideoFacts, VideoResult
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Claim:
     """A video leased to this worker. `video` is its row in the start record."""
 
     index: int
-    video: dict[str, Any]
+    video: VideoFacts
     lease: Lease
     from_frame: int
 
@@ -42,11 +44,11 @@ class Claim:
 class Claims:
     """The videos of one job, as one worker sees and takes them."""
 
-    def __init__(self, job: Job, videos: list[dict[str, Any]], owner: Owner, settings: Settings) -> None:
+    def __init__(self, job: Job, videos: Sequence[VideoFacts], owner: Owner, settings: Settings) -> None:
         self._job = job
         self._owner = owner
         self._settings = settings
-        self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
+        self._open = sorted(videos, key=lambda video: (-(video.duration_s or 0.0), video.index))
         self._done: set[int] = set()
         self._gave_up = False
         self.held: dict[int, Claim] = {}
@@ -69,7 +71,7 @@ class Claims:
     def next_begun(self) -> Claim | None:
         """Takes the next video that has a checkpoint and nobody at work on it."""
         for video in self._open:
-            index = video["index"]
+            index = video.index
             last = None if self._is_done(index) or index in self.held else self._last(index)[0]
             if last is None or last.held(self._settings.lease_s) or not frames_kept(self._job, video):
                 continue
@@ -105,8 +107,8 @@ class Claims:
         for claim in list(self.held.values()):
             claim.lease.touch()
 
-    def _try(self, video: dict[str, Any], suspect: bool) -> Claim | None:
-        index = video["index"]
+    def _try(self, video: VideoFacts, suspect: bool) -> Claim | None:
+        index = video.index
         if index in self.held or self._is_done(index):
             return None
         last, readable = self._last(index)
@@ -136,13 +138,13 @@ class Claims:
 
     def _forget_done(self, places: int) -> None:
         """Drops the videos before `places` that are known to be done: no later look passes over them again."""
-        self._open[:places] = [video for video in self._open[:places] if video["index"] not in self._done]
+        self._open[:places] = [video for video in self._open[:places] if video.index not in self._done]
 
-    def _take(self, video: dict[str, Any]) -> Claim | None:
-        index = video["index"]
+    def _take(self, video: VideoFacts) -> Claim | None:
+        index = video.index
         try:
-            confined_video(video["path"], self._settings)
-            output_folder(str((self._job.output / video["stem"]).parent), self._settings)
+            confined_video(video.path, self._settings)
+            output_folder(str((self._job.output / video.stem).parent), self._settings)
         except PathRefused as refused:
             if self._input_is_away():  # not this video alone
                 return None
@@ -161,7 +163,7 @@ class Claims:
     def _input_is_away(self) -> bool:
         """Whether the job's folder has disappeared; the job is then given up."""
         try:
-            ways = [input_is_away(name, self._settings) for name in self._job.spec["inputs"]]
+            ways = [input_is_away(name, self._settings) for name in self._job.spec.inputs]
         except PathRefused:
             return False
         why = next((way for way in ways if way is not None), None)
@@ -172,27 +174,27 @@ class Claims:
         log.error("job %s is given up: %s", self._job.id, why, extra={"job": self._job.id})
         return True
 
-    def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
+    def _given_up(self, video: VideoFacts, last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
         try:
             died, reason = _died(self._job, video, last)
         except OSError as unreadable:  # nobody is condemned for what can't be read
-            log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video["path"], unreadable)
+            log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video.path, unreadable)
             return False
         if died < self._settings.max_attempts:
             return False
         error = f"gave up after {last.number} attempts: {reason}"
         entry = failed_entry(video, error, attempts=last.number)
-        if _keep(self._job, video["index"], entry, last.number, self._owner.node):
-            log.error("%s: %s", video["path"], error, extra={"job": self._job.id, "video": video["path"]})
+        if _keep(self._job, video.index, entry, last.number, self._owner.node):
+            log.error("%s: %s", video.path, error, extra={"job": self._job.id, "video": video.path})
         return True
 
 
-def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
+def failed_entry(video: VideoFacts, error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
     """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
     may also be `cancelled` or `not begun`."""
     return {
-        "path": video["path"],
+        "path": video.path,
         "status": status,
         "error": error,
         "frames": 0,
@@ -200,7 +202,7 @@ def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status
         "detections": 0,
         "tracks": 0,
         "tracks_by_class": {},
-        "duration_s": video.get("duration_s") or 0.0,
+        "duration_s": video.duration_s or 0.0,
         "elapsed_s": 0.0,
         "fps": 0.0,
         "outputs": {},
@@ -209,15 +211,15 @@ def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status
 
 
 def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) -> bool:
-    kept = write_once(job.done_path(index), {"entry": entry, "attempt": attempt, "worker": node, "at": now()})
+    kept = write_once(job.done_path(index), VideoResult(entry, attempt, node, now()).to_json())
     if kept:
         job.note("video ended", video=entry["path"], status=entry["status"], attempt=attempt, worker=node)
     return kept
 
 
-def frames_kept(job: Job, video: dict[str, Any]) -> int:
+def frames_kept(job: Job, video: VideoFacts) -> int:
     """Frames that the next attempt need not do again."""
-    return attempts.peek(job.output, PurePosixPath(video["stem"]))
+    return attempts.peek(job.output, PurePosixPath(video.stem))
 
 
 def _is_suspect(last: Lease | None) -> bool:
@@ -230,7 +232,7 @@ def _is_suspect(last: Lease | None) -> bool:
     return bool(told) and (told[-1] in ("crashed", "stalled") or told.count(None) > 1)
 
 
-def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
+def _died(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
     """How many attempts in a row, counted from the last, died without getting further, and what is known of the end.
     Raises OSError where that can't be known."""
     reached = frames_kept(job, video)

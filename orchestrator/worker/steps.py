@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,10 +27,10 @@ from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, 
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json, write_once
 from orchestrator.job.claims import Claims
-from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now
+from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
-from orchestrator.job.records import MOST_WORKERS
+from orchestrator.job.records import MAX_WORKERS, EndRecord, JobSpec, ModelFacts, StartRecord, VideoFacts
 from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
@@ -92,8 +92,8 @@ def begin(
     """
     if job_id is not None and not is_id(job_id):
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
-    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
-        raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
+    if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
+        raise RequestError(f"workers must be an int in [1, {MAX_WORKERS}]. Got {repr(workers)[:200]}.")
     config = with_defaults(config or {}, settings)
     checked = checked_config(config)
     trusted_model(checked.model, settings)
@@ -105,17 +105,20 @@ def begin(
             "sources. Name another output folder with --output DIR."
         )
     kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
-    spec = {
-        "id": job_id or new_id(),
-        "task": task,
-        "video_folder": given_folder,
-        "inputs": [str(source)],
-        "only": only,
-        "config": {**kept, "output_folder": str(target)},
-        "workers": workers,
-        "queue": queue,
-    }
-    job = Job.create(target, spec)
+    spec = JobSpec(
+        id=job_id or new_id(),
+        task=task,
+        video_folder=given_folder,
+        inputs=(str(source),),
+        only=None if only is None else tuple(only),
+        config={**kept, "output_folder": str(target)},
+        workers=workers,
+        queue=queue,
+        output=str(target),
+        created_at=now(),
+        client=this_client(),
+    )
+    job = Job.create(spec)
     remember(job, settings)
     return job
 
@@ -134,7 +137,7 @@ def check_step(step: str, workers: int) -> None:
 def open_job(folder: str, settings: Settings) -> Job:
     """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
     job = job_at(folder, settings)
-    for name in job.spec["inputs"]:
+    for name in job.spec.inputs:
         video_folder(name, settings)
     _check_trust(job, settings)
     return job
@@ -148,7 +151,7 @@ def job_to_go_on_with(folder: str, settings: Settings) -> Job:
     if job.ended:
         return job
     try:
-        for name in job.spec["inputs"]:
+        for name in job.spec.inputs:
             if input_is_away(name, settings) is None:
                 video_folder(name, settings)
         _check_trust(job, settings)
@@ -194,7 +197,7 @@ def checked_config(config: dict[str, Any]) -> EngineConfig:
         raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
 
 
-def start(job: Job, context: Context) -> dict[str, Any]:
+def start(job: Job, context: Context) -> StartRecord:
     """Records the start, counts the videos, checks the machine. The same record however often it is called.
 
     Raises Duplicate while somebody else does it.
@@ -204,26 +207,22 @@ def start(job: Job, context: Context) -> dict[str, Any]:
     with _step(job, "start", context) as step:
         given_up = job.given_up
         meanwhile = context.renewal(step.lease)
-        found = {"videos": [], "model": {}} if given_up else _probe(job, context.settings, meanwhile)
-        videos, model = found["videos"], found["model"]
-        facts, warnings, refused = examine(videos, model, job.config, job.output)
-        error = given_up or found.get("error") or refused
+        found = Found() if given_up else _probe(job, context.settings, meanwhile)
+        videos = found.videos
+        facts, warnings, refused = examine(videos, found.model, job.config, job.output)
+        error = given_up or found.error or refused
         if not videos and error is None:
-            error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
-        record = {
-            "started_at": now(),
-            "worker": context.node,
-            "total_videos": len(videos),
-            "total_frames": sum(video.get("frames") or 0 for video in videos),
-            "total_duration_s": round(sum(video.get("duration_s") or 0.0 for video in videos), 3),
-            "total_size_bytes": sum(video["size_bytes"] for video in videos),
-            "resources": facts,
-            "warnings": warnings,
-            "refused": error,
-            "model": model,
-            "videos": videos,
-        }
-        if write_once(job.start_path, record):
+            error = f"No video in {job.spec.video_folder}. Name a folder that holds some."
+        record = StartRecord(
+            started_at=now(),
+            worker=context.node,
+            videos=tuple(videos),
+            model=found.model,
+            resources=facts,
+            warnings=tuple(warnings),
+            refused=error,
+        )
+        if write_once(job.start_path, record.to_json()):
             job.note("started", worker=context.node, videos=len(videos), refused=error)
             for warning in warnings:
                 log.warning("job %s: %s", job.id, warning, extra={"job": job.id})
@@ -240,7 +239,7 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
     here.
     """
     record = job.start_record() or start(job, context)
-    given_up = record["refused"] or job.given_up
+    given_up = record.refused or job.given_up
     if job.ended or given_up:
         return {**outcomes.summarise(job, given_up), "how": "exhausted"}
     _wait_for_turn(job, key, context)
@@ -248,7 +247,7 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
         proceed(job, key)
         step.how = "handed back"
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
-        claims = Claims(job, record["videos"], context.owner(), context.settings)
+        claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
         watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores, step.facts)
         try:
@@ -291,14 +290,14 @@ def end(job: Job, context: Context) -> dict[str, Any]:
         result = outcomes.pipeline_result(job, state, summary, end_log)
         if state == "completed":
             _forget_journals(job)  # before the end is there: after it, another job may write to the folder
-        made = {"state": state, "ended_at": end_log["ended_at"], "result": result}
-        if write_once(job.folder / "end.json", made):
+        made = EndRecord(state, end_log["ended_at"], result)
+        if write_once(job.folder / "end.json", made.to_json()):
             job.note("ended", state=state, worker=context.node)
             log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
         elif job.end_record() is None:  # it is damaged
-            write_json(job.folder / "end.json", made)
-        record = job.end_record() or {"result": result}
-    result = dict(record["result"])
+            write_json(job.folder / "end.json", made.to_json())
+        record = job.end_record() or made
+    result = dict(record.result)
     _write_results(job, result)
     settle(job.id, context.settings)
     return result
@@ -316,7 +315,7 @@ def cancel(job: Job, who: str, context: Context) -> str:
 
 def next_step(job: Job, lease_s: float) -> list[str]:
     """The steps that must be on the queue or at work for the job to go on: nothing, `start`, `process-1` ..., `end`."""
-    if job.ended or job.spec["task"] == "log_start":
+    if job.ended or job.spec.task == "log_start":
         return []
     record = job.start_record()
     if job.cancelled or job.given_up:
@@ -324,7 +323,7 @@ def next_step(job: Job, lease_s: float) -> list[str]:
     if record is None:
         return ["start"]
     keys = process_steps(job.workers)
-    if record["refused"] or len(job.done_indices()) >= len(record["videos"]):
+    if record.refused or len(job.done_indices()) >= len(record.videos):
         return ["end"]
     steps = job.leases("tasks")
     over = {key for key in keys if key in steps and (steps[key].ending() or {}).get("how") in ("exhausted", "failed")}
@@ -377,20 +376,29 @@ def _at_work(job: Job, lease_s: float) -> bool:
     return bool(job.live(lease_s))
 
 
-def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """What the program that looks at a job's inputs has found, and why it could not go on."""
+
+    videos: tuple[VideoFacts, ...] = ()
+    model: ModelFacts = field(default_factory=ModelFacts)
+    error: str | None = None
+
+
+def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
         task = {
             "kind": "probe",
-            "inputs": job.spec["inputs"],
-            "only": job.spec.get("only"),
+            "inputs": list(job.spec.inputs),
+            "only": None if job.spec.only is None else list(job.spec.only),
             "output": str(job.output),
             "roots": list(map(str, settings.video_roots)),
             "config": job.config,
             "skip": skip,
         }
-        found: dict[str, Any] = {"videos": [], "model": {}}
+        videos: list[VideoFacts] = []
         opening = None
         with EngineProcess(task) as engine:
             try:
@@ -399,15 +407,15 @@ def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[
                     if kind == "opening":
                         opening = event["path"]
                     elif kind == "video":
-                        found["videos"].append(event)
+                        videos.append(VideoFacts.from_json(event))
                     elif kind == "model":
-                        return {**found, "model": event}
+                        return Found(tuple(videos), ModelFacts.from_json(event))
                     elif kind == "fatal":
-                        return {**found, "error": event["error"]}
+                        return Found(tuple(videos), error=event["error"])
             except TimeoutError:
                 log.warning("%s: looking at it took too long", opening)
         if opening is None or opening in skip:
-            return {**found, "error": f"the program that looks at the videos {engine.ended()}"}
+            return Found(tuple(videos), error=f"the program that looks at the videos {engine.ended()}")
         skip.append(opening)
 
 
@@ -416,9 +424,9 @@ def _fatal(job: Job) -> str | None:
     record = job.start_record()
     if record is None:
         return None if job.cancelled else job.given_up or "the job was never started"
-    if record["refused"]:
-        return str(record["refused"])
-    if len(job.done_indices()) >= len(record["videos"]) or job.cancelled:
+    if record.refused:
+        return record.refused
+    if len(job.done_indices()) >= len(record.videos) or job.cancelled:
         return None
     if job.given_up:
         return job.given_up
@@ -441,8 +449,8 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
 
 def _salvage(job: Job, context: Context) -> None:
     """What workers that died had reached in a cancelled job becomes partial results."""
-    videos = (job.start_record() or {"videos": []})["videos"]
-    claims = Claims(job, videos, context.owner(), context.settings)
+    start = job.start_record()
+    claims = Claims(job, start.videos if start else (), context.owner(), context.settings)
     touch = context.renewal(claims)
     while (claim := claims.next_begun()) is not None:
         claims.keep(claim, salvaged_entry(job, claim, context.settings, "cancelled", touch))
@@ -451,14 +459,14 @@ def _salvage(job: Job, context: Context) -> None:
 def _forget_journals(job: Job) -> None:
     """A job that is complete leaves nothing to go on with: the next one over its folder does everything anew. After
     any other end, what was done is not done again."""
-    record = job.start_record() or {"videos": []}
-    for row in record["videos"]:
-        done = job.done(row["index"])
-        if done and done["entry"]["status"] != "failed":
-            attempts.forget(job.output, PurePosixPath(row["stem"]), job.id)
+    record = job.start_record()
+    for video in record.videos if record else ():
+        done = job.done(video.index)
+        if done and done.status != "failed":
+            attempts.forget(job.output, PurePosixPath(video.stem), job.id)
     attempts.clean(job.output)
 
 
 def age_s(job: Job) -> float:
     """Seconds since the job was made."""
-    return (datetime.now(UTC) - datetime.fromisoformat(job.spec["created_at"])).total_seconds()
+    return (datetime.now(UTC) - datetime.fromisoformat(job.spec.created_at)).total_seconds()

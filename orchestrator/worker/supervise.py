@@ -19,6 +19,7 @@ from orchestrator.errors import EngineFailed, reason_of
 from orchestrator.job.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.outcomes import told
+from orchestrator.job.records import Progress, VideoProgress
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,8 @@ class _Run:
 
     def _check_model(self, model: dict[str, Any]) -> None:
         """A job has one model: that of its start. Raises EngineFailed where this machine's file is another."""
-        expected = (self._watch.job.start_record() or {}).get("model", {}).get("sha256")
+        start = self._watch.job.start_record()
+        expected = start.model.sha256 if start else None
         if expected and model["sha256"] != expected:
             self._release_all("handed back")
             raise EngineFailed(
@@ -157,14 +159,14 @@ class _Run:
         engine.order(
             "video",
             index=claim.index,
-            path=claim.video["path"],
-            stem=claim.video["stem"],
+            path=claim.video.path,
+            stem=claim.video.stem,
             attempt=claim.lease.number,
             successor=str(claim.successor),
             end=str(self._watch.job.folder / "end.json"),
         )
-        facts = {"job": self._watch.job.id, "video": claim.video["path"], "attempt": claim.lease.number}
-        log.info("%s: attempt %d begun", claim.video["path"], claim.lease.number, extra=facts)
+        facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
+        log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
 
     def _keep(self, index: int, entry: dict[str, Any]) -> None:
         claim = self._claims.held.get(index)
@@ -235,14 +237,13 @@ class _Run:
 
     def _tell(self, stage: str) -> None:
         watch = self._watch
-        by_stem = {claim.video["stem"]: claim for claim in self._claims.held.values()}
-        videos = [
-            {**stream, "index": by_stem[stream["stem"]].index, "attempt": by_stem[stream["stem"]].lease.number}
-            for stream in self._streams
-            if stream["stem"] in by_stem
-        ]
-        value = {"key": watch.key, "worker": watch.node, "stage": stage, "at": time.time(), "time": now()}
-        watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
+        by_stem = {claim.video.stem: claim for claim in self._claims.held.values()}
+        videos = tuple(
+            VideoProgress(index=claim.index, attempt=claim.lease.number, **stream)
+            for stream in (self._streams if stage != "ended" else ())
+            if (claim := by_stem.get(stream["stem"])) is not None
+        )
+        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
 
 
 def salvaged_entry(
@@ -253,8 +254,8 @@ def salvaged_entry(
     found: dict[str, Any] | None = None
     task = {
         "kind": "salvage",
-        "path": claim.video["path"],
-        "stem": claim.video["stem"],
+        "path": claim.video.path,
+        "stem": claim.video.stem,
         "output": str(job.output),
         "job": job.id,
         "successor": str(claim.successor),
@@ -265,7 +266,7 @@ def salvaged_entry(
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs, found = event.get("outputs", outputs), event.get("entry", found)
     except (TimeoutError, OSError) as error:
-        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], reason_of(error))
+        log.warning("%s: what it had reached can't be saved: %s", claim.video.path, reason_of(error))
     if found is not None:  # it was done, and its worker died before it could say so
         return {**found, "outputs": outputs, "attempts": claim.lease.number}
     frames = frames_kept(job, claim.video)

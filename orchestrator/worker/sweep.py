@@ -33,7 +33,7 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
     with sole(output / JOBS_FOLDER / "sweep.lock") as first:
         if not first:
             return None, {"swept": str(source), "new": 0, "why": "another sweep is at it"}
-        before = next((job for job in jobs_in(output) if job.spec["task"] == "sweep" and not job.ended), None)
+        before = next((job for job in jobs_in(output) if job.spec.task == "sweep" and not job.ended), None)
         if before is not None:
             return None, {"swept": str(source), "new": 0, "why": f"job {before.id} of an earlier sweep is under way"}
         ledger = _ledger(output / JOBS_FOLDER)

@@ -146,7 +146,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     result = outcomes.shortened(_ended(self, opened, context))
     if job is None:
         return dict(result["end_log"])
-    alone = opened.spec["task"] == "process_videos"
+    alone = opened.spec.task == "process_videos"
     self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
     withdraw(client(resolved_settings().broker_url), opened.id)
     return result
@@ -177,7 +177,7 @@ def _last_job(given_folder: str, config: Config) -> Job:
     output = output_folder(str(checked.output_folder), given)
     source = str(video_folder(given_folder, given))
     for job in reversed(jobs_in(output)):
-        if source in job.spec["inputs"] and job.spec["task"] != "log_start":
+        if source in job.spec.inputs and job.spec.task != "log_start":
             return job
     raise RequestError(
         f"No job has processed {given_folder} into {output}: submit process_videos or complete_pipeline."

@@ -60,7 +60,7 @@ def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
             for pid in halted:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        assert record["state"] == "completed"
+        assert record.state == "completed"
         assert "no sign of life" in farm.log.read_text()
         beat = lambda: next(b for b in live(client(farm.broker.url)) if b.node.startswith("hanging"))  # noqa: E731
         until(lambda: beat().busy == 0, 30, farm.tail)  # it wakes, finds that it was replaced, and is free again
@@ -124,12 +124,12 @@ def test_the_folder_disappears_while_the_job_runs(tmp_path: Path) -> None:
         until(lambda: len(job.done_indices()) >= 1, 60, farm.tail)
         shutil.move(farm.videos, farm.folder / "moved")
         record = farm.wait(job, 40)
-        videos = record["result"]["processing_result"]["videos"]
+        videos = record.result["processing_result"]["videos"]
         statuses = [video["status"] for video in videos]
-        assert record["state"] == "failed"
+        assert record.state == "failed"
         assert statuses.count("ok") >= 1
         assert "not begun" in statuses
-        assert "can't be read any more: no such file" in record["result"]["message"]
+        assert "can't be read any more: no such file" in record.result["message"]
         assert commands_jobs.status(job.id[:8], None, follow=True, as_json=True) == 1, "the monitor returns"
         shutil.move(farm.folder / "moved", farm.videos)
 
@@ -141,8 +141,8 @@ def test_the_folder_disappears_before_the_start(tmp_path: Path) -> None:
         shutil.rmtree(farm.videos)
         farm.worker()
         record = farm.wait(job, 40)
-        assert record["state"] == "failed"
-        assert "does not exist" in record["result"]["message"]
+        assert record.state == "failed"
+        assert "does not exist" in record.result["message"]
 
 
 def test_a_killed_worker_leaves_only_what_the_next_one_clears_away(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def submitted(tmp_path, settings, *names, **config) -> Job:
 def test_from_begin_to_end(tmp_path, settings, context):
     job = submitted(tmp_path, settings, "a.mp4", "sub/b.mp4", "vanishes.mp4", "becomes.mp4", "escapes.mp4")
     record = jobs.start(job, context)
-    assert (record["total_videos"], record["total_frames"], record["refused"]) == (5, 60, None)
+    assert (len(record.videos), record.total_frames, record.refused) == (5, 60, None)
     assert jobs.start(job, Context("other@here", settings)) == record
     videos = tmp_path / "videos"
     for name in ("vanishes", "becomes", "escapes"):
@@ -339,7 +339,7 @@ def test_from_begin_to_end(tmp_path, settings, context):
 def test_what_the_start_refuses(tmp_path, settings, context, names, config, said):
     (tmp_path / "videos").mkdir()
     job = submitted(tmp_path, settings, *names, **config)
-    assert said in jobs.start(job, context)["refused"]
+    assert said in jobs.start(job, context).refused
     assert jobs.process(job, "process-1", context)["how"] == "exhausted"
     result = jobs.end(job, context)
     assert said in result["message"]
@@ -379,7 +379,7 @@ def test_the_directory_is_removed_meanwhile(job, context):
 
 
 def older(job: Job, seconds: int) -> Job:
-    at = datetime.fromisoformat(job.spec["created_at"]) - timedelta(seconds=seconds)
+    at = datetime.fromisoformat(job.spec.created_at) - timedelta(seconds=seconds)
     spoil(job, created_at=at.isoformat(timespec="seconds"))
     return Job.open(job.folder)
 
@@ -444,7 +444,7 @@ def test_every_end(job, settings, kind, state, message):
         job.start_path.write_bytes(b"")
     result = made.end(job, settings)
     assert result["end_log"]["state"] == state
-    assert result["message"].startswith(message.format(videos=job.spec["inputs"][0], job=job.folder))
+    assert result["message"].startswith(message.format(videos=job.spec.inputs[0], job=job.folder))
     assert result["success"] is (state == "completed")
     assert made.end(job, settings) == result, "the same, however often"
     assert json.loads((job.output / f"celery_result_{job.id}.json").read_text()) == result
@@ -537,7 +537,7 @@ def test_a_job_that_this_machine_refuses_ends(job, guarded, facts, said, when):
     assert next_step(opened, LEASE_S) == ["end"]
     context = Context("yolo@here", guarded)
     record = jobs.start(opened, context)
-    assert when == "started" or said in record["refused"]
+    assert when == "started" or said in record.refused
     summary = jobs.process(opened, "process-1", context)
     assert summary["how"] == "exhausted"
     result = jobs.end(job_at(str(job.folder), guarded), context)
