@@ -20,6 +20,7 @@ from orchestrator.broker.local_server import EmbeddedBroker
 from orchestrator.broker.publish import publish
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job
+from orchestrator.job.records import EndRecord
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
@@ -116,7 +117,7 @@ class Farm:
 
     # -- waiting and judging ------------------------------------------------------------------------------------------
 
-    def wait(self, job: Job, within_s: float = 120) -> dict[str, Any]:
+    def wait(self, job: Job, within_s: float = 120) -> EndRecord:
         """The job's end record. Fails when it does not come in time."""
         until(lambda: job.ended, within_s, lambda: f"{outcomes.state_of(job, 30)}; {self.tail()}")
         record = job.end_record()
@@ -125,7 +126,7 @@ class Farm:
 
     def at_work(self, job: Job, within_s: float = 60) -> None:
         """Waits until frames are being processed."""
-        until(lambda: any(told["videos"] for told in job.progress()), within_s, self.tail)
+        until(lambda: any(told.videos for told in job.progress()), within_s, self.tail)
 
     def judge(self, job: Job, *, ok: int, failed: int = 0) -> None:
         """The job's results are those of an undisturbed run, each made once."""

@@ -432,11 +432,9 @@ def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> 
         job = farm.submit()
         worker = farm.worker()
         farm.at_work(job)
-        until(
-            lambda: all(frames_kept(job, video) for video in (start.videos if (start := job.start_record()) else ())),
-            30,
-            farm.tail,
-        )
+        start = job.start_record()
+        assert start is not None
+        until(lambda: all(frames_kept(job, video) for video in start.videos), 30, farm.tail)
         farm.kill(worker)
         assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
         record = job.end_record()
