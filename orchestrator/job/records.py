@@ -135,13 +135,21 @@ _ENTRY: _Shape = {
     "[worker]": (_text, "a text"),
 }
 
+# In the summary of a job, a video's turn may never have come.
+_ENDED: _Shape = _ENTRY | {
+    "status": (
+        lambda value: value in ("ok", "partial", "failed", "cancelled", "not begun"),
+        "ok, partial, failed, cancelled or not begun",
+    )
+}
+
 _TOTALS: _Shape = {
     **dict.fromkeys(("videos", "failed", "partial", "frames", "detections", "tracks"), (_count, "a count")),
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
 }
 
 _SUMMARY: _Shape = {
-    "videos": (_list_of(_ENTRY), "a list of results"),
+    "videos": (_list_of(_ENDED), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),

@@ -144,7 +144,7 @@ def test_a_file_that_changed_since_the_start(tmp_path, kind, said):
         state_dir=tmp_path / "state", video_roots=(tmp_path / "videos",), output_roots=(tmp_path / "out",)
     )
     job = make(tmp_path, settings, (9.0, 4.0))
-    path = Path(job.start_record().videos[0]["path"])
+    path = Path(job.start_record().videos[0].path)
     path.unlink()
     (tmp_path / "secret").write_bytes(b"s")
     if kind == "FIFO":

@@ -112,7 +112,7 @@ def test_a_job_that_ended(job, call, given):
 @pytest.mark.parametrize("value", [EVIL, [EVIL], {EVIL: EVIL}, 7, None, "a" * 10**6])
 @pytest.mark.parametrize("key", ["id", "task", "video_folder", "inputs", "config", "workers", "output", "created_at"])
 def test_any_value_in_a_job_file(job, call, key, value):
-    write_json(job.folder / "job.json", {**job.spec, key: value})
+    write_json(job.folder / "job.json", {**job.spec.to_json(), key: value})
     for arguments in (["--status", job.id, "--output", job.output], ["--list-tasks"]):
         code, out, err = call(*arguments)
         assert code in (0, 1, 2)

@@ -12,6 +12,7 @@ from orchestrator.errors import JobError, RequestError, UnknownJob
 from orchestrator.job import jobdir
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
+from orchestrator.job.records import Progress
 from orchestrator.job.registry import find_job, known_jobs, open_jobs, remember, settle
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
@@ -273,7 +274,7 @@ def test_a_note_that_can_not_be_made_harms_nobody(job):
     job.note("anything")
     shutil.rmtree(job.folder)
     job.note("anything")
-    job.tell_progress("process-1", {})
+    job.tell_progress(Progress("process-1", "w@here", "processing", 0.0, jobdir.now()))
     assert (job.done_indices(), job.leases("videos"), job.progress(), job.live(30)) == (set(), {}, [], [])
 
 

@@ -137,7 +137,7 @@ def test_directories_that_are_no_job(job, guarded, folder):
 
 
 def spoil(job: Job, **facts) -> None:
-    write_json(job.folder / "job.json", {**job.spec, **facts})
+    write_json(job.folder / "job.json", {**job.spec.to_json(), **facts})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import Job
 from orchestrator.job.outcomes import shortened, state_of, summarise, without_long_lists
+from orchestrator.job.records import StartRecord
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.orchestrator import handmade as made
@@ -190,7 +191,7 @@ def test_of_many_videos_a_result_names_those_that_are_not_ok(count, bad, kept, l
 def test_a_long_start_record(job):
     made.start(job, 201)
     assert without_long_lists(job.start_record())["videos"] == []
-    assert without_long_lists({"videos": [1]})["videos"] == [1]
+    assert without_long_lists(StartRecord(started_at=None, worker="", videos=job.start_record().videos[:1]))["videos"]
 
 
 def test_the_manifest_can_be_checked(job, settings):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -208,7 +209,7 @@ def test_one_strange_job_does_not_stop_the_others(app, server, tmp_path, job, se
     if kind == "garbage":
         (strange.folder / "job.json").write_text('{"schema": 1}')
     elif kind == "another queue":
-        spec = {**strange.spec, "queue": "mine"}
+        spec = {**strange.spec.to_json(), "queue": "mine"}
         (strange.folder / "job.json").write_text(json.dumps(spec))
     elif kind == "damaged":
         (strange.folder / "tasks" / "start.sent.json").write_text('{"again": "x"}')
@@ -291,7 +292,7 @@ def test_a_step_that_waits_for_its_folder_is_sent_when_that_is_free(app, server,
     ],
 )
 def test_queues(job, config, queue, expected):
-    assert queue_of(Job(job.folder, {**job.spec, "config": config, "queue": queue})) == expected
+    assert queue_of(Job(job.folder, replace(job.spec, config=config, queue=queue))) == expected
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_messages(app, job, key, name, queue):
 
 
 def test_a_queue_that_this_machine_does_not_know(app, job):
-    other = Job(job.folder, {**job.spec, "queue": "mine"})
+    other = Job(job.folder, replace(job.spec, queue="mine"))
     with pytest.raises(RequestError, match=r'queues = \["mine"\]'):
         publish(app, other, "process-1")
     publish(app, other, "end")

@@ -605,7 +605,7 @@ def test_list_tasks(call, broker, here):
 def test_newest_jobs_first(call, here):
     for number in range(3):
         job = made.make_job(here, settings(), output=f"out{number}")
-        spec = {**job.spec, "created_at": f"2024-01-0{number + 1}T00:00:00+00:00"}
+        spec = {**job.spec.to_json(), "created_at": f"2024-01-0{number + 1}T00:00:00+00:00"}
         (job.folder / "job.json").write_text(json.dumps(spec))
         remember(Job.open(job.folder), settings())
     _, out, _ = call("--list-tasks", "--json")
