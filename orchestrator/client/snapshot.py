@@ -15,7 +15,7 @@ from orchestrator.job import outcomes
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.leases import Lease, age_of, latest, owner_of
-from orchestrator.job.records import EndRecord, StartRecord, VideoFacts, VideoProgress, VideoResult
+from orchestrator.job.records import EndRecord, How, StartRecord, VideoFacts, VideoProgress, VideoResult
 from orchestrator.job.turns import waits_for
 
 _NOTHING_YET = StartRecord(started_at=None, worker="")
@@ -238,8 +238,7 @@ class Reader:
             error = None if held else "its worker died"
             status = "processing" if held else "waiting"
         else:
-            how = ending["how"]
-            error = None if how == "handed back" else ": ".join(filter(None, [str(how), ending.get("error")]))
+            error = None if ending.how == How.HANDED_BACK else ": ".join(filter(None, [ending.how, ending.error]))
             status = "waiting"
         kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt goes on there
         return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)

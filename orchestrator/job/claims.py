@@ -16,14 +16,14 @@ from engine.resume import attempts
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there, write_once
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, read_ending, take
+from orchestrator.job.leases import Lease, Owner, latest, numbered, take
 from orchestrator.job.paths import confined_video, input_is_away, output_folder
-from orchestrator.job.records import VideoFacts, VideoResult
+from orchestrator.job.records import How, VideoFacts, VideoResult
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_INNOCENT = ("handed back", "cancelled")
+_INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class Claims:
                 return claim
         return None
 
-    def release(self, claim: Claim, how: str, **facts: Any) -> None:
+    def release(self, claim: Claim, how: str, *, error: str | None = None) -> None:
         """Gives a video back; how the attempt ended is kept."""
         self.held.pop(claim.index, None)
         try:
-            claim.lease.release(how, **facts)
-        except OSError as error:
-            name, why = claim.lease.path.name, reason_of(error)
+            claim.lease.release(how, error=error)
+        except OSError as problem:
+            name, why = claim.lease.path.name, reason_of(problem)
             log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
@@ -99,7 +99,7 @@ class Claims:
             self.held.pop(claim.index, None)
             return False
         kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
-        self.release(claim, "done")
+        self.release(claim, How.DONE)
         return kept
 
     def touch(self) -> None:
@@ -155,7 +155,7 @@ class Claims:
         if lease is None:
             return None
         if there(self._job.done_path(index)):  # it was finished between our look and our lease
-            lease.release("done")
+            lease.release(How.DONE)
             return None
         claim = self.held[index] = Claim(index, video, lease, at)
         return claim
@@ -227,9 +227,11 @@ def _is_suspect(last: Lease | None) -> bool:
     none at all, says nothing about it."""
     if last is None:
         return False
-    ways = [(ended(last.base, number) or {}).get("how") for number in range(1, last.number + 1)]
-    told = [how for how in ways if how not in _INNOCENT]
-    return bool(told) and (told[-1] in ("crashed", "stalled") or told.count(None) > 1)
+    endings = [Lease(last.base, number).ending() for number in range(1, last.number + 1)]
+    told = [end for end in endings if end is None or end.how not in _INNOCENT]
+    if not told:
+        return False
+    return (told[-1] is not None and told[-1].how in (How.CRASHED, How.STALLED)) or told.count(None) > 1
 
 
 def _died(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
@@ -238,15 +240,15 @@ def _died(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):
-        how = read_ending(last.base, number)
-        began = Lease(last.base, number).read_facts().get("from_frame", 0)
-        began = began if type(began) is int else 0
+        lease = Lease(last.base, number)
+        end = lease.read_ending()
+        began = lease.from_frame()
         if reached > began:
             break
         reached = began
-        if how is not None and how["how"] in _INNOCENT:
+        if end is not None and end.how in _INNOCENT:
             continue
-        if count == 0 and how is not None:
-            reason = str(how.get("error", how["how"]))
+        if count == 0 and end is not None:
+            reason = end.how if end.error is None else end.error
         count += 1
     return count, reason

@@ -7,10 +7,9 @@ import json
 from datetime import datetime
 from typing import Any
 
-from orchestrator.job import records as shapes
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import latest
-from orchestrator.job.records import ModelFacts, StartRecord, VideoFacts
+from orchestrator.job.records import EngineFacts, ModelFacts, StartRecord, VideoFacts
 
 SUCCESS = "Pipeline completo ejecutado exitosamente"
 _MESSAGES = {
@@ -40,7 +39,7 @@ _VIDEOS_IN_A_RESULT = 200
 def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
     """The engine's summary over everything that the job's workers did; the structure is in README, "Results"."""
     start = job.start_record()
-    entries, workers, facts = [], set(), _engine_facts(job)
+    entries, workers, engine = [], set(), _engine_facts(job)
     for video in start.videos if start else ():
         done = job.done(video.index)
         if done is None:
@@ -65,8 +64,8 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
             "elapsed_s": elapsed_s,
             "fps": round(frames / elapsed_s, 2) if elapsed_s else 0.0,
         },
-        "model": facts.get("model") or {"name": model.name or "", "sha256": model.sha256 or ""},
-        "backend": facts.get("backend") or {"name": "", "provider": ""},
+        "model": engine.model.to_json() if engine else {"name": model.name or "", "sha256": model.sha256 or ""},
+        "backend": dict(engine.backend) if engine else {"name": "", "provider": ""},
         "workers": sorted(workers),
     }
     return {**summary, "error": error} if error else summary
@@ -158,13 +157,10 @@ def _not_done(job: Job, video: VideoFacts, error: str | None) -> dict[str, Any]:
     return failed_entry(video, error or "was not processed", attempts=last.number if last else 0, status=status)
 
 
-def _engine_facts(job: Job) -> dict[str, Any]:
+def _engine_facts(job: Job) -> EngineFacts | None:
     """Model and backend as an engine reported them."""
-    for key in job.leases("tasks").values():
-        end = key.ending()
-        if end and end.get("backend") and shapes.wrong_in_engine_facts(end) is None:
-            return end
-    return {}
+    endings = (lease.ending() for lease in job.leases("tasks").values())
+    return next((end.engine for end in endings if end is not None and end.engine is not None), None)
 
 
 def _what_is_done(summary: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self
 
@@ -167,6 +168,11 @@ _END: _Shape = {
     "state": (lambda value: value in ("completed", "failed", "cancelled"), "completed, failed or cancelled"),
     "ended_at": (_time, "a time with its zone"),
     "result": (_of(_PIPELINE), "a result"),
+}
+
+_ENDING: _Shape = {
+    "how": (lambda value: type(value) is str, "a text"),
+    "[error]": (lambda value: type(value) is str, "a text"),
 }
 
 _PROGRESS: _Shape = {
@@ -495,9 +501,63 @@ class Progress:
         return {**about, "videos": videos}
 
 
-def wrong_in_engine_facts(value: Any) -> str | None:
-    """What is wrong in how a step ended: the model and the backend of its engine. None where nothing is."""
-    return _wrong(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
+class How(StrEnum):
+    """How the work under a lease ended, a video's or a step's."""
+
+    DONE = "done"
+    HANDED_BACK = "handed back"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    CRASHED = "crashed"
+    STALLED = "stalled"
+    # of steps
+    EXHAUSTED = "exhausted"
+    FAILED = "failed"
+    ENDED = "ended"
+    BROKE_OFF = "broke off"
+    # of what its owner wrote, and what can't be read any more
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """The model and the backend of a step's engine, as it reported them."""
+
+    model: ModelFacts
+    backend: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
+        return cls(ModelFacts.from_json(found["model"]), found["backend"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"model": self.model.to_json(), "backend": dict(self.backend)}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the work under a lease ended: `videos/0007.2.end.json`, `tasks/process-1.1.end.json`. `how` is one of How;
+    another version may know others."""
+
+    how: str
+    error: str | None = None
+    engine: EngineFacts | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, _ENDING)
+        try:
+            engine = EngineFacts.from_json(found)
+        except ValueError:  # of a video, or of a step that came to no engine
+            engine = None
+        return cls(found["how"], found.get("error"), engine)
+
+    def to_json(self) -> dict[str, Any]:
+        error = {} if self.error is None else {"error": self.error}
+        return {"how": str(self.how), **(self.engine.to_json() if self.engine else {}), **error}
 
 
 def _wrong(value: Any, shape: _Shape) -> str | None:

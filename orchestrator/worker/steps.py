@@ -30,7 +30,16 @@ from orchestrator.job.claims import Claims
 from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
-from orchestrator.job.records import MAX_WORKERS, EndRecord, JobSpec, ModelFacts, StartRecord, VideoFacts
+from orchestrator.job.records import (
+    MAX_WORKERS,
+    EndRecord,
+    EngineFacts,
+    How,
+    JobSpec,
+    ModelFacts,
+    StartRecord,
+    VideoFacts,
+)
 from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
@@ -241,25 +250,26 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
     if job.ended or given_up:
-        return {**outcomes.summarise(job, given_up), "how": "exhausted"}
+        return {**outcomes.summarise(job, given_up), "how": How.EXHAUSTED}
     _wait_for_turn(job, key, context)
     with _step(job, key, context) as step:
         proceed(job, key)
-        step.how = "handed back"
+        step.how = How.HANDED_BACK
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
-        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores, step.facts)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
-            step.how, step.facts["error"] = "failed", str(error)
+            step.how, step.error = How.FAILED, str(error)
             job.note("engine failed", worker=context.node, error=str(error))
             raise
         finally:
+            step.engine = watch.engine
             for claim in list(claims.held.values()):
-                claims.release(claim, "handed back")
-    if how == "handed back":
+                claims.release(claim, How.HANDED_BACK)
+    if how == How.HANDED_BACK:
         job.note("handed back", step=key, worker=context.node)
     return {**outcomes.summarise(job), "how": how}
 
@@ -326,13 +336,15 @@ def next_step(job: Job, lease_s: float) -> list[str]:
     if record.refused or len(job.done_indices()) >= len(record.videos):
         return ["end"]
     steps = job.leases("tasks")
-    over = {key for key in keys if key in steps and (steps[key].ending() or {}).get("how") in ("exhausted", "failed")}
+    endings = {key: steps[key].ending() for key in keys if key in steps}
+    hows = {key: end.how for key, end in endings.items() if end is not None}
+    over = {key for key, how in hows.items() if how in (How.EXHAUSTED, How.FAILED)}
     if over != set(keys):
         return [key for key in keys if key not in over]
     # Every step has run out of videos to take, and still some have no result: their workers died since.
     if _at_work(job, lease_s):
         return []
-    failed = {key for key in keys if (steps[key].ending() or {}).get("how") == "failed"}
+    failed = {key for key, how in hows.items() if how == How.FAILED}
     if failed == set(keys):
         return ["end"]
     # The engine did run somewhere: a step that failed may come to that machine the next time. Not for ever.
@@ -351,16 +363,18 @@ class _step:  # noqa: N801 - a context manager, used like a function
         if lease is None:
             raise Duplicate(f"step {key} of job {job.id} is being worked on")
         self.lease: Lease = lease
-        self.how = "ended"
-        self.facts: dict[str, Any] = {}
+        self.how: str = How.ENDED
+        self.error: str | None = None
+        self.engine: EngineFacts | None = None
+        """What the step's engine told of itself."""
 
     def __enter__(self) -> _step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        how = self.how if kind in (None, FolderTaken) or self.how == "failed" else "broke off"
+        how = self.how if kind in (None, FolderTaken) or self.how == How.FAILED else How.BROKE_OFF
         try:
-            self.lease.release(how, **self.facts)
+            self.lease.release(how, error=self.error, engine=self.engine)
         except OSError as problem:
             log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
 
@@ -430,8 +444,8 @@ def _fatal(job: Job) -> str | None:
         return None
     if job.given_up:
         return job.given_up
-    endings = [lease.ending() or {} for lease in job.leases("tasks").values()]
-    return next((str(ending["error"]) for ending in endings if ending.get("error")), None)
+    endings = (lease.ending() for lease in job.leases("tasks").values())
+    return next((end.error for end in endings if end is not None and end.error), None)
 
 
 def _write_results(job: Job, result: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, 
 from orchestrator.job import outcomes, turns
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.records import How
 from orchestrator.worker import alive, sweep
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
@@ -122,8 +123,8 @@ def process_videos_yolo(
         raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
-        summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
-    if summary["how"] == "handed back":
+        summary = {**outcomes.summarise(opened, str(error)), "how": How.FAILED}
+    if summary["how"] == How.HANDED_BACK:
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
         summary = _ended(self, opened, context)["processing_result"]

@@ -13,6 +13,7 @@ from orchestrator.job import claims as module
 from orchestrator.job.claims import Claims, failed_entry
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, numbered
+from orchestrator.job.records import Ending, How
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import race, work, work_while_reads_fail
@@ -88,7 +89,7 @@ def test_kept_once(tmp_path, settings):
     claim = claims.next(suspect=False)
     assert claims.keep(claim, entry(claim)) is True
     assert job.done(0).worker == "yolo@here"
-    assert claim.lease.ending() == {"how": "done"}
+    assert claim.lease.ending() == Ending(How.DONE)
     assert claims.held == {}
 
 

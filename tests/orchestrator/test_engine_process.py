@@ -72,7 +72,7 @@ class Place:
         number = 1
         base = self.job.video_base(index)
         while base.with_name(f"{base.name}.{number}.json").exists():
-            found.append((jobs.Lease(base, number).ending() or {}).get("how"))
+            found.append(end.how if (end := jobs.Lease(base, number).ending()) else None)
             number += 1
         return found
 

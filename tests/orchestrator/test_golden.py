@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job.records import EndRecord, JobSpec, Progress, StartRecord, VideoResult
+from orchestrator.job.records import Ending, EndRecord, JobSpec, Progress, StartRecord, VideoResult
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -20,6 +20,8 @@ GOLDEN = Path(__file__).parent / "golden"
         ("result-failed", VideoResult),
         ("end", EndRecord),
         ("progress", Progress),
+        ("lease-end", Ending),
+        ("step-end", Ending),
     ],
 )
 def test_read_and_written_again(name, record):

@@ -15,6 +15,7 @@ from orchestrator.errors import Duplicate, JobError, PathRefused, RequestError
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import JOBS_FOLDER, Job
+from orchestrator.job.records import Ending, How
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
@@ -360,7 +361,7 @@ def test_a_step_that_fails_gives_its_lease_back(job, context, monkeypatch):
     monkeypatch.setattr(jobs, "_probe", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
         jobs.start(job, context)
-    assert job.leases("tasks")["start"].ending() == {"how": "broke off"}
+    assert job.leases("tasks")["start"].ending() == Ending(How.BROKE_OFF)
     assert next_step(job, LEASE_S) == ["start"]
 
 
