@@ -234,11 +234,11 @@ def health_check(options: dict[str, Any], output: Path | None, as_json: bool) ->
     """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
     from orchestrator.broker import health
     from orchestrator.client.commands_submit import configuration
-    from orchestrator.worker import steps as jobs
+    from orchestrator.job.job_config import JobConfig
 
     given, queue = resolved_settings(), options["queue"]
     config = configuration(options)
-    checked = jobs.checked_config(config)
+    checked = JobConfig.parse(config).engine
     began = time.monotonic()
     checks = health.check_health(
         given.broker_url,

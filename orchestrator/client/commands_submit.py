@@ -34,8 +34,7 @@ _NO_WORKER_S = 20.0
 
 def run(options: dict[str, Any], as_json: bool) -> int:
     """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
-    request = _request(options)
-    submission.check(request, resolved_settings())
+    request = submission.check(_request(options), resolved_settings())
     if request.task == "log_end":
         if options["embedded"]:
             raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
@@ -61,7 +60,6 @@ def configuration(options: dict[str, Any]) -> dict[str, Any]:
     """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
     for the file."""
     from engine.config import load_config
-    from orchestrator.worker.steps import with_defaults
 
     config = load_config(Path(options["config_file"])) if options["config_file"] else {}
     config |= engine_options.chosen(options)
@@ -69,13 +67,13 @@ def configuration(options: dict[str, Any]) -> dict[str, Any]:
         config["resume"] = options["resume"]
     if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
         config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
-    return dict(with_defaults(config, resolved_settings()))
+    return {**resolved_settings().config, **config}
 
 
-def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
+def _submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
     given = resolved_settings()
     submission.preflight_both(given)
-    queue = submission.queue_for(request.task, request.queue, request.config)
+    queue = request.job_queue
     workers = _workers(given, queue)
     slots = sum(beat.concurrency for beat in workers or [])
     job = _begin(request, given, request.workers or max(1, slots), as_json)
@@ -91,13 +89,12 @@ def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
     return _follow(job, given, as_json)
 
 
-def _begin(request: submission.Request, given: Settings, workers: int, as_json: bool) -> Job:
+def _begin(request: submission.JobRequest, given: Settings, workers: int, as_json: bool) -> Job:
     """Makes the job's directory and tells whoever named no model which one it gets."""
     from engine.config import note_on_default
-    from orchestrator.worker.steps import checked_config
 
     job = submission.begin(request, given, workers)
-    note = note_on_default(checked_config(request.config))
+    note = note_on_default(request.config.engine)
     if note is not None and not as_json:
         say(note, err=True)
     return job
@@ -112,7 +109,7 @@ def _follow(job: Job, given: Settings, as_json: bool) -> int:
     return report(job, shot, given, as_json)
 
 
-def _run_embedded(request: submission.Request, as_json: bool) -> int:
+def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
     with _terminating(), Embedded() as local:
         given = resolved_settings()
         if not local.own:
@@ -121,7 +118,7 @@ def _run_embedded(request: submission.Request, as_json: bool) -> int:
         job = _begin(request, given, request.workers or 1, as_json)
         try:
             _check_writer_before(job, given)
-            local.start_worker(job, submission.queue_for(request.task, request.queue, request.config))
+            local.start_worker(job, request.job_queue)
             submission.send(job, given)
             _introduce(job)
             own = given.model_copy(update={"state_dir": local.memory})
@@ -230,7 +227,7 @@ def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
         return None
 
 
-def _log_end(request: submission.Request, as_json: bool) -> int:
+def _log_end(request: submission.JobRequest, as_json: bool) -> int:
     """Waits as long as somebody is there to answer."""
     given = resolved_settings()
     submission.preflight_both(given)

@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.config import EngineConfig
-from engine.errors import ConfigError
 from engine.resume import attempts
 from engine.text.printable import printable
 from orchestrator.engine_process.handle import EngineProcess
@@ -27,6 +25,7 @@ from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, 
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json, write_once
 from orchestrator.job.claims import Claims
+from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
@@ -85,7 +84,7 @@ class Context:
 
 def begin(
     given_folder: str,
-    config: dict[str, Any] | None,
+    config: object,
     settings: Settings,
     *,
     task: str = "complete_pipeline",
@@ -97,14 +96,15 @@ def begin(
 ) -> Job:
     """Checks what is asked for and makes the job's directory: from here on it is durable.
 
-    `only` restricts the job to these files of the folder. Raises RequestError (PathRefused) with the remedy.
+    `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
+    Raises RequestError (PathRefused) with the remedy.
     """
     if job_id is not None and not is_id(job_id):
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
     if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MAX_WORKERS}]. Got {repr(workers)[:200]}.")
-    config = with_defaults(config or {}, settings)
-    checked = checked_config(config)
+    parsed = config if isinstance(config, JobConfig) else JobConfig.parse(config, settings)
+    checked = parsed.engine
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
@@ -113,14 +113,13 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
     spec = JobSpec(
         id=job_id or new_id(),
         task=task,
         video_folder=given_folder,
         inputs=(str(source),),
         only=None if only is None else tuple(only),
-        config={**kept, "output_folder": str(target)},
+        config={**parsed.kept(), "output_folder": str(target)},
         workers=workers,
         queue=queue,
         output=str(target),
@@ -188,22 +187,7 @@ def job_at(folder: str, settings: Settings) -> Job:
 
 
 def _check_trust(job: Job, settings: Settings) -> None:
-    trusted_model(checked_config(job.config).model, settings)
-
-
-def with_defaults(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """A job's configuration over the defaults of the settings. What is no configuration is left for the check."""
-    return {**settings.config, **config} if isinstance(config, dict) else config
-
-
-def checked_config(config: dict[str, Any]) -> EngineConfig:
-    """Raises RequestError that names the key, the rule and what was found."""
-    if not isinstance(config, dict):
-        raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
-    try:
-        return EngineConfig(**config)
-    except (ConfigError, TypeError) as error:
-        raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+    trusted_model(JobConfig.parse(job.config).engine.model, settings)
 
 
 def start(job: Job, context: Context) -> StartRecord:

@@ -23,6 +23,7 @@ from orchestrator.broker.publish import announce, publish, withdraw
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.job import outcomes, turns
+from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
 from orchestrator.job.records import How
@@ -174,8 +175,7 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
 def _last_job(given_folder: str, config: Config) -> Job:
     """The newest job that processed this folder into the output folder of this configuration."""
     given = resolved_settings()
-    checked = jobs.checked_config(jobs.with_defaults(config or {}, given))
-    output = output_folder(str(checked.output_folder), given)
+    output = output_folder(str(JobConfig.parse(config, given).engine.output_folder), given)
     source = str(video_folder(given_folder, given))
     for job in reversed(jobs_in(output)):
         if source in job.spec.inputs and job.spec.task != "log_start":

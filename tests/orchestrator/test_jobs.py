@@ -190,7 +190,7 @@ def test_anything_in_any_field_of_what_workers_write(job, settings):
     """Whatever stands there, the job can be shown and ended."""
     made.start(job, 1)
     made.finish(job, 0)
-    made.hold(job, job.task_base("process-1")).release("exhausted", backend={}, model={})
+    made.hold(job, job.task_base("process-1")).release("exhausted")
     made.hold(job, job.video_base(0)).release("done")
     made.end(job, settings)
     names = ["start.json", "end.json", "videos/0000.done.json", "tasks/process-1.1.json", "tasks/process-1.1.end.json"]
