@@ -168,7 +168,7 @@ def _from_file(name: str | None) -> dict[str, Any]:
 Role = Literal["worker", "client"]
 
 
-def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
+def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Celery's configuration. What every process must agree on is the same for both roles; a client differs only in
     how long it is willing to wait for a broker that is away."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
@@ -253,7 +253,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
     }
 
 
-def _beat_schedule(given: Settings) -> dict[str, Any]:
+def _beat_schedule(given: Settings) -> dict[str, object]:
     """One sweep a watched folder. A sweep that waited longer than a period is dropped: the next one finds the same."""
     return {
         f"sweep {index}: {watch.folder}": {

@@ -84,7 +84,7 @@ def exit_status(checks: Iterable[Check]) -> int:
     return int(any(check.state == "failed" for check in checks))
 
 
-def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+def as_json(checks: Sequence[Check]) -> dict[str, object]:
     """`{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}`, plain values."""
     return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
 

@@ -91,7 +91,7 @@ def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _row(message: Message) -> dict[str, Any]:
+def _row(message: Message) -> dict[str, object]:
     age_s = _age_s(message)
     return {
         "queue": message.queue,

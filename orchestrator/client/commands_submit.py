@@ -56,7 +56,7 @@ def _request(options: dict[str, Any]) -> submission.Request:
     )
 
 
-def configuration(options: dict[str, Any]) -> dict[str, Any]:
+def configuration(options: dict[str, Any]) -> dict[str, object]:
     """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
     for the file."""
     from engine.config import load_config

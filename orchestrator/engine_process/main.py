@@ -106,7 +106,7 @@ def _roots(task: dict[str, Any]) -> list[Path]:
     return [Path(root) for root in task["roots"]]
 
 
-def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, Any]:
+def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, object]:
     """What a video says of itself. Nothing is asked of a file before it is open and known to lie below a root."""
     from engine.errors import VideoError
     from engine.files.opened import OpenedFile

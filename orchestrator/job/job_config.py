@@ -32,6 +32,6 @@ class JobConfig:
         except (ConfigError, TypeError) as error:
             raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, object]:
         """Return the keys that were given, with their checked values, as they stand in a job's file."""
         return {key: value for key, value in self.engine.model_dump(mode="json").items() if key in self.given}

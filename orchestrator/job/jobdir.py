@@ -126,7 +126,7 @@ class Job:
         return Path(self.spec.output)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         return dict(self.spec.config)
 
     @property
@@ -277,7 +277,7 @@ def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def this_client() -> dict[str, Any]:
+def this_client() -> dict[str, object]:
     """Return who makes a job here, for its records."""
     try:
         user = getpass.getuser()

@@ -21,7 +21,6 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job.atomic_json import read_json, there, write_once
 from orchestrator.job.records import Ending, EngineFacts, How
@@ -49,7 +48,7 @@ class Owner:
     def this_process(cls, node: str) -> Owner:
         return cls(node, socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or 0)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
     @property

@@ -99,12 +99,12 @@ def shortened(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "processing_result": short} if "processing_result" in value else short
 
 
-def without_long_lists(start: StartRecord) -> dict[str, Any]:
+def without_long_lists(start: StartRecord) -> dict[str, object]:
     """A start record as JSON that is small enough for the result store."""
     return start.to_json() if len(start.videos) <= _VIDEOS_IN_A_RESULT else {**start.log(), "videos": []}
 
 
-def build_manifest(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+def build_manifest(job: Job, summary: dict[str, Any]) -> dict[str, object]:
     """The summary with what is needed to trust or repeat it."""
     from engine.versions import versions
 

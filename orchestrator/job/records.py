@@ -244,7 +244,7 @@ class JobSpec:
             client=found.get("client", {}),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "schema": SCHEMA,
             "id": self.id,
@@ -316,7 +316,7 @@ class VideoFacts:
             error=error if type(error) is str else None,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         place = {"index": self.index, "path": self.path, "stem": self.stem, "size_bytes": self.size_bytes}
         if self.error is not None:
             return {**place, "error": self.error}
@@ -376,7 +376,7 @@ class StartRecord:
             refused=found["refused"],
         )
 
-    def log(self) -> dict[str, Any]:
+    def log(self) -> dict[str, object]:
         """Return the record without its list of videos, as results show it."""
         return {
             "started_at": self.started_at,
@@ -391,7 +391,7 @@ class StartRecord:
             "model": self.model.to_json(),
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {**self.log(), "videos": [video.to_json() for video in self.videos]}
 
 
@@ -414,7 +414,7 @@ class VideoResult:
         found = _check(value, _RESULT)
         return cls(_check(found["entry"], _ENTRY), found["attempt"], found["worker"], str(found.get("at", "")))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"entry": dict(self.entry), "attempt": self.attempt, "worker": self.worker, "at": self.at}
 
 
@@ -437,7 +437,7 @@ class EndRecord:
         found = _check(value, _END)
         return cls(found["state"], found["ended_at"], found["result"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"state": self.state, "ended_at": self.ended_at, "result": dict(self.result)}
 
 
@@ -462,7 +462,7 @@ class VideoProgress:
         names = [each.name for each in dataclasses.fields(cls)]
         return cls(**{name: found[name] for name in names if name in found})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         resumed = {"resumed_from": self.resumed_from} if self.resumed_from else {}
         return {
             "stem": self.stem,
@@ -495,7 +495,7 @@ class Progress:
         videos = tuple(map(VideoProgress.from_json, found["videos"]))
         return cls(found["key"], found["worker"], found["stage"], found["at"], str(found.get("time", "")), videos)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         videos = [video.to_json() for video in self.videos]
         about = {"key": self.key, "worker": self.worker, "stage": self.stage, "at": self.at, "time": self.time}
         return {**about, "videos": videos}
@@ -532,7 +532,7 @@ class EngineFacts:
         found = _check(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
         return cls(ModelFacts.from_json(found["model"]), found["backend"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"model": self.model.to_json(), "backend": dict(self.backend)}
 
 
@@ -555,7 +555,7 @@ class Ending:
             engine = None
         return cls(found["how"], found.get("error"), engine)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         error = {} if self.error is None else {"error": self.error}
         return {"how": str(self.how), **(self.engine.to_json() if self.engine else {}), **error}
 

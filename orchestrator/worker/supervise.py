@@ -249,7 +249,7 @@ class _Run:
 
 def salvaged_entry(
     job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
     found: dict[str, Any] | None = None

@@ -85,7 +85,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
 
 @shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
 @checked_arguments
-def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
     """Records the start of a job, counts its videos, checks the machine."""
     context = context_of(self)
     if job is None:
@@ -107,7 +107,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 @checked_arguments
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
     if job:
@@ -136,7 +136,7 @@ def process_videos_yolo(
 
 @shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
 @checked_arguments
-def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
     opened = jobs.job_at(job, resolved_settings()) if job else _last_job(video_folder, config)
@@ -156,7 +156,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
 
 @shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
-def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
+def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
     """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
     watch = next((watch for watch in resolved_settings().watch if str(watch.folder) == folder), None)
     if watch is None:
