@@ -116,7 +116,7 @@ $(VENV)/.rtx: $(STAMP)
 	@touch $@
 
 test-trt: build $(VENV)/.rtx ## Build real TensorRT plans and compile the GPU's kernels; no GPU is needed
-	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/inference/gpu/test_compile.py
+	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/gpu/test_compile.py
 
 # The real PyCUDA, compiled against CUDA's headers (wheels) and a libcuda that needs no card. A few minutes; not in CI.
 PYCUDA  := build/pycuda
@@ -125,14 +125,14 @@ HEADERS := $(abspath $(PYCUDA))/headers/nvidia
 $(PYCUDA)/.built: $(STAMP)
 	rm -rf $(PYCUDA) && mkdir -p $(PYCUDA)/home $(PYCUDA)/lib
 	$(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/headers nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12
-	gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/lib/libcuda.so tests/engine/inference/gpu/hostdriver/libcuda.c -ldl -lpthread
+	gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/lib/libcuda.so tests/engine/gpu/hostdriver/libcuda.c -ldl -lpthread
 	echo 'CUDA_ENABLE_CURAND = False' > $(PYCUDA)/home/.aksetup-defaults.py
 	HOME=$(abspath $(PYCUDA))/home CPATH=$(HEADERS)/cuda_runtime/include:$(HEADERS)/cuda_profiler_api/include \
 		LIBRARY_PATH=$(abspath $(PYCUDA))/lib $(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/site pycuda
 	@touch $@
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
-	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/inference/gpu/test_pycuda.py tests/engine/inference/gpu/test_process.py
+	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:

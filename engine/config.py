@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError
+from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MOST_SKIPPED = 1000
@@ -141,7 +142,7 @@ class EngineConfig(BaseModel):
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
     """A name of `yolo-engine models list`, or the path of an ONNX file or of a TensorRT plan."""
-    layout: Literal["yolox", "yolov5", "yolov8", "end2end"] | None = None
+    layout: LayoutName | None = None
     """How the model's output is laid out, where its file does not say."""
     class_names: Names | None = None
     """Names of the model's classes in order, where its file does not say."""

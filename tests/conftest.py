@@ -1,6 +1,7 @@
 """What every test leaves as it was."""
 
 import logging
+import os
 
 import pytest
 
@@ -12,3 +13,11 @@ def root_logger_as_it_was():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def priority_as_it_was():
+    """A test process of real-time priority starves all others: see tests/scheduling.py."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before, "the test changed the scheduling of its process"

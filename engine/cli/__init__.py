@@ -4,3 +4,5 @@ What may enter: arguments, reading them into an `EngineConfig`, exit statuses, t
 lives elsewhere and prints nothing. Nothing heavy is imported at the top of a file, so that `--help` answers at once.
 Others use: `main.run` (its options are those of a job as well), `progress.print_summary`, `console.screen`.
 """
+
+__all__ = ["main", "progress", "repeats"]

@@ -20,6 +20,7 @@ from engine.cli.bench import bench
 from engine.cli.models import models
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
+from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
@@ -37,7 +38,6 @@ def main() -> None:
         ConfigError,
         EngineError,
         InputError,
-        LinkError,
         ModelError,
         OutputError,
         describe_os_error,
@@ -47,7 +47,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
+    usage = (BackendMissing, ConfigError, InputError, ModelError, ModelPackageError, OutputError)
     try:
         status = commands.main(prog_name="yolo-engine", standalone_mode=False)
     except click.exceptions.Abort:
@@ -101,7 +101,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
             "--layout",
-            type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+            type=click.Choice(LAYOUTS),
             help="The model's output layout, where its file does not say.",
         ),
         click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
@@ -290,7 +290,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, An
         repeats.seen()
         for each in previous:
             signal.signal(each, second)
-        begun = engine.last_pipeline is not None
+        begun = engine.last_run is not None
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from engine.cli.console import tell_on
-from engine.cli.total import Total, span
 from engine.pipeline.stream import Progress as StreamProgress
+from engine.pipeline.total import Total, span
 from engine.text.printable import printable
 
 # The last two are of jobs: a video that was ended early, and one whose turn never came.

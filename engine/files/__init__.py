@@ -4,3 +4,5 @@ Whoever can write to an output folder may put links, FIFOs or devices there. So 
 with it: a folder is opened without following links and held (`folders`), and an input is opened once, and that
 descriptor is what is checked, decoded and hashed (`opened`).
 """
+
+__all__ = ["folders", "opened"]

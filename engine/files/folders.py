@@ -64,6 +64,17 @@ class Folder:
                 here = parent.sub(name, make=make)
         return here
 
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` leads to this very folder: not where it was moved or removed meanwhile. Raises OSError."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self.descriptor))
+        except NotADirectoryError:
+            return False
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
+
     def path(self, name: str) -> Path:
         """A path to a file of this very folder, for those who take paths only. It is of no use once this is closed."""
         return Path(f"/proc/self/fd/{self.descriptor}", name)

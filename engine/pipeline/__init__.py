@@ -15,3 +15,5 @@ thrown away, its EndOfStream still passes, the others never notice. A failure of
 closes every channel and window, which wakes every thread; each video that is not finished becomes failed with that
 reason. Whoever waits here must be woken by both.
 """
+
+__all__ = ["assignment", "channel", "outputs", "pipeline", "reader", "recording", "stream", "total"]

@@ -26,9 +26,8 @@ from engine.profiling.thread_usage import Usage
 from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
-from engine.stages.infer import Infer
+from engine.stages.infer import Runner
 from engine.stages.postprocess import Postprocess
-from engine.stages.preprocess import Preprocess
 from engine.stages.track import Track
 
 log = logging.getLogger(__name__)
@@ -47,9 +46,8 @@ Result = tuple[Frame, Any] | StartOfStream | EndOfStream
 class Stages:
     """The stages that all streams share."""
 
-    def __init__(self, preprocess: Preprocess, infer: Infer, postprocess: Postprocess, track: Track) -> None:
-        self.preprocess = preprocess
-        self.infer = infer
+    def __init__(self, runner: Runner, postprocess: Postprocess, track: Track) -> None:
+        self.runner = runner
         self.postprocess = postprocess
         self.track = track
 
@@ -323,16 +321,8 @@ class Pipeline:
     def _infer(self, batch: FrameBatch, clock: Clock) -> None:
         stages, frames = self._stages, len(batch.frames)
         try:
-            tensors = stages.preprocess.process(batch)
-        except VideoError as error:
-            self._reject(batch, error, clock)
-            return
-        clock.lap("preprocess", frames)
-        raw = stages.infer.process(tensors)
-        clock.lap("infer", frames)
-        try:
-            found = stages.postprocess.process(raw)
-        except NotFinite as error:
+            found = stages.postprocess.process(stages.runner.run(batch, clock.lap))
+        except (VideoError, NotFinite) as error:
             self._reject(batch, error, clock)
             return
         clock.lap("postprocess", frames)

@@ -5,3 +5,5 @@ what each kind of thread and the cores can do at most, `bottleneck` draws the ve
 thread reads two clocks where it goes from one stage or wait to the next, about 14 times per frame and under a
 microsecond each, so it is always on.
 """
+
+__all__ = ["bottleneck", "metrics", "thread_usage"]

@@ -12,3 +12,5 @@ then the journal is replaced. Whoever goes on copies the parts up to these sizes
 key frame or decodes from the beginning, and compares the frame at the mark with what was noted: what differs is started
 over.
 """
+
+__all__ = ["attempts", "audio_cursor", "checkpoint", "fingerprint", "partial_outputs", "steps"]

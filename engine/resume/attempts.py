@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from engine.errors import Fenced, OutputError, SinkError, describe_os_error
+from engine.errors import Fenced, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, packed, unpacked
@@ -293,6 +293,7 @@ class Attempt:
         steps.reached("verdict written")
         self._fence()
         steps.reached("fence passed again")
+        self._check_place()
         self._turn(_COMMITTED)
         self.verdict, self._winner = verdict, self.folder
         steps.reached("committed")
@@ -313,8 +314,9 @@ class Attempt:
                 steps.reached("a partial output appeared")
             if self.folder.facts(_ASIDE) is None:
                 raise Fenced(_LOST)
+            self._check_place()
         except FileNotFoundError as error:
-            raise Fenced(_LOST) from error
+            raise self._lost() from error
         except OSError as error:
             raise self._error(error) from error
 
@@ -327,6 +329,7 @@ class Attempt:
                 for each in self.verdict.get("made", {}).values():
                     self._appear(winner, each["name"], PurePosixPath(each["path"]), replaces=self._replaces)
                     steps.reached("an output appeared")
+            self._check_place()
         except OSError as error:
             raise self._error(error) from error
         if not self.stands:
@@ -394,7 +397,7 @@ class Attempt:
         except OSError as error:
             # A server that has done it and was asked again, because its answer was lost, finds no ticket either.
             if error.errno not in GONE or self.folder.facts(state) is None:
-                raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+                raise (self._lost() if error.errno in GONE else self._error(error)) from error
         with contextlib.suppress(OSError):  # the state is what it is
             self.folder.sync()
 
@@ -402,7 +405,7 @@ class Attempt:
         try:
             self.folder.write(name, packed(values))
         except OSError as error:
-            raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+            raise (self._lost() if error.errno in GONE else self._error(error)) from error
 
     def _appear(self, folder: Folder, name: str, path: PurePath, *, replaces: bool = True) -> None:
         assert self._root is not None
@@ -418,6 +421,25 @@ class Attempt:
                 reason = describe_os_error(error)
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
             target.sync()
+
+    def _check_place(self) -> None:
+        """Raises SinkError where the output folder is not where it was: nothing appears under the paths that would be
+        told."""
+        assert self._root is not None
+        try:
+            there = self._root.is_at(self.output)
+        except OSError as error:
+            raise self._error(error) from error
+        if not there:
+            raise SinkError(f"the output folder {self.output} was removed, or moved away, while it was written to")
+
+    def _lost(self) -> VideoError:
+        """Why the own folder is gone: most often another attempt has removed it."""
+        try:
+            self._check_place()
+        except SinkError as error:
+            return error
+        return Fenced(_LOST)
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: {describe_os_error(error)}")

@@ -4,3 +4,5 @@
 under its final name only when it is complete. A sink is one file here and one name where outputs are made. `packet_log`
 is what an annotated video grows as, since a log can be cut behind any packet and an MP4 can't; `mux` makes the MP4.
 """
+
+__all__ = ["base", "jsonl", "memory", "mot", "mux", "rows", "sound_head", "video"]

@@ -3,3 +3,5 @@
 A stage takes one record type and gives the next (engine.records); it knows neither threads nor queues nor files. State
 belongs to one stream and dies with it. Order is restored once, in front of the tracker.
 """
+
+__all__ = ["decode", "infer", "postprocess", "track"]

@@ -3,3 +3,5 @@
 Everything that is shown goes through `say` or `printable`: names of files, messages of libraries and metadata may hold
 control characters. URLs go through `masks`.
 """
+
+__all__ = ["did_you_mean", "masks", "printable", "say"]

@@ -9,6 +9,6 @@ has run out after `lease_s` without a touch, or at once when it names a process 
 read on the file system's clock. The next attempt is `0007.3.json`, which only one can make, and whose existence is the
 fence: the engine looks for it when it begins, before each checkpoint and before it commits (engine.resume decides who
 wins). What can't be read is held, not free. `claims` counts attempts that got no further and gives a video up after
-`max_attempts`. `turns` lets one job at a time write to a folder, `outcomes` makes results, `publish` sends the next
-step, `registry` finds a job by its id.
+`max_attempts`. `turns` lets one job at a time write to a folder, `outcomes` makes results, `registry`
+finds a job by its id.
 """

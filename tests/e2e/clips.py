@@ -16,6 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.scheduling import ordinary_priority
+
 SIDE = 20
 SAMPLE_RATE = 44_100
 
@@ -99,7 +101,7 @@ def make(folder: Path, shot: Shot, name: str = "clip") -> Clip:
     rate = Fraction(shot.rate)
     time_base = shot.time_base or 1 / rate
     pts = list(shot.pts) if shot.pts is not None else [round(i / rate / time_base) for i in range(shot.frames)]
-    with av.open(str(path), "w", format=shot.muxer, options=dict(shot.muxer_options)) as container:
+    with ordinary_priority(), av.open(str(path), "w", format=shot.muxer, options=dict(shot.muxer_options)) as container:
         cover = _add_cover(container) if shot.cover else None
         stream = _add_video(container, shot, rate, time_base)
         second = container.add_stream("libx264", rate=rate) if shot.second_video else None

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from engine.cli.console import screen
 from engine.cli.progress import ProgressBars, print_summary
-from engine.cli.total import Total
 from engine.pipeline.stream import Progress
+from engine.pipeline.total import Total
 
 
 def video(path="a.mp4", status="ok", error=None, **rest):

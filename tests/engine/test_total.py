@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.cli.total import Totals, span
 from engine.media.inputs import Video
 from engine.pipeline.stream import Progress
+from engine.pipeline.total import Totals, span
 from tests.e2e.runs import clip, fake_engine
 
 

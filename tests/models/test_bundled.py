@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from setuptools import Distribution
+from setuptools import Distribution, find_packages
 
 from models import registry
 from models.errors import HashError
@@ -52,6 +52,7 @@ def test_every_file_of_the_folder_is_some_model_s_and_is_packaged(monkeypatch):
     """`data_files` of setuptools is what goes into a wheel, and with it into a source distribution."""
     monkeypatch.chdir(ROOT)
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    told["packages"] = find_packages(include=told["packages"]["find"]["include"])
     command = Distribution({key.replace("-", "_"): value for key, value in told.items()}).get_command_obj("build_py")
     command.ensure_finalized()
     packaged = {name for package, _, _, names in command.data_files if package == "models" for name in names}

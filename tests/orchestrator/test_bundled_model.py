@@ -57,7 +57,7 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     assert "Pipeline completo ejecutado exitosamente" in done.stdout
     with Engine() as engine:
         (video,) = engine.run([tmp_path / "videos"], tmp_path / "plain")["videos"]
-        assert f"Model street-nano on {engine.inference.model.backend.provider}." in done.stdout
+        assert f"Model street-nano on {engine.model.backend.provider}." in done.stdout
     assert video["frames"] == 40
     assert video["tracks"] > 0
     for name in ("bikes.tracks.jsonl", "bikes.mot.txt"):

@@ -40,9 +40,9 @@ class Place:
         if job is None:
             assert told["new"] == 0
             return None
-        assert told == {"swept": str(self.source), "new": len(job.spec["only"]), "job": job.id}
+        assert told == {"swept": str(self.source), "new": len(job.spec.only), "job": job.id}
         made.end(job, self.settings)
-        return [os.path.relpath(path, self.source) for path in job.spec["only"]]
+        return [os.path.relpath(path, self.source) for path in job.spec.only]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_sub_folders_are_mirrored(place):
     place.watch = place.watch.model_copy(update={"quiet_s": 0})
     job, _ = sweep(place.watch, place.settings)
     record = jobs.start(job, jobs.Context("w@here", place.settings))
-    assert [video["stem"] for video in record["videos"]] == ["cam1/day/a", "cam2/a"]
+    assert [video.stem for video in record.videos] == ["cam1/day/a", "cam2/a"]
 
 
 def test_one_job_at_a_time(place):

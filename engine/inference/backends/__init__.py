@@ -4,3 +4,5 @@
 backend names what really computed (`provider`), raises BackendMissing with the command that installs it, and never
 falls back to another device by itself.
 """
+
+__all__ = ["base", "fake", "native", "onnxruntime", "openvino", "tensorrt"]

@@ -9,3 +9,17 @@ other), `slot` (one batch under way: three streams, events, buffers) and `lane` 
 * The primary context, current only inside a call: TensorRT and ONNX Runtime use the same. PyCUDA aborts the process
   when a thread ends with a context on its stack, so every call pushes and pops.
 """
+
+__all__ = [
+    "compiler",
+    "context",
+    "decode",
+    "filters",
+    "frames",
+    "graphs",
+    "kernels",
+    "lane",
+    "plan",
+    "process",
+    "protocol",
+]
