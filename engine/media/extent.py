@@ -42,6 +42,67 @@ def missing_bytes(file: IO[bytes]) -> int | None:
     return None if end is None else max(0, end - size)
 
 
+def appended_at(file: IO[bytes]) -> int | None:
+    """Return where a second video begins that was appended to a first one, in a container whose readers stop or skip
+    there (MP4, QuickTime, ASF, Flash); None where there is none.
+
+    `file` is read from any place and left at any. Raises OSError.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    if head[4:8] == b"ftyp":
+        return _second_movie(file, size)
+    if head == _ASF_HEADER:
+        return _second_asf(file, size)
+    return _second_flv(file, size) if head[:3] == b"FLV" else None
+
+
+def _second_movie(file: IO[bytes], size: int) -> int | None:
+    """A second "ftyp" with a movie and media of its own. Fragments go on behind a header that is there again."""
+    at, second, names = 0, None, set()
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        if len(head) < 16 or length < 8 or at + length > size:
+            break
+        if head[4:8] == b"ftyp" and at and second is None:
+            second = at
+        if second is not None:
+            names.add(head[4:8])
+        at += length
+    return second if {b"moov", b"mdat"} <= names and b"moof" not in names else None
+
+
+def _second_asf(file: IO[bytes], size: int) -> int | None:
+    at = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(24)
+        length = int.from_bytes(head[16:], "little")
+        if len(head) < 24 or length < 24 or at >= size:
+            return None
+        if at and head[:16] == _ASF_HEADER:
+            return at
+        at += length
+    return None
+
+
+def _second_flv(file: IO[bytes], size: int) -> int | None:
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4
+    for _ in range(_MOST_PARTS):
+        file.seek(at)
+        head = file.read(4)
+        if head[:3] == b"FLV":
+            return at
+        if len(head) < 4 or head[0] & 0x1F not in _FLV_TAGS or at >= size:
+            return None
+        at += _FLV_TAG_HEAD + int.from_bytes(head[1:], "big") + 4
+    return None
+
+
 def _account_of(head: bytes) -> _Account | None:
     if head[:4] == b"RIFF":
         return _riff

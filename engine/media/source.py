@@ -19,7 +19,7 @@ import av.error
 
 from engine.errors import SourceError, describe_os_error
 from engine.files.opened import OpenedFile
-from engine.media.extent import missing_bytes
+from engine.media.extent import appended_at, missing_bytes
 from engine.records import StreamInfo
 from engine.text.masks import without_password
 
@@ -197,6 +197,15 @@ class Source:
             return None
         try:
             return missing_bytes(io.BufferedReader(self._opened.reader()))
+        except OSError:
+            return None
+
+    def appended_at(self) -> int | None:
+        """The byte at which a second video begins that was appended to this one; None where there is none."""
+        if self._opened is None:
+            return None
+        try:
+            return appended_at(io.BufferedReader(self._opened.reader()))
         except OSError:
             return None
 

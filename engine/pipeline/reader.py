@@ -244,6 +244,8 @@ class StreamReader:
                 yield f"ends early: the file is cut off behind {self._index} frames"
         elif listed is not None and self._index + lost < listed and not self._decoder.problems():
             yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
+        if (second := self._source.appended_at()) is not None:
+            yield f"a second video is appended to it at byte {second:,}, which is not read: split the file there"
 
     @cached_property
     def _missing(self) -> int | None:
