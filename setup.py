@@ -7,6 +7,7 @@ YOLO_ENGINE_ORT=gpu  depend on onnxruntime-gpu instead of onnxruntime. Both unpa
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy
@@ -33,6 +34,16 @@ COMPILE_ARGS = ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-falign-loops=32"]
 COMPILE_ARGS += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 
 ORT_BUILDS = {"": "onnxruntime>=1.20", "cpu": "onnxruntime>=1.20", "gpu": "onnxruntime-gpu>=1.20"}
+
+
+def check_headers() -> None:
+    """Ends a build that could only end in a hundred lines of the compiler's."""
+    needs_none = {"egg_info", "dist_info", "sdist", "clean"}
+    if needs_none.isdisjoint(sys.argv) and not Path(sysconfig.get_path("include"), "Python.h").exists():
+        sys.exit(
+            "Missing: the headers of Python (Python.h). On Debian and Ubuntu:\n"
+            "  sudo apt-get install gcc libc6-dev python3-dev python3-venv"
+        )
 
 
 def extensions() -> list[Extension]:
@@ -68,6 +79,7 @@ def dependencies() -> list[str]:
     ]
 
 
+check_headers()
 setup(
     ext_modules=cythonize(
         extensions(),

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.machine import ROOT, asset, described, heading
 from orchestrator.application import client_app
 from orchestrator.broker.local_server import EmbeddedBroker
-from orchestrator.job.publish import publish
+from orchestrator.broker.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 
@@ -38,7 +38,7 @@ def through_celery(app: Any, videos: Path, output: Path, config: dict[str, Any])
         time.sleep(0.005)
     record = job.end_record()
     assert record is not None
-    assert record["result"]["success"], record["result"]["message"]
+    assert record.result["success"], record.result["message"]
     return time.perf_counter() - start
 
 

@@ -16,11 +16,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError
+from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MOST_SKIPPED = 1000
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 _MOST_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
 
 def _listed(value: Any) -> Any:
@@ -45,6 +48,17 @@ def _frames_to_skip(value: Any) -> Any:
     if not 0 <= number <= _MOST_SKIPPED or (isinstance(value, float) and value != number):
         raise ValueError(f"true, false or a whole number in [0, {_MOST_SKIPPED}]")
     return value if isinstance(value, bool) else number
+
+
+def _duration(value: Any) -> Any:
+    """90, "90s", "10m", "1h" or "1h30m" as seconds."""
+    if not isinstance(value, str):
+        return _not_bool(value)
+    found = _DURATION.fullmatch(value.strip().lower())
+    if not found or not any(found.groups()):
+        raise ValueError("a time such as 90s, 10m or 1h")
+    bare, *parts = (float(part or 0) for part in found.groups())
+    return bare + sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
 
 
 def _two(value: Any) -> Any:
@@ -127,7 +141,7 @@ class EngineConfig(BaseModel):
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
     """A name of `yolo-engine models list`, or the path of an ONNX file or of a TensorRT plan."""
-    layout: Literal["yolox", "yolov5", "yolov8", "end2end"] | None = None
+    layout: LayoutName | None = None
     """How the model's output is laid out, where its file does not say."""
     class_names: Names | None = None
     """Names of the model's classes in order, where its file does not say."""
@@ -195,6 +209,8 @@ class EngineConfig(BaseModel):
     read_timeout_s: Seconds = 15.0
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """How often in a row a live source that broke off is opened again."""
+    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = 600.0
+    """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25
     """Quality of the annotated video: lower is better and larger."""
@@ -246,7 +262,7 @@ RESULT_KEYS = frozenset(
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts".split()
+    " resume open_timeout_s read_timeout_s reconnect_attempts segment".split()
 )
 
 

@@ -9,8 +9,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
@@ -25,32 +25,33 @@ from numpy.typing import NDArray
 from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
-from engine.files.opened import OpenedFile
-from engine.inference.backends.base import frame_backend
+from engine.files.folders import Folder
+from engine.identities import Identities
+from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
+from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
-from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.stream import Outcome, Progress, StreamRun
-from engine.profiling.bottleneck import Verdict, verdict_of
+from engine.pipeline.total import Total, Totals
+from engine.profiling.bottleneck import Verdict
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
 from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
+from engine.run import Run
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
-from engine.specs import check_link
-from engine.stage import link
-from engine.stages.decode import Decoder, never_begun
-from engine.stages.infer import Infer
+from engine.stages.decode import never_begun
+from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
-from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 from engine.stages.track import Track, TrackerSettings
 from engine.text.masks import without_password
 
@@ -90,35 +91,37 @@ class Engine:
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         self.model = model or load_model(self.config, self.config.workers or self._cores)
+        try:
+            self._fit()
+        except BaseException:
+            if model is None:
+                self.close()
+            raise
+        self.last_run: Run | None = None
+        self._runs: list[Run] = []  # under way
+        self._stop_next: bool | None = None  # a stop that waits for the next run, and whether that is to hand over
+        # Reentrant: a signal handler may call `stop` on the thread that is just here.
+        self._lock = threading.RLock()
+
+    def _fit(self) -> None:
+        """Arranges the stages around the model. Raises ConfigError where configuration and model don't fit."""
         self.workers = self.config.workers or (_GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
         self.streams = self.config.streams or min(4, max(2, self._cores))
         self.batch = self._batch_size()
-        spec, backend = self.model.manifest.input, self.model.backend
         class_mask = self.model.class_mask(self.config.classes)
-        if (on_gpu := frame_backend(backend)) is not None:
-            on_gpu.filter_heads(self.config.conf, class_mask)
-        self._preprocess = (PreprocessOnGpu if on_gpu is not None else Preprocess)(spec, backend.input_dtype)
-        self._infer = Infer(backend, self.model.layout.name)
+        self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.conf, class_mask))
         self._postprocess = Postprocess(
             self.model.layout,
-            conf=self.config.conf,
             nms_iou=self.config.nms_iou,
             max_detections=self.config.max_detections,
-            class_mask=class_mask,
             class_agnostic=self.config.class_agnostic,
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
-        check_link("decode", Decoder.produces, "batch", Batcher.accepts)
-        check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
-        link([self._preprocess, self._infer, self._postprocess])
-        check_link("postprocess", self._postprocess.produces, "track", Track.accepts)
         threads = max(1, self._cores // self.streams)
         self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
-        self._pipeline: Pipeline | None = None
-        self._stopped_early = False
 
     def __enter__(self) -> Engine:
         return self
@@ -150,29 +153,40 @@ class Engine:
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
         named = [os.fspath(item) for item in inputs]
-        videos = find_videos(named, folder)
+        left_out: list[LeftOut] = []
+        videos = find_videos(named, folder, left_out=left_out)
+        for line in told(left_out):
+            log.warning(line)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
-        with sole_writer(folder):
+        with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
             if begun is not None:
                 begun()
-            return self._run(videos, folder, progress)
+            return self._run(run, videos, folder, place, progress, left_out)
 
     def _run(
-        self, videos: list[Video], folder: Path, progress: Callable[[list[Progress]], None] | None
+        self,
+        run: Run,
+        videos: list[Video],
+        folder: Path,
+        place: Folder,
+        progress: Callable[[list[Progress]], None] | None,
+        left_out: list[LeftOut],
     ) -> dict[str, Any]:
+        """`place` is the folder as it was found: another one may come to stand in its place."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
-        pipeline = self._pipeline = self._new_pipeline(len(videos))  # from here on, `stop` ends this run
-        if self._stopped_early:
-            pipeline.stop()
+        pipeline = run.pipeline
         work = Work(folder, secrets.token_hex(8))
         tries = [self._attempt(video, work) for video in videos]
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
-        identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
+        identities = Identities(lambda: broken_off.is_set() or run.interrupted)
+        totals = run.totals = Totals(videos, [(videos[key], entry["frames"]) for key, entry in earlier.items()])
+        salvaging = ThreadPoolExecutor(1, "salvage")
         try:
+            salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -181,24 +195,37 @@ class Engine:
                     if key not in earlier:
                         yield self._run_of(pipeline, key, video, work, *tries[key], identities)
 
-            def ended(run: StreamRun) -> None:
-                self._settle(run, work)
-                identities.close(run)
+            def ended(stream: StreamRun) -> None:
+                self._settle(stream, work)
+                identities.close(stream)
+                frames = self._entry(stream)["frames"]
+                adopted = stream.outcome is not None and stream.outcome.adopted is not None
+                totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
 
             outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
-            identities.shutdown(cancel=self.interrupted)
+            identities.shutdown(cancel=run.interrupted)
+            salvaging.shutdown(cancel_futures=run.interrupted)
+            if not salvaged.cancelled():
+                salvaged.result()
         finally:
             broken_off.set()
             identities.shutdown(cancel=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        if left_out:
+            summary["left_out"] = [asdict(each) for each in left_out]
         if self._stats:
-            verdict = self.verdict()
+            verdict = run.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
         try:
+            if not _stands(place, folder):
+                raise OutputError(
+                    f"{folder} was removed, or moved away, during the run: manifest.json is not written, and results "
+                    "that had appeared before are where it went. Bring it back and run again: what is done is kept."
+                )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(folder / "manifest.json", manifest)
@@ -241,10 +268,11 @@ class Engine:
         """
         folder = Path(output)
         prepare(folder)
-        pipeline = self._pipeline = self._new_pipeline(self.streams)
+        run = self._begin(self.streams)
+        pipeline = run.pipeline
         under_way: dict[int, Assignment] = {}
         broken_off = threading.Event()
-        identities = _Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
+        identities = Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
 
         def runs() -> Iterator[StreamRun]:
             coming = enumerate(assignments)
@@ -275,7 +303,7 @@ class Engine:
             finally:
                 self._settle(run, Work(folder, assignment.job))
 
-        with shared_writer(folder):
+        with run, shared_writer(folder):
             try:
                 pipeline.run(runs(), progress, ended)
             finally:
@@ -288,8 +316,8 @@ class Engine:
         self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
     ) -> list[Outcome]:
         """Runs the pipeline over `videos` into the sinks made for each, and returns how each ended, in order."""
-        pipeline = self._pipeline = self._new_pipeline(len(videos))
-        return self._process(pipeline, videos, sinks, progress)
+        with self._begin(len(videos)) as run:
+            return self._process(run.pipeline, videos, sinks, progress)
 
     def _process(
         self,
@@ -317,7 +345,7 @@ class Engine:
         work: Work,
         attempt: Attempt,
         checkpoints: Checkpoints | None,
-        identities: _Identities,
+        identities: Identities,
         on_begin: Callable[[], None] | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
@@ -329,6 +357,7 @@ class Engine:
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
+            recording=self._recording(video, work.folder) if scheme(video.path) is not None else None,
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
@@ -348,6 +377,15 @@ class Engine:
         count = None if assignment is None else assignment.attempt
         classes = len(self.model.manifest.classes)
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
+
+    def _recording(self, video: Video, folder: Path) -> Recording:
+        """What a URL is recorded into, should it prove to be live."""
+        rules = Rules(
+            segment_s=self.config.segment,
+            checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
+            forget_after=self.config.max_age,
+        )
+        return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
@@ -372,7 +410,7 @@ class Engine:
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
         return Pipeline(
-            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
+            Stages(self._runner, self._postprocess, Track(self._tracker_settings())),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -392,33 +430,47 @@ class Engine:
             ),
         )
 
+    def _begin(self, videos: int) -> Run:
+        """A run over so many videos, to be used as a context manager. From here on, `stop` ends it."""
+        run = Run(self._new_pipeline(videos), on_gpu=self.model.backend.on_gpu, ended=self._ended)
+        with self._lock:
+            self._runs.append(run)
+            self.last_run = run
+            hand_over, self._stop_next = self._stop_next, None
+            if hand_over is not None:
+                run.stop(hand_over=hand_over)
+        return run
+
+    def _ended(self, run: Run) -> None:
+        with self._lock:
+            self._runs.remove(run)
+
     def stop(self, hand_over: bool = False) -> None:
-        """Ends a `run`, `work` or `process` in another thread, or from a signal handler: what is complete is kept.
+        """Ends every `run`, `work`, `process` and `stream` that is under way in another thread, or from a signal
+        handler: what is complete is kept. Where none is, the next one ends at once.
 
         Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
-        `.partial` outputs; with `hand_over` they don't appear. Before the first run has begun, that run ends at once.
+        `.partial` outputs; with `hand_over` they don't appear.
         """
-        if self._pipeline is None:
-            self._stopped_early = True
-        else:
-            self._pipeline.stop(hand_over=hand_over)
+        with self._lock:
+            for run in self._runs:
+                run.stop(hand_over=hand_over)
+            if not self._runs:
+                self._stop_next = hand_over
 
     @property
     def interrupted(self) -> bool:
         """Whether the last run was ended by `stop`."""
-        return self._pipeline is not None and self._pipeline.stopped and self._pipeline.fatal is None
+        return self.last_run is not None and self.last_run.interrupted
 
-    @property
-    def last_pipeline(self) -> Pipeline | None:
-        """The pipeline of the last run."""
-        return self._pipeline
+    def total(self, streams: list[Progress]) -> Total | None:
+        """How far the present `run` as a whole is, with what `progress` was told of; None before it has begun."""
+        return self.last_run.total(streams) if self.last_run is not None else None
 
     def verdict(self) -> Verdict | None:
         """What bound the last run, and what a change would give (engine.profiling); None where no frame was done. It
         is there with and without `stats`."""
-        if self._pipeline is None:
-            return None
-        return verdict_of(self._pipeline.usage(), on_card=self.model.backend.on_gpu)
+        return self.last_run.verdict() if self.last_run is not None else None
 
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
@@ -430,33 +482,37 @@ class Engine:
             raise InputError(f"stream takes one video. {without_password(os.fspath(source))} holds {len(videos)}.")
         outcomes: list[Outcome] = []
         errors: list[BaseException] = []
-        pipeline = self._pipeline = self._new_pipeline(1)
-        ready: Handoff[Tracks] = Handoff("stream", pipeline.window)
+        with self._begin(1) as run:
+            pipeline = run.pipeline
+            ready: Handoff[Tracks] = Handoff("stream", pipeline.window)
 
-        def produce() -> None:
-            try:
-                made = self._process(pipeline, videos, lambda video: {"callback": (CallbackSink(ready.put), Path())})
-                outcomes.extend(made)
-            except BaseException as error:  # noqa: BLE001 - it is raised again on the caller's thread
-                errors.append(error)
-            finally:
-                ready.close()
-
-        thread = threading.Thread(target=produce, name="stream", daemon=True)
-        thread.start()
-        try:
-            while True:
+            def produce() -> None:
                 try:
-                    yield ready.get()
-                except Closed:
-                    break
-        finally:
-            pipeline.stop()
-            ready.close(discard=True)
-            thread.join()
+                    made = self._process(
+                        pipeline, videos, lambda video: {"callback": (CallbackSink(ready.put), Path())}
+                    )
+                    outcomes.extend(made)
+                except BaseException as error:  # noqa: BLE001 - it is raised again on the caller's thread
+                    errors.append(error)
+                finally:
+                    ready.close()
+
+            thread = threading.Thread(target=produce, name="stream", daemon=True)
+            thread.start()
+            try:
+                while True:
+                    try:
+                        yield ready.get()
+                    except Closed:
+                        break
+            finally:
+                pipeline.stop()
+                ready.close(discard=True)
+                thread.join()
         if errors:
             raise errors[0]
-        if outcomes[0].status == "failed":
+        never_begun = outcomes[0].unfinished and run.interrupted
+        if outcomes[0].status == "failed" and not never_begun:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
@@ -469,8 +525,7 @@ class Engine:
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
         frame = Frame(0, 0, 0, 1, Fraction(1), image)
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        raw = self._infer.process(self._preprocess.process(batch))
-        (found,) = self._postprocess.process(raw)
+        (found,) = self._postprocess.process(self._runner.run(batch))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
@@ -508,54 +563,8 @@ class Engine:
         )
 
 
-class _Identities:
-    """Opens the files of videos, each once, and hashes them on a thread of its own from the descriptors that are read.
-
-    `broken_off` says that nobody waits for them any more.
-    """
-
-    def __init__(self, broken_off: Callable[[], bool], roots: Sequence[Path] = ()) -> None:
-        self._broken_off = broken_off
-        self._roots = roots
-        self._pool = ThreadPoolExecutor(1, "hash")
-        self._found: dict[int, Future[dict[str, Any] | None]] = {}
-
-    def open(self, key: int, video: Video) -> OpenedFile:
-        """The video's file, whose hash is begun. Raises SourceError."""
-        file = OpenedFile(video.path, self._roots)
-        try:
-            self._found[key] = self._pool.submit(report.file_identity, file, self._broken_off)
-        except RuntimeError:  # shut down meanwhile
-            file.close()
-            raise
-        return file
-
-    def read_again(self, key: int, video: Video) -> None:
-        """Begins the hash of a file that is not to be decoded."""
-
-        def identity() -> dict[str, Any] | None:
-            try:
-                with OpenedFile(video.path, self._roots) as file:
-                    return report.file_identity(file, self._broken_off)
-            except VideoError:
-                return None
-
-        self._found[key] = self._pool.submit(identity)
-
-    def of(self, run: StreamRun) -> dict[str, Any] | None:
-        """Waits for a video's identity; None where there is none, or it was broken off."""
-        return found.result() if (found := self._found.get(run.key)) is not None else None
-
-    def close(self, run: StreamRun) -> None:
-        """The video has ended: closes its file once it is hashed."""
-        if run.file is not None:
-            self.of(run)
-            run.file.close()
-
-    def known(self) -> dict[int, dict[str, Any]]:
-        """The identities that were found, by the video's key. To be asked after `shutdown`."""
-        found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
-        return {key: identity for key, identity in found.items() if identity is not None}
-
-    def shutdown(self, *, cancel: bool) -> None:
-        self._pool.shutdown(cancel_futures=cancel)
+def _stands(place: Folder, folder: Path) -> bool:
+    try:
+        return place.is_at(folder)
+    except OSError:
+        return False

@@ -4,7 +4,6 @@ EngineError
 ├── ConfigError           a key, flag or file of the configuration is wrong        (exit status 2)
 ├── ModelError            the model can't be found, read or used                   (exit status 2)
 │   └── PlanError         a TensorRT plan can't be made of it, or does not fit here (exit status 2)
-├── LinkError             two stages don't fit together                            (exit status 2)
 ├── BackendError          inference failed while running
 │   ├── BackendMissing    the backend or device asked for is not there             (exit status 2)
 │   └── NotFinite         what the model gives for a frame is no numbers; fails that video alone
@@ -54,10 +53,6 @@ class ModelError(EngineError):
 class PlanError(ModelError):
     """A TensorRT plan can't be made, or is not one that can be loaded here; says what differs and the command that
     repairs it."""
-
-
-class LinkError(EngineError):
-    """Names both stages and what each offers and takes."""
 
 
 class BackendError(EngineError):

@@ -11,10 +11,10 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
-    from engine.inference.gpu.frames import PlaneBatch
-    from engine.inference.layouts.base import Decoded
-    from engine.inference.plausible import Signs
+    from engine_ext.letterbox import Letterbox
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,7 +44,7 @@ class StreamInfo:
     frames: int | None
     duration_s: float | None
     live: bool = False
-    audio: Any = None
+    audio: av.AudioStream | None = None
     pixel_aspect: Fraction = Fraction(1)
 
 
@@ -115,7 +115,7 @@ class Frame:
     time_base: Fraction
     image: av.VideoFrame | None
     infer: bool = True
-    audio: tuple[Any, ...] = ()
+    audio: tuple[av.Packet, ...] = ()
     mark: Mark | None = None
 
     @property
@@ -133,24 +133,60 @@ class FrameBatch:
 
 
 @dataclass(slots=True)
-class TensorBatch:
-    """`tensor` is (B, 3, H, W) in the model's dtype, or the planes of the frames where the backend makes one of them.
-    `letterboxes` maps each slot's boxes back to its frame."""
+class TensorBatch(Generic[T]):
+    """`tensor` is (B, 3, H, W) in the model's dtype, or what a backend makes one of. `letterboxes` maps each slot's
+    boxes back to its frame."""
 
     frames: list[Frame]
-    tensor: NDArray[Any] | PlaneBatch
-    letterboxes: list[Any]
+    tensor: T
+    letterboxes: list[Letterbox]
+
+
+@dataclass(slots=True)
+class Anchors:
+    """The anchors of one image that pass, in the model's order and in pixels of its input: boxes_xyxy (K, 4) float32,
+    scores (K,) float32, class_ids (K,) int32. `non_finite` counts values of the output that were NaN or infinite."""
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    non_finite: int = 0
+
+
+Head: TypeAlias = Callable[[], Anchors]
+"""One image's head, read when it is called. Raises NotFinite and BackendError."""
 
 
 @dataclass(slots=True)
 class RawOutputs:
-    """`output` is the model's first output, (B, ...), in the layout that the model's manifest declares. An image whose
-    anchors the backend has read already has (boxes, scores, class_ids), as Layout.decode gives them, in place of it."""
+    """What the model answered, one head per frame. `letterboxes` is as in TensorBatch."""
 
     frames: list[Frame]
-    output: NDArray[Any] | Sequence[NDArray[Any] | Decoded]
+    heads: Sequence[Head]
     tensor_hw: tuple[int, int]
-    letterboxes: list[Any]
+    letterboxes: list[Letterbox]
+
+
+@dataclass(slots=True, frozen=True)
+class Signs:
+    """What was counted in one frame's `boxes`, in pixels of the model's input, letterboxed.
+
+    top      the highest score
+    empty    boxes narrower or lower than a pixel, or inside out
+    corner   boxes that lie in the very corner of the input
+    vast     boxes that go far beyond the input on all sides
+    whole    boxes that cover the whole input
+    same     boxes that are the same as one other, where there are hundreds, else 0
+    """
+
+    layout: str
+    boxes: int
+    top: float
+    empty: int
+    corner: int
+    vast: int
+    whole: int
+    same: int
 
 
 @dataclass(slots=True)
@@ -210,6 +246,6 @@ class EndOfStream:
     interrupted: bool = False
     dropped: int = 0
     discarded: int = 0
-    audio: tuple[Any, ...] = ()
+    audio: tuple[av.Packet, ...] = ()
     notes: tuple[str, ...] = ()
     retimed: bool = False

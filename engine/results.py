@@ -101,6 +101,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         video["notes"] = outcome.notes
     if tally.without_area:
         video["boxes_without_area"] = tally.without_area
+    if outcome.segments:
+        video["segments"] = outcome.segments
     if outcome.dropped:
         video["dropped_frames"] = outcome.dropped
     return video

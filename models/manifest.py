@@ -8,14 +8,15 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from models.coco import COCO80
 from models.errors import ManifestError, ModelError
 from models.files import read_regular
 from models.printable import printable
 
-LAYOUTS = ("yolox", "yolov5", "yolov8", "end2end")
+LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end"]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 DTYPES = ("float32", "float16", "uint8")
 CHANNEL_ORDERS = ("rgb", "bgr")
 PADS = ("center", "topleft")

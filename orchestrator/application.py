@@ -8,8 +8,8 @@ from celery import Celery
 from celery.loaders.app import AppLoader
 
 from orchestrator.broker import transport
-from orchestrator.settings import Role, celery_settings, settings
-from orchestrator.worker import keeper as worker
+from orchestrator.broker.resolve import resolved_settings
+from orchestrator.settings import Role, celery_settings
 
 
 class Loader(AppLoader):  # type: ignore[misc]
@@ -22,7 +22,7 @@ class Loader(AppLoader):  # type: ignore[misc]
 def make_app(role: Role) -> Celery:
     """An application with the one configuration that all processes share. Raises SettingsError."""
     made = Celery("yolo", loader=Loader, include=["orchestrator.worker.tasks"], set_as_current=role == "worker")
-    made.conf.update(celery_settings(settings(), role))
+    made.conf.update(celery_settings(resolved_settings(), role))
     return made
 
 
@@ -33,4 +33,3 @@ def client_app() -> Celery:
 
 transport.install()
 app = make_app("worker")
-worker.install(app)

@@ -21,14 +21,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import SettingsError
+from orchestrator.errors import SettingsError, reason_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
 PLAIN_QUEUE = "celery"
 """Where a program's `Celery(...).send_task(...)` goes that was told of no queue: it is served as well."""
-HEARTBEAT_KEY = "yolo:worker:"
 
 
 def worker_command(queue: str) -> str:
@@ -106,7 +105,8 @@ class Settings(BaseModel):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises SettingsError."""
+    """Read the settings of this process from its environment and file; no broker is asked for (`broker.resolve`).
+    Raises SettingsError."""
     values = _from_file(os.environ.get("YOLO_SETTINGS"))
     for key, name in (
         ("broker_url", "CELERY_BROKER_URL"),
@@ -150,17 +150,7 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting state_dir: {read.state_dir} names a home folder, and this user has none. Set YOLO_STATE_DIR."
         ) from error
-    read = read.model_copy(update=home)
-    if "broker_url" not in values and (embedded := _embedded_broker(read)):
-        return read.model_copy(update={"broker_url": embedded})
-    return read
-
-
-def _embedded_broker(given: Settings) -> str | None:
-    """The broker that `yolo-server --worker --embedded` keeps up on this machine, if it does."""
-    from orchestrator.broker.local_server import find_embedded
-
-    return find_embedded(given.broker_state)
+    return read.model_copy(update=home)
 
 
 def _from_file(name: str | None) -> dict[str, Any]:
@@ -170,8 +160,7 @@ def _from_file(name: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) can't be read: {reason}.") from error
+        raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) can't be read: {reason_of(error)}.") from error
     except ValueError as error:
         raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) is not TOML: {error}.") from error
 
@@ -179,7 +168,7 @@ def _from_file(name: str | None) -> dict[str, Any]:
 Role = Literal["worker", "client"]
 
 
-def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
+def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Celery's configuration. What every process must agree on is the same for both roles; a client differs only in
     how long it is willing to wait for a broker that is away."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
@@ -264,7 +253,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, Any]:
     }
 
 
-def _beat_schedule(given: Settings) -> dict[str, Any]:
+def _beat_schedule(given: Settings) -> dict[str, object]:
     """One sweep a watched folder. A sweep that waited longer than a period is dropped: the next one finds the same."""
     return {
         f"sweep {index}: {watch.folder}": {

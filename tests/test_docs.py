@@ -6,8 +6,9 @@ import tomllib
 
 import pytest
 
-from orchestrator.broker.health import HEARTBEAT_EXPIRES_S
-from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, LOG_QUEUE, QUEUE, Settings, Watch
+from orchestrator.broker.heartbeats import EXPIRES_S
+from orchestrator.broker.keys import HEARTBEATS
+from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE, Settings, Watch
 from tests.assets import ROOT
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -96,8 +97,8 @@ def test_numbers_in_the_operations_manual_are_the_programs():
     given = Settings()
     assert f"`lease_s` is {given.lease_s:.0f} s" in OPERATIONS
     assert f"`visibility_timeout_s` {given.visibility_timeout_s:.0f} s" in OPERATIONS
-    assert f"runs out after {HEARTBEAT_EXPIRES_S:.0f} s" in " ".join(OPERATIONS.split())
-    assert f"`{HEARTBEAT_KEY}<node>:<pid>`" in OPERATIONS
+    assert f"runs out after {EXPIRES_S:.0f} s" in " ".join(OPERATIONS.split())
+    assert f"`{HEARTBEATS}<node>:<pid>`" in OPERATIONS
     for queue in (QUEUE, GPU_QUEUE, LOG_QUEUE):
         assert queue in OPERATIONS
 

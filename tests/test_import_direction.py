@@ -1,4 +1,8 @@
-"""models, engine_ext <- engine <- orchestrator; nothing of the product imports tests or benchmarks."""
+"""models, engine_ext <- engine <- orchestrator; nothing of the product imports tests or benchmarks.
+
+Inside a package the rooms, its folders and the modules at its top, know each other in one direction, too, and use of
+another room what its `__all__` lists.
+"""
 
 import ast
 import re
@@ -14,6 +18,46 @@ MAY_IMPORT = {
     "engine": {"engine", "engine_ext", "models"},
     "orchestrator": {"orchestrator", "engine", "engine_ext", "models"},
 }
+
+# Room -> the rooms it may import from. Whoever adds an arrow adds it here, and sees that no circle comes about.
+ROOMS = {
+    "engine": {
+        # The bottom: words, errors, and what travels.
+        "text": set(),
+        "versions": set(),
+        "install": set(),
+        "records": set(),
+        "errors": {"text"},
+        "logs": {"text"},
+        "files": {"errors", "text"},
+        "profiling": set(),
+        "config": {"errors", "text"},
+        # What knows of videos, of models, of results.
+        "media": {"records", "files", "errors", "text"},
+        "inference": {"config", "media", "records", "errors", "install", "text"},
+        "sinks": {"media", "records", "errors", "text"},
+        "stages": {"inference", "media", "records", "errors"},
+        "resume": {"config", "inference", "media", "sinks", "records", "files", "errors", "versions"},
+        # A run.
+        "pipeline": {
+            "config", "errors", "files", "inference", "media", "profiling", "records", "resume", "sinks", "stages",
+        },
+        "results": {"config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions"},
+        "identities": {"errors", "files", "media", "pipeline", "results"},
+        "run": {"pipeline", "profiling"},
+        "engine": {
+            "config", "errors", "files", "identities", "inference", "media", "pipeline", "profiling", "records",
+            "results", "resume", "run", "sinks", "stages", "text",
+        },
+        # What uses an engine, or its results.
+        "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text"},
+        "analytics": {"errors", "install", "text"},
+        "cli": {
+            "analytics", "config", "engine", "errors", "files", "inference", "install", "logs", "media", "pipeline",
+            "results", "text", "verify",
+        },
+    },
+}  # fmt: skip
 
 
 def imported(tree):
@@ -31,6 +75,78 @@ def imported(tree):
 
 def sources(package):
     return sorted((ROOT / package).rglob("*.py")) + sorted((ROOT / package).rglob("*.pyi"))
+
+
+def arrows(package):
+    """(importer, imported module) between the modules of a package. `from room import name` is the module, where the
+    name is one."""
+    modules = {}
+    for path in (ROOT / package).rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts).removesuffix(".__init__")] = path
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = {
+                    inner if (inner := f"{node.module}.{name.name}") in modules else node.module for name in node.names
+                }
+            else:
+                continue
+            yield from ((module, path, name) for name in names if name in modules and name != package)
+
+
+def room_of(module):
+    return module.split(".")[1] if "." in module else None
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_know_each_other_in_one_direction(package):
+    rooms = ROOMS[package]
+    wrong = {
+        f"{module} imports {name}"
+        for module, _, name in arrows(package)
+        if (room := room_of(module)) is not None and room != room_of(name) and room_of(name) not in rooms[room]
+    }
+    assert not wrong
+    left, done = dict(rooms), set()
+    while ready := {room for room, below in left.items() if below <= done}:
+        done |= ready
+        left = {room: below for room, below in left.items() if room not in ready}
+    assert not left, "these rooms form a circle, or stand above one"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_only_what_a_room_lists_is_used_by_others(package):
+    listed = {}
+    wrong = set()
+    for module, path, name in arrows(package):
+        own = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        parts = name.split(".")
+        for length in range(2, len(parts)):
+            room = ".".join(parts[:length])
+            if f"{own}.".startswith(f"{room}."):
+                continue
+            if room not in listed:
+                listed[room] = names_listed(ROOT.joinpath(*parts[:length], "__init__.py"))
+            if parts[length] not in listed[room]:
+                wrong.add(f"{module} imports {name}, which __all__ of {room} does not list")
+    assert not wrong
+
+
+def names_listed(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
+def test_every_room_is_in_the_table():
+    for package, rooms in ROOMS.items():
+        there = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+        there |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        assert there == set(rooms)
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

@@ -20,7 +20,7 @@ from benchmarks.record import Row, checked
 from benchmarks.rounds import Repeated, alternate_short
 from engine import Engine
 from engine.errors import BackendMissing
-from engine.stages.preprocess import colour_of, planes_of
+from engine.media.planes import colour_of, planes_of
 from engine_ext.letterbox import Letterbox
 
 EXP_TOLERANCE = 1e-6
@@ -137,7 +137,7 @@ def on_card(
     options: dict[str, Any],
 ) -> tuple[Callable[[], None], int]:
     """Copies a frame and letterboxes it, then waits; and where its tensor is."""
-    from engine.inference.gpu.protocol import LetterboxSpec
+    from engine.inference.letterbox import LetterboxSpec
 
     options = {**options, "scale": plain(options["scale"]), "mean": plain(options["mean"])}
     kernel = card.kernels.letterbox(LetterboxSpec(size_wh, dst_hw, pix_fmt, "float32", **options))

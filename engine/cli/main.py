@@ -20,6 +20,7 @@ from engine.cli.bench import bench
 from engine.cli.models import models
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
+from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
@@ -37,7 +38,6 @@ def main() -> None:
         ConfigError,
         EngineError,
         InputError,
-        LinkError,
         ModelError,
         OutputError,
         describe_os_error,
@@ -47,7 +47,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    usage = (BackendMissing, ConfigError, InputError, LinkError, ModelError, ModelPackageError, OutputError)
+    usage = (BackendMissing, ConfigError, InputError, ModelError, ModelPackageError, OutputError)
     try:
         status = commands.main(prog_name="yolo-engine", standalone_mode=False)
     except click.exceptions.Abort:
@@ -101,7 +101,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
             "--layout",
-            type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+            type=click.Choice(LAYOUTS),
             help="The model's output layout, where its file does not say.",
         ),
         click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
@@ -150,6 +150,7 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
+@click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 def run(
@@ -171,11 +172,11 @@ def run(
 
     console = screen(stderr=True)
     with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
-        bars = ProgressBars(console)
+        bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
         try:
             with bars as tick:
-                begun = None if as_json else lambda: _tell_model(engine.config)
+                begun = None if as_json else lambda: _tell_model(engine.config, bars.say)
                 summary = engine.run(inputs, progress=tick, begun=begun)
         finally:
             for number, handler in previous.items():
@@ -204,10 +205,12 @@ def verify(video: str, others: tuple[str, ...], config_file: Path | None, **opti
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
     """
+    from engine.cli.console import screen, tell_on
     from engine.verify import verify_invariance
 
+    tell = tell_on(screen(stderr=True))
     config = _config(config_file, **options)
-    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config))
+    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
     return 0 if same else FAILED
 
 
@@ -242,16 +245,18 @@ def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) ->
     return Engine(_config(config_file, **options), stats=stats)
 
 
-def _tell_model(config: EngineConfig) -> None:
-    """One line on standard error, for whoever named no model."""
+def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
+    """One line, for whoever named no model."""
     from engine.config import note_on_default
 
     if (note := note_on_default(config)) is not None:
-        say(note, err=True)
+        tell(note)
 
 
 def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
     """For whoever interrupted a run."""
+    if all("segments" in video for video in summary["videos"]):
+        return "What was recorded is complete; the same command goes on with new segments."
     kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
     goes_on = config.resume and config.save_intermediate_results
     if kept and goes_on:
@@ -264,12 +269,21 @@ def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
 
 
 def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, Any]:
-    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one ends the process at once."""
+    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one, not the same once more, ends
+    the process at once."""
+    from engine.cli.repeats import Repeats
+
+    repeats = Repeats()
+
+    def second(number: int, _: Any) -> None:
+        if not repeats.seen():
+            os._exit(INTERRUPTED)
 
     def first(number: int, _: Any) -> None:
+        repeats.seen()
         for each in previous:
-            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
-        begun = engine.last_pipeline is not None
+            signal.signal(each, second)
+        begun = engine.last_run is not None
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt

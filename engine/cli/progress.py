@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 
+from engine.cli.console import tell_on
 from engine.pipeline.stream import Progress as StreamProgress
+from engine.pipeline.total import Total, span
 from engine.text.printable import printable
 
 # The last two are of jobs: a video that was ended early, and one whose turn never came.
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red", "cancelled": "yellow", "not begun": "yellow"}
+_NARROW = 110  # columns
+_FIRST_LINE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 
 
 class ProgressBars:
-    """A bar for each video in progress, on standard error. Does nothing where that is no terminal."""
+    """A bar for the whole and one for each video in progress, on standard error. Where that is no terminal: a line now
+    and then, more rarely the longer it takes.
 
-    def __init__(self, console: Console) -> None:
+    `total` gives the whole run, where there is one; `now` tells the time, tests set it.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total: Callable[[list[StreamProgress]], Total | None] = lambda _: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        narrow = console.width < _NARROW
+        self._path_width = 18 if narrow else 32
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.fields[of]} frames"),
-            TextColumn("{task.fields[fps]:.0f} fps"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=_whole()),
+            BarColumn(10 if narrow else 40),
+            TextColumn("{task.completed:,.0f}/{task.fields[of]} frames", table_column=_whole()),
+            TextColumn("{task.fields[fps]:.0f} fps", table_column=_whole()),
+            TextColumn("{task.fields[left]}", table_column=_whole()),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
+        self._print = tell_on(console)
+        self._total = total
+        self._now = now
+        self._pause_s = _FIRST_LINE_S
+        self._line_due_s = now() + self._pause_s
         self._tasks: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
         self._said: list[str] = []
 
     def __enter__(self) -> Callable[[list[StreamProgress]], None]:
@@ -51,16 +74,21 @@ class ProgressBars:
 
     def _tell(self) -> None:
         while self._said:
-            self._bars.console.print(printable(self._said.pop(0)), markup=False, highlight=False, soft_wrap=True)
+            self._print(self._said.pop(0))
 
     def update(self, streams: list[StreamProgress]) -> None:
         self._tell()
+        if self._bars.disable:
+            self._line(streams)
+            return
+        self._show_total(streams)
         present = {stream.path for stream in streams}
         for path in [path for path in self._tasks if path not in present]:
             self._bars.remove_task(self._tasks.pop(path))
         for stream in streams:
             if stream.path not in self._tasks:
-                self._tasks[stream.path] = self._bars.add_task(escape(_tail(stream.path)), total=None, fps=0.0, of="?")
+                name = escape(_tail(stream.path, self._path_width))
+                self._tasks[stream.path] = self._bars.add_task(name, total=None, fps=0.0, of="?", left="")
             fps = (stream.frames - stream.resumed_from) / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
             total = stream.frames_total  # not known before the video is open
             self._bars.update(
@@ -69,22 +97,54 @@ class ProgressBars:
                 total=total,
                 fps=fps,
                 of=f"{total:,}" if total else "?",
+                left=span(max(0, total - stream.frames) / fps) if total and fps > 0 else "",
             )
+
+    def _show_total(self, streams: list[StreamProgress]) -> None:
+        """The first bar; one video alone is the whole already."""
+        total = self._total(streams)
+        if total is None or total.videos == 1:
+            return
+        if self._whole is None:
+            self._whole = self._bars.add_task("", total=None, fps=0.0, of="?", left="")
+        self._bars.update(
+            self._whole,
+            description=f"{total.done:,} of {total.videos:,} videos",
+            completed=total.frames,
+            total=total.frames_total,
+            fps=total.fps,
+            of=f"{total.frames_total:,}" if total.frames_total else "?",
+            left=span(total.left_s) if total.left_s is not None else "",
+        )
+
+    def _line(self, streams: list[StreamProgress]) -> None:
+        if self._now() < self._line_due_s or (total := self._total(streams)) is None:
+            return
+        self._print(f"{datetime.now():%H:%M:%S} {total.line()}")
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._line_due_s = self._now() + self._pause_s
+
+
+def _whole() -> Column:
+    """A column whose cells stay in one piece."""
+    return Column(no_wrap=True)
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
     """A row for each video, failed and partial ones with their reason, and the totals."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
-    table.add_column("status")
+    table.add_column("status", no_wrap=True)
     for name in ("frames", "fps", "tracks"):
-        table.add_column(name, justify="right")
-    table.add_column("result", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold")  # the only one that may take several lines
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
-        remarks = [escape(printable(remark)) for remark in (counts, resumed, *video.get("notes", ())) if remark]
+        recorded = _count(len(video["segments"]), "segment") if "segments" in video else ""
+        told = (counts, resumed, recorded, *video.get("notes", ()))
+        remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
         table.add_row(
@@ -99,14 +159,11 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     totals = summary["totals"]
     words = [f"{totals[name]} {name}" for name in ("failed", "partial")]
     words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("cancelled", "not_begun") if totals.get(key)]
-    console.print(
+    tell_on(console)(
         f"{_count(totals['videos'], 'video')} ({', '.join(words)}), "
         f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
         f"{_count(totals['tracks'], 'track')}. "
-        f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}."
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.text.say import say
+from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 )
 @click.option(
     "--layout",
-    type=click.Choice(["yolox", "yolov5", "yolov8", "end2end"]),
+    type=click.Choice(LAYOUTS),
     help="The model's output layout, where its file does not say.",
 )
 @click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")

@@ -1,1 +1,3 @@
 """Files where others may write: folders held by a descriptor, inputs opened once."""
+
+__all__ = ["folders", "opened"]

@@ -20,6 +20,9 @@ from engine.errors import OutputError
 # Errors that say that a file, or the folder around it, is not there any more.
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
+# Errors of a file system that has no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -61,6 +64,17 @@ class Folder:
                 here = parent.sub(name, make=make)
         return here
 
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` leads to this very folder: not where it was moved or removed meanwhile. Raises OSError."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self.descriptor))
+        except NotADirectoryError:
+            return False
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
+
     def path(self, name: str) -> Path:
         """A path to a file of this very folder, for those who take paths only. It is of no use once this is closed."""
         return Path(f"/proc/self/fd/{self.descriptor}", name)
@@ -70,12 +84,14 @@ class Folder:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return open(os.open(name, flags, 0o666, dir_fd=self.descriptor), "w+b")
 
-    def read(self, name: str, most: int) -> bytes:
-        """The content of a regular file of at most `most` bytes. Raises OSError, and ValueError for anything else: it
-        neither follows a link, nor waits for a FIFO, nor reads from a device."""
+    def open(self, name: str, *, append: bool = False) -> IO[bytes]:
+        """Opens a regular file for reading; with `append`, for writing at its end as well, and makes it where it is
+        missing. Raises OSError, and ValueError for anything else: it neither follows a link, nor waits for a FIFO, nor
+        reads from a device."""
+        kind = os.O_RDWR | os.O_APPEND | os.O_CREAT if append else os.O_RDONLY
         try:
             descriptor = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor
+                name, kind | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=self.descriptor
             )
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device without a driver
@@ -84,7 +100,12 @@ class Folder:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise ValueError("not a regular file")
-        with open(descriptor, "rb") as file:
+        return open(descriptor, "ab+" if append else "rb")
+
+    def read(self, name: str, most: int) -> bytes:
+        """The content of a regular file of at most `most` bytes. Raises OSError, and ValueError for anything else, as
+        `open` does."""
+        with self.open(name) as file:
             text = file.read(most + 1)
             if len(text) > most:
                 raise ValueError(f"larger than {most} bytes")
@@ -105,6 +126,24 @@ class Folder:
         """Gives a file another name, here or in another folder. Raises OSError."""
         there = self.descriptor if into is None else into.descriptor
         os.rename(name, target, src_dir_fd=self.descriptor, dst_dir_fd=there)
+
+    def rename_to_new(self, name: str, target: str, into: Folder) -> None:
+        """As `rename`, but replaces nothing: raises FileExistsError where anything else has that name."""
+        try:
+            os.link(name, target, src_dir_fd=self.descriptor, dst_dir_fd=into.descriptor, follow_symlinks=False)
+        except FileExistsError:
+            own, there = self.facts(name), into.facts(target)
+            if own is None or there is None or not os.path.samestat(own, there):
+                raise
+            # It was ended here, between the two steps.
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if into.facts(target) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            self.rename(name, target, into)
+            return
+        self.remove(name)
 
     def remove(self, name: str) -> bool:
         """Removes a file; a link itself, not what it leads to. False where there is none. Raises OSError."""

@@ -11,9 +11,9 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import SourceError, describe_os_error
 
@@ -116,43 +116,33 @@ def _open(path: str) -> int:
     return os.open(path, _READ)
 
 
-def walk(
-    folder: Path, roots: Sequence[Path], refused: Callable[[Path, Exception], None]
-) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Like os.walk, top down, for trees of any depth: the names in each folder, of folders and of all else. A link is
-    never followed, nor a folder that became one meanwhile; `folder` itself may be one, below `roots` if there are any.
-    `refused` is told of what can't be read."""
-    try:
-        top = _below(str(folder), roots, _FOLDER) if roots else os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except (OSError, SourceError) as error:
-        refused(folder, error)
-        return
-    try:
-        waiting: list[tuple[str, ...]] = [()]
-        while waiting:
-            steps = waiting.pop()
-            here = folder.joinpath(*steps)
-            try:
-                if len(os.fsencode(here)) > _LONGEST_PATH:
-                    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-                folders, files = _names(top, steps)
-            except OSError as error:
-                refused(here, error)
-                continue
-            yield here, folders, files
-            waiting += [(*steps, name) for name in reversed(folders)]
-    finally:
-        os.close(top)
+class Entry(NamedTuple):
+    """One name in a folder; of a link, `is_folder` says what it leads to."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
 
 
-def _names(top: int, steps: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    descriptor = _walk(top, (*steps, "."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def entries(folder: Path, roots: Sequence[Path] = ()) -> list[Entry]:
+    """The names in a folder, sorted. With `roots`, only below one of them, links resolved. Raises OSError and
+    SourceError."""
+    if len(os.fsencode(folder)) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = _below(str(folder), roots, flags) if roots else os.open(folder, flags)
     try:
-        with os.scandir(descriptor) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        with os.scandir(descriptor) as found:
+            return sorted(Entry(entry.name, _is_folder(entry), entry.is_symlink()) for entry in found)
     finally:
         os.close(descriptor)
-    return [name for name, is_folder in found if is_folder], [name for name, is_folder in found if not is_folder]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _below(path: str, roots: Sequence[Path], flags: int) -> int:

@@ -15,7 +15,7 @@ from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, ModelError
 from engine.inference.backends.base import Backend
 from engine.inference.layouts import Layout, get_layout
-from engine.stages.preprocess import TensorShape
+from engine.inference.tensor_shape import TensorShape
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
 from models.resolve import ResolvedModel

@@ -8,12 +8,11 @@ They are no matter of taste: no camera's picture makes a detector that is read r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError
+from engine.records import Signs
 
 LOOKED_AT = 600
 """Inferred frames from the beginning of a stream in which signs are counted."""
@@ -26,28 +25,6 @@ _CORNER_PX = 4.0  # normalised or raw numbers, taken for pixels, all lie here
 _EMPTY_PX = 1.0
 _VAST = 1.5  # sides of a box, in sides of the model's input
 _HUNDREDS = 200
-
-
-@dataclass(slots=True, frozen=True)
-class Signs:
-    """What was counted in one frame's `boxes`, in pixels of the model's input, letterboxed.
-
-    top      the highest score
-    empty    boxes narrower or lower than a pixel, or inside out
-    corner   boxes that lie in the very corner of the input
-    vast     boxes that go far beyond the input on all sides
-    whole    boxes that cover the whole input
-    same     boxes that are the same as one other, where there are hundreds, else 0
-    """
-
-    layout: str
-    boxes: int
-    top: float
-    empty: int
-    corner: int
-    vast: int
-    whole: int
-    same: int
 
 
 def signs_of(

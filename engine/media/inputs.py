@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError, SourceError, describe_os_error
-from engine.files.opened import OpenedFile, walk
+from engine.files.opened import OpenedFile
+from engine.media.listing import FolderWalk, LeftOut, told
 from engine.media.source import scheme
 from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.text.did_you_mean import near
 from engine.text.masks import without_password
 
-log = logging.getLogger(__name__)
-
 # Moving pictures that are seldom meant as videos: taken when they are named, passed over in a folder.
 _PASSED_OVER = frozenset("gif apng".split())
 
 _LONGEST_PROBE_S = 5.0
+_REMEDY = "Name a video file, a folder that holds some, or a URL."
 
 
 @dataclass(frozen=True)
@@ -38,34 +37,38 @@ class Video:
         return without_password(self.path)
 
 
-def find_videos(inputs: Iterable[str], output: Path, roots: Sequence[Path] = ()) -> list[Video]:
+def find_videos(
+    inputs: Iterable[str], output: Path, roots: Sequence[Path] = (), *, left_out: list[LeftOut] | None = None
+) -> list[Video]:
     """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
-    A folder is searched recursively; hidden files, symbolic links to folders and everything below `output` are passed
-    over. With `roots`, only what lies below one of them is opened to look what it is, links resolved. Raises InputError
-    for an input that does not exist or can't be read, and when there is no video at all.
+    A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
+    in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what lies below
+    one of them is opened or searched, links resolved. Raises InputError for an input that does not exist or can't
+    be read, and when there is no video at all.
     """
-    output = output.resolve()
+    walk = FolderWalk(output, roots)
     videos: dict[str, Video] = {}
     named = list(inputs)
     for given in named:
-        for video in _videos_of(given, output, roots):
+        for video in _videos_of(given, walk):
             videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)
     if not videos:
-        raise InputError(
-            f"No video in {', '.join(named) or 'no inputs'}. Name a video file, a folder that holds some, or a URL."
-        )
+        where = f"No video in {', '.join(named) or 'no inputs'}. "
+        raise InputError(" ".join([where + _REMEDY, *(f"{line}." for line in told(walk.left_out))]))
+    if left_out is not None:
+        left_out += walk.left_out
     return _distinct(list(videos.values()))
 
 
-def _videos_of(given: str, output: Path, roots: Sequence[Path]) -> Iterator[Video]:
+def _videos_of(given: str, walk: FolderWalk) -> Iterator[Video]:
     if scheme(given):
         name = PurePosixPath(without_password(given).partition("://")[2].partition("?")[0]).name or "stream"
         yield Video(given, PurePosixPath(_safe(PurePosixPath(name).stem)))
         return
     path = Path(given)
     if path.is_dir():
-        yield from _in_folder(path, output, roots)
+        yield from _in_folder(path, walk)
     elif path.exists():
         yield Video(str(path), _stem(path))
     elif glob.has_magic(given):
@@ -74,8 +77,8 @@ def _videos_of(given: str, output: Path, roots: Sequence[Path]) -> Iterator[Vide
             raise InputError(f"Nothing matches {without_password(given)!r}.")
         for match in found:
             if Path(match).is_dir():
-                yield from _in_folder(Path(match), output, roots)
-            elif _takes(Path(match), roots):
+                yield from _in_folder(Path(match), walk)
+            elif walk.takes(Path(match), asked=path.suffix) and _takes(Path(match), walk.roots):
                 yield Video(match, _stem(Path(match)))
     else:
         close = near(path)
@@ -89,25 +92,18 @@ def _stem(path: Path) -> PurePosixPath:
     return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
 
 
-def _in_folder(folder: Path, output: Path, roots: Sequence[Path]) -> Iterator[Video]:
-    def refused(place: Path, error: Exception) -> None:
-        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        if place == folder:
-            raise InputError(f"Folder {folder} can't be read: {reason}.") from error
-        log.warning("%s is passed over: %s", place, reason)
-
-    for here, folders, files in walk(folder, roots, refused):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != output)
-        for name in sorted(files):
-            path = here / name
-            if not name.startswith(".") and _takes(path, roots):
+def _in_folder(folder: Path, walk: FolderWalk) -> Iterator[Video]:
+    try:
+        for path in walk.files(folder):
+            if _takes(path, walk.roots):
                 yield Video(str(path), PurePosixPath(*path.relative_to(folder).with_suffix("").parts))
+    except (OSError, SourceError) as error:
+        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"Folder {folder} can't be read: {reason}.") from error
 
 
 def _takes(path: Path, roots: Sequence[Path]) -> bool:
     """Whether a file found in a folder is a video."""
-    if not path.is_file():
-        return False
     return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path, roots)
 
 

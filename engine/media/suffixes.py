@@ -3,6 +3,11 @@
 # These are taken from a folder by name, so that a damaged one is reported as failed. Any other file is opened and taken
 # when it proves to hold a video.
 VIDEO_SUFFIXES = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gxf .h264 .264 .h265 .265 .hevc .ivf .m2ts .m2v .m4v .mjpeg .mjpg .mkv"
-    " .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
+    ".264 .265 .266 .360 .3g2 .3gp .3gp2 .3gpp .amv .asf .av1 .avc .avi .dav .divx .dv .dvr-ms .evo .f4v .flv .gxf"
+    " .h261 .h263 .h264 .h265 .h266 .hevc .insv .ismv .ivf .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mk3d .mkv"
+    " .mov .mp2v .mp4 .mp4v .mpe .mpeg .mpeg4 .mpg .mpg4 .mpv .mts .mxf .nsv .nut .obu .ogm .ogv .qt .rm .rmvb .ts"
+    " .tp .trp .vc1 .vob .vro .vvc .webm .wm .wmv .wtv .xvid .y4m".split()
 )
+
+# What cameras (GoPro, Insta360, DJI) put beside a video: the same in small, and its picture. Videos, if opened.
+PREVIEW_SUFFIXES = frozenset(".lrf .lrv .thm".split())

@@ -14,7 +14,6 @@ from typing import Any
 
 from engine.pipeline.channel import Closed, Handoff
 from engine.records import EndOfStream, Frame, FrameBatch
-from engine.specs import PIXEL_FORMATS, Spec
 
 
 class Batcher:
@@ -23,10 +22,6 @@ class Batcher:
     `bypass` gets, at once, what needs no inference: frames to be skipped and the ends of streams. The order within a
     stream is restored behind the workers.
     """
-
-    name = "batch"
-    accepts = Spec("Frame", pixel_formats=PIXEL_FORMATS)
-    produces = Spec("FrameBatch", pixel_formats=PIXEL_FORMATS)
 
     def __init__(
         self,

@@ -26,14 +26,14 @@ from engine.profiling.thread_usage import Usage
 from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
-from engine.stages.infer import Infer
+from engine.stages.infer import Runner
 from engine.stages.postprocess import Postprocess
-from engine.stages.preprocess import Preprocess
 from engine.stages.track import Track
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+_IDLE_S = 1.0
 
 # Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
 # largest take, and one stream of them is decoded at a time.
@@ -46,9 +46,8 @@ Result = tuple[Frame, Any] | StartOfStream | EndOfStream
 class Stages:
     """The stages that all streams share."""
 
-    def __init__(self, preprocess: Preprocess, infer: Infer, postprocess: Postprocess, track: Track) -> None:
-        self.preprocess = preprocess
-        self.infer = infer
+    def __init__(self, runner: Runner, postprocess: Postprocess, track: Track) -> None:
+        self.runner = runner
         self.postprocess = postprocess
         self.track = track
 
@@ -322,16 +321,8 @@ class Pipeline:
     def _infer(self, batch: FrameBatch, clock: Clock) -> None:
         stages, frames = self._stages, len(batch.frames)
         try:
-            tensors = stages.preprocess.process(batch)
-        except VideoError as error:
-            self._reject(batch, error, clock)
-            return
-        clock.lap("preprocess", frames)
-        raw = stages.infer.process(tensors)
-        clock.lap("infer", frames)
-        try:
-            found = stages.postprocess.process(raw)
-        except NotFinite as error:
+            found = stages.postprocess.process(stages.runner.run(batch, clock.lap))
+        except (VideoError, NotFinite) as error:
             self._reject(batch, error, clock)
             return
         clock.lap("postprocess", frames)
@@ -375,8 +366,13 @@ class Pipeline:
     def _sink(self, run: StreamRun, clock: Clock) -> None:
         with where("sink", run.video.shown):
             while True:
-                item = run.tracks.get()
-                clock.lap(INPUT)
+                try:
+                    item = run.tracks.get(_IDLE_S if run.recording is not None else None)
+                except TimeoutError:
+                    run.idle()
+                    continue
+                finally:
+                    clock.lap(INPUT)
                 if isinstance(item, EndOfStream):
                     run.finish(item)
                     clock.lap("finish")

@@ -18,13 +18,13 @@ import numpy as np
 
 from engine.errors import DecodeError, OverLimit, SourceError
 from engine.media.lead import Astray, Lead
+from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
 from engine.records import EndOfStream, Frame, Mark, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
-from engine.stages.preprocess import planes_of
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0

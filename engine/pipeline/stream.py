@@ -18,10 +18,11 @@ from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.flow_control import Window
+from engine.pipeline.recording import Recording
 from engine.profiling.metrics import Clock
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
-from engine.resume.attempts import Attempt
+from engine.resume.attempts import Attempt, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink
@@ -38,7 +39,8 @@ class Outcome:
     frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
     `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
-    video begins, None where there is none."""
+    video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
+    one."""
 
     key: int
     video: Video
@@ -57,6 +59,7 @@ class Outcome:
     adopted: dict[str, Any] | None = None
     done_before: int = 0
     offset_s: float | None = None
+    segments: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary.
+    `entry_of` gives an outcome as it stands in a summary. `recording` takes the place of the sinks where the source
+    proves to be live; its segments have attempts of their own.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class StreamRun:
         *,
         attempt: Attempt | None = None,
         checkpoints: Checkpoints | None = None,
+        recording: Recording | None = None,
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
@@ -119,6 +124,7 @@ class StreamRun:
         self._entry_of = entry_of
         self._sinks = dict(sinks)
         self._given_up: dict[str, str] = {}  # kind of output -> why
+        self.recording = recording
         self._error: BaseException | None = None
         self._look = FirstLook()
         self._started = time.perf_counter()
@@ -172,6 +178,10 @@ class StreamRun:
         """Opens every sink. Raises SinkError."""
         self.info = info
         steps.reached("opened")
+        if not info.live:
+            self.recording = None
+        if self.recording is not None:
+            self._sinks = {self.recording.kind: (self.recording, Path())}
         for sink, path in self._sinks.values():
             with where(f"sink {sink.kind}", self.video.shown):
                 self._place(sink, path)
@@ -221,6 +231,11 @@ class StreamRun:
             clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
             self.fail(error)
+
+    def idle(self) -> None:
+        """A live source gave nothing for a while."""
+        if self.recording is not None and not self.failed:
+            self.recording.idle()
 
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
@@ -366,10 +381,13 @@ class StreamRun:
                 for kind, (sink, _) in self._sinks.items():
                     sink.commit(end, paths[kind])
                 return outputs
+            if self.recording is not None:
+                self.recording.commit(end, Path())
+                outputs = self.recording.outputs
             made = {}
             for kind, sink in self._files().items():
                 with self._or_without(kind):
-                    made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                    made[kind] = made_file(sink.complete(end), paths[kind].relative_to(self.attempt.output))
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -378,7 +396,7 @@ class StreamRun:
             self.attempt.commit(self._verdict(made))
             self.attempt.publish()
             steps.reached("published")
-            if not end.interrupted:
+            if not end.interrupted and self.recording is None:
                 self._take_away_partials()
             self.attempt.sweep()
             self.attempt.tidy()
@@ -455,6 +473,8 @@ class StreamRun:
             return  # whoever comes next lets appear what has not yet
         if self.fenced:
             self._suspend()
+            if self.recording is not None:
+                self.recording.abort()  # its segments are nobody else's
             return
         for sink in self._opened:
             try:
@@ -478,6 +498,9 @@ class StreamRun:
             notes = [*self.checkpoints.notes, *notes]
         claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
         offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
+        segments: list[dict[str, Any]] = []
+        if self.recording is not None and self.info is not None:
+            outputs, segments = self.recording.outputs, self.recording.entries()
         self.outcome = Outcome(
             self.key,
             self.video,
@@ -495,12 +518,8 @@ class StreamRun:
             self.fenced,
             done_before=self.done_before,
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
+            segments=segments,
         )
-
-
-def _made(file: Path, path: Path) -> dict[str, Any]:
-    """A finished file of the attempt's folder, and where it is to appear, as it stands in a verdict."""
-    return {"name": file.name, "path": str(path), "size": file.stat().st_size}
 
 
 def _sentence(error: BaseException) -> str:

@@ -26,13 +26,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from engine.errors import Fenced, OutputError, SinkError, describe_os_error
+from engine.errors import Fenced, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, packed, unpacked
@@ -69,10 +69,17 @@ class Attempt:
     """
 
     def __init__(
-        self, output: Path, stem: PurePath, *, job: str = "", fence: Callable[[], None] = lambda: None
+        self,
+        output: Path,
+        stem: PurePath,
+        *,
+        job: str = "",
+        fence: Callable[[], None] = lambda: None,
+        replaces: bool = True,
     ) -> None:
         """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
-        Fenced where the caller knows that another attempt follows this one."""
+        Fenced where the caller knows that another attempt follows this one. `replaces`: published outputs take the
+        place of what an earlier run published under their names; else nothing may have these names."""
         self.output = output
         self.job = job
         self.number = 0
@@ -82,6 +89,7 @@ class Attempt:
         self._begun = False
         self._stem = stem
         self._fence = fence
+        self._replaces = replaces
         self._root: Folder | None = None
         self._all: Folder | None = None
         self._own: Folder | None = None
@@ -285,6 +293,7 @@ class Attempt:
         steps.reached("verdict written")
         self._fence()
         steps.reached("fence passed again")
+        self._check_place()
         self._turn(_COMMITTED)
         self.verdict, self._winner = verdict, self.folder
         steps.reached("committed")
@@ -305,8 +314,9 @@ class Attempt:
                 steps.reached("a partial output appeared")
             if self.folder.facts(_ASIDE) is None:
                 raise Fenced(_LOST)
+            self._check_place()
         except FileNotFoundError as error:
-            raise Fenced(_LOST) from error
+            raise self._lost() from error
         except OSError as error:
             raise self._error(error) from error
 
@@ -317,8 +327,9 @@ class Attempt:
         try:
             if (winner := self._winner) is not None:
                 for each in self.verdict.get("made", {}).values():
-                    self._appear(winner, each["name"], PurePosixPath(each["path"]))
+                    self._appear(winner, each["name"], PurePosixPath(each["path"]), replaces=self._replaces)
                     steps.reached("an output appeared")
+            self._check_place()
         except OSError as error:
             raise self._error(error) from error
         if not self.stands:
@@ -386,7 +397,7 @@ class Attempt:
         except OSError as error:
             # A server that has done it and was asked again, because its answer was lost, finds no ticket either.
             if error.errno not in GONE or self.folder.facts(state) is None:
-                raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+                raise (self._lost() if error.errno in GONE else self._error(error)) from error
         with contextlib.suppress(OSError):  # the state is what it is
             self.folder.sync()
 
@@ -394,13 +405,16 @@ class Attempt:
         try:
             self.folder.write(name, packed(values))
         except OSError as error:
-            raise (Fenced(_LOST) if error.errno in GONE else self._error(error)) from error
+            raise (self._lost() if error.errno in GONE else self._error(error)) from error
 
-    def _appear(self, folder: Folder, name: str, path: PurePath) -> None:
+    def _appear(self, folder: Folder, name: str, path: PurePath, *, replaces: bool = True) -> None:
         assert self._root is not None
         with self._root.below(path.parent, make=True) as target:
             try:
-                folder.rename(name, path.name, target)
+                if replaces:
+                    folder.rename(name, path.name, target)
+                else:
+                    folder.rename_to_new(name, path.name, target)
             except FileNotFoundError:
                 return  # it has appeared before
             except OSError as error:
@@ -408,8 +422,32 @@ class Attempt:
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
             target.sync()
 
+    def _check_place(self) -> None:
+        """Raises SinkError where the output folder is not where it was: nothing appears under the paths that would be
+        told."""
+        assert self._root is not None
+        try:
+            there = self._root.is_at(self.output)
+        except OSError as error:
+            raise self._error(error) from error
+        if not there:
+            raise SinkError(f"the output folder {self.output} was removed, or moved away, while it was written to")
+
+    def _lost(self) -> VideoError:
+        """Why the own folder is gone: most often another attempt has removed it."""
+        try:
+            self._check_place()
+        except SinkError as error:
+            return error
+        return Fenced(_LOST)
+
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: {describe_os_error(error)}")
+
+
+def made_file(file: Path, path: PurePath) -> dict[str, Any]:
+    """A finished file of an attempt's folder, and where it is to appear, as it stands in a verdict."""
+    return {"name": file.name, "path": str(path), "size": file.stat().st_size}
 
 
 def label(stem: PurePath) -> str:
@@ -435,6 +473,30 @@ def peek(output: Path, stem: PurePath) -> int:
                 name = _VERDICT if folder.facts(_COMMITTED) is not None else _JOURNAL
                 frames = max(frames, _frames(_values(folder, name)))
     return frames
+
+
+def labels(output: Path) -> list[str]:
+    """Of the videos at which there are attempts."""
+    with opened(output, STATE_FOLDER) as state, contextlib.suppress(OSError):
+        return sorted(state.names()) if state is not None else []
+    return []
+
+
+def left(output: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
+    is none that can be read. Reads only."""
+    with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
+        for number in sorted(_numbers(found)) if found is not None else ():
+            assert found is not None
+            with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
+                yield _state(folder)[1] or "", _last_word(folder)
+
+
+def _last_word(folder: Folder) -> dict[str, Any]:
+    for name in (_VERDICT, _JOURNAL):
+        with contextlib.suppress(OSError, ValueError):
+            return _values(folder, name)
+    return {}
 
 
 def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
@@ -490,7 +552,8 @@ def _state(folder: Folder) -> tuple[bool, str | None]:
 
 
 def clean(output: Path) -> None:
-    """Removes what attempts that were killed left without a number, and folders that are empty. Never raises."""
+    """Removes what attempts that were killed left without a number, and folders that are empty. Whoever works there is
+    not disturbed. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER) as state:
         if root is None or state is None:
             return
@@ -512,6 +575,9 @@ def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
         for inner in found.names() if depth < 40 else ():
             if not _NUMBER.fullmatch(inner):
                 _clean_one(found, inner, depth=depth + 1)
+                continue
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(inner, dir_fd=found.descriptor)
     with contextlib.suppress(OSError):  # not empty
         os.rmdir(name, dir_fd=state.descriptor)
 

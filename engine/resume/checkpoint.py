@@ -72,7 +72,9 @@ class Checkpoint:
         if not 0 < tally.frames <= mark.frames == values["frames"] or mark.audio_time_base[1] < 1:
             raise ValueError("its numbers do not fit each other")
         numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
-        if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(mark.decode_s + tally.last_pts_s):
+        if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(
+            mark.decode_s + tally.last_pts_s + (tally.first_pts_s or 0.0)
+        ):
             raise ValueError("its times are none")
         tracker = TrackerState(
             base64.b64decode(values["tracker"]["sort"]),

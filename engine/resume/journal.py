@@ -6,13 +6,16 @@
     checkpoint   frames, mark, tracker, tally, outputs (kind -> state); absent before the first one
 
 A verdict, the last word on a video, is the same with `entry` (of the summary), `job` and `made` (kind -> name, path and
-size of each output) instead of a checkpoint. Nothing heavy is imported here: other processes look into journals too.
+size of each output) instead of a checkpoint. Those of a segment of a live source have `live` as well: `stem` (of the
+source), `segment` (its own), `session`, `started_at`, `audio` (the sound's format, in hexadecimal digits) and, in a
+verdict, `line` (of the list of segments). Nothing heavy is imported here: other processes look into journals too.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -22,6 +25,9 @@ SCHEMA = 1
 
 # Many times what a checkpoint of a crowded street takes.
 LARGEST = 64 << 20
+
+
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 
 class Damaged(ValueError):
@@ -72,7 +78,7 @@ def _wrong(values: Any) -> str | None:
     states = checkpoint.get("outputs")
     if not isinstance(states, dict) or not states.keys() <= outputs.keys() or not all(map(_state, states.values())):
         return "its checkpoint"
-    for key, right in (("entry", _entry), ("made", _made), ("done", _done)):
+    for key, right in (("entry", _entry), ("made", _made), ("done", _done), ("live", _live)):
         if key in values and not _is(right, values[key]):
             return f"its {key}"
     return None
@@ -132,6 +138,17 @@ def _done(value: Any) -> bool:
         and _entry(value.get("entry"))
         and isinstance(value.get("sizes"), dict)
         and all(map(_count, value["sizes"].values()))
+    )
+
+
+def _live(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in ("stem", "segment", "session", "started_at", "audio"))
+        and is_inside(value["stem"])
+        and is_inside(value["segment"])
+        and _HEX.fullmatch(value["audio"]) is not None
+        and isinstance(value.get("line", {}), dict)
     )
 
 

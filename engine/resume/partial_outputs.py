@@ -15,6 +15,7 @@ from engine.media.source import Source
 from engine.resume.attempts import Attempt
 from engine.sinks.base import cut, spare_path
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
+from engine.sinks.sound_head import sound_of
 
 _SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4")
 
@@ -78,28 +79,36 @@ def salvage(
             file = None
             with contextlib.suppress(VideoError):  # the pictures go without their sound
                 file = stack.enter_context(OpenedFile(video.path, roots))
-            return set_aside(file, attempt, files), None
+            return set_aside(file, attempt, files, last.journal.get("live")), None
     finally:
         attempt.retire()
         attempt.close()
 
 
-def set_aside(file: OpenedFile | None, attempt: Attempt, files: dict[str, tuple[Path, int, Path]]) -> dict[str, Path]:
+def set_aside(
+    file: OpenedFile | None,
+    attempt: Attempt,
+    files: dict[str, tuple[Path, int, Path]],
+    live: dict[str, Any] | None = None,
+) -> dict[str, Path]:
     """Ends an attempt with `.partial` outputs, and returns them by kind. `file` is the video, whose sound is copied;
-    `files` has the path of each output, how much there is of it, and its part. Raises SinkError and Fenced."""
+    `files` has the path of each output, how much there is of it, and its part; `live` is what the journal of a live
+    source's segment says. Raises SinkError and Fenced."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
         name = spare_path(path).name
-        _make(kind, file, part, attempt.folder.path(name), size)
+        _make(kind, file, part, attempt.folder.path(name), size, live)
         made[kind] = name, partial_path(path)
     attempt.set_aside(made)
     return {kind: path for kind, (_, path) in made.items()}
 
 
-def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
+def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int, live: dict[str, Any] | None) -> None:
     shown = partial_path(target.with_suffix("")).name
     try:
-        if kind == "video":
+        if kind == "video" and live is not None:  # what it came from is gone; its sound's format was kept
+            mux_into(target, part, sound_of(bytes.fromhex(live["audio"])), size)
+        elif kind == "video":
             _mux(file, part, target, size)
         else:
             cut(part, target, size)

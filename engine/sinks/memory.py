@@ -32,8 +32,6 @@ class TallyState:
 class Tally:
     """Counts what the summary says of a video. Its memory does not grow with the video's length."""
 
-    kind = "tally"
-
     def __init__(self, forget_after: int) -> None:
         """`forget_after`: inferred frames after which a track that was not seen is gone for good (max_age)."""
         self.frames = 0
@@ -46,9 +44,6 @@ class Tally:
         self.last_pts_s = self.last_duration_s = 0.0
         self._forget_after = forget_after
         self._last_seen: dict[int, int] = {}
-
-    def open(self, info: StreamInfo) -> None:
-        pass
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
@@ -98,12 +93,6 @@ class Tally:
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
         self.last_duration_s = state.get("last_duration_s", 0.0)
         self._last_seen = dict(state["last_seen"])
-
-    def commit(self, end: EndOfStream, path: Path) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
 
 
 class CallbackSink:

@@ -14,6 +14,7 @@ import av
 import av.error
 
 from engine.errors import SinkError, Unencodable, describe_os_error
+from engine.media.annotated import NOTE
 from engine.records import StreamInfo
 from engine.sinks.base import fresh
 from engine.sinks.packet_log import VIDEO, read_header, read_packets
@@ -95,6 +96,7 @@ def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[st
     header = read_header(log)
     options = {"movflags": "+faststart", "movie_timescale": str(header["movie_timescale"])}
     with av.open(f"file:{target}", "w", format="mp4", options=options) as container:
+        container.metadata["comment"] = NOTE  # by which a later run knows that it is no source
         muxer = _Muxer(container, header, audio)
         for kind, packet in read_packets(log, size):
             if kind == VIDEO:

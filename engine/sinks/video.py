@@ -18,6 +18,7 @@ import av
 import av.error
 
 from engine.errors import Misfit, SinkError
+from engine.media.planes import colour_of, planes_of
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
 from engine.sinks.mux import (
@@ -31,7 +32,6 @@ from engine.sinks.mux import (
     sink_error,
 )
 from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header
-from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.overlay import draw_tracks
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2

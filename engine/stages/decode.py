@@ -15,7 +15,10 @@ import av.error
 from engine.errors import DecodeError, OverLimit
 from engine.media.references import kept_by_head, kept_by_packet
 from engine.media.side_data import display_matrix
-from engine.specs import PIXEL_FORMATS, Spec
+from engine_ext.letterbox import PLANES
+
+# Pixel formats that the letterbox kernel reads as they are; everything else is converted.
+PIXEL_FORMATS = frozenset(PLANES)
 
 # More pixels than this and one thread can't decode in time for the inference of a GPU, or of a small model.
 _THREADED_PIXELS = 1920 * 1088
@@ -57,10 +60,6 @@ class Decoder:
     tells of the frame given last. `repaired` says that a time was made up, so that a frame's pts is not the container's
     alone.
     """
-
-    name = "decode"
-    accepts = Spec("Packet")
-    produces = Spec("Frame", pixel_formats=PIXEL_FORMATS)
 
     def __init__(
         self,

@@ -1,39 +1,70 @@
-"""Infer: tensors become raw outputs, through a backend. Reading them is the next stage's work."""
+"""Infer: a batch of frames becomes the heads of a model. Here the CPU's way and the GPU's meet, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from engine.inference.backends.base import Backend, FrameBackend, frame_backend
+from engine.inference.heads import HeadReader
+from engine.inference.model import LoadedModel
+from engine.records import FrameBatch, RawOutputs
+from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 
-from engine.inference.backends.base import Backend, FrameBackend
-from engine.records import RawOutputs, TensorBatch
-from engine.specs import Spec
-from engine.stage import Stage
-
-if TYPE_CHECKING:
-    from engine.inference.gpu.frames import PlaneBatch
-    from engine.inference.layouts.base import Decoded
+Lap = Callable[[str, int], object]
+"""Called behind each step with its name and how many frames it was done for."""
 
 
-class Infer(Stage):
-    """TensorBatch -> RawOutputs. Safe to call from several threads at once."""
+def _not_timed(step: str, frames: int) -> None:
+    pass
 
-    name = "infer"
 
-    def __init__(self, backend: Backend, layout: str) -> None:
-        self.accepts = Spec("TensorBatch", dtype=backend.input_dtype, channels=3, tensor_hw=backend.fixed_hw)
-        self.produces = Spec("RawOutputs", layout=layout)
+class Runner(Protocol):
+    """FrameBatch -> RawOutputs. Safe to call from several threads at once."""
+
+    def run(self, batch: FrameBatch, lap: Lap = ...) -> RawOutputs:
+        """Raises DecodeError where a frame can't be read, and BackendError."""
+        ...
+
+
+class TensorRunner:
+    """Frames are letterboxed on the CPU, into a tensor that any backend takes."""
+
+    def __init__(self, backend: Backend, preprocess: Preprocess, reader: HeadReader) -> None:
         self._backend = backend
+        self._preprocess = preprocess
+        self._reader = reader
 
-    def process(self, batch: TensorBatch) -> RawOutputs:
-        height, width = batch.tensor.shape[2:]
-        output = self._run(batch.tensor)
-        return RawOutputs(batch.frames, output, (height, width), batch.letterboxes)
+    def run(self, batch: FrameBatch, lap: Lap = _not_timed) -> RawOutputs:
+        made = self._preprocess.process(batch)
+        lap("preprocess", len(batch.frames))
+        output = self._backend.run(made.tensor)
+        lap("infer", len(batch.frames))
+        heads = [self._reader.head(each, batch.tensor_hw) for each in output]
+        return RawOutputs(batch.frames, heads, batch.tensor_hw, made.letterboxes)
 
-    def _run(self, tensor: NDArray[Any] | PlaneBatch) -> NDArray[Any] | Sequence[NDArray[Any] | Decoded]:
-        if isinstance(tensor, np.ndarray):
-            return self._backend.run(tensor)
-        return cast("FrameBackend", self._backend).run_frames(tensor)
+
+class FrameRunner:
+    """The planes of frames go to the GPU as they are: it letterboxes them, and reads heads where it can."""
+
+    def __init__(self, backend: FrameBackend, preprocess: PreprocessOnGpu, reader: HeadReader) -> None:
+        self._backend = backend
+        self._preprocess = preprocess
+        self._reader = reader
+        self._filters = backend.head_filters(reader.conf, reader.class_mask)
+
+    def run(self, batch: FrameBatch, lap: Lap = _not_timed) -> RawOutputs:
+        made = self._preprocess.process(batch)
+        lap("preprocess", len(batch.frames))
+        answers = self._backend.run_frames(made.tensor, self._filters)
+        lap("infer", len(batch.frames))
+        heads = [self._reader.head(each, batch.tensor_hw) for each in answers]
+        return RawOutputs(batch.frames, heads, batch.tensor_hw, made.letterboxes)
+
+
+def runner_of(model: LoadedModel, reader: HeadReader) -> Runner:
+    """Return what runs frames through a model, as its backend can."""
+    spec, backend = model.manifest.input, model.backend
+    if (on_gpu := frame_backend(backend)) is not None:
+        return FrameRunner(on_gpu, PreprocessOnGpu(spec, backend.input_dtype), reader)
+    return TensorRunner(backend, Preprocess(spec, backend.input_dtype), reader)

@@ -2,78 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, NotFinite
+from engine.errors import BackendError
 from engine.inference.layouts import Layout
-from engine.inference.layouts.base import Decoded
 from engine.inference.plausible import signs_of
-from engine.records import Detections, RawOutputs
-from engine.specs import Spec
-from engine.stage import Stage
+from engine.records import Anchors, Detections, RawOutputs
 from engine_ext.geometry import scale_boxes
+from engine_ext.letterbox import Letterbox
 from engine_ext.nms import nms
 
-# Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.
-_BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
 
-
-class Postprocess(Stage):
+class Postprocess:
     """RawOutputs -> one Detections a frame. Safe to call from several threads at once."""
-
-    name = "postprocess"
-    produces = Spec("Detections")
 
     def __init__(
         self,
         layout: Layout,
         *,
-        conf: float,
         nms_iou: float,
         max_detections: int,
-        class_mask: NDArray[np.bool_] | None = None,
         class_agnostic: bool = False,
         class_count: int | None = None,
         look_until: int = 0,
     ) -> None:
         """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
         their stream, signs of a wrong layout are counted."""
-        self.accepts = Spec("RawOutputs", layout=layout.name)
         self._layout = layout
-        self._conf = conf
         self._nms_iou = nms_iou
         self._max_detections = max_detections
-        self._class_mask = class_mask
         self._class_agnostic = class_agnostic
         self._class_count = class_count
         self._look_until = look_until
 
     def process(self, raw: RawOutputs) -> list[Detections]:
-        slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
+        """Raises NotFinite and BackendError, as engine.inference.heads does."""
+        slots = zip(raw.heads, raw.frames, raw.letterboxes, strict=True)
         return [
-            self.read(output, raw.tensor_hw, frame.image, letterbox, look=frame.index < self._look_until)
-            for output, frame, letterbox in slots
+            self.read(head(), raw.tensor_hw, frame.image, letterbox, look=frame.index < self._look_until)
+            for head, frame, letterbox in slots
         ]
 
     def read(
         self,
-        output: NDArray[Any] | Decoded,
+        anchors: Anchors,
         tensor_hw: tuple[int, int],
-        image: Any,
-        letterbox: Any,
+        image: av.VideoFrame | None,
+        letterbox: Letterbox,
         *,
         look: bool = False,
     ) -> Detections:
-        """One slot of a batch: decode, NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies
-        in the frame take no part. Raises NotFinite."""
-        non_finite = 0 if isinstance(output, tuple) else count_non_finite(output)
-        boxes, scores, class_ids = output if isinstance(output, tuple) else self._decode(output, tensor_hw)
-        if non_finite:
-            whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-            boxes, scores, class_ids = boxes[whole], scores[whole], class_ids[whole]
+        """One slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies in the
+        frame take no part."""
+        assert image is not None, "a dropped frame is never inferred"
+        boxes, scores, class_ids = anchors.boxes_xyxy, anchors.scores, anchors.class_ids
         self._check_classes(class_ids)
         signs = signs_of(self._layout.name, boxes, scores, tensor_hw) if look else None
         pad_x, pad_y = letterbox.pad_xy
@@ -95,7 +79,7 @@ class Postprocess(Stage):
             )
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
-        counts = {"non_finite": non_finite, "without_area": without_area}
+        counts = {"non_finite": anchors.non_finite, "without_area": without_area}
         return Detections(in_frame[kept], scores[kept], class_ids[kept], signs=signs, **counts)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
@@ -106,31 +90,3 @@ class Postprocess(Stage):
                 f"the output does not look like layout {self._layout.name}: class {highest} of {self._class_count}. "
                 "Correct --layout or --class-names."
             )
-
-    def _decode(self, output: NDArray[Any], tensor_hw: tuple[int, int]) -> Decoded:
-        try:
-            return self._layout.decode(output, tensor_hw, self._conf, self._class_mask)
-        except ValueError as error:
-            raise BackendError(f"the model's output does not fit its layout: {error}") from error
-
-
-def count_non_finite(output: NDArray[Any]) -> int:
-    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
-
-    The bits without their sign tell that all are finite (30 us for the 182,000 values of YOLOX-nano at 416x256, under a
-    hundredth of its inference); only another output is looked at closely.
-    """
-    if output.dtype.kind != "f" or output.dtype.itemsize not in _BITS:  # no layout takes it
-        return 0
-    bits, infinity = _BITS[output.dtype.itemsize]
-    if not output.size or int((output.view(bits) & bits(np.iinfo(bits).max >> 1)).max()) < infinity:
-        return 0
-    finite = np.isfinite(output)
-    non_finite = int(finite.size - np.count_nonzero(finite))
-    features = int(np.argmin(output.shape))  # an output has more anchors than features, whichever comes first
-    if non_finite and not finite.all(axis=features).any():
-        raise NotFinite(
-            f"the model gives no usable numbers: {non_finite:,} of {finite.size:,} values are NaN or infinite. "
-            "Its file may be damaged, or made for another precision or scaling of the input."
-        )
-    return non_finite

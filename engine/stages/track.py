@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.records import Detections, EndOfStream, Frame, StartOfStream, TrackerState, Tracks
-from engine.specs import Spec
 from engine_ext.sort import SortTracker
 
 
@@ -76,10 +75,6 @@ class _Stream:
 
 class Track:
     """Restores each stream's order behind parallel workers and runs its tracker. Called by one thread."""
-
-    name = "track"
-    accepts = Spec("Detections")
-    produces = Spec("Tracks")
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings

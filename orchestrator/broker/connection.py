@@ -101,7 +101,7 @@ def _parameters(url: str, timeout_s: float) -> dict[str, Any]:
     return {**found, "db": int(database)}
 
 
-def _tls_parameters(query: dict[str, str], shown: str) -> dict[str, Any]:
+def _tls_parameters(query: dict[str, str], shown: str) -> dict[str, object]:
     given = query.get("ssl_cert_reqs")
     required = _CERT_REQS.get(given or "", given)
     if required not in _CERT_REQS.values():

@@ -8,7 +8,6 @@ one that is far away is given as many round trips as it needs.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -22,25 +21,22 @@ from uuid import uuid4
 import redis
 from redis import exceptions
 
-from orchestrator.broker import refusals
+from orchestrator.broker import keys, refusals
 from orchestrator.broker.connection import client, without_password
-from orchestrator.broker.preflight import PROBE_PREFIX, begin, explain, extra_s, failure_of
+from orchestrator.broker.heartbeats import Heartbeat, Look, consumers, look
+from orchestrator.broker.preflight import begin, explain, extra_s, failure_of
+from orchestrator.broker.queues import lengths
 from orchestrator.errors import JobError
 from orchestrator.job.outcomes import told
-from orchestrator.settings import HEARTBEAT_KEY, worker_command
+from orchestrator.settings import worker_command
 
 State = Literal["ok", "warning", "failed"]
-
-HEARTBEAT_EXPIRES_S = 30.0
-"""Life of a heartbeat's key. What is left of it tells, on the broker's own clock, when it was written."""
 
 _SKEW_WARNS_S, _SKEW_FAILS_S = 2.0, 30.0
 _MEMORY_WARNS = 0.8
 _DISK_WARNS, _DISK_FAILS = 5 << 30, 200 << 20  # bytes
 _OLDEST_VERSION = (6, 2)
-_PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # how Celery's queue is divided, as suffixes of its key
 _SECOND_LOOK_S = 0.5
-_SCAN_S = 1.0
 _DEADLINE_S, _TRIPS = 4.7, 25
 
 
@@ -54,18 +50,6 @@ class Check:
     remedy: str | None = None
 
 
-@dataclass(frozen=True)
-class Worker:
-    """What a worker says of itself. `skew_s`: how far its clock is ahead of the broker's, None where unknown."""
-
-    node: str
-    host: str
-    queues: tuple[str, ...]
-    concurrency: int
-    busy: int
-    skew_s: float | None
-
-
 def check_health(
     broker_url: str, result_url: str, *, queues: Sequence[str], model: str | None, output: Path
 ) -> list[Check]:
@@ -75,7 +59,7 @@ def check_health(
     `output` need not exist yet. What only a broker can tell is left out when there is none.
     """
     ends = time.monotonic() + _DEADLINE_S
-    workers: list[Worker] = []
+    workers: list[Heartbeat] = []
     questions: list[tuple[str, Callable[[], list[Check]]]] = [
         ("broker", lambda: _broker_side(broker_url, queues, workers)),
         ("results", lambda: [_results(result_url)]),
@@ -100,7 +84,7 @@ def exit_status(checks: Iterable[Check]) -> int:
     return int(any(check.state == "failed" for check in checks))
 
 
-def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+def as_json(checks: Sequence[Check]) -> dict[str, object]:
     """`{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}`, plain values."""
     return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
 
@@ -128,7 +112,7 @@ def _of_no_worker_s_machine(check: Check) -> Check:
 # The broker and what it knows
 
 
-def _broker_side(url: str, queues: Sequence[str], workers: list[Worker]) -> list[Check]:
+def _broker_side(url: str, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
     """Fills `workers` on the way."""
     shown = without_password(url)
     try:
@@ -146,20 +130,22 @@ def _broker_side(url: str, queues: Sequence[str], workers: list[Worker]) -> list
         return [Check("broker", "failed", f"{shown}, while it was being asked: {what}", remedy)]
 
 
-def _known_to_broker(connection: redis.Redis, shown: str, queues: Sequence[str], workers: list[Worker]) -> list[Check]:
+def _known_to_broker(
+    connection: redis.Redis, shown: str, queues: Sequence[str], workers: list[Heartbeat]
+) -> list[Check]:
     began = time.perf_counter()
     connection.ping()
     took_ms = (time.perf_counter() - began) * 1000
     info = _allowed(lambda: connection.info())
-    found, told = _workers(connection)
-    workers += found
+    seen, told = _workers(connection)
+    workers += seen.workers
     return [
         _broker(f"{shown} answers in {took_ms:.1f} ms", info),
         _memory(info),
         _persistence(info, _allowed(lambda: connection.config_get("save"))),
-        _clock(connection, found),
+        _clock(connection, seen),
         told,
-        *_queues(connection, queues, found),
+        *_queues(connection, queues, seen.workers),
         *_refusals(connection),
     ]
 
@@ -242,7 +228,7 @@ def _persistence(info: Mapping[Any, Any] | None, snapshots: Mapping[Any, Any] | 
     )
 
 
-def _clock(connection: redis.Redis, workers: Iterable[Worker]) -> Check:
+def _clock(connection: redis.Redis, seen: Look) -> Check:
     """Clocks matter because a message is delivered again when its age, by the clock of whoever looks, is too high."""
     before = time.time()
     try:
@@ -251,7 +237,7 @@ def _clock(connection: redis.Redis, workers: Iterable[Worker]) -> Check:
         return Check("clock", "warning", "this user may not ask for the server's time (TIME)")
     after = time.time()
     skews = {"this machine": (before + after) / 2 - (seconds + micros / 1e6)}
-    skews |= {f"worker {worker.node}": worker.skew_s for worker in workers if worker.skew_s is not None}
+    skews |= {f"worker {node}": skew_s for node, skew_s in seen.skew_s.items()}
     who, skew_s = max(skews.items(), key=lambda item: abs(item[1]))
     size_s = max(0.0, abs(skew_s) - (after - before) / 2)
     if size_s <= _SKEW_WARNS_S:
@@ -264,71 +250,39 @@ def _clock(connection: redis.Redis, workers: Iterable[Worker]) -> Check:
     )
 
 
-def _workers(connection: redis.Redis) -> tuple[list[Worker], Check]:
-    """The workers that are alive, by name, and what to say of them."""
+def _workers(connection: redis.Redis) -> tuple[Look, Check]:
+    """The workers that are alive, and what to say of them."""
     try:
-        keys, complete = _heartbeat_keys(connection)
-        read = connection.pipeline(transaction=False)
-        read.time()
-        for key in keys:
-            read.get(key)
-            read.pttl(key)
-        (seconds, micros), *values = read.execute()
+        seen = look(connection)
     except exceptions.ResponseError:
-        return [], Check("workers", "warning", f"this user may not look for workers (SCAN, GET {HEARTBEAT_KEY}*)")
-    present = seconds + micros / 1e6
-    beats = [(raw, pttl) for raw, pttl in zip(values[::2], values[1::2], strict=True) if raw is not None]
-    found = [_worker(raw, present - HEARTBEAT_EXPIRES_S + pttl / 1000 if pttl > 0 else None) for raw, pttl in beats]
-    workers = sorted((worker for worker in found if worker is not None), key=lambda worker: worker.node)
-    unread = found.count(None)
-    if unread:
-        strange = f"{unread} of {len(found)} heartbeats can't be read"
-        return workers, Check("workers", "warning", strange, "Run the same version of yolo-engine everywhere.")
-    if not complete:
-        return workers, Check("workers", "warning", f"at least {len(workers)}: the broker has too many keys to see all")
+        nobody = Look([], {}, 0, 0, complete=False)
+        return nobody, Check("workers", "warning", f"this user may not look for workers (SCAN, GET {keys.HEARTBEATS}*)")
+    return seen, _told_of(seen)
+
+
+def _told_of(seen: Look) -> Check:
+    workers = seen.workers
+    if seen.unreadable:
+        strange = f"{seen.unreadable} of {seen.found} heartbeats can't be read"
+        return Check("workers", "warning", strange, "Run the same version of yolo-engine everywhere.")
+    if not seen.complete:
+        return Check("workers", "warning", f"at least {len(workers)}: the broker has too many keys to see all")
     if not workers:
-        return [], Check("workers", "failed", "no worker is alive", "Start one: `yolo-server --worker`.")
+        return Check("workers", "failed", "no worker is alive", "Start one: `yolo-server --worker`.")
     named = ", ".join(f"{worker.node} ({worker.busy} of {worker.concurrency} busy)" for worker in workers[:5])
     more = f" and {len(workers) - 5} more" if len(workers) > 5 else ""
-    return workers, Check("workers", "ok", f"{len(workers)} alive: {named}{more}")
+    return Check("workers", "ok", f"{len(workers)} alive: {named}{more}")
 
 
-def _heartbeat_keys(connection: redis.Redis) -> tuple[list[str], bool]:
-    """Keys of heartbeats, and whether there was time to see them all."""
-    ends = time.monotonic() + _SCAN_S
-    cursor, found = 0, set[str]()
-    while True:
-        cursor, keys = connection.scan(cursor, match=f"{HEARTBEAT_KEY}*", count=5000)
-        found.update(map(str, keys))
-        if cursor == 0 or time.monotonic() > ends:
-            return sorted(found), cursor == 0
-
-
-def _worker(raw: str, written_at: float | None) -> Worker | None:
-    """None for what is no heartbeat. `written_at` is in seconds of the broker's clock."""
-    try:
-        beat = json.loads(raw)
-        return Worker(
-            node=str(beat["node"]),
-            host=str(beat["host"]),
-            queues=tuple(map(str, beat["queues"])),
-            concurrency=int(beat["concurrency"]),
-            busy=int(beat["busy"]),
-            skew_s=float(beat["time"]) - written_at if written_at is not None else None,
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Worker]) -> list[Check]:
+def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Heartbeat]) -> list[Check]:
     """A check a queue."""
     try:
-        waiting = _lengths(connection, queues)
+        waiting = lengths(connection, queues)
         suspects = [queue for queue in queues if waiting[queue] and _idle(queue, workers)]
         if suspects:
             # A message that was just sent is fetched in a moment.
             time.sleep(_SECOND_LOOK_S)
-            again, (workers_again, _) = _lengths(connection, queues), _workers(connection)
+            again, workers_again = lengths(connection, queues), look(connection).workers
             suspects = [queue for queue in suspects if again[queue] >= waiting[queue] and _idle(queue, workers_again)]
             waiting, workers = again, workers_again
     except exceptions.ResponseError:
@@ -336,11 +290,11 @@ def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Wo
     return [_queue(queue, waiting[queue], workers, queue in suspects) for queue in queues]
 
 
-def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -> Check:
+def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool) -> Check:
     name, start = f"queue {queue}", f"Start a worker for it: `{worker_command(queue)}`."
-    consumers = [worker for worker in workers if queue in worker.queues]
+    serving = consumers(workers, queue)
     said = f"{waiting} waiting" if waiting else "nothing waits"
-    if not consumers:
+    if not serving:
         return Check(name, "failed" if waiting else "warning", f"{said}, and no worker consumes it", start)
     if suspect:
         idle = ", ".join(_idle(queue, workers))
@@ -350,7 +304,7 @@ def _queue(queue: str, waiting: int, workers: Sequence[Worker], suspect: bool) -
             f"{said}, though {idle} is idle",
             "If this persists, that worker has gone deaf: restart it, nothing is lost.",
         )
-    return Check(name, "ok", f"{said}, {len(consumers)} worker{'s' if len(consumers) > 1 else ''}")
+    return Check(name, "ok", f"{said}, {len(serving)} worker{'s' if len(serving) > 1 else ''}")
 
 
 def _refusals(connection: redis.Redis) -> list[Check]:
@@ -371,19 +325,9 @@ def _refusals(connection: redis.Redis) -> list[Check]:
     return checks
 
 
-def _idle(queue: str, workers: Iterable[Worker]) -> list[str]:
+def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
     """Names of the workers that could take a message of this queue now."""
-    return [worker.node for worker in workers if queue in worker.queues and worker.busy < worker.concurrency]
-
-
-def _lengths(connection: redis.Redis, queues: Sequence[str]) -> dict[str, int]:
-    read = connection.pipeline(transaction=False)
-    for queue in queues:
-        for suffix in _PRIORITIES:
-            read.llen(queue + suffix)
-    lengths = read.execute()
-    step = len(_PRIORITIES)
-    return {queue: sum(lengths[step * index : step * (index + 1)]) for index, queue in enumerate(queues)}
+    return [worker.node for worker in consumers(workers, queue) if worker.has_a_free_slot]
 
 
 # Results, disk, model
@@ -399,13 +343,13 @@ def _results(url: str) -> Check:
     if failure is not None:
         what, remedy = explain(failure, url, "CELERY_RESULT_BACKEND")
         return Check("results", "failed", f"{shown}: {what}", remedy)
-    key, value = f"{PROBE_PREFIX}{uuid4().hex}", uuid4().hex
+    key, value = f"{keys.PROBES}{uuid4().hex}", uuid4().hex
     with client(url) as connection:
         try:
             connection.set(key, value, ex=10)
             read = connection.get(key)
         except exceptions.NoPermissionError:
-            return Check("results", "warning", f"{shown} answers; this user may not write {PROBE_PREFIX}*")
+            return Check("results", "warning", f"{shown} answers; this user may not write {keys.PROBES}*")
         except exceptions.ResponseError as error:
             return Check("results", "failed", f"{shown} refuses to write: {error}")
         with contextlib.suppress(exceptions.ResponseError):

@@ -153,7 +153,7 @@ def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
         raise Refused(printable(f"{type(error).__name__}: {error}", _SHOWN)) from None
 
 
-def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, Any]:
+def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, object]:
     if len(raw) > LARGEST:
         raise Refused(f"it has {len(raw)} bytes, more than {LARGEST}")
     envelope = _Envelope.model_validate(parse_json(raw))

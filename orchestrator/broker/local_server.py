@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -41,7 +40,9 @@ from redis import exceptions
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.connection import client, socket_url, without_password
 from orchestrator.broker.preflight import preflight
-from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken
+from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken, reason_of
+from orchestrator.job import file_lock
+from orchestrator.job.atomic_json import write_quick
 
 __all__ = [
     "EmbeddedBroker",
@@ -156,7 +157,7 @@ class EmbeddedBroker:
         """Whether the server's process runs. One that is merely slow is alive: to end it would help nobody."""
         if self._server is not None:
             return not self._server.ended.is_set()
-        return self.pid is not None and _locked(self.state / "server.lock")
+        return self.pid is not None and file_lock.locked(self.state / "server.lock")
 
     def watch(self) -> bool:
         """To be called every second or so: starts a server that has died anew, on the same socket and with its data.
@@ -176,7 +177,7 @@ class EmbeddedBroker:
         self._release()
 
     def _take_ownership(self) -> None:
-        lock = _lock(self.state / "owner.lock")
+        lock = file_lock.lock(self.state / "owner.lock")
         if lock is None:
             found = _read_card(self.state)
             if found is None:
@@ -189,7 +190,7 @@ class EmbeddedBroker:
 
     def _adopt(self) -> bool:
         """Takes over a server that runs on these data, or waits until it has ended. Whether there is one now."""
-        if not _locked(self.state / "server.lock"):
+        if not file_lock.locked(self.state / "server.lock"):
             return False
         found = _read_card(self.state)
         deadline = time.monotonic() + _STOP_S
@@ -257,7 +258,7 @@ class EmbeddedBroker:
     def _end_server(self, patience_s: float) -> None:
         lock = self.state / "server.lock"
         for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, _STOP_S)):
-            if self.pid is None or not _locked(lock):
+            if self.pid is None or not file_lock.locked(lock):
                 break
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -269,7 +270,7 @@ class EmbeddedBroker:
 
     def _release(self) -> None:
         if self._owner_lock is not None:
-            if not _locked(self.state / "server.lock"):  # else the next owner needs to know who that is
+            if not file_lock.locked(self.state / "server.lock"):  # else the next owner needs to know who that is
                 for path in (self.socket, self.state / "broker.json", self.state / "valkey.conf"):
                     path.unlink(missing_ok=True)
             os.close(self._owner_lock)
@@ -285,9 +286,7 @@ class EmbeddedBroker:
             "socket": str(self.socket),
             "url": self.url,
         }
-        part = self.state / "broker.json.part"
-        part.write_text(json.dumps(card) + "\n", encoding="utf-8")
-        part.replace(self.state / "broker.json")
+        write_quick(self.state / "broker.json", card)
 
     def _config(self) -> bytes:
         settings: list[tuple[str, str]] = [
@@ -327,7 +326,7 @@ class _Server:
 
     def _run(self, started: threading.Event) -> None:
         try:
-            lock = _lock(self._lock)
+            lock = file_lock.lock(self._lock)
             if lock is None:
                 raise BlockingIOError(errno.EAGAIN, f"{self._lock} is held by another process")
             try:
@@ -379,8 +378,7 @@ def _make_private(path: Path) -> None:
             path.mkdir(mode=0o700)
         found = path.lstat()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EmbeddedBrokerError(f"{path} can't be made: {reason}.") from error
+        raise EmbeddedBrokerError(f"{path} can't be made: {reason_of(error)}.") from error
     if stat.S_ISLNK(found.st_mode):
         raise EmbeddedBrokerError(f"{path} is a symbolic link, which the broker's folder must not be. Remove it.")
     if not stat.S_ISDIR(found.st_mode):
@@ -408,34 +406,9 @@ def _quoted(value: str) -> bytes:
     return b'"' + escaped + b'"'
 
 
-def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of this file, or None where another process has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _locked(path: Path) -> bool:
-    try:
-        descriptor = _lock(path)
-    except FileNotFoundError:
-        return False
-    if descriptor is None:
-        return True
-    os.close(descriptor)
-    return False
-
-
 def _wait_until_free(path: Path, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while _locked(path):
+    while file_lock.locked(path):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)

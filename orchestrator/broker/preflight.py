@@ -19,10 +19,9 @@ from typing import TypeVar
 import redis
 from redis import exceptions
 
+from orchestrator.broker import keys
 from orchestrator.broker.connection import client, without_password
 from orchestrator.errors import BrokerUnreachable
-
-PROBE_PREFIX = "yolo:probe:"
 
 _ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
@@ -96,7 +95,7 @@ def _asked(connection: redis.Redis, write: bool) -> Iterator[float | None]:
     yield time.monotonic() - begun
     if write:
         with contextlib.suppress(exceptions.NoPermissionError):
-            connection.set(f"{PROBE_PREFIX}{secrets.token_hex(8)}", "1", px=1000)
+            connection.set(f"{keys.PROBES}{secrets.token_hex(8)}", "1", px=1000)
         yield None
 
 

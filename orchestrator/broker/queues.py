@@ -1,4 +1,4 @@
-"""What the broker holds of our jobs, read by a client: live workers, waiting messages; and taking messages away.
+"""The one view of the broker's queues: how many messages wait, which they are; and taking messages away.
 
 Every function raises what the broker's client raises.
 """
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.job.leases import Owner
-from orchestrator.settings import HEARTBEAT_KEY
+from orchestrator.broker import keys
 
-# Celery divides a queue by priority: names of the parts, as suffixes. Ours has the first.
-_PARTS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-_UNACKED = "unacked"
+# How kombu divides a queue by priority, as suffixes of its key. Our own messages go to the first.
+_PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+MAX_LOOKED_THROUGH = 5000
+"""Messages of one list that are read to find an id."""
+
 _LONGEST_WORD, _LONGEST_PATH = 300, 4096
 _AGAIN = re.compile(r"\.again-\d+$")
 
@@ -37,31 +38,38 @@ class Message:
     eta: str | None
 
 
-def live_workers(client: Any) -> list[dict[str, Any]]:
-    """The heartbeats of the workers that live, by name. A killed worker's last words stay for a while: not those."""
-    keys = sorted(client.scan_iter(match=f"{HEARTBEAT_KEY}*", count=1000))
-    found = []
-    for raw in client.mget(keys) if keys else []:
-        try:
-            beat = json.loads(raw)
-            if not Owner(**beat["owner"]).gone and isinstance(beat["node"], str) and isinstance(beat["queues"], list):
-                found.append(beat)
-        except (ValueError, TypeError, KeyError, RecursionError):  # ran out meanwhile, or of another version
-            continue
-    return sorted(found, key=lambda beat: str(beat["node"]))
+def parts_of(queue: str) -> tuple[str, ...]:
+    """Return the keys of a queue's lists, the one that is served first in front: Celery divides it by priority."""
+    return tuple(queue + suffix for suffix in _PRIORITIES)
 
 
-def consumers(workers: Iterable[dict[str, Any]], queue: str) -> list[dict[str, Any]]:
-    """Those of the workers that serve a queue."""
-    return [beat for beat in workers if queue in beat["queues"]]
+def lengths(client: Any, queues: Iterable[str]) -> dict[str, int]:
+    """Return how many messages wait in each of the queues."""
+    names = list(queues)
+    read = client.pipeline(transaction=False)
+    for part in (part for name in names for part in parts_of(name)):
+        read.llen(part)
+    counts = iter(read.execute())
+    return {name: sum(next(counts) for _ in _PRIORITIES) for name in names}
+
+
+def message_ids(client: Any, queues: Iterable[str]) -> set[str] | None:
+    """Return the ids of the messages in these queues; None where one holds too many to be looked through."""
+    found = set[str]()
+    for part in (part for queue in queues for part in parts_of(queue)):
+        raws = client.lrange(part, 0, MAX_LOOKED_THROUGH)
+        if len(raws) > MAX_LOOKED_THROUGH:
+            return None
+        found |= set(map(_id_of, raws))
+    return found
 
 
 def waiting(client: Any, queues: Iterable[str], most: int = 1000) -> list[Message]:
     """The messages in these queues, `most` of each, the next one to be taken first."""
     found = []
     for queue in queues:
-        for part in _PARTS:
-            for raw in reversed(client.lrange(queue + part, -most, -1)):
+        for part in parts_of(queue):
+            for raw in reversed(client.lrange(part, -most, -1)):
                 found.append(_message(raw, queue))
     return found
 
@@ -69,7 +77,7 @@ def waiting(client: Any, queues: Iterable[str], most: int = 1000) -> list[Messag
 def held_back(client: Any) -> list[Message]:
     """Messages that a worker holds until their time has come."""
     found = []
-    for raw in client.hvals(_UNACKED):
+    for raw in client.hvals(keys.UNACKED):
         try:
             body, _, queue = json.loads(raw)
         except (ValueError, TypeError, RecursionError):
@@ -84,10 +92,10 @@ def take_away(client: Any, queues: Iterable[str]) -> list[Message]:
     """Removes the messages that wait in these queues, and returns them: each was removed, and no other was."""
     found = []
     for queue in queues:
-        for part in _PARTS:
+        for part in parts_of(queue):
             both = client.pipeline(transaction=True)
-            both.lrange(queue + part, 0, -1)
-            both.delete(queue + part)
+            both.lrange(part, 0, -1)
+            both.delete(part)
             for raw in reversed(both.execute()[0]):
                 found.append(_message(raw, queue))
     return found
@@ -97,6 +105,13 @@ def step_of(message_id: str) -> tuple[str, str]:
     """Job and step that a message's id names; the step is empty for a task that was sent without a job."""
     job, _, step = _AGAIN.sub("", message_id).partition(".")
     return job, step
+
+
+def _id_of(raw: bytes | str) -> str:
+    try:
+        return str(json.loads(raw)["headers"]["id"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _message(raw: str, queue: str) -> Message:

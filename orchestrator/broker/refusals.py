@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-KEY = "yolo:refused"
+from orchestrator.broker import keys
 
 _MOST = 50
 _LONGEST = 400
@@ -34,18 +34,18 @@ def note(client: Any, what: str, why: str, kept_s: float = _KEPT_S) -> None:
     """Keeps a refusal for so long, instead of an earlier one of the same. Raises what the broker's client raises."""
     at = time.time()
     what, why = one_line(what), one_line(why)
-    client.hset(KEY, what, json.dumps({"why": why, "at": at, "until": at + kept_s}))
+    client.hset(keys.REFUSED, what, json.dumps({"why": why, "at": at, "until": at + kept_s}))
     found = _read(client)
     over = [name for name, value in found.items() if value["until"] < at]
     newest = sorted(found, key=lambda name: -found[name]["at"])
     for name in {*over, *newest[_MOST:]}:
-        client.hdel(KEY, name)
-    client.expire(KEY, int(7 * _KEPT_S))
+        client.hdel(keys.REFUSED, name)
+    client.expire(keys.REFUSED, int(7 * _KEPT_S))
 
 
 def forget(client: Any, what: str) -> None:
     """It was not refused this time. Raises what the broker's client raises."""
-    client.hdel(KEY, one_line(what))
+    client.hdel(keys.REFUSED, one_line(what))
 
 
 def one_line(text: str) -> str:
@@ -67,7 +67,7 @@ def recent(client: Any) -> list[Refusal]:
 
 def _read(client: Any) -> dict[str, dict[str, Any]]:
     found = {}
-    for what, raw in client.hgetall(KEY).items():
+    for what, raw in client.hgetall(keys.REFUSED).items():
         try:
             value = json.loads(raw)
             found[str(what)] = {"why": str(value["why"]), "at": float(value["at"]), "until": float(value["until"])}

@@ -16,13 +16,13 @@ from kombu.transport import redis as base
 from redis.exceptions import RedisError
 
 from engine.text.printable import printable
+from orchestrator.broker import keys
 from orchestrator.broker.inbound import Refused, checked
 from orchestrator.job.jobdir import now
 from orchestrator.settings import settings
 
 log = logging.getLogger(__name__)
 
-DEAD_KEY = "yolo:dead"
 MOST_DEAD = 100
 """Messages that are kept, the newest; of each not more than its first bytes, so that all take some megabytes."""
 
@@ -73,10 +73,10 @@ class Channel(base.Channel):  # type: ignore[misc]
             "bytes": len(raw),
             "message": raw[:_KEPT_BYTES].decode(errors="backslashreplace"),
         }
-        place = f"it is set aside in {DEAD_KEY}"
+        place = f"it is set aside in {keys.DEAD}"
         try:
             with self.conn_or_acquire() as client, client.pipeline() as both:
-                both.lpush(DEAD_KEY, json.dumps(dead)).ltrim(DEAD_KEY, 0, MOST_DEAD - 1).execute()
+                both.lpush(keys.DEAD, json.dumps(dead)).ltrim(keys.DEAD, 0, MOST_DEAD - 1).execute()
         except (RedisError, OSError) as error:
             place = f"it can't be set aside: {printable(str(error))}"
         log.error("a message of queue %s is dropped, %s: %s", queue, place, why)

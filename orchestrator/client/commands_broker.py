@@ -17,17 +17,18 @@ from rich.text import Text
 
 from engine.text.printable import printable
 from engine.text.say import say
-from orchestrator.broker import queues, refusals
+from orchestrator.broker import heartbeats, queues, refusals
 from orchestrator.broker.connection import client
 from orchestrator.broker.preflight import explain, extra_s, within
 from orchestrator.broker.queues import Message
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import submission, views
 from orchestrator.client.commands_jobs import broker_note
 from orchestrator.client.snapshot import Reader
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job, is_id
 from orchestrator.job.registry import find_job, known_jobs
-from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.settings import LOG_QUEUE, Settings
 
 _RECENT = 20
 _MOST_LISTED = 30
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 def list_tasks(as_json: bool) -> int:
     """Always 0: without the broker, the jobs that this machine knows are shown, and why the rest is not."""
-    given = settings()
+    given = resolved_settings()
     note = broker_note(given)
     recent = _recent(given)
     trouble = note()
@@ -73,9 +74,9 @@ def list_tasks(as_json: bool) -> int:
 
 def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
     active = [
-        {"worker": beat["node"], "host": beat["host"], "job": job, "step": step, "id": task}
-        for beat in queues.live_workers(connection)
-        for task in beat["tasks"]
+        {"worker": beat.node, "host": beat.host, "job": job, "step": step, "id": task}
+        for beat in heartbeats.live(connection)
+        for task in beat.tasks
         for job, step in [queues.step_of(task)]
     ]
     waiting = queues.waiting(connection, given.known_queues)
@@ -90,7 +91,7 @@ def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _row(message: Message) -> dict[str, Any]:
+def _row(message: Message) -> dict[str, object]:
     age_s = _age_s(message)
     return {
         "queue": message.queue,
@@ -176,7 +177,7 @@ class _Purged:
 
 def purge(yes: bool, as_json: bool) -> int:
     """Raises BrokerUnreachable; UsageError where nobody can be asked."""
-    given = settings()
+    given = resolved_settings()
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
     submission.preflight_both(given)
@@ -207,7 +208,7 @@ def purge(yes: bool, as_json: bool) -> int:
 
 
 def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings) -> None:
-    from orchestrator.job.publish import withdraw
+    from orchestrator.broker.publish import withdraw
     from orchestrator.worker import steps as jobs
 
     try:
@@ -233,17 +234,16 @@ def health_check(options: dict[str, Any], output: Path | None, as_json: bool) ->
     """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
     from orchestrator.broker import health
     from orchestrator.client.commands_submit import configuration
-    from orchestrator.worker import steps as jobs
+    from orchestrator.job.job_config import JobConfig
 
-    given, queue = settings(), options["queue"]
+    given, queue = resolved_settings(), options["queue"]
     config = configuration(options)
-    checked = jobs.checked_config(config)
-    request = submission.Request("", "complete_pipeline", config, None, 1, queue)
+    checked = JobConfig.parse(config).engine
     began = time.monotonic()
     checks = health.check_health(
         given.broker_url,
         given.results_url,
-        queues=tuple(dict.fromkeys((queue or submission.queue_for(request), LOG_QUEUE))),
+        queues=tuple(dict.fromkeys((submission.queue_for("complete_pipeline", queue, config), LOG_QUEUE))),
         model=None if checked.backend == "fake" else checked.model,
         output=output or checked.output_folder,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,16 @@ import click
 from rich.console import Console
 
 from engine.text.say import say
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.outcomes import state_of
+from orchestrator.job.records import StartRecord
 from orchestrator.job.registry import find_job
-from orchestrator.settings import Settings, settings
+from orchestrator.settings import Settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 
@@ -28,15 +32,16 @@ _RESULTS_S = 2.0
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
     """0 done, or on its way; 1 failed or cancelled. Raises UnknownJob."""
-    given = settings()
+    given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
-        try:
-            shot = monitor.follow(job, given, Console(stderr=True))
-        except KeyboardInterrupt:
-            from orchestrator.client.commands_submit import interrupted
+        with interrupting(signal.SIGINT):
+            try:
+                shot = monitor.follow(job, given, Console(stderr=True))
+            except KeyboardInterrupt:
+                from orchestrator.client.commands_submit import interrupted
 
-            return interrupted(job, as_json)
+                return interrupted(job, as_json)
         return report(job, shot, given, as_json)
     note = broker_note(given)
     reader = Reader(job, given.lease_s)
@@ -56,7 +61,7 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
 
 def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     """0 when the job has ended, however; 1 when it has not after 10 s. Raises UnknownJob, OSError."""
-    given = settings()
+    given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     note = broker_note(given)
     before = state_of(job, given.lease_s)
@@ -89,14 +94,16 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     """Shows what an ended job gave. 0 for success, else 1."""
     success = shot.state == "completed"
-    if job.spec["task"] == "log_start" and not job.ended:
-        start = job.start_record() or {}
+    if job.spec.task == "log_start" and not job.ended:
+        start = job.start_record()
         if as_json:
-            click.echo(json.dumps({"success": success, **views.as_json(shot), "start_log": start}))
+            start_log = start.to_json() if start else {}
+            click.echo(json.dumps({"success": success, **views.as_json(shot), "start_log": start_log}))
         else:
+            found = start or StartRecord.refusal("")
             say(
-                f"Job {job.id}: {start.get('total_videos', 0)} videos, {start.get('total_frames', 0):,} frames, "
-                f"{views.span(start.get('total_duration_s'))} long."
+                f"Job {job.id}: {len(found.videos)} videos, {found.total_frames:,} frames, "
+                f"{views.span(found.total_duration_s)} long."
             )
             for warning in shot.warnings:
                 say(f"Warning: {warning}", err=True)
@@ -155,7 +162,8 @@ def _result(job: Job, given: Settings) -> dict[str, Any]:
 
 def _error(job: Job) -> str | None:
     """Why an ended job did not succeed."""
-    result = (job.end_record() or {}).get("result", {})
+    end = job.end_record()
+    result = end.result if end else {}
     return None if result.get("success", True) else str(result.get("message"))
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ import click
 from rich.console import Console
 
 from engine.text.say import say
+from orchestrator.broker.heartbeats import Heartbeat, consumers, live
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import engine_options, monitor, submission, views
 from orchestrator.client.commands_jobs import report
 from orchestrator.client.embedded import Embedded
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job
-from orchestrator.settings import LOG_QUEUE, Settings, settings
+from orchestrator.settings import LOG_QUEUE, Settings
+from orchestrator.stop_signals import interrupting
 
 _FAILED, _INTERRUPTED = 1, 130
 
@@ -32,8 +35,7 @@ _NO_WORKER_S = 20.0
 
 def run(options: dict[str, Any], as_json: bool) -> int:
     """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
-    request = _request(options)
-    submission.check(request, settings())
+    request = submission.check(_request(options), resolved_settings())
     if request.task == "log_end":
         if options["embedded"]:
             raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
@@ -55,11 +57,10 @@ def _request(options: dict[str, Any]) -> submission.Request:
     )
 
 
-def configuration(options: dict[str, Any]) -> dict[str, Any]:
+def configuration(options: dict[str, Any]) -> dict[str, object]:
     """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
     for the file."""
     from engine.config import load_config
-    from orchestrator.worker.steps import with_defaults
 
     config = load_config(Path(options["config_file"])) if options["config_file"] else {}
     config |= engine_options.chosen(options)
@@ -67,15 +68,15 @@ def configuration(options: dict[str, Any]) -> dict[str, Any]:
         config["resume"] = options["resume"]
     if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
         config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
-    return dict(with_defaults(config, settings()))
+    return {**resolved_settings().config, **config}
 
 
-def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
-    given = settings()
+def _submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
+    given = resolved_settings()
     submission.preflight_both(given)
-    queue = submission.queue_for(request)
+    queue = request.job_queue
     workers = _workers(given, queue)
-    slots = sum(int(beat["concurrency"]) for beat in workers or [])
+    slots = sum(beat.concurrency for beat in workers or [])
     job = _begin(request, given, request.workers or max(1, slots), as_json)
     if workers == []:
         _warn(f"{monitor.no_worker(queue)}. The job waits until then.")
@@ -89,13 +90,12 @@ def _submit(request: submission.Request, follow: bool, as_json: bool) -> int:
     return _follow(job, given, as_json)
 
 
-def _begin(request: submission.Request, given: Settings, workers: int, as_json: bool) -> Job:
+def _begin(request: submission.JobRequest, given: Settings, workers: int, as_json: bool) -> Job:
     """Makes the job's directory and tells whoever named no model which one it gets."""
     from engine.config import note_on_default
-    from orchestrator.worker.steps import checked_config
 
     job = submission.begin(request, given, workers)
-    note = note_on_default(checked_config(request.config))
+    note = note_on_default(request.config.engine)
     if note is not None and not as_json:
         say(note, err=True)
     return job
@@ -103,23 +103,25 @@ def _begin(request: submission.Request, given: Settings, workers: int, as_json: 
 
 def _follow(job: Job, given: Settings, as_json: bool) -> int:
     _introduce(job)
-    try:
-        shot = monitor.follow(job, given, Console(stderr=True))
-    except KeyboardInterrupt:
-        return interrupted(job, as_json)
+    with interrupting(signal.SIGINT):
+        try:
+            shot = monitor.follow(job, given, Console(stderr=True))
+        except KeyboardInterrupt:
+            return interrupted(job, as_json)
     return report(job, shot, given, as_json)
 
 
-def _run_embedded(request: submission.Request, as_json: bool) -> int:
-    with _terminating(), Embedded() as local:
-        given = settings()
+def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
+    # SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running.
+    with interrupting(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), Embedded() as local:
+        given = resolved_settings()
         if not local.own:
             say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
             return _submit(request, True, as_json)
         job = _begin(request, given, request.workers or 1, as_json)
         try:
             _check_writer_before(job, given)
-            local.start_worker(job, submission.queue_for(request))
+            local.start_worker(job, request.job_queue)
             submission.send(job, given)
             _introduce(job)
             own = given.model_copy(update={"state_dir": local.memory})
@@ -168,21 +170,6 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
     return _INTERRUPTED
 
 
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def interrupted(job: Job, as_json: bool) -> int:
     """What to say when a person stops watching."""
     say(
@@ -208,20 +195,19 @@ def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, ot
 
 
 def _introduce(job: Job) -> None:
-    say(f"Job {job.id}: {job.spec['video_folder']} -> {job.output}", err=True)
+    say(f"Job {job.id}: {job.spec.video_folder} -> {job.output}", err=True)
 
 
-def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
+def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
     """Live workers that serve a queue, None where the broker does not tell in time."""
     from redis import exceptions
 
     from orchestrator.broker.connection import client
     from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.broker.queues import consumers, live_workers
 
-    def ask() -> list[dict[str, Any]]:
+    def ask() -> list[Heartbeat]:
         with client(given.broker_url, 2.0) as connection:
-            return consumers(live_workers(connection), queue)
+            return consumers(live(connection), queue)
 
     try:
         return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)
@@ -229,9 +215,9 @@ def _workers(given: Settings, queue: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _log_end(request: submission.Request, as_json: bool) -> int:
+def _log_end(request: submission.JobRequest, as_json: bool) -> int:
     """Waits as long as somebody is there to answer."""
-    given = settings()
+    given = resolved_settings()
     submission.preflight_both(given)
     result = submission.end_log(request, given)
     queue = request.queue or LOG_QUEUE

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.live import Live
 
 from engine.text.printable import printable
-from orchestrator.broker.queues import consumers, live_workers
-from orchestrator.client import views
+from orchestrator.broker.heartbeats import consumers, live
+from orchestrator.client import submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import Job
-from orchestrator.settings import LOG_QUEUE, Settings, worker_command
+from orchestrator.settings import Settings, worker_command
 
 LOOK_EVERY_S = 0.5
 LINE_EVERY_S, LINE_AT_LEAST_EVERY_S = 3.0, 300.0
@@ -72,7 +72,7 @@ class Attendant:
         with client_app() as app, client(url, 2.0) as connection:
             while True:
                 try:
-                    self.workers = len(consumers(live_workers(connection), queue))
+                    self.workers = len(consumers(live(connection), queue))
                     if time.monotonic() > rescue_at:
                         rescue_at = time.monotonic() + _RESCUE_EVERY_S
                         with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
@@ -217,9 +217,7 @@ class _Nobody:
 
 def queue_for(job: Job) -> str:
     """The queue on which a job depends most."""
-    from orchestrator.job.publish import queue_of
-
-    return LOG_QUEUE if job.spec["task"] == "log_start" else queue_of(job)
+    return submission.queue_for(job.spec.task, job.spec.queue, job.spec.config)
 
 
 def no_worker(queue: str) -> str:

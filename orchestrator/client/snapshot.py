@@ -6,6 +6,7 @@ Nothing here asks the broker, so that it works whatever has been restarted, and 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from orchestrator.job import outcomes
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import ENDED_STATES, Job
 from orchestrator.job.leases import Lease, age_of, latest, owner_of
+from orchestrator.job.records import EndRecord, How, StartRecord, VideoFacts, VideoProgress, VideoResult
 from orchestrator.job.turns import waits_for
+
+_NOTHING_YET = StartRecord(started_at=None, worker="")
 
 RESULTS = tuple(outcomes.ENDINGS)
 
@@ -84,8 +88,8 @@ class Reader:
     def __init__(self, job: Job, lease_s: float) -> None:
         self.job = job
         self._lease_s = lease_s
-        self._start: dict[str, Any] | None = None
-        self._results: dict[int, dict[str, Any]] = {}  # in the order in which they were seen
+        self._start: StartRecord | None = None
+        self._results: dict[int, VideoResult] = {}  # in the order in which they were seen
         self._rates: dict[int, deque[tuple[float, int]]] = {}
 
     def read(self) -> Snapshot:
@@ -93,8 +97,8 @@ class Reader:
         end = job.end_record()  # first: what is read after it is complete if it is there
         steps = {key: lease for key, lease in job.leases("tasks").items() if end is None and lease.held(self._lease_s)}
         self._start = self._start or job.start_record()
-        start = self._start or {}
-        rows = start.get("videos", [])
+        start = self._start or _NOTHING_YET
+        rows = start.videos
         self._read_results()
         working = self._working(steps, rows)
         counts = self._counts(end)
@@ -102,23 +106,23 @@ class Reader:
         fps = sum(row.fps for row in working)
         return Snapshot(
             id=job.id,
-            task=str(job.spec["task"]),
+            task=job.spec.task,
             state=state,
             waits_for=waits_for(job) if state == "waiting" else None,
             folder=job.folder,
-            video_folder=str(job.spec["video_folder"]),
-            source=Path(job.spec["inputs"][0]),
+            video_folder=job.spec.video_folder,
+            source=Path(job.spec.inputs[0]),
             output=job.output,
-            created_at=str(job.spec["created_at"]),
-            started_at=start.get("started_at"),
-            ended_at=end["ended_at"] if end else None,
-            warnings=list(start.get("warnings", [])),
-            refused=start.get("refused"),
+            created_at=job.spec.created_at,
+            started_at=start.started_at,
+            ended_at=end.ended_at if end else None,
+            warnings=list(start.warnings),
+            refused=start.refused,
             videos=len(rows) if self._start else None,
             counts=counts,
             left=max(0, len(rows) - sum(counts.values())),
-            frames=sum(r["entry"]["frames"] for r in self._results.values()) + sum(row.frames for row in working),
-            frames_total=int(start.get("total_frames", 0)),
+            frames=sum(r.entry["frames"] for r in self._results.values()) + sum(row.frames for row in working),
+            frames_total=start.total_frames,
             fps=fps,
             eta_s=self._time_left_s(rows, working, fps),
             working=working,
@@ -129,30 +133,29 @@ class Reader:
         """Every video of the job, in its order; `working` as the last snapshot had it."""
         by_index = {row.index: row for row in working}
         end = self.job.end_record()
-        entries = end["result"]["processing_result"]["videos"] if end else []
-        given_up = {entry["path"]: entry for entry in entries}
+        given_up = {entry["path"]: entry for entry in (end.entries if end else [])}
         found = []
-        for row in (self._start or {}).get("videos", []):
-            index = row["index"]
+        for video in (self._start or _NOTHING_YET).videos:
+            index = video.index
             if index in self._results:
                 found.append(_result_row(index, self._results[index]))
             elif index in by_index:
                 found.append(by_index[index])
-            elif row["path"] in given_up:
-                found.append(_entry_row(index, given_up[row["path"]]))
+            elif video.path in given_up:
+                found.append(_entry_row(index, given_up[video.path]))
             else:
-                found.append(self._open_row(row))
+                found.append(self._open_row(video))
         return found
 
-    def _counts(self, end: dict[str, Any] | None) -> dict[str, int]:
+    def _counts(self, end: EndRecord | None) -> dict[str, int]:
         """How many videos ended in which way. When the job has ended, all of them have."""
-        statuses = [result["entry"]["status"] for result in self._results.values()]
+        statuses = [result.status for result in self._results.values()]
         if end is not None:
-            statuses = [entry.get("status") for entry in end["result"]["processing_result"].get("videos", [])]
+            statuses = [str(entry.get("status")) for entry in end.entries]
         return {status: statuses.count(status) for status in RESULTS}
 
-    def _state(self, end: dict[str, Any] | None, steps: dict[str, Lease]) -> str:
-        if end is None and steps and self.job.spec["task"] != "log_start":
+    def _state(self, end: EndRecord | None, steps: dict[str, Lease]) -> str:
+        if end is None and steps and self.job.spec.task != "log_start":
             # What outcomes.state_of would find as well, after a look at the lease of every video.
             if self.job.cancelled:
                 return "cancelling"
@@ -165,42 +168,43 @@ class Reader:
             if result is not None:
                 self._results[index] = result
 
-    def _working(self, steps: dict[str, Lease], rows: list[dict[str, Any]]) -> list[VideoRow]:
-        claimed = {row["index"]: row.get("frames") for row in rows}
+    def _working(self, steps: dict[str, Lease], rows: Sequence[VideoFacts]) -> list[VideoRow]:
+        claimed = {video.index: video.frames for video in rows}
         found = []
         for told in self.job.progress():
-            key = told["key"]
-            if key not in steps or told["stage"] == "ended":
+            key = told.key
+            if key not in steps or told.stage == "ended":
                 continue
             age_s = age_of(self.job.task_base(key).with_name(f"{key}.progress.json"))
-            about = {"stage": told["stage"], "worker": told["worker"], "age_s": age_s}
-            videos = [video for video in told["videos"] if video["index"] not in self._results]
+            videos = [video for video in told.videos if video.index not in self._results]
             if not videos:
-                found.append(VideoRow(None, "", "processing", **about))
+                found.append(VideoRow(None, "", "processing", stage=told.stage, worker=told.worker, age_s=age_s))
             for video in videos:
-                index, frames = video["index"], video["frames"]
-                total = video.get("frames_total") or claimed.get(index)
-                fps = self._rate(index, told["at"], video)
+                frames = video.frames
+                total = video.frames_total or claimed.get(video.index)
+                fps = self._rate(told.at, video)
                 eta_s = max(0, total - frames) / fps if total and fps > 0 else None
                 found.append(
                     VideoRow(
-                        index,
-                        video["path"],
+                        video.index,
+                        video.path,
                         "processing",
                         frames,
                         total,
                         fps,
                         eta_s,
-                        attempts=video["attempt"],
-                        **about,
+                        stage=told.stage,
+                        worker=told.worker,
+                        attempts=video.attempt,
+                        age_s=age_s,
                     )
                 )
         return found
 
-    def _rate(self, index: int, at: float, video: dict[str, Any]) -> float:
+    def _rate(self, at: float, video: VideoProgress) -> float:
         """Frames a second of late; over the attempt so far where that is not known yet."""
-        frames = video["frames"]
-        seen = self._rates.setdefault(index, deque())
+        frames = video.frames
+        seen = self._rates.setdefault(video.index, deque())
         if seen and (frames < seen[-1][1] or at < seen[-1][0]):  # another attempt, from its checkpoint
             seen.clear()
         if not seen or at > seen[-1][0]:
@@ -210,19 +214,19 @@ class Reader:
         span_s = seen[-1][0] - seen[0][0]
         if span_s > 0:
             return (seen[-1][1] - seen[0][1]) / span_s
-        elapsed_s = video.get("elapsed_s") or 0.0
-        return max(0, frames - (video.get("resumed_from") or 0)) / elapsed_s if elapsed_s > 0 else 0.0
+        elapsed_s = video.elapsed_s or 0.0
+        return max(0, frames - (video.resumed_from or 0)) / elapsed_s if elapsed_s > 0 else 0.0
 
-    def _time_left_s(self, rows: list[dict[str, Any]], working: list[VideoRow], fps: float) -> float | None:
+    def _time_left_s(self, rows: Sequence[VideoFacts], working: list[VideoRow], fps: float) -> float | None:
         """None while nothing moves, and where a container does not say how many frames it holds."""
-        left = [row.get("frames") or 0 for row in rows if row["index"] not in self._results]
+        left = [video.frames or 0 for video in rows if video.index not in self._results]
         if fps <= 0 or not all(left):
             return None
         return max(0, sum(int(count) for count in left) - sum(row.frames for row in working)) / fps
 
-    def _open_row(self, row: dict[str, Any]) -> VideoRow:
+    def _open_row(self, video: VideoFacts) -> VideoRow:
         """A video that has no result and of which no worker tells at the moment."""
-        index, path, total = row["index"], row["path"], row.get("frames")
+        index, path, total = video.index, video.path, video.frames
         lease = latest(self.job.video_base(index))
         if lease is None:
             return VideoRow(index, path, "queued", frames_total=total)
@@ -234,18 +238,17 @@ class Reader:
             error = None if held else "its worker died"
             status = "processing" if held else "waiting"
         else:
-            how = ending["how"]
-            error = None if how == "handed back" else ": ".join(filter(None, [str(how), ending.get("error")]))
+            error = None if ending.how == How.HANDED_BACK else ": ".join(filter(None, [ending.how, ending.error]))
             status = "waiting"
-        kept = frames_kept(self.job, row)  # at its checkpoint: the next attempt goes on there
+        kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt goes on there
         return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
 
 
-def _result_row(index: int, result: dict[str, Any]) -> VideoRow:
-    return _entry_row(index, {"attempts": result["attempt"], **result["entry"], "worker": result["worker"]})
+def _result_row(index: int, result: VideoResult) -> VideoRow:
+    return _entry_row(index, {"attempts": result.attempt, **result.entry, "worker": result.worker})
 
 
-def _entry_row(index: int, entry: dict[str, Any]) -> VideoRow:
+def _entry_row(index: int, entry: Mapping[str, Any]) -> VideoRow:
     """A video as the job's summary has it."""
     return VideoRow(
         index,

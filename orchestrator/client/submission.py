@@ -7,15 +7,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.text.did_you_mean import near
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.settings import LOG_QUEUE, Settings
+
+if TYPE_CHECKING:
+    from orchestrator.job.job_config import JobConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +34,33 @@ class Request:
 
     video_folder: str
     task: str
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     output: str | None
     workers: int | None
     queue: str | None
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A request that was checked, with its configuration as the engine takes it."""
+
+    video_folder: str
+    task: str
+    config: JobConfig
+    output: str | None
+    workers: int | None
+    queue: str | None
+
+    @property
+    def job_queue(self) -> str:
+        """The queue on which the job depends most."""
+        return queue_for(self.task, self.queue, self.config.given)
+
+    def output_folder(self, settings: Settings) -> Path:
+        """Where the job writes. Raises PathRefused."""
+        from orchestrator.job.paths import output_folder
+
+        return output_folder(self.output or str(self.config.engine.output_folder), settings)
 
 
 def who() -> str:
@@ -46,35 +72,35 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def check(request: Request, settings: Settings) -> None:
+def check(request: Request, settings: Settings) -> JobRequest:
     """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
     from orchestrator.broker.connection import client
-    from orchestrator.job.paths import output_folder, video_folder
-    from orchestrator.worker.steps import checked_config
+    from orchestrator.job.job_config import JobConfig
+    from orchestrator.job.paths import video_folder
 
     client(settings.broker_url).close()  # what is no URL is told before what follows from it
     _check_folder(request.video_folder)
     video_folder(request.video_folder, settings)
-    checked = checked_config(request.config)
+    config = JobConfig.parse(dict(request.config))
     if request.queue is not None and request.queue not in settings.known_queues:
         raise RequestError(
             f"--queue must be one of {', '.join(settings.known_queues)}. Got {request.queue}. Queues of your own are "
             'named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
         )
+    checked = JobRequest(request.video_folder, request.task, config, request.output, request.workers, request.queue)
     if request.task != "log_end":
-        _check_for_videos(request.video_folder, output_folder(request.output or str(checked.output_folder), settings))
+        _check_for_videos(request.video_folder, checked.output_folder(settings))
+    return checked
 
 
-def queue_for(request: Request) -> str:
-    """The queue on which the job depends most: of its process steps, where it has some."""
-    from orchestrator.job.publish import queue_of
+def queue_for(task: str, queue: str | None, config: Mapping[str, Any]) -> str:
+    """The queue on which a job of this task depends most: of its process steps, where it has some."""
+    from orchestrator.broker.publish import process_queue
 
-    if request.task == "log_start":
-        return LOG_QUEUE
-    return queue_of(Job(Path(), {"queue": request.queue, "config": request.config}))
+    return LOG_QUEUE if task == "log_start" else process_queue(queue, config)
 
 
-def begin(request: Request, settings: Settings, workers: int) -> Job:
+def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
     """Makes the job's directory. Raises RequestError, PathRefused."""
     from orchestrator.worker import steps as jobs
 
@@ -95,7 +121,7 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
     from orchestrator.job.outcomes import state_of
 
     for other in jobs_in(job.output):
-        if other.id == job.id or other.ended or other.spec["task"] == "log_start":
+        if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
         if state_of(other, settings.lease_s) not in ENDED_STATES:
             return other
@@ -135,13 +161,14 @@ def _arrived(job: Job, settings: Settings) -> bool:
 
     from orchestrator.broker.connection import client
     from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.worker.requeue import messages_held, messages_waiting
+    from orchestrator.broker.queues import message_ids
+    from orchestrator.worker.requeue import messages_held
 
     def ask() -> set[str]:
         with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
-            return (messages_waiting(connection, settings) or set()) | messages_held(connection)
+            return (message_ids(connection, settings.known_queues) or set()) | messages_held(connection)
 
-    first = job.workers if job.spec["task"] == "process_videos" else 1
+    first = job.workers if job.spec.task == "process_videos" else 1
     begun = set(job.leases("tasks"))
     if len(begun) < first:
         try:
@@ -191,14 +218,11 @@ def preflight_both(settings: Settings) -> None:
         answer(LONGEST_S)
 
 
-def end_log(request: Request, settings: Settings) -> Any:
+def end_log(request: JobRequest, settings: Settings) -> Any:
     """Sends `log_end_yolo` without a job. Returns the pending result."""
     from orchestrator.application import client_app
-    from orchestrator.job.paths import output_folder
-    from orchestrator.worker.steps import checked_config
 
-    output = output_folder(request.output or str(checked_config(request.config).output_folder), settings)
-    config = {**request.config, "output_folder": str(output)}
+    config = {**request.config.given, "output_folder": str(request.output_folder(settings))}
     folder = os.path.abspath(request.video_folder)
     return client_app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
 
@@ -216,7 +240,7 @@ class _Sending:
         from orchestrator.application import client_app
         from orchestrator.broker.connection import client
         from orchestrator.broker.preflight import extra_s
-        from orchestrator.job.publish import announce, publish
+        from orchestrator.broker.publish import announce, publish
 
         job, url = self._job, self._settings.broker_url
         with client(url, 2.0 + extra_s(url, 1)) as connection:
@@ -226,7 +250,7 @@ class _Sending:
             self._begun.set()
             if self._given_up.is_set():
                 return
-            first = job.workers if job.spec["task"] == "process_videos" else 0
+            first = job.workers if job.spec.task == "process_videos" else 0
             for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
                 publish(app, job, key)
 
@@ -253,31 +277,26 @@ def _check_folder(given: str) -> None:
 
 def _check_for_videos(given: str, output: Path) -> None:
     """Raises RequestError for a folder without a video."""
+    from engine.media.listing import FolderWalk, told
     from engine.media.suffixes import VIDEO_SUFFIXES
 
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in _files(Path(given), output)):
-        return
+    folder, walk, count = Path(given), FolderWalk(output), 0
+    for path in [folder] if folder.is_file() else walk.files(folder):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return
+        count += 1
     from engine.errors import InputError
     from engine.media.inputs import find_videos
 
     try:
         find_videos([given], output)  # opens files of unknown suffix
     except InputError as error:
-        count = sum(1 for _ in _files(Path(given), output))
         found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        if walk.left_out:
+            found = f"{count} file{'' if count == 1 else 's'} looked at. {'. '.join(told(walk.left_out))}"
         raise RequestError(
             f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
         ) from error
-
-
-def _files(folder: Path, output: Path) -> Iterator[Path]:
-    """Files that may be videos; what lies in the output folder is none."""
-    if folder.is_file():
-        yield folder
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
-        yield from (here / name for name in files if not name.startswith(".") and (here / name).is_file())
 
 
 def _nearest(folder: Path) -> Path:

@@ -40,7 +40,7 @@ _COMMANDS = {
 def main() -> None:
     """Entry point of the console script."""
     from engine.errors import EngineError
-    from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError
+    from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError, reason_of
 
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
@@ -62,7 +62,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = FAILED
     except OSError as error:
-        problem = f"{f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}."
+        problem = f"{f'{error.filename}: ' if error.filename else ''}{reason_of(error)}."
         say(f"Error: {problem}", err=True)
         status = FAILED
     if problem is not None and "--json" in sys.argv[1:]:

@@ -211,7 +211,7 @@ def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
     return Text.assemble(f"{name}  ", (printable(remark), STYLES.get(row.status, "")))
 
 
-def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, Any]:
+def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, object]:
     """A job as plain values; with `rows`, its videos."""
     value: dict[str, Any] = {
         "id": shot.id,

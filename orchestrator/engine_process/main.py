@@ -20,10 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine_process.ipc import Sender, received
 from orchestrator.job.atomic_json import there
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +81,18 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
+    from engine.media.listing import LeftOut, told
     from engine.stages.decode import never_begun
 
     output = Path(task["output"])
     wanted = None if task["only"] is None else set(task["only"])
     roots = _roots(task)
-    videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
-    options = never_begun(EngineConfig(**task["config"]).max_frame_bytes)
+    left_out: list[LeftOut] = []
+    found = find_videos(task["inputs"], output, roots, left_out=left_out)
+    videos = [video for video in found if wanted is None or video.path in wanted]
+    events.send("left_out", lines=told(left_out))
+    config = EngineConfig(**task["config"])
+    options = never_begun(config.max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
@@ -94,7 +102,7 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
             continue
         events.send("opening", path=video.path)
         events.send("video", **facts, **_claims(video.path, roots, options))
-    events.send("model", **_model(task["config"]))
+    events.send("model", **_model(config))
 
 
 def _roots(task: dict[str, Any]) -> list[Path]:
@@ -102,7 +110,7 @@ def _roots(task: dict[str, Any]) -> list[Path]:
     return [Path(root) for root in task["roots"]]
 
 
-def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, Any]:
+def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, object]:
     """What a video says of itself. Nothing is asked of a file before it is open and known to lie below a root."""
     from engine.errors import VideoError
     from engine.files.opened import OpenedFile
@@ -128,23 +136,21 @@ def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, 
     }
 
 
-def _model(config: dict[str, Any]) -> dict[str, Any]:
+def _model(config: EngineConfig) -> dict[str, str]:
     """Name and hash of the model; the reason where there is none, or it does not know the classes that are wanted. Does
     not load it."""
-    from engine.config import EngineConfig
     from engine.errors import ConfigError, PlanError
     from engine.inference.model import check_classes, resolved_model
     from models.errors import ModelError
 
-    checked = EngineConfig(**config)
-    if checked.backend == "fake":
+    if config.backend == "fake":
         return {"name": "fake", "sha256": ""}
     try:
-        resolved = resolved_model(checked)
-        check_classes(resolved.manifest, checked.classes)
+        resolved = resolved_model(config)
+        check_classes(resolved.manifest, config.classes)
         return {"name": resolved.manifest.name, "sha256": resolved.sha256}
     except (ModelError, ConfigError, PlanError) as error:
-        return {"name": checked.model, "error": str(error)}
+        return {"name": config.model, "error": str(error)}
 
 
 # -- work -------------------------------------------------------------------------------------------------------------

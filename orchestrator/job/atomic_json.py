@@ -98,6 +98,9 @@ def there(path: Path) -> bool:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link to itself, which somebody put there: the name is taken
+            raise
     return True
 
 

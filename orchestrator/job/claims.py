@@ -7,6 +7,7 @@ process died on is a suspect: it is tried again alone, so that it can take no ot
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,13 +16,14 @@ from engine.resume import attempts
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there, write_once
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.leases import Lease, Owner, ended, latest, numbered, read_ending, take
+from orchestrator.job.leases import Lease, Owner, latest, numbered, take
 from orchestrator.job.paths import confined_video, input_is_away, output_folder
+from orchestrator.job.records import How, VideoFacts, VideoResult
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_INNOCENT = ("handed back", "cancelled")
+_INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Claim:
     """A video leased to this worker. `video` is its row in the start record."""
 
     index: int
-    video: dict[str, Any]
+    video: VideoFacts
     lease: Lease
     from_frame: int
 
@@ -42,11 +44,11 @@ class Claim:
 class Claims:
     """The videos of one job, as one worker sees and takes them."""
 
-    def __init__(self, job: Job, videos: list[dict[str, Any]], owner: Owner, settings: Settings) -> None:
+    def __init__(self, job: Job, videos: Sequence[VideoFacts], owner: Owner, settings: Settings) -> None:
         self._job = job
         self._owner = owner
         self._settings = settings
-        self._open = sorted(videos, key=lambda video: (-(video.get("duration_s") or 0.0), video["index"]))
+        self._open = sorted(videos, key=lambda video: (-(video.duration_s or 0.0), video.index))
         self._done: set[int] = set()
         self._gave_up = False
         self.held: dict[int, Claim] = {}
@@ -69,7 +71,7 @@ class Claims:
     def next_begun(self) -> Claim | None:
         """Takes the next video that has a checkpoint and nobody at work on it."""
         for video in self._open:
-            index = video["index"]
+            index = video.index
             last = None if self._is_done(index) or index in self.held else self._last(index)[0]
             if last is None or last.held(self._settings.lease_s) or not frames_kept(self._job, video):
                 continue
@@ -78,13 +80,13 @@ class Claims:
                 return claim
         return None
 
-    def release(self, claim: Claim, how: str, **facts: Any) -> None:
+    def release(self, claim: Claim, how: str, *, error: str | None = None) -> None:
         """Gives a video back; how the attempt ended is kept."""
         self.held.pop(claim.index, None)
         try:
-            claim.lease.release(how, **facts)
-        except OSError as error:
-            name, why = claim.lease.path.name, reason_of(error)
+            claim.lease.release(how, error=error)
+        except OSError as problem:
+            name, why = claim.lease.path.name, reason_of(problem)
             log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
@@ -97,7 +99,7 @@ class Claims:
             self.held.pop(claim.index, None)
             return False
         kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
-        self.release(claim, "done")
+        self.release(claim, How.DONE)
         return kept
 
     def touch(self) -> None:
@@ -105,8 +107,8 @@ class Claims:
         for claim in list(self.held.values()):
             claim.lease.touch()
 
-    def _try(self, video: dict[str, Any], suspect: bool) -> Claim | None:
-        index = video["index"]
+    def _try(self, video: VideoFacts, suspect: bool) -> Claim | None:
+        index = video.index
         if index in self.held or self._is_done(index):
             return None
         last, readable = self._last(index)
@@ -136,13 +138,13 @@ class Claims:
 
     def _forget_done(self, places: int) -> None:
         """Drops the videos before `places` that are known to be done: no later look passes over them again."""
-        self._open[:places] = [video for video in self._open[:places] if video["index"] not in self._done]
+        self._open[:places] = [video for video in self._open[:places] if video.index not in self._done]
 
-    def _take(self, video: dict[str, Any]) -> Claim | None:
-        index = video["index"]
+    def _take(self, video: VideoFacts) -> Claim | None:
+        index = video.index
         try:
-            confined_video(video["path"], self._settings)
-            output_folder(str((self._job.output / video["stem"]).parent), self._settings)
+            confined_video(video.path, self._settings)
+            output_folder(str((self._job.output / video.stem).parent), self._settings)
         except PathRefused as refused:
             if self._input_is_away():  # not this video alone
                 return None
@@ -153,7 +155,7 @@ class Claims:
         if lease is None:
             return None
         if there(self._job.done_path(index)):  # it was finished between our look and our lease
-            lease.release("done")
+            lease.release(How.DONE)
             return None
         claim = self.held[index] = Claim(index, video, lease, at)
         return claim
@@ -161,7 +163,7 @@ class Claims:
     def _input_is_away(self) -> bool:
         """Whether the job's folder has disappeared; the job is then given up."""
         try:
-            ways = [input_is_away(name, self._settings) for name in self._job.spec["inputs"]]
+            ways = [input_is_away(name, self._settings) for name in self._job.spec.inputs]
         except PathRefused:
             return False
         why = next((way for way in ways if way is not None), None)
@@ -172,27 +174,27 @@ class Claims:
         log.error("job %s is given up: %s", self._job.id, why, extra={"job": self._job.id})
         return True
 
-    def _given_up(self, video: dict[str, Any], last: Lease) -> bool:
+    def _given_up(self, video: VideoFacts, last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
         try:
             died, reason = _died(self._job, video, last)
         except OSError as unreadable:  # nobody is condemned for what can't be read
-            log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video["path"], unreadable)
+            log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video.path, unreadable)
             return False
         if died < self._settings.max_attempts:
             return False
         error = f"gave up after {last.number} attempts: {reason}"
         entry = failed_entry(video, error, attempts=last.number)
-        if _keep(self._job, video["index"], entry, last.number, self._owner.node):
-            log.error("%s: %s", video["path"], error, extra={"job": self._job.id, "video": video["path"]})
+        if _keep(self._job, video.index, entry, last.number, self._owner.node):
+            log.error("%s: %s", video.path, error, extra={"job": self._job.id, "video": video.path})
         return True
 
 
-def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
+def failed_entry(video: VideoFacts, error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
     """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
     may also be `cancelled` or `not begun`."""
     return {
-        "path": video["path"],
+        "path": video.path,
         "status": status,
         "error": error,
         "frames": 0,
@@ -200,7 +202,7 @@ def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status
         "detections": 0,
         "tracks": 0,
         "tracks_by_class": {},
-        "duration_s": video.get("duration_s") or 0.0,
+        "duration_s": video.duration_s or 0.0,
         "elapsed_s": 0.0,
         "fps": 0.0,
         "outputs": {},
@@ -209,15 +211,15 @@ def failed_entry(video: dict[str, Any], error: str, *, attempts: int = 1, status
 
 
 def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) -> bool:
-    kept = write_once(job.done_path(index), {"entry": entry, "attempt": attempt, "worker": node, "at": now()})
+    kept = write_once(job.done_path(index), VideoResult(entry, attempt, node, now()).to_json())
     if kept:
         job.note("video ended", video=entry["path"], status=entry["status"], attempt=attempt, worker=node)
     return kept
 
 
-def frames_kept(job: Job, video: dict[str, Any]) -> int:
+def frames_kept(job: Job, video: VideoFacts) -> int:
     """Frames that the next attempt need not do again."""
-    return attempts.peek(job.output, PurePosixPath(video["stem"]))
+    return attempts.peek(job.output, PurePosixPath(video.stem))
 
 
 def _is_suspect(last: Lease | None) -> bool:
@@ -225,26 +227,28 @@ def _is_suspect(last: Lease | None) -> bool:
     none at all, says nothing about it."""
     if last is None:
         return False
-    ways = [(ended(last.base, number) or {}).get("how") for number in range(1, last.number + 1)]
-    told = [how for how in ways if how not in _INNOCENT]
-    return bool(told) and (told[-1] in ("crashed", "stalled") or told.count(None) > 1)
+    endings = [Lease(last.base, number).ending() for number in range(1, last.number + 1)]
+    told = [end for end in endings if end is None or end.how not in _INNOCENT]
+    if not told:
+        return False
+    return (told[-1] is not None and told[-1].how in (How.CRASHED, How.STALLED)) or told.count(None) > 1
 
 
-def _died(job: Job, video: dict[str, Any], last: Lease) -> tuple[int, str]:
+def _died(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
     """How many attempts in a row, counted from the last, died without getting further, and what is known of the end.
     Raises OSError where that can't be known."""
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):
-        how = read_ending(last.base, number)
-        began = Lease(last.base, number).read_facts().get("from_frame", 0)
-        began = began if type(began) is int else 0
+        lease = Lease(last.base, number)
+        end = lease.read_ending()
+        began = lease.from_frame()
         if reached > began:
             break
         reached = began
-        if how is not None and how["how"] in _INNOCENT:
+        if end is not None and end.how in _INNOCENT:
             continue
-        if count == 0 and how is not None:
-            reason = str(how.get("error", how["how"]))
+        if count == 0 and end is not None:
+            reason = end.how if end.error is None else end.error
         count += 1
     return count, reason

@@ -25,20 +25,22 @@ import os
 import re
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.errors import OutputError
 from engine.files.folders import Folder, opened
 from orchestrator.errors import JobError, RequestError, reason_of
-from orchestrator.job import records as shapes
 from orchestrator.job.atomic_json import LARGEST, LARGEST_LIST, append_line, read_json, write_once, write_quick
 from orchestrator.job.leases import Lease
+from orchestrator.job.records import SCHEMA, EndRecord, JobSpec, Progress, StartRecord, VideoResult
 
-SCHEMA = 1
+R = TypeVar("R")
+
 JOBS_FOLDER = ".yolo-jobs"
 PARTS = ("videos", "tasks")
 
@@ -69,17 +71,18 @@ class Job:
     """One job. Opening it reads `job.json`; everything else is read when asked for."""
 
     folder: Path
-    spec: dict[str, Any]
+    spec: JobSpec
 
     @classmethod
-    def create(cls, output: Path, spec: dict[str, Any]) -> Job:
+    def create(cls, spec: JobSpec) -> Job:
         """Makes the directory; a job of that id that is there already is opened. Raises RequestError where the output
         folder can't be written."""
-        folder = output / JOBS_FOLDER / spec["id"]
-        job = cls(folder, {"schema": SCHEMA, **spec, "output": str(output), "created_at": now(), "client": _client()})
+        output = Path(spec.output)
+        folder = output / JOBS_FOLDER / spec.id
+        job = cls(folder, spec)
         try:
-            _make(output, spec["id"])
-            if not write_once(folder / "job.json", job.spec):
+            _make(output, spec.id)
+            if not write_once(folder / "job.json", spec.to_json()):
                 return cls.open(folder)
         except OutputError as error:
             raise RequestError(str(error)) from error
@@ -94,40 +97,41 @@ class Job:
     def open(cls, folder: Path) -> Job:
         """Raises JobError where there is no job, one of a later version, or one that no client made."""
         try:
-            spec = read_json(folder / "job.json", LARGEST_LIST)
+            value = read_json(folder / "job.json", LARGEST_LIST)
         except (OSError, ValueError) as error:
             raise JobError(f"Job file {folder / 'job.json'} can't be read: {reason_of(error)}.") from error
-        if not isinstance(spec, dict):
+        if not isinstance(value, dict):
             raise JobError(f"There is no job in {folder}.")
-        if spec.get("schema") != SCHEMA:
+        if value.get("schema") != SCHEMA:
             raise JobError(
-                f"Job {folder.name} was made by another version (schema {str(spec.get('schema'))[:20]}, this one reads "
-                f"{SCHEMA}). Let it end with the version that made it, or submit its folder again."
+                f"Job {folder.name} was made by another version (schema {str(value.get('schema'))[:20]}, this one "
+                f"reads {SCHEMA}). Let it end with the version that made it, or submit its folder again."
             )
-        problem = shapes.wrong_in_job(spec)
-        if problem is None and (spec["id"] != folder.name or not is_id(spec["id"])):
-            problem = f"id must be the name of its folder. Got {spec['id'][:200]!r}"
-        if problem is not None:
-            raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {problem}.")
+        try:
+            spec = JobSpec.from_json(value)
+            if spec.id != folder.name or not is_id(spec.id):
+                raise ValueError(f"id must be the name of its folder. Got {spec.id[:200]!r}")
+        except ValueError as error:
+            raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {error}.") from None
         return cls(folder, spec)
 
     # -- what was asked for -------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
-        return str(self.spec["id"])
+        return self.spec.id
 
     @property
     def output(self) -> Path:
-        return Path(self.spec["output"])
+        return Path(self.spec.output)
 
     @property
-    def config(self) -> dict[str, Any]:
-        return dict(self.spec["config"])
+    def config(self) -> dict[str, object]:
+        return dict(self.spec.config)
 
     @property
     def workers(self) -> int:
-        return int(self.spec.get("workers", 1))
+        return self.spec.workers
 
     # -- how far it has come ------------------------------------------------------------------------------------------
 
@@ -135,21 +139,20 @@ class Job:
     def start_path(self) -> Path:
         return self.folder / "start.json"
 
-    def start_record(self) -> dict[str, Any] | None:
+    def start_record(self) -> StartRecord | None:
         """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
         try:
             value = read_json(self.start_path, LARGEST_LIST)
         except (OSError, ValueError) as error:
-            return shapes.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
-        problem = None if value is None else shapes.wrong_in_start(value)
-        if problem is not None:
-            return shapes.refusal(f"{self.start_path} is damaged: {problem}")
-        return None if value is None else dict(value)
+            return StartRecord.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
+        try:
+            return None if value is None else StartRecord.from_json(value)
+        except ValueError as error:
+            return StartRecord.refusal(f"{self.start_path} is damaged: {error}")
 
-    def end_record(self) -> dict[str, Any] | None:
+    def end_record(self) -> EndRecord | None:
         """None before the end, and where the record is damaged."""
-        value = _read(self.folder / "end.json", LARGEST_LIST)
-        return value if value is not None and shapes.wrong_in_end(value) is None else None
+        return _record(EndRecord.from_json, _read(self.folder / "end.json", LARGEST_LIST))
 
     @property
     def ended(self) -> bool:
@@ -189,10 +192,9 @@ class Job:
     def task_base(self, key: str) -> Path:
         return self.folder / "tasks" / key
 
-    def done(self, index: int) -> dict[str, Any] | None:
+    def done(self, index: int) -> VideoResult | None:
         """The result of a video; None while it has none, and where it is damaged."""
-        value = _read(self.done_path(index))
-        return value if value is not None and shapes.wrong_in_result(value) is None else None
+        return _record(VideoResult.from_json, _read(self.done_path(index)))
 
     def done_indices(self) -> set[int]:
         """Videos that have a result."""
@@ -212,15 +214,16 @@ class Job:
         leases = {**self.leases("tasks"), **{k: v for k, v in self.leases("videos").items() if k not in done}}
         return [lease for lease in leases.values() if lease.held(lease_s)]
 
-    def progress(self) -> list[dict[str, Any]]:
+    def progress(self) -> list[Progress]:
         """What each process step wrote last."""
-        found = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
-        return [value for value in found if value is not None and shapes.wrong_in_progress(value) is None]
+        values = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
+        found = (_record(Progress.from_json, value) for value in values)
+        return [progress for progress in found if progress is not None]
 
-    def tell_progress(self, key: str, value: dict[str, Any]) -> None:
+    def tell_progress(self, progress: Progress) -> None:
         """Best effort: what can't be told now is told the next time."""
         with contextlib.suppress(OSError):
-            write_quick(self.task_base(key).with_name(f"{key}.progress.json"), value)
+            write_quick(self.task_base(progress.key).with_name(f"{progress.key}.progress.json"), progress.to_json())
 
     def note(self, event: str, **facts: Any) -> None:
         """Adds a line to the job's own log. A full disk must not end the job for it."""
@@ -242,7 +245,7 @@ def jobs_in(output: Path) -> list[Job]:
             with contextlib.suppress(JobError):
                 if folder is not None and not folder.is_link(name):
                     found.append(Job.open(output / JOBS_FOLDER / name))
-    return sorted(found, key=lambda job: (job.spec["created_at"], job.id))
+    return sorted(found, key=lambda job: (job.spec.created_at, job.id))
 
 
 def _make(output: Path, name: str) -> None:
@@ -258,6 +261,14 @@ def _make(output: Path, name: str) -> None:
             job.sub(part, make=True).close()
 
 
+def _record(parse: Callable[[object], R], value: dict[str, Any] | None) -> R | None:
+    """None where there is no record, and where it is damaged."""
+    try:
+        return None if value is None else parse(value)
+    except ValueError:
+        return None
+
+
 def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
     try:
         value = read_json(path, largest)
@@ -266,7 +277,8 @@ def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _client() -> dict[str, Any]:
+def this_client() -> dict[str, object]:
+    """Return who makes a job here, for its records."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -21,9 +21,9 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job.atomic_json import read_json, there, write_once
+from orchestrator.job.records import Ending, EngineFacts, How
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Owner:
     def this_process(cls, node: str) -> Owner:
         return cls(node, socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or 0)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
     @property
@@ -84,7 +84,7 @@ class Lease:
         """Whether its owner still works under it. What can't be read now is not free: on a network share, any read may
         fail for a moment."""
         try:
-            if read_ending(self.base, self.number) is not None:
+            if self.read_ending() is not None:
                 return False
             touched, owner = _touched(self.path), _owner(self.path)
         except OSError as error:
@@ -92,38 +92,44 @@ class Lease:
             return True
         return touched is not None and _since(self.path, touched) <= lease_s and owner is not None and not owner.gone
 
-    def facts(self) -> dict[str, Any]:
-        """What was written when it was taken; empty where that can't be read."""
-        try:
-            return self.read_facts()
-        except OSError:
-            return {}
-
-    def read_facts(self) -> dict[str, Any]:
-        """As `facts`; empty where it is damaged. Raises OSError."""
+    def from_frame(self) -> int:
+        """Where the attempt began, as it was written when it was taken; 0 where that is damaged. Raises OSError."""
         try:
             value = read_json(self.path)
         except ValueError:
-            return {}
-        return value if isinstance(value, dict) else {}
+            return 0
+        began = value.get("from_frame", 0) if isinstance(value, dict) else 0
+        return began if type(began) is int else 0
 
-    def ending(self) -> dict[str, Any] | None:
+    def ending(self) -> Ending | None:
         """How the work under it ended; None while it goes on, and where its owner died."""
-        return ended(self.base, self.number)
+        try:
+            return self.read_ending()
+        except OSError:
+            return Ending(How.UNREADABLE)
 
-    def release(self, how: str, **facts: Any) -> None:
+    def read_ending(self) -> Ending | None:
+        """As `ending`. Raises OSError where that can't be known."""
+        try:
+            value = read_json(_end(self.base, self.number))
+            return None if value is None else Ending.from_json(value)
+        except ValueError:
+            return Ending(How.UNREADABLE)
+
+    def release(self, how: str, *, error: str | None = None, engine: EngineFacts | None = None) -> None:
         """Gives it back and says how the work under it ended. Raises OSError."""
-        write_once(_end(self.base, self.number), {"how": how, **facts})
+        write_once(_end(self.base, self.number), Ending(how, error, engine).to_json())
 
 
-def take(base: Path, owner: Owner, lease_s: float, **facts: Any) -> Lease | None:
+def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:
     """Takes the next lease of `base`; None while somebody holds the last one, or was faster. Raises OSError."""
     last = latest(base)
     if last is not None and last.held(lease_s):
         return None
     number = last.number + 1 if last else 1
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    if not write_once(numbered(base, number), {"owner": owner.as_json(), "at": at, **facts}):
+    began = {} if from_frame is None else {"from_frame": from_frame}
+    if not write_once(numbered(base, number), {"owner": owner.as_json(), "at": at, **began}):
         return None
     return Lease(base, number)
 
@@ -134,27 +140,6 @@ def latest(base: Path) -> Lease | None:
     while there(numbered(base, number + 1)):
         number += 1
     return Lease(base, number) if number else None
-
-
-def ended(base: Path, number: int) -> dict[str, Any] | None:
-    """How the work under a lease ended; None where its owner did not say."""
-    try:
-        return read_ending(base, number)
-    except OSError:
-        return {"how": "unreadable"}
-
-
-def read_ending(base: Path, number: int) -> dict[str, Any] | None:
-    """As `ended`. Raises OSError."""
-    try:
-        value = read_json(_end(base, number))
-    except ValueError:
-        return {"how": "unreadable"}
-    if value is None or (
-        isinstance(value, dict) and isinstance(value.get("how"), str) and isinstance(value.get("error", ""), str)
-    ):
-        return value
-    return {"how": "unreadable"}
 
 
 def numbered(base: Path, number: int) -> Path:

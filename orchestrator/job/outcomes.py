@@ -7,9 +7,9 @@ import json
 from datetime import datetime
 from typing import Any
 
-from orchestrator.job import records as shapes
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import latest
+from orchestrator.job.records import EngineFacts, ModelFacts, StartRecord, VideoFacts
 
 SUCCESS = "Pipeline completo ejecutado exitosamente"
 _MESSAGES = {
@@ -38,18 +38,19 @@ _VIDEOS_IN_A_RESULT = 200
 
 def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
     """The engine's summary over everything that the job's workers did; the structure is in README, "Results"."""
-    start = job.start_record() or {}
-    entries, workers, facts = [], set(), _engine_facts(job)
-    for row in start.get("videos", []):
-        done = job.done(row["index"])
+    start = job.start_record()
+    entries, workers, engine = [], set(), _engine_facts(job)
+    for video in start.videos if start else ():
+        done = job.done(video.index)
         if done is None:
-            entries.append(_not_done(job, row, error))
+            entries.append(_not_done(job, video, error))
             continue
-        entries.append({**done["entry"], "worker": done["worker"]})
-        workers.add(done["worker"])
+        entries.append({**done.entry, "worker": done.worker})
+        workers.add(done.worker)
     counts = {status: sum(entry["status"] == status for entry in entries) for status in ENDINGS}
     frames = sum(entry["frames"] for entry in entries)
-    elapsed_s = _seconds_since(start.get("started_at"))
+    elapsed_s = _seconds_since(start.started_at if start else None)
+    model = start.model if start else ModelFacts()
     summary: dict[str, Any] = {
         "schema": 1,
         "success": not error and bool(entries) and counts["ok"] == len(entries),
@@ -63,8 +64,8 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
             "elapsed_s": elapsed_s,
             "fps": round(frames / elapsed_s, 2) if elapsed_s else 0.0,
         },
-        "model": facts.get("model") or {key: start.get("model", {}).get(key, "") for key in ("name", "sha256")},
-        "backend": facts.get("backend") or {"name": "", "provider": ""},
+        "model": engine.model.to_json() if engine else {"name": model.name or "", "sha256": model.sha256 or ""},
+        "backend": dict(engine.backend) if engine else {"name": "", "provider": ""},
         "workers": sorted(workers),
     }
     return {**summary, "error": error} if error else summary
@@ -72,18 +73,17 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
 
 def pipeline_result(job: Job, state: str, summary: dict[str, Any], end_log: dict[str, Any]) -> dict[str, Any]:
     """The structure that the original program returned."""
-    start = job.start_record() or {}
-    start_log = {key: value for key, value in start.items() if key != "videos"}
-    message = (_OF_PROCESSING if job.spec["task"] == "process_videos" else _MESSAGES)[state]
+    start = job.start_record()
+    message = (_OF_PROCESSING if job.spec.task == "process_videos" else _MESSAGES)[state]
     reason = summary.get("error") or (_what_is_done(summary) if state == "cancelled" else _what_failed(summary))
     return {
         "success": state == "completed",
         "message": message if state == "completed" or not reason else f"{message}: {reason}",
         "pipeline_task_id": job.id,
-        "start_log": start_log,
+        "start_log": start.log() if start else {},
         "processing_result": summary,
         "end_log": end_log,
-        "video_folder": job.spec["video_folder"],
+        "video_folder": job.spec.video_folder,
         "config_used": job.config,
     }
 
@@ -99,20 +99,21 @@ def shortened(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "processing_result": short} if "processing_result" in value else short
 
 
-def without_long_lists(start: dict[str, Any]) -> dict[str, Any]:
-    """A start record that is small enough for the result store."""
-    return start if len(start["videos"]) <= _VIDEOS_IN_A_RESULT else {**start, "videos": []}
+def without_long_lists(start: StartRecord) -> dict[str, object]:
+    """A start record as JSON that is small enough for the result store."""
+    return start.to_json() if len(start.videos) <= _VIDEOS_IN_A_RESULT else {**start.log(), "videos": []}
 
 
-def build_manifest(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+def build_manifest(job: Job, summary: dict[str, Any]) -> dict[str, object]:
     """The summary with what is needed to trust or repeat it."""
     from engine.versions import versions
 
     text = json.dumps(job.config, sort_keys=True).encode()
+    start = job.start_record()
     return {
         **summary,
         "job": job.id,
-        "started_at": (job.start_record() or {}).get("started_at"),
+        "started_at": start.started_at if start else None,
         "config": job.config,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
@@ -129,7 +130,7 @@ def state_of(job: Job, lease_s: float) -> str:
     """queued, starting, processing, waiting (begun, and nobody at work), ending, cancelling, or how it ended."""
     end = job.end_record()
     if end is not None:
-        return str(end["state"])
+        return end.state
     if job.ended:  # and the record is damaged
         return end_state(job, summarise(job))
     live = job.live(lease_s)
@@ -138,31 +139,28 @@ def state_of(job: Job, lease_s: float) -> str:
     start = job.start_record()
     if start is None:
         return "starting" if live else "queued"
-    if job.spec["task"] == "log_start":
-        return "failed" if start["refused"] else "completed"
+    if job.spec.task == "log_start":
+        return "failed" if start.refused else "completed"
     if live:
         return "processing"
-    return "ending" if len(job.done_indices()) == len(start["videos"]) else "waiting"
+    return "ending" if len(job.done_indices()) == len(start.videos) else "waiting"
 
 
-def _not_done(job: Job, row: dict[str, Any], error: str | None) -> dict[str, Any]:
+def _not_done(job: Job, video: VideoFacts, error: str | None) -> dict[str, Any]:
     from orchestrator.job.claims import failed_entry
 
-    last = latest(job.video_base(row["index"]))
+    last = latest(job.video_base(video.index))
     status = "failed" if last else "not begun"
     if error is None and job.cancelled:
         error = "cancelled after its worker had died" if last else "cancelled before it was begun"
         status = "cancelled" if last else "not begun"
-    return failed_entry(row, error or "was not processed", attempts=last.number if last else 0, status=status)
+    return failed_entry(video, error or "was not processed", attempts=last.number if last else 0, status=status)
 
 
-def _engine_facts(job: Job) -> dict[str, Any]:
+def _engine_facts(job: Job) -> EngineFacts | None:
     """Model and backend as an engine reported them."""
-    for key in job.leases("tasks").values():
-        end = key.ending()
-        if end and end.get("backend") and shapes.wrong_in_engine_facts(end) is None:
-            return end
-    return {}
+    endings = (lease.ending() for lease in job.leases("tasks").values())
+    return next((end.engine for end in endings if end is not None and end.engine is not None), None)
 
 
 def _what_is_done(summary: dict[str, Any]) -> str:

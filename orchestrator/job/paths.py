@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
-from orchestrator.errors import PathRefused
+from orchestrator.errors import PathRefused, reason_of
 from orchestrator.settings import Settings
 
 _LONGEST_PATH = 4096
@@ -27,7 +27,7 @@ def video_folder(given: str, settings: Settings) -> Path:
         mode = path.stat().st_mode
     except OSError as error:
         raise PathRefused(
-            f"Video folder {given[:200]} can't be read: {_reason(error)}. Name a folder that exists on this machine "
+            f"Video folder {given[:200]} can't be read: {reason_of(error)}. Name a folder that exists on this machine "
             "and that its user may read."
         ) from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
@@ -45,7 +45,7 @@ def input_is_away(given: str, settings: Settings) -> str | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return f"Video folder {given[:200]} can't be read any more: {_reason(error)}."
+        return f"Video folder {given[:200]} can't be read any more: {reason_of(error)}."
     if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
         return f"Video folder {given[:200]} can't be read any more: permission denied."
     return None
@@ -60,7 +60,7 @@ def output_folder(given: str, settings: Settings) -> Path:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise PathRefused(f"Output folder {given[:200]} can't be used: {_reason(error)}.") from error
+        raise PathRefused(f"Output folder {given[:200]} can't be used: {reason_of(error)}.") from error
     return _below(path, settings.output_roots, settings, "Output folder", "YOLO_OUTPUT_ROOTS")
 
 
@@ -73,7 +73,7 @@ def confined_video(path: str, settings: Settings) -> str:
     try:
         mode = resolved.stat().st_mode
     except OSError as error:
-        raise PathRefused(f"{path[:200]}: {_reason(error)}") from error
+        raise PathRefused(f"{path[:200]}: {reason_of(error)}") from error
     if not stat.S_ISREG(mode):
         raise PathRefused(f"{path} is not a file, but {_kind(mode)}")
     _below(resolved, settings.video_roots, settings, "Video", "YOLO_VIDEO_ROOTS")
@@ -117,11 +117,7 @@ def _resolved(given: str, what: str) -> Path:
     except UnicodeEncodeError as error:
         raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error
     except OSError as error:
-        raise PathRefused(f"The {what} {given[:200]!r} is no path: {_reason(error)}.") from error
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        raise PathRefused(f"The {what} {given[:200]!r} is no path: {reason_of(error)}.") from error
 
 
 def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:

@@ -33,7 +33,7 @@ def remember(job: Job, settings: Settings) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not job.ended:
-            entry = {"folder": str(job.folder), "created_at": job.spec["created_at"], "broker": _broker(settings)}
+            entry = {"folder": str(job.folder), "created_at": job.spec.created_at, "broker": _broker(settings)}
             write_quick(path, entry)
     except OSError as error:
         log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, reason_of(error))

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from orchestrator.job.records import ModelFacts, VideoFacts
 
 # H.264 at crf 25, ultrafast, of the videos of streets and shops tried: 0.1 to 0.2 bits a pixel. The annotated video
 # is there twice for a moment, as it grows and as it is finished.
@@ -22,27 +25,26 @@ _FRAMES_IN_FLIGHT = 16
 _LEAST_FRAME_BYTES = 16
 
 
-def needed_bytes(videos: list[dict[str, Any]], config: dict[str, Any]) -> int:
+def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int:
     """Disk space that the outputs of `videos` (rows of the start record) will take, about."""
     formats = config.get("formats") or ("tracks", "mot")
     rows = sum(_ROW_BYTES.get(name, 0) for name in formats)
     total = 0.0
     for video in videos:
         # A container may claim anything; it can't hold more frames than this.
-        frames = min(video.get("frames") or 0, video["size_bytes"] // _LEAST_FRAME_BYTES)
+        frames = min(video.frames or 0, video.size_bytes // _LEAST_FRAME_BYTES)
         total += frames * rows
         if config.get("visualize", True):
-            pixels = (video.get("width") or 0) * (video.get("height") or 0)
-            total += frames * pixels * _BITS_A_PIXEL / 8 * _VIDEO_COPIES
+            total += frames * video.pixels * _BITS_A_PIXEL / 8 * _VIDEO_COPIES
     return int(total)
 
 
 def examine(
-    videos: list[dict[str, Any]], model: dict[str, Any], config: dict[str, Any], output: Path
+    videos: Sequence[VideoFacts], model: ModelFacts, config: Mapping[str, Any], output: Path
 ) -> tuple[dict[str, Any], list[str], str | None]:
     """What is there and what is needed, warnings, and why the job is refused (None: it is not)."""
     needed, free = needed_bytes(videos, config), shutil.disk_usage(_existing(output)).free
-    largest = max(((v.get("width") or 0) * (v.get("height") or 0) for v in videos), default=0)
+    largest = max((video.pixels for video in videos), default=0)
     memory_needed = int(_ENGINE_BYTES + largest * _FRAME_BYTES * _FRAMES_IN_FLIGHT * 4)
     memory = _available_memory()
     gpu = Path("/proc/driver/nvidia/version").exists()
@@ -53,7 +55,7 @@ def examine(
         "disk_free_bytes": free,
         "disk_needed_bytes": needed,
         "gpu": gpu,
-        "model": model,
+        "model": model.to_json(),
     }
     warnings = []
     if needed > free / 2:
@@ -72,8 +74,8 @@ def examine(
             "can do this job (`yolo-server --worker --queues yolo-gpu`)."
         )
     refused = None
-    if "error" in model:
-        refused = str(model["error"])
+    if model.error is not None:
+        refused = model.error
     elif needed > free:
         refused = warnings[0]
     return facts, warnings, refused

@@ -61,7 +61,7 @@ def begun(output: Path) -> list[Job]:
                 continue
             with contextlib.suppress(JobError):
                 job = Job.open(folder)
-                if job.spec["task"] != "log_start":
+                if job.spec.task != "log_start":
                     found.append(job)
     return sorted(found, key=_age)
 
@@ -106,4 +106,4 @@ def _marker(job: Job, key: str) -> Path:
 
 
 def _age(job: Job) -> tuple[str, str]:
-    return str(job.spec["created_at"]), job.id
+    return job.spec.created_at, job.id

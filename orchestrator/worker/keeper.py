@@ -13,7 +13,6 @@ A stop is told to the tasks by a file: they are in processes that Celery owns.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import multiprocessing
 import os
@@ -28,19 +27,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import bootsteps, signals
 
-from orchestrator.broker.health import HEARTBEAT_EXPIRES_S
-from orchestrator.broker.local_server import client, without_password
+from orchestrator.broker import heartbeats, keys
+from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.heartbeats import Heartbeat
+from orchestrator.broker.queues import lengths
 from orchestrator.broker.refusals import one_line
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.job.leases import Owner
-from orchestrator.settings import GPU_QUEUE, HEARTBEAT_KEY, Settings, settings
+from orchestrator.settings import GPU_QUEUE, Settings
+from orchestrator.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.worker import alive
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
 from orchestrator.worker.logs import set_up_worker_logging
 
 log = logging.getLogger(__name__)
 
+_PARENT = "YOLO_WORKER_PID"
 _RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
@@ -61,19 +65,21 @@ def cores_for_a_task() -> int | None:
     return int(given) if given else None
 
 
-def install(app: Celery) -> None:
-    """Hangs the steps on an application's worker."""
-    app.steps["worker"].add(Keeper)
+@signals.celeryd_init.connect
+def _install(instance: Any, **_: Any) -> None:
+    """Hang the keeper on a worker of ours: this module comes with our tasks, which a worker imports first of all."""
+    instance.app.steps["worker"].add(Keeper)
 
 
 @signals.celeryd_init.connect
-def _prepare(conf: Any = None, options: dict[str, Any] | None = None, **_: Any) -> None:
+def _prepare(**_: Any) -> None:
     """Before the pool: children inherit the environment. What killed workers left is cleared away."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
+    os.environ[_PARENT] = str(os.getpid())
     os.environ[_RUNTIME] = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
     # What the pool puts into a temporary folder goes into ours, which is cleared away after a kill as well.
     multiprocessing.current_process()._config["tempdir"] = os.environ[_RUNTIME]  # type: ignore[attr-defined]
@@ -92,17 +98,36 @@ def told_to_stop() -> bool:
     return _told_to_stop.is_set()
 
 
+@signals.task_prerun.connect
+def _begin_task(**_: Any) -> None:
+    """Not when the child begins: its pool sets its own handlers after that."""
+    if (
+        os.environ.get(_PARENT) not in (None, str(os.getpid()))
+        and threading.current_thread() is threading.main_thread()
+    ):
+        spare_the_child(_stopped_at)
+
+
+def _stopped_at() -> float | None:
+    with contextlib.suppress(OSError, KeyError):
+        return os.stat(os.path.join(os.environ[_RUNTIME], "stopping")).st_mtime
+    return None
+
+
 @signals.worker_shutting_down.connect
 def _tell_tasks(**_: Any) -> None:
+    if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
+        spare_the_worker(time.monotonic())
     _told_to_stop.set()
     # A broker that is silent would keep Celery waiting for minutes. What it was not told by then, it finds out.
-    last = threading.Timer(settings().grace_s + _LAST_WORDS_S, os._exit, (0,))
+    last = threading.Timer(resolved_settings().grace_s + _LAST_WORDS_S, os._exit, (0,))
     last.daemon = True
     last.start()
     with contextlib.suppress(OSError, KeyError):
         told = Path(os.environ[_RUNTIME], "stopping")
         told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
-        told.touch()
+        if not told.exists():  # its time is that of the first signal
+            told.touch()
 
 
 @signals.worker_shutdown.connect
@@ -130,7 +155,7 @@ def _cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> Non
     folder = (getattr(request, "kwargs", None) or {}).get("job")
     if folder and not expired:
         with contextlib.suppress(JobError, OSError):
-            jobs.open_job(folder, settings()).cancel("revoked through Celery")
+            jobs.open_job(folder, resolved_settings()).cancel("revoked through Celery")
 
 
 class Keeper(bootsteps.StartStopStep):
@@ -145,12 +170,12 @@ class Keeper(bootsteps.StartStopStep):
         cores = len(os.sched_getaffinity(0))
         os.environ[_CORES] = str(max(1, cores // max(1, worker.concurrency or cores)))
         queues = worker.app.amqp.queues
-        served_by_default = set(queues.consume_from) == set(settings().known_queues)
+        served_by_default = set(queues.consume_from) == set(resolved_settings().known_queues)
         if served_by_default and not Path("/proc/driver/nvidia/version").exists():
             queues.deselect(GPU_QUEUE)
 
     def start(self, worker: Any) -> None:
-        self._thread = _Thread(worker, settings())
+        self._thread = _Thread(worker, resolved_settings())
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
@@ -180,7 +205,7 @@ class _Thread(threading.Thread):
         self._ended.set()
         self.join(timeout=10)
         with contextlib.suppress(Exception):
-            self._client.delete(self._key)
+            self._client.delete(heartbeats.key_of(self._owner.node, self._owner.pid))
         with contextlib.suppress(Exception):
             self._client.close()
 
@@ -198,10 +223,6 @@ class _Thread(threading.Thread):
             if self._ended.wait(_TICK_S):
                 return
 
-    @property
-    def _key(self) -> str:
-        return f"{HEARTBEAT_KEY}{self._worker.hostname}:{os.getpid()}"
-
     def _tick(self) -> None:
         from celery.worker import state
 
@@ -209,9 +230,9 @@ class _Thread(threading.Thread):
         self._listen(held)
         going = {name: request for name, request in held.items() if name not in self._silent}
         self._renew(list(going.values()))
-        self._beat(list(going), len(state.active_requests))
+        heartbeats.write(self._client, self._heartbeat(list(going), len(state.active_requests)))
         queues = self._queues()
-        waiting = sum(self._client.llen(queue) for queue in queues)
+        waiting = sum(lengths(self._client, queues).values())
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
             self._start_anew()
@@ -249,26 +270,25 @@ class _Thread(threading.Thread):
         if not tags:
             return
         present = time.time()
-        self._client.zadd("unacked_index", dict.fromkeys(tags, present), xx=True)
+        self._client.zadd(keys.UNACKED_INDEX, dict.fromkeys(tags, present), xx=True)
 
-    def _beat(self, held: list[str], busy: int) -> None:
+    def _heartbeat(self, held: list[str], busy: int) -> Heartbeat:
         worker = self._worker
-        value = {
-            "node": worker.hostname,
-            "host": self._owner.host,
-            "pid": self._owner.pid,
-            "owner": self._owner.as_json(),
-            "pool": worker.pool_cls.__module__.rpartition(".")[2],
-            "concurrency": worker.pool.num_processes,
-            "queues": self._queues(),
-            "busy": busy,
-            "tasks": held,
-            "jobs": sorted({task.partition(".")[0] for task in held}),
-            "version": metadata.version("yolo-engine"),
-            "started_at": self._started_at,
-            "time": time.time(),
-        }
-        self._client.set(self._key, json.dumps(value), ex=int(HEARTBEAT_EXPIRES_S))
+        return Heartbeat(
+            node=worker.hostname,
+            host=self._owner.host,
+            pid=self._owner.pid,
+            owner=self._owner,
+            pool=worker.pool_cls.__module__.rpartition(".")[2],
+            concurrency=worker.pool.num_processes,
+            queues=tuple(self._queues()),
+            busy=busy,
+            tasks=tuple(held),
+            jobs=tuple(sorted({task.partition(".")[0] for task in held})),
+            version=metadata.version("yolo-engine"),
+            started_at=self._started_at,
+            time=time.time(),
+        )
 
     def _queues(self) -> list[str]:
         consumer = getattr(self._worker.consumer, "task_consumer", None)

@@ -9,7 +9,6 @@ does no harm: it finds nothing to take.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable
@@ -18,13 +17,13 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator.broker.queues import live_workers
+from orchestrator.broker import heartbeats, keys, queues
+from orchestrator.broker.publish import publish, queue_of, task_id, withdraw
 from orchestrator.errors import JobError
 from orchestrator.job import turns
 from orchestrator.job.atomic_json import read_json
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import age_of
-from orchestrator.job.publish import JOBS_KEY, publish, queue_of, task_id, withdraw
 from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
@@ -32,9 +31,8 @@ from orchestrator.worker import steps as jobs
 
 log = logging.getLogger(__name__)
 
-_LOCK, _LOCK_MS = "yolo:rescue", 4000
+_LOCK_MS = 4000
 _AGAIN_AFTER_S = 15.0
-_LONGEST_LOOK = 5000
 _MOST_ANNOUNCED = 500
 
 
@@ -44,9 +42,9 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
     Workers and monitors all call it; one of them at a time looks.
     """
     left = list(_jobs(client, settings))
-    if not left or not client.set(_LOCK, "1", nx=True, px=_LOCK_MS):
+    if not left or not client.set(keys.REQUEUE_LOCK, "1", nx=True, px=_LOCK_MS):
         return []
-    found = messages_waiting(client, settings)
+    found = queues.message_ids(client, settings.known_queues)
     if found is None:
         return []
     waiting = found | messages_held(client)
@@ -76,21 +74,9 @@ def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
     return sent
 
 
-def messages_waiting(client: Any, settings: Settings) -> set[str] | None:
-    """Ids of the messages in all queues; None where they are too many to be looked through."""
-    found = set()
-    for queue in settings.known_queues:
-        raws = client.lrange(queue, 0, _LONGEST_LOOK)
-        if len(raws) > _LONGEST_LOOK:
-            return None
-        found |= set(map(_id_of, raws))
-    return found
-
-
 def messages_held(client: Any) -> set[str]:
     """Ids of the messages that live workers hold."""
-    tasks = (beat.get("tasks") for beat in live_workers(client))
-    return {task for held in tasks if isinstance(held, list) for task in held if isinstance(task, str)}
+    return {task for beat in heartbeats.live(client) for task in beat.tasks}
 
 
 def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
@@ -99,8 +85,8 @@ def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
         seen.add(job.id)
         yield job
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
-    announced = client.hrandfield(JOBS_KEY, _MOST_ANNOUNCED) or []
-    for raw_id, raw_folder in zip(announced, client.hmget(JOBS_KEY, announced) if announced else (), strict=True):
+    announced = client.hrandfield(keys.JOBS, _MOST_ANNOUNCED) or []
+    for raw_id, raw_folder in zip(announced, client.hmget(keys.JOBS, announced) if announced else (), strict=True):
         job_id, folder = _text(raw_id), _text(raw_folder or "")
         if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
             continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
@@ -140,13 +126,6 @@ def _times_sent(job: Job, key: str) -> int:
         value = None
     again = value.get("again") if isinstance(value, dict) else None
     return again + 1 if isinstance(again, int) else 1
-
-
-def _id_of(raw: bytes | str) -> str:
-    try:
-        return str(json.loads(raw)["headers"]["id"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
 
 
 def _text(value: bytes | str) -> str:

@@ -6,7 +6,6 @@ Exit status: 0 stopped, 1 failed, 2 wrong usage or settings.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -96,9 +95,9 @@ def server(
         if not worker:
             raise click.UsageError("--embedded goes with --worker.")
         return _embedded([argument for argument in sys.argv[1:] if argument != "--embedded"])
-    from orchestrator.settings import settings
+    from orchestrator.broker.resolve import resolved_settings
 
-    given = settings()
+    given = resolved_settings()
     if worker:
         return _worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}")
     if beat:
@@ -143,7 +142,7 @@ def _queues(given: Settings, asked: str | None) -> list[str]:
 
 def _warn_about_the_broker(given: Settings) -> None:
     """A worker waits for a broker that is away; its user should know that it does, and why."""
-    from orchestrator.broker.local_server import preflight
+    from orchestrator.broker.preflight import preflight
     from orchestrator.errors import BrokerUnreachable
 
     for url in dict.fromkeys((given.broker_url, given.results_url)):
@@ -211,12 +210,12 @@ def _beat(given: Settings, loglevel: str) -> int:
         if not watch.folder.is_dir():
             say(f"Warning: the watched folder {watch.folder} is not there. It is swept once it is.", err=True)
     from orchestrator.application import app
+    from orchestrator.errors import reason_of
 
     try:
         given.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"YOLO_STATE_DIR: {given.state_dir} can't be made: {reason}.") from error
+        raise SettingsError(f"YOLO_STATE_DIR: {given.state_dir} can't be made: {reason_of(error)}.") from error
     with _the_only(given.state_dir / "beat.lock", "Beat"):
         app.start(["beat", f"--loglevel={loglevel}", "--pidfile="])
     return 0
@@ -251,16 +250,12 @@ def _flower(given: Settings, port: int) -> int:
 def _the_only(path: Path, what: str) -> Iterator[None]:
     """Two schedulers would send everything twice."""
     from orchestrator.errors import SettingsError
+    from orchestrator.job.file_lock import sole
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingsError(f"{what} runs already on this machine ({path} is locked). One is enough.") from error
+    with sole(path) as first:
+        if not first:
+            raise SettingsError(f"{what} runs already on this machine ({path} is locked). One is enough.")
         yield
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.config import EngineConfig
-from engine.errors import ConfigError
 from engine.resume import attempts
 from engine.text.printable import printable
 from orchestrator.engine_process.handle import EngineProcess
@@ -27,10 +25,20 @@ from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, 
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json, write_once
 from orchestrator.job.claims import Claims
-from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now
+from orchestrator.job.job_config import JobConfig
+from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
-from orchestrator.job.records import MOST_WORKERS
+from orchestrator.job.records import (
+    MAX_WORKERS,
+    EndRecord,
+    EngineFacts,
+    How,
+    JobSpec,
+    ModelFacts,
+    StartRecord,
+    VideoFacts,
+)
 from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
@@ -76,7 +84,7 @@ class Context:
 
 def begin(
     given_folder: str,
-    config: dict[str, Any] | None,
+    config: object,
     settings: Settings,
     *,
     task: str = "complete_pipeline",
@@ -88,14 +96,15 @@ def begin(
 ) -> Job:
     """Checks what is asked for and makes the job's directory: from here on it is durable.
 
-    `only` restricts the job to these files of the folder. Raises RequestError (PathRefused) with the remedy.
+    `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
+    Raises RequestError (PathRefused) with the remedy.
     """
     if job_id is not None and not is_id(job_id):
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
-    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
-        raise RequestError(f"workers must be an int in [1, {MOST_WORKERS}]. Got {repr(workers)[:200]}.")
-    config = with_defaults(config or {}, settings)
-    checked = checked_config(config)
+    if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
+        raise RequestError(f"workers must be an int in [1, {MAX_WORKERS}]. Got {repr(workers)[:200]}.")
+    parsed = config if isinstance(config, JobConfig) else JobConfig.parse(config, settings)
+    checked = parsed.engine
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
     target = output_folder(output or str(checked.output_folder), settings)
@@ -104,18 +113,20 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    kept = {key: value for key, value in checked.model_dump(mode="json").items() if key in config}
-    spec = {
-        "id": job_id or new_id(),
-        "task": task,
-        "video_folder": given_folder,
-        "inputs": [str(source)],
-        "only": only,
-        "config": {**kept, "output_folder": str(target)},
-        "workers": workers,
-        "queue": queue,
-    }
-    job = Job.create(target, spec)
+    spec = JobSpec(
+        id=job_id or new_id(),
+        task=task,
+        video_folder=given_folder,
+        inputs=(str(source),),
+        only=None if only is None else tuple(only),
+        config={**parsed.kept(), "output_folder": str(target)},
+        workers=workers,
+        queue=queue,
+        output=str(target),
+        created_at=now(),
+        client=this_client(),
+    )
+    job = Job.create(spec)
     remember(job, settings)
     return job
 
@@ -134,7 +145,7 @@ def check_step(step: str, workers: int) -> None:
 def open_job(folder: str, settings: Settings) -> Job:
     """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
     job = job_at(folder, settings)
-    for name in job.spec["inputs"]:
+    for name in job.spec.inputs:
         video_folder(name, settings)
     _check_trust(job, settings)
     return job
@@ -148,7 +159,7 @@ def job_to_go_on_with(folder: str, settings: Settings) -> Job:
     if job.ended:
         return job
     try:
-        for name in job.spec["inputs"]:
+        for name in job.spec.inputs:
             if input_is_away(name, settings) is None:
                 video_folder(name, settings)
         _check_trust(job, settings)
@@ -176,25 +187,10 @@ def job_at(folder: str, settings: Settings) -> Job:
 
 
 def _check_trust(job: Job, settings: Settings) -> None:
-    trusted_model(checked_config(job.config).model, settings)
+    trusted_model(JobConfig.parse(job.config).engine.model, settings)
 
 
-def with_defaults(config: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """A job's configuration over the defaults of the settings. What is no configuration is left for the check."""
-    return {**settings.config, **config} if isinstance(config, dict) else config
-
-
-def checked_config(config: dict[str, Any]) -> EngineConfig:
-    """Raises RequestError that names the key, the rule and what was found."""
-    if not isinstance(config, dict):
-        raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
-    try:
-        return EngineConfig(**config)
-    except (ConfigError, TypeError) as error:
-        raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
-
-
-def start(job: Job, context: Context) -> dict[str, Any]:
+def start(job: Job, context: Context) -> StartRecord:
     """Records the start, counts the videos, checks the machine. The same record however often it is called.
 
     Raises Duplicate while somebody else does it.
@@ -204,26 +200,23 @@ def start(job: Job, context: Context) -> dict[str, Any]:
     with _step(job, "start", context) as step:
         given_up = job.given_up
         meanwhile = context.renewal(step.lease)
-        found = {"videos": [], "model": {}} if given_up else _probe(job, context.settings, meanwhile)
-        videos, model = found["videos"], found["model"]
-        facts, warnings, refused = examine(videos, model, job.config, job.output)
-        error = given_up or found.get("error") or refused
+        found = Found() if given_up else _probe(job, context.settings, meanwhile)
+        videos = found.videos
+        facts, warnings, refused = examine(videos, found.model, job.config, job.output)
+        warnings = [*warnings, *found.left_out]
+        error = given_up or found.error or refused
         if not videos and error is None:
-            error = f"No video in {job.spec['video_folder']}. Name a folder that holds some."
-        record = {
-            "started_at": now(),
-            "worker": context.node,
-            "total_videos": len(videos),
-            "total_frames": sum(video.get("frames") or 0 for video in videos),
-            "total_duration_s": round(sum(video.get("duration_s") or 0.0 for video in videos), 3),
-            "total_size_bytes": sum(video["size_bytes"] for video in videos),
-            "resources": facts,
-            "warnings": warnings,
-            "refused": error,
-            "model": model,
-            "videos": videos,
-        }
-        if write_once(job.start_path, record):
+            error = f"No video in {job.spec.video_folder}. Name a folder that holds some."
+        record = StartRecord(
+            started_at=now(),
+            worker=context.node,
+            videos=tuple(videos),
+            model=found.model,
+            resources=facts,
+            warnings=tuple(warnings),
+            refused=error,
+        )
+        if write_once(job.start_path, record.to_json()):
             job.note("started", worker=context.node, videos=len(videos), refused=error)
             for warning in warnings:
                 log.warning("job %s: %s", job.id, warning, extra={"job": job.id})
@@ -240,27 +233,28 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
     here.
     """
     record = job.start_record() or start(job, context)
-    given_up = record["refused"] or job.given_up
+    given_up = record.refused or job.given_up
     if job.ended or given_up:
-        return {**outcomes.summarise(job, given_up), "how": "exhausted"}
+        return {**outcomes.summarise(job, given_up), "how": How.EXHAUSTED}
     _wait_for_turn(job, key, context)
     with _step(job, key, context) as step:
         proceed(job, key)
-        step.how = "handed back"
+        step.how = How.HANDED_BACK
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
-        claims = Claims(job, record["videos"], context.owner(), context.settings)
+        claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
-        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores, step.facts)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
-            step.how, step.facts["error"] = "failed", str(error)
+            step.how, step.error = How.FAILED, str(error)
             job.note("engine failed", worker=context.node, error=str(error))
             raise
         finally:
+            step.engine = watch.engine
             for claim in list(claims.held.values()):
-                claims.release(claim, "handed back")
-    if how == "handed back":
+                claims.release(claim, How.HANDED_BACK)
+    if how == How.HANDED_BACK:
         job.note("handed back", step=key, worker=context.node)
     return {**outcomes.summarise(job), "how": how}
 
@@ -291,14 +285,14 @@ def end(job: Job, context: Context) -> dict[str, Any]:
         result = outcomes.pipeline_result(job, state, summary, end_log)
         if state == "completed":
             _forget_journals(job)  # before the end is there: after it, another job may write to the folder
-        made = {"state": state, "ended_at": end_log["ended_at"], "result": result}
-        if write_once(job.folder / "end.json", made):
+        made = EndRecord(state, end_log["ended_at"], result)
+        if write_once(job.folder / "end.json", made.to_json()):
             job.note("ended", state=state, worker=context.node)
             log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
         elif job.end_record() is None:  # it is damaged
-            write_json(job.folder / "end.json", made)
-        record = job.end_record() or {"result": result}
-    result = dict(record["result"])
+            write_json(job.folder / "end.json", made.to_json())
+        record = job.end_record() or made
+    result = dict(record.result)
     _write_results(job, result)
     settle(job.id, context.settings)
     return result
@@ -316,7 +310,7 @@ def cancel(job: Job, who: str, context: Context) -> str:
 
 def next_step(job: Job, lease_s: float) -> list[str]:
     """The steps that must be on the queue or at work for the job to go on: nothing, `start`, `process-1` ..., `end`."""
-    if job.ended or job.spec["task"] == "log_start":
+    if job.ended or job.spec.task == "log_start":
         return []
     record = job.start_record()
     if job.cancelled or job.given_up:
@@ -324,16 +318,18 @@ def next_step(job: Job, lease_s: float) -> list[str]:
     if record is None:
         return ["start"]
     keys = process_steps(job.workers)
-    if record["refused"] or len(job.done_indices()) >= len(record["videos"]):
+    if record.refused or len(job.done_indices()) >= len(record.videos):
         return ["end"]
     steps = job.leases("tasks")
-    over = {key for key in keys if key in steps and (steps[key].ending() or {}).get("how") in ("exhausted", "failed")}
+    endings = {key: steps[key].ending() for key in keys if key in steps}
+    hows = {key: end.how for key, end in endings.items() if end is not None}
+    over = {key for key, how in hows.items() if how in (How.EXHAUSTED, How.FAILED)}
     if over != set(keys):
         return [key for key in keys if key not in over]
     # Every step has run out of videos to take, and still some have no result: their workers died since.
     if _at_work(job, lease_s):
         return []
-    failed = {key for key in keys if (steps[key].ending() or {}).get("how") == "failed"}
+    failed = {key for key, how in hows.items() if how == How.FAILED}
     if failed == set(keys):
         return ["end"]
     # The engine did run somewhere: a step that failed may come to that machine the next time. Not for ever.
@@ -352,16 +348,18 @@ class _step:  # noqa: N801 - a context manager, used like a function
         if lease is None:
             raise Duplicate(f"step {key} of job {job.id} is being worked on")
         self.lease: Lease = lease
-        self.how = "ended"
-        self.facts: dict[str, Any] = {}
+        self.how: str = How.ENDED
+        self.error: str | None = None
+        self.engine: EngineFacts | None = None
+        """What the step's engine told of itself."""
 
     def __enter__(self) -> _step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        how = self.how if kind in (None, FolderTaken) or self.how == "failed" else "broke off"
+        how = self.how if kind in (None, FolderTaken) or self.how == How.FAILED else How.BROKE_OFF
         try:
-            self.lease.release(how, **self.facts)
+            self.lease.release(how, error=self.error, engine=self.engine)
         except OSError as problem:
             log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
 
@@ -377,20 +375,31 @@ def _at_work(job: Job, lease_s: float) -> bool:
     return bool(job.live(lease_s))
 
 
-def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """What the program that looks at a job's inputs has found, and why it could not go on."""
+
+    videos: tuple[VideoFacts, ...] = ()
+    model: ModelFacts = field(default_factory=ModelFacts)
+    error: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
         task = {
             "kind": "probe",
-            "inputs": job.spec["inputs"],
-            "only": job.spec.get("only"),
+            "inputs": list(job.spec.inputs),
+            "only": None if job.spec.only is None else list(job.spec.only),
             "output": str(job.output),
             "roots": list(map(str, settings.video_roots)),
             "config": job.config,
             "skip": skip,
         }
-        found: dict[str, Any] = {"videos": [], "model": {}}
+        videos: list[VideoFacts] = []
+        left_out: tuple[str, ...] = ()
         opening = None
         with EngineProcess(task) as engine:
             try:
@@ -399,15 +408,17 @@ def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> dict[
                     if kind == "opening":
                         opening = event["path"]
                     elif kind == "video":
-                        found["videos"].append(event)
+                        videos.append(VideoFacts.from_json(event))
+                    elif kind == "left_out":
+                        left_out = tuple(event["lines"])
                     elif kind == "model":
-                        return {**found, "model": event}
+                        return Found(tuple(videos), ModelFacts.from_json(event), left_out=left_out)
                     elif kind == "fatal":
-                        return {**found, "error": event["error"]}
+                        return Found(tuple(videos), error=event["error"], left_out=left_out)
             except TimeoutError:
                 log.warning("%s: looking at it took too long", opening)
         if opening is None or opening in skip:
-            return {**found, "error": f"the program that looks at the videos {engine.ended()}"}
+            return Found(tuple(videos), error=f"the program that looks at the videos {engine.ended()}")
         skip.append(opening)
 
 
@@ -416,14 +427,14 @@ def _fatal(job: Job) -> str | None:
     record = job.start_record()
     if record is None:
         return None if job.cancelled else job.given_up or "the job was never started"
-    if record["refused"]:
-        return str(record["refused"])
-    if len(job.done_indices()) >= len(record["videos"]) or job.cancelled:
+    if record.refused:
+        return record.refused
+    if len(job.done_indices()) >= len(record.videos) or job.cancelled:
         return None
     if job.given_up:
         return job.given_up
-    endings = [lease.ending() or {} for lease in job.leases("tasks").values()]
-    return next((str(ending["error"]) for ending in endings if ending.get("error")), None)
+    endings = (lease.ending() for lease in job.leases("tasks").values())
+    return next((end.error for end in endings if end is not None and end.error), None)
 
 
 def _write_results(job: Job, result: dict[str, Any]) -> None:
@@ -441,8 +452,8 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
 
 def _salvage(job: Job, context: Context) -> None:
     """What workers that died had reached in a cancelled job becomes partial results."""
-    videos = (job.start_record() or {"videos": []})["videos"]
-    claims = Claims(job, videos, context.owner(), context.settings)
+    start = job.start_record()
+    claims = Claims(job, start.videos if start else (), context.owner(), context.settings)
     touch = context.renewal(claims)
     while (claim := claims.next_begun()) is not None:
         claims.keep(claim, salvaged_entry(job, claim, context.settings, "cancelled", touch))
@@ -451,14 +462,14 @@ def _salvage(job: Job, context: Context) -> None:
 def _forget_journals(job: Job) -> None:
     """A job that is complete leaves nothing to go on with: the next one over its folder does everything anew. After
     any other end, what was done is not done again."""
-    record = job.start_record() or {"videos": []}
-    for row in record["videos"]:
-        done = job.done(row["index"])
-        if done and done["entry"]["status"] != "failed":
-            attempts.forget(job.output, PurePosixPath(row["stem"]), job.id)
+    record = job.start_record()
+    for video in record.videos if record else ():
+        done = job.done(video.index)
+        if done and done.status != "failed":
+            attempts.forget(job.output, PurePosixPath(video.stem), job.id)
     attempts.clean(job.output)
 
 
 def age_s(job: Job) -> float:
     """Seconds since the job was made."""
-    return (datetime.now(UTC) - datetime.fromisoformat(job.spec["created_at"])).total_seconds()
+    return (datetime.now(UTC) - datetime.fromisoformat(job.spec.created_at)).total_seconds()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from engine.logs import JsonFormatter
@@ -19,6 +19,7 @@ from orchestrator.errors import EngineFailed, reason_of
 from orchestrator.job.claims import Claim, Claims, failed_entry, frames_kept
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.outcomes import told
+from orchestrator.job.records import EngineFacts, How, Progress, VideoProgress
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class Watch:
     touch: Callable[[], None]
     """Renews the leases held and gives the sign of life; to be called often."""
     cores: int | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    engine: EngineFacts | None = None
+    """What the last engine of the step told of itself."""
 
 
-def process_videos(watch: Watch, claims: Claims) -> str:
+def process_videos(watch: Watch, claims: Claims) -> How:
     """Works until no video is left to take: returns `exhausted`, `cancelled` or `handed back`.
 
     Raises EngineFailed where the engine can't run at all.
@@ -52,18 +54,18 @@ def process_videos(watch: Watch, claims: Claims) -> str:
     never_ready = 0
     while True:
         if watch.job.cancelled:
-            return "cancelled"
+            return How.CANCELLED
         if watch.stopping():
-            return "handed back"
+            return How.HANDED_BACK
         claim = claims.next(suspect=False)
         alone = claim is None
         if claim is None:
             claim = claims.next(suspect=True)
         if claim is None:
-            return "exhausted"
+            return How.EXHAUSTED
         run = _Run(watch, claims, claim, alone=alone)
         how = run.go()
-        if how != "exhausted":
+        if how != How.EXHAUSTED:
             return how
         never_ready = never_ready + 1 if run.died_unready else 0
         if never_ready >= watch.settings.max_attempts:
@@ -78,7 +80,7 @@ class _Run:
         self._claims = claims
         self._first: Claim | None = first
         self._alone = alone
-        self._stop: str | None = None
+        self._stop: How | None = None
         self._stop_at = 0.0
         self._stage = _LOADING
         self.died_unready: str | None = None
@@ -86,7 +88,7 @@ class _Run:
         self._told_at = 0.0
         self._moved = (time.monotonic(), -1)
 
-    def go(self) -> str:
+    def go(self) -> How:
         watch = self._watch
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
@@ -100,15 +102,15 @@ class _Run:
             finally:
                 self._tell("ended")
 
-    def _until_its_end(self, engine: EngineProcess) -> str:
+    def _until_its_end(self, engine: EngineProcess) -> How:
         while True:
             try:
                 event = engine.event(_LOOK_EVERY_S)
             except EOFError:
-                return self._after_its_death("crashed", f"the engine {engine.ended()}")
+                return self._after_its_death(How.CRASHED, f"the engine {engine.ended()}")
             if event is not None:
                 if event["kind"] == "finished":
-                    return self._stop or "exhausted"
+                    return self._stop or How.EXHAUSTED
                 self._on(event, engine)
             self._look(engine)
             if self._stop is not None and time.monotonic() > self._stop_at:
@@ -117,14 +119,14 @@ class _Run:
             if time.monotonic() - self._moved[0] > self._watch.settings.stall_s:
                 engine.kill()
                 error = f"the engine made no progress for {self._watch.settings.stall_s:.0f} s"
-                return self._after_its_death("stalled", error)
+                return self._after_its_death(How.STALLED, error)
 
     def _on(self, event: dict[str, Any], engine: EngineProcess) -> None:
         kind = event["kind"]
         if kind == "ready":
             self._check_model(event["model"])
             self._stage = "processing"
-            self._watch.facts.update(model=event["model"], backend=event["backend"])
+            self._watch.engine = EngineFacts.from_json(event)
         elif kind == "next":
             self._give_next(engine)
         elif kind == "progress":
@@ -133,15 +135,16 @@ class _Run:
             self._keep(event["index"], event["entry"])
             engine.order("kept", index=event["index"])
         elif kind == "fatal":
-            self._release_all("handed back")
+            self._release_all(How.HANDED_BACK)
             raise EngineFailed(event["error"])
         self._note_movement(kind)
 
     def _check_model(self, model: dict[str, Any]) -> None:
         """A job has one model: that of its start. Raises EngineFailed where this machine's file is another."""
-        expected = (self._watch.job.start_record() or {}).get("model", {}).get("sha256")
+        start = self._watch.job.start_record()
+        expected = start.model.sha256 if start else None
         if expected and model["sha256"] != expected:
-            self._release_all("handed back")
+            self._release_all(How.HANDED_BACK)
             raise EngineFailed(
                 f"the file of model {model['name']} is not the one that the job was started with "
                 f"({model['sha256'][:12]}, not {expected[:12]}). Put that file back, or submit the folder again."
@@ -157,14 +160,14 @@ class _Run:
         engine.order(
             "video",
             index=claim.index,
-            path=claim.video["path"],
-            stem=claim.video["stem"],
+            path=claim.video.path,
+            stem=claim.video.stem,
             attempt=claim.lease.number,
             successor=str(claim.successor),
             end=str(self._watch.job.folder / "end.json"),
         )
-        facts = {"job": self._watch.job.id, "video": claim.video["path"], "attempt": claim.lease.number}
-        log.info("%s: attempt %d begun", claim.video["path"], claim.lease.number, extra=facts)
+        facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
+        log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
 
     def _keep(self, index: int, entry: dict[str, Any]) -> None:
         claim = self._claims.held.get(index)
@@ -172,13 +175,13 @@ class _Run:
             return
         if entry.pop("lost", False):  # halted for too long: the result is another attempt's to tell
             entry.pop("unfinished", None)
-            self._claims.release(claim, "lost", error=entry["error"])
+            self._claims.release(claim, How.LOST, error=entry["error"])
             facts = {"job": self._watch.job.id, "video": entry["path"]}
             log.warning("%s: attempt %d: %s", entry["path"], claim.lease.number, entry["error"], extra=facts)
             return
         if entry.pop("unfinished", False):
-            if self._stop != "cancelled":  # the stop of this worker, or a failure of its engine: no video is to blame
-                self._claims.release(claim, "handed back")
+            if self._stop != How.CANCELLED:  # the stop of this worker, or a failure of its engine: no video is to blame
+                self._claims.release(claim, How.HANDED_BACK)
                 return
             entry["error"] = f"cancelled after {entry['frames']} frames"
             entry["status"] = "partial" if entry["outputs"] else "cancelled"
@@ -190,43 +193,43 @@ class _Run:
         watch = self._watch
         present = time.monotonic()
         if self._stop is None and watch.job.cancelled:
-            self._order_stop(engine, "cancelled", watch.settings.cancel_s)
+            self._order_stop(engine, How.CANCELLED, watch.settings.cancel_s)
         if self._stop is None and watch.stopping():
-            self._order_stop(engine, "handed back", watch.settings.grace_s)
+            self._order_stop(engine, How.HANDED_BACK, watch.settings.grace_s)
         watch.touch()
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
 
-    def _order_stop(self, engine: EngineProcess, how: str, within_s: float) -> None:
+    def _order_stop(self, engine: EngineProcess, how: How, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
-        engine.order("stop", hand_over=how == "handed back")
+        engine.order("stop", hand_over=how == How.HANDED_BACK)
 
-    def _after_its_death(self, how: str, error: str) -> str:
+    def _after_its_death(self, how: How, error: str) -> How:
         """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
-        if how == "cancelled":
+        if how == How.CANCELLED:
             for claim in list(self._claims.held.values()):
                 watch = self._watch
                 self._claims.keep(claim, salvaged_entry(watch.job, claim, watch.settings, "cancelled", watch.touch))
             return how
-        if how != "handed back" and self._stage == _LOADING:  # no video is to blame
+        if how != How.HANDED_BACK and self._stage == _LOADING:  # no video is to blame
             self.died_unready = error
-            self._release_all("handed back")
+            self._release_all(How.HANDED_BACK)
         else:
             self._release_all(how, error=error)
-        if how in ("crashed", "stalled"):
+        if how in (How.CRASHED, How.STALLED):
             facts = {"job": self._watch.job.id}
             log.error("job %s: %s while it worked on %s", self._watch.job.id, error, self._present(), extra=facts)
             self._watch.job.note(how, error=error, worker=self._watch.node, videos=self._present())
-            return self._stop or "exhausted"  # the step goes on with what is left
+            return self._stop or How.EXHAUSTED  # the step goes on with what is left
         return how
 
     def _present(self) -> list[str]:
         return [stream["path"] for stream in self._streams]
 
-    def _release_all(self, how: str, **facts: Any) -> None:
+    def _release_all(self, how: How, error: str | None = None) -> None:
         for claim in list(self._claims.held.values()):
-            self._claims.release(claim, how, **facts)
+            self._claims.release(claim, how, error=error)
 
     def _note_movement(self, kind: str) -> None:
         frames = sum(stream["frames"] for stream in self._streams)
@@ -235,26 +238,25 @@ class _Run:
 
     def _tell(self, stage: str) -> None:
         watch = self._watch
-        by_stem = {claim.video["stem"]: claim for claim in self._claims.held.values()}
-        videos = [
-            {**stream, "index": by_stem[stream["stem"]].index, "attempt": by_stem[stream["stem"]].lease.number}
-            for stream in self._streams
-            if stream["stem"] in by_stem
-        ]
-        value = {"key": watch.key, "worker": watch.node, "stage": stage, "at": time.time(), "time": now()}
-        watch.job.tell_progress(watch.key, {**value, "videos": videos if stage != "ended" else []})
+        by_stem = {claim.video.stem: claim for claim in self._claims.held.values()}
+        videos = tuple(
+            VideoProgress(index=claim.index, attempt=claim.lease.number, **stream)
+            for stream in (self._streams if stage != "ended" else ())
+            if (claim := by_stem.get(stream["stem"])) is not None
+        )
+        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
 
 
 def salvaged_entry(
     job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
     outputs: dict[str, str] = {}
     found: dict[str, Any] | None = None
     task = {
         "kind": "salvage",
-        "path": claim.video["path"],
-        "stem": claim.video["stem"],
+        "path": claim.video.path,
+        "stem": claim.video.stem,
         "output": str(job.output),
         "job": job.id,
         "successor": str(claim.successor),
@@ -265,7 +267,7 @@ def salvaged_entry(
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs, found = event.get("outputs", outputs), event.get("entry", found)
     except (TimeoutError, OSError) as error:
-        log.warning("%s: what it had reached can't be saved: %s", claim.video["path"], reason_of(error))
+        log.warning("%s: what it had reached can't be saved: %s", claim.video.path, reason_of(error))
     if found is not None:  # it was done, and its worker died before it could say so
         return {**found, "outputs": outputs, "attempts": claim.lease.number}
     frames = frames_kept(job, claim.video)

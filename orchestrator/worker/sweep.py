@@ -7,16 +7,15 @@ there is no new one.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.atomic_json import LARGEST_LIST, read_json, write_json
+from orchestrator.job.file_lock import sole
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
 from orchestrator.job.paths import output_folder, video_folder
 from orchestrator.settings import Settings, Watch
@@ -31,10 +30,10 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
     source = video_folder(str(watch.folder), settings)
     output = output_folder(str(watch.output), settings)
     (output / JOBS_FOLDER).mkdir(parents=True, exist_ok=True)
-    with _alone(output / JOBS_FOLDER / "sweep.lock") as first:
+    with sole(output / JOBS_FOLDER / "sweep.lock") as first:
         if not first:
             return None, {"swept": str(source), "new": 0, "why": "another sweep is at it"}
-        before = next((job for job in jobs_in(output) if job.spec["task"] == "sweep" and not job.ended), None)
+        before = next((job for job in jobs_in(output) if job.spec.task == "sweep" and not job.ended), None)
         if before is not None:
             return None, {"swept": str(source), "new": 0, "why": f"job {before.id} of an earlier sweep is under way"}
         ledger = _ledger(output / JOBS_FOLDER)
@@ -44,7 +43,11 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
                 f"{source} was a mounted disk and is none now: is it unmounted? If it is meant to be a plain folder, "
                 f"remove {output / JOBS_FOLDER / _LAST}."
             )
-        new = {path: stamp for path, stamp in _complete(source, output, watch.quiet_s) if ledger.get(path) != stamp}
+        new = {
+            path: stamp
+            for path, stamp in _complete(source, output, watch.quiet_s, settings.video_roots)
+            if ledger.get(path) != stamp
+        }
         if not new:
             return None, {"swept": str(source), "new": 0}
         config = {**watch.config, "output_folder": str(output)}
@@ -63,30 +66,27 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
         return job, {"swept": str(source), "new": len(new), "job": job.id}
 
 
-def _complete(folder: Path, output: Path, quiet_s: float) -> Iterator[tuple[str, list[int]]]:
+def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ...]) -> Iterator[tuple[str, list[int]]]:
     """Videos that have not changed for `quiet_s`: path, and size and time of change."""
+    from engine.media.listing import FolderWalk
     from engine.media.suffixes import VIDEO_SUFFIXES
 
     seen = set()
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != output)
-        for name in sorted(files):
-            path = here / name
-            if name.startswith(".") or path.suffix.lower() not in VIDEO_SUFFIXES:
-                continue
-            if (real := os.path.realpath(path)) in seen:  # the engine, too, takes a file once, under its first name
-                continue
-            seen.add(real)
-            try:
-                found = path.stat()
-            except OSError:
-                continue
-            if found.st_size and time.time() - found.st_mtime >= quiet_s:
-                yield str(path), [found.st_size, found.st_mtime_ns]
+    for path in FolderWalk(output, within).files(folder):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        if (real := os.path.realpath(path)) in seen:  # the engine, too, takes a file once, under its first name
+            continue
+        seen.add(real)
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        if found.st_size and time.time() - found.st_mtime >= quiet_s:
+            yield str(path), [found.st_size, found.st_mtime_ns]
 
 
-def _ledger(folder: Path) -> dict[str, Any]:
+def _ledger(folder: Path) -> dict[str, object]:
     """What was handed to jobs: path -> size and time of change. What the last sweep found counts if its job is there:
     a sweep that is killed has made both, or neither."""
     ledger, last = _read(folder / _LEDGER), _read(folder / _LAST)
@@ -105,17 +105,3 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError:
         pass
     raise JobError(f"{path} is damaged. Remove it, and videos of the watched folder may be done once more.")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

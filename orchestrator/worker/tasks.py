@@ -18,13 +18,15 @@ from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
 from orchestrator.broker import refusals
-from orchestrator.broker.local_server import client
+from orchestrator.broker.connection import client
+from orchestrator.broker.publish import announce, publish, withdraw
+from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.job import outcomes, turns
+from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
-from orchestrator.job.publish import announce, publish, withdraw
-from orchestrator.settings import settings
+from orchestrator.job.records import How
 from orchestrator.worker import alive, sweep
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
@@ -50,14 +52,14 @@ def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
     if task.name != "sweep_yolo":
         return refusals.one_line(f"task {task.name} {task_id}"), {}
     folder = str(args[0]) if args else ""
-    every = next((watch.every_minutes for watch in settings().watch if str(watch.folder) == folder), 60.0)
+    every = next((watch.every_minutes for watch in resolved_settings().watch if str(watch.folder) == folder), 60.0)
     return refusals.one_line(f"sweep {folder}"), {"kept_s": max(300.0, 2.5 * 60 * every)}
 
 
 def _tell_broker(tell: Callable[[Any], None]) -> None:
     """Best effort."""
     try:
-        with client(settings().broker_url) as connection:
+        with client(resolved_settings().broker_url) as connection:
             tell(connection)
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
         log.debug("the broker can't be told: %s", error)
@@ -66,16 +68,16 @@ def _tell_broker(tell: Callable[[Any], None]) -> None:
 def context_of(task: Task) -> jobs.Context:
     node = str(task.request.hostname or f"celery@{os.uname().nodename}")
     task_id = str(task.request.id)
-    return jobs.Context(node, settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
+    return jobs.Context(node, resolved_settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
 
 
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
     """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
-    job = jobs.begin(video_folder, config, settings(), job_id=self.request.id, workers=workers)
+    job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
-    announce(client(settings().broker_url), job)
+    announce(client(resolved_settings().broker_url), job)
     if not job.ended:
         _send(self, job, "start")
     raise Ignore
@@ -83,13 +85,13 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
 
 @shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
 @checked_arguments
-def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
     """Records the start of a job, counts its videos, checks the machine."""
     context = context_of(self)
     if job is None:
-        made = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="log_start")
+        made = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, task="log_start")
         return outcomes.without_long_lists(jobs.start(made, context))
-    opened = jobs.job_to_go_on_with(job, settings())
+    opened = jobs.job_to_go_on_with(job, resolved_settings())
     if opened.ended:  # it was cancelled before anybody had begun it
         raise Ignore
     try:
@@ -105,15 +107,15 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 @checked_arguments
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
     if job:
-        opened = jobs.job_to_go_on_with(job, settings())
+        opened = jobs.job_to_go_on_with(job, resolved_settings())
         jobs.check_step(step, opened.workers)
     else:
         jobs.check_step(step, workers=1)
-        opened = jobs.begin(video_folder, config, settings(), job_id=self.request.id, task="process_videos")
+        opened = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, task="process_videos")
     if opened.ended and job is not None:
         raise Ignore
     try:
@@ -122,8 +124,8 @@ def process_videos_yolo(
         raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
-        summary = {**outcomes.summarise(opened, str(error)), "how": "failed"}
-    if summary["how"] == "handed back":
+        summary = {**outcomes.summarise(opened, str(error)), "how": How.FAILED}
+    if summary["how"] == How.HANDED_BACK:
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
         summary = _ended(self, opened, context)["processing_result"]
@@ -134,10 +136,10 @@ def process_videos_yolo(
 
 @shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
 @checked_arguments
-def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, Any]:
+def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
     """Records the end of a job and its final statistics, once; returns the pipeline's result."""
     context = context_of(self)
-    opened = jobs.job_at(job, settings()) if job else _last_job(video_folder, config)
+    opened = jobs.job_at(job, resolved_settings()) if job else _last_job(video_folder, config)
     if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
         raise RequestError(
             f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
@@ -146,38 +148,37 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     result = outcomes.shortened(_ended(self, opened, context))
     if job is None:
         return dict(result["end_log"])
-    alone = opened.spec["task"] == "process_videos"
+    alone = opened.spec.task == "process_videos"
     self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
-    withdraw(client(settings().broker_url), opened.id)
+    withdraw(client(resolved_settings().broker_url), opened.id)
     return result
 
 
 @shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
-def sweep_yolo(self: Task, folder: str) -> dict[str, Any]:
+def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
     """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
-    watch = next((watch for watch in settings().watch if str(watch.folder) == folder), None)
+    watch = next((watch for watch in resolved_settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
     try:
-        job, told = sweep.sweep(watch, settings())
+        job, told = sweep.sweep(watch, resolved_settings())
     except OSError as error:
         raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
     _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
     if job is not None:
-        announce(client(settings().broker_url), job)
+        announce(client(resolved_settings().broker_url), job)
         _send(self, job, "start")
     return told
 
 
 def _last_job(given_folder: str, config: Config) -> Job:
     """The newest job that processed this folder into the output folder of this configuration."""
-    output = output_folder(
-        str(jobs.checked_config(jobs.with_defaults(config or {}, settings())).output_folder), settings()
-    )
-    source = str(video_folder(given_folder, settings()))
+    given = resolved_settings()
+    output = output_folder(str(JobConfig.parse(config, given).engine.output_folder), given)
+    source = str(video_folder(given_folder, given))
     for job in reversed(jobs_in(output)):
-        if source in job.spec["inputs"] and job.spec["task"] != "log_start":
+        if source in job.spec.inputs and job.spec.task != "log_start":
             return job
     raise RequestError(
         f"No job has processed {given_folder} into {output}: submit process_videos or complete_pipeline."
@@ -200,7 +201,7 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
 def _go_on(task: Task, job: Job, keys: list[str]) -> None:
     """Puts steps on the queue, if it is the job's turn in its folder."""
     for key in keys:
-        if key in ("start", "end") or turns.Turns(settings().lease_s).must_wait(job, key) is None:
+        if key in ("start", "end") or turns.Turns(resolved_settings().lease_s).must_wait(job, key) is None:
             _send(task, job, key)
 
 

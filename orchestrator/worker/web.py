@@ -11,7 +11,7 @@ from celery.__main__ import main as celery
 from flower.views import BaseHandler
 from tornado.web import HTTPError
 
-from orchestrator import application as app  # before Celery looks for it in the current folder
+from orchestrator.application import app  # before Celery looks for it in the current folder
 
 __all__ = ["app", "guard"]
 

@@ -17,9 +17,10 @@ from typing import Any
 from orchestrator.application import make_app
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.broker.publish import publish
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job
-from orchestrator.job.publish import publish
+from orchestrator.job.records import EndRecord
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
@@ -116,7 +117,7 @@ class Farm:
 
     # -- waiting and judging ------------------------------------------------------------------------------------------
 
-    def wait(self, job: Job, within_s: float = 120) -> dict[str, Any]:
+    def wait(self, job: Job, within_s: float = 120) -> EndRecord:
         """The job's end record. Fails when it does not come in time."""
         until(lambda: job.ended, within_s, lambda: f"{outcomes.state_of(job, 30)}; {self.tail()}")
         record = job.end_record()
@@ -125,13 +126,13 @@ class Farm:
 
     def at_work(self, job: Job, within_s: float = 60) -> None:
         """Waits until frames are being processed."""
-        until(lambda: any(told["videos"] for told in job.progress()), within_s, self.tail)
+        until(lambda: any(told.videos for told in job.progress()), within_s, self.tail)
 
     def judge(self, job: Job, *, ok: int, failed: int = 0) -> None:
         """The job's results are those of an undisturbed run, each made once."""
         record = job.end_record()
         assert record is not None
-        summary = record["result"]["processing_result"]
+        summary = record.result["processing_result"]
         statuses = {Path(video["path"]).name: video for video in summary["videos"]}
         assert sum(video["status"] == "ok" for video in statuses.values()) == ok, statuses
         assert sum(video["status"] == "failed" for video in statuses.values()) == failed, statuses

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from engine import Engine, EngineConfig
-from orchestrator.job.publish import publish
+from orchestrator.broker.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ASSETS
@@ -71,7 +71,7 @@ def one_run(folder: Path, videos: list[Path], undisturbed: Path, kill_after_s: f
         until(lambda: not farm.engines(), 2)
         farm.worker()
         record = farm.wait(job)
-        result = record["result"]["processing_result"]
+        result = record.result["processing_result"]
         different = [
             path.name
             for path in undisturbed.iterdir()

@@ -20,9 +20,9 @@ from pathlib import Path
 from random import Random
 
 from orchestrator.broker.local_server import client
+from orchestrator.broker.publish import publish, task_id
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import jobs_in
-from orchestrator.job.publish import publish, task_id
 from orchestrator.settings import QUEUE, settings
 from orchestrator.worker import steps as jobs
 from tests.chaos import halted
@@ -340,7 +340,7 @@ def bad_videos_among_good(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=4, failed=3)
-        videos = record["result"]["processing_result"]["videos"]
+        videos = record.result["processing_result"]["videos"]
         crash = next(video for video in videos if video["path"].endswith("crash.mp4"))
         assert crash["error"].startswith("gave up after 3 attempts"), crash["error"]
         return str(crash["error"])
@@ -366,7 +366,7 @@ def full_disk(folder: Path, chance: Random, strikes: int) -> str:
         assert farm.workers[0].poll() is None, farm.tail()
         hog.unlink()
         record = farm.wait(job)
-        errors = {video["error"] for video in record["result"]["processing_result"]["videos"] if video["error"]}
+        errors = {video["error"] for video in record.result["processing_result"]["videos"] if video["error"]}
         assert all("no space left" in error for error in errors), errors
         again = farm.submit(output=small / "out")
         farm.wait(again)
@@ -404,7 +404,7 @@ def cancel_while_running(folder: Path, chance: Random, strikes: int) -> str:
             until(lambda: not farm.engines(), 10)
             took[pool] = time.monotonic() - begun
             record = farm.wait(job, 20)
-            assert record["state"] == "cancelled", record
+            assert record.state == "cancelled", record
             assert took[pool] < 2.0, took
     return ", ".join(f"{pool} {seconds:.2f} s" for pool, seconds in took.items())
 
@@ -432,13 +432,15 @@ def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> 
         job = farm.submit()
         worker = farm.worker()
         farm.at_work(job)
-        until(lambda: all(frames_kept(job, video) for video in (job.start_record() or {})["videos"]), 30, farm.tail)
+        start = job.start_record()
+        assert start is not None
+        until(lambda: all(frames_kept(job, video) for video in start.videos), 30, farm.tail)
         farm.kill(worker)
         assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
         record = job.end_record()
         assert record is not None
         reached = []
-        for video in record["result"]["processing_result"]["videos"]:
+        for video in record.result["processing_result"]["videos"]:
             assert video["status"] == "partial", video
             assert len(times(Path(video["outputs"]["video"]))) == video["frames"] > 0
             reached.append(video["frames"])
@@ -499,8 +501,8 @@ def beat_sweeps_a_folder(folder: Path, chance: Random, strikes: int) -> str:
             farm.judge(first, ok=2)
             clip(farm.videos / "late.mp4", 20, seed=9)
             late = str(farm.videos / "late.mp4")
-            until(lambda: any(late in job.spec["only"] and job.ended for job in jobs_in(farm.output)), 40, farm.tail)
-        swept = [path for job in jobs_in(farm.output) for path in job.spec["only"]]
+            until(lambda: any(late in job.spec.only and job.ended for job in jobs_in(farm.output)), 40, farm.tail)
+        swept = [path for job in jobs_in(farm.output) for path in job.spec.only]
         assert sorted(map(os.path.basename, swept)) == ["late.mp4", "v0.mp4", "v1.mp4"]
         return f"{len(swept)} files in {len(jobs_in(farm.output))} jobs"
 
@@ -537,6 +539,6 @@ def revoked_through_celery(folder: Path, chance: Random, strikes: int) -> str:
             if not terminate:  # it is at work: only a cancel ends it, a revoke is for what still waits
                 jobs.cancel(job, "chaos", jobs.Context("chaos", settings()))
             record = farm.wait(job, 60)
-            assert record["state"] == "cancelled", record["state"]
+            assert record.state == "cancelled", record.state
             until(lambda: not farm.engines(), 5)
     return "the job ended as cancelled"

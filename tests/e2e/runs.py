@@ -17,9 +17,9 @@ from engine import Engine, EngineConfig
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import get_layout
 from engine.inference.model import LoadedModel
+from engine.inference.tensor_shape import TensorShape
 from engine.resume.attempts import label
 from engine.resume.checkpoint import EVERY_S
-from engine.stages.preprocess import TensorShape
 
 ROOT = Path(__file__).resolve().parents[2]
 

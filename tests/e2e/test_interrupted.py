@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -98,11 +99,28 @@ def test_a_second_signal_ends_at_once(videos: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert "Once more" in process.stderr.readline()
+    time.sleep(1.0)  # what follows within a second is the same signal
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     status, _, _ = ended(process, 20)
     assert status == 130
     assert time.monotonic() - start < 1.5
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_process_and_its_group_is_one(videos: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """As `timeout` sends it."""
+    process = cli(
+        "run", videos, "--backend", "fake", "--json", "-o", tmp_path / "out", delay_s=0.05, start_new_session=True
+    )
+    _wait_for(tmp_path / "out", "*.part")
+    process.send_signal(number)
+    os.killpg(process.pid, number)
+    status, out, errors = ended(process, 20)
+    assert status == 130
+    assert errors.count("Stopping") == 1
+    assert len(json.loads(out.splitlines()[-1])["videos"]) == 6
 
 
 @pytest.mark.timeout(60)

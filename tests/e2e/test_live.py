@@ -274,7 +274,9 @@ def test_a_part_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
     assert (video["status"], video["error"]) == ("ok", None)
     assert video["frames"] + video.get("dropped_frames", 0) == 25
     numbers = [row["frame"] for row in rows(Path(video["outputs"]["tracks"]))]
-    assert numbers[0] >= 10
-    assert numbers[-1] <= 34
+    assert numbers[-1] < video["frames"]  # as they stand in the recording
+    (segment,) = video["segments"]
+    assert segment["at_s"] >= 0.4
+    assert segment["duration_s"] < 1.0
     assert asked == [0]
     assert engine_threads() == []

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from engine import Engine, EngineConfig
+from engine.media.planes import colour_of, planes_of
 from engine.stages.decode import readable
-from engine.stages.preprocess import colour_of, planes_of
 from engine_ext.letterbox import Letterbox
 from tests.e2e.clips import PATCHES, Clip, Shot, box_of, joined, make
 from tests.e2e.reading import Media, read, rows

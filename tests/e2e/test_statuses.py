@@ -17,8 +17,8 @@ import pytest
 from engine import Engine, EngineConfig
 from engine.engine import Progress
 from engine.errors import NotFinite
+from engine.inference.heads import count_non_finite
 from engine.media.extent import missing_bytes
-from engine.stages.postprocess import count_non_finite
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, make
 from tests.e2e.runs import clip, fake_engine, frames_in, rows

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from engine.cli import main as cli
+from engine.inference.heads import HeadReader
+from engine.inference.layouts import get_layout
 from engine.records import Detections, EndOfStream, Frame, Tracks
 
 
@@ -47,6 +49,12 @@ IMAGE = make_image()
 
 def make_frame(index: int, stream: int = 0, *, infer: bool = True, image: object = IMAGE) -> Frame:
     return Frame(stream, index, 40 * index, 40, Fraction(1, 1000), image, infer)
+
+
+def heads_of(layout: str, outputs: list, hw: tuple[int, int], conf: float = 0.25, class_mask=None) -> list:
+    """The heads of a batch, of what a model of that layout gave for each image."""
+    reader = HeadReader(get_layout(layout), conf, class_mask)
+    return [reader.head(np.asarray(output, np.float32), hw) for output in outputs]
 
 
 def make_detections(*boxes: tuple[float, float, float, float], class_id: int = 0, score: float = 0.9) -> Detections:

@@ -51,6 +51,7 @@ DEFAULTS = {
     "open_timeout_s": 15.0,
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
+    "segment": 600.0,
     "video_crf": 25,
     "video_preset": "ultrafast",
 }
@@ -90,6 +91,12 @@ def test_defaults():
         ("video_crf", 51, 51),
         ("open_timeout_s", 3600, 3600.0),
         ("read_timeout_s", 0.1, 0.1),
+        ("segment", "90s", 90.0),
+        ("segment", "10m", 600.0),
+        ("segment", " 1H ", 3600.0),
+        ("segment", "1h30m", 5400.0),
+        ("segment", "45", 45.0),
+        ("segment", 2.5, 2.5),
         ("input_size", "256,416", (256, 416)),  # from the command line
         ("input_size", [32, 4096], (32, 4096)),  # from a file
         ("input_scale", 1, 1.0),
@@ -207,6 +214,12 @@ def test_accepted(key, given, kept):
         ("read_timeout_s", 3601, "at most 3600. Got 3601"),
         ("read_timeout_s", float("inf"), "at most 3600. Got inf"),
         ("reconnect_attempts", -1, "at least 0. Got -1"),
+        ("segment", "", "a time such as 90s, 10m or 1h. Got ''"),
+        ("segment", "10x", "a time such as 90s, 10m or 1h. Got '10x'"),
+        ("segment", "-1s", "a time such as 90s, 10m or 1h. Got '-1s'"),
+        ("segment", "0s", "at least 1. Got '0s'"),
+        ("segment", "25h", "at most 86400. Got '25h'"),
+        ("segment", True, "a number, not true or false. Got True"),
         ("video_crf", 52, "at most 51. Got 52"),
         ("video_crf", -1, "at least 0. Got -1"),
         (

@@ -9,7 +9,7 @@ from engine.inference.plausible import FirstLook, Signs, signs_of
 from engine.records import RawOutputs
 from engine.stages.postprocess import Postprocess
 from engine_ext.letterbox import Letterbox
-from tests.engine.conftest import make_frame, make_image
+from tests.engine.conftest import heads_of, make_frame, make_image
 
 HW = (320, 416)
 RNG = np.random.default_rng(0)
@@ -103,12 +103,12 @@ def test_the_verdict_comes_with_the_tenth_frame_and_only_once():
 
 
 def stage(**options):
-    return Postprocess(get_layout("end2end"), **{"conf": 0.25, "nms_iou": 0.5, "max_detections": 3, **options})
+    return Postprocess(get_layout("end2end"), **{"nms_iou": 0.5, "max_detections": 3, **options})
 
 
-def raw_of(rows, index=0):
+def raw_of(rows, index=0, layout="end2end"):
     image, letterbox = make_image(64, 32), Letterbox((64, 32), (64, 64), "gray")  # 16 rows above, 16 below
-    return RawOutputs([make_frame(index, image=image)], np.asarray(rows, np.float32)[None], (64, 64), [letterbox])
+    return RawOutputs([make_frame(index, image=image)], heads_of(layout, [rows], (64, 64)), (64, 64), [letterbox])
 
 
 def test_boxes_without_area_are_dropped_before_the_most_are_taken():
@@ -123,8 +123,8 @@ def test_boxes_without_area_are_dropped_before_the_most_are_taken():
 
 def test_a_box_in_the_padding_suppresses_none():
     rows = [[32, 10, 20, 12, 0.9, 1.0], [32, 14, 20, 12, 0.8, 1.0]]  # cx cy w h: the first just above the picture
-    postprocess = Postprocess(get_layout("yolov5"), conf=0.25, nms_iou=0.3, max_detections=9)
-    (found,) = postprocess.process(raw_of(rows))
+    postprocess = Postprocess(get_layout("yolov5"), nms_iou=0.3, max_detections=9)
+    (found,) = postprocess.process(raw_of(rows, layout="yolov5"))
     np.testing.assert_allclose(found.scores, [0.8])
     assert found.without_area == 1
 

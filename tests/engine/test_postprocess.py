@@ -5,20 +5,21 @@ import pytest
 
 from engine.errors import BackendError
 from engine.inference.layouts import get_layout
-from engine.records import RawOutputs
+from engine.records import Anchors, RawOutputs
 from engine.stages.postprocess import Postprocess
 from engine_ext.letterbox import Letterbox
-from tests.engine.conftest import make_frame, make_image
+from tests.engine.conftest import heads_of, make_frame, make_image
 
 HW = (64, 64)
 
 
 def read(layout, output, size_wh=(64, 64), pad="center", **options):
-    options = {"conf": 0.25, "nms_iou": 0.5, "max_detections": 300, **options}
+    reading = {key: options.pop(key) for key in ("conf", "class_mask") if key in options}
+    options = {"nms_iou": 0.5, "max_detections": 300, **options}
     stage = Postprocess(get_layout(layout), **options)
     image = make_image(*size_wh)
     letterbox = Letterbox(size_wh, HW, "gray", pad=pad)
-    raw = RawOutputs([make_frame(0, image=image)], np.asarray(output, np.float32)[None], HW, [letterbox])
+    raw = RawOutputs([make_frame(0, image=image)], heads_of(layout, [output], HW, **reading), HW, [letterbox])
     (found,) = stage.process(raw)
     return found
 
@@ -90,11 +91,11 @@ def test_end2end_rows_are_only_sorted():
 
 
 def test_each_slot_has_its_own_frame():
-    stage = Postprocess(get_layout("end2end"), conf=0.25, nms_iou=0.5, max_detections=10)
+    stage = Postprocess(get_layout("end2end"), nms_iou=0.5, max_detections=10)
     sizes = [(64, 64), (128, 64)]
     raw = RawOutputs(
         [make_frame(i, image=make_image(*size)) for i, size in enumerate(sizes)],
-        np.array([[[8, 16, 24, 32, 0.9, 0]]] * 2, np.float32),
+        heads_of("end2end", [[[8, 16, 24, 32, 0.9, 0]]] * 2, HW),
         HW,
         [Letterbox(size, HW, "gray") for size in sizes],
     )
@@ -133,7 +134,7 @@ def test_a_class_without_a_name_is_an_error(layout, count):
 
 
 def test_what_the_gpu_found_is_checked_as_well():
-    stage = Postprocess(get_layout("yolov8"), conf=0.25, nms_iou=0.5, max_detections=10, class_count=2)
-    found = (np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.full(1, 2, np.int32))
+    stage = Postprocess(get_layout("yolov8"), nms_iou=0.5, max_detections=10, class_count=2)
+    found = Anchors(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.full(1, 2, np.int32))
     with pytest.raises(BackendError, match="layout yolov8: class 2 of 2"):
         stage.read(found, HW, make_image(64, 64), Letterbox((64, 64), HW, "gray"))

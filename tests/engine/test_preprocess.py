@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from engine.errors import DecodeError
+from engine.inference.letterbox import Letterboxes
+from engine.inference.tensor_shape import TensorShape
+from engine.media.planes import colour_of, planes_of
 from engine.records import FrameBatch
-from engine.stages.preprocess import Preprocess, TensorShape, colour_of, planes_of
+from engine.stages.preprocess import Preprocess
 from engine_ext.letterbox import Letterbox
 from models.manifest import InputSpec
 from tests.engine.conftest import make_frame, make_image
@@ -120,10 +123,10 @@ def test_threads_don_t_share_a_tensor():
 
 
 def test_letterboxes_kept_are_bounded():
-    stage = Preprocess(SPEC, "float32")
+    letterboxes = Letterboxes(SPEC, "float32")
     for width in range(1, 200):
-        stage.process(FrameBatch([make_frame(0, image=make_image(width, 8))], (32, 32)))
-    assert len(stage._letterboxes) <= 64
+        letterboxes.of(make_image(width, 8), (32, 32))
+        assert 0 < len(letterboxes) <= 64
 
 
 def test_a_frame_that_no_kernel_takes_is_the_video_s_error():

@@ -9,6 +9,7 @@ from rich.console import Console
 from engine.cli.console import screen
 from engine.cli.progress import ProgressBars, print_summary
 from engine.pipeline.stream import Progress
+from engine.pipeline.total import Total
 
 
 def video(path="a.mp4", status="ok", error=None, **rest):
@@ -103,7 +104,7 @@ def test_nothing_is_cut_where_there_is_no_terminal(capsys):
 STREAMS = [Progress("videos/a.mp4", 50, 100, 2.0), Progress("rtsp://camera/1", 7, None, 0.0)]
 
 
-def test_nothing_is_printed_where_there_is_no_terminal():
+def test_nothing_is_printed_at_first_where_there_is_no_terminal():
     console = Console(file=io.StringIO())
     with ProgressBars(console) as tick:
         tick(STREAMS)
@@ -145,3 +146,66 @@ def test_bars_on_a_terminal():
     assert "500/1,200 frames" in text
     assert "a[/].mp4" in text
     assert "7/? frames" in text
+
+
+WHOLE = Total(
+    videos=1200, done=345, frames=1_234_567, frames_total=8_234_567, fps=1225.4, elapsed_s=100.0, left_s=5725.0
+)
+
+
+def plain(console):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_whole_has_a_bar_and_nothing_breaks(width):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    bars = ProgressBars(console, lambda _: WHOLE)
+    with bars as tick:
+        tick([Progress("videos/with/a/long/way/people.mp4", 123_450, 1_234_567, 100.0), STREAMS[1]])
+        bars._bars.refresh()
+        shown = [line.rstrip() for line in re.split(r"[\r\n]+", plain(console)) if line.strip()]
+    whole, people, camera = shown[-3:]
+    assert whole.startswith("345 of 1,200 videos ")
+    assert whole.endswith("1,234,567/8,234,567 frames 1225 fps 1:35:25")
+    assert "people.mp4 " in people
+    assert people.endswith("123,450/1,234,567 frames   1234 fps 0:15:00")
+    assert camera.endswith("7/? frames                 0 fps")
+    assert max(map(len, shown)) <= width
+
+
+def test_one_video_is_the_whole():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    bars = ProgressBars(console, lambda _: Total(1, 0, 50, 100, 25.0, 2.0, 2.0))
+    with bars as tick:
+        tick(STREAMS[:1])
+        assert len(bars._bars.tasks) == 1
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal():
+    """After 5, 15, 35, 75 ... seconds, at most ten minutes apart."""
+    console, clock = Console(file=io.StringIO(), width=20_000), [0.0]
+    with ProgressBars(console, lambda _: WHOLE, lambda: clock[0]) as tick:
+        for second in range(3601):
+            clock[0] = float(second)
+            tick(STREAMS)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 11
+    assert all(
+        re.fullmatch(r"\d\d:\d\d:\d\d 345 of 1,200 videos done, 1,234,567 frames, 1225 fps, 1:35:25 to go", line)
+        for line in lines
+    )
+
+
+def test_sentences_end_between_words_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    print_summary(console, summary(video()))
+    words = "1 video (0 failed, 0 partial), 1,341 frames in 2.0 s = 670 fps, 72 tracks. Model"
+    assert [line.rstrip() for line in plain(console).splitlines()[-2:]] == [
+        words,
+        "yolox-nano on CPUExecutionProvider.",
+    ]
+
+
+def test_segments_are_counted():
+    assert "; 3 segments" in shown(summary(video(segments=[{}, {}, {}])), 140)

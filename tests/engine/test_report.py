@@ -15,10 +15,10 @@ from engine.files.opened import OpenedFile
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import get_layout
 from engine.inference.model import LoadedModel
+from engine.inference.tensor_shape import TensorShape
 from engine.media.inputs import Video
 from engine.pipeline.stream import Outcome
 from engine.sinks.memory import Tally
-from engine.stages.preprocess import TensorShape
 
 MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32

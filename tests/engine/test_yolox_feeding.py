@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.stages.preprocess import Preprocess
+from engine.inference.model import load_model
 from engine_ext.geometry import iou_matrix
 from tests.assets import require_asset
 
@@ -81,10 +81,11 @@ def plain(path, pictures, *, legacy=False):
 
 def ours(path, pictures, *, rounding=None, **options):
     config = EngineConfig(model=str(path), shape="square", conf=CONF, nms_iou=NMS_IOU, device="cpu", **options)
-    with Engine(config) as engine:
-        spec = engine.model.manifest.input
-        if rounding is not None:
-            engine._preprocess = Preprocess(dataclasses.replace(spec, rounding=rounding), spec.dtype)
+    model = load_model(config, 1)
+    if rounding is not None:
+        spec = dataclasses.replace(model.manifest.input, rounding=rounding)
+        model = dataclasses.replace(model, manifest=dataclasses.replace(model.manifest, input=spec))
+    with Engine(config, model=model) as engine:
         return [engine.detect(picture) for picture in pictures]
 
 

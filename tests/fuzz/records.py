@@ -107,7 +107,7 @@ def attempt(path: Path, folder: Path) -> None:
         for index in (0, 1):
             job.done(index)
             if (lease := latest(job.video_base(index))) is not None:
-                lease.held(10), lease.facts(), lease.ending(), lease.lost
+                lease.held(10), lease.from_frame(), lease.ending(), lease.lost
         job.live(settings.lease_s)
         if job.start_record() is not None:
             summarise(job, None)

@@ -27,7 +27,7 @@ def start(job: Job, videos: int = 2, *, refused: str | None = None, warnings=(),
     rows = [
         {
             "index": index,
-            "path": f"{job.spec['inputs'][0]}/v{index}.mp4",
+            "path": f"{job.spec.inputs[0]}/v{index}.mp4",
             "stem": f"v{index}",
             "size_bytes": 1,
             "frames": frames,
@@ -54,7 +54,7 @@ def start(job: Job, videos: int = 2, *, refused: str | None = None, warnings=(),
 def finish(job: Job, index: int, status: str = "ok", error: str | None = None) -> None:
     """Gives a video its result."""
     entry = {
-        "path": f"{job.spec['inputs'][0]}/v{index}.mp4",
+        "path": f"{job.spec.inputs[0]}/v{index}.mp4",
         "status": status,
         "error": error,
         "frames": FRAMES,
@@ -103,7 +103,7 @@ def tell(job: Job, *videos: tuple[int, int], key: str = "process-1", at: float |
         "videos": [
             {
                 "stem": f"v{index}",
-                "path": f"{job.spec['inputs'][0]}/v{index}.mp4",
+                "path": f"{job.spec.inputs[0]}/v{index}.mp4",
                 "frames": frames,
                 "frames_total": FRAMES,
                 "elapsed_s": 2.0,

@@ -77,7 +77,7 @@ def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> Non
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
-    claims = Claims(job, job.start_record()["videos"], Owner.this_process(f"w{who}"), Settings())
+    claims = Claims(job, job.start_record().videos, Owner.this_process(f"w{who}"), Settings())
     barrier.wait()
     turn = 0
     while (claim := claims.next(suspect=False)) is not None:
@@ -97,7 +97,7 @@ def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], fol
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
-    claims = Claims(job, job.start_record()["videos"], Owner.this_process(f"w{who}"), Settings())
+    claims = Claims(job, job.start_record().videos, Owner.this_process(f"w{who}"), Settings())
     chance, real = Random(who), os.open
 
     def sometimes(path: Any, *arguments: Any, **options: Any) -> int:

@@ -13,6 +13,7 @@ from orchestrator.job import claims as module
 from orchestrator.job.claims import Claims, failed_entry
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, numbered
+from orchestrator.job.records import Ending, How
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import race, work, work_while_reads_fail
@@ -36,7 +37,7 @@ def make(tmp_path, settings, durations=(4.0, 4.0, 4.0)) -> Job:
 
 
 def claims_of(job, settings, node="yolo@here") -> Claims:
-    return Claims(job, job.start_record()["videos"], made.owner(node), settings)
+    return Claims(job, job.start_record().videos, made.owner(node), settings)
 
 
 def entry(claim) -> dict:
@@ -87,8 +88,8 @@ def test_kept_once(tmp_path, settings):
     claims = claims_of(job, settings)
     claim = claims.next(suspect=False)
     assert claims.keep(claim, entry(claim)) is True
-    assert job.done(0)["worker"] == "yolo@here"
-    assert claim.lease.ending() == {"how": "done"}
+    assert job.done(0).worker == "yolo@here"
+    assert claim.lease.ending() == Ending(How.DONE)
     assert claims.held == {}
 
 
@@ -106,7 +107,7 @@ def test_a_lost_lease_keeps_nothing(tmp_path, settings):
     assert not new.lease.lost
     assert other.keep(new, {**entry(new), "frames": 2})
     halted.release(old, "done")
-    assert job.done(0)["entry"]["frames"] == 2
+    assert job.done(0).entry["frames"] == 2
 
 
 def test_done_between_the_look_and_the_lease(tmp_path, settings, monkeypatch):
@@ -144,7 +145,7 @@ def test_a_file_that_changed_since_the_start(tmp_path, kind, said):
         state_dir=tmp_path / "state", video_roots=(tmp_path / "videos",), output_roots=(tmp_path / "out",)
     )
     job = make(tmp_path, settings, (9.0, 4.0))
-    path = Path(job.start_record()["videos"][0]["path"])
+    path = Path(job.start_record().videos[0].path)
     path.unlink()
     (tmp_path / "secret").write_bytes(b"s")
     if kind == "FIFO":
@@ -166,7 +167,7 @@ def test_a_file_that_changed_since_the_start(tmp_path, kind, said):
             (job.output / "sub").touch()
     claims = claims_of(job, settings)
     assert claims.next(suspect=False).index == 1, "the others go on"
-    failed = job.done(0)["entry"]
+    failed = job.done(0).entry
     assert failed["status"] == "failed"
     assert said in failed["error"]
     assert not list(job.folder.glob("videos/0000.[0-9].json")), "it is not an attempt"
@@ -199,7 +200,7 @@ def test_deaths_without_progress(tmp_path, settings, monkeypatch, attempts, reac
     job = make(tmp_path, settings, (4.0,))
     ways(job, 0, *attempts)
     monkeypatch.setattr(module, "frames_kept", lambda *_: reached)
-    count, _ = module._died(job, job.start_record()["videos"][0], Lease(job.video_base(0), len(attempts)))
+    count, _ = module._died(job, job.start_record().videos[0], Lease(job.video_base(0), len(attempts)))
     assert count == died
 
 
@@ -213,7 +214,7 @@ def test_given_up_after_so_many(tmp_path, settings):
     assert (claim.index, claim.lease.number) == (0, 4)
     claims.release(claim, CRASH, error="the engine was ended by SIGSEGV")
     assert claims.next(suspect=True) is None
-    given_up = job.done(0)["entry"]
+    given_up = job.done(0).entry
     assert given_up["error"] == "gave up after 4 attempts: the engine was ended by SIGSEGV"
     assert (given_up["status"], given_up["attempts"]) == ("failed", 4)
 

@@ -65,14 +65,14 @@ class Place:
 
     def statuses(self):
         done = [self.job.done(index) for index in sorted(self.job.done_indices())]
-        return {Path(one["entry"]["path"]).stem: one["entry"]["status"] for one in done}
+        return {Path(one.entry["path"]).stem: one.status for one in done}
 
     def endings(self, index: int):
         found = []
         number = 1
         base = self.job.video_base(index)
         while base.with_name(f"{base.name}.{number}.json").exists():
-            found.append((jobs.Lease(base, number).ending() or {}).get("how"))
+            found.append(end.how if (end := jobs.Lease(base, number).ending()) else None)
             number += 1
         return found
 
@@ -237,7 +237,7 @@ def test_one_bad_file_harms_nobody(tmp_path, fault):
     fault("segv@open")
     assert place.process()["how"] == "exhausted"
     assert place.statuses() == {"bad": "failed", "good": "ok", "well": "ok"}
-    assert place.job.done(0)["entry"]["error"].startswith("gave up after 2 attempts: the engine ")
+    assert place.job.done(0).entry["error"].startswith("gave up after 2 attempts: the engine ")
     assert place.endings(0) == ["crashed", "crashed"]
     assert jobs.end(place.job, place.context)["success"] is False
 
@@ -300,7 +300,7 @@ def in_background(step):
 
 
 def at_work(place) -> None:
-    wait_for(lambda: any(video["frames"] for told in place.job.progress() for video in told["videos"]), 20)
+    wait_for(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
 
 
 def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
@@ -319,7 +319,7 @@ def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
     place.stop = False
     fault()
     assert place.process()["how"] == "exhausted"
-    entries = [place.job.done(index)["entry"] for index in range(2)]
+    entries = [place.job.done(index).entry for index in range(2)]
     assert [entry["frames"] for entry in entries] == [200, 200]
     assert all(entry["resumed_from"] > 0 for entry in entries)
 
@@ -365,13 +365,13 @@ def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
     place = Place(tmp_path, "a.mp4", frames=20)
     place.start()
     fault("exit@done", once=True)
-    claims = Claims(place.job, place.job.start_record()["videos"], place.context.owner(), place.settings)
+    claims = Claims(place.job, place.job.start_record().videos, place.context.owner(), place.settings)
     watch = Watch(place.job, "process-1", "w@here", place.settings, lambda: False, lambda: None)
     run = _Run(watch, claims, claims.next(suspect=False), alone=True)
     assert run.go() == "exhausted"
     assert (place.endings(0), place.statuses()) == (["crashed"], {})
     assert jobs.cancel(place.job, "me", place.context) == "completed"
-    entry = place.job.done(0)["entry"]
+    entry = place.job.done(0).entry
     assert (entry["status"], entry["frames"], entry["attempts"]) == ("ok", 20, 2)
     assert Path(entry["outputs"]["tracks"]).name == "a.tracks.jsonl"
     assert Path(entry["outputs"]["tracks"]).exists()
@@ -384,7 +384,7 @@ def test_an_engine_that_hears_nothing_is_killed_in_time(tmp_path, fault, told, h
     fault(delay_s=0.02)
     result = in_background(place.process)
     at_work(place)
-    wait_for(lambda: any(video["checkpoint_frames"] for t in place.job.progress() for video in t["videos"]), 20)
+    wait_for(lambda: any(video.checkpoint_frames for t in place.job.progress() for video in t.videos), 20)
     for pid in engines():
         os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
@@ -397,7 +397,7 @@ def test_an_engine_that_hears_nothing_is_killed_in_time(tmp_path, fault, told, h
     if told == "stop":
         assert place.endings(0) == ["handed back"]
     else:
-        entry = place.job.done(0)["entry"]
+        entry = place.job.done(0).entry
         assert entry["status"] == "partial"
         assert entry["error"] == f"cancelled after {entry['frames']} frames"
         assert Path(entry["outputs"]["tracks"]).name == "a.partial.tracks.jsonl"
@@ -408,13 +408,13 @@ def test_a_file_that_ends_the_one_who_looks_at_it(tmp_path, fault):
     place = Place(tmp_path, "a.mp4", "bad.mp4", "c.mp4")
     fault("segv@open")
     record = place.start()
-    assert record["refused"] is None
-    assert [video.get("error") for video in record["videos"]] == [
+    assert record.refused is None
+    assert [video.error for video in record.videos] == [
         None,
         "ended or stopped the program that looked at it",
         None,
     ]
-    assert record["total_frames"] == 24
+    assert record.total_frames == 24
 
 
 def test_a_lease_is_renewed_while_files_are_looked_at(tmp_path, fault, monkeypatch):

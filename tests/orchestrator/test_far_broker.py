@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from orchestrator.broker import preflight
+from orchestrator.broker import preflight, publish
 from orchestrator.client import submission
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.job import publish
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings, settings
 from orchestrator.worker import steps as jobs

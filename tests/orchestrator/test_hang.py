@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.broker.heartbeats import live
 from orchestrator.broker.local_server import client
-from orchestrator.broker.queues import live_workers
+from orchestrator.broker.publish import publish
 from orchestrator.client import commands_jobs, submission
 from orchestrator.job.jobdir import Job
-from orchestrator.job.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import alive
 from orchestrator.worker import steps as jobs
@@ -53,17 +53,17 @@ def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
             farm.worker("--name", "other")
             until(lambda: (lease := job.leases("videos").get("0000")) is not None and lease.number > 1, 40, farm.tail)
             assert hanging.poll() is None
-            beats = {beat["node"].partition("@")[0]: beat for beat in live_workers(client(farm.broker.url))}
-            assert beats["hanging"]["tasks"] == [], "it tells nobody that it works on it"
+            beats = {beat.node.partition("@")[0]: beat for beat in live(client(farm.broker.url))}
+            assert beats["hanging"].tasks == (), "it tells nobody that it works on it"
             record = farm.wait(job, 60)
         finally:
             for pid in halted:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        assert record["state"] == "completed"
+        assert record.state == "completed"
         assert "no sign of life" in farm.log.read_text()
-        beat = lambda: next(b for b in live_workers(client(farm.broker.url)) if b["node"].startswith("hanging"))  # noqa: E731
-        until(lambda: beat()["busy"] == 0, 30, farm.tail)  # it wakes, finds that it was replaced, and is free again
+        beat = lambda: next(b for b in live(client(farm.broker.url)) if b.node.startswith("hanging"))  # noqa: E731
+        until(lambda: beat().busy == 0, 30, farm.tail)  # it wakes, finds that it was replaced, and is free again
         farm.judge(job, ok=1)
 
 
@@ -124,12 +124,12 @@ def test_the_folder_disappears_while_the_job_runs(tmp_path: Path) -> None:
         until(lambda: len(job.done_indices()) >= 1, 60, farm.tail)
         shutil.move(farm.videos, farm.folder / "moved")
         record = farm.wait(job, 40)
-        videos = record["result"]["processing_result"]["videos"]
+        videos = record.result["processing_result"]["videos"]
         statuses = [video["status"] for video in videos]
-        assert record["state"] == "failed"
+        assert record.state == "failed"
         assert statuses.count("ok") >= 1
         assert "not begun" in statuses
-        assert "can't be read any more: no such file" in record["result"]["message"]
+        assert "can't be read any more: no such file" in record.result["message"]
         assert commands_jobs.status(job.id[:8], None, follow=True, as_json=True) == 1, "the monitor returns"
         shutil.move(farm.folder / "moved", farm.videos)
 
@@ -141,8 +141,8 @@ def test_the_folder_disappears_before_the_start(tmp_path: Path) -> None:
         shutil.rmtree(farm.videos)
         farm.worker()
         record = farm.wait(job, 40)
-        assert record["state"] == "failed"
-        assert "does not exist" in record["result"]["message"]
+        assert record.state == "failed"
+        assert "does not exist" in record.result["message"]
 
 
 def test_a_killed_worker_leaves_only_what_the_next_one_clears_away(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_killed_worker_leaves_only_what_the_next_one_clears_away(tmp_path: Pat
         connection = client(farm.broker.url)
         for _ in range(2):
             doomed = farm.worker(TMPDIR=str(tmp_path / "tmp"))
-            until(lambda: bool(live_workers(connection)), 30, farm.tail)
+            until(lambda: bool(live(connection)), 30, farm.tail)
             farm.kill(doomed)
             connection.flushall()
             (left,) = (tmp_path / "tmp").iterdir()

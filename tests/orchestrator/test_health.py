@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.broker import health
+from orchestrator.broker import health, heartbeats
 from orchestrator.broker.health import Check, as_json, check_health, exit_status
 from tests.orchestrator.fake_server import fake_server
 
@@ -151,7 +151,7 @@ def test_too_many_keys_to_see_all(server, monkeypatch):
     for index in range(20_000):
         fill.set(f"celery-task-meta-{index}", "{}")
     fill.execute()
-    monkeypatch.setattr(health, "_SCAN_S", 0.0)
+    monkeypatch.setattr(heartbeats, "MAX_SCAN_S", 0.0)
     found = check(server.url, queues=())["workers"]
     assert (found.state, "too many keys" in found.detail) == ("warning", True)
 

@@ -16,6 +16,7 @@ from orchestrator.client.snapshot import Reader
 from orchestrator.errors import JobError
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.job.records import EngineFacts, ModelFacts
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.hostile_text import assert_harmless
@@ -140,7 +141,9 @@ def whole(tmp_path_factory) -> Path:
     made.finish(job, 0)
     made.hold(job, job.video_base(1), made.dead_owner()).release("crashed", error="it did")
     made.hold(job, job.video_base(1))
-    made.hold(job, job.task_base("process-1")).release("exhausted", backend={}, model={})
+    made.hold(job, job.task_base("process-1")).release(
+        "exhausted", engine=EngineFacts(ModelFacts("m", ""), {"name": "fake", "provider": "fake"})
+    )
     made.tell(job, (1, 30))
     (job.folder / "tasks" / "process-1.sent.json").write_text(
         '{"id": "a", "at": "2026-01-01T00:00:00+00:00", "again": 1}'

@@ -52,7 +52,7 @@ def job(tmp_path, given: Settings) -> Job:
     """At work, with EVIL wherever a text may stand."""
     job = made.make_job(tmp_path, given)
     made.start(job, 3, warnings=[EVIL])
-    record = {**job.start_record(), "worker": EVIL, "model": {"name": EVIL, "sha256": EVIL}}
+    record = {**job.start_record().to_json(), "worker": EVIL, "model": {"name": EVIL, "sha256": EVIL}}
     for row in record["videos"]:
         row["path"] = f"{EVIL}/{row['index']}.mp4"
     write_json(job.start_path, record)
@@ -62,10 +62,9 @@ def job(tmp_path, given: Settings) -> Job:
     write_json(job.done_path(0), done)
     made.hold(job, job.task_base("process-1"))
     told = {"index": 1, "attempt": 1, "path": EVIL, "frames": 3}
-    job.tell_progress(
-        "process-1", {"key": "process-1", "worker": EVIL, "stage": EVIL, "at": time.time(), "videos": [told]}
-    )
-    spec = {**job.spec, "video_folder": EVIL, "inputs": [EVIL], "task": "complete_pipeline"}
+    value = {"key": "process-1", "worker": EVIL, "stage": EVIL, "at": time.time(), "videos": [told]}
+    write_json(job.folder / "tasks" / "process-1.progress.json", value)
+    spec = {**job.spec.to_json(), "video_folder": EVIL, "inputs": [EVIL], "task": "complete_pipeline"}
     write_json(job.folder / "job.json", spec)
     return Job.open(job.folder)
 
@@ -113,7 +112,7 @@ def test_a_job_that_ended(job, call, given):
 @pytest.mark.parametrize("value", [EVIL, [EVIL], {EVIL: EVIL}, 7, None, "a" * 10**6])
 @pytest.mark.parametrize("key", ["id", "task", "video_folder", "inputs", "config", "workers", "output", "created_at"])
 def test_any_value_in_a_job_file(job, call, key, value):
-    write_json(job.folder / "job.json", {**job.spec, key: value})
+    write_json(job.folder / "job.json", {**job.spec.to_json(), key: value})
     for arguments in (["--status", job.id, "--output", job.output], ["--list-tasks"]):
         code, out, err = call(*arguments)
         assert code in (0, 1, 2)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from orchestrator.errors import JobError, RequestError, UnknownJob
 from orchestrator.job import jobdir
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, jobs_in
+from orchestrator.job.records import Progress
 from orchestrator.job.registry import find_job, known_jobs, open_jobs, remember, settle
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
@@ -29,7 +31,7 @@ def job(tmp_path, settings) -> Job:
 
 def change(job: Job, **facts) -> None:
     """Writes the job file anew; a value of None takes the key away."""
-    spec = {**job.spec, **facts}
+    spec = {**job.spec.to_json(), **facts}
     write_json(job.folder / "job.json", {key: value for key, value in spec.items() if value is not None})
 
 
@@ -56,7 +58,7 @@ def test_an_id_that_is_taken_opens_the_job_that_has_it(tmp_path, settings, job):
 def test_an_output_folder_that_can_not_be_made(tmp_path, job):
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="can't be written: not a directory"):
-        Job.create(tmp_path / "file", {"id": "a"})
+        Job.create(replace(job.spec, id="a", output=str(tmp_path / "file")))
 
 
 @pytest.mark.parametrize(
@@ -180,18 +182,18 @@ def rows(**facts):
 )
 def test_a_strange_start_record_refuses_the_job(job, facts, said):
     made.start(job, 1)
-    assert job.start_record()["refused"] is None
-    write_json(job.start_path, {**job.start_record(), **facts})
+    assert job.start_record().refused is None
+    write_json(job.start_path, {**job.start_record().to_json(), **facts})
     record = job.start_record()
-    assert record["videos"] == []
-    assert "start.json is damaged" in record["refused"]
-    assert re.search(said, record["refused"])
+    assert record.videos == ()
+    assert "start.json is damaged" in record.refused
+    assert re.search(said, record.refused)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\0\0", b'{"total_frames": NaN}', b"\xff", b"[" * 10**6])
 def test_a_damaged_start_record_refuses_the_job(job, content):
     job.start_path.write_bytes(content)
-    assert "start.json" in job.start_record()["refused"]
+    assert "start.json" in job.start_record().refused
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_a_note_that_can_not_be_made_harms_nobody(job):
     job.note("anything")
     shutil.rmtree(job.folder)
     job.note("anything")
-    job.tell_progress("process-1", {})
+    job.tell_progress(Progress("process-1", "w@here", "processing", 0.0, jobdir.now()))
     assert (job.done_indices(), job.leases("videos"), job.progress(), job.live(30)) == (set(), {}, [], [])
 
 

@@ -15,6 +15,7 @@ from orchestrator.errors import Duplicate, JobError, PathRefused, RequestError
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import JOBS_FOLDER, Job
+from orchestrator.job.records import Ending, How
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
@@ -137,7 +138,7 @@ def test_directories_that_are_no_job(job, guarded, folder):
 
 
 def spoil(job: Job, **facts) -> None:
-    write_json(job.folder / "job.json", {**job.spec, **facts})
+    write_json(job.folder / "job.json", {**job.spec.to_json(), **facts})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ NASTY = [None, 0, -1, True, 10**18, 1e308, "", ".", "..", "/", "x" * 5000, "a\0b
 
 
 def test_anything_in_any_field_of_a_job_file(job, guarded):
-    for key in job.spec:
+    for key in job.spec.to_json():
         for value in NASTY:
             spoil(job, **{key: value})
             with contextlib.suppress(JobError):
@@ -189,7 +190,7 @@ def test_anything_in_any_field_of_what_workers_write(job, settings):
     """Whatever stands there, the job can be shown and ended."""
     made.start(job, 1)
     made.finish(job, 0)
-    made.hold(job, job.task_base("process-1")).release("exhausted", backend={}, model={})
+    made.hold(job, job.task_base("process-1")).release("exhausted")
     made.hold(job, job.video_base(0)).release("done")
     made.end(job, settings)
     names = ["start.json", "end.json", "videos/0000.done.json", "tasks/process-1.1.json", "tasks/process-1.1.end.json"]
@@ -297,7 +298,7 @@ def test_a_job_that_only_starts_needs_nothing(tmp_path, settings):
 
 def submitted(tmp_path, settings, *names, **config) -> Job:
     for number, name in enumerate(names):
-        clip(tmp_path / "videos" / name, 12, seed=number)
+        clip(tmp_path / "videos" / name, 12, seed=number, container=None if name.endswith(".mp4") else "mp4")
     config = {"backend": "fake", "min_hits": 1, "visualize": False, **config}
     return begin(str(tmp_path / "videos"), config, settings, output=str(tmp_path / "out"))
 
@@ -305,7 +306,7 @@ def submitted(tmp_path, settings, *names, **config) -> Job:
 def test_from_begin_to_end(tmp_path, settings, context):
     job = submitted(tmp_path, settings, "a.mp4", "sub/b.mp4", "vanishes.mp4", "becomes.mp4", "escapes.mp4")
     record = jobs.start(job, context)
-    assert (record["total_videos"], record["total_frames"], record["refused"]) == (5, 60, None)
+    assert (len(record.videos), record.total_frames, record.refused) == (5, 60, None)
     assert jobs.start(job, Context("other@here", settings)) == record
     videos = tmp_path / "videos"
     for name in ("vanishes", "becomes", "escapes"):
@@ -332,6 +333,22 @@ def test_from_begin_to_end(tmp_path, settings, context):
     assert job.live(LEASE_S) == []
 
 
+def test_what_is_left_out_is_told(tmp_path, settings, context):
+    """As by a run: it stands in the start record, and a link does not lead out of the roots."""
+    settings = settings.model_copy(update={"video_roots": (tmp_path / "videos",)})
+    clip(tmp_path / "elsewhere" / "c.mp4", 5)
+    job = submitted(tmp_path, settings, "a.mp4", "#recycle/b.mp4", "low.LRV")
+    (tmp_path / "videos" / "linked").symlink_to(tmp_path / "elsewhere")
+    record = jobs.start(job, Context("yolo@here", settings))
+    assert [video["stem"] for video in record["videos"]] == ["a"]
+    folder = tmp_path / "videos"
+    assert record["warnings"] == [
+        f"Left out (a recycle bin): {folder}/#recycle",
+        f"Left out (a camera's preview or thumbnail of another file): {folder}/low.LRV",
+        f"Left out (a link that leads out of the folders allowed): {folder}/linked",
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "config", "said"),
     [((), {}, "No video in"), (("a.mp4",), {"backend": "auto", "model": "no-such-model"}, "no-such-model")],
@@ -339,7 +356,7 @@ def test_from_begin_to_end(tmp_path, settings, context):
 def test_what_the_start_refuses(tmp_path, settings, context, names, config, said):
     (tmp_path / "videos").mkdir()
     job = submitted(tmp_path, settings, *names, **config)
-    assert said in jobs.start(job, context)["refused"]
+    assert said in jobs.start(job, context).refused
     assert jobs.process(job, "process-1", context)["how"] == "exhausted"
     result = jobs.end(job, context)
     assert said in result["message"]
@@ -360,7 +377,7 @@ def test_a_step_that_fails_gives_its_lease_back(job, context, monkeypatch):
     monkeypatch.setattr(jobs, "_probe", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
         jobs.start(job, context)
-    assert job.leases("tasks")["start"].ending() == {"how": "broke off"}
+    assert job.leases("tasks")["start"].ending() == Ending(How.BROKE_OFF)
     assert next_step(job, LEASE_S) == ["start"]
 
 
@@ -379,7 +396,7 @@ def test_the_directory_is_removed_meanwhile(job, context):
 
 
 def older(job: Job, seconds: int) -> Job:
-    at = datetime.fromisoformat(job.spec["created_at"]) - timedelta(seconds=seconds)
+    at = datetime.fromisoformat(job.spec.created_at) - timedelta(seconds=seconds)
     spoil(job, created_at=at.isoformat(timespec="seconds"))
     return Job.open(job.folder)
 
@@ -444,7 +461,7 @@ def test_every_end(job, settings, kind, state, message):
         job.start_path.write_bytes(b"")
     result = made.end(job, settings)
     assert result["end_log"]["state"] == state
-    assert result["message"].startswith(message.format(videos=job.spec["inputs"][0], job=job.folder))
+    assert result["message"].startswith(message.format(videos=job.spec.inputs[0], job=job.folder))
     assert result["success"] is (state == "completed")
     assert made.end(job, settings) == result, "the same, however often"
     assert json.loads((job.output / f"celery_result_{job.id}.json").read_text()) == result
@@ -537,7 +554,7 @@ def test_a_job_that_this_machine_refuses_ends(job, guarded, facts, said, when):
     assert next_step(opened, LEASE_S) == ["end"]
     context = Context("yolo@here", guarded)
     record = jobs.start(opened, context)
-    assert when == "started" or said in record["refused"]
+    assert when == "started" or said in record.refused
     summary = jobs.process(opened, "process-1", context)
     assert summary["how"] == "exhausted"
     result = jobs.end(job_at(str(job.folder), guarded), context)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.job import leases
-from orchestrator.job.leases import Lease, Owner, age_of, ended, latest, numbered, owner_of, take
+from orchestrator.job.leases import Lease, Owner, age_of, latest, numbered, owner_of, take
+from orchestrator.job.records import Ending, How
 from tests.assets import ROOT
 from tests.orchestrator.racers import race, take_each
 from tests.orchestrator.servers import wait_for
@@ -46,12 +47,12 @@ def test_taken_held_released_and_taken_again(tmp_path, me):
     assert first is not None
     assert first.number == 1
     assert first.held(LEASE_S)
-    assert first.facts()["from_frame"] == 3
+    assert first.from_frame() == 3
     assert owner_of(first.path) == me
     assert take(base, me, LEASE_S) is None, "one lease at a time, also for its own owner"
     first.release("crashed", error="why")
     first.release("done")  # the first word counts
-    assert first.ending() == {"how": "crashed", "error": "why"}
+    assert first.ending() == Ending(How.CRASHED, "why")
     assert not first.held(LEASE_S)
     second = take(base, me, LEASE_S)
     assert second is not None
@@ -128,7 +129,7 @@ def test_a_lease_that_names_nobody_is_not_held(tmp_path, me, content):
     lease = Lease(tmp_path / "a", 1)
     assert owner_of(path) is None
     assert not lease.held(LEASE_S)
-    assert isinstance(lease.facts(), dict)
+    assert lease.from_frame() == 0
     assert take(tmp_path / "a", me, LEASE_S).number == 2, "its number stays used"
 
 
@@ -136,7 +137,7 @@ def test_a_lease_that_names_nobody_is_not_held(tmp_path, me, content):
 def test_an_ending_that_can_not_be_read_is_an_ending(tmp_path, me, content):
     lease = take(tmp_path / "a", me, LEASE_S)
     numbered(tmp_path / "a", 1).with_name("a.1.end.json").write_bytes(content)
-    assert lease.ending() == {"how": "unreadable"}
+    assert lease.ending() == Ending(How.UNREADABLE)
     assert not lease.held(LEASE_S)
 
 
@@ -153,9 +154,7 @@ def test_a_folder_that_is_gone(tmp_path, me):
     lease.path.unlink()
     tmp_path.rmdir()
     lease.touch()
-    assert (lease.held(LEASE_S), lease.lost, latest(tmp_path / "a"), ended(tmp_path / "a", 1)) == (False,) * 2 + (
-        None,
-    ) * 2
+    assert (lease.held(LEASE_S), lease.lost, latest(tmp_path / "a"), lease.ending()) == (False,) * 2 + (None,) * 2
     with pytest.raises(FileNotFoundError):
         take(tmp_path / "a", me, LEASE_S)
     with pytest.raises(FileNotFoundError):

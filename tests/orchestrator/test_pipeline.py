@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from orchestrator.broker.heartbeats import live
 from orchestrator.broker.local_server import client
-from orchestrator.broker.queues import live_workers
 from tests.assets import ROOT
 from tests.chaos.farm import CONFIG, Farm, until
 from tests.e2e.runs import clip
@@ -36,7 +36,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         made.clips(3, frames=20)
         made.worker("--log-format", "json")
         connection = client(made.broker.url)
-        until(lambda: bool(live_workers(connection)), 30, made.tail)
+        until(lambda: bool(live(connection)), 30, made.tail)
         yield made
 
 
@@ -211,8 +211,8 @@ def test_celery_s_own_command_is_the_same_worker(tmp_path: Path) -> None:
         job = farm.submit()
         farm.wait(job)
         farm.judge(job, ok=1)
-        alive = live_workers(client(farm.broker.url))
-        assert [(worker["concurrency"], worker["pool"]) for worker in alive] == [(1, "prefork")]
-        assert "yolo-gpu" not in alive[0]["queues"] or Path("/proc/driver/nvidia/version").exists()
+        alive = live(client(farm.broker.url))
+        assert [(worker.concurrency, worker.pool) for worker in alive] == [(1, "prefork")]
+        assert "yolo-gpu" not in alive[0].queues or Path("/proc/driver/nvidia/version").exists()
         assert farm.stop(worker) == 0
         assert farm.engines() == []

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.broker import keys
 from orchestrator.broker.local_server import client
-from orchestrator.broker.transport import DEAD_KEY, MOST_DEAD
+from orchestrator.broker.transport import MOST_DEAD
 from tests.e2e.runs import clip
 from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
 from tests.orchestrator.servers import Secured, client_app, process, secured_server, wait_for
@@ -44,7 +45,7 @@ class Place:
         self.mallory.lpush(queue, raw if isinstance(raw, bytes) else json.dumps(raw))
 
     def dead(self) -> list[dict[str, Any]]:
-        return [json.loads(raw) for raw in self.broker.admin.lrange(DEAD_KEY, 0, -1)]
+        return [json.loads(raw) for raw in self.broker.admin.lrange(keys.DEAD, 0, -1)]
 
     def answer(self, name: str, *args: Any, within_s: float = 30, **kwargs: Any) -> Any:
         """What a task gives or raises, sent as the client."""
@@ -93,14 +94,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_before(place: Place) -> None:
-    place.broker.admin.delete(DEAD_KEY)
+    place.broker.admin.delete(keys.DEAD)
 
 
 def test_poison_is_dropped_and_set_aside_and_the_worker_lives(place: Place) -> None:
     names = list(POISON)
     for start in range(0, len(names), MOST_DEAD):
         some = names[start : start + MOST_DEAD]
-        place.broker.admin.delete(DEAD_KEY)
+        place.broker.admin.delete(keys.DEAD)
         before = place.log.read_bytes().count(b"is dropped")
         for name in some:
             place.send(POISON[name])
@@ -124,7 +125,7 @@ def test_what_is_set_aside_is_bounded(place: Place) -> None:
     for number in range(MOST_DEAD + 20):
         place.send(b"x" * 100_000 + str(number).encode())
     wait_for(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MOST_DEAD)
-    assert place.broker.admin.memory_usage(DEAD_KEY, samples=0) < 2 << 20
+    assert place.broker.admin.memory_usage(keys.DEAD, samples=0) < 2 << 20
     place.works()
 
 
@@ -285,7 +286,7 @@ def test_no_password_stands_in_what_is_left(place: Place) -> None:
     left = [path.read_bytes() for path in place.root.rglob("*") if path.is_file()]
     admin = place.broker.admin
     left += [str(admin.get(key)).encode() for key in admin.scan_iter() if admin.type(key) == "string"]
-    left += [str(admin.lrange(DEAD_KEY, 0, -1)).encode()]
+    left += [str(admin.lrange(keys.DEAD, 0, -1)).encode()]
     left += [Path(f"/proc/{place.worker.pid}/cmdline").read_bytes()]
     assert len(left) > 20
     for secret in (b"p/worker", b"p%2Fworker", b"p/client", b"p%2Fclient"):

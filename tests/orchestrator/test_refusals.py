@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.broker import health, refusals
+from orchestrator.broker import health, keys, refusals
 from orchestrator.client import commands_broker
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.jobdir import JOBS_FOLDER
@@ -115,10 +115,10 @@ def test_refusals_are_few_and_go(broker, monkeypatch) -> None:
     found = refusals.recent(broker)
     assert len(found) == 50
     assert found[0].why == "why not"
-    broker.hset(refusals.KEY, "strange", "{")
+    broker.hset(keys.REFUSED, "strange", "{")
     assert len(refusals.recent(broker)) == 50
     tomorrow = time.time() + 90_000
     monkeypatch.setattr(refusals.time, "time", lambda: tomorrow)
     assert refusals.recent(broker) == []
     refusals.note(broker, "one", "why")
-    assert broker.hlen(refusals.KEY) == 1
+    assert broker.hlen(keys.REFUSED) == 1

@@ -4,17 +4,20 @@ import json
 import os
 import random
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.broker import keys, queues
+from orchestrator.broker.publish import announce, publish, queue_of, task_id, withdraw
+from orchestrator.broker.queues import message_ids
 from orchestrator.errors import RequestError
 from orchestrator.job.jobdir import Job
-from orchestrator.job.publish import JOBS_KEY, announce, publish, queue_of, task_id, withdraw
 from orchestrator.job.turns import Turns, next_waiting, waits
 from orchestrator.settings import Settings
 from orchestrator.worker import requeue as module
-from orchestrator.worker.requeue import messages_held, messages_waiting, rescue
+from orchestrator.worker.requeue import messages_held, rescue
 from tests.orchestrator import handmade as made
 from tests.orchestrator.servers import client_app
 
@@ -174,7 +177,7 @@ def test_what_needs_nothing(app, server, job, settings):
 def test_a_queue_that_is_too_long_to_look_through_is_left_alone(app, server, job, settings, monkeypatch):
     """What can't be seen may be there: to send it again and again would make the queue longer still."""
     long_ago(job, "start")
-    monkeypatch.setattr(module, "_LONGEST_LOOK", 10)
+    monkeypatch.setattr(queues, "MAX_LOOKED_THROUGH", 10)
     server.lists["yolo-log"] = [message(f"other-{number}") for number in range(10)]
     server.lists["yolo-log"].append(message(task_id(job, "start")))
     assert rescue(app, server, settings) == []
@@ -189,13 +192,13 @@ def test_jobs_of_other_machines(app, server, tmp_path, job, settings):
     assert rescue(app, server, settings) == []
     announce(server, job)
     for name, folder in (("a", "/etc"), ("b", ""), ("c", "x" * 5000), ("d", "/dev/zero/.yolo-jobs/d"), ("e", "a\0b")):
-        server.hset(JOBS_KEY, name, folder)
+        server.hset(keys.JOBS, name, folder)
     assert rescue(app, server, settings) == [f"{job.id}.start.again-1"]
     made.end(job, settings)
     assert rescue(app, server, settings) == []
-    assert job.id not in server.hashes[JOBS_KEY], "nobody need look after it any more"
+    assert job.id not in server.hashes[keys.JOBS], "nobody need look after it any more"
     withdraw(server, "a")
-    assert "a" not in server.hashes[JOBS_KEY]
+    assert "a" not in server.hashes[keys.JOBS]
 
 
 @pytest.mark.parametrize("kind", ["garbage", "another queue", "damaged", "removed", "disk away"])
@@ -206,7 +209,7 @@ def test_one_strange_job_does_not_stop_the_others(app, server, tmp_path, job, se
     if kind == "garbage":
         (strange.folder / "job.json").write_text('{"schema": 1}')
     elif kind == "another queue":
-        spec = {**strange.spec, "queue": "mine"}
+        spec = {**strange.spec.to_json(), "queue": "mine"}
         (strange.folder / "job.json").write_text(json.dumps(spec))
     elif kind == "damaged":
         (strange.folder / "tasks" / "start.sent.json").write_text('{"again": "x"}')
@@ -235,7 +238,7 @@ def test_heartbeats_that_are_none(server, text):
 @pytest.mark.parametrize("raw", ["", "{", "[]", "null", '{"headers": []}', '{"headers": {"id": null}}', "\x00"])
 def test_messages_that_are_none(server, settings, raw):
     server.lists["yolo"] = [raw, message("a")]
-    assert "a" in messages_waiting(server, settings)
+    assert "a" in message_ids(server, settings.known_queues)
 
 
 def test_a_purge_by_celery_itself_only_delays(valkey, tmp_path):
@@ -289,7 +292,7 @@ def test_a_step_that_waits_for_its_folder_is_sent_when_that_is_free(app, server,
     ],
 )
 def test_queues(job, config, queue, expected):
-    assert queue_of(Job(job.folder, {**job.spec, "config": config, "queue": queue})) == expected
+    assert queue_of(Job(job.folder, replace(job.spec, config=config, queue=queue))) == expected
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_messages(app, job, key, name, queue):
 
 
 def test_a_queue_that_this_machine_does_not_know(app, job):
-    other = Job(job.folder, {**job.spec, "queue": "mine"})
+    other = Job(job.folder, replace(job.spec, queue="mine"))
     with pytest.raises(RequestError, match=r'queues = \["mine"\]'):
         publish(app, other, "process-1")
     publish(app, other, "end")

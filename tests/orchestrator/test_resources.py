@@ -1,14 +1,16 @@
 """Whether a machine can do a job: what is needed, what is there, what is refused."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.job import resources
+from orchestrator.job.records import ModelFacts, VideoFacts
 from orchestrator.job.resources import examine, needed_bytes
 
-HD = {"width": 1920, "height": 1080, "frames": 25 * 3600, "size_bytes": 2_000_000_000}
+HD = VideoFacts(0, "a.mp4", "a", size_bytes=2_000_000_000, frames=25 * 3600, width=1920, height=1080)
 GB = 10**9
 
 
@@ -20,9 +22,9 @@ GB = 10**9
         ([HD], {"visualize": False}, 0.2 * GB, 0.3 * GB, "rows alone"),
         ([HD], {"visualize": False, "formats": ["mot"]}, 0.05 * GB, 0.06 * GB, "the smallest"),
         ([HD, HD], {}, 13.8 * GB, 15.2 * GB, "two hours"),
-        ([{"size_bytes": 9}], {}, 0, 0, "a file that could not be opened"),
-        ([{**HD, "frames": None, "width": None}], {}, 0, 0, "nothing is known of it"),
-        ([{**HD, "frames": 2**40, "size_bytes": 4096}], {}, 0, 0.025 * GB, "a container that claims what can't be"),
+        ([VideoFacts(0, "a.mp4", "a", size_bytes=9)], {}, 0, 0, "a file that could not be opened"),
+        ([replace(HD, frames=None, width=None)], {}, 0, 0, "nothing is known of it"),
+        ([replace(HD, frames=2**40, size_bytes=4096)], {}, 0, 0.025 * GB, "a container that claims what can't be"),
     ],
 )
 def test_needed(videos, config, least, most, why):
@@ -50,7 +52,7 @@ def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
 )
 def test_a_machine_and_a_job(monkeypatch, facts, config, warned, refused):
     machine(monkeypatch, **facts)
-    told, warnings, why = examine([HD], {"name": "m"}, config, Path("/out"))
+    told, warnings, why = examine([HD], ModelFacts("m"), config, Path("/out"))
     assert len(warnings) == len(warned)
     for warning, part in zip(warnings, warned, strict=True):
         assert part in warning
@@ -61,11 +63,11 @@ def test_a_machine_and_a_job(monkeypatch, facts, config, warned, refused):
 
 def test_a_model_that_is_not_there(monkeypatch):
     machine(monkeypatch)
-    assert examine([HD], {"name": "m", "error": "no such model"}, {}, Path("/out"))[2] == "no such model"
+    assert examine([HD], ModelFacts("m", error="no such model"), {}, Path("/out"))[2] == "no such model"
 
 
 def test_this_machine(tmp_path):
-    facts, _, refused = examine([], {"name": "fake"}, {}, tmp_path / "not" / "yet" / "there")
+    facts, _, refused = examine([], ModelFacts("fake"), {}, tmp_path / "not" / "yet" / "there")
     assert refused is None
     assert facts["cores"] >= 1
     assert facts["disk_free_bytes"] > 0

@@ -38,8 +38,8 @@ def test_an_engine_process_runs_none_of_them(tmp_path, monkeypatch):
     given = Settings(state_dir=tmp_path / "state")
     job = jobs.begin(str(here), CONFIG, given, output=str(tmp_path / "out"))
     record = jobs.start(job, jobs.Context("w@here", given))
-    assert record["refused"] is None
-    assert record["total_videos"] == 1
+    assert record.refused is None
+    assert len(record.videos) == 1
     assert jobs.process(job, "process-1", jobs.Context("w@here", given))["success"]
     assert not (here / "ran").exists()
 

@@ -259,7 +259,7 @@ def test_cancel_needs_no_broker(call, here):
     assert code == 0
     assert "is cancelled. Nobody had begun it." in out
     assert "The broker does not answer" in err
-    assert job.end_record()["state"] == "cancelled"
+    assert job.end_record().state == "cancelled"
     code, out, _ = call("--cancel", job.id, "--json")
     value = json.loads(out)
     assert (code, value["already_ended"], value["state"]) == (0, True, "cancelled")
@@ -605,7 +605,7 @@ def test_list_tasks(call, broker, here):
 def test_newest_jobs_first(call, here):
     for number in range(3):
         job = made.make_job(here, settings(), output=f"out{number}")
-        spec = {**job.spec, "created_at": f"2024-01-0{number + 1}T00:00:00+00:00"}
+        spec = {**job.spec.to_json(), "created_at": f"2024-01-0{number + 1}T00:00:00+00:00"}
         (job.folder / "job.json").write_text(json.dumps(spec))
         remember(Job.open(job.folder), settings())
     _, out, _ = call("--list-tasks", "--json")
@@ -636,7 +636,7 @@ def test_purge(call, broker, here):
     assert value["removed"] == 4
     assert value["queues"] == {"yolo": 3, "yolo-gpu": 0, "yolo-log": 1, "celery": 0}
     assert (value["cancelled"], value["at_work"], value["elsewhere"]) == ([idle.id], [busy.id], ["0000"])
-    assert idle.end_record()["state"] == "cancelled"
+    assert idle.end_record().state == "cancelled"
     assert not busy.cancelled
     assert broker.llen("another") == 1
     assert broker.exists("yolo:worker:one")

@@ -40,9 +40,9 @@ class Place:
         if job is None:
             assert told["new"] == 0
             return None
-        assert told == {"swept": str(self.source), "new": len(job.spec["only"]), "job": job.id}
+        assert told == {"swept": str(self.source), "new": len(job.spec.only), "job": job.id}
         made.end(job, self.settings)
-        return [os.path.relpath(path, self.source) for path in job.spec["only"]]
+        return [os.path.relpath(path, self.source) for path in job.spec.only]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_sub_folders_are_mirrored(place):
     place.watch = place.watch.model_copy(update={"quiet_s": 0})
     job, _ = sweep(place.watch, place.settings)
     record = jobs.start(job, jobs.Context("w@here", place.settings))
-    assert [video["stem"] for video in record["videos"]] == ["cam1/day/a", "cam2/a"]
+    assert [video.stem for video in record.videos] == ["cam1/day/a", "cam2/a"]
 
 
 def test_one_job_at_a_time(place):
@@ -246,3 +246,29 @@ def test_the_ledger_is_small(place):
     write_json(place.output / JOBS_FOLDER / "x.json", {})
     kept = json.loads((place.output / JOBS_FOLDER / "swept.json").read_text())
     assert sorted(kept) == [str(place.source / f"{number}.mp4") for number in range(2)]
+
+
+def test_what_a_folder_is_not_searched_for(place, tmp_path):
+    """As a run by hand: recycle bins, previews, links in circles, annotated videos of an earlier run."""
+    place.put("a.mp4")
+    place.put("#recycle/gone.mp4")
+    place.put("GX01.LRV")
+    place.put("done/b.mp4")
+    manifest = {"config": {"output_folder": "done"}, "videos": [{"path": "x", "outputs": {"video": "done/b.mp4"}}]}
+    (place.source / "done" / "manifest.json").write_text(json.dumps(manifest))
+    (place.source / "loop").symlink_to(place.source)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy2(place.put("c.mp4", b"c"), tmp_path / "elsewhere" / "d.mp4")
+    (tmp_path / "elsewhere" / "d.mp4").write_bytes(b"d")
+    os.utime(tmp_path / "elsewhere" / "d.mp4", (0, 0))
+    (place.source / "linked").symlink_to(tmp_path / "elsewhere")
+    assert place.sweep() == ["a.mp4", "c.mp4", "linked/d.mp4"]
+
+
+def test_a_link_out_of_the_roots_is_not_followed(place, tmp_path):
+    place.settings = place.settings.model_copy(update={"video_roots": (place.source,)})
+    place.put("a.mp4")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy2(place.source / "a.mp4", tmp_path / "elsewhere" / "d.mp4")
+    (place.source / "linked").symlink_to(tmp_path / "elsewhere")
+    assert place.sweep() == ["a.mp4"]

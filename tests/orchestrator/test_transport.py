@@ -6,8 +6,8 @@ import socket
 import kombu
 import pytest
 
-from orchestrator.broker import transport
-from orchestrator.broker.transport import DEAD_KEY, Transport
+from orchestrator.broker import keys, transport
+from orchestrator.broker.transport import Transport
 from orchestrator.settings import settings
 from tests.orchestrator.hostile import message
 
@@ -37,14 +37,14 @@ def test_a_message_arrives_and_is_acknowledged(connection, valkey):
     take(connection, "yolo", lambda one: (took.append(one.payload), one.ack()))
     assert took[0][0] == ["/v"]
     assert valkey.client.hlen("unacked") == 0
-    assert not valkey.client.exists(DEAD_KEY)
+    assert not valkey.client.exists(keys.DEAD)
 
 
 def test_what_ends_celery_s_handling_is_set_aside(connection, valkey):
     """Whatever the form lets through, one message ends no worker, and does not come back."""
     valkey.client.lpush("yolo", json.dumps(message("/v")))
     take(connection, "yolo", lambda one: [][1])
-    assert json.loads(valkey.client.lindex(DEAD_KEY, 0))["why"] == "IndexError: list index out of range"
+    assert json.loads(valkey.client.lindex(keys.DEAD, 0))["why"] == "IndexError: list index out of range"
     assert (valkey.client.hlen("unacked"), valkey.client.zcard("unacked_index"), valkey.client.llen("yolo")) == (
         0,
         0,
@@ -60,7 +60,7 @@ def test_a_broker_that_is_away_is_none_of_the_message_s_fault(connection, valkey
 
     with pytest.raises(ConnectionResetError):
         take(connection, "yolo", away)
-    assert not valkey.client.exists(DEAD_KEY)
+    assert not valkey.client.exists(keys.DEAD)
 
 
 def test_a_message_that_is_given_back_comes_again_and_to_the_same_queue(connection, valkey):
@@ -85,7 +85,7 @@ def test_other_queues_are_left_as_they_are(connection, valkey):
 
 def test_a_full_broker_still_gets_the_message_dropped(connection, valkey, caplog):
     """Where it can't be kept, the log says so."""
-    valkey.client.set(DEAD_KEY, "no list")
+    valkey.client.set(keys.DEAD, "no list")
     valkey.client.lpush("yolo", b"notjson\x1b[2J")
     with pytest.raises((TimeoutError, socket.timeout)):
         take(connection, "yolo", lambda one: None)

@@ -179,7 +179,7 @@ def test_any_file_name_can_be_shown(job, name):
     made.tell(job, (0, 1))
     path = job.folder / "tasks" / "process-1.progress.json"
     told = json.loads(path.read_text())
-    told["videos"][0]["path"] = f"{job.spec['inputs'][0]}/{name}.mp4"
+    told["videos"][0]["path"] = f"{job.spec.inputs[0]}/{name}.mp4"
     path.write_text(json.dumps(told))
     shot, rows = read(job)
     for shown in (text_of(views.live_view(shot, 5)), text_of(views.status_view(shot, rows, name)), views.line(shot)):
@@ -229,7 +229,7 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
     made.start(job, 4)
     record = json.loads(job.start_path.read_text())
     for row in record["videos"]:
-        row["path"] = f"{job.spec['inputs'][0]}/2026-11-30/camera-entrance-north/recording-{row['index']:04d}.mp4"
+        row["path"] = f"{job.spec.inputs[0]}/2026-11-30/camera-entrance-north/recording-{row['index']:04d}.mp4"
     job.start_path.write_text(json.dumps(record))
     made.finish(job, 0, "failed", error)
     made.hold(job, job.task_base("process-1"))

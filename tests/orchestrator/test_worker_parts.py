@@ -136,7 +136,7 @@ def test_a_broker_that_breaks_off_at_the_end_of_a_step(tmp_path, monkeypatch, ca
 
 
 def test_the_application_is_not_the_module():
-    from orchestrator import application as app
+    from orchestrator import app
 
     assert isinstance(app, Celery)
     module = importlib.import_module("orchestrator.application")

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from engine.inference.gpu.filters import Filters
     from engine.inference.gpu.frames import PlaneBatch
-    from engine.inference.layouts.base import Decoded
+    from engine.inference.layouts import Decoded
 
 
 class Backend(Protocol):
@@ -48,12 +49,12 @@ class FrameBackend(Backend, Protocol):
         """Whether `run_frames` can be used here."""
         ...
 
-    def filter_heads(self, conf: float, class_mask: NDArray[np.bool_] | None) -> None:
-        """From now on `run_frames` may give only the anchors that pass. Called before the first of them, or never."""
+    def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
+        """Return what `run_frames` may be given to answer only with the anchors that pass; None where it can't."""
         ...
 
-    def run_frames(self, batch: PlaneBatch) -> Sequence[NDArray[Any] | Decoded]:
-        """One answer a frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives them.
+    def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> Sequence[NDArray[Any] | Decoded]:
+        """One answer per frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives them.
         The planes are not needed any more when it returns. Raises BackendError."""
         ...
 

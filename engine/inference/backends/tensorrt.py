@@ -68,7 +68,6 @@ class TensorRtBackend:
         self._context = context
         self._plan: LoadedPlan | None = None
         self._kernels: KernelSet | None = None
-        self._filters: Filters | None = None
         self._lanes: list[Lane] = []
         self._free: list[Lane] = []
         self._closed = False
@@ -145,11 +144,12 @@ class TensorRtBackend:
         """Whether `run_frames` can be used."""
         return self._kernels is not None
 
-    def filter_heads(self, conf: float, class_mask: NDArray[np.bool_] | None) -> None:
-        """From now on `run_frames` gives only the anchors that pass, where the layout allows it."""
+    def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
+        """Return what makes `run_frames` give only the anchors that pass; None where the layout does not allow it."""
         layout, dtype = self._record.layout, self._record.outputs[0].dtype
-        if self._kernels is not None and Filters.fit(layout, dtype):
-            self._filters = Filters(self._kernels, layout, dtype, conf, class_mask)
+        if self._kernels is None or not Filters.fit(layout, dtype):
+            return None
+        return Filters(self._kernels, layout, dtype, conf, class_mask)
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """(B, 3, H, W) -> the plan's first output, (B, ...). Raises BackendError."""
@@ -159,9 +159,9 @@ class TensorRtBackend:
             )
         return np.stack(self._run(tensor, tensor.shape, lambda first, last: tensor[first:last], None))
 
-    def run_frames(self, batch: PlaneBatch) -> list[Any]:
-        """One answer a frame: its output, or (boxes, scores, classes) where heads are filtered. Raises BackendError."""
-        return self._run(batch, batch.shape, batch.part, self._filters)
+    def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> list[Any]:
+        """One answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
+        return self._run(batch, batch.shape, batch.part, filters)
 
     def _run(
         self,
@@ -222,7 +222,7 @@ class TensorRtBackend:
                 self._turn.wait()
             lanes, self._lanes, self._free = self._lanes, [], []
             plan, self._plan = self._plan, None
-            kernels, self._kernels, self._filters = self._kernels, None, None
+            kernels, self._kernels = self._kernels, None
         if not self._context.here:
             return
         with contextlib.suppress(BackendError, self._context.driver.Error), self._context.current():

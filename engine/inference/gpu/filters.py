@@ -7,7 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.gpu.protocol import HeadFilter, HeadSpec, Kernels, LetterboxKernel, LetterboxSpec
+from engine.inference.gpu.protocol import HeadFilter, HeadSpec, Kernels, LetterboxKernel
+from engine.inference.letterbox import LetterboxSpec
 
 _FILTERED = ("yolox", "yolov5", "yolov8")
 _KEPT = 64

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.gpu.memory import aligned
-from engine.inference.gpu.protocol import LetterboxSpec
+from engine.inference.letterbox import LetterboxSpec
 from engine_ext.letterbox import PLANES
 
 

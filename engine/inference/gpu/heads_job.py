@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.gpu.protocol import HeadSpec
-from engine.inference.layouts.base import Decoded
+from engine.inference.layouts import Decoded
 
 _LEVELS = 8
 _STRIDES = (8, 16, 32)

@@ -13,12 +13,12 @@ from engine.inference.gpu import heads_job, letterbox_job
 from engine.inference.gpu.compiler import compile_all, find_compiler
 from engine.inference.gpu.heads_job import HeadPlan
 from engine.inference.gpu.letterbox_job import LetterboxPlan
-from engine.inference.gpu.protocol import HeadSpec, LetterboxSpec
+from engine.inference.gpu.protocol import HeadSpec
+from engine.inference.letterbox import LetterboxSpec
+from models.manifest import LAYOUTS
 
 _LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
-_HEADS = tuple(
-    f"heads_{layout}_{dtype}" for layout in ("yolox", "yolov5", "yolov8", "end2end") for dtype in ("float32", "float16")
-)
+_HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
 
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:

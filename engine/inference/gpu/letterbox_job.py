@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.gpu.protocol import LetterboxSpec
-from engine_ext.letterbox import PLANES, Letterbox
+from engine.inference.letterbox import LetterboxSpec
+from engine_ext.letterbox import PLANES
 from engine_ext.letterbox_tables import sample_to_rgb, tables
 
 _FRACTION = 128  # of a sample: 7 bits
@@ -55,19 +55,7 @@ class LetterboxPlan:
     def __init__(self, spec: LetterboxSpec) -> None:
         if spec.dtype not in ("float32", "float16", "uint8"):
             raise ValueError(f"dtype must be float32, float16 or uint8. Got {spec.dtype!r}.")
-        self.letterbox = Letterbox(
-            spec.src_wh,
-            spec.dst_hw,
-            spec.pix_fmt,
-            matrix=spec.matrix,
-            full_range=spec.full_range,
-            channel_order=spec.channel_order,
-            scale=spec.scale,
-            mean=spec.mean,
-            pad_value=spec.pad_value,
-            pad=spec.pad,
-            rounding=spec.rounding,
-        )
+        self.letterbox = spec.make()
         self.kernel = f"letterbox_{spec.dtype}"
         components = PLANES[spec.pix_fmt]
         self.planes = len(components)

@@ -28,29 +28,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.inference.letterbox import LetterboxSpec
+
 CANDIDATE = np.dtype(
     [("index", "<i4"), ("class_id", "<i4"), ("score", "<f4"), ("box_xyxy", "<f4", (4,))],
 )
 """An anchor that passes, 28 bytes: its number in the output, best class, score, and box in pixels of the model's input,
 as engine_ext.decode_heads gives them. In any order; the reader sorts by `index`, which is the order of the CPU."""
-
-
-@dataclass(frozen=True)
-class LetterboxSpec:
-    """The arguments of engine_ext.letterbox.Letterbox, word for word, and the tensor's dtype."""
-
-    src_wh: tuple[int, int]
-    dst_hw: tuple[int, int]
-    pix_fmt: str
-    dtype: str
-    matrix: str = "bt601"
-    full_range: bool = False
-    channel_order: str = "rgb"
-    scale: float | tuple[float, ...] = 1.0
-    mean: float | tuple[float, ...] = 0.0
-    pad_value: float = 114.0
-    pad: str = "center"
-    rounding: str = "nearest"
 
 
 @dataclass(frozen=True)

@@ -5,3 +5,5 @@ In the order of the work: `prepare` makes the ONNX for a precision (`plain`, `na
 `sidecar` records it and is what a loader asks, `parity` compares a plan on its GPU with the CPU. Importing this loads
 no TensorRT.
 """
+
+__all__ = ["build", "find", "flavors", "gpu", "network", "progress", "sidecar"]

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError, DecodeError, PlanError
+from engine.errors import ConfigError, PlanError
 from engine.inference.trt.graph import copy_of, picture_of
 from engine.inference.trt.quantize import quantizable
 
@@ -63,10 +62,9 @@ def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[An
     """Each picture as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
     import av
 
-    from engine.records import Frame, FrameBatch
-    from engine.stages.preprocess import Preprocess
+    from engine.inference.letterbox import Letterboxes
 
-    preprocess = Preprocess(spec, "float32")
+    letterboxes = Letterboxes(spec, "float32")
     for path in pictures:
         try:
             with av.open(str(path)) as container:
@@ -74,12 +72,11 @@ def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[An
         except (av.FFmpegError, StopIteration, IndexError) as error:
             raise ConfigError(f"--calib: {path} is no picture that can be read.") from error
         image = av.VideoFrame.from_ndarray(decoded.to_ndarray(format="rgb24"), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
+        tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
         try:
-            tensor = preprocess.process(FrameBatch([frame], (spec.height, spec.width))).tensor
-        except DecodeError as error:
-            raise ConfigError(f"--calib: {path} {error}.") from error
-        assert isinstance(tensor, np.ndarray)
+            letterboxes.fill(image, tensor[0])
+        except ValueError as error:
+            raise ConfigError(f"--calib: {path} gives frames that can't be read: {error}.") from error
         yield tensor
 
 

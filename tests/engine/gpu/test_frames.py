@@ -3,6 +3,8 @@
 The kernels are the CUDA source compiled for the CPU (emulator), which gives the CPU's bits.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,13 +14,14 @@ from engine.inference.backends.base import frame_backend
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.gpu.filters import Filters
 from engine.inference.gpu.frames import PlaneBatch, frame_planes
-from engine.inference.gpu.protocol import LetterboxSpec
 from engine.inference.layouts import get_layout
+from engine.inference.letterbox import LetterboxSpec
 from engine.inference.model import LoadedModel
+from engine.inference.tensor_shape import TensorShape
 from engine.inference.trt.profile import Profile
 from engine.inference.trt.sidecar import Tensor
 from engine.records import FrameBatch
-from engine.stages.preprocess import Preprocess, PreprocessOnGpu, TensorShape
+from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 from models.manifest import InputSpec
 from tests.engine.conftest import make_frame, make_image, write_clip
 from tests.engine.gpu.fakecuda import LaunchError, MemoryError
@@ -50,8 +53,8 @@ def on_cpu(batch, backend):
     return backend.run(Preprocess(SPEC, "float32").process(batch).tensor)
 
 
-def on_gpu(batch, backend):
-    return backend.run_frames(PreprocessOnGpu(SPEC, "float32").process(batch).tensor)
+def on_gpu(batch, backend, filters=None):
+    return backend.run_frames(PreprocessOnGpu(SPEC, "float32").process(batch).tensor, filters)
 
 
 def some_frames():
@@ -88,10 +91,10 @@ def test_planes_grow_and_are_used_again(machine):
 def test_candidates_are_what_the_layout_decodes(machine, conf, mask):
     mask = None if mask is None else np.array(mask)
     backend = machine.make(batch=4, lanes=1)
-    backend.filter_heads(conf, mask)
+    filters = backend.head_filters(conf, mask)
     record = FrameBatch(some_frames(), HW)
     outputs = on_cpu(record, backend)
-    for output, found in zip(outputs, on_gpu(record, backend), strict=True):
+    for output, found in zip(outputs, on_gpu(record, backend, filters), strict=True):
         assert isinstance(found, tuple)
         for got, expected in zip(found, get_layout("yolov5").decode(output, HW, conf, mask), strict=True):
             np.testing.assert_array_equal(got, expected)
@@ -103,9 +106,9 @@ def test_more_candidates_than_there_is_room_for(machine, monkeypatch):
     """Nothing is dropped: that image's whole output comes back, the others as they were."""
     monkeypatch.setattr(Filters, "capacity", 4)
     backend = machine.make(batch=4, lanes=1)
-    backend.filter_heads(0.055, None)
+    filters = backend.head_filters(0.055, None)
     record = FrameBatch(some_frames(), HW)
-    outputs, answers = on_cpu(record, backend), on_gpu(record, backend)
+    outputs, answers = on_cpu(record, backend), on_gpu(record, backend, filters)
     passed = [len(get_layout("yolov5").decode(output, HW, 0.055)[1]) for output in outputs]
     assert min(passed) <= 4 < max(passed)
     for output, count, found in zip(outputs, passed, answers, strict=True):
@@ -119,8 +122,7 @@ def test_more_candidates_than_there_is_room_for(machine, monkeypatch):
 def test_a_class_mask_that_does_not_fit(machine):
     """The CPU says what is wrong with it, as ever."""
     backend = machine.make()
-    backend.filter_heads(0.1, np.ones(5, bool))
-    answers = on_gpu(FrameBatch(frames(1), HW), backend)
+    answers = on_gpu(FrameBatch(frames(1), HW), backend, backend.head_filters(0.1, np.ones(5, bool)))
     assert isinstance(answers[0], np.ndarray)
     backend.close()
 
@@ -154,7 +156,7 @@ def test_without_a_compiler(tmp_path, caplog):
     backend = machine.make()
     assert frame_backend(backend) is None
     assert "Frames are prepared on the CPU: no compiler here" in caplog.text
-    backend.filter_heads(0.5, None)  # nothing to filter with
+    assert backend.head_filters(0.5, None) is None  # nothing to filter with
     backend.close()
     machine.check()
 
@@ -231,6 +233,23 @@ def test_a_whole_run_gives_the_cpus_files(tmp_path):
     assert len(names) == 6
     for name in names:
         assert (tmp_path / "gpu" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
+    machine.check()
+
+
+def test_engines_that_share_a_model_filter_each_by_its_own_configuration(tmp_path):
+    """Making the second one changes nothing of the first."""
+    machine = FakeMachine(tmp_path, kernels=True, layout="yolov5")
+    backend = machine.make()
+    manifest = dataclasses.replace(fake_manifest(64, 96), layout="yolov5", classes=("a", "b"))
+    model = LoadedModel(manifest, backend, get_layout("yolov5"), TensorShape(HW, 32, rect=True), "")
+    image = frames(1, size=(96, 64), pixel_format="rgb24")[0].image.to_ndarray()
+    config = EngineConfig(backend="fake", visualize=False, nms_iou=1.0)
+    lenient = Engine(config.updated(conf=0.055), model=model)
+    found = len(lenient.detect(image))
+    strict = Engine(config.updated(conf=1.0), model=model)
+    assert len(strict.detect(image)) == 0
+    assert len(lenient.detect(image)) == found > 0
+    backend.close()
     machine.check()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.inference.gpu.letterbox_job import BLOCK, JOB, LetterboxPlan
-from engine.inference.gpu.protocol import LetterboxSpec
+from engine.inference.letterbox import LetterboxSpec
 from engine_ext.letterbox import Letterbox
 from tests.engine.gpu.machines import MACHINES, opened
 from tests.engine_ext.test_letterbox import FORMATS, OPTIONS, SCALINGS, SIZES, plane_sizes, random_planes

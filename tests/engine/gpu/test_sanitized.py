@@ -10,7 +10,7 @@ import pytest
 from tests.assets import ROOT
 from tests.engine.gpu.emulator import GIVEN, build, require_compiler
 
-FILES = ["tests/engine/inference/gpu/test_letterbox_kernel.py", "tests/engine/inference/gpu/test_heads_kernel.py"]
+FILES = ["tests/engine/gpu/test_letterbox_kernel.py", "tests/engine/gpu/test_heads_kernel.py"]
 SANITIZERS = "-g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
 
 
@@ -61,7 +61,7 @@ def test_nothing_outside_is_touched(sanitized):
 BEYOND = """
 import numpy as np
 from engine.inference.gpu.kernels import CudaKernels
-from engine.inference.gpu.protocol import LetterboxSpec
+from engine.inference.letterbox import LetterboxSpec
 from tests.engine.gpu.emulator import EmulatedDriver, Stream
 kernel = CudaKernels(EmulatedDriver(), {"letterbox": b"", "heads": b""}).letterbox(
     LetterboxSpec((16, 16), (16, 16), "gray", "uint8"))

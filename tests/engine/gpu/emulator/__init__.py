@@ -36,7 +36,7 @@ def require_compiler():
 
 def build(library, *more):
     """Compiles the kernels into a library."""
-    include = [f"-I{HERE}", f"-I{ROOT / 'engine' / 'gpu'}"]
+    include = [f"-I{HERE}", f"-I{ROOT / 'engine' / 'inference' / 'gpu'}"]
     command = [require_compiler(), *FLAGS, *more, *include, str(HERE / "run.cpp"), "-o", str(library)]
     subprocess.run(command, check=True, timeout=120)
 

@@ -117,8 +117,8 @@ def check_frames(machine):
     record = FrameBatch(some_frames(), HW)
     outputs = on_cpu(record, backend)
     np.testing.assert_array_equal(np.stack(on_gpu(record, backend)), outputs)
-    backend.filter_heads(0.055, None)
-    for output, found in zip(outputs, on_gpu(record, backend), strict=True):
+    filters = backend.head_filters(0.055, None)
+    for output, found in zip(outputs, on_gpu(record, backend, filters), strict=True):
         for got, expected in zip(found, get_layout("yolov5").decode(output, HW, 0.055), strict=True):
             np.testing.assert_array_equal(got, expected)
     backend.close()

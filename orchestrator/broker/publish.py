@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
 
 from engine.inference.trt.find import is_plan
+from orchestrator.broker import keys
 from orchestrator.errors import RequestError
 from orchestrator.job.atomic_json import write_quick
 from orchestrator.job.jobdir import Job, now
@@ -16,8 +18,6 @@ from orchestrator.job.turns import proceed
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
 
 log = logging.getLogger(__name__)
-
-JOBS_KEY = "yolo:jobs"
 
 
 def task_id(job: Job, key: str) -> str:
@@ -27,9 +27,15 @@ def task_id(job: Job, key: str) -> str:
 
 def queue_of(job: Job) -> str:
     """Where the job's process steps go."""
-    if job.spec.get("queue"):
-        return str(job.spec["queue"])
-    device, backend, model = (str(job.config.get(key, "")) for key in ("device", "backend", "model"))
+    return process_queue(job.spec.queue, job.spec.config)
+
+
+def process_queue(asked: str | None, config: Mapping[str, Any]) -> str:
+    """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
+    needs."""
+    if asked:
+        return asked
+    device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
     on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
 
@@ -48,7 +54,7 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     proceed(job, key)
     app.send_task(
         names.get(key, "process_videos_yolo"),
-        args=(job.spec["video_folder"], job.config),
+        args=(job.spec.video_folder, job.config),
         kwargs={"job": str(job.folder)} | ({} if key in names else {"step": key}),
         task_id=sent,
         queue=queue,
@@ -64,13 +70,13 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
 def announce(client: Any, job: Job) -> None:
     """Lets workers on other machines know of a job, for the day its messages are lost. Best effort."""
     try:
-        client.hset(JOBS_KEY, job.id, str(job.folder))
+        client.hset(keys.JOBS, job.id, str(job.folder))
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth
         log.debug("job %s can't be announced: %s", job.id, error)
 
 
 def withdraw(client: Any, job_id: str) -> None:
     try:
-        client.hdel(JOBS_KEY, job_id)
+        client.hdel(keys.JOBS, job_id)
     except Exception as error:  # noqa: BLE001 - as above
         log.debug("job %s can't be withdrawn: %s", job_id, error)

@@ -1,0 +1,67 @@
+"""What the inputs of a run are, by size and hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from engine.errors import VideoError
+from engine.files.opened import OpenedFile
+from engine.media.inputs import Video
+from engine.pipeline.stream import StreamRun
+from engine.results import file_identity
+
+
+class Identities:
+    """Opens the files of videos, each once, and hashes them on a thread of its own from the descriptors that are read.
+
+    `broken_off` says that nobody waits for them any more.
+    """
+
+    def __init__(self, broken_off: Callable[[], bool], roots: Sequence[Path] = ()) -> None:
+        self._broken_off = broken_off
+        self._roots = roots
+        self._pool = ThreadPoolExecutor(1, "hash")
+        self._found: dict[int, Future[dict[str, Any] | None]] = {}
+
+    def open(self, key: int, video: Video) -> OpenedFile:
+        """The video's file, whose hash is begun. Raises SourceError."""
+        file = OpenedFile(video.path, self._roots)
+        try:
+            self._found[key] = self._pool.submit(file_identity, file, self._broken_off)
+        except RuntimeError:  # shut down meanwhile
+            file.close()
+            raise
+        return file
+
+    def read_again(self, key: int, video: Video) -> None:
+        """Begins the hash of a file that is not to be decoded."""
+
+        def identity() -> dict[str, Any] | None:
+            try:
+                with OpenedFile(video.path, self._roots) as file:
+                    return file_identity(file, self._broken_off)
+            except VideoError:
+                return None
+
+        self._found[key] = self._pool.submit(identity)
+
+    def of(self, run: StreamRun) -> dict[str, Any] | None:
+        """Waits for a video's identity; None where there is none, or it was broken off."""
+        return found.result() if (found := self._found.get(run.key)) is not None else None
+
+    def close(self, run: StreamRun) -> None:
+        """The video has ended: closes its file once it is hashed."""
+        if run.file is not None:
+            self.of(run)
+            run.file.close()
+
+    def known(self) -> dict[int, dict[str, Any]]:
+        """The identities that were found, by the video's key. To be asked after `shutdown`."""
+        found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
+        return {key: identity for key, identity in found.items() if identity is not None}
+
+    def shutdown(self, *, cancel: bool) -> None:
+        self._pool.shutdown(cancel_futures=cancel)

@@ -1,0 +1,67 @@
+"""The heads of a model: its output for one image, read as its layout says."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendError, NotFinite
+from engine.inference.layouts import Decoded, Layout
+from engine.records import Anchors, Head
+
+# Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.
+_BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
+
+
+class HeadReader:
+    """Reads what passes: anchors of a score of at least `conf`, of the classes in `class_mask` (C,), None for all."""
+
+    def __init__(self, layout: Layout, conf: float, class_mask: NDArray[np.bool_] | None = None) -> None:
+        self.layout = layout
+        self.conf = conf
+        self.class_mask = class_mask
+
+    def head(self, answer: NDArray[Any] | Decoded, input_hw: tuple[int, int]) -> Head:
+        """Return the head of one image, to be read when it is called for: of its whole output, 2-D, or of what a
+        backend that filters heads has read already."""
+        if isinstance(answer, tuple):
+            return partial(Anchors, *answer)
+        return partial(self.read, answer, input_hw)
+
+    def read(self, output: NDArray[Any], input_hw: tuple[int, int]) -> Anchors:
+        """Read one image's output, 2-D. Raises NotFinite where no number of it is usable, and BackendError where it
+        does not have the layout."""
+        non_finite = count_non_finite(output)
+        try:
+            boxes, scores, class_ids = self.layout.decode(output, input_hw, self.conf, self.class_mask)
+        except ValueError as error:
+            raise BackendError(f"the model's output does not fit its layout: {error}") from error
+        if non_finite:
+            whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+            boxes, scores, class_ids = boxes[whole], scores[whole], class_ids[whole]
+        return Anchors(boxes, scores, class_ids, non_finite)
+
+
+def count_non_finite(output: NDArray[Any]) -> int:
+    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
+
+    The bits without their sign tell that all are finite (30 us for the 182,000 values of YOLOX-nano at 416x256, under a
+    hundredth of its inference); only another output is looked at closely.
+    """
+    if output.dtype.kind != "f" or output.dtype.itemsize not in _BITS:  # no layout takes it
+        return 0
+    bits, infinity = _BITS[output.dtype.itemsize]
+    if not output.size or int((output.view(bits) & bits(np.iinfo(bits).max >> 1)).max()) < infinity:
+        return 0
+    finite = np.isfinite(output)
+    non_finite = int(finite.size - np.count_nonzero(finite))
+    features = int(np.argmin(output.shape))  # an output has more anchors than features, whichever comes first
+    if non_finite and not finite.all(axis=features).any():
+        raise NotFinite(
+            f"the model gives no usable numbers: {non_finite:,} of {finite.size:,} values are NaN or infinite. "
+            "Its file may be damaged, or made for another precision or scaling of the input."
+        )
+    return non_finite

@@ -1,0 +1,96 @@
+"""How frames are fed to a model: the arguments of the letterbox, told once for the CPU's kernel and for the GPU's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+from numpy.typing import NDArray
+
+from engine.media.planes import colour_of, planes_of
+from engine_ext.letterbox import Letterbox
+from models.manifest import InputSpec
+
+_KEPT = 64
+
+
+@dataclass(frozen=True)
+class LetterboxSpec:
+    """The arguments of engine_ext.letterbox.Letterbox, word for word, and the tensor's dtype."""
+
+    src_wh: tuple[int, int]
+    dst_hw: tuple[int, int]
+    pix_fmt: str
+    dtype: str
+    matrix: str = "bt601"
+    full_range: bool = False
+    channel_order: str = "rgb"
+    scale: float | tuple[float, ...] = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    pad_value: float = 114.0
+    pad: str = "center"
+    rounding: str = "nearest"
+
+    @classmethod
+    def of(cls, image: av.VideoFrame, tensor_hw: tuple[int, int], model: InputSpec, dtype: str) -> LetterboxSpec:
+        """Return how `image` becomes an input (3, *tensor_hw) of `model`."""
+        matrix, full_range = colour_of(image)
+        return cls(
+            (image.width, image.height),
+            tensor_hw,
+            image.format.name,
+            dtype,
+            matrix,
+            full_range,
+            model.channel_order,
+            model.scale,
+            model.mean,
+            model.pad_value,
+            model.pad,
+            model.rounding,
+        )
+
+    def make(self) -> Letterbox:
+        """Make the CPU's letterbox. Raises ValueError where the arguments are none of its."""
+        return Letterbox(
+            self.src_wh,
+            self.dst_hw,
+            self.pix_fmt,
+            matrix=self.matrix,
+            full_range=self.full_range,
+            channel_order=self.channel_order,
+            scale=self.scale,
+            mean=self.mean,
+            pad_value=self.pad_value,
+            pad=self.pad,
+            rounding=self.rounding,
+        )
+
+
+class Letterboxes:
+    """The letterboxes of a model's frames, made when a kind of frame is first seen. Safe for several threads."""
+
+    def __init__(self, model: InputSpec, dtype: str) -> None:
+        self._model = model
+        self._dtype = dtype
+        self._made: dict[LetterboxSpec, Letterbox] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def of(self, image: av.VideoFrame, tensor_hw: tuple[int, int]) -> tuple[LetterboxSpec, Letterbox]:
+        """Return what `image` needs. Raises ValueError where it can't be letterboxed."""
+        spec = LetterboxSpec.of(image, tensor_hw, self._model, self._dtype)
+        letterbox = self._made.get(spec)
+        if letterbox is None:
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            letterbox = self._made[spec] = spec.make()
+        return spec, letterbox
+
+    def fill(self, image: av.VideoFrame, out: NDArray[Any]) -> Letterbox:
+        """Write `image` into one slot of a batch, (3, H, W), and return its letterbox. Raises ValueError."""
+        _, letterbox = self.of(image, (out.shape[1], out.shape[2]))
+        letterbox.apply(planes_of(image), out)
+        return letterbox

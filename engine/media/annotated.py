@@ -1,0 +1,124 @@
+"""Which videos are the engine's own: annotated ones must not be taken for sources by a later run.
+
+An output folder is known by its manifest, which lists them. What no manifest lists (any more), the note in the file
+itself tells. Opens no media.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+from engine.errors import SourceError
+from engine.files.folders import Folder
+from engine.files.opened import OpenedFile
+
+NOTE = "annotated by yolo-engine"
+
+_ROWS = (".tracks.jsonl", ".mot.txt", ".detections.jsonl")
+_HALF_MADE = ".mp4.new"
+_LARGEST_HEAD = 1 << 28
+_LARGEST_MANIFEST = 1 << 28
+_TAIL = 4096  # the note stands at the end of the head
+
+
+class OutputFolders:
+    """Looks into the folders of the files that it is asked about, and the manifests above, each once."""
+
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
+        self._roots = roots
+        self._listed_by: dict[str, frozenset[str]] = {}
+        self._around: dict[Path, _Around] = {}
+
+    def has_made(self, path: Path) -> bool:
+        """Whether a file is an annotated video of a run, complete or not."""
+        name = path.name.lower()
+        if name.endswith(_HALF_MADE):
+            return _bears_note(path, self._roots)
+        if not name.endswith(".mp4"):
+            return False
+        around = self._around.get(path.parent)
+        if around is None:
+            around = self._around[path.parent] = self._look_around(path.parent)
+        if path.name in around.listed:
+            return True
+        beside = path.name[: -len(".mp4")]
+        return any(f"{beside}{rows}" in around.names for rows in _ROWS) and _bears_note(path, self._roots)
+
+    def _look_around(self, folder: Path) -> _Around:
+        real = os.path.realpath(folder)
+        listed: set[str] = set()
+        for above in _up(real):
+            if above not in self._listed_by:
+                self._listed_by[above] = frozenset(_listed(Path(above)))
+            listed |= {os.path.basename(path) for path in self._listed_by[above] if os.path.dirname(path) == real}
+        try:
+            return _Around(frozenset(listed), frozenset(os.listdir(real)))
+        except OSError:
+            return _Around(frozenset(listed), frozenset())
+
+
+class _Around(NamedTuple):
+    """`listed`: the files of a folder that a manifest claims. `names`: all files there."""
+
+    listed: frozenset[str]
+    names: frozenset[str]
+
+
+def _up(folder: str) -> Iterator[str]:
+    yield folder
+    while (above := os.path.dirname(folder)) != folder:
+        folder = above
+        yield folder
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """The annotated videos of all manifests of an output folder: the last run's, and each job's."""
+    for manifest in (folder / "manifest.json", *sorted(folder.glob(".yolo-jobs/*/manifest.json"))):
+        try:
+            with Folder.at(manifest.parent) as here:
+                values = json.loads(here.read(manifest.name, _LARGEST_MANIFEST))
+            named = PurePath(values["config"]["output_folder"])
+            made = [video["outputs"] for video in values["videos"]]
+            made += [segment["outputs"] for video in values["videos"] for segment in video.get("segments", ())]
+            paths = [PurePath(outputs["video"]) for outputs in made if "video" in outputs]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue  # none of ours
+        for path in paths:
+            yield str(folder / _within(path, named, folder))
+
+
+def _within(path: PurePath, named: PurePath, folder: Path) -> PurePath:
+    """An output's place in its folder, which may have been moved since, or was named from elsewhere."""
+    if path.is_relative_to(named):
+        return path.relative_to(named)
+    parts = path.parts
+    places = (PurePath(*parts[start:]) for start in range(1 if path.is_absolute() else 0, len(parts)))
+    return next((place for place in places if os.path.exists(folder / place)), PurePath(path.name))
+
+
+def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
+    """Whether an MP4's head says that the engine made it."""
+    try:
+        with OpenedFile(str(path), roots) as file:
+            return NOTE.encode() in _head(file.reader())[-_TAIL:]
+    except (OSError, SourceError):
+        return False
+
+
+def _head(file: Any) -> bytes:
+    """The last bytes of the box `moov` of an MP4; empty where there is none."""
+    while len(header := file.read(8)) == 8:
+        size, kind = int.from_bytes(header[:4], "big"), header[4:]
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big") - 8
+        if size < 8:
+            return b""
+        if kind == b"moov":
+            file.seek(max(0, min(size, _LARGEST_HEAD) - 8 - _TAIL), os.SEEK_CUR)
+            return bytes(file.read(_TAIL))
+        file.seek(size - 8, os.SEEK_CUR)
+    return b""

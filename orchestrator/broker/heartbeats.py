@@ -1,0 +1,169 @@
+"""What workers say of themselves at the broker: a key for each that lives, which runs out when its worker is killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.broker import keys
+from orchestrator.job.leases import Owner
+
+EXPIRES_S = 30.0
+"""Life of a heartbeat's key. What is left of it tells, on the broker's own clock, when it was written."""
+
+MAX_SCAN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """One worker. `busy` tasks run, `tasks` are the ids of those and of the ones that wait in it; times in seconds."""
+
+    node: str
+    host: str
+    queues: tuple[str, ...]
+    concurrency: int
+    busy: int
+    time: float
+    pid: int = 0
+    owner: Owner | None = None
+    pool: str = ""
+    tasks: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    version: str = ""
+    started_at: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return key_of(self.node, self.pid)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was a process of this machine that is no more: a killed worker's last words stay for a while."""
+        return self.owner is not None and self.owner.gone
+
+    @property
+    def has_a_free_slot(self) -> bool:
+        return self.busy < self.concurrency
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, raw: str | bytes | None) -> Heartbeat:
+        """Read what a worker, perhaps of another version, has written. Raises ValueError for what is no heartbeat."""
+        try:
+            beat = json.loads(raw or "")
+            owner = beat.get("owner")
+            return cls(
+                node=_text(beat["node"]),
+                host=_text(beat["host"]),
+                queues=_texts(beat["queues"]),
+                concurrency=int(beat["concurrency"]),
+                busy=int(beat["busy"]),
+                time=float(beat["time"]),
+                pid=int(beat.get("pid", 0)),
+                owner=None if owner is None else Owner(**owner),
+                pool=_text(beat.get("pool", "")),
+                tasks=_texts(beat.get("tasks", [])),
+                jobs=_texts(beat.get("jobs", [])),
+                version=_text(beat.get("version", "")),
+                started_at=float(beat.get("started_at", 0.0)),
+            )
+        except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError("not a heartbeat") from error
+
+
+def key_of(node: str, pid: int) -> str:
+    """Return the key of a worker's heartbeat."""
+    return f"{keys.HEARTBEATS}{node}:{pid}"
+
+
+def write(client: Any, beat: Heartbeat) -> None:
+    """Raises what the broker's client raises."""
+    client.set(beat.key, beat.to_json(), ex=int(EXPIRES_S))
+
+
+def live(client: Any) -> list[Heartbeat]:
+    """Return the workers that live, by name. Raises what the broker's client raises."""
+    names = sorted(client.scan_iter(match=f"{keys.HEARTBEATS}*", count=1000))
+    return _live(map(_read, client.mget(names) if names else []))
+
+
+@dataclass(frozen=True)
+class Look:
+    """The workers that live, by name, as `look` found them. `skew_s`: how far a worker's clock is ahead of the
+    broker's, by its name, where that is known; `complete` is False where there was no time to see all keys."""
+
+    workers: list[Heartbeat]
+    skew_s: dict[str, float]
+    found: int
+    unreadable: int
+    complete: bool
+
+
+def look(client: Any) -> Look:
+    """Return the workers that live, and what their keys tell beside, within a second or two, however many keys a
+    stranger has filled the broker with. Raises what the broker's client raises."""
+    names, complete = _names(client)
+    read = client.pipeline(transaction=False)
+    read.time()
+    for name in names:
+        read.get(name)
+        read.pttl(name)
+    (seconds, micros), *values = read.execute()
+    present = seconds + micros / 1e6
+    beats, skew_s, unreadable, found = [], {}, 0, 0
+    for raw, pttl in zip(values[::2], values[1::2], strict=True):
+        if raw is None:  # it ran out meanwhile
+            continue
+        found += 1
+        beat = _read(raw)
+        if beat is None:
+            unreadable += 1
+            continue
+        beats.append(beat)
+        if pttl > 0:
+            skew_s[beat.node] = beat.time - (present - EXPIRES_S + pttl / 1000)
+    return Look(_live(beats), skew_s, found, unreadable, complete)
+
+
+def consumers(workers: Iterable[Heartbeat], queue: str) -> list[Heartbeat]:
+    """Return those of the workers that serve a queue."""
+    return [beat for beat in workers if queue in beat.queues]
+
+
+def _live(beats: Iterable[Heartbeat | None]) -> list[Heartbeat]:
+    return sorted((beat for beat in beats if beat is not None and not beat.gone), key=lambda beat: beat.node)
+
+
+def _read(raw: Any) -> Heartbeat | None:
+    try:
+        return Heartbeat.from_json(raw)
+    except ValueError:
+        return None
+
+
+def _names(client: Any) -> tuple[list[str], bool]:
+    """Keys of heartbeats, and whether there was time to see them all."""
+    ends = time.monotonic() + MAX_SCAN_S
+    cursor, found = 0, set[str]()
+    while True:
+        cursor, names = client.scan(cursor, match=f"{keys.HEARTBEATS}*", count=5000)
+        found.update(map(str, names))
+        if cursor == 0 or time.monotonic() > ends:
+            return sorted(found), cursor == 0
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("not a text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise TypeError("not a list")
+    return tuple(map(_text, value))

@@ -1,0 +1,47 @@
+"""Locks on files that end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def lock(path: Path) -> int | None:
+    """Lock a file, which is made where it is missing, and return its descriptor; None where another process has the
+    lock. It is held until the descriptor and its copies in child processes are closed. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def locked(path: Path) -> bool:
+    """Return whether a process has the lock of a file. Raises OSError."""
+    try:
+        descriptor = lock(path)
+    except FileNotFoundError:
+        return False
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def sole(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file for a block; gives False where another process has it. Raises OSError."""
+    descriptor = lock(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

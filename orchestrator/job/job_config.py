@@ -1,0 +1,37 @@
+"""A job's configuration, parsed once where it comes in, by a client or by a worker, and handed on as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError
+from orchestrator.errors import RequestError
+from orchestrator.settings import Settings
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """`given` are the keys that somebody gave, over the defaults of the settings; `engine` is what they mean."""
+
+    given: Mapping[str, Any]
+    engine: EngineConfig
+
+    @classmethod
+    def parse(cls, config: object, settings: Settings | None = None) -> Self:
+        """Check a configuration, over the defaults of the settings where they are given. Raises RequestError that names
+        the key, the rule and what was found."""
+        config = config or {}
+        if not isinstance(config, dict):
+            raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
+        given = {**(settings.config if settings else {}), **config}
+        try:
+            return cls(given, EngineConfig(**given))
+        except (ConfigError, TypeError) as error:
+            raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+
+    def kept(self) -> dict[str, object]:
+        """Return the keys that were given, with their checked values, as they stand in a job's file."""
+        return {key: value for key, value in self.engine.model_dump(mode="json").items() if key in self.given}
