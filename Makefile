@@ -54,7 +54,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -158,6 +158,9 @@ lint: build ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint engine_ext
+
+docs: build ## Write docs/configuration.md from the models of the configuration
+	$(BIN)/python docs/generate.py
 
 format: build ## Rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .

@@ -77,7 +77,7 @@ def _one_or_three(value: Any) -> Any:
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if len(parts) not in (1, 3) or len(numbers) != len(parts):
-        raise ValueError("a number, or three with commas, one a channel")
+        raise ValueError("a number, or three with commas, one per channel")
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a finite number" if len(numbers) == 1 else "three finite numbers")
     if any(abs(number) > _MOST_NUMBER for number in numbers):
@@ -133,6 +133,7 @@ class EngineConfig(BaseModel):
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path("output_videos")
+    """Where results go."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
     save_intermediate_results: bool = True
@@ -148,11 +149,13 @@ class EngineConfig(BaseModel):
     input_size: Annotated[tuple[Count, Count], BeforeValidator(_two)] | None = None
     """Height and width of the model's input, where its file leaves them open."""
     input_scale: Annotated[float | Three, BeforeValidator(_scales)] | None = None
-    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say: one number, or one a channel."""
+    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say: one number, or one per
+    channel."""
     input_mean: Annotated[float | Three, BeforeValidator(_one_or_three)] | None = None
-    """What is subtracted from a pixel of 0 to 255 before, where the model's file does not say: one number, or one a
+    """What is subtracted from a pixel of 0 to 255 before, where the model's file does not say: one number, or one per
     channel, in the order of `channel_order`. None: nothing, or what the file says."""
     channel_order: Literal["rgb", "bgr"] | None = None
+    """Order of the channels that the model was trained on, where its file does not say."""
 
     conf: Share = 0.25
     """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
@@ -166,6 +169,7 @@ class EngineConfig(BaseModel):
     """Most detections kept in a frame."""
 
     formats: Annotated[tuple[Literal["tracks", "mot", "detections"], ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    """Data files to write."""
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
@@ -194,9 +198,9 @@ class EngineConfig(BaseModel):
     duration_s: Annotated[Time, Field(gt=0)] | None = None
     """Seconds of a video from start_s on, in place of end_s; a live source is left after them."""
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
-    """Pixels (width x height) of the largest picture that is decoded; a video with a larger one stops there."""
+    """Pixels (width x height) of the largest image that is decoded; a video with a larger one stops there."""
     max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
-    """Bytes of the largest picture that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
+    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
     large are in flight between decoder and results, and six are kept for reference; of smaller ones, more."""
     max_duration_s: Limit | None = None
     """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
@@ -206,7 +210,9 @@ class EngineConfig(BaseModel):
     takes."""
 
     open_timeout_s: Seconds = 15.0
+    """How long a URL may take to open."""
     read_timeout_s: Seconds = 15.0
+    """How long a URL may stay silent."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """How often in a row a live source that broke off is opened again."""
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = 600.0

@@ -30,8 +30,8 @@ _CHUNK_BYTES = 1 << 20
 def summarise(
     outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The run as plain JSON values; the structure is in README, "Results". `earlier` has the entries, by key, of videos
-    that a run before had completed."""
+    """The run as plain JSON values; the structure is in docs/schema/summary.json. `earlier` has the entries, by key, of
+    videos that a run before had completed."""
     entries = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
     videos = [entry for _, entry in sorted([*entries, *(earlier or {}).items()], key=lambda item: item[0])]
     frames = sum(video["frames"] for video in videos)

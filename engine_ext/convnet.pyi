@@ -1,7 +1,7 @@
 """Runs a planned convolutional network on a CPU: a table of steps, one workspace, no interpreter lock.
 
 A tensor of the workspace lies in blocks of 16 channels. Channel ``c`` of pixel ``(y, x)`` is the float at
-``at + c // 16 * block + (y * width + x) * 16 + c % 16``; lanes above the last channel hold anything. The picture is
+``at + c // 16 * block + (y * width + x) * 16 + c % 16``; lanes above the last channel hold anything. The image is
 planar, ``(C, H, W)``, and the output has one row a pixel, ``(rows, columns)``.
 
 Every output number is summed in one order: by kernel row, input block (or plane), kernel column, channel. So it does
@@ -29,11 +29,11 @@ WHENS: tuple[str, ...]
 """By the number in ``other_when``: how a second tensor joins the result of a step."""
 
 def instruction_sets() -> tuple[str, ...]:
-    """What this processor and this build can run, the fastest first: of ``AVX-512`` (F, DQ, BW and VL) and ``AVX2``
-    (with FMA). Empty elsewhere."""
+    """Return what this processor and this build can run, the fastest first: of ``AVX-512`` (F, DQ, BW and VL) and
+    ``AVX2`` (with FMA). Empty elsewhere."""
 
 def aligned(size: int) -> Floats:
-    """``(size,) float32`` zeros that begin at a multiple of 64 bytes. Raises ValueError for a negative size."""
+    """Return ``(size,) float32`` zeros that begin at a multiple of 64 bytes. Raises ValueError for a negative size."""
 
 class ConvNet:
     """A network: checked once, then run by any number of threads at a time, each with a workspace of its own."""
@@ -52,12 +52,12 @@ class ConvNet:
         workspace_size: int,
         instruction_set: str,
     ) -> None:
-        """Takes a table and proves that no step of it leaves a buffer.
+        """Take a table and prove that no step of it leaves a buffer.
 
         Args:
             steps: ``(S, len(FIELDS)) int64``, copied. Zero steps do nothing.
             weights: ``(W,) float32``, read, kept, and not to be changed while the network is used.
-            picture_shape: ``(C, H, W)`` of the pictures.
+            picture_shape: ``(C, H, W)`` of the images.
             output_shape: ``(rows, columns)`` of the output. Whether every number of it is written is the table's
                 affair.
             workspace_size: floats of the workspace.
@@ -70,7 +70,7 @@ class ConvNet:
     def run(
         self, picture: Floats, output: Floats, workspace: Floats, *, first: int = 0, end: int | None = None
     ) -> None:
-        """Compute one picture.
+        """Compute one image.
 
         Args:
             picture: ``(C, H, W) float32``, C-contiguous, read.

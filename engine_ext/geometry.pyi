@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union (Jaccard index) of every box of `a` with every box of `b`.
+    """Compute the intersection over union (Jaccard index) of every box of `a` with every box of `b`.
 
     a: (N, 4) float64, read, x1 y1 x2 y2 in any one unit.
     b: (M, 4) float64, read, in the unit of `a`. Arrays that are not C-contiguous are copied first.
@@ -18,13 +18,13 @@ def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
 def scale_boxes(
     boxes_xyxy: NDArray[np.float32], ratio: float, pad_x: float, pad_y: float, src_w: int, src_h: int
 ) -> None:
-    """Takes boxes from the pixels of the letterboxed model input to the pixels of the source frame, in place.
+    """Take boxes from the pixels of the letterboxed model input to the pixels of the source frame, in place.
 
     boxes_xyxy: (N, 4) float32, C-contiguous, in-out: x1 y1 x2 y2 in model pixels, then in source pixels:
         (x - pad) / ratio, computed in double precision and clipped to [0, src_w] and [0, src_h].
         A coordinate that is not a number stays so. Zero rows are left as they are.
     ratio: model pixels a source pixel, finite and above 0.
-    pad_x, pad_y: model pixels left of and above the picture.
+    pad_x, pad_y: model pixels left of and above the image.
     src_w, src_h: size of the source frame in pixels, at least 0.
 
     Raises ValueError for another shape, dtype or memory order, or an argument out of range; the boxes are

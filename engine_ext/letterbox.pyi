@@ -94,7 +94,7 @@ class Letterbox:
         planes: Sequence[npt.NDArray[np.uint8]],
         out: npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint8],
     ) -> None:
-        """Writes one frame, and its padding, into `out`. Releases the GIL.
+        """Write one frame, and its padding, into `out`. Releases the GIL.
 
         planes  read. The frame's planes, each (rows, line_size) uint8. rows is exact: h, and ceil(h / 2) for chroma.
                 line_size is at least the bytes of a row (w; chroma ceil(w / 2), twice that in nv12; rgb24 and bgr24

@@ -13,7 +13,7 @@ def nms(
     class_agnostic: bool = False,
     max_candidates: int = 30000,
 ) -> NDArray[np.intp]:
-    """Give the indices of the boxes to keep, ``(K,) intp``, in descending order of score; K <= max_detections.
+    """Return the indices of the boxes to keep, ``(K,) intp``, in descending order of score; K <= max_detections.
 
     Args:
         boxes_xyxy: ``(N, 4) float32``, ``x1 y1 x2 y2`` in any one unit, read. A box with ``x2 <= x1`` or ``y2 <= y1``

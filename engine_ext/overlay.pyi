@@ -20,10 +20,10 @@ def draw_tracks(
 ) -> None:
     """Draw the tracks' boxes and labels on a yuv420p frame, in place.
 
-    planes (in-out): the frame's Y, U and V, each 2-D uint8 and writable, a row a line of the picture. There may be more
-        rows, and more bytes in a row, than the picture has: they are not touched. From PyAV, after
+    planes (in-out): the frame's Y, U and V, each 2-D uint8 and writable, a row a line of the image. There may be more
+        rows, and more bytes in a row, than the image has: they are not touched. From PyAV, after
         `frame.make_writable()`, a plane is `np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)`.
-    frame_wh: width and height of the picture in pixels, each at least 1. U and V hold half of it, rounded up.
+    frame_wh: width and height of the image in pixels, each at least 1. U and V hold half of it, rounded up.
     boxes_xyxy (in): (N, 4) float64 or float32, the columns left, top, right, bottom in pixels of the frame. Edges are
         rounded to the nearest pixel; right and bottom are exclusive. A box that has no area (inverted, NaN) or lies
         outside the frame is left out with its label; one that is partly outside is clipped.

@@ -16,7 +16,7 @@ def tracks_jsonl(
     scores: NDArray[np.float32],
     boxes_xyxy: NDArray[np.float64],
 ) -> bytes:
-    """A JSON line a track, by id: `head`, the id, then "class_id", "class", "score" and "box_xyxy".
+    """Write one JSON line per track, by id: `head`, the id, then "class_id", "class", "score" and "box_xyxy".
 
     head: what each line begins with, up to the id.
     track_ids (M,), class_ids (M,), scores (M,), boxes_xyxy (M, 4) x1 y1 x2 y2 in pixels: read, any strides.
@@ -30,7 +30,7 @@ def detections_jsonl(
     scores: NDArray[np.float32],
     boxes_xyxy: NDArray[np.float64],
 ) -> bytes:
-    """A JSON line a detection, in the order given: `head`, the class, then "class", "score" and "box_xyxy".
+    """Write one JSON line per detection, in the order given: `head`, the class, then "class", "score" and "box_xyxy".
 
     head: what each line begins with, up to the class.
     class_ids (N,), scores (N,), boxes_xyxy (N, 4) x1 y1 x2 y2 in pixels: read, any strides.
@@ -40,7 +40,7 @@ def detections_jsonl(
 def mot(
     number: int, track_ids: NDArray[np.int64], scores: NDArray[np.float32], boxes_xyxy: NDArray[np.float64]
 ) -> bytes:
-    """A MOTChallenge line a track, by id: `number,id,left,top,width,height,score,-1,-1,-1`.
+    """Write one MOTChallenge line per track, by id: `number,id,left,top,width,height,score,-1,-1,-1`.
 
     number: of the frame, from 1.
     track_ids (M,), scores (M,), boxes_xyxy (M, 4) x1 y1 x2 y2 in pixels: read, any strides.

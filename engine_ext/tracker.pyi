@@ -23,7 +23,7 @@ class Tracker:
     @property
     def class_aware(self) -> bool: ...
     def update(self, dets: ArrayLike, class_ids: ArrayLike | None = None, dt: float = 1.0) -> NDArray[np.float64]:
-        """One frame's detections in, the tracks that found one out. Call it for every frame, the empty ones too.
+        """Take one frame's detections and return the tracks that found one. Call it for every frame, empty ones too.
 
         dets: (N, 5) real, read: x1 y1 x2 y2 score, pixels. (0, 5), (0, 4) and [] are none. C-contiguous float64 is read
             in place; anything else is copied first. A row that is no box is ignored, and neither starts nor updates a
@@ -42,7 +42,7 @@ class Tracker:
         """
 
     def predict(self, dt: float = 1.0, *, aging: bool = False) -> NDArray[np.float64]:
-        """A frame that was decoded, but not given to the detector: every track moves on.
+        """Move every track on: a frame that was decoded, but not given to the detector.
 
         No track starts or ends, and the frame does not count towards any number of updates.
 
@@ -57,20 +57,20 @@ class Tracker:
 
     @property
     def last_matches(self) -> NDArray[np.intp]:
-        """(M,) intp, a copy: for each row returned last, the index in `dets` of the detection that the track took in
-        the last `update`: `class_ids[tracker.last_matches]` are the rows' classes."""
+        """Return (M,) intp, a copy: for each row returned last, the index in `dets` of the detection that its track
+        took in the last `update`: `class_ids[tracker.last_matches]` are the rows' classes."""
 
     def reset(self) -> None:
-        """Forgets all tracks, as a new tracker: the frame count begins anew, and ids count from 1 again."""
+        """Forget all tracks, as a new tracker: the frame count begins anew, and ids count from 1 again."""
 
     def get_state(self) -> bytes:
-        """The tracker as bytes, for a checkpoint: versioned, with a checksum, the same on every machine.
+        """Return the tracker as bytes, for a checkpoint: versioned, with a checksum, the same on every machine.
 
         Raises RuntimeError as `update` does.
         """
 
     def set_state(self, state: bytes) -> None:
-        """Goes on, to the last bit, where the tracker stood that gave these bytes. `last_matches` comes back too.
+        """Go on, to the last bit, where the tracker stood that gave these bytes. `last_matches` comes back too.
 
         Raises TypeError if `state` is not bytes, and ValueError for bytes that are not from `get_state`, damaged, of
         another version or of a tracker of another kind or with other parameters. The tracker is unchanged then.

@@ -44,12 +44,17 @@ class Watch(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
+    """The folder to sweep."""
     output: Path
+    """Where its results go."""
     every_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 5.0
+    """How often it is swept."""
     quiet_s: Annotated[float, Field(ge=0)] = 60.0
     """A file that has not changed for so long is complete."""
     config: dict[str, Any] = {}
+    """Keys of the engine's configuration for its jobs; they win over `config` of the settings."""
     workers: Annotated[int, Field(ge=1)] = 1
+    """Workers that share one of its jobs."""
 
 
 class Settings(BaseModel):
@@ -58,18 +63,23 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
+    """`redis://`, `rediss://` (TLS) or `redis+socket://`. Where it is not set, an embedded broker of this machine comes
+    first."""
     result_backend: str | None = None
+    """Where results go. None: to the broker."""
     video_roots: tuple[Path, ...] = ()
     """Folders that jobs may read from. Empty: any, and only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
     """Folders that jobs may write to. Empty: any, and only with a broker on this machine."""
     state_dir: Path = Path("~/.local/state/yolo-engine")
+    """Where this machine remembers its jobs and its embedded broker."""
 
     queues: tuple[str, ...] = ()
     """Queues of your own, beside yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
+    """Folders that Beat sweeps."""
     config: dict[str, Any] = {}
-    """Defaults for the configuration of every job, as in a --config file."""
+    """Defaults of every job, keys of the engine's configuration; what a job asks for itself wins."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts in a row that get no further in a video before it is given up."""

@@ -1,6 +1,5 @@
-"""Both READMEs against the program: what they say of configuration, settings, summaries and commands must be so."""
+"""The READMEs and the documents against the program: commands, options, links and examples must be so."""
 
-import json
 import re
 from pathlib import Path
 
@@ -11,89 +10,62 @@ from engine import EngineConfig
 from engine.cli.main import commands as engine_command
 from engine.config import note_on_default
 from orchestrator.client.submit_cli import submit
-from orchestrator.settings import Settings, Watch
 from orchestrator.worker.server_cli import server
 from tests.assets import ROOT
 
-READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.es.md")}
+# The same in two languages.
+PAIRS = [
+    ("README.md", "README.es.md"),
+    ("docs/jobs.md", "docs/es/jobs.md"),
+    ("docs/troubleshooting.md", "docs/es/troubleshooting.md"),
+]
 DOCUMENTS = {
-    **READMES,
-    **{
-        name: (ROOT / name).read_text(encoding="utf-8")
-        for name in ("docs/operations.md", "docs/gpu.md", "ARCHITECTURE.md")
-    },
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
 }
-# Headings of the two tables of keys, in each language.
-TABLES = {
-    "README.md": {EngineConfig: "### Configuration", Settings: "### Settings"},
-    "README.es.md": {EngineConfig: "### Configuración", Settings: "### Ajustes"},
-}
-CASES = [(name, model) for name, tables in TABLES.items() for model in tables]
 
 
-def rows(name, model):
-    section = READMES[name].split(f"\n{TABLES[name][model]}\n")[1].split("\n### ")[0]
-    return dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.M))
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def shown(default):
-    if isinstance(default, tuple):
-        return ", ".join(map(str, default)) or "none"
-    if isinstance(default, bool | int | float):
-        return json.dumps(default)
-    return "none" if default is None else str(default)
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+def test_both_languages_show_the_same_commands(pair):
+    """All but comments."""
+
+    def commands(name):
+        lines = "\n".join(blocks(DOCUMENTS[name], "console")).splitlines()
+        return [line.partition(" # ")[0].rstrip() for line in lines]
+
+    assert commands(pair[0]) == commands(pair[1])
 
 
-@pytest.mark.parametrize(("name", "model"), CASES)
-def test_every_key_is_there(name, model):
-    assert list(rows(name, model)) == list(model.model_fields)
-
-
-@pytest.mark.parametrize(("name", "model"), CASES)
-def test_defaults(name, model):
-    told = {key: value.strip() for key, value in rows(name, model).items()}
-    assert told == {key: shown(field.default) for key, field in model.model_fields.items()}
-
-
-@pytest.mark.parametrize("name", READMES)
-def test_keys_of_a_watched_folder(name):
-    (line,) = re.findall(r"^\| `watch` \|.*$", READMES[name], re.M)
-    told = re.findall(r"`(\w+)`(?: \((\d+)\))?", line)[1:]
-    assert [key for key, _ in told] == list(Watch.model_fields)
-    for key, default in told:
-        if default:
-            assert float(default) == Watch.model_fields[key].default
-
-
-@pytest.mark.parametrize("name", READMES)
-def test_the_line_about_the_default_model(name):
-    assert f"\n{note_on_default(EngineConfig())}\n" in READMES[name]
-
-
-def test_summary_example_has_the_programs_keys():
-    blocks = re.findall(r"```json\n(.*?)```", READMES["README.md"], re.S)
-    summary = json.loads(blocks[-1])
-    assert set(summary) == {"schema", "success", "videos", "totals", "model", "backend"}
-    assert json.loads(blocks[0])["class"] == "person"
-
-
-def test_both_languages_show_the_same_commands():
-    """Of the blocks, all but comments and the words in capitals that stand for something of the reader's."""
-
-    def commands(text):
-        blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.S))
-        return [line.partition(" # ")[0].rstrip() for line in blocks.splitlines()]
-
-    assert commands(READMES["README.md"]) == commands(READMES["README.es.md"])
-
-
-def test_both_languages_name_the_same_messages_and_keys():
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+def test_both_languages_name_the_same_things(pair):
     """What stands in backquotes in the first column of a table is the program's, in both."""
 
-    def first_columns(text):
-        return re.findall(r"^\| (`[^|]*`)", text, re.M)
+    def first_columns(name):
+        return re.findall(r"^\| (`[^|]*`)", DOCUMENTS[name], re.M)
 
-    assert first_columns(READMES["README.md"]) == first_columns(READMES["README.es.md"])
+    assert first_columns(pair[0]) == first_columns(pair[1])
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md"])
+def test_the_readme_is_short(name):
+    assert 7000 < len(DOCUMENTS[name].encode()) < 9500
+
+
+@pytest.mark.parametrize("name", ["docs/jobs.md", "docs/es/jobs.md"])
+def test_the_line_about_the_default_model(name):
+    assert f"\n{note_on_default(EngineConfig())}\n" in DOCUMENTS[name]
+
+
+def test_the_tables_of_models_are_the_zoo():
+    from models import list_models
+
+    for name in ("README.md", "README.es.md", "docs/models.md"):
+        told = re.findall(r"^\| `([\w-]+)` \| \d+ \|", DOCUMENTS[name], re.M)
+        assert sorted(told) == sorted(manifest.name for manifest in list_models()), name
 
 
 def options_of(command):
@@ -111,6 +83,8 @@ OPTIONS = {
     "yolo-server": options_of(server),
     "yolo-submit": options_of(submit),
 }
+# Of other programs that the text speaks of.
+FOREIGN = {"--profile", "--pool", "--decode"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -121,14 +95,13 @@ def test_options_exist(name):
         unknown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) - OPTIONS[command]
         assert not unknown, f"{command} {rest}: {unknown}"
     alone = set(re.findall(r"`(--[a-z][a-z-]*)", text))
-    foreign = {"--profile"}
-    assert alone <= set().union(*OPTIONS.values()) | foreign
+    assert alone <= set().union(*OPTIONS.values()) | FOREIGN
 
 
-@pytest.mark.parametrize("name", [*DOCUMENTS, "CHANGELOG.md"])
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_relative_links_resolve(name):
     path = ROOT / name
-    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]):
         if target.startswith(("http://", "https://")):
             continue
         file, _, anchor = target.partition("#")
@@ -143,3 +116,10 @@ def anchors(path: Path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
     headings = re.findall(r"^#+ (.*)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_document_is_in_the_list():
+    """A document that no README names is not found."""
+    listed = set(re.findall(r"\]\((docs/[\w-]+\.md)\)", DOCUMENTS["README.md"]))
+    there = {name for name in DOCUMENTS if re.fullmatch(r"docs/[\w-]+\.md", name)}
+    assert there <= listed

@@ -19,7 +19,9 @@ STAGES = "decode letterbox infer decode_heads sort trackers overlay sinks pipeli
     default="quick",
     help="quick takes under three minutes on two cores; full has all cases and curves; large longer inputs.  [quick]",
 )
-@click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="This stage only; may be repeated.")
+@click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Measure this stage only; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Results, JSON lines.  [benchmarks/results/<run>.jsonl]")
 @click.option("--report", "with_report", is_flag=True, help="Write benchmarks/RESULTS.md and its plots afterwards.")
 @click.pass_context
@@ -61,7 +63,7 @@ def report(files: tuple[Path, ...]) -> int:
 
 
 def _suite(*arguments: str) -> int:
-    """Runs it in a process of its own, so that nothing of the command line is measured with it."""
+    """Run it in a process of its own, so that nothing of the command line is measured with it."""
     import subprocess
 
     if not (CLONE / "benchmarks" / "suite.py").is_file():

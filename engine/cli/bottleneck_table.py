@@ -24,7 +24,7 @@ _BARELY = 0.85
 
 
 def print_verdict(console: Console, verdict: dict[str, Any] | None) -> None:
-    """Shows a summary's verdict."""
+    """Show the verdict of a summary."""
     if verdict is None:
         console.print("No verdict: no frame was done.")
         return
@@ -56,7 +56,7 @@ def _rows(verdict: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def sentences(verdict: dict[str, Any]) -> list[str]:
-    """What binds, then what a change would give."""
+    """Say what binds, then what a change would give."""
     lowest, cores = verdict["limits"][0], verdict["cores"]
     if lowest["of"] == "cores":
         binds = f"Verdict: the cores bind, and {verdict['stage']} takes most of them"

@@ -11,7 +11,7 @@ _LONGEST = 20_000  # of a sentence
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Standard output or error. Where that is no terminal, nothing is wrapped or cut."""
+    """Return a console on standard output or error. Where that is no terminal, nothing is wrapped or cut."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=_WIDE)
 

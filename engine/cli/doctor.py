@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Tries everything; never raises."""
+    """Try everything; never raise."""
     checks: dict[str, Callable[[], Finding]] = {
         "machine": _machine,
         "kernels": _kernels,

@@ -32,7 +32,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script and exit with its status."""
     from engine.errors import (
         BackendMissing,
         ConfigError,
@@ -76,7 +76,7 @@ def main() -> None:
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="warning",
-    help="Messages of this weight and above, on standard error.  [warning]",
+    help="Messages of this severity and above, on standard error.  [warning]",
 )
 @click.option(
     "--log-format",
@@ -85,7 +85,7 @@ def main() -> None:
     help="Messages for people, or one JSON object a line.  [text]",
 )
 def commands(log_level: str, log_format: str) -> None:
-    """Detects and tracks objects in videos: a folder in, tracks and annotated videos out."""
+    """Detect and track objects in videos: a folder in, tracks and annotated videos out."""
     from engine.logs import set_up_logging
 
     set_up_logging(log_level, log_format)
@@ -110,13 +110,17 @@ def _model_options(command: _Command) -> _Command:
         click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
         click.option("--conf", type=float, help="Lowest score of a detection.  [0.25]"),
-        click.option("--nms-iou", type=float, help="Overlap above which the weaker box goes.  [0.45]"),
+        click.option("--nms-iou", type=float, help="Overlap above which the weaker box is removed.  [0.45]"),
         click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
-        click.option("--class-agnostic/--class-aware", default=None, help="Boxes of all classes compete.  [aware]"),
-        click.option("--max-detections", type=int, help="Most detections kept in a frame.  [300]"),
-        click.option("--max-age", type=int, help="Inferred frames a track outlives unseen.  [10]"),
-        click.option("--min-hits", type=int, help="Detections in a row before a track counts.  [3]"),
-        click.option("--iou-threshold", type=float, help="Overlap that joins detection and track.  [0.3]"),
+        click.option(
+            "--class-agnostic/--class-aware",
+            default=None,
+            help="Let boxes of different classes suppress each other.  [aware]",
+        ),
+        click.option("--max-detections", type=int, help="Maximum number of detections per frame.  [300]"),
+        click.option("--max-age", type=int, help="Inferred frames a track survives without a detection.  [10]"),
+        click.option("--min-hits", type=int, help="Detections in a row before a track is reported.  [3]"),
+        click.option("--iou-threshold", type=float, help="Overlap needed to match a detection with a track.  [0.3]"),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
@@ -127,9 +131,9 @@ def _model_options(command: _Command) -> _Command:
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
-        click.option("--batch", type=int, help="Frames in one inference.  [1 on a CPU, 8 on a GPU]"),
-        click.option("--streams", type=int, help="Videos decoded at once.  [one per core, 2 to 4]"),
-        click.option("--workers", type=int, help="Inferences at once.  [one per core, 2 on a GPU]"),
+        click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
+        click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),
+        click.option("--workers", type=int, help="Inferences at the same time.  [one per core, 2 on a GPU]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -140,10 +144,13 @@ def _model_options(command: _Command) -> _Command:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
 @_model_options
-@click.option("--start", "start_s", metavar="TIME", help="Where in each video to begin: seconds, or H:MM:SS.  [0]")
-@click.option("--end", "end_s", metavar="TIME", help="Where to end.  [at its end]")
+@click.option("--start", "start_s", metavar="TIME", help="Where to begin in each video: seconds, or H:MM:SS.  [0]")
+@click.option("--end", "end_s", metavar="TIME", help="Where to end in each video.  [at its end]")
 @click.option(
-    "--duration", "duration_s", metavar="TIME", help="How much of each, from --start on; for live sources too."
+    "--duration",
+    "duration_s",
+    metavar="TIME",
+    help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
@@ -151,7 +158,7 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
-@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 def run(
     inputs: tuple[str, ...],
@@ -287,7 +294,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, An
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
-        say("Stopping: finishing what is in flight. Once more to end at once.")
+        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
 
     previous: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

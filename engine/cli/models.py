@@ -20,7 +20,7 @@ def models() -> None:
 
 @models.command("list")
 def list_() -> None:
-    """The models known by name, and whether each is on this machine."""
+    """List the models known by name, and whether each is on this machine."""
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +53,7 @@ def _here(manifest: ModelManifest) -> str:
 @models.command()
 @click.argument("model", metavar="NAME|PATH")
 def info(model: str) -> None:
-    """What is known of a model: input, layout, classes, hash, source."""
+    """Show what is known of a model: input, layout, classes, hash, source."""
     from models.errors import MissingModelError
     from models.registry import get_manifest
     from models.resolve import resolve

@@ -69,7 +69,7 @@ class ProgressBars:
         self._bars.stop()
 
     def say(self, line: str) -> None:
-        """Has a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
+        """Have a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
         self._said.append(line)
 
     def _tell(self) -> None:
@@ -131,7 +131,7 @@ def _whole() -> Column:
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
-    """A row for each video, failed and partial ones with their reason, and the totals."""
+    """Print a row for each video, failed and partial ones with their reason, and the totals."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
     table.add_column("status", no_wrap=True)

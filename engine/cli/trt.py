@@ -53,12 +53,12 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     default="fp16",
-    help="What convolutions are computed in.  [fp16]",
+    help="Precision of the convolutions.  [fp16]",
 )
-@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 on.")
-@click.option("--min-batch", type=int, default=1, help="Least frames in one inference.  [1]")
+@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Images to calibrate int8 with.")
+@click.option("--min-batch", type=int, default=1, help="Minimum number of frames per inference.  [1]")
 @click.option("--opt-batch", type=int, help="The batch to tune for.  [the largest]")
-@click.option("--max-batch", type=int, help="Most frames in one inference.  [8]")
+@click.option("--max-batch", type=int, help="Maximum number of frames per inference.  [8]")
 @click.option(
     "--shape",
     metavar="auto|square|rect|HxW",
@@ -66,7 +66,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect where the model allows it]",
 )
 @click.option(
-    "--workspace", type=int, callback=_mib, metavar="MIB", help="Most memory a layer may use, in MiB.  [no limit]"
+    "--workspace", type=int, callback=_mib, metavar="MIB", help="Maximum memory of a layer, in MiB.  [no limit]"
 )
 @click.option(
     "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keep kernel timings here (tensorrt)."
@@ -174,7 +174,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
 def _show(built: Built) -> None:
     record, profile = built.record, built.record.profile
     if not built.fresh:
-        say("The very same plan is there already: nothing was built.", err=True)
+        say("The same plan is there already: nothing was built.", err=True)
     on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
     rows = [
         ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),

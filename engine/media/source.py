@@ -217,7 +217,7 @@ class Source:
         try:
             self._container.seek(pts, stream=self.video)
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"can't be sought in: {_reason(error)}") from error
+            raise SourceError(f"does not allow seeking: {_reason(error)}") from error
 
     def reconnect(self, stop: threading.Event) -> bool:
         """Opens a live source again, waiting longer each time. False when stopped or out of attempts."""

@@ -1,4 +1,4 @@
-"""A broker on this machine, for who has no Redis: a Valkey server on a unix socket, started, watched and stopped by us.
+"""A broker on this machine, for those without Redis: a Valkey server on a unix socket, started, watched, stopped by us.
 
 Two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which does.
 In the data folder lie:

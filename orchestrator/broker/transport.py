@@ -64,7 +64,7 @@ class Channel(base.Channel):  # type: ignore[misc]
             return None
 
     def set_aside(self, raw: bytes, queue: str, why: str) -> None:
-        """Keeps a message that was dropped for who wants to look at it, and says so. Best effort."""
+        """Keeps a message that was dropped for whoever wants to look at it, and says so. Best effort."""
         dead = {
             "at": now(),
             "queue": queue,

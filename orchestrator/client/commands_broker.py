@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 def list_tasks(as_json: bool) -> int:
-    """Always 0: without the broker, the jobs that this machine knows are shown, and why the rest is not."""
+    """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
     given = resolved_settings()
     note = broker_note(given)
     recent = _recent(given)
@@ -176,10 +176,12 @@ class _Purged:
 
 
 def purge(yes: bool, as_json: bool) -> int:
-    """Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
     given = resolved_settings()
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("--purge asks first, and there is no terminal to ask at. Add --yes to do it unasked.")
+        raise click.UsageError(
+            "--purge asks first, and there is no terminal to ask on. Add --yes to purge without asking."
+        )
     submission.preflight_both(given)
     there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
     if there and not yes:
@@ -231,7 +233,7 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
 
 
 def health_check(options: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    """The exit status of health.py: 1 when something failed. Raises ConfigError for the file."""
+    """Check and return the exit status: 1 when something failed. Raises ConfigError for the file."""
     from orchestrator.broker import health
     from orchestrator.client.commands_submit import configuration
     from orchestrator.job.job_config import JobConfig

@@ -31,7 +31,7 @@ _RESULTS_S = 2.0
 
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
-    """0 done, or on its way; 1 failed or cancelled. Raises UnknownJob."""
+    """Show a job. Returns 0 when it is done or on its way, 1 when it failed or was cancelled. Raises UnknownJob."""
     given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
@@ -60,7 +60,7 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
 
 
 def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
-    """0 when the job has ended, however; 1 when it has not after 10 s. Raises UnknownJob, OSError."""
+    """Cancel a job. Returns 0 once it has ended, however, 1 when it has not after 10 s. Raises UnknownJob, OSError."""
     given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     note = broker_note(given)
@@ -92,7 +92,7 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
-    """Shows what an ended job gave. 0 for success, else 1."""
+    """Show what an ended job gave. Returns 0 for success, else 1."""
     success = shot.state == "completed"
     if job.spec.task == "log_start" and not job.ended:
         start = job.start_record()
@@ -130,7 +130,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
 
 
 def broker_note(given: Settings) -> Callable[[], str | None]:
-    """Asks the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
+    """Ask the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
     from orchestrator.broker.preflight import LONGEST_S, begin, preflight
 
     answer = begin(lambda: preflight(given.broker_url, write=False))

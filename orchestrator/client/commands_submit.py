@@ -34,7 +34,10 @@ _NO_WORKER_S = 20.0
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
-    """Returns the exit status. Raises what submission.py and embedded.py raise, ConfigError for the file."""
+    """Submit, follow where asked, and return the exit status.
+
+    Raises what submission.py and embedded.py raise, and ConfigError for the file.
+    """
     request = submission.check(_request(options), resolved_settings())
     if request.task == "log_end":
         if options["embedded"]:
@@ -58,8 +61,8 @@ def _request(options: dict[str, Any]) -> submission.Request:
 
 
 def configuration(options: dict[str, Any]) -> dict[str, object]:
-    """The keys of the settings, over them those of the file, over them the options that were given. Raises ConfigError
-    for the file."""
+    """Return the keys of the settings, over them those of the file, over them the options that were given. Raises
+    ConfigError for the file."""
     from engine.config import load_config
 
     config = load_config(Path(options["config_file"])) if options["config_file"] else {}
@@ -157,7 +160,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
         local.look(say)
         submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
 
-    say("Cancelling the job. Once more to end at once.", err=True)
+    say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
@@ -171,7 +174,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
 
 
 def interrupted(job: Job, as_json: bool) -> int:
-    """What to say when a person stops watching."""
+    """Return what to say when a person stops watching."""
     say(
         f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",

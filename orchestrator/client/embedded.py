@@ -57,7 +57,7 @@ class Embedded:
         self._told = False
 
     def __enter__(self) -> Embedded:
-        """Raises EmbeddedBrokerError."""
+        """Start or find the broker. Raises EmbeddedBrokerError."""
         url = find_embedded(settings().broker_state)
         if url is None:
             self.own = True
@@ -88,14 +88,14 @@ class Embedded:
             settings.cache_clear()
 
     def start_worker(self, job: Job, queue: str) -> None:
-        """A worker for this job: its log is `worker.log` in the job's directory. To be called from the main thread."""
+        """Start a worker for this job, from the main thread. Its log is `worker.log` in the job's directory."""
         self._job, self._queue = job, queue
         cancel = [*_PYTHON, "orchestrator.client.submit_cli", "--cancel", job.id, "--output", str(job.output)]
         self._tell_guard(f"then {json.dumps(cancel)}")
         self._start()
 
     def look(self, say: Say) -> None:
-        """To be called every second or so: what has died is started again. Raises JobError when a worker does not stay
+        """Start again what has died; to be called every second or so. Raises JobError when a worker does not stay
         up."""
         if self._broker is None or self._worker is None or self._job is None:
             return
@@ -126,14 +126,14 @@ class Embedded:
         self._start()
 
     def kill_worker(self) -> None:
-        """At once, for who does not want to wait."""
+        """Kill the worker at once, for those who do not want to wait."""
         if self._worker is not None:
             guard.end_group(self._worker.pid, 0.0)
             self._worker.wait()
 
     @property
     def memory(self) -> Path:
-        """Where the worker remembers its job."""
+        """Return where the worker remembers its job."""
         return self._scratch / "state"
 
     @property
@@ -195,7 +195,7 @@ class Embedded:
 
 
 def worker_command(concurrency: int, queue: str) -> list[str]:
-    """A worker for the queue of a job's process steps, and for its other steps."""
+    """Return the command of a worker for the queue of a job's process steps, and for its other steps."""
     queues = ",".join(dict.fromkeys((queue, LOG_QUEUE)))
     program = [*_PYTHON, "orchestrator.worker.server_cli", "--worker"]
     return [*program, "--concurrency", str(concurrency), "--queues", queues]

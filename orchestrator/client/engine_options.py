@@ -18,7 +18,8 @@ NAMES = frozenset(str(option.name) for option in OPTIONS)
 
 
 def chosen(options: dict[str, Any]) -> dict[str, object]:
-    """Those that were given, as keys of the configuration. One that is not given is None, or a flag that is not set."""
+    """Return the options that were given, as keys of the configuration. One that was not given is None, or a
+    flag that is not set."""
     given = {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
     from engine.config import EngineConfig
 

@@ -139,7 +139,7 @@ def follow(
     tick: Callable[[Callable[[str], None]], None] = lambda say: None,
     until: float | None = None,
 ) -> Snapshot:
-    """Shows the job on `console` until it has ended; returns what was seen last.
+    """Show the job on `console` until it has ended; returns what was seen last.
 
     `until`, on the monotonic clock, ends it earlier. `tick` is called at every look, with a function that says
     something. Raises JobError when the job's directory is gone, and what `tick` raises.
@@ -216,10 +216,10 @@ class _Nobody:
 
 
 def queue_for(job: Job) -> str:
-    """The queue on which a job depends most."""
+    """Return the queue on which a job depends most."""
     return submission.queue_for(job.spec.task, job.spec.queue, job.spec.config)
 
 
 def no_worker(queue: str) -> str:
-    """That nobody serves a queue, and the command that repairs it; without a full stop."""
+    """Say that nobody serves a queue, and the command that repairs it; without a full stop."""
     return f"No worker is alive for queue {queue}. Start one: `{worker_command(queue)}`"

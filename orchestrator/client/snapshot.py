@@ -130,7 +130,7 @@ class Reader:
         )
 
     def rows(self, working: list[VideoRow]) -> list[VideoRow]:
-        """Every video of the job, in its order; `working` as the last snapshot had it."""
+        """Return every video of the job, in its order; `working` as the last snapshot had it."""
         by_index = {row.index: row for row in working}
         end = self.job.end_record()
         given_up = {entry["path"]: entry for entry in (end.entries if end else [])}

@@ -64,7 +64,7 @@ class JobRequest:
 
 
 def who() -> str:
-    """Who asks, as it stands in a job's records."""
+    """Return who asks, as it stands in a job's records."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -73,7 +73,7 @@ def who() -> str:
 
 
 def check(request: Request, settings: Settings) -> JobRequest:
-    """The folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
+    """Check the folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
     from orchestrator.broker.connection import client
     from orchestrator.job.job_config import JobConfig
     from orchestrator.job.paths import video_folder
@@ -101,7 +101,7 @@ def queue_for(task: str, queue: str | None, config: Mapping[str, Any]) -> str:
 
 
 def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
-    """Makes the job's directory. Raises RequestError, PathRefused."""
+    """Make the job's directory. Raises RequestError, PathRefused."""
     from orchestrator.worker import steps as jobs
 
     return jobs.begin(
@@ -116,7 +116,7 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
 
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
-    """An unfinished job that writes to the same folder: this one waits for it."""
+    """Find an unfinished job that writes to the same folder: this one waits for it."""
     from orchestrator.job.jobdir import ENDED_STATES
     from orchestrator.job.outcomes import state_of
 
@@ -129,7 +129,7 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
 
 
 def send(job: Job, settings: Settings) -> None:
-    """Puts the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
+    """Put the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
     job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
     from orchestrator.broker.connection import without_password
     from orchestrator.broker.preflight import explain, extra_s, within
@@ -180,14 +180,14 @@ def _arrived(job: Job, settings: Settings) -> bool:
 
 
 def cancel(job: Job, by: str, settings: Settings) -> str:
-    """Asks for the job's end and returns its state. Where nobody is at work it ends here and now."""
+    """Ask for the job's end and return its state. Where nobody is at work it ends here and now."""
     from orchestrator.worker import steps as jobs
 
     return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
 def tell_result(job: Job, settings: Settings) -> None:
-    """Puts the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
+    """Put the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
     job's own files have it."""
     from orchestrator.application import client_app
     from orchestrator.broker.preflight import extra_s, within
@@ -206,7 +206,7 @@ def tell_result(job: Job, settings: Settings) -> None:
 
 
 def preflight_both(settings: Settings) -> None:
-    """Broker and result store, asked at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
+    """Ask broker and result store at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
     longer only while they answer."""
     from orchestrator.broker.preflight import LONGEST_S, preflight
     from orchestrator.broker.preflight import begin as ask
@@ -219,7 +219,7 @@ def preflight_both(settings: Settings) -> None:
 
 
 def end_log(request: JobRequest, settings: Settings) -> Any:
-    """Sends `log_end_yolo` without a job. Returns the pending result."""
+    """Send `log_end_yolo` without a job and return the pending result."""
     from orchestrator.application import client_app
 
     config = {**request.config.given, "output_folder": str(request.output_folder(settings))}

@@ -38,7 +38,7 @@ _COMMANDS = {
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script and exit with its status."""
     from engine.errors import EngineError
     from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError, reason_of
 
@@ -91,15 +91,19 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
 @click.option("--queue", metavar="NAME", help="Queue of the job.  [yolo, or yolo-gpu for device cuda]")
 @click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
-@click.option("--monitor", is_flag=True, help="Follow the job until it has ended; with --status, an earlier one.")
-@click.option("--embedded", is_flag=True, help="Bring broker and worker along for this job; follows it.")
+@click.option("--monitor", is_flag=True, help="Follow the job until it ends; with --status, an earlier one.")
+@click.option("--embedded", is_flag=True, help="Start a broker and a worker for this job alone, and follow it.")
 @click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos; ID may be its beginning.")
-@click.option("--list-tasks", is_flag=True, help="Show what workers do, what waits, and the jobs known here.")
-@click.option("--cancel", metavar="ID", help="End a job; what it has done is kept.")
+@click.option("--list-tasks", is_flag=True, help="Show what the workers do, what waits, and the jobs known here.")
+@click.option("--cancel", metavar="ID", help="Cancel a job; what it has done is kept.")
 @click.option("--purge", is_flag=True, help="Remove all waiting messages; ends the jobs that nobody works on.")
 @click.option("--yes", is_flag=True, help="Purge without asking.")
-@click.option("--health-check", is_flag=True, help="Can a job run here and now? Broker, workers, queues, disk, model.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line of standard output.")
+@click.option(
+    "--health-check",
+    is_flag=True,
+    help="Check whether a job can run here and now: broker, workers, queues, disk, model.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 @click.pass_context
 def submit(context: click.Context, /, as_json: bool, **options: Any) -> int:
     """Submit a folder of videos, or ask about jobs: --status, --list-tasks, --cancel, --purge, --health-check.

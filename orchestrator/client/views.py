@@ -53,13 +53,13 @@ class Fitted:
 
 
 def screen() -> Console:
-    """Standard output; wide where no terminal says how wide it is."""
+    """Return a console on standard output; wide where no terminal says how wide it is."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
 
 
 def table_of(*columns: str) -> Table:
-    """An empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
+    """Return an empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
     table = Table(box=None, pad_edge=False)
     for name in columns:
         right = name.startswith(">")
@@ -76,7 +76,7 @@ def state_text(state: str) -> Text:
 
 
 def live_view(shot: Snapshot, rows: int) -> RenderableType:
-    """The job's counts, its warnings, the videos at work (at most `rows`) and the last few that ended."""
+    """Draw the job's counts, its warnings, the videos at work (at most `rows`) and the last few that ended."""
     return Fitted(lambda width: _live_view(shot, rows, width))
 
 
@@ -123,7 +123,7 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
 
 
 def line(shot: Snapshot) -> str:
-    """The same in one line, for a log."""
+    """Return the same in one line, for a log."""
     other = f" for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else ""
     parts = [f"{shot.state}{other}: {counts(shot)}"]
     for row in shot.working[:4]:
@@ -137,13 +137,13 @@ def line(shot: Snapshot) -> str:
 
 
 def kept(shot: Snapshot) -> str:
-    """What a job that was ended early leaves, and how to go on from it."""
+    """Say what a job that was ended early leaves, and how to go on from it."""
     partial = ", as valid .partial files" if shot.counts["partial"] else ""
     return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
 
 
 def counts(shot: Snapshot) -> str:
-    """How far a job is, in words."""
+    """Say how far a job is."""
     if shot.videos is None:
         return "its videos are not counted yet"
     words = [f"{shot.counts['ok']} of {shot.videos} videos done"]
@@ -161,7 +161,7 @@ def counts(shot: Snapshot) -> str:
 
 
 def status_view(shot: Snapshot, rows: list[VideoRow], error: str | None) -> RenderableType:
-    """A job's facts and its videos; of very many only those that matter most."""
+    """Draw a job's facts and its videos; of very many only those that matter most."""
     return Fitted(lambda width: _status_view(shot, rows, error, width))
 
 
@@ -212,7 +212,7 @@ def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
 
 
 def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, object]:
-    """A job as plain values; with `rows`, its videos."""
+    """Return a job as plain values; with `rows`, its videos."""
     value: dict[str, Any] = {
         "id": shot.id,
         "state": shot.state,
@@ -247,7 +247,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
 
 
 def shown(path: str, shot: Snapshot) -> str:
-    """A video's path below the folder that was named; its end where it is long."""
+    """Return a video's path below the folder that was named; its end where it is long."""
     inside = PurePath(path)
     if inside != shot.source and inside.is_relative_to(shot.source):
         inside = inside.relative_to(shot.source)
@@ -256,7 +256,7 @@ def shown(path: str, shot: Snapshot) -> str:
 
 
 def end_of(text: str, most: int) -> str:
-    """The end of a text, which of a path says more than its beginning."""
+    """Return the end of a text, which of a path says more than its beginning."""
     return text if len(text) <= most else "…" + text[1 - most :]
 
 
@@ -265,7 +265,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def short_ids(text: str, width: int) -> str:
-    """Jobs' ids by their beginning, which every command takes, where there is no room for the whole."""
+    """Shorten jobs' ids to their beginning, which every command takes, where there is no room for the whole."""
     return text if width >= WIDE else _UUID.sub(lambda found: found[0][:8], text)
 
 
@@ -278,7 +278,7 @@ def frames(row: VideoRow) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """h:mm:ss; nothing where it is not known."""
+    """Write seconds as h:mm:ss; nothing where they are not known."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
@@ -293,13 +293,13 @@ def ago(seconds: float | None) -> str:
 
 
 def age_s(at: str | None) -> float | None:
-    """Seconds since a time as it stands in records; None where there is none."""
+    """Return the seconds since a time as it stands in records; None where there is none."""
     if not at:
         return None
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """`a, b and 3 more`."""
+    """Join as `a, b and 3 more`."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

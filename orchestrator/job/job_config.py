@@ -30,7 +30,7 @@ class JobConfig:
         try:
             return cls(given, EngineConfig(**given))
         except (ConfigError, TypeError) as error:
-            raise RequestError(f"{error} `yolo-engine run --help` and the README list the keys.") from error
+            raise RequestError(f"{error} `yolo-engine run --help` and docs/configuration.md list the keys.") from error
 
     def kept(self) -> dict[str, object]:
         """Return the keys that were given, with their checked values, as they stand in a job's file."""

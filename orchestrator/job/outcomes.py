@@ -37,7 +37,7 @@ _VIDEOS_IN_A_RESULT = 200
 
 
 def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
-    """The engine's summary over everything that the job's workers did; the structure is in README, "Results"."""
+    """The engine's summary over everything that the job's workers did; the structure is in docs/schema/summary.json."""
     start = job.start_record()
     entries, workers, engine = [], set(), _engine_facts(job)
     for video in start.videos if start else ():

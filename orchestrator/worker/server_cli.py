@@ -32,7 +32,7 @@ _RESTART_PAUSE_S = 2.0
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script and exit with its status."""
     from orchestrator.errors import JobError, RequestError, SettingsError
 
     try:
@@ -53,16 +53,17 @@ def main() -> None:
 @click.option("--worker", is_flag=True, help="Work on jobs until stopped.")
 @click.option("--beat", is_flag=True, help="Sweep the watched folders of the settings, on schedule.")
 @click.option("--flower", is_flag=True, help="Show the queue in a browser, on this machine only.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks at the same time.  [1]")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks run at the same time.  [1]")
 @click.option(
     "--loglevel",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
-    help="Messages of this weight and above, on standard error.  [info]",
+    help="Messages of this severity and above, on standard error.  [info]",
 )
 @click.option("--pool", type=click.Choice(POOLS), default="prefork", help="How tasks are run.  [prefork]")
 @click.option("--queues", metavar="Q,...", help="Queues to serve.  [all, yolo-gpu where there is an NVIDIA driver]")
 @click.option("--name", metavar="NAME", help="The worker's name; unique on this machine.  [yolo-PID]")
+@click.option("--include", metavar="MODULE,...", help="Python modules with tasks of your own, for --worker.")
 @click.option("--embedded", is_flag=True, help="Bring a broker along, for the terminals of this machine.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5555, help="Port of the web view.  [5555]")
 @click.option(
@@ -77,6 +78,7 @@ def server(
     pool: str,
     queues: str | None,
     name: str | None,
+    include: str | None,
     embedded: bool,
     port: int,
     log_format: str | None,
@@ -89,6 +91,8 @@ def server(
     """
     if worker + beat + flower != 1:
         raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower.")
+    if include is not None and not worker:
+        raise click.UsageError("--include goes with --worker.")
     if log_format:
         os.environ["YOLO_LOG_FORMAT"] = log_format
     if embedded:
@@ -99,17 +103,20 @@ def server(
 
     given = resolved_settings()
     if worker:
-        return _worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}")
+        return _worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}", include)
     if beat:
         return _beat(given, loglevel)
     return _flower(given, port)
 
 
-def _worker(given: Settings, concurrency: int, loglevel: str, pool: str, queues: str | None, name: str) -> int:
+def _worker(
+    given: Settings, concurrency: int, loglevel: str, pool: str, queues: str | None, name: str, include: str | None
+) -> int:
     from orchestrator.application import app
     from orchestrator.worker.keeper import told_to_stop
 
     chosen = _queues(given, queues)
+    modules = _modules(include)
     _warn_about_the_broker(given)
     app.worker_main(
         [
@@ -121,6 +128,7 @@ def _worker(given: Settings, concurrency: int, loglevel: str, pool: str, queues:
             "--without-mingle",
             "--without-gossip",
             *([f"--queues={','.join(chosen)}"] if chosen else []),
+            *([f"--include={','.join(modules)}"] if modules else []),
         ]
     )
     return 0 if told_to_stop() else FAILED
@@ -138,6 +146,27 @@ def _queues(given: Settings, asked: str | None) -> list[str]:
             'Queues of your own are named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
         )
     return chosen
+
+
+def _modules(asked: str | None) -> list[str]:
+    """Return the modules with tasks of the user's own, each imported once, so that a broken one is refused at the
+    start. Raises SettingsError."""
+    import importlib
+
+    from orchestrator.errors import SettingsError
+
+    modules = [module.strip() for module in (asked or "").split(",") if module.strip()]
+    if asked is not None and not modules:
+        raise SettingsError("--include must name at least one Python module, such as mytasks. Got none.")
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever the module raises
+            raise SettingsError(
+                f"--include {module} can't be imported: {type(error).__name__}: {error}. Install it in this "
+                "environment, or name its folder in PYTHONPATH; the current folder is not searched."
+            ) from error
+    return modules
 
 
 def _warn_about_the_broker(given: Settings) -> None:

@@ -98,7 +98,7 @@ def test_a_second_signal_ends_at_once(videos: Path, tmp_path: Path) -> None:
     _wait_for(tmp_path / "out", "*.part")
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "Once more" in process.stderr.readline()
+    assert "Press Ctrl-C again" in process.stderr.readline()
     time.sleep(1.0)  # what follows within a second is the same signal
     start = time.monotonic()
     process.send_signal(signal.SIGINT)

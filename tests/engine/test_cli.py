@@ -416,7 +416,7 @@ def test_interrupted(long_clip, tmp_path, number):
         process.kill()
     assert process.returncode == 130
     assert err.splitlines() == [
-        "Stopping: finishing what is in flight. Once more to end at once.",
+        "Stopping: finishing what is in flight. Press Ctrl-C again to end at once.",
         "Unfinished videos are kept as NAME.partial.*.",
     ]
     assert "Traceback" not in err

@@ -69,6 +69,7 @@ def call(monkeypatch, capsys):
         (["--flower", "--port", "65536"], "--port"),
         (["--nonsense"], "No such option"),
         (["--worker", "videos/"], "unexpected extra argument"),
+        (["--beat", "--include", "json"], "--include goes with --worker."),
         (["--beat"], "No folder is watched. Name some in the file of YOLO_SETTINGS"),
     ],
 )
@@ -148,6 +149,45 @@ def test_an_embedded_worker_that_can_not_start_is_not_started_again_and_again():
     done = run_server("--worker", "--embedded", "--queues", "nonsense")
     assert done.returncode == 2
     assert done.stderr.count("--queues must be of") == 1
+
+
+# -- tasks of one's own -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "asked", "said"),
+    [
+        (None, "own_tasks", "--include own_tasks can't be imported: ModuleNotFoundError"),
+        ("1 / 0", "own_tasks", "--include own_tasks can't be imported: ZeroDivisionError: division by zero."),
+        ("", " , ", "--include must name at least one Python module"),
+    ],
+)
+def test_modules_that_can_not_be_included(call, tmp_path, monkeypatch, source, asked, said):
+    if source is not None:
+        (tmp_path / "own_tasks.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, _, err = call("--worker", "--include", asked)
+    assert code == 2
+    assert said in err
+
+
+def test_a_worker_runs_tasks_of_an_included_module(tmp_path, valkey, monkeypatch):
+    """In the pool's children too, which are processes of their own."""
+    (tmp_path / "own_tasks.py").write_text(
+        "from orchestrator import app\n\n\n@app.task(name='count_rows')\ndef count_rows(path):\n"
+        "    with open(path) as rows:\n        return sum(1 for _ in rows)\n"
+    )
+    (tmp_path / "a.tracks.jsonl").write_text("{}\n{}\n{}\n")
+    monkeypatch.setenv("CELERY_BROKER_URL", valkey.url)
+    program = [sys.executable, "-P", "-m", "orchestrator.worker.server_cli", "--worker", "--name", "own"]
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    with process(*program, "--include", "own_tasks", log=tmp_path / "log", cwd=tmp_path, PYTHONPATH=path):
+        from orchestrator.application import client_app
+
+        client = client_app()
+        sent = client.send_task("count_rows", args=[str(tmp_path / "a.tracks.jsonl")])
+        assert sent.get(timeout=60) == 3, (tmp_path / "log").read_text()
+        client.close()
 
 
 # -- one scheduler ----------------------------------------------------------------------------------------------------

@@ -1,3 +1,8 @@
-"""Backends: our own, ONNX Runtime, OpenVINO, and a fake one for tests."""
+"""Backends: our own, ONNX Runtime, OpenVINO, TensorRT, and a fake one for tests.
+
+`base` is the contract: a loaded model that many threads call at once with a tensor, and that gives raw outputs. A
+backend names what really computed (`provider`), raises BackendMissing with the command that installs it, and never
+falls back to another device by itself.
+"""
 
 __all__ = ["base", "fake", "native", "onnxruntime", "openvino", "tensorrt"]
