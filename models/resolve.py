@@ -23,6 +23,7 @@ from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
 
+_MOST_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
 _INPUT_FIELDS = {field.name for field in fields(InputSpec)}
 
 
@@ -187,7 +188,8 @@ def _describe(
     _check_head(parts, meta, path)
     spec = {**of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
-    parts.setdefault("classes", _numbered(parts["layout"], meta))
+    if "classes" not in parts:
+        parts["classes"] = _numbered(parts["layout"], meta, path)
     about = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
     facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
     return ModelManifest(**{**about, **parts, **facts}), open_question
@@ -201,10 +203,15 @@ def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[st
     return size
 
 
-def _numbered(layout: str, meta: OnnxMeta) -> tuple[str, ...]:
+def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     """Stand-in names where nobody gave any: class0, class1, ..."""
-    count = class_count(layout, meta.outputs[0].dims)
-    return tuple(f"class{i}" for i in range(count or 0))
+    dims = meta.outputs[0].dims
+    count = class_count(layout, dims) or 0
+    if count > _MOST_CLASSES:
+        raise OnnxFileError(
+            f"{path}: output {dims_text(dims)} would be of {count} classes, more than any detector has. Export it again."
+        )
+    return tuple(f"class{i}" for i in range(count))
 
 
 def _check_head(parts: dict[str, Any], meta: OnnxMeta, path: Path) -> None:

@@ -5,7 +5,6 @@ The `fake` backend finds the square, so that a clip says by itself what the engi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -123,9 +122,6 @@ def make(folder: Path, shot: Shot, name: str = "clip") -> Clip:
             container.mux(second.encode(None))
         if sound is not None:
             _write_sound(container, sound, float(len(pts) / rate), shot.audio_start_s)
-    if shot.codec == "libsvtav1":
-        # Where root calls it, this encoder leaves its caller a real-time process, and all others wait for it.
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return Clip(path, shot.size_wh, len(pts), tuple(tick * time_base for tick in pts))
 
 

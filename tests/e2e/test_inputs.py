@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -279,16 +281,19 @@ def test_two_runs_into_one_folder(tmp_path: Path, one: Path) -> None:
     """The second is told so and touches nothing; when the first is over, or was killed, the folder is free."""
     long = clip(tmp_path / "long.mp4", 100)
     output = tmp_path / "out"
-    first = cli("run", long, "--backend", "fake", "--no-visualize", "-o", output, delay_s=0.03)
+    first = cli("run", long, "--backend", "fake", "--no-visualize", "-o", output, delay_s=0.01)
     while not (output / ".yolo-engine.lock").exists():
         assert first.poll() is None
-    with pytest.raises(OutputError, match="Another run is writing to"):
-        fake_engine().run([one], output)
-    status, _, errors = ended(cli("run", one, "--backend", "fake", "-o", output))
-    assert (status, errors) == (
-        2,
-        f"Error: Another run is writing to {output}. Wait for its end, or choose another output folder.\n",
-    )
+        time.sleep(0.001)
+    first.send_signal(signal.SIGSTOP)  # it has the lock as long as the second needs
+    try:
+        with pytest.raises(OutputError, match="Another run is writing to"):
+            fake_engine().run([one], output)
+        second = ended(cli("run", one, "--backend", "fake", "-o", output))
+    finally:
+        first.send_signal(signal.SIGCONT)
+    told = f"Error: Another run is writing to {output}. Wait for its end, or choose another output folder.\n"
+    assert second == (2, "", told)
     assert not (output / "one.tracks.jsonl").exists()
     assert ended(first)[0] == 0
     assert statuses(fake_engine().run([one], output)) == {"one.mp4": "ok"}
