@@ -52,6 +52,7 @@ from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
+from engine.summary import VideoResult, VideoStatus
 from engine.text.masks import without_password
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class Engine:
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
-        totals = run.totals = Totals(videos, [(videos[key], entry["frames"]) for key, entry in earlier.items()])
+        totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
         try:
             salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
@@ -195,7 +196,7 @@ class Engine:
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
                 identities.close(stream)
-                frames = self._entry(stream)["frames"]
+                frames = self._entry(stream).frames
                 adopted = stream.outcome is not None and stream.outcome.adopted is not None
                 totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
 
@@ -209,7 +210,7 @@ class Engine:
             broken_off.set()
             identities.shutdown(cancel=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
-        summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if left_out:
             summary["left_out"] = [asdict(each) for each in left_out]
         if self._stats:
@@ -224,7 +225,9 @@ class Engine:
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
         if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
-            failed = {outcome.key for outcome in outcomes if outcome.status == "failed"}  # what could go, is gone
+            failed = {
+                outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED
+            }  # what could go, is gone
             for key, video in enumerate(videos):
                 if key in failed:
                     continue
@@ -282,10 +285,10 @@ class Engine:
                 read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
             identities.close(run)
             entry_now = self._entry(run)
-            entry = entry_now | {
+            entry = entry_now.to_json() | {
                 "attempts": assignment.attempt,
                 "input": read,
-                "resumed_from": entry_now.get("resumed_from", 0),
+                "resumed_from": entry_now.resumed_from,
                 "unfinished": run.outcome is not None and run.outcome.unfinished,
                 "lost": run.outcome is not None and run.outcome.lost,
             }
@@ -383,7 +386,7 @@ class Engine:
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
         return fingerprint.of_run(self.config, self.model)
 
-    def _entry(self, run: StreamRun) -> dict[str, Any]:
+    def _entry(self, run: StreamRun) -> VideoResult:
         assert run.outcome is not None
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
@@ -392,7 +395,7 @@ class Engine:
         outcome, attempt = run.outcome, run.attempt
         assert outcome is not None
         assert attempt is not None
-        judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != "failed"
+        judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != VideoStatus.FAILED
         if attempt.verdict is not None and not attempt.stands:  # who has taken it over was done with it in the meantime
             outcome.lost = True
         if not outcome.lost and (run.checkpoints is None or not (outcome.unfinished or judged)):
@@ -504,7 +507,7 @@ class Engine:
         if errors:
             raise errors[0]
         never_begun = outcomes[0].unfinished and run.interrupted
-        if outcomes[0].status == "failed" and not never_begun:
+        if outcomes[0].status is VideoStatus.FAILED and not never_begun:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:

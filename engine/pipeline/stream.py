@@ -28,6 +28,7 @@ from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink
 from engine.sinks.memory import Tally
 from engine.sinks.video import AnnotatedVideo
+from engine.summary import VideoResult, VideoStatus
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Outcome:
 
     key: int
     video: Video
-    status: str
+    status: VideoStatus
     error: str | None
     elapsed_s: float
     tally: Tally
@@ -56,7 +57,7 @@ class Outcome:
     resumed_from: int = 0
     unfinished: bool = False
     lost: bool = False
-    adopted: dict[str, Any] | None = None
+    adopted: VideoResult | None = None
     done_before: int = 0
     offset_s: float | None = None
     segments: list[dict[str, Any]] = field(default_factory=list)
@@ -83,8 +84,8 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary. `recording` takes the place of the sinks where the source
-    proves to be live; its segments have attempts of their own.
+    `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
+    of the sinks where the source proves to be live; its segments have attempts of their own.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class StreamRun:
         recording: Recording | None = None,
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
-        entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
+        entry_of: Callable[[Outcome], VideoResult] | None = None,
     ) -> None:
         self.key = key
         self.video = video
@@ -354,19 +355,19 @@ class StreamRun:
         entry = entry_from(attempt.output, verdict, self.video.shown)
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
-        if entry["status"] != "failed":
+        if entry.status is not VideoStatus.FAILED:
             self._take_away_partials()
         attempt.leave()
         self.outcome = Outcome(
             self.key,
             self.video,
-            entry["status"],
-            entry.get("error"),
+            entry.status,
+            entry.error,
             time.perf_counter() - self._started,
             self.tally,
-            entry.get("duration_s") or 0.0,
-            entry["outputs"],
-            entry["notes"],
+            entry.duration_s,
+            entry.outputs,
+            entry.notes,
             adopted=entry,
         )
         return True
@@ -407,7 +408,8 @@ class StreamRun:
 
     def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
         assert self.outcome is not None
-        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome), "made": made}
+        assert self._entry_of is not None
+        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome).to_json(), "made": made}
         if self.checkpoints is not None:
             verdict |= self.checkpoints.facts()
         return verdict
@@ -486,7 +488,9 @@ class StreamRun:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
         problems = [*problems, *self._given_up.values()]
-        status = "failed" if self.failed else "partial" if problems else "ok"
+        status = VideoStatus.PARTIAL if problems else VideoStatus.OK
+        if self.failed:
+            status = VideoStatus.FAILED
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
         notes = [*end.notes, *notes, *self._given_up.values()]

@@ -26,6 +26,7 @@ from engine.records import Mark, TrackerState
 from engine.resume import fingerprint, steps
 from engine.resume.attempts import Attempt, Earlier, verdict_of
 from engine.sinks.memory import TallyState
+from engine.summary import VideoResult, VideoStatus
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Checkpoints:
         self._journal: dict[str, Any] = {}
         self._pending: deque[_Pending] = deque()
 
-    def done(self, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
+    def done(self, roots: Sequence[Path] = ()) -> VideoResult | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
         its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
         Takes no part in the work."""
@@ -234,7 +235,7 @@ class Checkpoints:
 
     def holds(self, verdict: dict[str, Any]) -> bool:
         """Whether a verdict would be the same today. That of a failed video may not."""
-        if verdict["entry"]["status"] == "failed" or "fingerprint" not in verdict:
+        if verdict["entry"]["status"] == VideoStatus.FAILED or "fingerprint" not in verdict:
             return False
         changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
         self._why = f"{changed} changed since it was done" if changed else None
@@ -272,9 +273,7 @@ def are_there(output: Path, verdict: dict[str, Any]) -> bool:
         return False
 
 
-def entry_from(output: Path, verdict: dict[str, Any], path: str) -> dict[str, Any]:
+def entry_from(output: Path, verdict: dict[str, Any], path: str) -> VideoResult:
     """The summary entry of a verdict that another attempt has found at the video `path`."""
-    entry: dict[str, Any] = verdict["entry"] | {"path": path}
-    entry["outputs"] = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
-    entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
-    return entry
+    outputs = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
+    return VideoResult.from_json({"path": path, **verdict["entry"]}).done_before(path, outputs)
