@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, describe_os_error
 from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
@@ -271,7 +271,7 @@ def load_config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not a text file"
+        reason = describe_os_error(error) if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"Configuration {path} can't be read: {reason}.") from error
     try:
         values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)

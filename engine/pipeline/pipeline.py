@@ -13,7 +13,8 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+
+import av
 
 from engine.errors import BackendError, EngineError, Misfit, NotFinite, VideoError, where
 from engine.media.source import Source
@@ -23,7 +24,7 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
-from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
+from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
@@ -40,7 +41,7 @@ _IDLE_S = 1.0
 _LARGE = 0.25
 _LARGEST_IN_FLIGHT = 2
 
-Result = tuple[Frame, Any] | StartOfStream | EndOfStream
+Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
 
 
 class Stages:
@@ -65,7 +66,7 @@ class Pipeline:
         self,
         stages: Stages,
         *,
-        shape_of: Callable[[Any], tuple[int, int]],
+        shape_of: Callable[[av.VideoFrame], tuple[int, int]],
         open_source: Callable[[str], Source],
         batch: int,
         streams: int,

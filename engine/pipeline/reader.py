@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+import av
 import numpy as np
 
 from engine.errors import DecodeError, OverLimit, SourceError
@@ -96,12 +97,12 @@ class StreamReader:
         self._packets = self._source.packets()
         names = self._source.containers
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
-        self._decoded: Iterator[tuple[Any, int, int]] = self._decode()
+        self._decoded: Iterator[tuple[av.VideoFrame, int, int]] = self._decode()
         self._index = 0
         self._origin: int | None = None
         self._first_pts: int | None = None
         self._decode_s = 0.0
-        self._audio: list[Any] = []
+        self._audio: list[av.Packet] = []
         self._gate = SoundGate()
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
@@ -283,7 +284,7 @@ class StreamReader:
         claimed = self.info.frames
         return claimed is not None and self._index >= claimed
 
-    def _next(self) -> tuple[Any, int, int] | None:
+    def _next(self) -> tuple[av.VideoFrame, int, int] | None:
         """The next decoded frame; None at the end. Counts the time it takes."""
         self._asked_at = time.perf_counter()
         try:
@@ -291,11 +292,11 @@ class StreamReader:
         finally:
             self._decode_s += time.perf_counter() - self._asked_at
 
-    def _decode(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
         yield from self._decode_part() if self._leads else self._decode_all()
 
-    def _decode_part(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """The frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this way."""
         lead = Lead(self._settings.start_s, self.info.time_base)
         held = self._packets_to_decode(lead)
@@ -320,7 +321,7 @@ class StreamReader:
                 begun = True
             yield image, pts, duration
 
-    def _packets_to_decode(self, lead: Lead) -> list[Any]:
+    def _packets_to_decode(self, lead: Lead) -> list[av.Packet]:
         """Reads up to the part asked for. Raises Astray."""
         try:
             for packet in self._packets:
@@ -337,7 +338,7 @@ class StreamReader:
             raise Astray from error
         return lead.rest()
 
-    def _decode_all(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode_all(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
         try:
             for packet in self._packets:
@@ -419,7 +420,7 @@ class StreamReader:
         """Forgets the sound read so far that ends by then: the part asked for begins later."""
         self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
 
-    def _heard(self) -> list[Any]:
+    def _heard(self) -> list[av.Packet]:
         """The sound read and not given out yet, as far as it belongs to the part asked for."""
         end_s, first_pts = self._settings.end_s, self._first_pts
         limit_s = self._settings.max_duration_s if not self._source.live else None
@@ -429,7 +430,7 @@ class StreamReader:
         end = float(first_pts * self._decoder.time_base) + min(ends)
         return [packet for packet in self._audio if _at_s(packet) < end]
 
-    def _frame(self, image: Any, pts: int, duration: int, *, last: bool = False) -> Frame:
+    def _frame(self, image: av.VideoFrame, pts: int, duration: int, *, last: bool = False) -> Frame:
         """Wraps a decoded frame. `last`: it is the last one before a stop."""
         index = self._index
         if self._origin is None:
@@ -452,7 +453,7 @@ class StreamReader:
                 self._anchors.append((self._index, pts))
         self._index += 1
 
-    def _mark(self, image: Any, pts: int, duration: int) -> Mark:
+    def _mark(self, image: av.VideoFrame, pts: int, duration: int) -> Mark:
         self._given, self._marked_at = 0, time.monotonic()
         seekable = self._source.seekable and self._decoder.clean and self._gate.regular
         anchors = tuple(self._anchors) if seekable else ()
@@ -525,7 +526,7 @@ def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:
     return near[-1] if near else None
 
 
-def _at_s(packet: Any, *, end: bool = False) -> float:
+def _at_s(packet: av.Packet, *, end: bool = False) -> float:
     """When a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around it."""
     at = packet.pts if packet.pts is not None else packet.dts
     if at is None or not packet.time_base:
@@ -533,7 +534,7 @@ def _at_s(packet: Any, *, end: bool = False) -> float:
     return float((at + (packet.duration or 0 if end else 0)) * packet.time_base)
 
 
-def _crc(image: Any) -> int:
+def _crc(image: av.VideoFrame) -> int:
     """CRC-32 of a picture's luma, or of its RGB, without what pads the rows."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

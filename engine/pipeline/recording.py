@@ -24,6 +24,8 @@ from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+import av
+
 from engine.errors import EngineError, Fenced, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder, opened
 from engine.media.inputs import Video
@@ -176,7 +178,7 @@ class _Segment:
         self, video: Video, folder: Path, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
     ) -> None:
         """Takes a name that nobody has. Raises SinkError and OutputError."""
-        self.sound: tuple[Any, ...] = ()
+        self.sound: tuple[av.Packet, ...] = ()
         self._folder = folder
         self._of = video.stem
         self._rules = rules
@@ -339,7 +341,7 @@ class _Segment:
             self._journal["checkpoint"] = settled
             self._attempt.keep(self._journal)
 
-    def _moved(self, packets: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _moved(self, packets: tuple[av.Packet, ...]) -> tuple[av.Packet, ...]:
         """Sound on the segment's time, in place. What is older than its first frame has no place in it."""
         kept = []
         for packet in packets:

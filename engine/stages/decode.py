@@ -98,7 +98,7 @@ class Decoder:
         self._restart = False
         self._graph: tuple[tuple[Any, ...], Any] | None = None
 
-    def attach(self, stream: Any) -> None:
+    def attach(self, stream: av.VideoStream) -> None:
         """Decodes from `stream` from now on: at the start, and after a live source was reconnected."""
         self._context = stream.codec_context
         if self._context is None:
@@ -119,7 +119,7 @@ class Decoder:
         self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
 
-    def decode(self, packet: Any) -> Iterator[tuple[Any, int, int]]:
+    def decode(self, packet: av.Packet) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Gives (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
         self.packets += 1
         self.discarded += bool(packet.is_discard)
@@ -146,7 +146,7 @@ class Decoder:
             return
         yield from self._finish(images)
 
-    def flush(self) -> Iterator[tuple[Any, int, int]]:
+    def flush(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Gives the frames that the decoder still holds at the end of the stream."""
         try:
             images = self._context.decode(None)
@@ -179,7 +179,7 @@ class Decoder:
             found.append(f"{self.corrupt} damaged frame{'s' if self.corrupt > 1 else ''}")
         return found
 
-    def _finish(self, images: list[Any]) -> Iterator[tuple[Any, int, int]]:
+    def _finish(self, images: list[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:
         for image in images:
             check_pixels(image.width, image.height, self._max_pixels)
             check_frame_bytes(image.format.name, image.width, image.height, self._max_frame_bytes)
@@ -190,7 +190,7 @@ class Decoder:
                 self._tell_start(pts)
             yield readable(self._upright(image)), pts, duration
 
-    def _note_start(self, packet: Any, pts: int | None) -> None:
+    def _note_start(self, packet: av.Packet, pts: int | None) -> None:
         """Remembers the packets before the first frame: those that should have been shown before it are lost."""
         if self._waiting is None:
             return
@@ -236,7 +236,7 @@ class Decoder:
                 f"more than {_LARGEST_KEPT} times max_frame_bytes = {self._max_frame_bytes:,}"
             )
 
-    def _timestamp(self, image: Any) -> tuple[int, int]:
+    def _timestamp(self, image: av.VideoFrame) -> tuple[int, int]:
         """The container's own pts; where it is missing or does not grow, the smallest repair."""
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
@@ -256,7 +256,7 @@ class Decoder:
         self._last_pts = pts
         return pts, duration
 
-    def _upright(self, image: Any) -> Any:
+    def _upright(self, image: av.VideoFrame) -> av.VideoFrame:
         """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
         matrix = display_matrix(image)
         filters = [] if matrix is None else _UPRIGHT.get(_signs(matrix), [])
@@ -321,7 +321,7 @@ def _signs(matrix: bytes) -> tuple[int, ...]:
     return signs if all(abs(value - sign) < _SLACK for value, sign in zip(values, signs, strict=True)) else ()
 
 
-def readable(image: Any) -> Any:
+def readable(image: av.VideoFrame) -> av.VideoFrame:
     """The frame in one of PIXEL_FORMATS: itself, or converted (10 bits, 4:2:2, 4:4:4, RGBA and the like)."""
     pixel_format = image.format
     if pixel_format.name in PIXEL_FORMATS:
