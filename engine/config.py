@@ -13,9 +13,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine.errors import ConfigError, describe_os_error
+from engine.sinks.formats import check_format
 from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
@@ -97,6 +107,8 @@ Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
+Format = Annotated[str, AfterValidator(check_format)]
+
 
 def _clock_time(value: Any) -> Any:
     """Seconds, also as the text "90", "1:30" or "1:02:03.5"."""
@@ -165,7 +177,7 @@ class EngineConfig(BaseModel):
     max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
     """Most detections kept in a frame."""
 
-    formats: Annotated[tuple[Literal["tracks", "mot", "detections"], ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = ("tracks", "mot")
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""

@@ -32,7 +32,7 @@ ROOMS = {
         "files": {"errors", "text"},
         "profiling": set(),
         "summary": set(),
-        "config": {"errors", "text"},
+        "config": {"errors", "sinks", "text"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text"},
         "inference": {"config", "media", "records", "errors", "install", "text"},

@@ -1,3 +1,3 @@
 """Sinks: what becomes of the tracks. Row files, annotated video, memory."""
 
-__all__ = ["base", "jsonl", "memory", "mot", "mux", "rows", "sound_head", "video"]
+__all__ = ["base", "formats", "memory", "mux", "rows", "sound_head", "video"]

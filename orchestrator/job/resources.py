@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.config import EngineConfig
+
 # H.264 at crf 25, ultrafast, of the videos of streets and shops tried: 0.1 to 0.2 bits a pixel. The annotated video
 # is there twice for a moment, as it grows and as it is finished.
 _BITS_A_PIXEL = 0.15
@@ -24,7 +26,9 @@ _LEAST_FRAME_BYTES = 16
 
 def needed_bytes(videos: list[dict[str, Any]], config: dict[str, Any]) -> int:
     """Disk space that the outputs of `videos` (rows of the start record) will take, about."""
-    formats = config.get("formats") or ("tracks", "mot")
+    formats = config.get("formats")
+    if formats is None:  # not none at all: that is an annotated video only
+        formats = EngineConfig.model_fields["formats"].default
     rows = sum(_ROW_BYTES.get(name, 0) for name in formats)
     total = 0.0
     for video in videos:
