@@ -29,9 +29,9 @@ from engine.sinks.formats import check_format
 from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
-_MOST_SKIPPED = 1000
+_MAX_SKIPPED = 1000
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
-_MOST_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
+_MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
@@ -55,8 +55,8 @@ def _frames_to_skip(value: Any) -> Any:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         number = -1
-    if not 0 <= number <= _MOST_SKIPPED or (isinstance(value, float) and value != number):
-        raise ValueError(f"true, false or a whole number in [0, {_MOST_SKIPPED}]")
+    if not 0 <= number <= _MAX_SKIPPED or (isinstance(value, float) and value != number):
+        raise ValueError(f"true, false or a whole number in [0, {_MAX_SKIPPED}]")
     return value if isinstance(value, bool) else number
 
 
@@ -90,8 +90,8 @@ def _one_or_three(value: Any) -> Any:
         raise ValueError("a number, or three with commas, one a channel")
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a finite number" if len(numbers) == 1 else "three finite numbers")
-    if any(abs(number) > _MOST_NUMBER for number in numbers):
-        raise ValueError(f"at most {_MOST_NUMBER:,.0f} in size")
+    if any(abs(number) > _MAX_NUMBER for number in numbers):
+        raise ValueError(f"at most {_MAX_NUMBER:,.0f} in size")
     return numbers if len(numbers) == 3 else numbers[0]
 
 

@@ -47,7 +47,7 @@ from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.run import Run
 from engine.sinks.base import shared_writer, sole_writer
-from engine.sinks.memory import CallbackSink, Tally
+from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 _GPU_BATCH = 8
 _GPU_WORKERS = 2
-_LEAST_WINDOW = 6
+_MIN_WINDOW = 6
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
     ) -> list[Outcome]:
         def begun(key: int, video: Video) -> StreamRun:
-            tally = Tally(self.config.max_age)
+            tally = Counters(self.config.max_age)
             try:
                 return StreamRun(key, video, sinks(video), tally, pipeline.window)
             except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
@@ -348,7 +348,7 @@ class Engine:
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            Tally(self.config.max_age),
+            Counters(self.config.max_age),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -540,7 +540,7 @@ class Engine:
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
-        return self.config.window or max(_LEAST_WINDOW, math.ceil(in_flight / streams))
+        return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
 
     def _tracker_settings(self) -> TrackerSettings:
         config = self.config

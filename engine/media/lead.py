@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 
 # Compressed bytes held back while the next key frame is waited for.
-_MOST_HELD_BYTES = 64 << 20
+_MAX_HELD_BYTES = 64 << 20
 
 # Containers whose key frames can be relied on, and which have a time in each packet.
 _CONTAINERS = frozenset({"mov", "matroska", "mpegts"})
@@ -73,7 +73,7 @@ class Lead:
         self._held.append(packet)
         self._bytes += packet.size
         reached = packet.dts is not None and packet.dts > self.target_pts
-        return self._held if reached or self._bytes > _MOST_HELD_BYTES else None
+        return self._held if reached or self._bytes > _MAX_HELD_BYTES else None
 
     def rest(self) -> list[av.Packet]:
         """The packets held back, at the end of the stream."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import av
 
-from engine.errors import BackendError, EngineError, Misfit, NotFinite, VideoError, where
+from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFinite, VideoError, where
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
@@ -301,12 +301,12 @@ class Pipeline:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
             except ValueError as error:
-                raise Misfit(f"the tracker's state is of no use: {error}") from error
+                raise CheckpointMismatch(f"the tracker's state is of no use: {error}") from error
             if not reader.go_to(checkpoint.mark):
-                raise Misfit("the video decodes to other frames than before the checkpoint")
+                raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
             self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
-        except Misfit as why:
+        except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
 

@@ -23,7 +23,7 @@ from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
-from engine.records import EndOfStream, Frame, Mark, StreamInfo
+from engine.records import Barrier, EndOfStream, Frame, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 
@@ -114,7 +114,7 @@ class StreamReader:
         """Of a picture as the stream's head has it."""
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
-    def go_to(self, mark: Mark) -> bool:
+    def go_to(self, mark: Barrier) -> bool:
         """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
 
         The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
@@ -453,12 +453,12 @@ class StreamReader:
                 self._anchors.append((self._index, pts))
         self._index += 1
 
-    def _mark(self, image: av.VideoFrame, pts: int, duration: int) -> Mark:
+    def _mark(self, image: av.VideoFrame, pts: int, duration: int) -> Barrier:
         self._given, self._marked_at = 0, time.monotonic()
         seekable = self._source.seekable and self._decoder.clean and self._gate.regular
         anchors = tuple(self._anchors) if seekable else ()
         first_pts = self._first_pts or 0
-        return Mark(
+        return Barrier(
             self._index,
             pts,
             duration,
@@ -471,7 +471,7 @@ class StreamReader:
             origin=self._origin or 0,
         )
 
-    def _passes(self, mark: Mark, anchor: tuple[int, int] | None) -> bool:
+    def _passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
         """Decodes up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also
         true when the stream was stopped meanwhile."""
         self._passing = True
@@ -513,7 +513,7 @@ def _raising(error: Exception) -> Iterator[Any]:
     yield
 
 
-def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:
+def _anchor(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
     """The last key frame from which all the sound behind the mark is read too; None: there is no such one."""
     if not mark.seekable:
         return None

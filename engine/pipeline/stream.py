@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
+from engine.errors import EngineError, LeaseLost, SinkError, Unencodable, VideoError, describe_os_error, where
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
@@ -26,7 +26,7 @@ from engine.resume.attempts import Attempt, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.summary import VideoResult, VideoStatus
 
@@ -48,7 +48,7 @@ class Outcome:
     status: VideoStatus
     error: str | None
     elapsed_s: float
-    tally: Tally
+    tally: Counters
     duration_s: float
     outputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ class StreamRun:
         key: int,
         video: Video,
         sinks: dict[str, tuple[Sink, Path]],
-        tally: Tally,
+        tally: Counters,
         window: int,
         *,
         attempt: Attempt | None = None,
@@ -173,7 +173,7 @@ class StreamRun:
     @property
     def fenced(self) -> bool:
         """Whether another attempt has taken the video over: what is on the disk is that one's."""
-        return isinstance(self._error, Fenced)
+        return isinstance(self._error, LeaseLost)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
@@ -191,7 +191,7 @@ class StreamRun:
         steps.reached("sinks opened")
 
     def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
-        """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
+        """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
         for kind, (sink, path) in tuple(self._sinks.items()):
@@ -208,7 +208,7 @@ class StreamRun:
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and Fenced."""
+        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
@@ -343,7 +343,7 @@ class StreamRun:
 
     def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
         """Whether another attempt has done the video; finishes what that one may have left to do. False where its
-        result is not this video's any more. Raises SinkError and Fenced."""
+        result is not this video's any more. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
         if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
             attempt.disregard()
@@ -423,7 +423,7 @@ class StreamRun:
             try:
                 attempt.commit(self._verdict({}))
                 attempt.publish()  # nothing; but it tells whether another has begun it anew
-            except Fenced as error:
+            except LeaseLost as error:
                 self._error = error
             except VideoError as error:  # a full disk: it has failed all the same
                 log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)

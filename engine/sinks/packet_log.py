@@ -65,7 +65,8 @@ class PacketLog:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a log. Raises OSError, ValueError where the file is none, and Misfit where there is none."""
+    """The header of a log. Raises OSError, ValueError where the file is none, and CheckpointMismatch where there is
+    none."""
     with existing(path) as file:
         kind, *_, payload = next(_records(file, None), (None, b""))
     if kind != _HEADER:

@@ -53,7 +53,7 @@ class RowFile:
             raise self._error(error) from error
 
     def resume(self, size: int, part: Path) -> None:
-        """Goes on behind the first `size` bytes of another part. Raises Misfit and SinkError."""
+        """Goes on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
         try:
             self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import av
 import av.error
 
-from engine.errors import Misfit, SinkError
+from engine.errors import CheckpointMismatch, SinkError
 from engine.media.planes import colour_of, planes_of
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
@@ -84,16 +84,16 @@ class AnnotatedVideo(FileSink):
             self._log = PacketLog(reopened(self._part, state["offset"], part))
             self._header = read_header(self._part)
         except ValueError as error:
-            raise Misfit(f"{self._part.name} is damaged: {error}") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         except OSError as error:
             raise self._error(error) from error
         try:
             self._encoder = new_encoder(self._header, self._threads)
         except (av.error.FFmpegError, ValueError) as error:
-            raise Misfit(f"{self._part.name} is damaged: {error}") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self._extradata() != self._header["extradata"]:
-            raise Misfit("the encoder of the annotated video has changed since the checkpoint")
+            raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
 
     def write(self, tracks: Tracks) -> None:
         frame = tracks.frame

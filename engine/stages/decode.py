@@ -27,10 +27,10 @@ _THREADED_PIXELS = 1920 * 1088
 _DEEPEST_REORDERING = 32
 
 # Packets remembered until the first frame comes.
-_MOST_WAITING = 100_000
+_MAX_WAITING = 100_000
 # Pictures as large as is allowed that a decoder may keep for reference: what H.265 allows at 8K. No codec keeps more
 # than 16.
-_LARGEST_KEPT, _MOST_KEPT_ANYWHERE = 6, 16
+_LARGEST_KEPT, _MAX_KEPT_ANYWHERE = 6, 16
 
 _MARGIN_PIXELS = 1 << 16
 
@@ -201,7 +201,7 @@ class Decoder:
             self._hidden += not self.began_at_key
         elif pts is not None or not self._key_read:
             self._waiting.append(pts)
-        del self._waiting[:-_MOST_WAITING]
+        del self._waiting[:-_MAX_WAITING]
 
     def _tell_start(self, pts: int) -> None:
         """The first frame is there. Without times, what came before the first key frame is lost."""
@@ -223,7 +223,7 @@ class Decoder:
     @property
     def _large(self) -> bool:
         limit = self._max_frame_bytes
-        return limit is not None and self._picture_bytes * _MOST_KEPT_ANYWHERE > limit * _LARGEST_KEPT
+        return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
     def _check_kept(self, kept: int | None) -> None:
         """Raises OverLimit where the decoder would keep too many large pictures: a few bytes each, and a gigabyte."""

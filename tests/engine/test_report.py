@@ -18,7 +18,7 @@ from engine.inference.model import LoadedModel
 from engine.inference.tensor_shape import TensorShape
 from engine.media.inputs import Video
 from engine.pipeline.stream import Outcome
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
 from engine.summary import RunSummary, VideoResult, VideoStatus
 
 MODEL = LoadedModel(
@@ -30,7 +30,7 @@ VIDEO_KEYS = (
 
 
 def outcome(status=VideoStatus.OK, error=None, *, frames=10, tracks=None, path="a.mp4", elapsed_s=2.0, **rest):
-    tally = Tally(10)
+    tally = Counters(10)
     tally.frames, tally.inferred, tally.detections = frames, frames // 2, 3 * frames
     tally.tracks_by_class = Counter(tracks if tracks is not None else {0: 4})
     return Outcome(0, Video(path, PurePosixPath("a")), VideoStatus(status), error, elapsed_s, tally, 0.4, **rest)

@@ -50,7 +50,7 @@ class NativeBackend:
         sets = instruction_sets()
         if not sets:
             raise BackendMissing(
-                "--backend native needs a processor with AVX2 and FMA, which this one has not. "
+                "--backend native needs a processor with AVX2 and FMA, which this one lacks. "
                 "Repair: --backend onnxruntime"
             )
         if instruction_set not in (None, *sets):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.manifest import InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-MOST_PICTURES = 256
+MAX_PICTURES = 256
 
 _BINS = 2048
 _CANDIDATES = 128
@@ -41,7 +41,7 @@ class Calibration:
     sha256: str
 
 
-def find_pictures(folder: Path, most: int = MOST_PICTURES) -> Calibration:
+def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
     """Pictures of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of pictures. {folder} is none.")
