@@ -47,7 +47,7 @@ MODELS = {
     "yolov8": "yolov8n_int8.onnx",
 }
 PRECISIONS = ("fp32", "fp16", "int8")
-MOST_LOST = {"fp32": 0.0, "fp16": 0.005, "int8": 0.02}
+MAX_LOST = {"fp32": 0.0, "fp16": 0.005, "int8": 0.02}
 STREET = (0, 1, 2, 3, 5, 7)  # street-nano's classes among COCO's 80
 
 
@@ -98,7 +98,7 @@ def measure(name: str, images: list[Image], labels: list[Boxes], calibrate: int,
         if precision in ("fp16", "int8"):
             rows[precision]["minus_fp32"] = result.map50_95 - rows["fp32"]["map50_95"]
             rows[precision]["minus_fp32_95"] = interval(matches, kept["fp32"], resamples)
-    holds = all(rows["fp32"]["map50_95"] - rows[p]["map50_95"] <= MOST_LOST[p] for p in PRECISIONS)
+    holds = all(rows["fp32"]["map50_95"] - rows[p]["map50_95"] <= MAX_LOST[p] for p in PRECISIONS)
     return {"model": Path(name).stem, "calibrated_on": len(pictures.pictures), "rows": rows, "holds": holds}
 
 
@@ -113,7 +113,7 @@ def show(result: dict[str, Any]) -> None:
             against = f"   {row['minus_fp32']:+.4f} [{low:+.4f}, {high:+.4f}]"
         print(f"  {title:18} {row['map50']:7.4f} {row['map50_95']:9.4f}{against}")
     if not result["holds"]:
-        print(f"  BROKEN: more lost than {MOST_LOST}")
+        print(f"  BROKEN: more lost than {MAX_LOST}")
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from engine.inference.model import resolved_model
 from engine.records import Frame, FrameBatch
 from engine.stages.preprocess import Preprocess
 
-MOST_TENSORS = 16
+MAX_TENSORS = 16
 PROBES = 12
 
 Array = NDArray[Any]
@@ -59,7 +59,7 @@ class Inference:
         self._pool.shutdown()
 
 
-def tensors_of(engine: Engine, video: Path, most: int = MOST_TENSORS) -> list[Array]:
+def tensors_of(engine: Engine, video: Path, most: int = MAX_TENSORS) -> list[Array]:
     """The first frames of a video as the engine would feed them: each (1, 3, H, W)."""
     import av
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 SCHEMA = 1
-LEAST_ROUNDS = 5
+MIN_ROUNDS = 5
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -84,8 +84,8 @@ class Row(_Strict):
         lengths = {name: len(values) for name, values in self.figures.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"every figure needs as many rounds as the others. Got {lengths}.")
-        if min(lengths.values()) < LEAST_ROUNDS:
-            raise ValueError(f"at least {LEAST_ROUNDS} rounds are needed. Got {lengths[self.ours]}.")
+        if min(lengths.values()) < MIN_ROUNDS:
+            raise ValueError(f"at least {MIN_ROUNDS} rounds are needed. Got {lengths[self.ours]}.")
         return self
 
     @computed_field  # type: ignore[prop-decorator]

@@ -12,7 +12,7 @@ from functools import partial
 # ONNX Runtime's idle threads spin for a moment after a run; they shall be asleep before the next one is timed.
 PAUSE_S = 0.3
 # What a round of a short work shall last at least, so that the clock and the scheduler don't matter.
-LEAST_S = 0.01
+MIN_S = 0.01
 
 
 @dataclass
@@ -61,14 +61,14 @@ def alternate(
 
 
 class Repeated:
-    """A work too short for a round: calling it runs it `times` over, as often as LEAST_S takes. It is tried twice."""
+    """A work too short for a round: calling it runs it `times` over, as often as MIN_S takes. It is tried twice."""
 
     def __init__(self, work: Callable[..., object], *arguments: object) -> None:
         self._work = partial(work, *arguments)
         self._work()
         start = time.perf_counter()
         self._work()
-        self.times = max(1, round(LEAST_S / (time.perf_counter() - start)))
+        self.times = max(1, round(MIN_S / (time.perf_counter() - start)))
 
     def __call__(self) -> None:
         for _ in range(self.times):

@@ -13,15 +13,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, describe_os_error
+from engine.sinks.formats import check_format
 from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
-_MOST_SKIPPED = 1000
+_MAX_SKIPPED = 1000
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
-_MOST_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
+_MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
@@ -45,8 +55,8 @@ def _frames_to_skip(value: Any) -> Any:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         number = -1
-    if not 0 <= number <= _MOST_SKIPPED or (isinstance(value, float) and value != number):
-        raise ValueError(f"true, false or a whole number in [0, {_MOST_SKIPPED}]")
+    if not 0 <= number <= _MAX_SKIPPED or (isinstance(value, float) and value != number):
+        raise ValueError(f"true, false or a whole number in [0, {_MAX_SKIPPED}]")
     return value if isinstance(value, bool) else number
 
 
@@ -80,8 +90,8 @@ def _one_or_three(value: Any) -> Any:
         raise ValueError("a number, or three with commas, one per channel")
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a finite number" if len(numbers) == 1 else "three finite numbers")
-    if any(abs(number) > _MOST_NUMBER for number in numbers):
-        raise ValueError(f"at most {_MOST_NUMBER:,.0f} in size")
+    if any(abs(number) > _MAX_NUMBER for number in numbers):
+        raise ValueError(f"at most {_MAX_NUMBER:,.0f} in size")
     return numbers if len(numbers) == 3 else numbers[0]
 
 
@@ -96,6 +106,8 @@ Three = tuple[float, float, float]
 Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+
+Format = Annotated[str, AfterValidator(check_format)]
 
 
 def _clock_time(value: Any) -> Any:
@@ -168,7 +180,7 @@ class EngineConfig(BaseModel):
     max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
     """Most detections kept in a frame."""
 
-    formats: Annotated[tuple[Literal["tracks", "mot", "detections"], ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = ("tracks", "mot")
     """Data files to write."""
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
@@ -277,7 +289,7 @@ def load_config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not a text file"
+        reason = describe_os_error(error) if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"Configuration {path} can't be read: {reason}.") from error
     try:
         values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)

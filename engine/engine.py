@@ -48,18 +48,19 @@ from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.run import Run
 from engine.sinks.base import shared_writer, sole_writer
-from engine.sinks.memory import CallbackSink, Tally
+from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
+from engine.summary import VideoResult, VideoStatus
 from engine.text.masks import without_password
 
 log = logging.getLogger(__name__)
 
 _GPU_BATCH = 8
 _GPU_WORKERS = 2
-_LEAST_WINDOW = 6
+_MIN_WINDOW = 6
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Engine:
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
-        totals = run.totals = Totals(videos, [(videos[key], entry["frames"]) for key, entry in earlier.items()])
+        totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
         try:
             salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
@@ -198,7 +199,7 @@ class Engine:
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
                 identities.close(stream)
-                frames = self._entry(stream)["frames"]
+                frames = self._entry(stream).frames
                 adopted = stream.outcome is not None and stream.outcome.adopted is not None
                 totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
 
@@ -212,7 +213,7 @@ class Engine:
             broken_off.set()
             identities.shutdown(cancel=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
-        summary = report.summarise(outcomes, self.model, elapsed_s, earlier)
+        summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if left_out:
             summary["left_out"] = [asdict(each) for each in left_out]
         if self._stats:
@@ -232,7 +233,9 @@ class Engine:
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
         if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
-            failed = {outcome.key for outcome in outcomes if outcome.status == "failed"}  # what could go, is gone
+            failed = {
+                outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED
+            }  # what could go, is gone
             for key, video in enumerate(videos):
                 if key in failed:
                     continue
@@ -290,10 +293,10 @@ class Engine:
                 read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
             identities.close(run)
             entry_now = self._entry(run)
-            entry = entry_now | {
+            entry = entry_now.to_json() | {
                 "attempts": assignment.attempt,
                 "input": read,
-                "resumed_from": entry_now.get("resumed_from", 0),
+                "resumed_from": entry_now.resumed_from,
                 "unfinished": run.outcome is not None and run.outcome.unfinished,
                 "lost": run.outcome is not None and run.outcome.lost,
             }
@@ -327,7 +330,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
     ) -> list[Outcome]:
         def begun(key: int, video: Video) -> StreamRun:
-            tally = Tally(self.config.max_age)
+            tally = Counters(self.config.max_age)
             try:
                 return StreamRun(key, video, sinks(video), tally, pipeline.window)
             except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
@@ -353,7 +356,7 @@ class Engine:
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            Tally(self.config.max_age),
+            Counters(self.config.max_age),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -391,7 +394,7 @@ class Engine:
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
         return fingerprint.of_run(self.config, self.model)
 
-    def _entry(self, run: StreamRun) -> dict[str, Any]:
+    def _entry(self, run: StreamRun) -> VideoResult:
         assert run.outcome is not None
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
@@ -400,7 +403,7 @@ class Engine:
         outcome, attempt = run.outcome, run.attempt
         assert outcome is not None
         assert attempt is not None
-        judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != "failed"
+        judged = attempt.verdict is not None and attempt.verdict["entry"]["status"] != VideoStatus.FAILED
         if attempt.verdict is not None and not attempt.stands:  # who has taken it over was done with it in the meantime
             outcome.lost = True
         if not outcome.lost and (run.checkpoints is None or not (outcome.unfinished or judged)):
@@ -512,7 +515,7 @@ class Engine:
         if errors:
             raise errors[0]
         never_begun = outcomes[0].unfinished and run.interrupted
-        if outcomes[0].status == "failed" and not never_begun:
+        if outcomes[0].status is VideoStatus.FAILED and not never_begun:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
@@ -545,7 +548,7 @@ class Engine:
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
-        return self.config.window or max(_LEAST_WINDOW, math.ceil(in_flight / streams))
+        return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
 
     def _tracker_settings(self) -> TrackerSettings:
         config = self.config

@@ -15,8 +15,8 @@ EngineError
     │   └── OverLimit     goes beyond a limit of the configuration
     ├── SinkError         its results can't be written
     │   └── Unencodable   the annotated video can't be made of it: its rows are kept
-    ├── Fenced            it belongs to another attempt by now: nothing of it is touched any more
-    └── Misfit            can't go on at its checkpoint: the engine starts it over by itself
+    ├── LeaseLost         it belongs to another attempt by now: nothing of it is touched any more
+    └── CheckpointMismatch  can't go on at its checkpoint: the engine starts it over by itself
 
 Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the border and stay as `__cause__`.
 """
@@ -99,11 +99,11 @@ class Unencodable(SinkError):
     """No annotated video can be made of these frames or times, however much room there is. The rows are not touched."""
 
 
-class Fenced(VideoError):
+class LeaseLost(VideoError):
     """The video belongs to another attempt by now. What is on the disk is that one's, and is left alone."""
 
 
-class Misfit(VideoError):
+class CheckpointMismatch(VideoError):
     """The video can't go on at its checkpoint; says why. It is started over."""
 
 

@@ -3,7 +3,7 @@
 Source -> Packet -> decode -> Frame -> batch -> FrameBatch -> preprocess -> TensorBatch -> infer -> RawOutputs
 -> postprocess -> Detections -> track -> Tracks -> sink, and EndOfStream behind the last record of each stream.
 A stream that continues at a checkpoint sends a StartOfStream ahead. A checkpoint travels with the data: the reader puts
-a Mark on a frame, the tracker its TrackerState behind it, and the sinks note where their files stand.
+a Barrier on a frame, the tracker its TrackerState behind it, and the sinks note where their files stand.
 
 N is the number of detections in a frame, M of tracks, B of frames in a batch. Boxes are pixels of the source frame
 (upright, after its rotation metadata), as x1 y1 x2 y2 with the origin at the top left corner.
@@ -49,7 +49,7 @@ class StreamInfo:
 
 
 @dataclass(slots=True, frozen=True)
-class Mark:
+class Barrier:
     """Where a reader stands behind a frame, and by what it recognises that place.
 
     frames     frames given out so far, this one included
@@ -116,7 +116,7 @@ class Frame:
     image: av.VideoFrame | None
     infer: bool = True
     audio: tuple[av.Packet, ...] = ()
-    mark: Mark | None = None
+    mark: Barrier | None = None
 
     @property
     def time_s(self) -> float:

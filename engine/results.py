@@ -16,45 +16,36 @@ from engine.errors import OutputError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.sinks.base import discard
+from engine.summary import RunSummary, Totals, VideoResult, VideoStatus
 from engine.text.printable import json_text
 from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
 
-SCHEMA = 1
-
 _CHUNK_BYTES = 1 << 20
 
 
 def summarise(
-    outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """The run as plain JSON values; the structure is in docs/schema/summary.json. `earlier` has the entries, by key, of
-    videos that a run before had completed."""
-    entries = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
-    videos = [entry for _, entry in sorted([*entries, *(earlier or {}).items()], key=lambda item: item[0])]
-    frames = sum(video["frames"] for video in videos)
+    outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, VideoResult] | None = None
+) -> RunSummary:
+    """The run as it is told; its JSON is in docs/schema/summary.json. `earlier` has the results, by key, of videos that
+    a run before had completed."""
+    results = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
+    videos = [result for _, result in sorted([*results, *(earlier or {}).items()], key=lambda item: item[0])]
     done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
-    failed = sum(video["status"] == "failed" for video in videos)
-    partial = sum(video["status"] == "partial" for video in videos)
-    return {
-        "schema": SCHEMA,
-        "success": not failed and not partial,
-        "videos": videos,
-        "totals": {
-            "videos": len(videos),
-            "failed": failed,
-            "partial": partial,
-            "frames": frames,
-            "detections": sum(video["detections"] for video in videos),
-            "tracks": sum(video["tracks"] for video in videos),
-            "elapsed_s": round(elapsed_s, 3),
-            "fps": round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
-        },
-        "model": {"name": model.manifest.name, "sha256": model.sha256},
-        "backend": backend_of(model),
-    }
+    totals = Totals(
+        videos=len(videos),
+        failed=sum(video.status is VideoStatus.FAILED for video in videos),
+        partial=sum(video.status is VideoStatus.PARTIAL for video in videos),
+        frames=sum(video.frames for video in videos),
+        detections=sum(video.detections for video in videos),
+        tracks=sum(video.tracks for video in videos),
+        elapsed_s=round(elapsed_s, 3),
+        fps=round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+    )
+    facts = {"name": model.manifest.name, "sha256": model.sha256}
+    return RunSummary(videos=tuple(videos), totals=totals, model=facts, backend=backend_of(model))
 
 
 def backend_of(model: LoadedModel) -> dict[str, Any]:
@@ -71,41 +62,34 @@ def backend_of(model: LoadedModel) -> dict[str, Any]:
     return found
 
 
-def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
+def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
     """One video of the summary. Counts are the whole video's, times those of this run."""
     if outcome.adopted is not None:
-        return dict(outcome.adopted)
+        return outcome.adopted
     tally = outcome.tally
     tracks: Counter[str] = Counter()
     for class_id, count in sorted(tally.tracks_by_class.items()):
         tracks[class_names[class_id]] += count  # two classes of a model may share a name
-    video: dict[str, Any] = {
-        "path": outcome.video.shown,
-        "status": outcome.status,
-        "error": outcome.error,
-        "frames": tally.frames,
-        "inferred_frames": tally.inferred,
-        "detections": tally.detections,
-        "tracks": sum(tracks.values()),
-        "tracks_by_class": dict(tracks),
-        "duration_s": round(outcome.duration_s, 3),
-        "elapsed_s": round(outcome.elapsed_s, 3),
-        "fps": round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
-        "outputs": outcome.outputs,
-    }
-    if outcome.resumed_from:
-        video["resumed_from"] = outcome.resumed_from
-    if outcome.offset_s:
-        video["video_offset_s"] = round(outcome.offset_s, 6)
-    if outcome.notes:
-        video["notes"] = outcome.notes
-    if tally.without_area:
-        video["boxes_without_area"] = tally.without_area
-    if outcome.segments:
-        video["segments"] = outcome.segments
-    if outcome.dropped:
-        video["dropped_frames"] = outcome.dropped
-    return video
+    return VideoResult(
+        path=outcome.video.shown,
+        status=outcome.status,
+        error=outcome.error,
+        frames=tally.frames,
+        inferred_frames=tally.inferred,
+        detections=tally.detections,
+        tracks=sum(tracks.values()),
+        tracks_by_class=dict(tracks),
+        duration_s=round(outcome.duration_s, 3),
+        elapsed_s=round(outcome.elapsed_s, 3),
+        fps=round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
+        outputs=outcome.outputs,
+        resumed_from=outcome.resumed_from,
+        video_offset_s=round(outcome.offset_s or 0.0, 6),
+        notes=outcome.notes,
+        boxes_without_area=tally.without_area,
+        segments=outcome.segments,
+        dropped_frames=outcome.dropped,
+    )
 
 
 def build_manifest(

@@ -16,6 +16,7 @@ from engine.media.source import scheme
 from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
+from engine.summary import VideoStatus
 from engine.text.masks import without_password
 
 _NEIGHBOURS = 3
@@ -123,7 +124,7 @@ def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Vide
             engine.stop()
 
     outcomes = engine.process(videos, sinks, stop_when_done)
-    if outcomes[0].status == "failed":
+    if outcomes[0].status is VideoStatus.FAILED:
         raise VideoError(f"{video.shown} {outcomes[0].error}")
     return digest
 

@@ -20,8 +20,8 @@ STATE_MAGIC = b"YETRCK"
 STATE_VERSION = 2
 STATE_HEADER = struct.Struct("<6sHqqqdq")
 
-MOST_DETS = 0x3fffffff // 5
-cdef f64 MOST_SCORE = 1e6
+MAX_DETS = 0x3fffffff // 5
+cdef f64 MAX_SCORE = 1e6
 
 
 cdef class Tracker:
@@ -58,8 +58,8 @@ cdef class Tracker:
         else:
             boxes = as_dets(dets)
         n = cnp.PyArray_DIM(boxes, 0)
-        if n > MOST_DETS:
-            raise ValueError(f"dets must have at most {MOST_DETS} rows. Got {n}.")
+        if n > MAX_DETS:
+            raise ValueError(f"dets must have at most {MAX_DETS} rows. Got {n}.")
         box_of = <const f64*>cnp.PyArray_DATA(boxes)
         if class_ids is not None:
             if is_plain(class_ids, cnp.NPY_INT64, 1):
@@ -227,7 +227,7 @@ cdef void take_detections(
     into.index = <i32*>carve(scratch, n, sizeof(i32))
     into.track = <i32*>carve(scratch, n, sizeof(i32))
     for i in range(n):
-        if -MOST_SCORE <= dets[5 * i + 4] <= MOST_SCORE and xyxy_to_uvsr(dets + 5 * i, uvsr):
+        if -MAX_SCORE <= dets[5 * i + 4] <= MAX_SCORE and xyxy_to_uvsr(dets + 5 * i, uvsr):
             memcpy(into.boxes + 4 * count, dets + 5 * i, 4 * sizeof(f64))
             into.scores[count] = dets[5 * i + 4]
             into.class_ids[count] = class_of[i] if class_of != NULL else 0

@@ -16,14 +16,14 @@ itself may stand in it, so that it is written as `printable` writes strangers' t
 
 from models.printable import printable
 
-_MOST_CHARACTERS = 2000
+_MAX_CHARACTERS = 2000
 
 
 class ModelError(Exception):
     """Root of all errors raised by `models`."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message, _MOST_CHARACTERS))
+        super().__init__(printable(message, _MAX_CHARACTERS))
 
 
 class ManifestError(ModelError):

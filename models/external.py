@@ -15,9 +15,9 @@ from models.files import open_regular, sha256_of_stream
 if TYPE_CHECKING:
     import onnx
 
-_MOST_BYTES = 1 << 35  # of one file of weights: 32 GiB
-_MOST_READ = 1 << 33  # of what is read of them into memory: 8 GiB
-_MOST_FILES = 4096
+_MAX_BYTES = 1 << 35  # of one file of weights: 32 GiB
+_MAX_READ = 1 << 33  # of what is read of them into memory: 8 GiB
+_MAX_FILES = 4096
 
 
 def external_locations(model: "onnx.ModelProto") -> tuple[str, ...]:
@@ -30,8 +30,8 @@ def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
     hash and those of the files of weights, by name. Raises OnnxFileError for a location that is refused."""
     lines: list[str] = []
     for location in locations:
-        if len(lines) == _MOST_FILES:
-            raise OnnxFileError(f"{path}: its weights lie in more than {_MOST_FILES} files.")
+        if len(lines) == _MAX_FILES:
+            raise OnnxFileError(f"{path}: its weights lie in more than {_MAX_FILES} files.")
         with open_beside(path, location) as stream:
             lines.append(f"{sha256_of_stream(stream, str(path.parent / location))}  {location}\n")
     return hashlib.sha256("".join([f"{sha256}\n", *lines]).encode()).hexdigest() if lines else sha256
@@ -39,7 +39,7 @@ def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
 
 def load_external(model: "onnx.ModelProto", path: Path) -> None:
     """Put the weights that lie beside the file at `path` into `model`. Raises OnnxFileError."""
-    left = _MOST_READ
+    left = _MAX_READ
     for tensor in _external(model):
         entries = _entries(tensor)
         location = entries.get("location", "")
@@ -79,7 +79,7 @@ def open_beside(path: Path, location: str) -> Iterator[IO[bytes]]:
             below = os.open(folder, flags | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = below
-        stream = open_regular(Path(parts[-1]), _MOST_BYTES, beside=at)
+        stream = open_regular(Path(parts[-1]), _MAX_BYTES, beside=at)
     except (OSError, ModelError) as error:
         reason = str(error).partition(": ")[2].rstrip(".") if isinstance(error, ModelError) else error.strerror
         whole = path.parent.joinpath(*parts)

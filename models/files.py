@@ -14,8 +14,8 @@ from typing import IO
 from models.errors import ModelError
 
 _CHUNK = 1 << 20
-_MOST_BYTES = 1 << 36  # of any file that is hashed: 64 GiB, larger than every model
-_MOST_RECORD_BYTES = 4096
+_MAX_BYTES = 1 << 36  # of any file that is hashed: 64 GiB, larger than every model
+_MAX_RECORD_BYTES = 4096
 
 
 def cache_dir(kind: str) -> Path:
@@ -25,7 +25,7 @@ def cache_dir(kind: str) -> Path:
     return base / "yolo-engine" / kind
 
 
-def open_regular(path: Path, most_bytes: int = _MOST_BYTES, *, beside: int | None = None) -> IO[bytes]:
+def open_regular(path: Path, most_bytes: int = _MAX_BYTES, *, beside: int | None = None) -> IO[bytes]:
     """A binary stream of a regular file of at most `most_bytes`; anything else is a ModelError that names it.
 
     Opening never waits, as it would for a FIFO's writer, and what is opened is what was looked at. With `beside`, the
@@ -111,7 +111,7 @@ def record_of(path: Path) -> Path:
 def accepted_hash(path: Path) -> str:
     """The hash on record beside `path`, empty where there is no record."""
     try:
-        words = read_regular(record_of(path), _MOST_RECORD_BYTES).decode("ascii").split()
+        words = read_regular(record_of(path), _MAX_RECORD_BYTES).decode("ascii").split()
     except (ModelError, UnicodeDecodeError):
         return ""
     return words[0] if words else ""

@@ -22,10 +22,10 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 PADS = ("center", "topleft")
 ROUNDINGS = ("nearest", "down")
 
-_MOST_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
+_MAX_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
 
-_MOST_NUMBER = 1e6  # what the kernels take for a scale or a mean
-_MOST_OF_A_NAME = 200
+_MAX_NUMBER = 1e6  # what the kernels take for a scale or a mean
+_MAX_OF_A_NAME = 200
 
 Scale = float | tuple[float, float, float]
 
@@ -131,14 +131,14 @@ class _Reader:
         value = self._left.pop(key)
         if not isinstance(value, list) or len(value) != 3 or not all(_is_number(v) for v in value):
             raise self.fail(key, "three numbers, one a channel", value)
-        if not all(abs(v) <= _MOST_NUMBER for v in value):
-            raise self.fail(key, f"three numbers of at most {_MOST_NUMBER:g}", value)
+        if not all(abs(v) <= _MAX_NUMBER for v in value):
+            raise self.fail(key, f"three numbers of at most {_MAX_NUMBER:g}", value)
         return float(value[0]), float(value[1]), float(value[2])
 
     def scale(self, key: str) -> Scale:
         value = self._left[key]
         if _is_number(value):
-            scale: Scale = self.number(key, 0.0, _MOST_NUMBER)
+            scale: Scale = self.number(key, 0.0, _MAX_NUMBER)
             positive = value > 0
         else:
             scale = self.three(key)
@@ -151,7 +151,7 @@ class _Reader:
         value = self._left.pop(key)
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise self.fail(key, "a list of texts", value)
-        return tuple(printable(v, _MOST_OF_A_NAME) for v in value)
+        return tuple(printable(v, _MAX_OF_A_NAME) for v in value)
 
     def strides(self, key: str) -> tuple[int, ...]:
         value = self._left.pop(key)
@@ -251,7 +251,7 @@ def read_parts(path: Path, where: str | None = None) -> dict[str, Any]:
     """`parse_parts` of the TOML file at `path`."""
     where = where or str(path)
     try:
-        text = read_regular(path, _MOST_BYTES).decode("utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except ModelError as error:
         raise ManifestError(str(error).replace(str(path), where)) from error
     except UnicodeDecodeError as error:

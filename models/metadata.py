@@ -22,7 +22,7 @@ from models.printable import printable
 
 OWN_PREFIX = "yolo_engine."
 
-_MOST_OF_A_NAME = 200
+_MAX_OF_A_NAME = 200
 _ULTRALYTICS_INPUT = {"channel_order": "rgb", "scale": 1 / 255, "pad": "center", "pad_value": 114.0}
 
 
@@ -39,7 +39,7 @@ def names_of(text: str) -> tuple[str, ...] | None:
             return None
     if not isinstance(value, list | tuple) or not value:
         return None
-    return tuple(printable(str(name), _MOST_OF_A_NAME) for name in value)
+    return tuple(printable(str(name), _MAX_OF_A_NAME) for name in value)
 
 
 def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from models.foreign import what_it_is
 if TYPE_CHECKING:
     import onnx
 
-_MOST_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest lies beside it
+_MAX_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest lies beside it
 _HEAD_BYTES = 4096
 
 Dims = tuple[int | str | None, ...]
@@ -64,7 +64,7 @@ def parse_onnx(path: Path) -> "onnx.ModelProto":
     if not os.path.lexists(path):
         raise OnnxFileError(f"{path}: there is no such file.")
     try:
-        data = read_regular(path, _MOST_BYTES)
+        data = read_regular(path, _MAX_BYTES)
     except ModelError as error:
         raise OnnxFileError(str(error)) from error
     if not data:
@@ -99,14 +99,14 @@ def meta_of(model: "onnx.ModelProto") -> OnnxMeta:
 
 # Operators between the sizes a decoder has computed and the output they become a part of.
 _PASSING = frozenset("Add Cast Concat Div Identity Mul Reshape ScatterND Slice Squeeze Sub Transpose Unsqueeze".split())
-_MOST_STEPS = 200
+_MAX_STEPS = 200
 
 
 def _ends_in_exp(model: "onnx.ModelProto") -> bool:
     """Whether an Exp lies between the last real computation and the first output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, seen = [model.graph.output[0].name], set[str]()
-    while waiting and len(seen) < _MOST_STEPS:
+    while waiting and len(seen) < _MAX_STEPS:
         name = waiting.pop()
         node = makers.get(name)
         if node is None or name in seen:

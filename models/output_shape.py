@@ -12,7 +12,7 @@ SHAPES = {
     "end2end": "(N, D, 6), x1 y1 x2 y2 score class",
 }
 
-_MOST_DETECTIONS = 2000
+_MAX_DETECTIONS = 2000
 
 
 def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
@@ -39,7 +39,7 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
         return False
     _, rows, columns = dims
     if layout == "end2end":
-        return columns in (6, None) and not (isinstance(rows, int) and rows > _MOST_DETECTIONS)
+        return columns in (6, None) and not (isinstance(rows, int) and rows > _MAX_DETECTIONS)
     count = class_count(layout, dims)
     if count is not None and count < 1:
         return False
@@ -52,8 +52,8 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
 
 
 _STRIDES = (4, 8, 16, 32, 64, 128)
-_MOST_ANCHORS = 12  # a cell
-_MOST_QUERIES = 1000  # DETR has 100, RT-DETR 300, others up to 900
+_MAX_ANCHORS = 12  # a cell
+_MAX_QUERIES = 1000  # DETR has 100, RT-DETR 300, others up to 900
 _QUERIES_STEP = 50
 
 
@@ -62,11 +62,11 @@ def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int
     input of (height, width) `hw` have, be it those of `strides` or of two and more levels in a row."""
     axis = {"yolox": 1, "yolov5": 1, "yolov8": 2}.get(layout)
     anchors = dims[axis] if axis is not None else None
-    if not isinstance(anchors, int) or not 0 < anchors <= _MOST_QUERIES or anchors % _QUERIES_STEP:
+    if not isinstance(anchors, int) or not 0 < anchors <= _MAX_QUERIES or anchors % _QUERIES_STEP:
         return False
     runs = [_STRIDES[i:j] for i in range(len(_STRIDES)) for j in range(i + 2, len(_STRIDES) + 1)]
     counts = [sum(-(-hw[0] // s) * -(-hw[1] // s) for s in levels) for levels in (strides, *runs)]
-    most = _MOST_ANCHORS if layout == "yolov5" else 1
+    most = _MAX_ANCHORS if layout == "yolov5" else 1
     return not any(anchors % count == 0 and anchors // count <= most for count in counts)
 
 

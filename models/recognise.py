@@ -11,8 +11,8 @@ from models.onnx_meta import Dims, OnnxMeta, TensorInfo, dims_text
 from models.output_shape import class_count
 
 _KEYPOINTS = 1 + 3 * 17  # one class, COCO's key points as x y visible
-_MOST_QUERIES = 2000
-_LEAST_BINS = 8  # of a side's distribution
+_MAX_QUERIES = 2000
+_MIN_BINS = 8  # of a side's distribution
 
 _ONE_OUTPUT = "Only detectors that give boxes and scores in one output of three dimensions can be run"
 _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
@@ -75,7 +75,7 @@ def _by_outputs(outputs: Sequence[TensorInfo]) -> str | None:
         return f"a detector with distributions of the boxes' sides, NanoDet or PicoDet, level by level: {shapes}"
     threes = [d for d in dims if len(d) == 3]
     if len(threes) == len(dims) and sum(d[2] == 4 for d in threes) == 1:
-        few = any(isinstance(d[1], int) and d[1] <= _MOST_QUERIES for d in threes)
+        few = any(isinstance(d[1], int) and d[1] <= _MAX_QUERIES for d in threes)
         return f"{_DETR if few else 'a detector'} with boxes and class scores in outputs of their own: {shapes}"
     if all(len(d) in (4, 5) for d in dims):
         return f"a model whose detection head is not decoded: {shapes}. Export it with its detection layer"
@@ -109,7 +109,7 @@ def _distributions(dims: Sequence[Dims]) -> bool:
         by_anchors.setdefault(each[1], []).append(each[2])
     pairs = [columns for columns in by_anchors.values() if len(columns) == 2]
     return len(pairs) >= 2 and all(
-        any(n % 4 == 0 and n // 4 >= _LEAST_BINS for n in columns) for columns in pairs
+        any(n % 4 == 0 and n // 4 >= _MIN_BINS for n in columns) for columns in pairs
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
 
-_MOST_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
+_MAX_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
 _INPUT_FIELDS = {field.name for field in fields(InputSpec)}
 
 
@@ -207,9 +207,9 @@ def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     """Stand-in names where nobody gave any: class0, class1, ..."""
     dims = meta.outputs[0].dims
     count = class_count(layout, dims) or 0
-    if count > _MOST_CLASSES:
+    if count > _MAX_CLASSES:
         raise OnnxFileError(
-            f"{path}: output {dims_text(dims)} would be of {count} classes, more than any detector has. Export it again."
+            f"{path}: output {dims_text(dims)} would be of {count} classes, more than any detector has."
         )
     return tuple(f"class{i}" for i in range(count))
 

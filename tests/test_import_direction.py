@@ -31,26 +31,28 @@ ROOMS = {
         "logs": {"text"},
         "files": {"errors", "text"},
         "profiling": set(),
-        "config": {"errors", "text"},
+        "summary": set(),
+        "config": {"errors", "sinks", "text"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text"},
         "inference": {"config", "media", "records", "errors", "install", "text"},
         "sinks": {"media", "records", "errors", "text"},
         "stages": {"inference", "media", "records", "errors"},
-        "resume": {"config", "inference", "media", "sinks", "records", "files", "errors", "versions"},
+        "resume": {"config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary"},
         # A run.
         "pipeline": {
             "config", "errors", "files", "inference", "media", "profiling", "records", "resume", "sinks", "stages",
+            "summary",
         },
-        "results": {"config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions"},
+        "results": {"config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions", "summary"},
         "identities": {"errors", "files", "media", "pipeline", "results"},
         "run": {"pipeline", "profiling"},
         "engine": {
             "config", "errors", "files", "identities", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "run", "sinks", "stages", "text",
+            "results", "resume", "run", "sinks", "stages", "text", "summary"
         },
         # What uses an engine, or its results.
-        "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text"},
+        "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "analytics": {"errors", "install", "text"},
         "cli": {
             "analytics", "config", "engine", "errors", "files", "inference", "install", "logs", "media", "pipeline",

@@ -23,7 +23,7 @@ from engine import Engine
 from engine.inference.model import resolved_model
 
 TOLERANCE = 0.03
-LEAST_F1 = 0.95
+MIN_F1 = 0.95
 PAUSE_S = 0.1
 PLAIN = "plain loop"
 
@@ -114,7 +114,7 @@ class Case:
             )
             agree = f1(found_in(paths["detections"], frames), theirs.found) if theirs.frames == frames else 0.0
             accuracy[f"{name}_detections_f1"] = agree
-            right &= agree >= LEAST_F1 and abs(accuracy[f"{name}_detections_difference"]) <= TOLERANCE
+            right &= agree >= MIN_F1 and abs(accuracy[f"{name}_detections_difference"]) <= TOLERANCE
         return checked(
             right,
             "the plain loop, and the plain tracker on the engine's detections",

@@ -24,7 +24,7 @@ from engine.inference.model import resolved_model
 TOLERANCES = {True: (0.2, 0.04), False: (1e-3, 1e-4)}
 AT_A_TIME = 2
 IMAGES = 16
-LEAST_IMAGES, LEAST_BATCHES = 256, 8
+MIN_IMAGES, MIN_BATCHES = 256, 8
 PAUSE_S = 0.1
 
 Array = NDArray[Any]
@@ -54,7 +54,7 @@ def row_of(
     batch: int,
 ) -> Row:
     peer = f"ONNX Runtime alone, {'CUDA' if setting.on_gpu else 'CPU'}"
-    count = max(LEAST_BATCHES, -(-LEAST_IMAGES // batch)) if setting.on_gpu else 2
+    count = max(MIN_BATCHES, -(-MIN_IMAGES // batch)) if setting.on_gpu else 2
     names = list(runs)
     errors = {name: errors_of(runs[name](stacked(tensors[name], batch)), expected) for name in names}
     with ExitStack() as stack:

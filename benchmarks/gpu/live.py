@@ -2,7 +2,7 @@
 
 Each stream is a file whose packets come when a camera would send them. A frame is late by the time from its packet's
 arrival until its tracks are there. A number of streams is sustained where no frame is missing and 95 of 100 frames are
-at most MOST_LATE_MS late. The number is doubled until it is not, then halved in between. The row repeats the largest,
+at most MAX_LATE_MS late. The number is doubled until it is not, then halved in between. The row repeats the largest,
 a round each; where a round fails, it is one stream fewer.
 """
 
@@ -26,7 +26,7 @@ from engine.media.source import Source
 from engine.sinks.memory import CallbackSink
 
 RATE = 30
-MOST_LATE_MS = 100.0
+MAX_LATE_MS = 100.0
 # Streams don't begin in step: each is a part of a frame's time behind the one before it.
 APART_S = 1 / RATE / 7
 
@@ -80,7 +80,7 @@ class Trial:
 
     @property
     def sustained(self) -> bool:
-        return self.missing == 0 and self.p95_ms <= MOST_LATE_MS
+        return self.missing == 0 and self.p95_ms <= MAX_LATE_MS
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -115,7 +115,7 @@ def row_of(setting: Setting, name: str, engine: Engine, video: Path, frames: int
         answer=checked(
             missing == 0,
             "the frames sent",
-            f"{last.frames} frames a round, {missing} missing; {MOST_LATE_MS:g} ms are allowed",
+            f"{last.frames} frames a round, {missing} missing; {MAX_LATE_MS:g} ms are allowed",
             missing=missing,
             p50_ms=last.p50_ms,
         ),

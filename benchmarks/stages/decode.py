@@ -30,12 +30,12 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
 from engine.records import Frame, FrameBatch
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
 from engine.stages.preprocess import Preprocess
 
 MODEL = "models/yolox_nano.onnx"
 COMPARED_EVERY = 10
-MOST_LEVELS = 3.0  # mean difference of BGR, of 255
+MAX_LEVELS = 3.0  # mean difference of BGR, of 255
 LARGE = {"1080p": (1920, 1080), "2160p": (3840, 2160)}
 LARGE_FRAMES = 40
 
@@ -55,7 +55,7 @@ def engine_frames(video: Path) -> Iterator[Frame]:
     """The frames as the engine's pipeline gets them, on this thread."""
     source = Source(str(video))
     try:
-        run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Tally(10), 8)
+        run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Counters(10), 8)
         reader = StreamReader(source, run, ReaderSettings())
         reader.open()
         with Metrics().clock("decode") as clock:
@@ -137,7 +137,7 @@ def same_pictures(video: Path) -> tuple[Answer, int]:
     counts = count(engine_frames(video)), frames + count(theirs)
     return (
         checked(
-            counts[0] == counts[1] and mean <= MOST_LEVELS,
+            counts[0] == counts[1] and mean <= MAX_LEVELS,
             "the pictures of OpenCV's VideoCapture",
             f"{counts[0]} frames against {counts[1]}",
             mean_difference_levels=mean,
@@ -171,7 +171,7 @@ class Tensors:
                 mean = max(mean, float(np.abs(ours - theirs).mean()))
             frames += 1
         answered = checked(
-            mean <= MOST_LEVELS,
+            mean <= MAX_LEVELS,
             "the tensors made with OpenCV",
             f"{frames} tensors, as many as frames",
             mean_difference_levels=mean,

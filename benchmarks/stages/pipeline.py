@@ -36,7 +36,7 @@ from engine.cli.bottleneck_table import sentences
 MODEL = "models/yolox_nano.onnx"
 CONF, NMS_IOU = 0.25, 0.45
 TOLERANCE = 0.03
-LEAST_F1 = 0.97
+MIN_F1 = 0.97
 # ONNX Runtime's idle threads spin for some 25 ms after a run; they shall be asleep before the next one is timed.
 PAUSE_S = 0.05
 
@@ -160,9 +160,7 @@ class Case:
         same_tracks = tracks_hold(
             paths["detections"], paths["tracks"], ReferenceSort(config.max_age, config.min_hits, config.iou_threshold)
         ) and same_bytes(paths["tracks"], self.outputs("engine")["tracks"])
-        right = (
-            ours["frames"] == theirs.frames and abs(difference) <= TOLERANCE and agreement >= LEAST_F1 and same_tracks
-        )
+        right = ours["frames"] == theirs.frames and abs(difference) <= TOLERANCE and agreement >= MIN_F1 and same_tracks
         outcome = (
             f"{ours['frames']} frames against {theirs.frames}, {difference:+.1%} detections, the plain tracker on the "
             f"engine's detections gives {'the same' if same_tracks else 'OTHER'} tracks"

@@ -38,7 +38,7 @@ SCENES = {10: 400, 100: 60, 300: 20, 1000: 6, 3000: 2}
 STARTING = 2
 GROWTH = (1000, 3000)
 # The reference takes 5 ms a frame at 100 objects and answers there, but is not timed above.
-MOST_WITH_REFERENCE = 100
+MAX_WITH_REFERENCE = 100
 # MOT15 has eleven training sequences with detections; these are the ones that lie beside the project.
 MOT15 = ("ADL-Rundle-6", "ETH-Bahnhof", "ETH-Sunnyday", "KITTI-13", "TUD-Campus", "TUD-Stadtmitte", "Venice-2")
 MOT15_ALL = 11
@@ -74,7 +74,7 @@ def measure(context: Context) -> Iterator[Row]:
 def measure_scene(context: Context, objects: int, frames: int) -> Row:
     """All trackers on one scene."""
     dets = scene(objects, STARTING + frames)
-    trackers = TRACKERS | ({reference.NAME: reference.updater} if objects <= MOST_WITH_REFERENCE else {})
+    trackers = TRACKERS | ({reference.NAME: reference.updater} if objects <= MAX_WITH_REFERENCE else {})
     return context.row(
         "sort",
         f"{objects} objects",
@@ -138,7 +138,7 @@ def measure_mot15(context: Context, sequences: tuple[str, ...]) -> Row:
 
 class Run:
     """One tracker on one scene. `start` gives it the first frames, `go` the others, which are timed; a fast one does it
-    as often as rounds.LEAST_S takes, each time with a tracker of its own."""
+    as often as rounds.MIN_S takes, each time with a tracker of its own."""
 
     def __init__(
         self, make: Callable[..., Update], dets: list[F64], starting: int, parameters: tuple[object, ...] = PARAMETERS
@@ -150,7 +150,7 @@ class Run:
         self.start()
         begin = time.perf_counter()
         self.go()
-        self.passes = max(1, round(rounds.LEAST_S / (time.perf_counter() - begin)))
+        self.passes = max(1, round(rounds.MIN_S / (time.perf_counter() - begin)))
 
     def start(self) -> None:
         self._updates = [self._make() for _ in range(self.passes)]

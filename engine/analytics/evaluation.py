@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InputError
+from engine.errors import InputError, describe_os_error
 from engine.install import extra
 
 # MOT17's classes whose boxes nobody is asked to track: person on vehicle, static person, distractor, reflection. A
@@ -63,7 +63,7 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
                     raise ValueError("six finite numbers or more are needed")
                 rows.append(values + [-1.0] * (_COLUMNS - len(values)))
     except OSError as error:
-        raise InputError(f"{path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}, line {number}: not a row of MOTChallenge ({error}).") from error
     return np.array(rows, dtype=np.float64).reshape(-1, _COLUMNS)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import Anchor, anchors
-from engine.errors import InputError
+from engine.errors import InputError, describe_os_error
 
 _ROWS_AT_ONCE = 20_000
 
@@ -163,7 +163,7 @@ def _samples(path: Path, row: Callable[[str], tuple[float, ...]], names: dict[in
                 if rows:
                     yield _of_rows(rows, names)
     except OSError as error:
-        raise InputError(f"{path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}, line {number}: not a row of tracks ({type(error).__name__}: {error}).") from error
 

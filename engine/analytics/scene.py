@@ -26,7 +26,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.analytics.geometry import Anchor, Polygon, PolyLine
-from engine.errors import ConfigError, InputError
+from engine.errors import ConfigError, InputError, describe_os_error
 
 # Videos whose sides differ by more than this share have another aspect than the scene.
 _SAME_ASPECT = 0.02
@@ -122,7 +122,7 @@ class Scene(_Part):
             with open(path, "rb") as file:
                 raw = file.read(_MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise ConfigError(f"Scene {path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+            raise ConfigError(f"Scene {path} can't be read: {describe_os_error(error)}.") from error
         if len(raw) > _MAX_FILE_BYTES:
             raise ConfigError(f"Scene {path} is larger than {_MAX_FILE_BYTES} bytes: not a scene file.")
         try:

@@ -18,9 +18,9 @@ LOOKED_AT = 600
 """Inferred frames from the beginning of a stream in which signs are counted."""
 
 _FRAMES = 10  # with boxes, that make a verdict
-_LEAST_BOXES = 10  # over these frames: fewer prove nothing
-_LEAST_SCORE = 0.05
-_MOST_SCORE = 1.05  # quantized models go a little beyond 1
+_MIN_BOXES = 10  # over these frames: fewer prove nothing
+_MIN_SCORE = 0.05
+_MAX_SCORE = 1.05  # quantized models go a little beyond 1
 _CORNER_PX = 4.0  # normalised or raw numbers, taken for pixels, all lie here
 _EMPTY_PX = 1.0
 _VAST = 1.5  # sides of a box, in sides of the model's input
@@ -32,8 +32,8 @@ def signs_of(
 ) -> Signs:
     """Count the signs in the boxes of a frame, (K, 4) and (K,), that have any score to speak of: rows that an output of
     a fixed size is filled up with pass a lowest score of 0, too."""
-    if scores.min(initial=1) < _LEAST_SCORE:
-        boxes_xyxy, scores = boxes_xyxy[scores >= _LEAST_SCORE], scores[scores >= _LEAST_SCORE]
+    if scores.min(initial=1) < _MIN_SCORE:
+        boxes_xyxy, scores = boxes_xyxy[scores >= _MIN_SCORE], scores[scores >= _MIN_SCORE]
     count = len(scores)
     if not count:
         return Signs(layout, 0, 0.0, 0, 0, 0, 0, 0)
@@ -89,9 +89,9 @@ class FirstLook:
 
 def _problem(seen: list[Signs]) -> str | None:
     boxes = sum(signs.boxes for signs in seen)
-    if (top := max(signs.top for signs in seen)) > _MOST_SCORE:
+    if (top := max(signs.top for signs in seen)) > _MAX_SCORE:
         return f"scores go up to {top:.4g}, where 0 to 1 is possible"
-    if boxes < _LEAST_BOXES:
+    if boxes < _MIN_BOXES:
         return None
     if sum(signs.corner for signs in seen) == boxes:
         return f"all {boxes:,} boxes lie within {_CORNER_PX:g} pixels of the input's corner"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import IO, Protocol
 
-_MOST_PARTS = 1_000_000
+_MAX_PARTS = 1_000_000
 _TS_SYNC = 0x47
 _TS_PACKET = 188
 _M2TS_PACKET = 192
@@ -18,7 +18,7 @@ _M2TS_PREFIX = 4
 
 _RIFF_UNKNOWN = (0, 0xFFFFFFFF)
 _RIFF_HEAD = 8
-_LONGEST_HEAD, _LEAST_ID = 12, 0x10
+_LONGEST_HEAD, _MIN_ID = 12, 0x10
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _FLV_TAGS = (8, 9, 18)
@@ -61,7 +61,7 @@ def appended_at(file: IO[bytes]) -> int | None:
 def _second_movie(file: IO[bytes], size: int) -> int | None:
     """A second "ftyp" with a movie and media of its own. Fragments go on behind a header that is there again."""
     at, second, names = 0, None, set()
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
@@ -77,7 +77,7 @@ def _second_movie(file: IO[bytes], size: int) -> int | None:
 
 def _second_asf(file: IO[bytes], size: int) -> int | None:
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(24)
         length = int.from_bytes(head[16:], "little")
@@ -92,7 +92,7 @@ def _second_asf(file: IO[bytes], size: int) -> int | None:
 def _second_flv(file: IO[bytes], size: int) -> int | None:
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(4)
         if head[:3] == b"FLV":
@@ -128,7 +128,7 @@ def _account_of(head: bytes) -> _Account | None:
 def _riff(file: IO[bytes], size: int) -> int | None:
     """AVI: RIFF chunks in a row, "AVI " and then "AVIX"; each a name, a size and an even number of bytes."""
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(8)
         if len(head) < 8 or head[:4] != b"RIFF":
@@ -146,7 +146,7 @@ def _riff(file: IO[bytes], size: int) -> int | None:
 def _boxes(file: IO[bytes], size: int) -> int | None:
     """MP4 and QuickTime, ISO/IEC 14496-12: boxes in a row; a size and a name, 1 for a size of 64 bits behind it."""
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(16)
         if len(head) < 8 or not head[4:8].isascii() or not head[4:8].strip(b"\0"):
@@ -167,7 +167,7 @@ def _boxes(file: IO[bytes], size: int) -> int | None:
 def _asf(file: IO[bytes], size: int) -> int | None:
     """ASF (WMV): objects in a row, a GUID and a size of 64 bits. A broadcast leaves that of its data open."""
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(24)
         if len(head) < 24:
@@ -185,14 +185,14 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
     """Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its last
     cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
     at, segment_end = 0, None
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(_LONGEST_HEAD)
         element = _element(head)
         if element is None:
             if not head:
                 break
-            if head[0] >= _LEAST_ID and len(head) < _LONGEST_HEAD:  # cut inside the head itself
+            if head[0] >= _MIN_ID and len(head) < _LONGEST_HEAD:  # cut inside the head itself
                 return size + 1
             return None if segment_end is None else size + segment_end - at
         name, length, head_length = element
@@ -215,7 +215,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
     """Id, size (None: unknown) and length of an element's head; None where it is none."""
-    if not head or head[0] < _LEAST_ID:
+    if not head or head[0] < _MIN_ID:
         return None
     id_length = 9 - head[0].bit_length()
     rest = head[id_length:]
@@ -233,7 +233,7 @@ def _flv(file: IO[bytes], size: int) -> int | None:
     """Flash: a header, then tags, each with its size in front and again behind; not every writer has the last one."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         if at >= size:
             break
         file.seek(at)

@@ -7,10 +7,11 @@ decoding it. What is decoded begins at the last key frame before the place.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+
+import av
 
 # Compressed bytes held back while the next key frame is waited for.
-_MOST_HELD_BYTES = 64 << 20
+_MAX_HELD_BYTES = 64 << 20
 
 # Containers whose key frames can be relied on, and which have a time in each packet.
 _CONTAINERS = frozenset({"mov", "matroska", "mpegts"})
@@ -36,7 +37,7 @@ class Lead:
         self.key_pts = 0
         self._ticks = float(Fraction(start_s) / time_base)
         self._before = 0  # packets in front of the held ones
-        self._held: list[Any] = []  # packets of av
+        self._held: list[av.Packet] = []
         self._bytes = 0
 
     @staticmethod
@@ -55,7 +56,7 @@ class Lead:
         """Pictures that come behind the key frame in the file, and before it on the screen, count too."""
         return self._before + sum(1 for packet in self._held if packet.pts < self.key_pts)
 
-    def take(self, packet: Any) -> list[Any] | None:
+    def take(self, packet: av.Packet) -> list[av.Packet] | None:
         """Takes the next packet. Gives those to decode, the first one a key frame, once the place is reached; None
         before. Raises Astray."""
         if packet.pts is None or packet.is_discard:
@@ -72,9 +73,9 @@ class Lead:
         self._held.append(packet)
         self._bytes += packet.size
         reached = packet.dts is not None and packet.dts > self.target_pts
-        return self._held if reached or self._bytes > _MOST_HELD_BYTES else None
+        return self._held if reached or self._bytes > _MAX_HELD_BYTES else None
 
-    def rest(self) -> list[Any]:
+    def rest(self) -> list[av.Packet]:
         """The packets held back, at the end of the stream."""
         return self._held
 

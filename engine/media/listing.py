@@ -25,7 +25,7 @@ _SYSTEM = frozenset(
     "@eadir @tmp @recently-snapshot #snapshot .snapshot .snapshots .@__thumb lost+found .spotlight-v100 .fseventsd"
     " .temporaryitems __macosx".split()
 ) | {"system volume information", "network trash folder"}
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ def told(left_out: Iterable[LeftOut]) -> list[str]:
         by_reason[each.why].append(each.path)
     lines = []
     for why, paths in by_reason.items():
-        more = f" and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else ""
-        lines.append(f"Left out ({why}): {', '.join(paths[:_MOST_NAMED])}{more}")
+        more = f" and {len(paths) - _MAX_NAMED:,} more" if len(paths) > _MAX_NAMED else ""
+        lines.append(f"Left out ({why}): {', '.join(paths[:_MAX_NAMED])}{more}")
     return lines
 
 

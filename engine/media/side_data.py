@@ -7,8 +7,8 @@ lacks: EXIF in motion JPEG, the views of multi-view HEVC. Such a type is given a
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
+import av
 from av.sidedata.sidedata import SideDataContainer, Type
 
 
@@ -25,7 +25,7 @@ def _unnamed(kind: type[Enum], value: object) -> Enum | None:
 Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment]  # the one place PyAV leaves for it
 
 
-def display_matrix(image: Any) -> bytes | None:
+def display_matrix(image: av.VideoFrame) -> bytes | None:
     """Nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None where there is none."""
     # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
     matrix = SideDataContainer(image).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub has none

@@ -139,7 +139,7 @@ class Source:
             pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
         )
 
-    def packets(self) -> Iterator[Any]:
+    def packets(self) -> Iterator[av.Packet]:
         """Packets of the video stream, and of the audio stream when it is wanted. Raises SourceError."""
         streams = [stream for stream in (self.video, self._audio) if stream is not None]
         try:
@@ -389,7 +389,7 @@ class Clocks:
         also = f" and {more} more time{'s' if more > 1 else ''}" if more else ""
         return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
 
-    def join(self, packet: Any) -> None:
+    def join(self, packet: av.Packet) -> None:
         """Moves the times of a packet, in place."""
         if packet.dts is None or not packet.time_base:
             clock = self._of.get(packet.stream_index)
@@ -414,7 +414,7 @@ class Clocks:
         clock.last = packet.dts
         clock.end = packet.dts + (packet.duration or 1)
 
-    def _choose(self, clock: _Clock, packet: Any, step: int) -> int:
+    def _choose(self, clock: _Clock, packet: av.Packet, step: int) -> int:
         assert clock.last is not None
         dts = packet.dts
         known = [round(shift_s / clock.time_base) for shift_s in self._shifts_s]
@@ -429,7 +429,7 @@ class Clocks:
         del self._shifts_s[1:-_SHIFTS_KEPT]
         return shift
 
-    def _note(self, clock: _Clock, packet: Any, by: int) -> None:
+    def _note(self, clock: _Clock, packet: av.Packet, by: int) -> None:
         if self._discontinuous and clock.time_base == Fraction(1, 90_000):
             by = (by + _MPEG_TICKS // 2) % _MPEG_TICKS - _MPEG_TICKS // 2
         self._steps.append((clock.end * clock.time_base, by * clock.time_base))

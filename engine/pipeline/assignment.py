@@ -18,7 +18,7 @@ class Assignment:
 
     attempt  which attempt at it this is; goes into its entry as "attempts"
     fence    called before anything is taken over, before each checkpoint and before outputs appear; raises
-             engine.errors.Fenced when this attempt has lost the video to another
+             engine.errors.LeaseLost when this attempt has lost the video to another
     job      names all attempts, at any time, that work for the same end: what one of them finds stands for all. "":
              what others found counts where it would be the same today, as between two runs
     """

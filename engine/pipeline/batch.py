@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+
+import av
 
 from engine.pipeline.channel import Closed, Handoff
 from engine.records import EndOfStream, Frame, FrameBatch
@@ -27,7 +28,7 @@ class Batcher:
         self,
         frames: Handoff[Frame | EndOfStream],
         size: int,
-        shape_of: Callable[[Any], tuple[int, int]],
+        shape_of: Callable[[av.VideoFrame], tuple[int, int]],
         bypass: Callable[[Frame | EndOfStream], None],
         wait_s: float = 0.02,
         longest_s: float = 0.25,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-_LEAST_FRAMES = 2  # one that is decoded, one that is worked on
+_MIN_FRAMES = 2  # one that is decoded, one that is worked on
 
 
 class Window:
@@ -19,7 +19,7 @@ class Window:
     def narrow(self, size: int) -> None:
         """Lets in at most `size` frames from now on, two at least: they are large."""
         with self._changed:
-            self._size = min(self._size, max(_LEAST_FRAMES, size))
+            self._size = min(self._size, max(_MIN_FRAMES, size))
 
     def enter(self, *, wait: bool = True) -> bool:
         """True when there is room for one more; False when there is none (`wait=False`) or the window was closed."""

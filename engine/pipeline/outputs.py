@@ -17,8 +17,7 @@ from engine.media.source import scheme
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
-from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
-from engine.sinks.mot import MotText
+from engine.sinks.formats import FORMATS
 from engine.sinks.rows import RowFile
 from engine.sinks.video import AnnotatedVideo
 
@@ -44,15 +43,10 @@ class Outputs:
             return RowFile(path, limit=limit, intermediate=config.save_intermediate_results)
 
         sinks: dict[str, tuple[Sink, Path]] = {}
-        if "tracks" in config.formats:
-            path = base.with_name(base.name + ".tracks.jsonl")
-            sinks["tracks"] = (TracksJsonl(rows(path), names), path)
-        if "mot" in config.formats:
-            path = base.with_name(base.name + ".mot.txt")
-            sinks["mot"] = (MotText(rows(path)), path)
-        if "detections" in config.formats:
-            path = base.with_name(base.name + ".detections.jsonl")
-            sinks["detections"] = (DetectionsJsonl(rows(path), names), path)
+        for kind, form in FORMATS.items():
+            if kind in config.formats:
+                path = base.with_name(base.name + form.suffix)
+                sinks[kind] = (form.make(rows(path), names), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder: dict[str, Any] = {"crf": config.video_crf, "preset": config.video_preset, "threads": self._threads}

@@ -13,9 +13,10 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
-from engine.errors import BackendError, EngineError, Misfit, NotFinite, VideoError, where
+import av
+
+from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFinite, VideoError, where
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
@@ -23,7 +24,7 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
-from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
+from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
@@ -40,7 +41,7 @@ _IDLE_S = 1.0
 _LARGE = 0.25
 _LARGEST_IN_FLIGHT = 2
 
-Result = tuple[Frame, Any] | StartOfStream | EndOfStream
+Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
 
 
 class Stages:
@@ -65,7 +66,7 @@ class Pipeline:
         self,
         stages: Stages,
         *,
-        shape_of: Callable[[Any], tuple[int, int]],
+        shape_of: Callable[[av.VideoFrame], tuple[int, int]],
         open_source: Callable[[str], Source],
         batch: int,
         streams: int,
@@ -300,12 +301,12 @@ class Pipeline:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
             except ValueError as error:
-                raise Misfit(f"the tracker's state is of no use: {error}") from error
+                raise CheckpointMismatch(f"the tracker's state is of no use: {error}") from error
             if not reader.go_to(checkpoint.mark):
-                raise Misfit("the video decodes to other frames than before the checkpoint")
+                raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
             self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
-        except Misfit as why:
+        except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
 

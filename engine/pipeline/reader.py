@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+import av
 import numpy as np
 
 from engine.errors import DecodeError, OverLimit, SourceError
@@ -22,7 +23,7 @@ from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
-from engine.records import EndOfStream, Frame, Mark, StreamInfo
+from engine.records import Barrier, EndOfStream, Frame, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 
@@ -96,12 +97,12 @@ class StreamReader:
         self._packets = self._source.packets()
         names = self._source.containers
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
-        self._decoded: Iterator[tuple[Any, int, int]] = self._decode()
+        self._decoded: Iterator[tuple[av.VideoFrame, int, int]] = self._decode()
         self._index = 0
         self._origin: int | None = None
         self._first_pts: int | None = None
         self._decode_s = 0.0
-        self._audio: list[Any] = []
+        self._audio: list[av.Packet] = []
         self._gate = SoundGate()
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
@@ -113,7 +114,7 @@ class StreamReader:
         """Of a picture as the stream's head has it."""
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
-    def go_to(self, mark: Mark) -> bool:
+    def go_to(self, mark: Barrier) -> bool:
         """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
 
         The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
@@ -285,7 +286,7 @@ class StreamReader:
         claimed = self.info.frames
         return claimed is not None and self._index >= claimed
 
-    def _next(self) -> tuple[Any, int, int] | None:
+    def _next(self) -> tuple[av.VideoFrame, int, int] | None:
         """The next decoded frame; None at the end. Counts the time it takes."""
         self._asked_at = time.perf_counter()
         try:
@@ -293,11 +294,11 @@ class StreamReader:
         finally:
             self._decode_s += time.perf_counter() - self._asked_at
 
-    def _decode(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
         yield from self._decode_part() if self._leads else self._decode_all()
 
-    def _decode_part(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """The frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this way."""
         lead = Lead(self._settings.start_s, self.info.time_base)
         held = self._packets_to_decode(lead)
@@ -322,7 +323,7 @@ class StreamReader:
                 begun = True
             yield image, pts, duration
 
-    def _packets_to_decode(self, lead: Lead) -> list[Any]:
+    def _packets_to_decode(self, lead: Lead) -> list[av.Packet]:
         """Reads up to the part asked for. Raises Astray."""
         try:
             for packet in self._packets:
@@ -339,7 +340,7 @@ class StreamReader:
             raise Astray from error
         return lead.rest()
 
-    def _decode_all(self) -> Iterator[tuple[Any, int, int]]:
+    def _decode_all(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
         try:
             for packet in self._packets:
@@ -421,7 +422,7 @@ class StreamReader:
         """Forgets the sound read so far that ends by then: the part asked for begins later."""
         self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
 
-    def _heard(self) -> list[Any]:
+    def _heard(self) -> list[av.Packet]:
         """The sound read and not given out yet, as far as it belongs to the part asked for."""
         end_s, first_pts = self._settings.end_s, self._first_pts
         limit_s = self._settings.max_duration_s if not self._source.live else None
@@ -431,7 +432,7 @@ class StreamReader:
         end = float(first_pts * self._decoder.time_base) + min(ends)
         return [packet for packet in self._audio if _at_s(packet) < end]
 
-    def _frame(self, image: Any, pts: int, duration: int, *, last: bool = False) -> Frame:
+    def _frame(self, image: av.VideoFrame, pts: int, duration: int, *, last: bool = False) -> Frame:
         """Wraps a decoded frame. `last`: it is the last one before a stop."""
         index = self._index
         if self._origin is None:
@@ -454,12 +455,12 @@ class StreamReader:
                 self._anchors.append((self._index, pts))
         self._index += 1
 
-    def _mark(self, image: Any, pts: int, duration: int) -> Mark:
+    def _mark(self, image: av.VideoFrame, pts: int, duration: int) -> Barrier:
         self._given, self._marked_at = 0, time.monotonic()
         seekable = self._source.seekable and self._decoder.clean and self._gate.regular
         anchors = tuple(self._anchors) if seekable else ()
         first_pts = self._first_pts or 0
-        return Mark(
+        return Barrier(
             self._index,
             pts,
             duration,
@@ -472,7 +473,7 @@ class StreamReader:
             origin=self._origin or 0,
         )
 
-    def _passes(self, mark: Mark, anchor: tuple[int, int] | None) -> bool:
+    def _passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
         """Decodes up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also
         true when the stream was stopped meanwhile."""
         self._passing = True
@@ -514,7 +515,7 @@ def _raising(error: Exception) -> Iterator[Any]:
     yield
 
 
-def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:
+def _anchor(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
     """The last key frame from which all the sound behind the mark is read too; None: there is no such one."""
     if not mark.seekable:
         return None
@@ -527,7 +528,7 @@ def _anchor(mark: Mark, info: StreamInfo) -> tuple[int, int] | None:
     return near[-1] if near else None
 
 
-def _at_s(packet: Any, *, end: bool = False) -> float:
+def _at_s(packet: av.Packet, *, end: bool = False) -> float:
     """When a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around it."""
     at = packet.pts if packet.pts is not None else packet.dts
     if at is None or not packet.time_base:
@@ -535,7 +536,7 @@ def _at_s(packet: Any, *, end: bool = False) -> float:
     return float((at + (packet.duration or 0 if end else 0)) * packet.time_base)
 
 
-def _crc(image: Any) -> int:
+def _crc(image: av.VideoFrame) -> int:
     """CRC-32 of a picture's luma, or of its RGB, without what pads the rows."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

@@ -24,7 +24,9 @@ from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from engine.errors import EngineError, Fenced, OutputError, SinkError, describe_os_error
+import av
+
+from engine.errors import EngineError, LeaseLost, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder, opened
 from engine.media.inputs import Video
 from engine.pipeline.channel import Closed, Handoff
@@ -32,12 +34,12 @@ from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.resume.attempts import Attempt, clean, label, left, made_file
 from engine.resume.partial_outputs import set_aside
 from engine.sinks.base import FileSink, Sink
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
 from engine.sinks.sound_head import sound_head, sound_of
 
 log = logging.getLogger(__name__)
 
-_MOST_NOTES = 10
+_MAX_NOTES = 10
 _WAITING = 2  # segments that may wait for their end to be written; the next one keeps the source waiting
 _FIRST_PAUSE_S = 1.0
 
@@ -166,7 +168,7 @@ class Recording:
                 self._error = self._error or error
             finally:
                 segment.close()
-            self.notes += [note for note in segment.notes if note not in self.notes][: _MOST_NOTES - len(self.notes)]
+            self.notes += [note for note in segment.notes if note not in self.notes][: _MAX_NOTES - len(self.notes)]
 
 
 class _Segment:
@@ -176,7 +178,7 @@ class _Segment:
         self, video: Video, folder: Path, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
     ) -> None:
         """Takes a name that nobody has. Raises SinkError and OutputError."""
-        self.sound: tuple[Any, ...] = ()
+        self.sound: tuple[av.Packet, ...] = ()
         self._folder = folder
         self._of = video.stem
         self._rules = rules
@@ -188,7 +190,7 @@ class _Segment:
         self._started_at = _shown(started)
         self._sinks = sinks(Video(video.path, self._stem))
         self._opened: list[FileSink] = []
-        self._tally = Tally(rules.forget_after)
+        self._tally = Counters(rules.forget_after)
         self._whole = True
         self._moments: list[_Moment] = []
         self._marked_s = float("-inf")
@@ -339,7 +341,7 @@ class _Segment:
             self._journal["checkpoint"] = settled
             self._attempt.keep(self._journal)
 
-    def _moved(self, packets: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _moved(self, packets: tuple[av.Packet, ...]) -> tuple[av.Packet, ...]:
         """Sound on the segment's time, in place. What is older than its first frame has no place in it."""
         kept = []
         for packet in packets:
@@ -455,7 +457,7 @@ def _first_attempt(folder: Path, stem: PurePosixPath) -> Attempt | None:
 
     def alone() -> None:
         if attempt.number != 1:
-            raise Fenced("another segment has this name")
+            raise LeaseLost("another segment has this name")
 
     attempt = Attempt(folder, stem, job=str(stem), fence=alone, replaces=False)
     try:
@@ -463,7 +465,7 @@ def _first_attempt(folder: Path, stem: PurePosixPath) -> Attempt | None:
     except BaseException as error:
         attempt.retire()
         attempt.close()
-        if isinstance(error, Fenced):
+        if isinstance(error, LeaseLost):
             return None
         raise
     return attempt
@@ -510,8 +512,8 @@ def _salvage(folder: Path, stem: PurePosixPath) -> None:
 
 
 def _publish(attempt: Attempt, stem: PurePosixPath) -> list[Path]:
-    """Lets appear and lists what there is of a segment. The paths of what is not complete. Raises SinkError, Fenced and
-    OutputError."""
+    """Lets appear and lists what there is of a segment. The paths of what is not complete. Raises SinkError, LeaseLost
+    and OutputError."""
     if attempt.verdict is not None:
         if (live := attempt.verdict.get("live")) is None or "line" not in live:
             raise OutputError("there is another video of this name")

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
+from engine.errors import EngineError, LeaseLost, SinkError, Unencodable, VideoError, describe_os_error, where
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
@@ -26,8 +26,9 @@ from engine.resume.attempts import Attempt, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
+from engine.summary import VideoResult, VideoStatus
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,10 @@ class Outcome:
 
     key: int
     video: Video
-    status: str
+    status: VideoStatus
     error: str | None
     elapsed_s: float
-    tally: Tally
+    tally: Counters
     duration_s: float
     outputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Outcome:
     resumed_from: int = 0
     unfinished: bool = False
     lost: bool = False
-    adopted: dict[str, Any] | None = None
+    adopted: VideoResult | None = None
     done_before: int = 0
     offset_s: float | None = None
     segments: list[dict[str, Any]] = field(default_factory=list)
@@ -83,8 +84,8 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary. `recording` takes the place of the sinks where the source
-    proves to be live; its segments have attempts of their own.
+    `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
+    of the sinks where the source proves to be live; its segments have attempts of their own.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class StreamRun:
         key: int,
         video: Video,
         sinks: dict[str, tuple[Sink, Path]],
-        tally: Tally,
+        tally: Counters,
         window: int,
         *,
         attempt: Attempt | None = None,
@@ -100,7 +101,7 @@ class StreamRun:
         recording: Recording | None = None,
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
-        entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
+        entry_of: Callable[[Outcome], VideoResult] | None = None,
     ) -> None:
         self.key = key
         self.video = video
@@ -172,7 +173,7 @@ class StreamRun:
     @property
     def fenced(self) -> bool:
         """Whether another attempt has taken the video over: what is on the disk is that one's."""
-        return isinstance(self._error, Fenced)
+        return isinstance(self._error, LeaseLost)
 
     def open_sinks(self, info: StreamInfo) -> None:
         """Opens every sink. Raises SinkError."""
@@ -190,7 +191,7 @@ class StreamRun:
         steps.reached("sinks opened")
 
     def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
-        """Opens every sink where the checkpoint left it. Raises Misfit and SinkError."""
+        """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
         for kind, (sink, path) in tuple(self._sinks.items()):
@@ -207,7 +208,7 @@ class StreamRun:
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and Fenced."""
+        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
@@ -342,7 +343,7 @@ class StreamRun:
 
     def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
         """Whether another attempt has done the video; finishes what that one may have left to do. False where its
-        result is not this video's any more. Raises SinkError and Fenced."""
+        result is not this video's any more. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
         if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
             attempt.disregard()
@@ -354,19 +355,19 @@ class StreamRun:
         entry = entry_from(attempt.output, verdict, self.video.shown)
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
-        if entry["status"] != "failed":
+        if entry.status is not VideoStatus.FAILED:
             self._take_away_partials()
         attempt.leave()
         self.outcome = Outcome(
             self.key,
             self.video,
-            entry["status"],
-            entry.get("error"),
+            entry.status,
+            entry.error,
             time.perf_counter() - self._started,
             self.tally,
-            entry.get("duration_s") or 0.0,
-            entry["outputs"],
-            entry["notes"],
+            entry.duration_s,
+            entry.outputs,
+            entry.notes,
             adopted=entry,
         )
         return True
@@ -407,7 +408,8 @@ class StreamRun:
 
     def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
         assert self.outcome is not None
-        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome), "made": made}
+        assert self._entry_of is not None
+        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome).to_json(), "made": made}
         if self.checkpoints is not None:
             verdict |= self.checkpoints.facts()
         return verdict
@@ -421,7 +423,7 @@ class StreamRun:
             try:
                 attempt.commit(self._verdict({}))
                 attempt.publish()  # nothing; but it tells whether another has begun it anew
-            except Fenced as error:
+            except LeaseLost as error:
                 self._error = error
             except VideoError as error:  # a full disk: it has failed all the same
                 log.debug("%s: its failure can't be kept", self.video.shown, exc_info=error)
@@ -486,7 +488,9 @@ class StreamRun:
         if end.interrupted:
             problems = [f"interrupted after {self.tally.frames} frames", *problems]
         problems = [*problems, *self._given_up.values()]
-        status = "failed" if self.failed else "partial" if problems else "ok"
+        status = VideoStatus.PARTIAL if problems else VideoStatus.OK
+        if self.failed:
+            status = VideoStatus.FAILED
         reason = _sentence(self._error) if self._error is not None else "; ".join(problems) or None
         notes = [note for sink, _ in self._sinks.values() for note in getattr(sink, "notes", [])]
         notes = [*end.notes, *notes, *self._given_up.values()]

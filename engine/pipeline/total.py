@@ -16,7 +16,7 @@ from engine.media.inputs import Video
 from engine.media.source import LIVE_SCHEMES, scheme
 from engine.pipeline.stream import Progress
 
-_LEAST_S = 1.0  # of a run, before its speed says anything
+_MIN_S = 1.0  # of a run, before its speed says anything
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Totals:
         total = None
         if not self._endless and (known_bytes or not unknown_bytes):
             total = max(frames, known_frames + round(unknown_bytes * known_frames / known_bytes if known_bytes else 0))
-        left_s = (total - frames) / fps if total is not None and fps > 0 and elapsed_s >= _LEAST_S else None
+        left_s = (total - frames) / fps if total is not None and fps > 0 and elapsed_s >= _MIN_S else None
         return Total(self._videos, done, frames, total, fps, elapsed_s, left_s)
 
 

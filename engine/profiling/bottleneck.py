@@ -34,7 +34,7 @@ from engine.profiling.ceilings import CORES, STREAMS, Ceiling, Load, load_of
 from engine.profiling.thread_usage import ThreadsUsage, Usage
 
 # A change that gives less than this is none.
-_LEAST_GAIN = 1.05
+_MIN_GAIN = 1.05
 
 # A live source gives frames at its own pace: nothing here makes it faster.
 _LIVE = "source"
@@ -129,11 +129,11 @@ def verdict_of(usage: Usage, *, on_card: bool = False) -> Verdict | None:
 
 def _changes(usage: Usage, load: Load, explained: float, on_card: bool) -> list[Change]:
     found = []
-    least_fps = _LEAST_GAIN * usage.frames / usage.elapsed_s
+    least_fps = _MIN_GAIN * usage.frames / usage.elapsed_s
 
     def consider(change: str, of: str, changed: Load, instead: float = 0.0) -> None:
         after = changed.reached()
-        if explained * after.fps >= least_fps and after.fps >= _LEAST_GAIN * instead:
+        if explained * after.fps >= least_fps and after.fps >= _MIN_GAIN * instead:
             found.append(Change(change, of, explained * after.fps, CORES if after.of == CORES else after.stage))
 
     for stage in dict.fromkeys(cost.stage for cost in load.costs if cost.stage != _LIVE):

@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from engine.errors import Fenced, OutputError, SinkError, VideoError, describe_os_error
+from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, packed, unpacked
@@ -78,7 +78,7 @@ class Attempt:
         replaces: bool = True,
     ) -> None:
         """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
-        Fenced where the caller knows that another attempt follows this one. `replaces`: published outputs take the
+        LeaseLost where the caller knows that another attempt follows this one. `replaces`: published outputs take the
         place of what an earlier run published under their names; else nothing may have these names."""
         self.output = output
         self.job = job
@@ -101,7 +101,8 @@ class Attempt:
     # -- its beginning ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Takes a number, revokes whoever came before and looks what they left. Raises Fenced, SinkError, OutputError.
+        """Takes a number, revokes whoever came before and looks what they left. Raises LeaseLost, SinkError,
+        OutputError.
 
         The order matters: a number is taken before the fence is asked. So who passes it has a lower number than
         whoever follows it at the fence, and can't revoke that one, however late it goes on from here.
@@ -160,7 +161,7 @@ class Attempt:
                 mine = False
             if not mine:
                 own.close()
-                raise Fenced(_LOST)
+                raise LeaseLost(_LOST)
             # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
             # is not the last one then takes another number, and another folder: this one may be revoked just now.
             if max(_numbers(found), default=0) > number:
@@ -240,7 +241,7 @@ class Attempt:
         return self._own
 
     def keep(self, journal: dict[str, Any]) -> None:
-        """Writes the journal, durably and whole. Raises SinkError, and Fenced where its folder was swept away."""
+        """Writes the journal, durably and whole. Raises SinkError, and LeaseLost where its folder was swept away."""
         self._fence()
         steps.reached("journal")
         self._write(_JOURNAL, journal | {"job": self.job})
@@ -287,8 +288,8 @@ class Attempt:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def commit(self, verdict: dict[str, Any]) -> None:
-        """Makes this attempt the one whose result stands. Raises Fenced where another one has taken the video over, and
-        SinkError. `made` in the verdict names finished files in the own folder."""
+        """Makes this attempt the one whose result stands. Raises LeaseLost where another one has taken the video over,
+        and SinkError. `made` in the verdict names finished files in the own folder."""
         self._write(_VERDICT, verdict | {"job": self.job})
         steps.reached("verdict written")
         self._fence()
@@ -300,7 +301,7 @@ class Attempt:
 
     def set_aside(self, made: dict[str, tuple[str, Path]]) -> None:
         """Ends without a verdict, and lets what is finished in the own folder, kind -> (name, path), appear; should
-        another attempt take over meanwhile, only some of it does. Raises Fenced and SinkError."""
+        another attempt take over meanwhile, only some of it does. Raises LeaseLost and SinkError."""
         assert self._root is not None
         waiting = {kind: f"{kind}{_PARTIAL}" for kind in made}
         try:
@@ -313,7 +314,7 @@ class Attempt:
                 self._appear(self.folder, waiting[kind], path.relative_to(self.output))
                 steps.reached("a partial output appeared")
             if self.folder.facts(_ASIDE) is None:
-                raise Fenced(_LOST)
+                raise LeaseLost(_LOST)
             self._check_place()
         except FileNotFoundError as error:
             raise self._lost() from error
@@ -322,7 +323,7 @@ class Attempt:
 
     def publish(self) -> dict[str, Path]:
         """Lets the outputs of the verdict appear, where they have not yet, and returns their paths by kind. Can be done
-        again, by anybody. Raises SinkError, and Fenced where the verdict is history."""
+        again, by anybody. Raises SinkError, and LeaseLost where the verdict is history."""
         assert self.verdict is not None
         try:
             if (winner := self._winner) is not None:
@@ -333,7 +334,7 @@ class Attempt:
         except OSError as error:
             raise self._error(error) from error
         if not self.stands:
-            raise Fenced(_LOST)
+            raise LeaseLost(_LOST)
         return {kind: self.output / each["path"] for kind, each in self.verdict.get("made", {}).items()}
 
     @property
@@ -439,7 +440,7 @@ class Attempt:
             self._check_place()
         except SinkError as error:
             return error
-        return Fenced(_LOST)
+        return LeaseLost(_LOST)
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: {describe_os_error(error)}")

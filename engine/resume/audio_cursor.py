@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.records import Mark
+from engine.records import Barrier
 
 
 class SoundGate:
@@ -21,11 +21,11 @@ class SoundGate:
         self._time_base = (0, 1)
         self._repeats = 0
         self._skip = 0  # packets still to be held back
-        self._given: Mark | None = None  # the mark they were given out by
+        self._given: Barrier | None = None  # the mark they were given out by
         self._known: tuple[int, int] | None = None  # behind a seek: dts of the last known packet, how many had it
         self._first: int | None = None
 
-    def skip_to(self, mark: Mark, *, sought: bool) -> None:
+    def skip_to(self, mark: Barrier, *, sought: bool) -> None:
         """Holds back what was given out up to `mark`. `sought`: reading begins just before it, not at the start."""
         if not mark.audio:
             return

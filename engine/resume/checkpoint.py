@@ -19,19 +19,20 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from engine.errors import Misfit, SourceError
+from engine.errors import CheckpointMismatch, SourceError
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
-from engine.records import Mark, TrackerState
+from engine.records import Barrier, TrackerState
 from engine.resume import fingerprint, steps
 from engine.resume.attempts import Attempt, Earlier, verdict_of
-from engine.sinks.memory import TallyState
+from engine.sinks.memory import CountersState
+from engine.summary import VideoResult, VideoStatus
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 
-_MARK, _TALLY = TypeAdapter(Mark), TypeAdapter(TallyState)
+_MARK, _TALLY = TypeAdapter(Barrier), TypeAdapter(CountersState)
 _TOO_LARGE = 1 << 63
 
 State = Callable[[], dict[str, Any] | None]
@@ -41,7 +42,7 @@ State = Callable[[], dict[str, Any] | None]
 class Checkpoint:
     """`outputs` has each output's state by kind, `tally` the totals."""
 
-    mark: Mark
+    mark: Barrier
     tracker: TrackerState
     tally: dict[str, Any]
     outputs: dict[str, dict[str, Any]]
@@ -94,7 +95,7 @@ class Checkpoint:
 class _Pending:
     """A checkpoint whose outputs are not all durable yet."""
 
-    mark: Mark
+    mark: Barrier
     tracker: TrackerState
     tally: dict[str, Any]
     outputs: dict[str, State]
@@ -146,7 +147,7 @@ class Checkpoints:
         self._journal: dict[str, Any] = {}
         self._pending: deque[_Pending] = deque()
 
-    def done(self, roots: Sequence[Path] = ()) -> dict[str, Any] | None:
+    def done(self, roots: Sequence[Path] = ()) -> VideoResult | None:
         """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
         its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
         Takes no part in the work."""
@@ -158,7 +159,8 @@ class Checkpoints:
         return entry_from(self._attempt.output, verdict, self._video.shown)
 
     def begin(self) -> None:
-        """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError, Fenced."""
+        """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError,
+        LeaseLost."""
         attempt, why = self._attempt, self._why
         self._now = self._fingerprint()
         if attempt.damaged is not None:
@@ -184,15 +186,16 @@ class Checkpoints:
             attempt.sweep()
 
     def part(self, kind: str) -> Path:
-        """Where the attempt that is continued had its part of an output. Raises Misfit where it had none."""
+        """Where the attempt that is continued had its part of an output. Raises CheckpointMismatch where it had
+        none."""
         assert self._from is not None
         path = self._from.journal["outputs"].get(kind)
         if path is None or self.saved is None or kind not in self.saved.outputs:
-            raise Misfit(f"the checkpoint knows nothing of {kind}")
+            raise CheckpointMismatch(f"the checkpoint knows nothing of {kind}")
         return self._from.parts(path)
 
     def taken_over(self) -> None:
-        """All that the checkpoint needs is this attempt's own by now. Raises SinkError and Fenced."""
+        """All that the checkpoint needs is this attempt's own by now. Raises SinkError and LeaseLost."""
         assert self.saved is not None
         steps.reached("parts copied")
         self._journal["checkpoint"] = self.saved.to_json()
@@ -201,20 +204,20 @@ class Checkpoints:
         self._attempt.sweep()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: says so and drops it. Raises SinkError and Fenced."""
+        """The checkpoint is of no use: says so and drops it. Raises SinkError and LeaseLost."""
         self.saved = None
         self._say(why)
         self._journal.pop("checkpoint", None)
         self._attempt.keep(self._journal)
         self._attempt.sweep()
 
-    def take(self, mark: Mark, tracker: TrackerState, tally: dict[str, Any], outputs: dict[str, State]) -> None:
+    def take(self, mark: Barrier, tracker: TrackerState, tally: dict[str, Any], outputs: dict[str, State]) -> None:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
 
     def give_up(self, kind: str, why: str) -> None:
         """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises
-        SinkError and Fenced."""
+        SinkError and LeaseLost."""
         self._pending.clear()
         if self.saved is not None:
             self.saved.outputs[kind] = {"lost": why}
@@ -222,7 +225,7 @@ class Checkpoints:
             self._attempt.keep(self._journal)
 
     def settle(self) -> None:
-        """Keeps the newest checkpoint that is durable by now. Raises SinkError and Fenced."""
+        """Keeps the newest checkpoint that is durable by now. Raises SinkError and LeaseLost."""
         newest = None
         while self._pending and (ready := self._pending[0].checkpoint()) is not None:
             self._pending.popleft()
@@ -234,7 +237,7 @@ class Checkpoints:
 
     def holds(self, verdict: dict[str, Any]) -> bool:
         """Whether a verdict would be the same today. That of a failed video may not."""
-        if verdict["entry"]["status"] == "failed" or "fingerprint" not in verdict:
+        if verdict["entry"]["status"] == VideoStatus.FAILED or "fingerprint" not in verdict:
             return False
         changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
         self._why = f"{changed} changed since it was done" if changed else None
@@ -272,9 +275,7 @@ def are_there(output: Path, verdict: dict[str, Any]) -> bool:
         return False
 
 
-def entry_from(output: Path, verdict: dict[str, Any], path: str) -> dict[str, Any]:
+def entry_from(output: Path, verdict: dict[str, Any], path: str) -> VideoResult:
     """The summary entry of a verdict that another attempt has found at the video `path`."""
-    entry: dict[str, Any] = verdict["entry"] | {"path": path}
-    entry["outputs"] = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
-    entry["notes"] = [*entry.get("notes", []), "done in an earlier run"]
-    return entry
+    outputs = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
+    return VideoResult.from_json({"path": path, **verdict["entry"]}).done_before(path, outputs)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Misfit, SinkError, VideoError
+from engine.errors import CheckpointMismatch, SinkError, VideoError
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.media.source import Source
@@ -93,7 +93,7 @@ def set_aside(
 ) -> dict[str, Path]:
     """Ends an attempt with `.partial` outputs, and returns them by kind. `file` is the video, whose sound is copied;
     `files` has the path of each output, how much there is of it, and its part; `live` is what the journal of a live
-    source's segment says. Raises SinkError and Fenced."""
+    source's segment says. Raises SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
         name = spare_path(path).name
@@ -112,7 +112,7 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
             _mux(file, part, target, size)
         else:
             cut(part, target, size)
-    except Misfit as error:
+    except CheckpointMismatch as error:
         raise SinkError(str(error)) from error
     except MUX_ERRORS as error:
         raise sink_error(shown, error) from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from engine.errors import Misfit, OutputError, SinkError, describe_os_error
+from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _LOCK_NAME = ".yolo-engine.lock"
@@ -55,8 +55,8 @@ class FileSink:
         raise NotImplementedError
 
     def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
-        """Goes on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises Misfit where
-        that can't be, and SinkError."""
+        """Goes on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
+        CheckpointMismatch where that can't be, and SinkError."""
         raise NotImplementedError
 
     def write(self, tracks: Tracks) -> None:
@@ -102,28 +102,28 @@ def fresh(part: Path) -> IO[bytes]:
 
 
 def existing(part: Path) -> IO[bytes]:
-    """Opens a part for reading. Raises OSError, and Misfit where it is no file: a link is not followed, a FIFO not
-    waited for."""
+    """Opens a part for reading. Raises OSError, and CheckpointMismatch where it is no file: a link is not followed, a
+    FIFO not waited for."""
     try:
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise Misfit(f"{part.name} is not there any more") from error
+            raise CheckpointMismatch(f"{part.name} is not there any more") from error
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise Misfit(f"{part.name} is not a file") from error
+            raise CheckpointMismatch(f"{part.name} is not a file") from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Misfit(f"{part.name} is not a file")
+        raise CheckpointMismatch(f"{part.name} is not a file")
     return open(descriptor, "rb")
 
 
 def cut(source: Path, target: Path, size: int) -> None:
     """Makes `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
-    Misfit where the source is shorter, or no file."""
+    CheckpointMismatch where the source is shorter, or no file."""
     with existing(source) as old, fresh(target) as new:
         if os.fstat(old.fileno()).st_size < size:
-            raise Misfit(f"{source.name} is shorter than at the checkpoint")
+            raise CheckpointMismatch(f"{source.name} is shorter than at the checkpoint")
         left = size
         while left:
             try:
@@ -136,13 +136,14 @@ def cut(source: Path, target: Path, size: int) -> None:
                 copied = new.write(old.read(min(left, _CHUNK_BYTES)))
                 new.flush()
             if not copied:
-                raise Misfit(f"{source.name} is shorter than at the checkpoint")
+                raise CheckpointMismatch(f"{source.name} is shorter than at the checkpoint")
             left -= copied
         os.fsync(new.fileno())
 
 
 def reopened(part: Path, size: int, source: Path) -> IO[bytes]:
-    """Opens a copy of the first `size` bytes of another part, to be written on. Raises OSError and Misfit."""
+    """Opens a copy of the first `size` bytes of another part, to be written on. Raises OSError and
+    CheckpointMismatch."""
     cut(source, part, size)
     return open(part, "ab")
 

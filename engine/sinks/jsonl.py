@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -21,6 +22,10 @@ class JsonlSink(RowSink):
     def __init__(self, rows: RowFile, class_names: Sequence[str]) -> None:
         super().__init__(rows)
         self._names = [json.dumps(name).encode() for name in class_names]
+
+    @classmethod
+    def for_video(cls, rows: RowFile, class_names: Sequence[str]) -> Self:
+        return cls(rows, class_names)
 
 
 class TracksJsonl(JsonlSink):

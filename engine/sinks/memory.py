@@ -14,8 +14,9 @@ _FRAMES_BETWEEN_PURGES = 1024
 
 
 @dataclass(frozen=True)
-class TallyState:
-    """What `Tally.state` gives, by its keys: (class id, tracks) and (track id, inferred frame it was last seen at)."""
+class CountersState:
+    """What `Counters.state` gives, by its keys: (class id, tracks) and (track id, inferred frame it was last seen
+    at)."""
 
     frames: int
     inferred: int
@@ -29,7 +30,7 @@ class TallyState:
     last_duration_s: float = 0.0
 
 
-class Tally:
+class Counters:
     """Counts what the summary says of a video. Its memory does not grow with the video's length."""
 
     def __init__(self, forget_after: int) -> None:

@@ -131,12 +131,12 @@ class _Muxer:
         moved_s = float(self._shift * self._time_base)
         self.notes = [f"annotated video moved by {moved_s:.3f} s to begin at 0"] if self._shift else []
 
-    def video(self, packet: Any) -> None:
+    def video(self, packet: av.Packet) -> None:
         self._note_long_gap(packet)
         packet.stream = self._video
         self._container.mux(packet)
 
-    def audio(self, packet: Any) -> None:
+    def audio(self, packet: av.Packet) -> None:
         if self._audio is None:
             return
         if self._shift:
@@ -156,7 +156,7 @@ class _Muxer:
             self.notes.append(f"audio left out from {float(packet.dts * packet.time_base):.3f} s on: {error}")
             self._audio = None
 
-    def _note_long_gap(self, packet: Any) -> None:
+    def _note_long_gap(self, packet: av.Packet) -> None:
         """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
         gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
         if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
@@ -165,7 +165,7 @@ class _Muxer:
             )
         self._video_dts = packet.dts
 
-    def _audio_step(self, packet: Any) -> int:
+    def _audio_step(self, packet: av.Packet) -> int:
         """A tick of the output's audio, in whole ticks of the packet's."""
         assert self._audio is not None
         return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1

@@ -41,7 +41,7 @@ class PacketLog:
         """Writes the header. Raises OSError, as the other methods do."""
         self._record(_HEADER, 0, 0, 0, 0, Fraction(1), json.dumps(values).encode())
 
-    def packet(self, kind: int, packet: Any) -> None:
+    def packet(self, kind: int, packet: av.Packet) -> None:
         """Adds a packet, VIDEO or AUDIO. Side data is kept for sound: there it says what to skip."""
         for number, data in _side_data(packet) if kind == AUDIO else ():
             self._record(_SIDE_DATA, number, 0, 0, 0, Fraction(1), data)
@@ -65,7 +65,8 @@ class PacketLog:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a log. Raises OSError, ValueError where the file is none, and Misfit where there is none."""
+    """The header of a log. Raises OSError, ValueError where the file is none, and CheckpointMismatch where there is
+    none."""
     with existing(path) as file:
         kind, *_, payload = next(_records(file, None), (None, b""))
     if kind != _HEADER:
@@ -76,7 +77,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, Any]]:
+def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
     """VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
 
     Raises OSError, and ValueError where the log ends within a record.
@@ -118,7 +119,7 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
         yield kind, flags, pts, dts, duration, Fraction(numerator, denominator), payload
 
 
-def _side_data(packet: Any) -> Iterator[tuple[int, bytes]]:
+def _side_data(packet: av.Packet) -> Iterator[tuple[int, bytes]]:
     for data in packet.iter_sidedata():
         try:
             number = packet_sidedata_type_from_literal(data.data_type)

@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from engine.errors import SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -53,7 +53,7 @@ class RowFile:
             raise self._error(error) from error
 
     def resume(self, size: int, part: Path) -> None:
-        """Goes on behind the first `size` bytes of another part. Raises Misfit and SinkError."""
+        """Goes on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
         try:
             self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:
@@ -136,6 +136,11 @@ class RowSink(FileSink):
 
     def __init__(self, rows: RowFile) -> None:
         self._rows = rows
+
+    @classmethod
+    def for_video(cls, rows: RowFile, class_names: Sequence[str]) -> Self:
+        """Make the sink of one video, whose rows may name the model's classes."""
+        return cls(rows)
 
     def open(self, info: StreamInfo) -> None:
         self._rows.begin()

@@ -17,7 +17,7 @@ from typing import Any
 import av
 import av.error
 
-from engine.errors import Misfit, SinkError
+from engine.errors import CheckpointMismatch, SinkError
 from engine.media.planes import colour_of, planes_of
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
@@ -84,16 +84,16 @@ class AnnotatedVideo(FileSink):
             self._log = PacketLog(reopened(self._part, state["offset"], part))
             self._header = read_header(self._part)
         except ValueError as error:
-            raise Misfit(f"{self._part.name} is damaged: {error}") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         except OSError as error:
             raise self._error(error) from error
         try:
             self._encoder = new_encoder(self._header, self._threads)
         except (av.error.FFmpegError, ValueError) as error:
-            raise Misfit(f"{self._part.name} is damaged: {error}") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self._extradata() != self._header["extradata"]:
-            raise Misfit("the encoder of the annotated video has changed since the checkpoint")
+            raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
 
     def write(self, tracks: Tracks) -> None:
         frame = tracks.frame
@@ -185,7 +185,7 @@ class AnnotatedVideo(FileSink):
         self.notes = [problem] if problem else []
         self._audio = None if problem else info.audio
 
-    def _configure(self, image: Any, frame: Frame) -> None:
+    def _configure(self, image: av.VideoFrame, frame: Frame) -> None:
         """Opens the encoder and writes the log's header: all that is needed to go on, or to mux what is there."""
         assert self._info is not None
         assert self._log is not None
@@ -219,7 +219,7 @@ class AnnotatedVideo(FileSink):
                 self._encoder[0].close()
             self._encoder = None
 
-    def _fitted(self, image: Any) -> Any:
+    def _fitted(self, image: av.VideoFrame) -> av.VideoFrame:
         """A frame of another size or colour than the first, made like the first."""
         assert self._header is not None
         width, height, pixel_format, *_ = self._header["look"]
@@ -236,7 +236,7 @@ class AnnotatedVideo(FileSink):
         )
         return _even(fitted)
 
-    def _draw(self, image: Any, tracks: Tracks) -> None:
+    def _draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
         if not len(tracks):
             return
         matrix, full_range = colour_of(image)
@@ -254,7 +254,7 @@ class AnnotatedVideo(FileSink):
             full_range=full_range,
         )
 
-    def _keep(self, packets: list[Any]) -> None:
+    def _keep(self, packets: list[av.Packet]) -> None:
         """Logs what came out of the encoder: a packet a frame, in the frames' order, as there are no B-frames."""
         assert self._log is not None
         for packet in packets:
@@ -266,7 +266,7 @@ class AnnotatedVideo(FileSink):
             if self._logged in self._ends:
                 self._ends[self._logged] = self._log.size
 
-    def _keep_audio(self, packets: Sequence[Any]) -> None:
+    def _keep_audio(self, packets: Sequence[av.Packet]) -> None:
         assert self._log is not None
         for packet in packets:
             if self._audio is not None and packet.dts is not None:
@@ -276,12 +276,12 @@ class AnnotatedVideo(FileSink):
         return sink_error(self._part.name, error)
 
 
-def _look(image: Any) -> tuple[Any, ...]:
+def _look(image: av.VideoFrame) -> tuple[Any, ...]:
     """What must stay the same from frame to frame."""
     return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
 
 
-def _drawable(image: Any) -> Any:
+def _drawable(image: av.VideoFrame) -> av.VideoFrame:
     """A 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
     if image.format.name in ("rgb24", "bgr24", "gray"):
         # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
@@ -296,7 +296,7 @@ def _drawable(image: Any) -> Any:
     return _even(image)
 
 
-def _even(image: Any) -> Any:
+def _even(image: av.VideoFrame) -> av.VideoFrame:
     """The frame with its last row and column repeated where their number is odd: 4:2:0 H.264 has whole blocks only.
     The chroma planes are the same; they cover the added row and column already."""
     if image.width % 2 == 0 and image.height % 2 == 0:

@@ -27,10 +27,10 @@ _THREADED_PIXELS = 1920 * 1088
 _DEEPEST_REORDERING = 32
 
 # Packets remembered until the first frame comes.
-_MOST_WAITING = 100_000
+_MAX_WAITING = 100_000
 # Pictures as large as is allowed that a decoder may keep for reference: what H.265 allows at 8K. No codec keeps more
 # than 16.
-_LARGEST_KEPT, _MOST_KEPT_ANYWHERE = 6, 16
+_LARGEST_KEPT, _MAX_KEPT_ANYWHERE = 6, 16
 
 _MARGIN_PIXELS = 1 << 16
 
@@ -98,7 +98,7 @@ class Decoder:
         self._restart = False
         self._graph: tuple[tuple[Any, ...], Any] | None = None
 
-    def attach(self, stream: Any) -> None:
+    def attach(self, stream: av.VideoStream) -> None:
         """Decodes from `stream` from now on: at the start, and after a live source was reconnected."""
         self._context = stream.codec_context
         if self._context is None:
@@ -119,7 +119,7 @@ class Decoder:
         self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
 
-    def decode(self, packet: Any) -> Iterator[tuple[Any, int, int]]:
+    def decode(self, packet: av.Packet) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Gives (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
         self.packets += 1
         self.discarded += bool(packet.is_discard)
@@ -146,7 +146,7 @@ class Decoder:
             return
         yield from self._finish(images)
 
-    def flush(self) -> Iterator[tuple[Any, int, int]]:
+    def flush(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Gives the frames that the decoder still holds at the end of the stream."""
         try:
             images = self._context.decode(None)
@@ -179,7 +179,7 @@ class Decoder:
             found.append(f"{self.corrupt} damaged frame{'s' if self.corrupt > 1 else ''}")
         return found
 
-    def _finish(self, images: list[Any]) -> Iterator[tuple[Any, int, int]]:
+    def _finish(self, images: list[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:
         for image in images:
             check_pixels(image.width, image.height, self._max_pixels)
             check_frame_bytes(image.format.name, image.width, image.height, self._max_frame_bytes)
@@ -190,7 +190,7 @@ class Decoder:
                 self._tell_start(pts)
             yield readable(self._upright(image)), pts, duration
 
-    def _note_start(self, packet: Any, pts: int | None) -> None:
+    def _note_start(self, packet: av.Packet, pts: int | None) -> None:
         """Remembers the packets before the first frame: those that should have been shown before it are lost."""
         if self._waiting is None:
             return
@@ -201,7 +201,7 @@ class Decoder:
             self._hidden += not self.began_at_key
         elif pts is not None or not self._key_read:
             self._waiting.append(pts)
-        del self._waiting[:-_MOST_WAITING]
+        del self._waiting[:-_MAX_WAITING]
 
     def _tell_start(self, pts: int) -> None:
         """The first frame is there. Without times, what came before the first key frame is lost."""
@@ -223,7 +223,7 @@ class Decoder:
     @property
     def _large(self) -> bool:
         limit = self._max_frame_bytes
-        return limit is not None and self._picture_bytes * _MOST_KEPT_ANYWHERE > limit * _LARGEST_KEPT
+        return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
     def _check_kept(self, kept: int | None) -> None:
         """Raises OverLimit where the decoder would keep too many large pictures: a few bytes each, and a gigabyte."""
@@ -236,7 +236,7 @@ class Decoder:
                 f"more than {_LARGEST_KEPT} times max_frame_bytes = {self._max_frame_bytes:,}"
             )
 
-    def _timestamp(self, image: Any) -> tuple[int, int]:
+    def _timestamp(self, image: av.VideoFrame) -> tuple[int, int]:
         """The container's own pts; where it is missing or does not grow, the smallest repair."""
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
@@ -256,7 +256,7 @@ class Decoder:
         self._last_pts = pts
         return pts, duration
 
-    def _upright(self, image: Any) -> Any:
+    def _upright(self, image: av.VideoFrame) -> av.VideoFrame:
         """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
         matrix = display_matrix(image)
         filters = [] if matrix is None else _UPRIGHT.get(_signs(matrix), [])
@@ -321,7 +321,7 @@ def _signs(matrix: bytes) -> tuple[int, ...]:
     return signs if all(abs(value - sign) < _SLACK for value, sign in zip(values, signs, strict=True)) else ()
 
 
-def readable(image: Any) -> Any:
+def readable(image: av.VideoFrame) -> av.VideoFrame:
     """The frame in one of PIXEL_FORMATS: itself, or converted (10 bits, 4:2:2, 4:4:4, RGBA and the like)."""
     pixel_format = image.format
     if pixel_format.name in PIXEL_FORMATS:

@@ -10,7 +10,7 @@ from models.train.targets import Target
 
 BOX_WEIGHT = 5.0
 FEATURE_WEIGHT = 4.0
-LEAST_SCORE = 0.05  # cells whose target is less sure teach no box and no class
+MIN_SCORE = 0.05  # cells whose target is less sure teach no box and no class
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def losses(raw: Tensor, predicted: Tensor, target: Target, student: list[Tensor]
     sure = target.scores.amax(2)
     total = sure.sum().clamp(min=1)
     objectness = cross_entropy(raw[..., 4], sure, reduction="sum") / total
-    used = sure > LEAST_SCORE
+    used = sure > MIN_SCORE
     weight = sure[used]
     share = target.scores[used] / weight[:, None]
     classes = (cross_entropy(raw[..., 5:][used], share, reduction="none").sum(1) * weight).sum() / total

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.train.assign import assign
 
-LEAST_QUALITY = 0.5
+MIN_QUALITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def merge(teacher: Target, labels: list[tuple[Tensor, Tensor]], raw: Tensor, pre
     """Lay labels, a pair of boxes (n, 4) and soft scores (n, classes) a picture, over the teacher's answer.
 
     A cell that SimOTA gives to a box should say the box's score times how well the cell's own box fits, but not less
-    than `LEAST_QUALITY` of the score, so that there is something to learn from at the start. Where the teacher is
+    than `MIN_QUALITY` of the score, so that there is something to learn from at the start. Where the teacher is
     surer, its answer stays.
     """
     scores, boxes = teacher.scores.clone(), teacher.boxes.clone()
@@ -52,7 +52,7 @@ def merge(teacher: Target, labels: list[tuple[Tensor, Tensor]], raw: Tensor, pre
         if not len(box):
             continue
         given = assign(box, score.argmax(1), predicted[i], said[i], centres, grid.strides)
-        wanted = score[given.box_of] * given.overlap.clamp(min=LEAST_QUALITY)[:, None]
+        wanted = score[given.box_of] * given.overlap.clamp(min=MIN_QUALITY)[:, None]
         surer = wanted.amax(1) > scores[i, given.cells].amax(1)
         cells, wanted, box_of = given.cells[surer], wanted[surer], given.box_of[surer]
         scores[i, cells] = wanted

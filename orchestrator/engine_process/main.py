@@ -267,23 +267,23 @@ class _Work:
 
 
 class _Fence:
-    """Raises Fenced once another attempt has followed this one, or the job has ended without it."""
+    """Raises LeaseLost once another attempt has followed this one, or the job has ended without it."""
 
     def __init__(self, *signs: Path) -> None:
         self._signs = signs
 
     def __call__(self) -> None:
-        from engine.errors import Fenced
+        from engine.errors import LeaseLost
 
         deadline = time.monotonic() + _UNREADABLE_S
         while True:
             try:
                 if any(map(there, self._signs)):
-                    raise Fenced("another worker has taken this video over")
+                    raise LeaseLost("another worker has taken this video over")
                 return
             except OSError as error:  # a share that is away for a moment
                 if time.monotonic() > deadline:
-                    raise Fenced(f"the job's directory can't be read: {error.strerror}") from error
+                    raise LeaseLost(f"the job's directory can't be read: {error.strerror}") from error
                 time.sleep(_UNREADABLE_S / 20)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.config import EngineConfig
 from orchestrator.job.records import ModelFacts, VideoFacts
 
 # H.264 at crf 25, ultrafast, of the videos of streets and shops tried: 0.1 to 0.2 bits a pixel. The annotated video
@@ -27,7 +28,9 @@ _LEAST_FRAME_BYTES = 16
 
 def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int:
     """Disk space that the outputs of `videos` (rows of the start record) will take, about."""
-    formats = config.get("formats") or ("tracks", "mot")
+    formats = config.get("formats")
+    if formats is None:  # not none at all: that is an annotated video only
+        formats = EngineConfig.model_fields["formats"].default
     rows = sum(_ROW_BYTES.get(name, 0) for name in formats)
     total = 0.0
     for video in videos:

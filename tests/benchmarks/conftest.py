@@ -13,7 +13,7 @@ ANSWER = Answer(compared_with="NumPy", outcome="the same", accuracy={"max_error"
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     """Rounds of a millisecond, with no garbage collected between them: their times don't matter here."""
-    monkeypatch.setattr(rounds, "LEAST_S", 0.001)
+    monkeypatch.setattr(rounds, "MIN_S", 0.001)
     monkeypatch.setattr(rounds.gc, "collect", lambda: 0)
 
 

@@ -34,7 +34,7 @@ def rows_of(stage, context):
 def test_pipeline(context, monkeypatch):
     monkeypatch.setattr(pipeline, "VIDEOS", ("people.mp4",))
     monkeypatch.setattr(pipeline, "TOLERANCE", 0.06)  # so few frames: one box is 3 %
-    monkeypatch.setattr(pipeline, "LEAST_F1", 0.94)
+    monkeypatch.setattr(pipeline, "MIN_F1", 0.94)
     rows = rows_of(pipeline, context)
     assert list(rows) == ["people.mp4", "people.mp4 annotated"]
     tracks, annotated = rows.values()

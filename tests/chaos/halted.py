@@ -24,7 +24,7 @@ from typing import Any
 
 import av
 
-from engine.errors import BackendError, Fenced
+from engine.errors import BackendError, LeaseLost
 from engine.media.inputs import Video
 from engine.pipeline.assignment import Assignment
 from engine.pipeline.reader import StreamReader
@@ -188,7 +188,7 @@ def _attempt(place: Place, output: Path, number: int, case: Case) -> list[dict[s
 
     def fence() -> None:
         if case.lease and followed.exists():
-            raise Fenced("the lease was lost")
+            raise LeaseLost("the lease was lost")
 
     def write_and_break_off(self: StreamRun, tracks: Any, clock: Any) -> None:
         write(self, tracks, clock)

@@ -21,7 +21,7 @@ from tests.e2e.reading import read, rows
 
 FRAMES = 250
 # What the model must find in the street: tracks of each class, at least.
-LEAST_TRACKS = {"person": 3, "bicycle": 1, "car": 1}
+MIN_TRACKS = {"person": 3, "bicycle": 1, "car": 1}
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def test_every_frame_of_the_video_is_in_its_results(result: dict[str, Any]) -> N
     assert video["tracks_by_class"] == by_class
 
 
-@pytest.mark.parametrize("name", LEAST_TRACKS)
+@pytest.mark.parametrize("name", MIN_TRACKS)
 def test_it_sees_what_is_in_the_street(result: dict[str, Any], name: str) -> None:
     (video,) = result["videos"]
-    assert video["tracks_by_class"].get(name, 0) >= LEAST_TRACKS[name]
+    assert video["tracks_by_class"].get(name, 0) >= MIN_TRACKS[name]
 
 
 def test_batch_workers_and_neighbours_change_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from engine import EngineConfig
 from engine.engine import Engine
-from engine.errors import BackendError, Fenced, SinkError
+from engine.errors import BackendError, LeaseLost, SinkError
 from engine.media.inputs import Video
 from engine.pipeline import reader
 from engine.pipeline.assignment import Assignment
@@ -625,7 +625,7 @@ def test_a_lost_lease(tmp_path: Path, calls: int) -> None:
         asked += 1
         late = calls == sys.maxsize and peek(tmp_path / "out", PurePosixPath("a")) >= 60
         if asked > calls or late:
-            raise Fenced("the lease was lost")
+            raise LeaseLost("the lease was lost")
 
     office = Office(_assignment(video, 2, fence))
     every_s = 0.0 if calls == sys.maxsize else 0.02
@@ -647,7 +647,7 @@ def test_a_failure_after_the_lease_was_lost(tmp_path: Path, monkeypatch: pytest.
 
     def fence() -> None:
         if lost:
-            raise Fenced("the lease was lost")
+            raise LeaseLost("the lease was lost")
 
     def fails(self: Any, tracks: Any) -> list[str]:
         nonlocal lost

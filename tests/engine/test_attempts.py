@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Fenced, SinkError
+from engine.errors import LeaseLost, SinkError
 from engine.resume import attempts
 from engine.resume.attempts import Attempt, clean, forget, label, peek, verdict_of
 
@@ -59,10 +59,10 @@ def test_who_was_revoked_can_do_nothing(tmp_path):
     verdict = finished(first, "one")
     second = begun(tmp_path)
     for last_word in (lambda: first.commit(verdict), lambda: first.set_aside({})):
-        with pytest.raises(Fenced):
+        with pytest.raises(LeaseLost):
             last_word()
     second.sweep()
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         first.keep({})
     assert os.listdir(place(tmp_path)) == ["2"]
     second.commit(finished(second, "two"))
@@ -86,7 +86,7 @@ def test_an_old_verdict_is_no_more(tmp_path):
     second = begun(tmp_path)
     second.disregard()
     second.sweep()
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         first.publish()
     second.commit(finished(second, "two"))
     second.publish()
@@ -109,7 +109,7 @@ def test_a_number_that_another_has_by_now(tmp_path):
         late.sweep()
         late.leave()
         late.retire()
-        with pytest.raises(Fenced):
+        with pytest.raises(LeaseLost):
             late.commit({"entry": ENTRY, "made": {}})
     anew.commit(finished(anew, "anew"))
     anew.publish()
@@ -117,10 +117,10 @@ def test_a_number_that_another_has_by_now(tmp_path):
 
 def test_a_fence_is_asked_before_anybody_is_revoked(tmp_path):
     def lost() -> None:
-        raise Fenced("lost")
+        raise LeaseLost("lost")
 
     owner = begun(tmp_path)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         begun(tmp_path, fence=lost)
     assert os.listdir(place(tmp_path)) == ["1"]
     owner.commit(finished(owner, "one"))
@@ -140,7 +140,7 @@ def test_a_listing_that_is_old(tmp_path, monkeypatch):
     monkeypatch.setattr(attempts, "_numbers", old)
     last = begun(tmp_path)
     assert last.number > number > first.number
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         first.commit(verdict)
 
 
@@ -192,7 +192,7 @@ def test_many_begin_at_once_and_one_commits(tmp_path):
                     attempt.commit(finished(attempt, str(attempt.number)))
                     won.append(attempt.number)
                 attempt.publish()
-            except (Fenced, FileNotFoundError):  # its folder was swept away
+            except (LeaseLost, FileNotFoundError):  # its folder was swept away
                 pass
             finally:
                 attempt.close()

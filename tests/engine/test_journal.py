@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from engine.errors import Fenced
+from engine.errors import LeaseLost
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
-from engine.records import Mark, TrackerState
+from engine.records import Barrier, TrackerState
 from engine.resume import fingerprint
 from engine.resume.attempts import Attempt, forget, label, peek
 from engine.resume.checkpoint import Checkpoint, Checkpoints
@@ -25,7 +25,7 @@ VALUES = {
     "outputs": {"mot": "sub/a.mot.txt"},
     "checkpoint": {"frames": 7, "outputs": {"mot": {"offset": 3}}},
 }
-MARK = Mark(7, 280, 40, 123, 0, 1.5, ((0, 0), (5, 200)), True, 3, 99, (1, 44_100), 1)
+MARK = Barrier(7, 280, 40, 123, 0, 1.5, ((0, 0), (5, 200)), True, 3, 99, (1, 44_100), 1)
 STATE = TrackerState(b"\x00tracker", np.array([1, 0], np.int32), np.array([0.1, 1 / 3], np.float32))
 TALLY = {
     "frames": 7,
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_wrong_types_is_a_value_error():
                 found = Checkpoint.from_json(values)
             except (ValueError, TypeError, KeyError, OverflowError):
                 continue
-            assert isinstance(found.mark, Mark)
+            assert isinstance(found.mark, Barrier)
             assert abs(found.mark.pts) < 1 << 63
 
 
@@ -198,11 +198,11 @@ def test_what_has_changed_is_told(begun, tmp_path, parts, note):
 
 def test_a_lost_lease_leaves_no_trace(begun, tmp_path):
     def fence():
-        raise Fenced("lost")
+        raise LeaseLost("lost")
 
     checkpoints = begun()
     folder = tmp_path / "out" / ".yolo-engine" / label(PurePosixPath("a"))
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         begun(fence=fence)
     assert sorted(os.listdir(folder)) == ["1"]
     assert sorted(os.listdir(folder / "1")) == ["journal.json", "ticket"], "nothing was taken from the first"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.sinks.memory import CallbackSink, Tally
+from engine.sinks.memory import CallbackSink, Counters
 from tests.engine.conftest import make_detections, make_end, make_frame, make_tracks
 
 BOX = (0, 0, 10, 10)
@@ -16,7 +16,7 @@ def tracks(index, ids, found=2, class_id=0):
 
 
 def test_counts():
-    tally = Tally(10)
+    tally = Counters(10)
     tally.write(tracks(0, [1, 2]))
     tally.write(tracks(1, [1, 2], found=None))  # predicted
     tally.write(tracks(2, [2, 3], found=3))
@@ -27,7 +27,7 @@ def test_counts():
 
 
 def test_a_track_that_changes_its_class_counts_once():
-    tally = Tally(10)
+    tally = Counters(10)
     tally.write(tracks(0, [1]))
     tally.write(tracks(1, [1], class_id=5))
     assert tally.tracks_by_class == {0: 1}
@@ -35,7 +35,7 @@ def test_a_track_that_changes_its_class_counts_once():
 
 @pytest.mark.parametrize("max_age", [0, 10])
 def test_memory_does_not_grow_with_the_video(max_age):
-    tally = Tally(max_age)
+    tally = Counters(max_age)
     for index in range(5000):
         tally.write(tracks(index, [index + 1]))
         assert len(tally._last_seen) <= 1024 + max_age + 2
@@ -46,7 +46,7 @@ def test_memory_does_not_grow_with_the_video(max_age):
 def test_a_track_that_comes_back_is_not_counted_again(between):
     """Unseen for as long as a track may live, over every purge; predicted frames do not age it."""
     max_age = 50
-    tally = Tally(max_age)
+    tally = Counters(max_age)
     inferred = 0
     for index in range(4000):
         infer = index % (between + 1) == 0

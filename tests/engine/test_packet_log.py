@@ -8,7 +8,7 @@ import av
 import pytest
 from av.packet import PacketSideData
 
-from engine.errors import Misfit
+from engine.errors import CheckpointMismatch
 from engine.sinks.base import cut, fresh, reopened
 from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header, read_packets
 
@@ -87,7 +87,7 @@ def test_a_log_that_ends_within_a_record(log, missing):
     os.truncate(path, sizes[-1] - missing)
     with pytest.raises(ValueError, match="ends within a record"):
         list(read_packets(path))
-    with pytest.raises(Misfit, match="shorter than at the checkpoint"):
+    with pytest.raises(CheckpointMismatch, match="shorter than at the checkpoint"):
         reopened(path.with_name("b.part"), sizes[-1], path)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -18,7 +18,8 @@ from engine.inference.model import LoadedModel
 from engine.inference.tensor_shape import TensorShape
 from engine.media.inputs import Video
 from engine.pipeline.stream import Outcome
-from engine.sinks.memory import Tally
+from engine.sinks.memory import Counters
+from engine.summary import RunSummary, VideoResult, VideoStatus
 
 MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32
@@ -28,16 +29,16 @@ VIDEO_KEYS = (
 ).split()
 
 
-def outcome(status="ok", error=None, *, frames=10, tracks=None, path="a.mp4", elapsed_s=2.0, **rest):
-    tally = Tally(10)
+def outcome(status=VideoStatus.OK, error=None, *, frames=10, tracks=None, path="a.mp4", elapsed_s=2.0, **rest):
+    tally = Counters(10)
     tally.frames, tally.inferred, tally.detections = frames, frames // 2, 3 * frames
     tally.tracks_by_class = Counter(tracks if tracks is not None else {0: 4})
-    return Outcome(0, Video(path, PurePosixPath("a")), status, error, elapsed_s, tally, 0.4, **rest)
+    return Outcome(0, Video(path, PurePosixPath("a")), VideoStatus(status), error, elapsed_s, tally, 0.4, **rest)
 
 
 def test_the_summary_is_the_documented_one():
     done = outcome(outputs={"tracks": "out/a.tracks.jsonl"})
-    summary = report.summarise([done], MODEL, 2.5)
+    summary = report.summarise([done], MODEL, 2.5).to_json()
     assert summary == {
         "schema": 1,
         "success": True,
@@ -78,7 +79,7 @@ def test_the_summary_is_the_documented_one():
     ],
 )
 def test_success(statuses, success, failed, partial):
-    summary = report.summarise([outcome(status) for status in statuses], MODEL, 1.0)
+    summary = report.summarise([outcome(status) for status in statuses], MODEL, 1.0).to_json()
     assert summary["success"] is success
     assert (summary["totals"]["failed"], summary["totals"]["partial"]) == (failed, partial)
     assert summary["totals"]["videos"] == len(statuses)
@@ -86,29 +87,31 @@ def test_success(statuses, success, failed, partial):
 
 
 def test_a_failed_video_without_a_frame():
-    (video,) = report.summarise([outcome("failed", "no", frames=0, tracks={}, elapsed_s=0.0)], MODEL, 0.0)["videos"]
+    (video,) = report.summarise([outcome("failed", "no", frames=0, tracks={}, elapsed_s=0.0)], MODEL, 0.0).to_json()[
+        "videos"
+    ]
     assert (video["error"], video["frames"], video["fps"], video["tracks_by_class"]) == ("no", 0, 0.0, {})
 
 
 def test_notes_and_dropped_frames_only_where_there_are_some():
     done = outcome(notes=["audio left out"], dropped=3)
-    (video,) = report.summarise([done], MODEL, 1.0)["videos"]
+    (video,) = report.summarise([done], MODEL, 1.0).to_json()["videos"]
     assert (video["notes"], video["dropped_frames"]) == (["audio left out"], 3)
 
 
 def test_classes_of_one_name_are_added_up():
     video = report.entry_of(outcome(tracks={0: 4, 1: 2, 2: 1}), ("car", "person", "car"))
-    assert video["tracks_by_class"] == {"car": 5, "person": 2}
-    assert video["tracks"] == 7
+    assert video.tracks_by_class == {"car": 5, "person": 2}
+    assert video.tracks == 7
 
 
 def test_passwords_are_not_in_it():
     done = outcome(path="rtsp://me:secret@camera/1")
-    assert report.summarise([done], MODEL, 1.0)["videos"][0]["path"] == "rtsp://***@camera/1"
+    assert report.summarise([done], MODEL, 1.0).to_json()["videos"][0]["path"] == "rtsp://***@camera/1"
 
 
 def test_manifest():
-    summary = report.summarise([outcome(), outcome(path="b.mp4")], MODEL, 1.0)
+    summary = report.summarise([outcome(), outcome(path="b.mp4")], MODEL, 1.0).to_json()
     identity = {"size_bytes": 3, "sha256": "00"}
     config = EngineConfig(conf=0.5)
     manifest = report.build_manifest(summary, config, {"a.mp4": identity}, "2024-01-01T00:00:00+00:00")
@@ -167,3 +170,31 @@ def test_file_identity(tmp_path):
         path.write_bytes(b"another")
         assert report.file_identity(file) == {"size_bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
         assert report.file_identity(file, lambda: True) is None
+
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def golden_results():
+    plain = outcome(outputs={"tracks": "out/a.tracks.jsonl"})
+    full = outcome(
+        "partial", "interrupted after 10 frames", path="b.mp4", outputs={}, notes=["audio left out"], dropped=3,
+        resumed_from=4, done_before=4, offset_s=0.12345678, segments=[{"path": "b-1.mp4", "frames": 5}],
+    )  # fmt: skip
+    full.tally.without_area = 2
+    return [plain, full]
+
+
+def test_the_json_of_a_summary_is_the_one_that_was_kept():
+    found = report.summarise(golden_results(), MODEL, 2.5).to_json()
+    text = (GOLDEN / "summary.json").read_text()
+    assert json.dumps(found, indent=2) + "\n" == text  # the order of the keys as well
+    assert RunSummary.from_json(json.loads(text)).to_json() == found
+
+
+def test_a_result_of_another_version_is_read():
+    result = VideoResult.from_json({"path": "a", "status": "ok", "frames": 3, "colour": "blue"})
+    assert (result.status, result.frames, result.notes, result.others) == (VideoStatus.OK, 3, [], {"colour": "blue"})
+    assert result.to_json()["colour"] == "blue"
+    with pytest.raises(ValueError, match="lost"):
+        VideoResult.from_json({"path": "a", "status": "lost"})

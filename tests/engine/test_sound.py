@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.records import Mark
+from engine.records import Barrier
 from engine.resume.audio_cursor import SoundGate
 
 RATE = Fraction(1, 44_100)
@@ -34,7 +34,7 @@ def test_every_packet_once(times, given, sought):
     items = packets(*times)
     before = SoundGate()
     first = passed(before, items[:given])
-    mark = Mark(1, 0, 1, 0, **before.state())
+    mark = Barrier(1, 0, 1, 0, **before.state())
     gate = SoundGate()
     gate.skip_to(mark, sought=sought)
     assert first + passed(gate, items) == list(times)
@@ -52,7 +52,7 @@ def test_a_mark_made_before_all_known_packets_were_met():
     """With another number of decoding threads, frames come sooner: what was given out stays given out."""
     before = SoundGate()
     passed(before, packets(0, 10, 20))
-    mark = Mark(1, 0, 1, 0, **before.state())
+    mark = Barrier(1, 0, 1, 0, **before.state())
     gate = SoundGate()
     gate.skip_to(mark, sought=False)
     assert passed(gate, packets(0)) == []
@@ -68,6 +68,6 @@ def test_regular(times, regular):
 
 def test_a_packet_without_a_time_behind_a_seek_does_not_fit():
     gate = SoundGate()
-    gate.skip_to(Mark(1, 0, 1, 0, audio=1, audio_dts=5, audio_time_base=(1, 44_100), audio_repeats=1), sought=True)
+    gate.skip_to(Barrier(1, 0, 1, 0, audio=1, audio_dts=5, audio_time_base=(1, 44_100), audio_repeats=1), sought=True)
     gate.passes(packets(None)[0])
     assert not gate.fits

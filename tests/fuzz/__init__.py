@@ -7,5 +7,5 @@ A target is a module with
     attempt(path, folder)      what a case is done to, in a process of its own. It returns where all is well, an error
                                of ours included; whatever it raises is a failure
 
-and perhaps `MOST_BYTES` and `LONGEST_S`, what a case may take.
+and perhaps `MAX_BYTES` and `LONGEST_S`, what a case may take.
 """

@@ -22,7 +22,7 @@ TARGETS = ("containers", "playlists", "models", "journals", "records")
 _ROOT = Path(__file__).resolve().parents[2]
 _BATCH = 40
 _LONGEST_S = 20.0
-_MOST_BYTES = 1_000_000_000
+_MAX_BYTES = 1_000_000_000
 _START_S = 60.0
 
 
@@ -78,7 +78,7 @@ class _Child:
     def __init__(self, target: str, module: Any, folder: Path, found: Found, seed: int, keep: Path | None) -> None:
         self._target = target
         self._longest_s = getattr(module, "LONGEST_S", _LONGEST_S)
-        self._most_bytes = getattr(module, "MOST_BYTES", _MOST_BYTES)
+        self._most_bytes = getattr(module, "MAX_BYTES", _MAX_BYTES)
         self._folder = folder
         self._found = found
         self._seed = seed

@@ -18,7 +18,7 @@ from models.errors import ModelError
 from tests.fuzz.mutate import damaged
 from tests.models import builders
 
-MOST_BYTES = 1_500_000_000
+MAX_BYTES = 1_500_000_000
 
 _DIMENSIONS = (-1, 0, 1, 3, 65_536, 2**31, 2**62)
 _VALUES = (

@@ -28,7 +28,7 @@ def test_nothing_falls(target: str, tmp_path: Path) -> None:
 
 def _cases_of(text: str) -> Any:
     return SimpleNamespace(
-        prepare=lambda folder: None, case=lambda chance, folder: (text.encode(), ".txt"), LONGEST_S=3.0, MOST_BYTES=3e8
+        prepare=lambda folder: None, case=lambda chance, folder: (text.encode(), ".txt"), LONGEST_S=3.0, MAX_BYTES=3e8
     )
 
 

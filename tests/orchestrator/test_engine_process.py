@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Fenced
+from engine.errors import LeaseLost
 from orchestrator.engine_process import handle as engine_process
 from orchestrator.engine_process import main as media
 from orchestrator.engine_process.handle import EngineProcess
@@ -352,11 +352,11 @@ def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", fails)
     fence()
     failures[0] = 1000
-    with pytest.raises(Fenced, match="can't be read"):
+    with pytest.raises(LeaseLost, match="can't be read"):
         fence()
     failures[0] = 0
     (tmp_path / "end.json").touch()
-    with pytest.raises(Fenced, match="taken this video over"):
+    with pytest.raises(LeaseLost, match="taken this video over"):
         fence()
 
 

@@ -21,6 +21,7 @@ GB = 10**9
         ([HD], {}, 6.9 * GB, 7.6 * GB, "an hour: the video twice, and rows"),
         ([HD], {"visualize": False}, 0.2 * GB, 0.3 * GB, "rows alone"),
         ([HD], {"visualize": False, "formats": ["mot"]}, 0.05 * GB, 0.06 * GB, "the smallest"),
+        ([HD], {"visualize": False, "formats": []}, 0, 0, "no file of rows at all"),
         ([HD, HD], {}, 13.8 * GB, 15.2 * GB, "two hours"),
         ([VideoFacts(0, "a.mp4", "a", size_bytes=9)], {}, 0, 0, "a file that could not be opened"),
         ([replace(HD, frames=None, width=None)], {}, 0, 0, "nothing is known of it"),

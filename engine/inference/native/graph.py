@@ -12,7 +12,7 @@ from engine.inference.native.attributes import array_of, read_attributes
 from engine.inference.native.ops import Unsupported, refusing
 
 _OLDEST = 11  # before it, Resize, Clip and others meant other things
-_MOST_NODES = 4096  # the largest detectors have about 1000
+_MAX_NODES = 4096  # the largest detectors have about 1000
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def _graph(model: Any) -> Graph:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST:
         raise Unsupported(f"it has opset {opset}; {_OLDEST} is the oldest that is read")
-    if len(model.graph.node) > _MOST_NODES:
-        raise Unsupported(f"it has {len(model.graph.node)} nodes; {_MOST_NODES} are the most that are read")
+    if len(model.graph.node) > _MAX_NODES:
+        raise Unsupported(f"it has {len(model.graph.node)} nodes; {_MAX_NODES} are the most that are read")
     constants = {tensor.name: array_of(tensor) for tensor in model.graph.initializer}
     nodes = tuple(_node(node) for node in model.graph.node)
     inputs = [value for value in model.graph.input if value.name not in constants]

@@ -31,7 +31,7 @@ from engine_ext.convnet import ACTIVATIONS, FIELDS, KINDS, WHENS, ConvNet
 
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
 _LONGEST_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
-_MOST_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
+_MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of a picture
 
 Row = dict[str, Any]
@@ -211,7 +211,7 @@ class _Planner:
         """
         planar = op.source is None
         count = blocks(op.out)
-        most = _MOST_GROUP[self._set]
+        most = _MAX_GROUP[self._set]
         row["group"] = group = -(-count // -(-count // most))
         row["weights_at"] = self._store.place(
             ("conv", group, planar), (op.weight,), lambda: pack_conv(op.weight, group, planar=planar)

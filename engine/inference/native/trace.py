@@ -34,15 +34,15 @@ from engine.inference.native.ops import (
     Value,
 )
 
-_MOST_PIXELS = 1 << 24
-_MOST_SIDE = 1 << 20
-_MOST_CHANNELS = 1 << 14
-_MOST_STEP = 8  # between samples of the picture: a kernel grows by it twice
-_MOST_SAMPLES = 256  # of the picture side by side, and
-_MOST_PATCHES = 256  # of the result: a detector has a dozen
-_MOST_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
-_MOST_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
-_MOST_CONSTANTS = 1 << 27  # elements of all that is evaluated
+_MAX_PIXELS = 1 << 24
+_MAX_SIDE = 1 << 20
+_MAX_CHANNELS = 1 << 14
+_MAX_STEP = 8  # between samples of the picture: a kernel grows by it twice
+_MAX_SAMPLES = 256  # of the picture side by side, and
+_MAX_PATCHES = 256  # of the result: a detector has a dozen
+_MAX_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
+_MAX_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
+_MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
@@ -95,7 +95,7 @@ class _Trace:
             value = evaluate(node, inputs)
             other = evaluate(node, with_two) if changed else value
             self._evaluated += value.size
-            if self._evaluated > _MOST_CONSTANTS:
+            if self._evaluated > _MAX_CONSTANTS:
                 raise Unsupported(f"it computes {self._evaluated} constants")
         else:
             handler = _HANDLERS.get(node.op_type)
@@ -110,14 +110,14 @@ class _Trace:
         return value
 
     def _tensor(self, op_channels: int, height: int, width: int) -> Tensor:
-        if not (1 <= op_channels <= _MOST_CHANNELS and _fits(height, width)):
+        if not (1 <= op_channels <= _MAX_CHANNELS and _fits(height, width)):
             raise Unsupported(f"a tensor would be {op_channels} x {height} x {width}")
         return Tensor(op_channels, height, width)
 
     def _add(self, op: Any) -> Tensor:
         if isinstance(op, Conv):
             self._weights += -(-len(op.weight) // BLOCK) * BLOCK * op.weight[0].size
-            if self._weights > _MOST_WEIGHTS:
+            if self._weights > _MAX_WEIGHTS:
                 raise Unsupported(f"it has {self._weights} weights")
         self._network.ops.append(op)
         self._maker[op.out] = op
@@ -239,7 +239,7 @@ class _Trace:
             dims = tuple(int(n) for n in sizes)
         else:  # a pixel is found by the scale itself, so that 2.01 is not 2
             scales = np.asarray(inputs[2], np.float64)
-            if not np.array_equal(scales, np.round(scales)) or np.max(scales) > _MOST_SIDE:
+            if not np.array_equal(scales, np.round(scales)) or np.max(scales) > _MAX_SIDE:
                 raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
             dims = tuple(n * int(scale) for n, scale in zip(source.dims, scales, strict=True))
         if len(dims) != 4 or dims[:2] != source.dims[:2]:
@@ -344,11 +344,11 @@ _HANDLERS: dict[str, Callable[[_Trace, Node, list[Any]], Any]] = {
 
 
 def _fits(height: int, width: int) -> bool:
-    return 1 <= height <= _MOST_SIDE and 1 <= width <= _MOST_SIDE and height * width <= _MOST_PIXELS
+    return 1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE and height * width <= _MAX_PIXELS
 
 
 def _check_patches(node: Node, count: int) -> None:
-    if count > _MOST_PATCHES:
+    if count > _MAX_PATCHES:
         raise Unsupported(f"{node} makes a result of {count} parts")
 
 
@@ -402,7 +402,7 @@ def _dense(node: Node, weight: Floats, groups: int) -> Floats:
 
 
 def _check_spread(node: Node, size: int) -> None:
-    if size > _MOST_SPREAD:
+    if size > _MAX_SPREAD:
         raise Unsupported(f"{node} would have {size} weights, most of them 0")
 
 
@@ -422,7 +422,7 @@ def _folded(
     the view is a row beyond the picture.
     """
     (height, width), (down, across) = view.size, view.steps
-    if height % down or width % across or max(down, across) > _MOST_STEP:
+    if height % down or width % across or max(down, across) > _MAX_STEP:
         raise Unsupported(f"{node} reads samples that do not divide the picture")
     channels = 1 + max(sample.channel for sample in view.samples)
     factor, summand = np.ones(channels, np.float32), np.zeros(channels, np.float32)
@@ -504,7 +504,7 @@ def _sampled(node: Node, view: PictureView, axis: int, start: int, end: int, ste
     """Every step-th row or column from `start` on, to the last one; or some of the channels."""
     factor, summand, samples, steps = view.factor, view.summand, view.samples, list(view.steps)
     size = view.dims[axis]
-    if step > _MOST_STEP:
+    if step > _MAX_STEP:
         raise Unsupported(f"{node} takes every {step}th pixel")
     if axis == 1:
         kept = slice(start, end, step)
@@ -527,7 +527,7 @@ def _stacked(node: Node, views: list[PictureView]) -> PictureView:
     first = views[0]
     if any(view.steps != first.steps or view.dims[2:] != first.dims[2:] for view in views):
         raise Unsupported(f"{node} joins views of several sizes")
-    if (count := sum(len(view.samples) for view in views)) > _MOST_SAMPLES:
+    if (count := sum(len(view.samples) for view in views)) > _MAX_SAMPLES:
         raise Unsupported(f"{node} joins {count} samples of the picture")
     samples = tuple(sample for view in views for sample in view.samples)
     return PictureView(

@@ -40,7 +40,7 @@ from models.resolve import ResolvedModel
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
-_LEAST_BF16 = 8.0  # compute capability that computes in bfloat16
+_MIN_BF16 = 8.0  # compute capability that computes in bfloat16
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def build_plan(
     wanted = options.compute_capability or (here.capability if here is not None else None)
     if options.compute_capability is not None:
         check_capability(options.compute_capability)
-    if options.precision == "bf16" and wanted is not None and float(wanted) < _LEAST_BF16:
-        raise ConfigError(f"--precision bf16 needs compute capability {_LEAST_BF16} or later. Got {wanted}: use fp16.")
+    if options.precision == "bf16" and wanted is not None and float(wanted) < _MIN_BF16:
+        raise ConfigError(f"--precision bf16 needs compute capability {_MIN_BF16} or later. Got {wanted}: use fp16.")
     calibration = find_pictures(options.calib) if options.calib is not None else None
     resolved, freed_path, profile = _model(options)
     flavor = choose_flavor(options.flavor, here, options.compute_capability)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError, PlanError
+from engine.errors import ConfigError, PlanError, describe_os_error
 from engine.inference.trt.graph import copy_of, picture_of
 from engine.inference.trt.quantize import quantizable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.manifest import InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-MOST_PICTURES = 256
+MAX_PICTURES = 256
 
 _BINS = 2048
 _CANDIDATES = 128
@@ -41,7 +41,7 @@ class Calibration:
     sha256: str
 
 
-def find_pictures(folder: Path, most: int = MOST_PICTURES) -> Calibration:
+def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
     """Pictures of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of pictures. {folder} is none.")
@@ -54,7 +54,7 @@ def find_pictures(folder: Path, most: int = MOST_PICTURES) -> Calibration:
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise ConfigError(f"--calib: {path} can't be read: {(error.strerror or str(error)).lower()}.") from error
+            raise ConfigError(f"--calib: {path} can't be read: {describe_os_error(error)}.") from error
     return Calibration(tuple(taken), digest.hexdigest())
 
 

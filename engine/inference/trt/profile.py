@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.errors import ConfigError
 
-MOST_BATCH = 256
+MAX_BATCH = 256
 
 Shape = tuple[int, int, int, int]
 
@@ -37,9 +37,9 @@ def make_profile(
     fixed   why the ONNX can't have any other shape than its own at batch 1; None where it can
     """
     least, opt, most = batches
-    if not 1 <= least <= opt <= most <= MOST_BATCH:
+    if not 1 <= least <= opt <= most <= MAX_BATCH:
         raise ConfigError(
-            f"--min-batch, --opt-batch and --max-batch must rise and lie in [1, {MOST_BATCH}]. "
+            f"--min-batch, --opt-batch and --max-batch must rise and lie in [1, {MAX_BATCH}]. "
             f"Got {least}, {opt} and {most}."
         )
     if most > 1 and fixed is not None:

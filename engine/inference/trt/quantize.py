@@ -17,7 +17,7 @@ from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializer
 if TYPE_CHECKING:
     import onnx
 
-_LEAST_OPSET = 13  # the first with a scale for each channel
+_MIN_OPSET = 13  # the first with a scale for each channel
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
@@ -34,14 +34,14 @@ def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in an opset that has a scale for each channel: itself, or converted by ONNX."""
     import onnx
 
-    if opset_of(model) >= _LEAST_OPSET:
+    if opset_of(model) >= _MIN_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, _LEAST_OPSET)
+        return onnx.version_converter.convert_version(model, _MIN_OPSET)
     except Exception as error:
         raise PlanError(
-            f"the model has opset {opset_of(model)}, and ONNX can't convert it to {_LEAST_OPSET}, which int8 needs: "
-            f"{error}. Export it with opset {_LEAST_OPSET} or later."
+            f"the model has opset {opset_of(model)}, and ONNX can't convert it to {_MIN_OPSET}, which int8 needs: "
+            f"{error}. Export it with opset {_MIN_OPSET} or later."
         ) from error
 
 

@@ -24,7 +24,7 @@ from engine.inference.trt.sidecar_fields import problem_of
 from models.files import atomic_write, cache_dir, read_regular, sha256_of
 
 SCHEMA = 1
-_MOST_BYTES = 1 << 20  # of a side-car, which has a few thousand
+_MAX_BYTES = 1 << 20  # of a side-car, which has a few thousand
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_record(plan: Path) -> PlanRecord:
     try:
         if not os.path.lexists(path):
             raise FileNotFoundError
-        found = json.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
+        found = json.loads(read_regular(path, _MAX_BYTES).decode("utf-8"))
         schema = found.pop("schema", None) if isinstance(found, dict) else None
         fields = json.dumps(found)
     except FileNotFoundError:

@@ -1,0 +1,43 @@
+"""The files of rows that a run can write, by the name that a configuration gives them: one line per format.
+
+Importing this loads none of them: the configuration is checked against it by programs that never write any.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.sinks.rows import RowFile, RowSink
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """`suffix` follows the stem of the video; `home` is the sink's module and class."""
+
+    suffix: str
+    home: str
+
+    def make(self, rows: RowFile, class_names: Sequence[str]) -> RowSink:
+        """Make the sink of one video."""
+        module, _, name = self.home.partition(":")
+        kind: type[RowSink] = getattr(importlib.import_module(module), name)
+        return kind.for_video(rows, class_names)
+
+
+FORMATS: dict[str, RowFormat] = {
+    "tracks": RowFormat(".tracks.jsonl", "engine.sinks.jsonl:TracksJsonl"),
+    "mot": RowFormat(".mot.txt", "engine.sinks.mot:MotText"),
+    "detections": RowFormat(".detections.jsonl", "engine.sinks.jsonl:DetectionsJsonl"),
+}
+
+
+def check_format(name: str) -> str:
+    """Return `name`. Raise ValueError, in the words of a configuration's rule, where there is no such format."""
+    if name not in FORMATS:
+        *first, last = map(repr, FORMATS)
+        raise ValueError(f"one of {', '.join(first)} or {last}")
+    return name

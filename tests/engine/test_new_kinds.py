@@ -1,0 +1,73 @@
+"""What is added: a sink, a layout, a backend, each a file of its own and one line of a registry."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from engine import Engine, EngineConfig
+from engine.errors import ConfigError
+from engine.inference import layouts
+from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.model import LoadedModel, load_model
+from engine.inference.tensor_shape import TensorShape
+from engine.sinks.formats import FORMATS, RowFormat
+from engine.sinks.rows import RowSink
+
+FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
+
+
+class Counts(RowSink):
+    """A sink: how many tracks each frame has."""
+
+    kind = "counts"
+
+    def rows(self, tracks):
+        return b"%d %d\n" % (tracks.frame.index, len(tracks)), 1
+
+
+def test_a_sink(monkeypatch, clip, tmp_path):
+    monkeypatch.setitem(FORMATS, "counts", RowFormat(".counts.txt", f"{__name__}:Counts"))
+    with Engine(FAKE.updated(formats="counts")) as engine:
+        (video,) = engine.run([clip], tmp_path)["videos"]
+    assert set(video["outputs"]) == {"counts"}
+    rows = (tmp_path / "square.counts.txt").read_text().splitlines()
+    assert [row.split()[0] for row in rows] == [str(index) for index in range(12)]
+
+
+def test_a_sink_that_there_is_not():
+    with pytest.raises(ConfigError, match=r"^formats must be one of 'tracks', 'mot' or 'detections'. Got 'counts'.$"):
+        EngineConfig(formats="counts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Corners:
+    """A layout: (batch, 5, detections), x1 y1 x2 y2 score in columns."""
+
+    name: str = "corners"
+    needs_nms: bool = False
+
+    def decode(self, output, input_hw, conf, class_mask=None):
+        kept = output[4] >= conf
+        boxes = np.ascontiguousarray(output[:4, kept].T)
+        return boxes, output[4, kept], np.zeros(len(boxes), np.int32)
+
+
+class Turned(FakeBackend):
+    """A backend: the fake one's rows, as columns."""
+
+    def run(self, tensor):
+        return np.ascontiguousarray(super().run(tensor)[:, :, :5].transpose(0, 2, 1))
+
+
+def test_a_layout_and_a_backend(monkeypatch, clip, tmp_path):
+    monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "corners": Corners()})
+    shape = TensorShape((128, 128), 32, rect=True)
+    manifest = dataclasses.replace(fake_manifest(), layout="corners")
+    model = LoadedModel(manifest, Turned(), layouts.get_layout("corners"), shape, "")
+    for name, each in (("a", load_model(FAKE, 1)), ("b", model)):
+        with Engine(FAKE, model=each) as engine:
+            assert engine.run([clip], tmp_path / name)["totals"]["detections"] == 12
+    assert (tmp_path / "a" / "square.tracks.jsonl").read_bytes() == (
+        tmp_path / "b" / "square.tracks.jsonl"
+    ).read_bytes()
