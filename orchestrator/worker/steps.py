@@ -113,13 +113,14 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
+    kept = parsed.kept()
     spec = JobSpec(
         id=job_id or new_id(),
         task=task,
         video_folder=given_folder,
         inputs=(str(source),),
         only=None if only is None else tuple(only),
-        config={**parsed.kept(), "output_folder": str(target)},
+        config={**kept, "output_folder": str(target)},
         workers=workers,
         queue=queue,
         output=str(target),
