@@ -1,4 +1,4 @@
-"""A broker on this machine, for who has no Redis: a Valkey server on a unix socket, started, watched and stopped by us.
+"""A broker for a machine without Redis: a Valkey server on a unix socket, started, watched and stopped by us.
 
 Two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which does.
 In the data folder lie:
@@ -53,7 +53,7 @@ __all__ = [
     "without_password",
 ]
 
-_LONGEST_SOCKET_PATH = 107  # bytes, of sockaddr_un
+_MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
 _LOG_LIMIT = 8 << 20
 _STOP_S = 10.0
 _POLL_S = 0.02
@@ -395,7 +395,7 @@ def _make_private(path: Path) -> None:
 def _socket_in(directory: Path) -> Path:
     """`broker.sock` in the folder, or, where that is longer than a socket's path may be, a short name of its own."""
     path = directory.absolute() / "broker.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
     return _private_tmp() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.broker import keys
 
-_MOST = 50
-_LONGEST = 400
+_MAX_KEPT = 50
+_MAX_LINE = 400
 _KEPT_S = 86_400.0
 
 
@@ -38,7 +38,7 @@ def note(client: Any, what: str, why: str, kept_s: float = _KEPT_S) -> None:
     found = _read(client)
     over = [name for name, value in found.items() if value["until"] < at]
     newest = sorted(found, key=lambda name: -found[name]["at"])
-    for name in {*over, *newest[_MOST:]}:
+    for name in {*over, *newest[_MAX_KEPT:]}:
         client.hdel(keys.REFUSED, name)
     client.expire(keys.REFUSED, int(7 * _KEPT_S))
 
@@ -51,7 +51,7 @@ def forget(client: Any, what: str) -> None:
 def one_line(text: str) -> str:
     """A text, perhaps a stranger's, as it may stand in a log: one line, nothing that a terminal obeys, not endless."""
     line = " ".join(text.split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_LONGEST]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_MAX_LINE]
 
 
 def recent(client: Any) -> list[Refusal]:

@@ -31,7 +31,7 @@ from orchestrator.job.registry import find_job, known_jobs
 from orchestrator.settings import LOG_QUEUE, Settings
 
 _RECENT = 20
-_MOST_LISTED = 30
+_MAX_LISTED = 30
 _ASK_S, _ASK_TRIPS = 4.0, 20
 
 T = TypeVar("T")
@@ -141,11 +141,11 @@ def _show(console: Console, title: str, rows: list[dict[str, Any]], columns: tup
         return
     console.print(Text(title, style="bold"))
     table = views.table_of(*columns)
-    for row in rows[:_MOST_LISTED]:
+    for row in rows[:_MAX_LISTED]:
         table.add_row(*(_cell(row, column, console.width) for column in columns))
     console.print(table)
-    if len(rows) > _MOST_LISTED:
-        console.print(f"and {len(rows) - _MOST_LISTED} more: --json lists them all")
+    if len(rows) > _MAX_LISTED:
+        console.print(f"and {len(rows) - _MAX_LISTED} more: --json lists them all")
 
 
 def _cell(row: dict[str, Any], column: str, width: int = views.WIDE) -> Text:

@@ -11,10 +11,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of a record: a lease, a result, a cancellation."""
 
-LARGEST_LIST = 256 << 20
+MAX_LIST_BYTES = 256 << 20
 """Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
 
 
@@ -56,7 +56,7 @@ def write_quick(path: Path, value: Any) -> None:
         raise
 
 
-def read_json(path: Path, largest: int = LARGEST) -> Any | None:
+def read_json(path: Path, largest: int = MAX_BYTES) -> Any | None:
     """The value, None where there is no such file. Raises OSError for one that can't be read, ValueError for one that
     holds something else or more than `largest` bytes, and for what is no file.
 
