@@ -100,6 +100,14 @@ def test_no_worker(server):
     assert checks["workers"].remedy == "Start one: `yolo-server --worker`."
 
 
+def test_a_worker_that_was_killed_is_none(server):
+    """Its last heartbeat stays for a while, and names a process that is no more."""
+    beat(server, owner=made.dead_owner().as_json())
+    assert states(check(server.url))["workers"] == "failed"
+    beat(server, owner=made.owner().as_json())
+    assert "workers" not in states(check(server.url))
+
+
 def test_jobs_that_nobody_takes(server):
     beat(server, queues=["yolo-log"])
     server.client.lpush("yolo", "job", "job")
