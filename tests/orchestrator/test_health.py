@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.broker import health, heartbeats
 from orchestrator.broker.health import Check, as_json, check_health, exit_status
+from tests.orchestrator import handmade as made
 from tests.orchestrator.fake_server import fake_server
 
 pytestmark = pytest.mark.timeout(30)
