@@ -85,7 +85,7 @@ def _complete(folder: Path, output: Path, quiet_s: float) -> Iterator[tuple[str,
                 yield str(path), [found.st_size, found.st_mtime_ns]
 
 
-def _ledger(folder: Path) -> dict[str, object]:
+def _ledger(folder: Path) -> dict[str, list[int]]:
     """What was handed to jobs: path -> size and time of change. What the last sweep found counts if its job is there:
     a sweep that is killed has made both, or neither."""
     ledger, last = _read(folder / _LEDGER), _read(folder / _LAST)
