@@ -264,7 +264,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
 
 
 def _beat_schedule(given: Settings) -> dict[str, object]:
-    """One sweep a watched folder. A sweep that waited longer than a period is dropped: the next one finds the same."""
+    """Return one sweep per watched folder. One that waited longer than a period is dropped: the next finds the same."""
     return {
         f"sweep {index}: {watch.folder}": {
             "task": "sweep_yolo",

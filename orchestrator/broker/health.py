@@ -35,7 +35,7 @@ State = Literal["ok", "warning", "failed"]
 _SKEW_WARNS_S, _SKEW_FAILS_S = 2.0, 30.0
 _MEMORY_WARNS = 0.8
 _DISK_WARNS, _DISK_FAILS = 5 << 30, 200 << 20  # bytes
-_OLDEST_VERSION = (6, 2)
+_MIN_VERSION = (6, 2)
 _SECOND_LOOK_S = 0.5
 _DEADLINE_S, _TRIPS = 4.7, 25
 
@@ -164,12 +164,12 @@ def _broker(answers: str, info: Mapping[Any, Any] | None) -> Check:
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version", info.get("redis_version", "0")))
     spoken = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
-    if spoken < _OLDEST_VERSION:
+    if spoken < _MIN_VERSION:
         return Check(
             "broker",
             "warning",
             f"{name} {version} at {answers}",
-            f"It is older than {'.'.join(map(str, _OLDEST_VERSION))}, with which nothing is tested: upgrade it.",
+            f"It is older than {'.'.join(map(str, _MIN_VERSION))}, with which nothing is tested: upgrade it.",
         )
     return Check("broker", "ok", f"{name} {version} at {answers}")
 
@@ -275,7 +275,7 @@ def _told_of(seen: Look) -> Check:
 
 
 def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Heartbeat]) -> list[Check]:
-    """A check a queue."""
+    """Return one check per queue."""
     try:
         waiting = lengths(connection, queues)
         suspects = [queue for queue in queues if waiting[queue] and _idle(queue, workers)]

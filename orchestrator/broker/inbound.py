@@ -23,10 +23,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from engine.text.printable import printable
 from orchestrator.job.atomic_json import parse_json
 
-LARGEST = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of a message. Ours have some hundreds: a path and a configuration."""
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 _SHOWN = 300
 
 
@@ -154,8 +154,8 @@ def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
 
 
 def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, object]:
-    if len(raw) > LARGEST:
-        raise Refused(f"it has {len(raw)} bytes, more than {LARGEST}")
+    if len(raw) > MAX_BYTES:
+        raise Refused(f"it has {len(raw)} bytes, more than {MAX_BYTES}")
     envelope = _Envelope.model_validate(parse_json(raw))
     properties = envelope.properties
     given, parts = _headers_and_body(envelope.headers or {}, _decoded(envelope.body, properties.body_encoding))
@@ -202,8 +202,8 @@ def _decoded(body: str, encoding: str | None) -> Any:
     except binascii.Error as error:
         raise Refused(f"the body is not base64: {error}") from None
     value = parse_json(data)
-    if _depth_beyond(value, _DEEPEST):
-        raise Refused(f"the body is nested more than {_DEEPEST} deep")
+    if _depth_beyond(value, _MAX_DEPTH):
+        raise Refused(f"the body is nested more than {_MAX_DEPTH} deep")
     return value
 
 

@@ -1,4 +1,4 @@
-"""A broker on this machine, for those without Redis: a Valkey server on a unix socket, started, watched, stopped by us.
+"""A broker for a machine without Redis: a Valkey server on a unix socket, started, watched and stopped by us.
 
 Two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which does.
 In the data folder lie:
@@ -31,9 +31,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from redis import exceptions
 
@@ -53,7 +53,7 @@ __all__ = [
     "without_password",
 ]
 
-_LONGEST_SOCKET_PATH = 107  # bytes, of sockaddr_un
+_MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
 _LOG_LIMIT = 8 << 20
 _STOP_S = 10.0
 _POLL_S = 0.02
@@ -78,7 +78,18 @@ def _private_tmp() -> Path:
 def find_embedded(state: Path | None = None) -> str | None:
     """The URL of the embedded broker whose data are in `state`, if it runs on this machine and answers; else None."""
     found = _read_card(state or default_state())
-    return str(found["url"]) if found is not None and _pid_of(found["url"]) is not None else None
+    return found.url if found is not None and _pid_of(found.url) is not None else None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """Where a broker is to be found: `broker.json`. Processes by id; `server` is None while there is none."""
+
+    owner: int
+    server: int | None
+    host: str
+    socket: str
+    url: str
 
 
 class EmbeddedBroker:
@@ -183,8 +194,8 @@ class EmbeddedBroker:
             if found is None:
                 raise EmbeddedBrokerTaken("Another process is just starting the embedded broker. Try again.")
             raise EmbeddedBrokerTaken(
-                f"The embedded broker runs already: process {found['owner']} on {found['host']} owns it. "
-                f"Use it: `export CELERY_BROKER_URL='{found['url']}'`. To end it: `kill {found['owner']}`."
+                f"The embedded broker runs already: process {found.owner} on {found.host} owns it. "
+                f"Use it: `export CELERY_BROKER_URL='{found.url}'`. To end it: `kill {found.owner}`."
             )
         self._owner_lock, self._owner = lock, os.getpid()
 
@@ -195,20 +206,20 @@ class EmbeddedBroker:
         found = _read_card(self.state)
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline:
-            pid = _pid_of(found["url"]) if found else None
+            pid = _pid_of(found.url) if found else None
             # One whose owner has just died may still answer while it is ending.
             ended = _wait_until_free(self.state / "server.lock", 0.3)
             if ended:
                 return False
             if found and pid is not None:
-                self.url, self.pid = found["url"], pid
-                self.socket = Path(found["socket"])
+                self.url, self.pid = found.url, pid
+                self.socket = Path(found.socket)
                 self._write_card()
                 return True
-        server = f"process {found['server']}" if found else "a process"
+        server = f"process {found.server}" if found else "a process"
         raise EmbeddedBrokerError(
             f"{server} still holds the broker's data in {self.state} and does not answer. "
-            + (f"End it: `kill -9 {found['server']}`." if found else f"Find it: `fuser {self.state}/server.lock`.")
+            + (f"End it: `kill -9 {found.server}`." if found else f"Find it: `fuser {self.state}/server.lock`.")
         )
 
     def _launch(self) -> None:
@@ -279,14 +290,8 @@ class EmbeddedBroker:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _write_card(self) -> None:
-        card = {
-            "owner": os.getpid(),
-            "server": self.pid,
-            "host": socket.gethostname(),
-            "socket": str(self.socket),
-            "url": self.url,
-        }
-        write_quick(self.state / "broker.json", card)
+        card = _Card(os.getpid(), self.pid, socket.gethostname(), str(self.socket), self.url)
+        write_quick(self.state / "broker.json", asdict(card))
 
     def _config(self) -> bytes:
         settings: list[tuple[str, str]] = [
@@ -395,7 +400,7 @@ def _make_private(path: Path) -> None:
 def _socket_in(directory: Path) -> Path:
     """`broker.sock` in the folder, or, where that is longer than a socket's path may be, a short name of its own."""
     path = directory.absolute() / "broker.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
     return _private_tmp() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock"
 
@@ -415,13 +420,12 @@ def _wait_until_free(path: Path, seconds: float) -> bool:
     return True
 
 
-def _read_card(state: Path) -> dict[str, Any] | None:
+def _read_card(state: Path) -> _Card | None:
     try:
         card = json.loads((state / "broker.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _Card(card["owner"], card["server"], card["host"], str(card["socket"]), str(card["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    keys = {"owner", "server", "host", "socket", "url"}
-    return card if isinstance(card, dict) and keys <= card.keys() else None
 
 
 def _pid_of(url: str) -> int | None:

@@ -27,7 +27,7 @@ _ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
 _DEADLINE_S = 4.0
 """From one answer to the next: the look-up of a name knows no timeout, and one host may have many addresses."""
-LONGEST_S = 3 * _DEADLINE_S + 1.0
+MAX_LOOK_S = 3 * _DEADLINE_S + 1.0
 """What a look takes at most, at a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)

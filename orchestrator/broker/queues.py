@@ -21,7 +21,7 @@ _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 MAX_LOOKED_THROUGH = 5000
 """Messages of one list that are read to find an id."""
 
-_LONGEST_WORD, _LONGEST_PATH = 300, 4096
+_MAX_WORD, _MAX_PATH = 300, 4096
 _AGAIN = re.compile(r"\.again-\d+$")
 
 
@@ -134,11 +134,11 @@ def _message(raw: str, queue: str) -> Message:
         task=task,
         job=job,
         step=step or task,
-        folder=Path(folder) if isinstance(folder, str) and len(folder) < _LONGEST_PATH else None,
+        folder=Path(folder) if isinstance(folder, str) and len(folder) < _MAX_PATH else None,
         eta=_word(headers.get("eta")) or None,
     )
 
 
 def _word(value: object) -> str:
     """A text of a header; of anything else, nothing."""
-    return value[:_LONGEST_WORD] if isinstance(value, str) else ""
+    return value[:_MAX_WORD] if isinstance(value, str) else ""

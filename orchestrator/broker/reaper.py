@@ -1,4 +1,4 @@
-"""Clears up after a program that is killed: `python guard.py FOLDER LOCK`, told on standard input what to clear up.
+"""Clears up after a program that is killed: `python reaper.py FOLDER LOCK`, told on standard input what to clear up.
 
 A line `worker PID` names the leader of a process group, `then [...]` a command, as JSON; `done` says that nothing is
 left to do. When the input ends without that word, whoever wrote it is no more: the group is ended, asked first, the

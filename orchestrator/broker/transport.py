@@ -23,7 +23,7 @@ from orchestrator.settings import settings
 
 log = logging.getLogger(__name__)
 
-MOST_DEAD = 100
+MAX_DEAD = 100
 """Messages that are kept, the newest; of each not more than its first bytes, so that all take some megabytes."""
 
 _KEPT_BYTES = 8192
@@ -76,7 +76,7 @@ class Channel(base.Channel):  # type: ignore[misc]
         place = f"it is set aside in {keys.DEAD}"
         try:
             with self.conn_or_acquire() as client, client.pipeline() as both:
-                both.lpush(keys.DEAD, json.dumps(dead)).ltrim(keys.DEAD, 0, MOST_DEAD - 1).execute()
+                both.lpush(keys.DEAD, json.dumps(dead)).ltrim(keys.DEAD, 0, MAX_DEAD - 1).execute()
         except (RedisError, OSError) as error:
             place = f"it can't be set aside: {printable(str(error))}"
         log.error("a message of queue %s is dropped, %s: %s", queue, place, why)

@@ -31,10 +31,12 @@ from orchestrator.job.registry import find_job, known_jobs
 from orchestrator.settings import LOG_QUEUE, Settings
 
 _RECENT = 20
-_MOST_LISTED = 30
+_MAX_LISTED = 30
 _ASK_S, _ASK_TRIPS = 4.0, 20
 
 T = TypeVar("T")
+Row = dict[str, Any]
+"""A line of a table, as `--json` has it."""
 
 
 # -- --list-tasks -----------------------------------------------------------------------------------------------------
@@ -46,8 +48,8 @@ def list_tasks(as_json: bool) -> int:
     note = broker_note(given)
     recent = _recent(given)
     trouble = note()
-    held: dict[str, list[dict[str, Any]]] = {"active": [], "reserved": [], "scheduled": []}
-    refused: list[dict[str, Any]] = []
+    held: dict[str, list[Row]] = {"active": [], "reserved": [], "scheduled": []}
+    refused: list[Row] = []
     if trouble is None:
         try:
             held = _ask(given, lambda connection: _held(connection, given))
@@ -72,7 +74,7 @@ def list_tasks(as_json: bool) -> int:
     return 0
 
 
-def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
+def _held(connection: Any, given: Settings) -> dict[str, list[Row]]:
     active = [
         {"worker": beat.node, "host": beat.host, "job": job, "step": step, "id": task}
         for beat in heartbeats.live(connection)
@@ -91,7 +93,7 @@ def _held(connection: Any, given: Settings) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _row(message: Message) -> dict[str, object]:
+def _row(message: Message) -> Row:
     age_s = _age_s(message)
     return {
         "queue": message.queue,
@@ -116,7 +118,7 @@ def _age_s(message: Message) -> float | None:
         return None
 
 
-def _refused(connection: Any) -> list[dict[str, Any]]:
+def _refused(connection: Any) -> list[Row]:
     try:
         found = refusals.recent(connection)
     except exceptions.ResponseError:  # this user may not ask
@@ -124,7 +126,7 @@ def _refused(connection: Any) -> list[dict[str, Any]]:
     return [{"what": refusal.what, "why": refusal.why, "age_s": round(refusal.age_s)} for refusal in found]
 
 
-def _recent(given: Settings) -> list[dict[str, Any]]:
+def _recent(given: Settings) -> list[Row]:
     found = []
     for job in known_jobs(given):
         shot = Reader(job, given.lease_s).read()
@@ -135,20 +137,20 @@ def _recent(given: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def _show(console: Console, title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+def _show(console: Console, title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
     if not rows:
         console.print(Text.assemble((title, "bold"), "  none"))
         return
     console.print(Text(title, style="bold"))
     table = views.table_of(*columns)
-    for row in rows[:_MOST_LISTED]:
+    for row in rows[:_MAX_LISTED]:
         table.add_row(*(_cell(row, column, console.width) for column in columns))
     console.print(table)
-    if len(rows) > _MOST_LISTED:
-        console.print(f"and {len(rows) - _MOST_LISTED} more: --json lists them all")
+    if len(rows) > _MAX_LISTED:
+        console.print(f"and {len(rows) - _MAX_LISTED} more: --json lists them all")
 
 
-def _cell(row: dict[str, Any], column: str, width: int = views.WIDE) -> Text:
+def _cell(row: Row, column: str, width: int = views.WIDE) -> Text:
     if column == "age":
         return Text(views.ago(row["age_s"]))
     if column == "videos":

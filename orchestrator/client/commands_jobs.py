@@ -131,13 +131,13 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
 
 def broker_note(given: Settings) -> Callable[[], str | None]:
     """Ask the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
-    from orchestrator.broker.preflight import LONGEST_S, begin, preflight
+    from orchestrator.broker.preflight import MAX_LOOK_S, begin, preflight
 
     answer = begin(lambda: preflight(given.broker_url, write=False))
 
     def wait() -> str | None:
         try:
-            answer(LONGEST_S)
+            answer(MAX_LOOK_S)
         except (JobError, TimeoutError) as error:
             return str(error)
         return None

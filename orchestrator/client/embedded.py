@@ -1,8 +1,8 @@
 """`yolo-submit --embedded`: a broker and a worker for one job, which go with it, in every way out.
 
 A broker that `yolo-server --worker --embedded` runs on this machine is used instead where there is one. The worker is
-in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a guard (guard.py)
-ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
+in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a reaper
+(broker/reaper.py) ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
 
 Jobs that wait at another broker are none of this worker's business, so it has a memory of jobs of its own.
 """
@@ -21,13 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from orchestrator.broker import reaper as guard
+from orchestrator.broker import reaper
 from orchestrator.broker.local_server import EmbeddedBroker, find_embedded
 from orchestrator.errors import EmbeddedBrokerError, JobError
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import LOG_QUEUE, settings
 
-MOST_RESTARTS = 5
+MAX_RESTARTS = 5
 
 _VARIABLES = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 _AT_START_S = 15.0
@@ -47,7 +47,7 @@ class Embedded:
     def __init__(self) -> None:
         self.own = False
         self._broker: EmbeddedBroker | None = None
-        self._guard: subprocess.Popen[str] | None = None
+        self._reaper: subprocess.Popen[str] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         self._before: dict[str, str | None] = {}
         self._job: Job | None = None
@@ -64,7 +64,7 @@ class Embedded:
             self._broker = EmbeddedBroker.temporary()
             try:
                 self._broker.start()
-                self._guard = _start_guard(self._broker)
+                self._reaper = _start_reaper(self._broker)
             except BaseException:
                 self._stop()
                 raise
@@ -91,7 +91,7 @@ class Embedded:
         """Start a worker for this job, from the main thread. Its log is `worker.log` in the job's directory."""
         self._job, self._queue = job, queue
         cancel = [*_PYTHON, "orchestrator.client.submit_cli", "--cancel", job.id, "--output", str(job.output)]
-        self._tell_guard(f"then {json.dumps(cancel)}")
+        self._tell_reaper(f"then {json.dumps(cancel)}")
         self._start()
 
     def look(self, say: Say) -> None:
@@ -112,8 +112,8 @@ class Embedded:
             return
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         early = time.monotonic() - self._started_at < _AT_START_S
-        guard.end_group(self._worker.pid, 0.0)
-        over = self._restarts >= MOST_RESTARTS
+        reaper.end_group(self._worker.pid, 0.0)
+        over = self._restarts >= MAX_RESTARTS
         if over or early:
             say(f"The worker {how}. Its log is {self._log}; it ends with:")
             for line in self._tail():
@@ -121,14 +121,14 @@ class Embedded:
         if over:
             raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
         self._restarts += 1
-        say(f"The worker {how} and is started again ({self._restarts} of {MOST_RESTARTS})")
+        say(f"The worker {how} and is started again ({self._restarts} of {MAX_RESTARTS})")
         time.sleep(_RESTART_PAUSE_S)
         self._start()
 
     def kill_worker(self) -> None:
         """Kill the worker at once, for those who do not want to wait."""
         if self._worker is not None:
-            guard.end_group(self._worker.pid, 0.0)
+            reaper.end_group(self._worker.pid, 0.0)
             self._worker.wait()
 
     @property
@@ -160,7 +160,7 @@ class Embedded:
                 env=_environment(TMPDIR=str(scratch), YOLO_STATE_DIR=str(self.memory)),
             )
         self._started_at = time.monotonic()
-        self._tell_guard(f"worker {self._worker.pid}")
+        self._tell_reaper(f"worker {self._worker.pid}")
 
     def _tail(self) -> list[str]:
         """The last lines of the worker's log."""
@@ -171,27 +171,27 @@ class Embedded:
         except OSError:
             return []
 
-    def _tell_guard(self, line: str) -> None:
-        if self._guard is not None and self._guard.stdin is not None:
+    def _tell_reaper(self, line: str) -> None:
+        if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(OSError):
-                self._guard.stdin.write(line + "\n")
-                self._guard.stdin.flush()
+                self._reaper.stdin.write(line + "\n")
+                self._reaper.stdin.flush()
 
     def _stop(self) -> None:
         if self._worker is not None:
             self._worker.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._worker.wait(_STOP_S)
-            guard.end_group(self._worker.pid, 0.0)  # children that a killed worker leaves
+            reaper.end_group(self._worker.pid, 0.0)  # children that a killed worker leaves
             self._worker.wait()
             self._worker = None
         if self._broker is not None:
             self._broker.stop()
-        if self._guard is not None:
-            self._tell_guard("done")
-            _close(self._guard.stdin)
-            self._guard.wait()
-            self._guard = None
+        if self._reaper is not None:
+            self._tell_reaper("done")
+            _close(self._reaper.stdin)
+            self._reaper.wait()
+            self._reaper = None
 
 
 def worker_command(concurrency: int, queue: str) -> list[str]:
@@ -201,10 +201,10 @@ def worker_command(concurrency: int, queue: str) -> list[str]:
     return [*program, "--concurrency", str(concurrency), "--queues", queues]
 
 
-def _start_guard(broker: EmbeddedBroker) -> subprocess.Popen[str]:
+def _start_reaper(broker: EmbeddedBroker) -> subprocess.Popen[str]:
     lock = broker.state / "server.lock"
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", guard.__file__, str(broker.directory), str(lock)],
+        [sys.executable, "-I", "-S", reaper.__file__, str(broker.directory), str(lock)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -25,12 +25,12 @@ from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings, worker_command
 
 LOOK_EVERY_S = 0.5
-LINE_EVERY_S, LINE_AT_LEAST_EVERY_S = 3.0, 300.0
+LINE_EVERY_S, MAX_LINE_PAUSE_S = 3.0, 300.0
 NOBODY_AFTER_S = 20.0
 
 _AWAY_S = 20.0
 _ASK_EVERY_S = 5.0
-_RESCUE_EVERY_S = 15.0
+_REQUEUE_EVERY_S = 15.0
 _WAITING_STATES = ("queued", "waiting", "ending")
 
 
@@ -64,19 +64,19 @@ class Attendant:
         from orchestrator.application import client_app
         from orchestrator.broker.connection import client
         from orchestrator.broker.preflight import explain
-        from orchestrator.worker.requeue import rescue
+        from orchestrator.worker.requeue import requeue_lost
 
         url = self._settings.broker_url
         queue = queue_for(self._job)
-        rescue_at = time.monotonic() + _RESCUE_EVERY_S
+        requeue_at = time.monotonic() + _REQUEUE_EVERY_S
         with client_app() as app, client(url, 2.0) as connection:
             while True:
                 try:
                     self.workers = len(consumers(live(connection), queue))
-                    if time.monotonic() > rescue_at:
-                        rescue_at = time.monotonic() + _RESCUE_EVERY_S
+                    if time.monotonic() > requeue_at:
+                        requeue_at = time.monotonic() + _REQUEUE_EVERY_S
                         with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
-                            rescue(app, connection, self._settings)
+                            requeue_lost(app, connection, self._settings)
                     self.trouble = None
                 except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
                     self.workers = None
@@ -122,7 +122,7 @@ class Lines:
         late = time.monotonic() - at >= self._every_s
         if shot.state == state and (text == before or not late):
             return
-        grown = min(LINE_AT_LEAST_EVERY_S, 1.5 * self._every_s)
+        grown = min(MAX_LINE_PAUSE_S, 1.5 * self._every_s)
         self._every_s = grown if shot.state == state else LINE_EVERY_S
         self._last = (shot.state, text, time.monotonic())
         self.say(f"{time.strftime('%H:%M:%S')} {text}")

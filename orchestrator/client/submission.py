@@ -208,14 +208,14 @@ def tell_result(job: Job, settings: Settings) -> None:
 def preflight_both(settings: Settings) -> None:
     """Ask broker and result store at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
     longer only while they answer."""
-    from orchestrator.broker.preflight import LONGEST_S, preflight
+    from orchestrator.broker.preflight import MAX_LOOK_S, preflight
     from orchestrator.broker.preflight import begin as ask
 
     answers = [ask(lambda: preflight(settings.broker_url))]
     if settings.results_url != settings.broker_url:
         answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
     for answer in answers:
-        answer(LONGEST_S)
+        answer(MAX_LOOK_S)
 
 
 def end_log(request: JobRequest, settings: Settings) -> Any:

@@ -35,8 +35,8 @@ WIDE = 130
 """Columns from which on tables have all of their columns, and ids are whole."""
 _SILENT_S = 10.0
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MOST_ROWS = 60
-_LONGEST_PATH = 40
+_MAX_ROWS = 60
+_MAX_PATH = 40
 # Those that somebody may have to do something about come first.
 _BY_WEIGHT = ("failed", "partial", "cancelled", "not begun", "processing", "waiting", "queued", "ok")
 _ORDER = {name: place for place, name in enumerate(_BY_WEIGHT)}
@@ -184,7 +184,7 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
     parts += [Text(f"Warning: {printable(warning)}", style=STYLES["warning"]) for warning in shot.warnings]
     if rows:
         narrow = width < WIDE
-        chosen = sorted(rows, key=lambda row: _ORDER[row.status])[:_MOST_ROWS] if len(rows) > _MOST_ROWS else rows
+        chosen = sorted(rows, key=lambda row: _ORDER[row.status])[:_MAX_ROWS] if len(rows) > _MAX_ROWS else rows
         table = table_of("video", "status", ">frames", ">fps", ">attempts", *(() if narrow else ("worker", "error")))
         for row in chosen:
             cells: list[RenderableType] = [_video(row, shot, width), state_text(row.status), frames(row)]
@@ -252,7 +252,7 @@ def shown(path: str, shot: Snapshot) -> str:
     if inside != shot.source and inside.is_relative_to(shot.source):
         inside = inside.relative_to(shot.source)
     text = printable(str(inside)) if path else ""
-    return end_of(text, _LONGEST_PATH)
+    return end_of(text, _MAX_PATH)
 
 
 def end_of(text: str, most: int) -> str:

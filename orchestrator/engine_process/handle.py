@@ -1,4 +1,4 @@
-"""The worker's side of an engine process (media.py): starts it, reads its events, gives orders, ends it."""
+"""The worker's side of an engine process (main.py): starts it, reads its events, gives orders, ends it."""
 
 from __future__ import annotations
 

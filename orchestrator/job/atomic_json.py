@@ -8,55 +8,41 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of a record: a lease, a result, a cancellation."""
 
-LARGEST_LIST = 256 << 20
+MAX_LIST_BYTES = 256 << 20
 """Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes or replaces a file; after a crash it holds the old or the new value. Raises OSError."""
-    part = _written(path, value)
-    try:
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write_once(path: Path, value: Any) -> bool:
-    """Writes a file that nobody has written before. False where somebody has; of two who try, one wins."""
-    part = _written(path, value)
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        if not _same(part, path):
-            return False  # else a server did it, its answer was lost, and it was asked again
-    finally:
-        part.unlink(missing_ok=True)
+    _replace(path, json.dumps(value, indent=1) + "\n", durable=True)
     _sync_folder(path.parent)
-    return True
 
 
 def write_quick(path: Path, value: Any) -> None:
     """Replaces a file that may be lost in a crash of the machine (progress). Raises OSError."""
-    part = _named(path)
-    try:
-        with open(part, "x", encoding="utf-8") as file:
-            file.write(json.dumps(value))
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    _replace(path, json.dumps(value), durable=False)
 
 
-def read_json(path: Path, largest: int = LARGEST) -> Any | None:
+def write_once(path: Path, value: Any) -> bool:
+    """Writes a file that nobody has written before. False where somebody has; of two who try, one wins."""
+    with _part(path, json.dumps(value, indent=1) + "\n", durable=True) as part:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            if not _same(part, path):
+                return False  # else a server did it, its answer was lost, and it was asked again
+    _sync_folder(path.parent)
+    return True
+
+
+def read_json(path: Path, largest: int = MAX_BYTES) -> Any | None:
     """The value, None where there is no such file. Raises OSError for one that can't be read, ValueError for one that
     holds something else or more than `largest` bytes, and for what is no file.
 
@@ -117,19 +103,25 @@ def append_line(path: Path, value: Any) -> None:
         os.close(descriptor)
 
 
-def _written(path: Path, value: Any) -> Path:
+def _replace(path: Path, text: str, *, durable: bool) -> None:
+    with _part(path, text, durable=durable) as part:
+        os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _part(path: Path, text: str, *, durable: bool) -> Iterator[Path]:
+    """A file beside `path` that holds the text, on the disk where it must be durable; gone at the end of the block."""
     part = _named(path)
     try:
         with open(part, "x", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        yield part
+    finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise
-    return part
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -13,8 +13,8 @@
     end.json                 the end record, with the pipeline's result; its existence ends the job
     events.jsonl             what happened when, a line each
 
-Files appear whole (files.py), and those that must exist once are made by a link that only one can make. Nothing here
-needs a broker.
+Files appear whole (atomic_json.py), and those that must exist once are made by a link that only one can make. Nothing
+here needs a broker.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import Any, TypeVar
 from engine.errors import OutputError
 from engine.files.folders import Folder, opened
 from orchestrator.errors import JobError, RequestError, reason_of
-from orchestrator.job.atomic_json import LARGEST, LARGEST_LIST, append_line, read_json, write_once, write_quick
+from orchestrator.job.atomic_json import MAX_BYTES, MAX_LIST_BYTES, append_line, read_json, write_once, write_quick
 from orchestrator.job.leases import Lease
 from orchestrator.job.records import SCHEMA, EndRecord, JobSpec, Progress, StartRecord, VideoResult
 
@@ -97,7 +97,7 @@ class Job:
     def open(cls, folder: Path) -> Job:
         """Raises JobError where there is no job, one of a later version, or one that no client made."""
         try:
-            value = read_json(folder / "job.json", LARGEST_LIST)
+            value = read_json(folder / "job.json", MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
             raise JobError(f"Job file {folder / 'job.json'} can't be read: {reason_of(error)}.") from error
         if not isinstance(value, dict):
@@ -142,7 +142,7 @@ class Job:
     def start_record(self) -> StartRecord | None:
         """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
         try:
-            value = read_json(self.start_path, LARGEST_LIST)
+            value = read_json(self.start_path, MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
             return StartRecord.refusal(f"{self.start_path} can't be read: {reason_of(error)}")
         try:
@@ -152,7 +152,7 @@ class Job:
 
     def end_record(self) -> EndRecord | None:
         """None before the end, and where the record is damaged."""
-        return _record(EndRecord.from_json, _read(self.folder / "end.json", LARGEST_LIST))
+        return _record(EndRecord.from_json, _read(self.folder / "end.json", MAX_LIST_BYTES))
 
     @property
     def ended(self) -> bool:
@@ -269,7 +269,7 @@ def _record(parse: Callable[[object], R], value: dict[str, Any] | None) -> R | N
         return None
 
 
-def _read(path: Path, largest: int = LARGEST) -> dict[str, Any] | None:
+def _read(path: Path, largest: int = MAX_BYTES) -> dict[str, Any] | None:
     try:
         value = read_json(path, largest)
     except (OSError, ValueError):

@@ -16,7 +16,7 @@ from engine.inference.trt.find import is_plan
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.settings import Settings
 
-_LONGEST_PATH = 4096
+_MAX_PATH = 4096
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
@@ -111,8 +111,8 @@ def _resolved(given: str, what: str) -> Path:
     if "\0" in given:
         raise PathRefused(f"The {what} must be a path without NUL characters. Got {given[:80]!r}.")
     try:
-        if len(os.fsencode(given)) > _LONGEST_PATH:
-            raise PathRefused(f"The {what} must be a path of at most {_LONGEST_PATH} bytes. Got {given[:80]!r}...")
+        if len(os.fsencode(given)) > _MAX_PATH:
+            raise PathRefused(f"The {what} must be a path of at most {_MAX_PATH} bytes. Got {given[:80]!r}...")
         return Path(os.path.realpath(given))
     except UnicodeEncodeError as error:
         raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error

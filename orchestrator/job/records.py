@@ -16,7 +16,7 @@ from typing import Any, Self
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
-_LARGEST = 2**63
+_MAX_NUMBER = 2**63
 
 Check = Callable[[Any], bool]
 
@@ -34,12 +34,12 @@ def _time(value: Any) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST
+    return type(value) is int and 0 <= value < _MAX_NUMBER
 
 
 def _number(value: Any) -> bool:
     """Not NaN either."""
-    return type(value) in (int, float) and -_LARGEST < value < _LARGEST
+    return type(value) in (int, float) and -_MAX_NUMBER < value < _MAX_NUMBER
 
 
 def _texts(value: Any) -> bool:

@@ -23,7 +23,7 @@ from orchestrator.settings import Settings
 log = logging.getLogger(__name__)
 
 _ENDED = "ended"
-_SHORTEST = 4
+_MIN_LETTERS = 4
 """Letters of an id that may stand for it."""
 
 
@@ -101,7 +101,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
 
 def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
     """The one id that begins so; the same again where there is none, or it is too short to mean one."""
-    if len(begun) < _SHORTEST:
+    if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
     places = [(jobs, ".json"), (jobs / _ENDED, ".json"), *((output / JOBS_FOLDER, "") for output in outputs)]

@@ -23,7 +23,7 @@ _ROW_BYTES = {"tracks": 1900, "detections": 1700, "mot": 600}
 _ENGINE_BYTES = 400 << 20
 _FRAME_BYTES = 1.5
 _FRAMES_IN_FLIGHT = 16
-_LEAST_FRAME_BYTES = 16
+_MIN_FRAME_BYTES = 16
 
 
 def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int:
@@ -35,7 +35,7 @@ def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int
     total = 0.0
     for video in videos:
         # A container may claim anything; it can't hold more frames than this.
-        frames = min(video.frames or 0, video.size_bytes // _LEAST_FRAME_BYTES)
+        frames = min(video.frames or 0, video.size_bytes // _MIN_FRAME_BYTES)
         total += frames * rows
         if config.get("visualize", True):
             total += frames * video.pixels * _BITS_A_PIXEL / 8 * _VIDEO_COPIES

@@ -2,7 +2,7 @@
 
 A step that must wait is given up: its message is answered, so that it takes no worker's slot, and a marker stays in the
 job's directory (`tasks/process-1.waits.json`). Whoever ends a job puts the steps of the next one on the queue; where
-nobody does, the rescue (rescue.py) finds the marker.
+nobody does, the look for lost messages (requeue.py) finds the marker.
 """
 
 from __future__ import annotations

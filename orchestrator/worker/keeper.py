@@ -4,7 +4,7 @@
   back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
   another worker takes its work.
 * It tells the world that it lives, in a key that runs out (`yolo:worker:<node>`).
-* It looks for jobs that nobody goes on with (rescue.py), on another thread: a disk that hangs must not hold it up.
+* It looks for jobs that nobody goes on with (requeue.py), on another thread: a disk that hangs must not hold it up.
 * It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker starts itself anew.
 
 A stop is told to the tasks by a file: they are in processes that Celery owns.
@@ -49,7 +49,7 @@ _RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
-_RESCUE_EVERY_S = 5.0
+_REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
 
 
@@ -194,11 +194,11 @@ class _Thread(threading.Thread):
         self._client = client(given.broker_url, timeout_s=5.0)
         self._started_at = time.time()
         self._owner = Owner.this_process(worker.hostname)
-        self._rescued_at = -_RESCUE_EVERY_S
+        self._requeued_at = -_REQUEUE_EVERY_S
         self._deaf = Deafness(given.deaf_s)
         self._listener = alive.Listener(given.lease_s)
         self._silent: set[str] = set()
-        self._rescuing: threading.Thread | None = None
+        self._requeuing: threading.Thread | None = None
         self._away = False
 
     def end(self) -> None:
@@ -236,19 +236,19 @@ class _Thread(threading.Thread):
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
             self._start_anew()
-        if time.monotonic() - self._rescued_at > _RESCUE_EVERY_S and not self._is_rescuing():
-            self._rescued_at = time.monotonic()
-            self._rescuing = threading.Thread(target=self._rescue, name="rescue", daemon=True)
-            self._rescuing.start()
+        if time.monotonic() - self._requeued_at > _REQUEUE_EVERY_S and not self._is_requeuing():
+            self._requeued_at = time.monotonic()
+            self._requeuing = threading.Thread(target=self._requeue, name="requeue", daemon=True)
+            self._requeuing.start()
 
-    def _is_rescuing(self) -> bool:
-        return self._rescuing is not None and self._rescuing.is_alive()
+    def _is_requeuing(self) -> bool:
+        return self._requeuing is not None and self._requeuing.is_alive()
 
-    def _rescue(self) -> None:
-        from orchestrator.worker.requeue import rescue
+    def _requeue(self) -> None:
+        from orchestrator.worker.requeue import requeue_lost
 
         try:
-            rescue(self._worker.app, self._client, self._settings)
+            requeue_lost(self._worker.app, self._client, self._settings)
         except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
             log.warning("no look at the jobs: %s", error)
 

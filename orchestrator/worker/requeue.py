@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 _LOCK_MS = 4000
 _AGAIN_AFTER_S = 15.0
-_MOST_ANNOUNCED = 500
+_MAX_ANNOUNCED = 500
 
 
-def rescue(app: Celery, client: Any, settings: Settings) -> list[str]:
+def requeue_lost(app: Celery, client: Any, settings: Settings) -> list[str]:
     """Sends what was lost; returns the ids of the messages sent. Raises what the broker's client raises.
 
     Workers and monitors all call it; one of them at a time looks.
@@ -85,7 +85,7 @@ def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
         seen.add(job.id)
         yield job
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
-    announced = client.hrandfield(keys.JOBS, _MOST_ANNOUNCED) or []
+    announced = client.hrandfield(keys.JOBS, _MAX_ANNOUNCED) or []
     for raw_id, raw_folder in zip(announced, client.hmget(keys.JOBS, announced) if announced else (), strict=True):
         job_id, folder = _text(raw_id), _text(raw_folder or "")
         if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):

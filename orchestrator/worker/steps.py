@@ -4,7 +4,7 @@
 
 Each step may be delivered twice, killed or stopped at any moment, and then runs again: what is done is read from the
 job's directory, and what must happen once is made by a file that only one can make. `next_step` says what a job needs
-now; it is asked at the end of each step, and by the rescue (rescue.py) when a message was lost.
+now; it is asked at the end of each step, and by the look for lost messages (requeue.py) when a message was lost.
 """
 
 from __future__ import annotations
@@ -113,13 +113,14 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
+    kept = parsed.kept()
     spec = JobSpec(
         id=job_id or new_id(),
         task=task,
         video_folder=given_folder,
         inputs=(str(source),),
         only=None if only is None else tuple(only),
-        config={**parsed.kept(), "output_folder": str(target)},
+        config={**kept, "output_folder": str(target)},
         workers=workers,
         queue=queue,
         output=str(target),
@@ -137,7 +138,7 @@ def process_steps(workers: int) -> list[str]:
 
 
 def check_step(step: str, workers: int) -> None:
-    """Raises RequestError where a message names a step that its job has not: it becomes a part of paths."""
+    """Raises RequestError where a message names a step that its job does not have: it becomes a part of paths."""
     if step not in process_steps(workers):
         raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
 

@@ -1,8 +1,9 @@
 """The process step: leases videos, has an engine process work on them, and watches over it.
 
-The engine runs in a process of its own (media.py), so that a crash in native code costs an attempt at a video and not
-the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and continues later from
-its last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop and a stall.
+The engine runs in a process of its own (engine_process/main.py), so that a crash in native code costs an attempt at a
+video and not the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and
+continues later from its last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop
+and a stall.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import JobError, RequestError
-from orchestrator.job.atomic_json import LARGEST_LIST, read_json, write_json
+from orchestrator.job.atomic_json import MAX_LIST_BYTES, read_json, write_json
 from orchestrator.job.file_lock import sole
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
 from orchestrator.job.paths import output_folder, video_folder
@@ -86,7 +86,7 @@ def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ..
             yield str(path), [found.st_size, found.st_mtime_ns]
 
 
-def _ledger(folder: Path) -> dict[str, object]:
+def _ledger(folder: Path) -> dict[str, list[int]]:
     """What was handed to jobs: path -> size and time of change. What the last sweep found counts if its job is there:
     a sweep that is killed has made both, or neither."""
     ledger, last = _read(folder / _LEDGER), _read(folder / _LAST)
@@ -99,7 +99,7 @@ def _ledger(folder: Path) -> dict[str, object]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = read_json(path, LARGEST_LIST) or {}
+        value = read_json(path, MAX_LIST_BYTES) or {}
         if isinstance(value, dict) and isinstance(value.get("new", {}), dict):
             return value
     except ValueError:

@@ -1,9 +1,9 @@
-"""The Celery tasks. Thin: what a step does is in jobs.py; here is when a message is given back or answered.
+"""The Celery tasks. Thin: what a step does is in steps.py; here is when a message is given back or answered.
 
 A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
 message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
-the rescue (rescue.py) sends the step again when it can go on, or when whoever has it dies. A task that was told to stop
-gives its message back.
+the look for lost messages (requeue.py) sends the step again when it can go on, or when whoever has it dies. A task that
+was told to stop gives its message back.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
         raise _waits(job, error) from error
     following = turns.next_waiting(job.output, context.settings.lease_s)
     if following is not None:
-        with contextlib.suppress(OSError):  # the rescue sends it
+        with contextlib.suppress(OSError):  # the look for lost messages sends it
             _go_on(task, *following)
     return result
 
@@ -207,7 +207,7 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
 
 def _send(task: Task, job: Job, key: str) -> None:
     """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
-    just coming back and the connection breaks in the sending, the rescue sends the step."""
+    just coming back and the connection breaks in the sending, the look for lost messages sends the step."""
     try:
         publish(task.app, job, key)
     except JobError:

@@ -13,10 +13,10 @@ from tornado.web import HTTPError
 
 from orchestrator.application import app  # before Celery looks for it in the current folder
 
-__all__ = ["app", "guard"]
+__all__ = ["app", "require_password"]
 
 
-def guard() -> None:
+def require_password() -> None:
     """Has every page ask for the password, those too that Flower leaves open; only its style sheets are not pages."""
     user_of = BaseHandler.get_current_user
 
@@ -35,5 +35,5 @@ def guard() -> None:
 
 
 if __name__ == "__main__":
-    guard()
+    require_password()
     celery()

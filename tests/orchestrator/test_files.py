@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.job import atomic_json as files
 from orchestrator.job.atomic_json import (
-    LARGEST,
-    LARGEST_LIST,
+    MAX_BYTES,
+    MAX_LIST_BYTES,
     append_line,
     read_json,
     write_json,
@@ -154,7 +154,7 @@ def test_files_that_are_none(tmp_path):
             read_json(tmp_path / name)
     with open(tmp_path / "huge.json", "wb") as huge:
         huge.truncate(1 << 40)
-    for most in (LARGEST, LARGEST_LIST):
+    for most in (MAX_BYTES, MAX_LIST_BYTES):
         with pytest.raises(ValueError, match=f"more than {most}"):
             read_json(tmp_path / "huge.json", most)
     (tmp_path / "folder.json").mkdir()

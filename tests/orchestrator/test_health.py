@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.broker import health, heartbeats
 from orchestrator.broker.health import Check, as_json, check_health, exit_status
+from tests.orchestrator import handmade as made
 from tests.orchestrator.fake_server import fake_server
 
 pytestmark = pytest.mark.timeout(30)
@@ -98,6 +99,14 @@ def test_no_worker(server):
     checks = check(server.url)
     assert states(checks) == {"workers": "failed", "queue yolo": "warning", "queue yolo-log": "warning"}
     assert checks["workers"].remedy == "Start one: `yolo-server --worker`."
+
+
+def test_a_worker_that_was_killed_is_none(server):
+    """Its last heartbeat stays for a while, and names a process that is no more."""
+    beat(server, owner=made.dead_owner().as_json())
+    assert states(check(server.url))["workers"] == "failed"
+    beat(server, owner=made.owner().as_json())
+    assert "workers" not in states(check(server.url))
 
 
 def test_jobs_that_nobody_takes(server):

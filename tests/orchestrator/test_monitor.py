@@ -154,7 +154,7 @@ def test_which_workers_count(tmp_path, real, valkey, queues, who, alive):
 def test_a_lost_message_is_sent_again(tmp_path, real, valkey, monkeypatch):
     from orchestrator.worker import requeue as rescue
 
-    monkeypatch.setattr(monitor, "_RESCUE_EVERY_S", 0.2)
+    monkeypatch.setattr(monitor, "_REQUEUE_EVERY_S", 0.2)
     monkeypatch.setattr(rescue, "_AGAIN_AFTER_S", 0.0)
     job = made.make_job(tmp_path, real)
     time.sleep(1.1)  # a job's age is told in whole seconds

@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.broker import keys
 from orchestrator.broker.local_server import client
-from orchestrator.broker.transport import MOST_DEAD
+from orchestrator.broker.transport import MAX_DEAD
 from tests.e2e.runs import clip
 from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
 from tests.orchestrator.servers import Secured, client_app, process, secured_server, wait_for
@@ -99,8 +99,8 @@ def _nothing_of_before(place: Place) -> None:
 
 def test_poison_is_dropped_and_set_aside_and_the_worker_lives(place: Place) -> None:
     names = list(POISON)
-    for start in range(0, len(names), MOST_DEAD):
-        some = names[start : start + MOST_DEAD]
+    for start in range(0, len(names), MAX_DEAD):
+        some = names[start : start + MAX_DEAD]
         place.broker.admin.delete(keys.DEAD)
         before = place.log.read_bytes().count(b"is dropped")
         for name in some:
@@ -117,14 +117,14 @@ def test_poison_is_dropped_and_set_aside_and_the_worker_lives(place: Place) -> N
     assert b"\x1b[31m" not in place.log.read_bytes()
     assert not os.path.exists("/tmp/yolo-pickled")
     place.works()
-    assert len(place.dead()) <= MOST_DEAD, "nothing came back"
+    assert len(place.dead()) <= MAX_DEAD, "nothing came back"
     assert place.broker.admin.llen("yolo-log") == 0
 
 
 def test_what_is_set_aside_is_bounded(place: Place) -> None:
-    for number in range(MOST_DEAD + 20):
+    for number in range(MAX_DEAD + 20):
         place.send(b"x" * 100_000 + str(number).encode())
-    wait_for(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MOST_DEAD)
+    wait_for(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MAX_DEAD)
     assert place.broker.admin.memory_usage(keys.DEAD, samples=0) < 2 << 20
     place.works()
 

@@ -54,7 +54,7 @@ def test_a_worker_that_gets_none_of_the_waiting_messages_is_deaf(server, given, 
     thread = keeper._Thread(worker("w@here"), given)
     begun = []
     monkeypatch.setattr(thread, "_start_anew", lambda: begun.append(os.getpid()))
-    monkeypatch.setattr(thread, "_rescue", lambda: None)
+    monkeypatch.setattr(thread, "_requeue", lambda: None)
     server.lpush(part, json.dumps({}))
     for _ in range(3):
         thread._tick()
