@@ -8,12 +8,14 @@ import pytest
 
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
+from engine.trackers import registry
 
 DEFAULTS = {
     # the original program's keys, whose defaults may never change
     "max_age": 10,
     "min_hits": 3,
     "iou_threshold": 0.3,
+    **dict.fromkeys(registry.KEYS[3:]),  # of the other trackers
     "skip_frames": False,
     "visualize": True,
     "output_folder": Path("output_videos"),
@@ -32,7 +34,10 @@ DEFAULTS = {
     "classes": None,
     "class_agnostic": False,
     "max_detections": 300,
+    "tracker": "sort",
+    "class_groups": None,
     "formats": ("tracks", "mot"),
+    "store_conf": None,
     "shape": "auto",
     "backend": "auto",
     "device": "auto",
