@@ -115,6 +115,13 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
+                "neither %s nor the stored detections.",
+                self.model.manifest.name,
+                self.config.tracker,
+            )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
         link([self._preprocess, self._infer, self._postprocess])

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _ROWS_IN_MEMORY = 10_000
 
 @dataclass(frozen=True)
 class Retracked:
-    """What became of one video. `objects` is None where no tracks.jsonl was written."""
+    """What became of one video."""
 
     store: Path
     config: EngineConfig
@@ -113,7 +114,7 @@ def _one(path: Path, place: Path, changes: Mapping[str, Any], *, join: bool) -> 
     stem = place.name.removesuffix(SUFFIX)
     place.parent.mkdir(parents=True, exist_ok=True)
     paths = {"tracks": place.with_name(stem + ".tracks.jsonl"), "mot": place.with_name(stem + ".mot.txt")}
-    wanted = {kind: file for kind, file in paths.items() if kind in config.formats} or paths
+    wanted: dict[str, Path] = {kind: file for kind, file in paths.items() if kind in config.formats} or paths
     sinks, tally = _written(path, config, paths)
     try:
         fragments = fragments_of(read_tracks(sinks["tracks"].part))
@@ -162,7 +163,7 @@ def _written(
     """Track one file of detections into parts beside `paths`; `ids` has the id of each track's object."""
     with Store(path) as store:
         header = store.header
-        info = StreamInfo(0, str(path), (0, 0), header.time_base, 1 / (header.step_s or 1), None, None)
+        info = StreamInfo(0, str(path), (0, 0), header.time_base, Fraction(1), None, None)
 
         def rows(file: Path) -> RowFile:
             return RowFile(file, limit=_ROWS_IN_MEMORY, intermediate=True)

@@ -84,7 +84,8 @@ def parameter_sets(ranges: Sequence[str]) -> list[dict[str, Any]]:
         values[key] = parts
     trackers = values.pop("tracker", None)
     sets: list[dict[str, Any]] = []
-    for tracker in trackers or [None]:
+    names: list[str | None] = list(trackers) if trackers else [None]
+    for tracker in names:
         if tracker is not None and tracker not in TRACKERS:
             raise ConfigError(f"tracker must be one of {', '.join(TRACKERS)}. Got {tracker!r}.")
         mine = {
