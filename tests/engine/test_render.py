@@ -1,5 +1,7 @@
 """`yolo-engine render`: the annotated video again, from source and tracks."""
 
+import json
+
 import av
 import numpy as np
 import pytest
@@ -40,6 +42,15 @@ def test_it_draws_the_tracks_as_they_are_now(out):
     (out / "a.tracks.jsonl").write_text("")
     list(render(out))
     assert any((a != b).any() for a, b in zip(pictures(out / "a.mp4"), before, strict=True))
+
+
+def test_the_folder_of_a_job(out):
+    """Its manifest has only the keys that were given."""
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["config"] = {"start_s": 0.16, "output_folder": str(out), "tracker": "bytetrack"}
+    manifest["videos"].append({**manifest["videos"][0], "path": "b.mp4", "status": "failed", "outputs": {}})
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert [done.frames for done in render(out)] == [8]
 
 
 def test_another_source_is_refused(out, tmp_path, run):
