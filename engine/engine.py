@@ -55,6 +55,7 @@ from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
 from engine.summary import VideoResult, VideoStatus
 from engine.text.masks import without_password
+from engine.trackers import registry
 
 log = logging.getLogger(__name__)
 
@@ -112,15 +113,25 @@ class Engine:
         self.streams = self.config.streams or min(4, max(2, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.conf, class_mask))
+        self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
+        self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
             self.model.layout,
+            reported=self.config.conf,
+            groups=self._tracker.groups,
             nms_iou=self.config.nms_iou,
             max_detections=self.config.max_detections,
             class_agnostic=self.config.class_agnostic,
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
+                "neither %s nor the stored detections.",
+                self.model.manifest.name,
+                self.config.tracker,
+            )
         threads = max(1, self._cores // self.streams)
         self._outputs = Outputs(self.config, self.model.manifest.classes, streams=self.streams, threads=threads)
 
@@ -330,7 +341,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
     ) -> list[Outcome]:
         def begun(key: int, video: Video) -> StreamRun:
-            tally = Counters(self.config.max_age)
+            tally = self._counters()
             try:
                 return StreamRun(key, video, sinks(video), tally, pipeline.window)
             except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
@@ -356,7 +367,7 @@ class Engine:
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            Counters(self.config.max_age),
+            self._counters(),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -386,7 +397,7 @@ class Engine:
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
-            forget_after=self.config.max_age,
+            counters=self._counters,
         )
         return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
 
@@ -413,7 +424,7 @@ class Engine:
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
         return Pipeline(
-            Stages(self._runner, self._postprocess, Track(self._tracker_settings())),
+            Stages(self._runner, self._postprocess, Track(self._tracker)),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -532,7 +543,7 @@ class Engine:
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
-        return found
+        return found.above(self.config.conf)
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -550,9 +561,9 @@ class Engine:
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
 
-    def _tracker_settings(self) -> TrackerSettings:
-        config = self.config
-        return TrackerSettings(config.max_age, config.min_hits, config.iou_threshold, not config.class_agnostic)
+    def _counters(self) -> Counters:
+        values = self.config.model_dump(include=set(registry.KEYS))
+        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf)
 
     def _source(self, path: str) -> Source:
         config = self.config

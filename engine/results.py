@@ -85,6 +85,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         outputs=outcome.outputs,
         resumed_from=outcome.resumed_from,
         video_offset_s=round(outcome.offset_s or 0.0, 6),
+        objects=list(outcome.objects) if outcome.objects is not None else None,
+        media=outcome.media,
         notes=outcome.notes,
         boxes_without_area=tally.without_area,
         segments=outcome.segments,

@@ -43,6 +43,8 @@ class VideoResult:
     # From here on, keys that are left out where there is nothing to tell.
     resumed_from: int = 0
     video_offset_s: float = 0.0
+    objects: list[int] | None = None
+    media: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     boxes_without_area: int = 0
     segments: list[dict[str, Any]] = field(default_factory=list)

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.bench import bench
+from engine.cli.evaluate import evaluate
 from engine.cli.models import models
+from engine.cli.retrack import render, retrack
+from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
 from models.manifest import LAYOUTS
@@ -96,7 +99,7 @@ _Command = Callable[..., Any]
 
 def _model_options(command: _Command) -> _Command:
     """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
-    options = [
+    options: list[Callable[[_Command], _Command]] = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
@@ -118,9 +121,7 @@ def _model_options(command: _Command) -> _Command:
             help="Let boxes of different classes suppress each other.  [aware]",
         ),
         click.option("--max-detections", type=int, help="Maximum number of detections per frame.  [300]"),
-        click.option("--max-age", type=int, help="Inferred frames a track survives without a detection.  [10]"),
-        click.option("--min-hits", type=int, help="Detections in a row before a track is reported.  [3]"),
-        click.option("--iou-threshold", type=float, help="Overlap needed to match a detection with a track.  [0.3]"),
+        *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
@@ -154,6 +155,9 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option(
+    "--store-conf", type=float, metavar="SCORE", help="Keep detections of this score and above for `retrack`.  [none]"
+)
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
@@ -235,6 +239,9 @@ def doctor() -> int:
 commands.add_command(bench)
 commands.add_command(models)
 commands.add_command(build_trt)
+commands.add_command(retrack)
+commands.add_command(render)
+commands.add_command(evaluate)
 
 
 def _config(config_file: Path | None, **options: Any) -> EngineConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -143,7 +143,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
         recorded = _count(len(video["segments"]), "segment") if "segments" in video else ""
-        told = (counts, resumed, recorded, *video.get("notes", ()))
+        told = (counts, objects_in_words(video), resumed, recorded, *video.get("notes", ()))
         remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
@@ -165,6 +165,14 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         f"{_count(totals['tracks'], 'track')}. "
         f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}."
     )
+
+
+def objects_in_words(video: Mapping[str, Any]) -> str:
+    """How many objects the tracks of a video stand for, where that is not the number of its tracks."""
+    low, high = video.get("objects") or (video["tracks"], video["tracks"])
+    if low == high == video["tracks"]:
+        return ""
+    return f"{low:,} objects" if low == high else f"{low:,} to {high:,} objects"
 
 
 def _count(number: int, noun: str) -> str:

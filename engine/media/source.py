@@ -22,6 +22,7 @@ from engine.files.opened import OpenedFile
 from engine.media.extent import appended_at, missing_bytes
 from engine.records import StreamInfo
 from engine.text.masks import without_password
+from engine.trackers.steps import nominal_step_s
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ class Source:
             live=self.live,
             audio=self._audio,
             pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
+            step_s=nominal_step_s(self.video.average_rate, self.video.guessed_rate),
         )
 
     def packets(self) -> Iterator[av.Packet]:

@@ -51,12 +51,12 @@ State = Callable[[], dict[str, Any] | None]
 class Rules:
     """segment_s     length of a segment, in the source's own time
     checkpoint_s  seconds between two moments of a segment that a kill can't undo; None: there are none
-    forget_after  inferred frames after which a track is gone for good (max_age)
+    counters      make the counters of a segment
     """
 
     segment_s: float
     checkpoint_s: float | None
-    forget_after: int
+    counters: Callable[[], Counters]
 
 
 class Recording:
@@ -190,7 +190,7 @@ class _Segment:
         self._started_at = _shown(started)
         self._sinks = sinks(Video(video.path, self._stem))
         self._opened: list[FileSink] = []
-        self._tally = Counters(rules.forget_after)
+        self._tally = rules.counters()
         self._whole = True
         self._moments: list[_Moment] = []
         self._marked_s = float("-inf")

@@ -41,7 +41,8 @@ class Outcome:
     `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
     video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
-    one."""
+    one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
+    and at most; None where no tracks.jsonl tells."""
 
     key: int
     video: Video
@@ -61,6 +62,8 @@ class Outcome:
     done_before: int = 0
     offset_s: float | None = None
     segments: list[dict[str, Any]] = field(default_factory=list)
+    media: dict[str, Any] | None = None
+    objects: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class StreamRun:
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
+        self._objects: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
@@ -388,7 +392,10 @@ class StreamRun:
             made = {}
             for kind, sink in self._files().items():
                 with self._or_without(kind):
-                    made[kind] = made_file(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                    part = sink.complete(end)
+                    made[kind] = made_file(part, paths[kind].relative_to(self.attempt.output))
+                    if kind == "tracks":
+                        self._objects = _objects_in(part)
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -523,7 +530,24 @@ class StreamRun:
             done_before=self.done_before,
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             segments=segments,
+            media=_media(self.info, self.tally.size_wh) if self.info is not None and self.tally.size_wh else None,
+            objects=self._objects,
         )
+
+
+def _media(info: StreamInfo, size_wh: tuple[int, int]) -> dict[str, Any]:
+    """Of a video: the size of its upright frames, its time base and the nominal time between frames, in seconds."""
+    step_s = None if info.step_s is None else str(info.step_s)
+    return {"size_wh": list(size_wh), "time_base": str(info.time_base), "step_s": step_s}
+
+
+def _objects_in(tracks: Path) -> tuple[int, int]:
+    """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
+    from engine.analytics.samples import read_tracks
+    from engine.analytics.stitch import count_objects, fragments_of
+
+    objects = count_objects(fragments_of(read_tracks(tracks)))
+    return objects.low, objects.high
 
 
 def _sentence(error: BaseException) -> str:

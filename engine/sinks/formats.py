@@ -21,11 +21,11 @@ class RowFormat:
     suffix: str
     home: str
 
-    def make(self, rows: RowFile, class_names: Sequence[str]) -> RowSink:
-        """Make the sink of one video."""
+    def make(self, rows: RowFile, class_names: Sequence[str], conf: float = 0.0) -> RowSink:
+        """Make the sink of one video. `conf` is the lowest score that is reported."""
         module, _, name = self.home.partition(":")
         kind: type[RowSink] = getattr(importlib.import_module(module), name)
-        return kind.for_video(rows, class_names)
+        return kind.for_video(rows, class_names, conf)
 
 
 FORMATS: dict[str, RowFormat] = {

@@ -138,7 +138,7 @@ class RowSink(FileSink):
         self._rows = rows
 
     @classmethod
-    def for_video(cls, rows: RowFile, class_names: Sequence[str]) -> Self:
+    def for_video(cls, rows: RowFile, class_names: Sequence[str], conf: float) -> Self:
         """Make the sink of one video, whose rows may name the model's classes."""
         return cls(rows)
 
