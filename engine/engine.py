@@ -23,6 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import results as report
+from engine.analytics.answering import name_of
+from engine.analytics.export import check_formats
+from engine.analytics.ignore import IgnoreRegions
+from engine.analytics.settings import AnswerSettings
+from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.opened import OpenedFile
@@ -86,6 +91,8 @@ class Engine:
         """`stats` puts the verdict into the summary and the manifest of a run. `model` hands over a model that is
         loaded already, `checkpoint_s` sets the seconds between two checkpoints of a video; tests use both."""
         self.config = config or EngineConfig()
+        self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
+        check_formats(self.config.tables or ())
         self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
@@ -197,7 +204,11 @@ class Engine:
             verdict = self.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
+        if not any(outcome.unfinished or outcome.lost for outcome in outcomes):  # else it would be those of a part
+            summary |= answers_of(summary["videos"], folder, self.config, self._answering)
+            if "error" in summary.get("answers", {}):
+                summary |= {"success": False, "error": summary["answers"]["error"]}
+        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
@@ -332,6 +343,7 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
+            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
         )
 
     def _attempt(
@@ -351,7 +363,7 @@ class Engine:
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
-        return fingerprint.of_run(self.config, self.model)
+        return fingerprint.of_run(self.config, self.model, self._answering.scenes)
 
     def _entry(self, run: StreamRun) -> dict[str, Any]:
         assert run.outcome is not None

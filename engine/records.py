@@ -33,7 +33,8 @@ class StreamInfo:
 
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
-    video sink. `pixel_aspect` is the width of a stored pixel over its height.
+    video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
+    stands there.
     """
 
     key: int
@@ -46,6 +47,7 @@ class StreamInfo:
     live: bool = False
     audio: Any = None
     pixel_aspect: Fraction = Fraction(1)
+    creation_time: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -201,7 +203,8 @@ class EndOfStream:
     `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
     `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
     to decode but not to show. `notes` is what is worth knowing and no fault; `retimed` says that the container's own
-    duration is not that of the frames given.
+    duration is not that of the frames given. `first_pts` is of the file's first frame, where that is not the first one
+    that was given out.
     """
 
     stream: int
@@ -213,3 +216,4 @@ class EndOfStream:
     audio: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
     retimed: bool = False
+    first_pts: int | None = None

@@ -23,7 +23,7 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
-from engine.records import EndOfStream, Frame, FrameBatch, StartOfStream
+from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
 from engine.stages.infer import Infer
@@ -336,8 +336,16 @@ class Pipeline:
             return
         clock.lap("postprocess", frames)
         for frame, detections in zip(batch.frames, found, strict=True):
-            self._results.put((frame, detections))
+            self._results.put((frame, self._regarded(frame, detections)))
         clock.lap(ROOM)
+
+    def _regarded(self, frame: Frame, found: Detections) -> Detections:
+        """Without what lies where the video's scene says that nothing is detected."""
+        with self._lock:
+            run = self._active.get(frame.stream)
+        if run is None or run.ignore is None or frame.image is None:
+            return found
+        return run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
     def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
         """A frame of the batch can't be read, or its output. Frames of other streams go through one by one."""

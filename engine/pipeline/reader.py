@@ -215,6 +215,7 @@ class StreamReader:
             audio=tuple(self._heard()),
             notes=tuple(self._notes()),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
+            first_pts=self._first_pts if settings.start_s > 0 else None,
         )
 
     def _problems(self) -> Iterator[str]:

@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.analytics.ignore import IgnoreRegions
 from engine.errors import EngineError, Fenced, SinkError, Unencodable, VideoError, describe_os_error, where
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
+from engine.media.facts import media_facts
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.flow_control import Window
@@ -38,7 +40,8 @@ class Outcome:
     frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
     `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
-    video begins, None where there is none."""
+    video begins, None where there is none. `media` is what answers need to know of the video, None where no frame of it
+    was seen."""
 
     key: int
     video: Video
@@ -57,6 +60,7 @@ class Outcome:
     adopted: dict[str, Any] | None = None
     done_before: int = 0
     offset_s: float | None = None
+    media: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary.
+    `entry_of` gives an outcome as it stands in a summary; `ignore` is where nothing is detected.
     """
 
     def __init__(
@@ -96,9 +100,11 @@ class StreamRun:
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
+        ignore: IgnoreRegions | None = None,
     ) -> None:
         self.key = key
         self.video = video
+        self.ignore = ignore
         self.tally = tally
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
@@ -495,6 +501,7 @@ class StreamRun:
             self.fenced,
             done_before=self.done_before,
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
+            media=media_facts(self.info, self.tally, end) if self.info is not None and not self.failed else None,
         )
 
 

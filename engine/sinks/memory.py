@@ -27,6 +27,7 @@ class TallyState:
     non_finite: int = 0
     first_pts_s: float | None = None
     last_duration_s: float = 0.0
+    size_wh: tuple[int, int] | None = None
 
 
 class Tally:
@@ -44,6 +45,8 @@ class Tally:
         self.non_finite = 0
         self.first_pts_s: float | None = None
         self.last_pts_s = self.last_duration_s = 0.0
+        self.size_wh: tuple[int, int] | None = None
+        """Of the upright frame, the first one that was given out."""
         self._forget_after = forget_after
         self._last_seen: dict[int, int] = {}
 
@@ -56,6 +59,9 @@ class Tally:
         self.last_duration_s = float(tracks.frame.duration * tracks.frame.time_base)
         if self.first_pts_s is None:
             self.first_pts_s = self.last_pts_s
+        image = tracks.frame.image
+        if self.size_wh is None and image is not None:
+            self.size_wh = (image.width, image.height)
         if tracks.detections is not None:
             self.inferred += 1
             self.detections += len(tracks.detections)
@@ -86,6 +92,7 @@ class Tally:
             "first_pts_s": self.first_pts_s,
             "last_pts_s": self.last_pts_s,
             "last_duration_s": self.last_duration_s,
+            "size_wh": list(self.size_wh) if self.size_wh else None,
             "last_seen": list(self._last_seen.items()),
         }
 
@@ -97,6 +104,8 @@ class Tally:
         self.non_finite = state.get("non_finite", 0)
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
         self.last_duration_s = state.get("last_duration_s", 0.0)
+        size = state.get("size_wh")
+        self.size_wh = (size[0], size[1]) if size else None
         self._last_seen = dict(state["last_seen"])
 
     def commit(self, end: EndOfStream, path: Path) -> None:

@@ -2,8 +2,8 @@
 
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD
 
-The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one, or
-`salvage` what an ended attempt left. A file that crashes a library takes this process with it and nothing else; the
+The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one,
+`salvage` what an ended attempt left, or make `answers` of the tracks of all. A file that crashes a library takes this process with it and nothing else; the
 worker sees the pipe end and goes on. When the worker dies, this process dies with it.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
 
     set_up_logging(task.get("log_level", "warning"), task.get("log_format", "text"))
     try:
-        {"probe": _probe, "work": _work, "salvage": _salvage}[task["kind"]](task, events, orders)
+        {"probe": _probe, "work": _work, "salvage": _salvage, "answers": _answers}[task["kind"]](task, events, orders)
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
@@ -76,6 +76,8 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
+    from engine.analytics.export import check_formats
+    from engine.analytics.settings import AnswerSettings
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
     from engine.stages.decode import never_begun
@@ -84,7 +86,10 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     wanted = None if task["only"] is None else set(task["only"])
     roots = _roots(task)
     videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
-    options = never_begun(EngineConfig(**task["config"]).max_frame_bytes)
+    config = EngineConfig(**task["config"])
+    AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    check_formats(config.tables or ())
+    options = never_begun(config.max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
@@ -297,6 +302,30 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     fence = _Fence(Path(task["successor"]))
     made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence, roots=_roots(task))
     events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
+    """Writes the tables of a job and tells its counts, and the clock of each video."""
+    from engine.analytics.settings import AnswerSettings
+    from engine.answers import answers_of, with_clock
+    from engine.config import EngineConfig
+
+    told = 0.0
+
+    def tick() -> None:
+        nonlocal told
+        if time.monotonic() - told >= _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            events.send("reading")
+
+    config = EngineConfig(**task["config"])
+    settings = AnswerSettings.of(config)
+    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
+    found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
+    events.send("answered", clocks=clocks, **found)
 
 
 if __name__ == "__main__":

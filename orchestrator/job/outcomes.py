@@ -43,9 +43,9 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
     for row in start.get("videos", []):
         done = job.done(row["index"])
         if done is None:
-            entries.append(_not_done(job, row, error))
+            entries.append({**_not_done(job, row, error), "stem": row["stem"]})
             continue
-        entries.append({**done["entry"], "worker": done["worker"]})
+        entries.append({**done["entry"], "stem": row["stem"], "worker": done["worker"]})
         workers.add(done["worker"])
     counts = {status: sum(entry["status"] == status for entry in entries) for status in ENDINGS}
     frames = sum(entry["frames"] for entry in entries)

@@ -137,11 +137,39 @@ _TOTALS: _Shape = {
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
 }
 
+_LINE: _Shape = {
+    "line": (_text, "a text"),
+    "direction": (_text, "a text"),
+    "count": (_count, "a count"),
+    "by_class": (_counts, "a dictionary of counts"),
+}
+
+_ZONE: _Shape = {
+    "zone": (_text, "a text"),
+    "stays": (_count, "a count"),
+    "median_dwell_s": (_or_none(_number), "a number or null"),
+}
+
+_CAMERA: _Shape = {
+    "camera": (_text, "a text"),
+    "ids": (_count, "a count"),
+    "objects": (lambda value: type(value) is list and len(value) == 2 and all(map(_count, value)), "two counts"),
+    "lines": (_list_of(_LINE), "a list of counts"),
+    "zones": (_list_of(_ZONE), "a list of stays"),
+}
+
+_ANSWERS: _Shape = {
+    "cameras": (_list_of(_CAMERA), "a list of cameras"),
+    "tables": (lambda value: type(value) is dict and all(map(_text, value.values())), "paths by name"),
+    "[error]": (_text, "a text"),
+}
+
 _SUMMARY: _Shape = {
     "videos": (_list_of(_ENTRY), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
+    "[answers]": (_of(_ANSWERS), "counts"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
