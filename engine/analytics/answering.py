@@ -44,7 +44,7 @@ def clock_entry(entry: Entry, settings: AnswerSettings) -> dict[str, Any]:
 
 
 def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`. Raises InputError where it lacks what is needed."""
+    """Return the videos of a manifest whose outputs are in `folder`. Raises InputError where something is missing."""
     films = []
     for entry in entries:
         if "stem" not in entry:

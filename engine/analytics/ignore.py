@@ -1,4 +1,4 @@
-"""Where nothing is to be detected: boxes whose centre lies in a region to ignore are dropped before they are tracked."""
+"""Where nothing is to be detected: boxes whose centre lies in a region to ignore are dropped before tracking."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Fragment:
 
 
 class Fragments:
-    """Collects the ends of all tracks, from rows that are given in pieces. Memory is bounded by the number of tracks."""
+    """Collects the ends of all tracks, from rows given in pieces. Memory is bounded by the number of tracks."""
 
     def __init__(self) -> None:
         self._found: dict[int, Fragment] = {}

@@ -19,7 +19,8 @@ def answers_view(answers: dict[str, Any]) -> RenderableType | None:
     if error := answers.get("error"):
         return Text(f"No counts: {printable(str(error))}", style="red")
     cameras = answers.get("cameras") or []
-    parts = [each for each in (_counts(cameras), _stays(cameras), _objects(cameras)) if each is not None]
+    found = (_counts(cameras), _stays(cameras), _objects(cameras))
+    parts: list[RenderableType] = [table for table in found if table is not None]
     if len(cameras) > _MOST_CAMERAS:
         parts.append(Text(f"and {len(cameras) - _MOST_CAMERAS} more cameras: counts.csv has them all"))
     return Group(*parts) if parts else None

@@ -3,8 +3,9 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD
 
 The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one,
-`salvage` what an ended attempt left, or make `answers` of the tracks of all. A file that crashes a library takes this process with it and nothing else; the
-worker sees the pipe end and goes on. When the worker dies, this process dies with it.
+`salvage` what an ended attempt left, or make `answers` of the tracks of all. A file that crashes a library takes this
+process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this process dies with
+it.
 """
 
 from __future__ import annotations

@@ -103,9 +103,9 @@ def scene_tables(given: tuple[Path | dict[str, Any], ...], settings: Settings) -
             continue
         path = _below(_resolved(str(item), "scene"), settings.video_roots, settings, "Scene", "YOLO_VIDEO_ROOTS")
         for file in sorted(path.glob("*.toml")) if path.is_dir() else [path]:
+            if not file.is_file() or file.stat().st_size > _LARGEST_SCENE:
+                raise PathRefused(f"Scene {file} is no scene file. Name a TOML file.")
             try:
-                if not file.is_file() or file.stat().st_size > _LARGEST_SCENE:
-                    raise PathRefused(f"Scene {file} is no scene file. Name a TOML file.")
                 tables.append(tomllib.loads(file.read_text(encoding="utf-8-sig")))
             except OSError as error:
                 raise PathRefused(f"Scene {file} can't be read: {_reason(error)}.") from error
