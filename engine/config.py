@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -27,6 +26,8 @@ from pydantic import (
 )
 
 from engine.errors import ConfigError
+from engine.trackers import registry
+from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MOST_SKIPPED = 1000
@@ -37,12 +38,6 @@ _MOST_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 def _listed(value: Any) -> Any:
     """'a,b' and ['a', 'b'] are the same list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _not_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
-    return value
 
 
 def _frames_to_skip(value: Any) -> Any:
@@ -68,7 +63,7 @@ def _two(value: Any) -> Any:
 def _one_or_three(value: Any) -> Any:
     """A number, or three of them: as numbers, as a list or as the text of a command line."""
     parts = _listed(value)
-    parts = list(parts) if isinstance(parts, list | tuple) else [_not_bool(parts)]
+    parts = list(parts) if isinstance(parts, list | tuple) else [not_bool(parts)]
     try:
         numbers = tuple(float(part) for part in parts if not isinstance(part, bool))
     except (TypeError, ValueError, OverflowError):
@@ -90,14 +85,25 @@ def _scales(value: Any) -> Any:
 
 
 Three = tuple[float, float, float]
-Count = Annotated[int, BeforeValidator(_not_bool)]
-Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+def _groups(value: Any) -> Any:
+    """{"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+    if not pairs or not all(separator and name.strip() for name, separator, _ in pairs):
+        raise ValueError("groups of classes, such as vehicle=car,truck,bus;cycle=bicycle,motorcycle")
+    return {name.strip(): classes for name, _, classes in pairs}
+
+
+Groups = Annotated[dict[Annotated[str, Field(min_length=1)], Names], BeforeValidator(_groups), Field(min_length=1)]
 
 
 def _clock_time(value: Any) -> Any:
     """Seconds, also as the text "90", "1:30" or "1:02:03.5"."""
-    value = _not_bool(value)
+    value = not_bool(value)
     if not isinstance(value, str):
         return value
     parts = value.strip().split(":")
@@ -111,7 +117,7 @@ _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 def _length(value: Any) -> Any:
     """Seconds, also as the text "90", "30s", "15m" or "1h"."""
-    value = _not_bool(value)
+    value = not_bool(value)
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", value)
@@ -175,27 +181,22 @@ def _scene(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, le=3600)]
+Seconds = Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=3600)]
 Length = Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)]
 Gap = Annotated[float, BeforeValidator(_length), Field(ge=0, le=3600, allow_inf_nan=False)]
 SceneOrPath = Annotated[Path | dict[str, Any], BeforeValidator(_scene)]
 Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
-Limit = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
+Limit = Annotated[float, BeforeValidator(not_bool), Field(gt=0, allow_inf_nan=False)]
 
 
-class EngineConfig(BaseModel):
-    """All settings of a run. Immutable. Building one raises ConfigError where a value breaks its rule."""
+class EngineConfig(TrackerKeys):
+    """All settings of a run. Immutable. Building one raises ConfigError where a value breaks its rule.
+
+    The first keys are the parameters of the trackers, in engine/trackers/keys.py.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    max_age: Annotated[Count, Field(ge=0, le=100_000)] = 10
-    """Inferred frames a track outlives without a detection. Higher bridges longer occlusions and risks that an id
-    jumps to another object."""
-    min_hits: Annotated[Count, Field(ge=0, le=1000)] = 3
-    """Detections in a row before a track is reported. Higher removes false tracks and reports each later."""
-    iou_threshold: Share = 0.3
-    """Overlap of a detection with a track's prediction needed to join them. Lower follows faster objects and mixes up
-    close ones."""
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
     tracker predicts."""
@@ -234,7 +235,16 @@ class EngineConfig(BaseModel):
     max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
     """Most detections kept in a frame."""
 
+    tracker: Literal["sort", "bytetrack", "ocsort", "cbiou"] = "sort"
+    """Which tracker joins the detections. Each has parameters of its own; see docs/trackers.md."""
+    class_groups: Groups | None = None
+    """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
+    truck in some frames keeps its id. Rows keep the class of their detection."""
+
     formats: Annotated[tuple[Literal["tracks", "mot", "detections"], ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    store_conf: Share | None = None
+    """Keep detections of this score and above in `<name>.detections.bin`, from which `yolo-engine retrack` makes tracks
+    again without the model. None: don't."""
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
@@ -321,6 +331,18 @@ class EngineConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(error)) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_tracker(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return registry.completed(values)
+
+    @model_validator(mode="after")
+    def _groups_differ(self) -> Self:
+        named = [name for group in (self.class_groups or {}).values() for name in group]
+        if twice := [name for name in named if named.count(name) > 1]:
+            raise ValueError(f"class_groups must name a class once. Got {twice[0]!r} twice")
+        return self
+
     @model_validator(mode="after")
     def _one_end(self) -> Self:
         if self.end_s is not None and self.duration_s is not None:
@@ -346,15 +368,35 @@ class EngineConfig(BaseModel):
         """`skip_frames` as a number: true is 1, false is 0."""
         return int(self.skip_frames)
 
+    @property
+    def lowest_conf(self) -> float:
+        """The lowest score of a detection that is of use: to be reported, to the tracker or to be stored."""
+        return min(self.conf, self.stored_conf)
+
+    @property
+    def stored_conf(self) -> float:
+        """The lowest score of a detection that is stored, where any are: whatever the tracker was given is there."""
+        return self.tracker_conf if self.store_conf is None else min(self.store_conf, self.tracker_conf)
+
+    @property
+    def tracker_conf(self) -> float:
+        """The lowest score of a detection that the tracker is given."""
+        kind = registry.TRACKERS[self.tracker]
+        low = kind.wants_low(registry.parameters_of(self.tracker, self.model_dump(include=set(registry.KEYS))))
+        return min(self.conf, registry.LOW_SCORE) if low else self.conf
+
     def updated(self, **values: Any) -> EngineConfig:
-        """A checked copy with other values."""
-        return EngineConfig(**{**self.model_dump(), **values})
+        """A checked copy with other values. With another tracker, the parameters of the one before go."""
+        own = self.model_dump()
+        if values.get("tracker", self.tracker) != self.tracker:
+            own = registry.without_parameters(own)
+        return EngineConfig(**{**own, **values})
 
 
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
-RESULT_KEYS = frozenset(
-    "max_age min_hits iou_threshold skip_frames visualize layout class_names input_size input_scale channel_order conf"
+RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
+    "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
     " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
     " max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
 )

@@ -58,6 +58,7 @@ from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess, PreprocessOnGpu
 from engine.stages.track import Track, TrackerSettings
 from engine.text.masks import without_password
+from engine.trackers import registry
 
 log = logging.getLogger(__name__)
 
@@ -105,12 +106,15 @@ class Engine:
         spec, backend = self.model.manifest.input, self.model.backend
         class_mask = self.model.class_mask(self.config.classes)
         if (on_gpu := frame_backend(backend)) is not None:
-            on_gpu.filter_heads(self.config.conf, class_mask)
+            on_gpu.filter_heads(self.config.lowest_conf, class_mask)
         self._preprocess = (PreprocessOnGpu if on_gpu is not None else Preprocess)(spec, backend.input_dtype)
         self._infer = Infer(backend, self.model.layout.name)
+        self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
             self.model.layout,
-            conf=self.config.conf,
+            conf=self.config.lowest_conf,
+            reported=self.config.conf,
+            groups=self._tracker.groups,
             nms_iou=self.config.nms_iou,
             max_detections=self.config.max_detections,
             class_mask=class_mask,
@@ -118,6 +122,13 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
+                "neither %s nor the stored detections.",
+                self.model.manifest.name,
+                self.config.tracker,
+            )
         check_link("decode", Decoder.produces, "batch", Batcher.accepts)
         check_link("batch", Batcher.produces, "preprocess", self._preprocess.accepts)
         link([self._preprocess, self._infer, self._postprocess])
@@ -310,7 +321,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
     ) -> list[Outcome]:
         def begun(key: int, video: Video) -> StreamRun:
-            tally = Tally(self.config.max_age)
+            tally = self._tally()
             try:
                 return StreamRun(key, video, sinks(video), tally, pipeline.window)
             except Exception as error:  # noqa: BLE001 - `sinks` is a caller's; its error belongs to this video
@@ -336,7 +347,7 @@ class Engine:
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            Tally(self.config.max_age),
+            self._tally(),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -384,7 +395,7 @@ class Engine:
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
         return Pipeline(
-            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker_settings())),
+            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker)),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -486,7 +497,7 @@ class Engine:
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
-        return found
+        return found.above(self.config.conf)
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -504,9 +515,9 @@ class Engine:
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         return self.config.window or max(_LEAST_WINDOW, math.ceil(in_flight / streams))
 
-    def _tracker_settings(self) -> TrackerSettings:
-        config = self.config
-        return TrackerSettings(config.max_age, config.min_hits, config.iou_threshold, not config.class_agnostic)
+    def _tally(self) -> Tally:
+        values = self.config.model_dump(include=set(registry.KEYS))
+        return Tally(registry.lifetime(self.config.tracker, values), self.config.conf)
 
     def _source(self, path: str) -> Source:
         config = self.config

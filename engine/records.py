@@ -32,6 +32,7 @@ class StreamInfo:
     """What is known of a stream when it opens.
 
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
+    `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
     video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
     stands there.
@@ -48,6 +49,7 @@ class StreamInfo:
     audio: Any = None
     pixel_aspect: Fraction = Fraction(1)
     creation_time: str | None = None
+    step_s: Fraction | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,12 +84,14 @@ class Mark:
 
 @dataclass(slots=True, frozen=True)
 class TrackerState:
-    """A stream's tracker behind a frame: `SortTracker.get_state`, and class and score of the detections it took last,
-    (N,) int32 and (N,) float32."""
+    """A stream's tracker behind a frame: the state of its kernel, of which tracker that is, class and score of the
+    detections it took last, (N,) int32 and (N,) float32, and the frame's pts."""
 
-    sort: bytes
+    name: str
+    kernel: bytes
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
+    pts: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,7 +111,7 @@ class Frame:
     `image` is upright, in one of the pixel formats that preprocessing reads. `pts` and `duration` count ticks of
     `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
-    `mark` is there where a checkpoint is due behind this frame.
+    `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo).
     """
 
     stream: int
@@ -119,6 +123,7 @@ class Frame:
     infer: bool = True
     audio: tuple[Any, ...] = ()
     mark: Mark | None = None
+    step_s: Fraction | None = None
 
     @property
     def time_s(self) -> float:
@@ -174,14 +179,23 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def above(self, conf: float) -> Detections:
+        """Those with a score of at least `conf`, as a model's output is compared with it; itself where all have."""
+        count = int(np.count_nonzero(self.scores >= np.float32(conf)))
+        if count == len(self):
+            return self
+        boxes, scores, class_ids = self.boxes_xyxy[:count], self.scores[:count], self.class_ids[:count]
+        return Detections(boxes, scores, class_ids, self.non_finite, self.without_area, self.signs)
+
 
 @dataclass(slots=True)
 class Tracks:
     """The confirmed tracks of one frame.
 
     boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
-    of the detection each track took last. `detections` is what the tracker was given, None where the frame was not
-    inferred. `state` is the tracker behind this frame, where the frame bears a mark.
+    of the detection each track took last. `detections` is what was found, also below the scores that are reported or
+    given to the tracker, None where the frame was not inferred. `state` is the tracker behind this frame, where the
+    frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate.
     """
 
     frame: Frame
@@ -191,6 +205,7 @@ class Tracks:
     scores: NDArray[np.float32]
     detections: Detections | None = None
     state: TrackerState | None = None
+    steps: float = 1.0
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -51,7 +51,7 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
         name = name_of(entry)
         media = entry.get("media") or {}
-        examined = media.get("examined_s")
+        examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
         tracks = (entry.get("outputs") or {}).get("tracks")
         if examined is not None and tracks is None:
             raise InputError(f"{folder} has no tracks of {name}: run it again with `tracks` among its formats.")
@@ -59,7 +59,7 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
             Film(
                 name,
                 camera_of(name, settings.camera),
-                (media["width"], media["height"]) if examined is not None else None,
+                (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.

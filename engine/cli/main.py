@@ -18,7 +18,10 @@ import click
 
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
+from engine.cli.evaluate import evaluate
 from engine.cli.models import models
+from engine.cli.retrack import render, retrack
+from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
 
@@ -97,7 +100,7 @@ _Command = Callable[..., Any]
 
 def _model_options(command: _Command) -> _Command:
     """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
-    options = [
+    options: list[Callable[[_Command], _Command]] = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
         click.option(
@@ -115,9 +118,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
         click.option("--class-agnostic/--class-aware", default=None, help="Boxes of all classes compete.  [aware]"),
         click.option("--max-detections", type=int, help="Most detections kept in a frame.  [300]"),
-        click.option("--max-age", type=int, help="Inferred frames a track outlives unseen.  [10]"),
-        click.option("--min-hits", type=int, help="Detections in a row before a track counts.  [3]"),
-        click.option("--iou-threshold", type=float, help="Overlap that joins detection and track.  [0.3]"),
+        *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
@@ -156,6 +157,9 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
+@click.option(
+    "--store-conf", type=float, metavar="SCORE", help="Keep detections of this score and above for `retrack`.  [none]"
+)
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
@@ -237,6 +241,9 @@ commands.add_command(analyze)
 commands.add_command(bench)
 commands.add_command(models)
 commands.add_command(build_trt)
+commands.add_command(retrack)
+commands.add_command(render)
+commands.add_command(evaluate)
 
 
 def _config(config_file: Path | None, **options: Any) -> EngineConfig:

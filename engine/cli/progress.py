@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -84,7 +84,8 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
-        remarks = [escape(printable(remark)) for remark in (counts, resumed, *video.get("notes", ())) if remark]
+        told = (counts, objects_in_words(video), resumed, *video.get("notes", ()))
+        remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
         table.add_row(
@@ -108,6 +109,14 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def objects_in_words(video: Mapping[str, Any]) -> str:
+    """How many objects the tracks of a video stand for, where that is not the number of its tracks."""
+    low, high = video.get("objects") or (video["tracks"], video["tracks"])
+    if low == high == video["tracks"]:
+        return ""
+    return f"{low:,} objects" if low == high else f"{low:,} to {high:,} objects"
 
 
 def _count(number: int, noun: str) -> str:

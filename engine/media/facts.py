@@ -9,18 +9,18 @@ from engine.sinks.memory import Tally
 
 
 def media_facts(info: StreamInfo, tally: Tally, end: EndOfStream) -> dict[str, Any] | None:
-    """Return size (of the upright frame), time base, nominal rate and creation time of a video, the container's time of
-    its first frame, and from when to when its frames were looked at. None where no frame was."""
+    """Return the size of a video's upright frames, its time base, the nominal seconds between two frames, its creation
+    time, the container's time of its first frame, and from when to when its frames were looked at. None where no frame
+    was."""
     if tally.first_pts_s is None or tally.size_wh is None:
         return None
     first_s = tally.first_pts_s if end.first_pts is None else float(end.first_pts * info.time_base)
     # A frame without a duration lasts as long as the rate says.
     last_s = tally.last_duration_s or (float(1 / info.frame_rate) if info.frame_rate else 0.0)
     facts: dict[str, Any] = {
-        "width": tally.size_wh[0],
-        "height": tally.size_wh[1],
+        "size_wh": list(tally.size_wh),
         "time_base": str(info.time_base),
-        "frame_rate": str(info.frame_rate),
+        "step_s": None if info.step_s is None else str(info.step_s),
         "first_s": round(first_s, 6),
         "examined_s": [round(tally.first_pts_s, 6), round(tally.last_pts_s + last_s, 6)],
     }

@@ -22,6 +22,7 @@ from engine.files.opened import OpenedFile
 from engine.media.extent import missing_bytes
 from engine.records import StreamInfo
 from engine.text.masks import without_password
+from engine.trackers.steps import nominal_step_s
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Source:
             audio=self._audio,
             pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
             creation_time=self._container.metadata.get("creation_time") or self.video.metadata.get("creation_time"),
+            step_s=nominal_step_s(self.video.average_rate, self.video.guessed_rate),
         )
 
     def packets(self) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.jsonl import DetectionsJsonl, TracksJsonl
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile
+from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo
 
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
@@ -38,7 +39,11 @@ class Outputs:
         """The sinks that the configuration asks for, and the final path of each."""
         config, names = self._config, self._names
         base = folder / video.stem
-        limit = max(1, config.max_detections_in_memory // (self._streams * max(1, len(config.formats))))
+        limit = max(
+            1,
+            config.max_detections_in_memory
+            // (self._streams * max(1, len(config.formats) + (config.store_conf is not None))),
+        )
 
         def rows(path: Path) -> RowFile:
             return RowFile(path, limit=limit, intermediate=config.save_intermediate_results)
@@ -52,7 +57,10 @@ class Outputs:
             sinks["mot"] = (MotText(rows(path)), path)
         if "detections" in config.formats:
             path = base.with_name(base.name + ".detections.jsonl")
-            sinks["detections"] = (DetectionsJsonl(rows(path), names), path)
+            sinks["detections"] = (DetectionsJsonl(rows(path), names, config.conf), path)
+        if config.store_conf is not None:
+            path = base.with_name(base.name + SUFFIX)
+            sinks["store"] = (DetectionStore(rows(path), names, config), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder: dict[str, Any] = {"crf": config.video_crf, "preset": config.video_preset, "threads": self._threads}

@@ -443,7 +443,8 @@ class StreamReader:
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
         mark = self._mark(image, pts, duration) if due and self._marks else None
         infer = (index - self._origin) % self._every == 0
-        return Frame(self._run.key, index, pts, duration, self._decoder.time_base, image, infer, audio, mark)
+        step_s, base = self.info.step_s, self._decoder.time_base
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s)
 
     def _pass(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""

@@ -40,8 +40,8 @@ class Outcome:
     frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
     `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
-    video begins, None where there is none. `media` is what answers need to know of the video, None where no frame of it
-    was seen."""
+    video begins, None where there is none. `media` is what must be known of the video to track or draw it again,
+    `objects` how many there were, at least and at most; None where no tracks.jsonl tells."""
 
     key: int
     video: Video
@@ -61,6 +61,7 @@ class Outcome:
     done_before: int = 0
     offset_s: float | None = None
     media: dict[str, Any] | None = None
+    objects: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class StreamRun:
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
+        self._objects: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
@@ -375,7 +377,10 @@ class StreamRun:
             made = {}
             for kind, sink in self._files().items():
                 with self._or_without(kind):
-                    made[kind] = _made(sink.complete(end), paths[kind].relative_to(self.attempt.output))
+                    part = sink.complete(end)
+                    made[kind] = _made(part, paths[kind].relative_to(self.attempt.output))
+                    if kind == "tracks":
+                        self._objects = _objects_in(part)
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -501,8 +506,18 @@ class StreamRun:
             self.fenced,
             done_before=self.done_before,
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
-            media=media_facts(self.info, self.tally, end) if self.info is not None and not self.failed else None,
+            media=media_facts(self.info, self.tally, end) if self.info is not None else None,
+            objects=self._objects,
         )
+
+
+def _objects_in(tracks: Path) -> tuple[int, int]:
+    """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
+    from engine.analytics.samples import read_tracks
+    from engine.analytics.stitch import count_objects, fragments_of
+
+    objects = count_objects(fragments_of(read_tracks(tracks)))
+    return objects.low, objects.high
 
 
 def _made(file: Path, path: Path) -> dict[str, Any]:

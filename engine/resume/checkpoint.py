@@ -55,9 +55,11 @@ class Checkpoint:
             "frames": self.frames,
             "mark": asdict(self.mark),
             "tracker": {
-                "sort": base64.b64encode(self.tracker.sort).decode(),
+                "name": self.tracker.name,
+                "kernel": base64.b64encode(self.tracker.kernel).decode(),
                 "class_ids": self.tracker.class_ids.tolist(),
                 "scores": self.tracker.scores.tobytes().hex(),  # to the last bit
+                "pts": self.tracker.pts,
             },
             "tally": self.tally,
             "outputs": self.outputs,
@@ -74,16 +76,22 @@ class Checkpoint:
         numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
         if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(mark.decode_s + tally.last_pts_s):
             raise ValueError("its times are none")
+        found = values["tracker"]
+        if not isinstance(found["name"], str) or found["pts"] != mark.pts:
+            raise ValueError("its tracker is of another frame")
         tracker = TrackerState(
-            base64.b64decode(values["tracker"]["sort"]),
-            np.array(values["tracker"]["class_ids"], np.int32),
-            np.frombuffer(bytes.fromhex(values["tracker"]["scores"]), np.float32),
+            found["name"],
+            base64.b64decode(found["kernel"]),
+            np.array(found["class_ids"], np.int32),
+            np.frombuffer(bytes.fromhex(found["scores"]), np.float32),
+            mark.pts,
         )
         return cls(mark, tracker, values["tally"], values["outputs"])
 
     def check_classes(self, count: int) -> None:
         """Raises ValueError where it names a class that a model of `count` classes does not have."""
         named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally["tracks_by_class"])]
+        named += [class_id for _, class_id, _ in self.tally["votes"]]
         if not all(0 <= class_id < count for class_id in named):
             raise ValueError("a class that there is not")
 

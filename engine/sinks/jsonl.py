@@ -36,14 +36,19 @@ class TracksJsonl(JsonlSink):
 
 
 class DetectionsJsonl(JsonlSink):
-    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of what the tracker was given, best first."""
+    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of the detections, best first."""
 
     kind = "detections"
 
+    def __init__(self, rows: RowFile, class_names: Sequence[str], conf: float = 0.0) -> None:
+        """`conf` is the lowest score that is reported."""
+        super().__init__(rows, class_names)
+        self._conf = conf
+
     def rows(self, tracks: Tracks) -> tuple[bytes, int]:
-        found = tracks.detections
-        if found is None:
+        if tracks.detections is None:
             return b"", 0
+        found = tracks.detections.above(self._conf)
         head = f'{{"frame": {tracks.frame.index}, "pts": {tracks.frame.pts}, "class_id": '
         boxes = found.boxes_xyxy.astype(np.float64)
         return detections_jsonl(head.encode(), found.class_ids, self._names, found.scores, boxes), len(found)

@@ -15,14 +15,17 @@ _FRAMES_BETWEEN_PURGES = 1024
 
 @dataclass(frozen=True)
 class TallyState:
-    """What `Tally.state` gives, by its keys: (class id, tracks) and (track id, inferred frame it was last seen at)."""
+    """What `Tally.state` gives, by its keys: (class id, tracks) of the tracks that have ended, of the others (track id,
+    step at which it was last seen) and (track id, class id, sum of scores)."""
 
     frames: int
     inferred: int
     detections: int
     tracks_by_class: list[tuple[int, int]]
     last_pts_s: float
-    last_seen: list[tuple[int, int]]
+    last_seen: list[tuple[int, float]]
+    votes: list[tuple[int, int, float]]
+    steps: float
     without_area: int = 0
     non_finite: int = 0
     first_pts_s: float | None = None
@@ -31,49 +34,69 @@ class TallyState:
 
 
 class Tally:
-    """Counts what the summary says of a video. Its memory does not grow with the video's length."""
+    """Counts what the summary says of a video. Its memory does not grow with the video's length.
+
+    A track counts for the class that has most of its scores, added up.
+    """
 
     kind = "tally"
 
-    def __init__(self, forget_after: int) -> None:
-        """`forget_after`: inferred frames after which a track that was not seen is gone for good (max_age)."""
+    def __init__(self, forget_after: int, conf: float = 0.0) -> None:
+        """`forget_after`: steps, between frames at the nominal rate, after which a track that was not seen is gone for
+        good. `conf`: the lowest score of a detection that counts."""
         self.frames = 0
         self.inferred = 0
         self.detections = 0
         self.without_area = 0
-        self.tracks_by_class: Counter[int] = Counter()
+        self.ended_by_class: Counter[int] = Counter()
         self.non_finite = 0
+        self.size_wh: tuple[int, int] | None = None  # of the upright frames
         self.first_pts_s: float | None = None
         self.last_pts_s = self.last_duration_s = 0.0
-        self.size_wh: tuple[int, int] | None = None
-        """Of the upright frame, the first one that was given out."""
         self._forget_after = forget_after
-        self._last_seen: dict[int, int] = {}
+        self._conf = conf
+        self._steps = 0.0
+        self._last_seen: dict[int, float] = {}
+        self._votes: dict[int, dict[int, float]] = {}
 
     def open(self, info: StreamInfo) -> None:
         pass
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
+        if self.size_wh is None and tracks.frame.image is not None:
+            self.size_wh = tracks.frame.image.width, tracks.frame.image.height
         self.last_pts_s = tracks.frame.time_s
         self.last_duration_s = float(tracks.frame.duration * tracks.frame.time_base)
         if self.first_pts_s is None:
             self.first_pts_s = self.last_pts_s
-        image = tracks.frame.image
-        if self.size_wh is None and image is not None:
-            self.size_wh = (image.width, image.height)
-        if tracks.detections is not None:
+        if tracks.detections is not None:  # frames that are not inferred don't age a track
+            self._steps += tracks.steps
             self.inferred += 1
-            self.detections += len(tracks.detections)
+            self.detections += len(tracks.detections.above(self._conf))
             self.non_finite += tracks.detections.non_finite
             self.without_area += tracks.detections.without_area
-        for track_id, class_id in zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), strict=True):
-            if track_id not in self._last_seen:
-                self.tracks_by_class[class_id] += 1
-            self._last_seen[track_id] = self.inferred
+        columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
+        for track_id, class_id, score in zip(*columns, strict=True):
+            self._last_seen[track_id] = self._steps
+            if tracks.detections is not None:
+                votes = self._votes.setdefault(track_id, {})
+                votes[class_id] = votes.get(class_id, 0.0) + score
         if self.frames % _FRAMES_BETWEEN_PURGES == 0:
-            oldest = self.inferred - self._forget_after - 1
-            self._last_seen = {key: seen for key, seen in self._last_seen.items() if seen >= oldest}
+            self._forget()
+
+    @property
+    def tracks_by_class(self) -> Counter[int]:
+        """Tracks so far by class id."""
+        return self.ended_by_class + Counter(_winner(votes) for votes in self._votes.values())
+
+    def _forget(self) -> None:
+        """Drops the tracks that are gone for good."""
+        oldest = self._steps - self._forget_after - 1
+        for track_id in [track_id for track_id, seen in self._last_seen.items() if seen < oldest]:
+            del self._last_seen[track_id]
+            if (votes := self._votes.pop(track_id, None)) is not None:
+                self.ended_by_class[_winner(votes)] += 1
 
     @property
     def span_s(self) -> float:
@@ -87,32 +110,43 @@ class Tally:
             "inferred": self.inferred,
             "detections": self.detections,
             "without_area": self.without_area,
-            "tracks_by_class": list(self.tracks_by_class.items()),
+            "tracks_by_class": list(self.ended_by_class.items()),
             "non_finite": self.non_finite,
             "first_pts_s": self.first_pts_s,
             "last_pts_s": self.last_pts_s,
             "last_duration_s": self.last_duration_s,
             "size_wh": list(self.size_wh) if self.size_wh else None,
             "last_seen": list(self._last_seen.items()),
+            "votes": [
+                (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
+            ],
+            "steps": self._steps,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back, or on, to where `state` was taken."""
         self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
         self.without_area = state.get("without_area", 0)
-        self.tracks_by_class = Counter(dict(state["tracks_by_class"]))
+        self.ended_by_class = Counter(dict(state["tracks_by_class"]))
         self.non_finite = state.get("non_finite", 0)
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
         self.last_duration_s = state.get("last_duration_s", 0.0)
         size = state.get("size_wh")
         self.size_wh = (size[0], size[1]) if size else None
-        self._last_seen = dict(state["last_seen"])
+        self._steps, self._last_seen, self._votes = state["steps"], dict(state["last_seen"]), {}
+        for track_id, class_id, votes in state["votes"]:
+            self._votes.setdefault(track_id, {})[class_id] = votes
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         pass
 
     def abort(self) -> None:
         pass
+
+
+def _winner(votes: dict[int, float]) -> int:
+    """The class with most votes; of several, the one with the lowest number."""
+    return min(votes, key=lambda class_id: (-votes[class_id], class_id))
 
 
 class CallbackSink:

@@ -38,9 +38,13 @@ class Postprocess(Stage):
         class_agnostic: bool = False,
         class_count: int | None = None,
         look_until: int = 0,
+        reported: float = 0.0,
+        groups: tuple[int, ...] | None = None,
     ) -> None:
         """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
-        their stream, signs of a wrong layout are counted."""
+        their stream, signs of a wrong layout are counted. Only detections with a score of `reported` and above count in
+        them, and as without area; `conf` may be lower. `groups` has for each class the number under which boxes
+        suppress each other."""
         self.accepts = Spec("RawOutputs", layout=layout.name)
         self._layout = layout
         self._conf = conf
@@ -50,6 +54,8 @@ class Postprocess(Stage):
         self._class_agnostic = class_agnostic
         self._class_count = class_count
         self._look_until = look_until
+        self._reported = np.float32(reported)
+        self._groups = None if groups is None else np.array(groups, np.int32)
 
     def process(self, raw: RawOutputs) -> list[Detections]:
         slots = zip(raw.output, raw.frames, raw.letterboxes, strict=True)
@@ -75,20 +81,21 @@ class Postprocess(Stage):
             whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
             boxes, scores, class_ids = boxes[whole], scores[whole], class_ids[whole]
         self._check_classes(class_ids)
-        signs = signs_of(self._layout.name, boxes, scores, tensor_hw) if look else None
+        counted = scores >= self._reported
+        signs = signs_of(self._layout.name, boxes[counted], scores[counted], tensor_hw) if look else None
         pad_x, pad_y = letterbox.pad_xy
         in_frame = boxes.copy()
         scale_boxes(in_frame, letterbox.ratio, pad_x, pad_y, image.width, image.height)
         has_area = (in_frame[:, 2:] > in_frame[:, :2]).all(axis=1)
-        without_area = len(boxes) - int(np.count_nonzero(has_area))
-        if without_area:
+        without_area = int(np.count_nonzero(counted & ~has_area))
+        if not has_area.all():
             in_frame, boxes = in_frame[has_area], boxes[has_area]
             scores, class_ids = scores[has_area], class_ids[has_area]
         if self._layout.needs_nms:
             kept = nms(
                 boxes,
                 scores,
-                class_ids,
+                class_ids if self._groups is None else self._groups[class_ids],
                 self._nms_iou,
                 max_detections=self._max_detections,
                 class_agnostic=self._class_agnostic,

@@ -2,47 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.config import EngineConfig
+from engine.errors import ConfigError
 from engine.records import Detections, EndOfStream, Frame, StartOfStream, TrackerState, Tracks
 from engine.specs import Spec
-from engine_ext.sort import SortTracker
+from engine.trackers import registry
+from engine.trackers.steps import steps_between
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Parameters of SORT; see EngineConfig for what raising each gains and loses."""
+    """Which tracker, with which parameters (engine.trackers.registry); what is missing has its default.
 
-    max_age: int = 10
-    min_hits: int = 3
-    iou_threshold: float = 0.3
+    `conf` is the lowest score of a detection that the tracker is given. `groups` has for each class the number under
+    which it is joined to tracks; None: its own.
+    """
+
+    name: str = registry.DEFAULT
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     class_aware: bool = True
+    conf: float = 0.0
+    groups: tuple[int, ...] | None = None
 
-    def tracker(self) -> SortTracker:
-        return SortTracker(self.max_age, self.min_hits, self.iou_threshold, class_aware=self.class_aware)
+    @classmethod
+    def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
+        """The settings that a configuration has for a model of these classes. Raises ConfigError.
+
+        min_hits counts frames: where only some are inferred, so many fewer detections make a track count.
+        """
+        parameters = registry.parameters_of(config.tracker, config.model_dump(include=set(registry.KEYS)))
+        if "min_hits" in parameters:
+            parameters["min_hits"] = math.ceil(parameters["min_hits"] / (config.frames_between_inferences + 1))
+        groups = groups_of(config.class_groups, class_names)
+        return cls(config.tracker, parameters, not config.class_agnostic, config.tracker_conf, groups)
+
+
+def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
+    """For each class the number of its group: that of the group's first class, or its own. Raises ConfigError where a
+    group names a class that the model does not have."""
+    if not groups:
+        return None
+    numbers = list(range(len(class_names)))
+    for group, names in groups.items():
+        if unknown := [name for name in names if name not in class_names]:
+            raise ConfigError(
+                f"class_groups: {group} names {unknown[0]!r}, and the model has no such class. "
+                f"It has {', '.join(class_names)}."
+            )
+        members = [number for number, name in enumerate(class_names) if name in names]
+        for number in members:
+            numbers[number] = members[0]
+    return tuple(numbers)
 
 
 class StreamTracker:
     """The tracks of one stream, frame by frame in order."""
 
     def __init__(self, settings: TrackerSettings) -> None:
-        self._sort = settings.tracker()
+        kind = registry.TRACKERS[settings.name]
+        parameters = registry.parameters_of(settings.name, settings.parameters)
+        self._name, self._conf = settings.name, settings.conf
+        self._kernel = kind.make(parameters, class_aware=settings.class_aware)
+        self._groups = None if settings.groups is None else np.array(settings.groups, np.int32)
         self._latest = Detections()
+        self._pts: int | None = None  # of the frame before
+        self._gap_s: Fraction | None = None  # to the frame before, where that was in another file
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
         """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
+        steps = self._steps_to(frame)
         if detections is None:
-            rows = self._sort.predict()
+            rows = self._kernel.predict(steps)
         else:
-            given = np.empty((len(detections), 5))
-            given[:, :4] = detections.boxes_xyxy
-            given[:, 4] = detections.scores
-            rows = self._sort.update(given, detections.class_ids)
-            self._latest = detections
-        matches, latest = self._sort.last_matches, self._latest
+            used = detections.above(self._conf)
+            given = np.empty((len(used), 5))
+            given[:, :4] = used.boxes_xyxy
+            given[:, 4] = used.scores
+            rows = self._kernel.update(given, self._joined(used.class_ids), steps)
+            self._latest = used
+        matches, latest = self._kernel.last_matches, self._latest
         return Tracks(
             frame,
             rows[:, :4],
@@ -51,18 +98,39 @@ class StreamTracker:
             latest.scores[matches],
             detections,
             self.state() if frame.mark is not None else None,
+            steps,
         )
 
     def state(self) -> TrackerState:
         """Everything the next frames depend on."""
-        return TrackerState(self._sort.get_state(), self._latest.class_ids, self._latest.scores)
+        latest = self._latest
+        return TrackerState(self._name, self._kernel.get_state(), latest.class_ids, latest.scores, self._pts or 0)
 
     def restore(self, state: TrackerState) -> None:
-        """Goes on where `state` was taken. Raises ValueError when it is of another tracker."""
-        self._sort.set_state(state.sort)
+        """Goes on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
+        if state.name != self._name:
+            raise ValueError(f"it is of the tracker {state.name:.20}, and {self._name} is wanted")
+        self._kernel.set_state(state.kernel)
         # Only classes and scores of the latest detections are looked at; the boxes are in the tracks.
         boxes = np.zeros((len(state.scores), 4), np.float32)
-        self._latest = Detections(boxes, state.scores, state.class_ids)
+        self._latest, self._pts = Detections(boxes, state.scores, state.class_ids), state.pts
+
+    def carry_on(self, state: TrackerState, gap_s: Fraction) -> None:
+        """Goes on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken.
+        Raises ValueError as `restore` does."""
+        self.restore(state)
+        self._gap_s = gap_s
+
+    def _steps_to(self, frame: Frame) -> float:
+        before, self._pts = self._pts, frame.pts
+        if before is None:
+            return 1.0
+        if self._gap_s is not None:
+            before, self._gap_s = frame.pts - max(1, round(self._gap_s / frame.time_base)), None
+        return steps_between(before, frame.pts, frame.time_base, frame.step_s)
+
+    def _joined(self, class_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        return class_ids if self._groups is None else self._groups[class_ids]
 
 
 @dataclass
@@ -81,8 +149,11 @@ class Track:
     accepts = Spec("Detections")
     produces = Spec("Tracks")
 
-    def __init__(self, settings: TrackerSettings) -> None:
+    def __init__(self, settings: TrackerSettings, at_end: Callable[[int, TrackerState], None] | None = None) -> None:
+        """`at_end` is given each stream's key and the state of its tracker behind its last frame, before the stream's
+        end goes on: with `StreamTracker.carry_on` the next file of a camera continues there."""
         self._settings = settings
+        self._at_end = at_end
         self._streams: dict[int, _Stream] = {}
 
     def restored(self, state: TrackerState) -> StreamTracker:
@@ -124,4 +195,6 @@ class Track:
                 yield stream.tracker.follow(frame, detections)
         if stream.end is not None and stream.next_index >= stream.end.frames:
             del self._streams[stream.end.stream]
+            if self._at_end is not None:
+                self._at_end(stream.end.stream, stream.tracker.state())
             yield stream.end

@@ -66,7 +66,7 @@ def test_run_counts_and_analyze_writes_the_same_bytes(tmp_path, scene):
     assert clocks[0] == {"start": "2024-01-01T12:00:00.000+01:00", "origin": "name", "zone": "Europe/Berlin"}
     assert clocks[1] == {"start": None, "origin": "none", "zone": "Europe/Berlin"}
     media = manifest["videos"][0]["media"]
-    assert (media["width"], media["height"], media["frame_rate"]) == (64, 48, "25")
+    assert (media["size_wh"], media["step_s"]) == ([64, 48], "1/25")
     assert media["examined_s"] == [0.0, 1.6]
     counts = table(tmp_path / "out", "counts")
     assert [row["count"] for row in counts if row["camera"] == "cam1"] == ["0", "1"]

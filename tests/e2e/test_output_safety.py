@@ -255,7 +255,7 @@ def test_a_journal_of_wrong_types(tmp_path: Path, video: Path, key: str, value: 
         ("checkpoint.mark.anchors", [[0]]),
         ("checkpoint.mark.audio_time_base", [1, 0]),
         ("checkpoint.mark.frames", 10**9),
-        ("checkpoint.tracker.sort", base64.b64encode(b"x" * 999).decode()),
+        ("checkpoint.tracker.kernel", base64.b64encode(b"x" * 999).decode()),
         ("checkpoint.tracker.class_ids", [1 << 40]),
         ("checkpoint.tracker.scores", "00"),
         ("checkpoint.tally.frames", "7"),

@@ -135,6 +135,22 @@ def test_broken_off_several_times(
     assert engine_threads() == []
 
 
+@pytest.mark.parametrize("tracker", ["bytetrack", "ocsort", "cbiou"])
+def test_each_tracker_goes_on_where_it_was(
+    shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path, tracker: str
+) -> None:
+    """Also between frames of varying length, of which some are not inferred."""
+    settings = {"visualize": False, "tracker": tracker, "min_hits": None, "skip_frames": 1, "store_conf": 0.1}
+    if tracker == "ocsort":
+        settings |= {"min_hits": 1, "use_byte": True}
+    _break_off([shots["vfr"]], tmp_path, 20, **settings)
+    assert peek(tmp_path, PurePosixPath("vfr")) > 0
+    (entry,) = fake_engine(**settings).run([shots["vfr"]], tmp_path)["videos"]
+    _assert_same(entry, whole(shots["vfr"], **settings))
+    assert entry["resumed_from"]
+    assert set(entry["outputs"]) == {"tracks", "mot", "store"}
+
+
 @pytest.mark.parametrize("name", ["closed", "mkv", "ts", "stepped"])
 def test_a_part_of_a_video_broken_off(
     shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path, name: str

@@ -8,12 +8,14 @@ import pytest
 
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
+from engine.trackers import registry
 
 DEFAULTS = {
     # the original program's keys, whose defaults may never change
     "max_age": 10,
     "min_hits": 3,
     "iou_threshold": 0.3,
+    **dict.fromkeys(registry.KEYS[3:]),  # of the other trackers
     "skip_frames": False,
     "visualize": True,
     "output_folder": Path("output_videos"),
@@ -32,7 +34,10 @@ DEFAULTS = {
     "classes": None,
     "class_agnostic": False,
     "max_detections": 300,
+    "tracker": "sort",
+    "class_groups": None,
     "formats": ("tracks", "mot"),
+    "store_conf": None,
     "shape": "auto",
     "backend": "auto",
     "device": "auto",
@@ -161,6 +166,7 @@ def test_accepted(key, given, kept):
         ),
         ("max_gap_s", -1, "at least 0. Got -1"),
         ("max_overlap_s", "x", "seconds, or a length such as 30s, 15m or 1h. Got 'x'"),
+        ("store_conf", 1.5, "at most 1. Got 1.5"),
         ("max_age", -1, "at least 0. Got -1"),
         ("max_age", 100_001, "at most 100000. Got 100001"),
         ("max_age", True, "a number, not true or false. Got True"),  # else 1 frame, without a word
@@ -281,7 +287,8 @@ def test_every_key_either_changes_results_or_does_not():
 
 def test_every_key_that_can_be_wrong_is_in_the_table_above():
     marks = test_refused.pytestmark[0].args[1]
-    assert set(EngineConfig.model_fields) - {row[0] for row in marks} == {"skip_frames"}  # next test
+    elsewhere = {"skip_frames", "tracker", "class_groups", *registry.KEYS[3:]}  # next test, test_tracker_choice.py
+    assert set(EngineConfig.model_fields) - {row[0] for row in marks} == elsewhere
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,16 @@ VALUES = {
     "checkpoint": {"frames": 7, "outputs": {"mot": {"offset": 3}}},
 }
 MARK = Mark(7, 280, 40, 123, 0, 1.5, ((0, 0), (5, 200)), True, 3, 99, (1, 44_100), 1)
-STATE = TrackerState(b"\x00tracker", np.array([1, 0], np.int32), np.array([0.1, 1 / 3], np.float32))
+STATE = TrackerState("sort", b"\x00tracker", np.array([1, 0], np.int32), np.array([0.1, 1 / 3], np.float32), 280)
 TALLY = {
     "frames": 7,
     "inferred": 7,
     "detections": 9,
     "tracks_by_class": [[0, 2]],
     "last_pts_s": 0.28,
-    "last_seen": [[1, 7]],
+    "last_seen": [[1, 7.5]],
+    "votes": [[1, 0, 2.25]],
+    "steps": 7.5,
 }
 
 
@@ -100,7 +102,7 @@ def test_a_checkpoint_reads_back_to_the_last_bit():
     assert read.mark == MARK
     assert read.frames == 7
     assert (read.tally, read.outputs) == (given.tally, given.outputs)
-    assert read.tracker.sort == STATE.sort
+    assert (read.tracker.name, read.tracker.kernel, read.tracker.pts) == (STATE.name, STATE.kernel, STATE.pts)
     for ours, theirs in ((read.tracker.class_ids, STATE.class_ids), (read.tracker.scores, STATE.scores)):
         assert ours.dtype == theirs.dtype
         assert ours.tobytes() == theirs.tobytes()

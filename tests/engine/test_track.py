@@ -10,7 +10,7 @@ from engine.records import EndOfStream
 from engine.stages.track import Track, TrackerSettings
 from tests.engine.conftest import make_detections, make_end, make_frame
 
-SETTINGS = TrackerSettings(max_age=3, min_hits=0)
+SETTINGS = TrackerSettings(parameters={"max_age": 3, "min_hits": 0})
 
 
 def box(index, left=10.0):
@@ -128,8 +128,8 @@ def test_each_row_has_the_class_and_score_of_its_detection():
 @pytest.mark.parametrize(
     ("settings", "ids"),
     [
-        (TrackerSettings(max_age=1, min_hits=0), [1, 2]),  # away for two frames: a new track
-        (TrackerSettings(max_age=2, min_hits=0), [1, 1]),
+        (TrackerSettings(parameters={"max_age": 1, "min_hits": 0}), [1, 2]),  # away for two frames: a new track
+        (TrackerSettings(parameters={"max_age": 2, "min_hits": 0}), [1, 1]),
     ],
 )
 def test_max_age_reaches_the_tracker(settings, ids):
@@ -141,6 +141,6 @@ def test_max_age_reaches_the_tracker(settings, ids):
 
 @pytest.mark.parametrize(("class_aware", "ids"), [(True, [2]), (False, [1])])
 def test_class_aware_reaches_the_tracker(class_aware, ids):
-    track = Track(TrackerSettings(max_age=3, min_hits=0, class_aware=class_aware))
+    track = Track(TrackerSettings(parameters={"max_age": 3, "min_hits": 0}, class_aware=class_aware))
     records = [(make_frame(i), make_detections(box(0), class_id=i)) for i in range(2)]
     assert feed(track, records)[1].track_ids.tolist() == ids

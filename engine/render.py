@@ -1,0 +1,183 @@
+"""`yolo-engine render`: the annotated video again, from the source and the tracks that lie beside the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from engine.analytics.samples import Samples, read_tracks
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InputError, VideoError
+from engine.files.opened import OpenedFile
+from engine.inference.model import available_cores
+from engine.media.inputs import Video
+from engine.media.source import Source
+from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import Metrics
+from engine.records import Frame, Tracks
+from engine.results import file_identity
+from engine.sinks.base import sole_writer
+from engine.sinks.memory import Tally
+from engine.sinks.video import AnnotatedVideo
+from engine.stages.decode import never_begun
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One annotated video. `problems` says why it is not whole."""
+
+    path: Path
+    frames: int
+    problems: tuple[str, ...]
+
+
+def render(folder: Path, sources: Path | None = None) -> Iterator[Rendered]:
+    """Draw every video of a run again, from its source and its tracks.jsonl as it is now, and let each appear as
+    NAME.mp4, whole or not at all.
+
+    `sources` is where the videos lie now, if not where they lay. Raises InputError where the manifest, tracks or source
+    is missing or not the run's own, VideoError where a source can't be read, and OutputError and SinkError.
+    """
+    manifest = _manifest(folder)
+    try:
+        config = EngineConfig(**manifest["config"])
+        entries = [(entry, _tracks_of(folder, entry)) for entry in manifest["videos"]]
+        wanted = [(entry, tracks) for entry, tracks in entries if tracks is not None]
+        jobs = [(_source(entry, sources), entry.get("input"), tracks) for entry, tracks in wanted]
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+    if not jobs:
+        raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
+    with sole_writer(folder):
+        for source, identity, tracks in jobs:
+            yield _one(source, identity, tracks, config)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no manifest.json: it is not the output folder of a run.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} can't be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not the manifest of a run.")
+    return values
+
+
+def _tracks_of(folder: Path, entry: dict[str, Any]) -> Path | None:
+    """The tracks of a video, which may have moved with their folder; None where the run wrote none."""
+    path = entry.get("outputs", {}).get("tracks")
+    if path is None:
+        return None
+    parts = Path(path).parts
+    for place in (folder.joinpath(*parts[-count:]) for count in range(1, len(parts) + 1)):
+        if place.is_file():
+            return place
+    raise InputError(f"{folder} holds no {Path(path).name} any more: it can't be drawn.")
+
+
+def _source(entry: dict[str, Any], sources: Path | None) -> Path:
+    path = Path(entry["path"])
+    if sources is None:
+        return path
+    found = sources if sources.is_file() else next(iter(sorted(sources.rglob(path.name))), None)
+    if found is None:
+        raise InputError(f"{sources} holds no {path.name}.")
+    return found
+
+
+def _one(source: Path, identity: dict[str, Any] | None, tracks: Path, config: EngineConfig) -> Rendered:
+    shown = str(source)
+    try:
+        with OpenedFile(shown) as file:
+            found = file_identity(file)
+    except VideoError as error:
+        raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
+    if identity is not None and found != identity:
+        raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
+    names: dict[int, str] = {}
+    rows = _by_frame(tracks, names)
+    target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
+    options = never_begun(config.max_frame_bytes)
+    reading = Source(shown, audio=True, options=options)
+    try:
+        video = Video(shown, PurePosixPath(target.stem))
+        run = StreamRun(0, video, {}, Tally(0), 8)
+        reader = StreamReader(reading, run, _settings(config))
+        info = reader.open()
+        reader.go_to_start()
+        frames, due = 0, next(rows, None)
+        sink = AnnotatedVideo(
+            target, _Names(names), crf=config.video_crf, preset=config.video_preset, threads=available_cores()
+        )
+        try:
+            sink.open(info)
+            with Metrics().clock("decode") as clock:
+                for frame in reader.frames(clock):
+                    while due is not None and due[0] < frame.index:
+                        due = next(rows, None)
+                    found_now: list[Samples] = []
+                    while due is not None and due[0] == frame.index:
+                        found_now.append(due[1])
+                        due = next(rows, None)
+                    sink.write(_tracks(frame, found_now))
+                    frames += 1
+            end = reader.end()
+            if not frames:
+                raise VideoError(f"{shown} has no frame that can be decoded.")
+            sink.commit(end, target)
+        except BaseException:
+            sink.abort()
+            raise
+        return Rendered(target, frames, end.problems)
+    finally:
+        reading.close()
+
+
+class _Names(list[str]):
+    """Names of classes by their number, as far as the tracks have told them by now."""
+
+    def __init__(self, known: dict[int, str]) -> None:
+        super().__init__()
+        self._known = known
+
+    def __getitem__(self, class_id: Any) -> Any:
+        return self._known.get(int(class_id), str(class_id))
+
+
+def _settings(config: EngineConfig) -> ReaderSettings:
+    return ReaderSettings(
+        decode_threads=available_cores(),
+        start_s=config.start_s,
+        end_s=config.part_ends_s,
+        max_pixels=config.max_pixels,
+        max_frame_bytes=config.max_frame_bytes,
+        max_duration_s=config.max_duration_s,
+    )
+
+
+def _by_frame(path: Path, names: dict[int, str]) -> Iterator[tuple[int, Samples]]:
+    for samples in read_tracks(path):
+        names.update(samples.class_names)
+        for frame, places in groupby(range(len(samples)), key=lambda place: int(samples.frames[place])):
+            yield frame, samples.take(list(places))
+
+
+def _tracks(frame: Frame, parts: list[Samples]) -> Tracks:
+    """The tracks of a frame, whose rows may have been read in several parts."""
+    return Tracks(
+        frame,
+        np.concatenate([np.empty((0, 4)), *(part.boxes_xyxy for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.track_ids for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.class_ids.astype(np.int32) for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.scores.astype(np.float32) for part in parts)]),
+    )

@@ -1,0 +1,189 @@
+"""`yolo-engine retrack`: tracks made again from stored detections, without the model."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from engine.analytics.samples import read_tracks
+from engine.analytics.stitch import Objects, count_objects, fragments_of, stitch
+from engine.config import EngineConfig
+from engine.errors import InputError
+from engine.pipeline.outputs import prepare
+from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.results import write_json
+from engine.resume.attempts import STATE_FOLDER
+from engine.sinks.base import publish, sole_writer
+from engine.sinks.jsonl import TracksJsonl
+from engine.sinks.memory import Tally
+from engine.sinks.mot import MotText
+from engine.sinks.rows import RowFile, RowSink
+from engine.sinks.store import SUFFIX, Store
+from engine.stages.track import StreamTracker, TrackerSettings
+from engine.trackers import registry
+
+_ROWS_IN_MEMORY = 10_000
+
+
+@dataclass(frozen=True)
+class Retracked:
+    """What became of one video."""
+
+    store: Path
+    config: EngineConfig
+    frames: int
+    tracks_by_class: Mapping[str, int]
+    objects: Objects
+    outputs: Mapping[str, Path]
+    note: str | None
+
+    @property
+    def tracks(self) -> int:
+        return sum(self.tracks_by_class.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of retrack.json."""
+        own = registry.parameters_of(self.config.tracker, self.config.model_dump(include=set(registry.KEYS)))
+        return {
+            "detections": str(self.store),
+            "tracker": self.config.tracker,
+            "parameters": own,
+            "frames": self.frames,
+            "tracks": self.tracks,
+            "tracks_by_class": dict(self.tracks_by_class),
+            "objects": [self.objects.low, self.objects.high],
+            "outputs": {kind: str(path) for kind, path in self.outputs.items()},
+            "note": self.note,
+        }
+
+
+def stores_in(source: Path) -> list[Path]:
+    """Return the stored detections in a folder, or the one that is named. Raises InputError where there are none."""
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise InputError(f"{source} does not exist.")
+    found = []
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
+        found += [Path(folder, name) for name in sorted(files) if name.endswith(SUFFIX)]
+    if not found:
+        raise InputError(
+            f"{source} holds no stored detections (*{SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+        )
+    return found
+
+
+def changed(config: EngineConfig, changes: Mapping[str, Any]) -> EngineConfig:
+    """Return a run's configuration with other tracker, parameters, conf or groups. Raises ConfigError."""
+    return config.updated(**changes)
+
+
+def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
+    """Give the tracks of every frame, as a run with this configuration would. Raises InputError and ConfigError."""
+    tracker = StreamTracker(TrackerSettings.of(config, store.header.class_names))
+    for frame, detections in store.frames():
+        yield tracker.follow(frame, detections)
+
+
+def retrack(source: Path, output: Path | None, changes: Mapping[str, Any], *, join: bool = False) -> list[Retracked]:
+    """Make the tracks of all stored detections in `source` again, and let them appear in their place, or below
+    `output`. `join` gives the fragments of an object one id.
+
+    Each file appears whole or not at all. Raises ConfigError, InputError, and OutputError where the folder can't be
+    written or a run is writing to it.
+    """
+    stores = stores_in(source)
+    base = source if source.is_dir() else source.parent
+    folder = output or base
+    prepare(folder)
+    with sole_writer(folder):
+        done = [_one(path, folder / path.relative_to(base), changes, join=join) for path in stores]
+        write_json(folder / "retrack.json", {"schema": 1, "stitch": join, "videos": [each.as_json() for each in done]})
+    return done
+
+
+def _one(path: Path, place: Path, changes: Mapping[str, Any], *, join: bool) -> Retracked:
+    with Store(path) as store:
+        config = changed(store.header.config, changes)
+    stem = place.name.removesuffix(SUFFIX)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    paths = {"tracks": place.with_name(stem + ".tracks.jsonl"), "mot": place.with_name(stem + ".mot.txt")}
+    wanted: dict[str, Path] = {kind: file for kind, file in paths.items() if kind in config.formats} or paths
+    sinks, tally = _written(path, config, paths)
+    try:
+        fragments = fragments_of(read_tracks(sinks["tracks"].part))
+        objects = count_objects(fragments)
+        if join:
+            sinks["tracks"].abort()
+            sinks["mot"].abort()
+            sinks, tally = _written(path, config, paths, stitch(fragments))
+        for kind, file in wanted.items():
+            publish(sinks[kind].part, file)
+    finally:
+        for sink in sinks.values():
+            sink.abort()  # what has appeared is no part any more
+    with Store(path) as store:
+        names, stored = store.header.class_names, store.header.conf
+    tracks: Counter[str] = Counter()
+    for class_id, count in sorted(tally.tracks_by_class.items()):
+        tracks[names[class_id]] += count
+    note = None
+    if config.tracker_conf < stored:
+        note = f"{config.tracker} wants scores from {config.tracker_conf:g}, and those from {stored:g} are stored"
+    return Retracked(path, config, tally.frames, dict(tracks), objects, wanted, note)
+
+
+class _Part:
+    """A sink of rows whose part is known."""
+
+    def __init__(self, sink: RowSink, info: StreamInfo) -> None:
+        self._sink = sink
+        sink.open(info)
+        self.part = Path()
+
+    def write(self, tracks: Tracks) -> None:
+        self._sink.write(tracks)
+
+    def complete(self, end: EndOfStream) -> None:
+        self.part = self._sink.complete(end)
+
+    def abort(self) -> None:
+        self._sink.abort()
+
+
+def _written(
+    path: Path, config: EngineConfig, paths: Mapping[str, Path], ids: Mapping[int, int] | None = None
+) -> tuple[dict[str, _Part], Tally]:
+    """Track one file of detections into parts beside `paths`; `ids` has the id of each track's object."""
+    with Store(path) as store:
+        header = store.header
+        info = StreamInfo(0, str(path), (0, 0), header.time_base, Fraction(1), None, None)
+
+        def rows(file: Path) -> RowFile:
+            return RowFile(file, limit=_ROWS_IN_MEMORY, intermediate=True)
+
+        made = (TracksJsonl(rows(paths["tracks"]), header.class_names), MotText(rows(paths["mot"])))
+        sinks = {sink.kind: _Part(sink, info) for sink in made}
+        values = config.model_dump(include=set(registry.KEYS))
+        # Fragments of one object may lie farther apart than a track lives.
+        tally = Tally(registry.lifetime(config.tracker, values) if ids is None else 10**9, config.conf)
+        try:
+            for tracks in follow(store, config):
+                if ids is not None:
+                    tracks.track_ids[:] = [ids[track_id] for track_id in tracks.track_ids.tolist()]
+                tally.write(tracks)
+                for sink in sinks.values():
+                    sink.write(tracks)
+            for sink in sinks.values():
+                sink.complete(EndOfStream(0, tally.frames))
+        except BaseException:
+            for sink in sinks.values():
+                sink.abort()
+            raise
+    return sinks, tally

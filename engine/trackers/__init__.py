@@ -1,0 +1,2 @@
+"""The trackers that can be chosen: their parameters (`keys`), what each is (`registry`) and the time between frames
+(`steps`)."""

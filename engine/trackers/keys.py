@@ -1,0 +1,50 @@
+"""The keys of the configuration that are parameters of a tracker, and the rule of each.
+
+Which tracker has which of them, with which default and what for, is in `registry`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+
+def not_bool(value: Any) -> Any:
+    """Refuses true and false where a number is meant: Python counts them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(not_bool)]
+Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
+_Age = Annotated[Count, Field(ge=0, le=100_000)]
+_Hits = Annotated[Count, Field(ge=0, le=1000)]
+_Ratio = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=10)]
+
+
+class TrackerKeys(BaseModel):
+    """Parameters of all trackers. None: not one of the tracker that is chosen."""
+
+    max_age: _Age | None = 10
+    min_hits: _Hits | None = 3
+    iou_threshold: Share | None = 0.3
+    det_thresh: Share | None = None
+    delta_t: Annotated[Count, Field(ge=1, le=100)] | None = None
+    inertia: Share | None = None
+    use_byte: bool | None = None
+    track_thresh: Share | None = None
+    match_thresh: Share | None = None
+    track_buffer: _Age | None = None
+    mot20: bool | None = None
+    lost_track_buffer: _Age | None = None
+    track_activation_threshold: Share | None = None
+    minimum_consecutive_frames: Annotated[Count, Field(ge=1, le=1000)] | None = None
+    minimum_iou_threshold_first_assoc: Share | None = None
+    minimum_iou_threshold_second_assoc: Share | None = None
+    minimum_iou_threshold_unconfirmed_assoc: Share | None = None
+    high_conf_det_threshold: Share | None = None
+    instant_first_frame_activation: bool | None = None
+    buffer_ratio_first: _Ratio | None = None
+    buffer_ratio_second: _Ratio | None = None

@@ -1,0 +1,112 @@
+"""Stored detections: tracks made again from them are the run's own, to the byte."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine import Engine, EngineConfig
+from engine.errors import InputError
+from engine.retrack import retrack, stores_in
+from engine.sinks.store import Store
+from engine.trackers.registry import TRACKERS
+from tests.engine.conftest import write_clip
+
+FAKE = {"backend": "fake", "visualize": False, "min_hits": 1}
+PARAMETERS = {
+    "sort": {"max_age": 2, "min_hits": 1, "skip_frames": 2},
+    "bytetrack": {"track_thresh": 0.4},
+    "ocsort": {"use_byte": True, "min_hits": 0, "skip_frames": 1},
+    "cbiou": {"buffer_ratio_first": 0.2},
+}
+
+
+def run(tmp_path, **config):
+    clip = tmp_path / "videos" / "a.mp4"
+    if not clip.exists():
+        clip.parent.mkdir()
+        write_clip(clip, 24)
+    out = tmp_path / "out"
+    with Engine(EngineConfig(**{"backend": "fake", "visualize": False, **config})) as engine:
+        summary = engine.run([clip.parent], out)
+    assert summary["success"], summary
+    return out
+
+
+def results(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".jsonl", ".txt")}
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_the_runs_own_parameters_give_the_runs_bytes(tmp_path, tracker):
+    out = run(tmp_path, tracker=tracker, store_conf=0.1, **PARAMETERS[tracker])
+    before = results(out)
+    assert set(before) == {"a.tracks.jsonl", "a.mot.txt"}
+    assert before["a.tracks.jsonl"]
+    (done,) = retrack(out, tmp_path / "again", {})
+    assert results(tmp_path / "again") == before
+    assert (done.frames, done.tracks, done.config.tracker) == (24, 1, tracker)
+    retrack(out, None, {})
+    assert results(out) == before
+    assert json.loads((out / "retrack.json").read_text())["videos"][0]["tracker"] == tracker
+    assert not list(out.glob("*.part"))
+
+
+def test_another_tracker_with_parameters_of_its_own(tmp_path):
+    out = run(tmp_path, store_conf=0.1, max_age=3)
+    (done,) = retrack(out, tmp_path / "again", {"tracker": "bytetrack", "track_buffer": 7})
+    assert (done.config.tracker, done.config.track_buffer, done.config.max_age) == ("bytetrack", 7, None)
+    assert results(tmp_path / "again")["a.tracks.jsonl"]
+
+
+def test_what_was_not_stored_is_told(tmp_path):
+    out = run(tmp_path, store_conf=0.5, conf=0.5)
+    (done,) = retrack(out, None, {"tracker": "cbiou"})
+    assert "cbiou wants scores from 0.1, and those from 0.5 are stored" in done.note
+
+
+def test_what_the_tracker_is_given_is_stored_whatever_was_asked(tmp_path):
+    out = run(tmp_path, store_conf=0.9, tracker="bytetrack")
+    with Store(out / "a.detections.bin") as store:
+        assert store.header.conf == 0.1
+        assert [frame.index for frame, _ in store.frames()] == list(range(24))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: b"", "not a file of stored detections"),
+        (lambda data: b"{}" + data, "not a file of stored detections"),
+        (lambda data: data.replace(b'"conf": 0.1', b'"conf": 9.1', 1), "not a file of stored detections"),
+        (lambda data: data[:-1], "is cut short behind frame"),
+        (lambda data: data[:-30], "is cut short behind frame"),
+        (lambda data: data[:-22] + b"\xff" * 22, "is damaged behind frame"),
+    ],
+)
+def test_a_damaged_file_changes_nothing(tmp_path, damage, said):
+    out = run(tmp_path, store_conf=0.1)
+    before, path = results(out), out / "a.detections.bin"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=said):
+        retrack(out, None, {})
+    assert results(out) == before
+    assert not list(out.glob("*.part"))
+
+
+def test_nothing_to_retrack(tmp_path):
+    with pytest.raises(InputError, match="holds no stored detections"):
+        stores_in(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        stores_in(tmp_path / "none")
+
+
+def test_command(tmp_path, run):
+    out = globals()["run"](tmp_path, store_conf=0.1)
+    done = run("retrack", out, "--tracker", "bytetrack", "--stitch", "--json")
+    assert done.status == 0, done.err
+    (video,) = json.loads(done.out)["videos"]
+    assert (video["tracker"], video["tracks"], video["objects"]) == ("bytetrack", 1, [1, 1])
+    refused = run("retrack", out, "--tracker", "bytetrack", "--max-age", "3")
+    assert refused.status == 2
+    assert "max_age is a parameter of the tracker sort and ocsort, and the tracker is bytetrack" in refused.err
+    assert run("retrack", Path(tmp_path, "videos")).status == 2
