@@ -41,12 +41,14 @@ from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.order import Order
 from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.bottleneck import Verdict, verdict_of
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
-from engine.resume.attempts import Attempt
+from engine.resume.attempts import Attempt, verdict_of
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
@@ -188,20 +190,28 @@ class Engine:
         work = Work(folder, secrets.token_hex(8))
         tries = [self._attempt(video, work) for video in videos]
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
-        earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
+        order = Order(videos, self._answering, lambda: pipeline.stopped)
+        earlier: dict[int, dict[str, Any]] = {}
+        for key in order.keys:
+            if key in kept and order.may_be_done(key, earlier):
+                kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
+                if entry := kept[key].done():
+                    earlier[key] = entry
+                    order.done(key, (verdict_of(folder, videos[key].stem) or {}).get("carried"))
         identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
         try:
             for key in earlier:
                 identities.read_again(key, videos[key])
 
             def begun() -> Iterator[StreamRun]:
-                for key, video in enumerate(videos):
-                    if key not in earlier:
-                        yield self._run_of(pipeline, key, video, work, *tries[key], identities)
+                for key in order.following(earlier):
+                    place = order.place(key, videos[key]) if order.is_sequence else None
+                    yield self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=place)
 
             def ended(run: StreamRun) -> None:
                 self._settle(run, work)
                 identities.close(run)
+                order.done(run.key, run.carried)
 
             outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
@@ -341,6 +351,7 @@ class Engine:
         checkpoints: Checkpoints | None,
         identities: _Identities,
         on_begin: Callable[[], None] | None = None,
+        place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
         return StreamRun(
@@ -355,6 +366,7 @@ class Engine:
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
             ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            place=place,
         )
 
     def _attempt(
@@ -394,8 +406,13 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
-        return Pipeline(
-            Stages(self._preprocess, self._infer, self._postprocess, Track(self._tracker)),
+        pipeline = Pipeline(
+            Stages(
+                self._preprocess,
+                self._infer,
+                self._postprocess,
+                Track(self._tracker, lambda key, state: pipeline.keep_state(key, state)),
+            ),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -414,6 +431,7 @@ class Engine:
                 max_decode_s=self.config.max_decode_s,
             ),
         )
+        return pipeline
 
     def stop(self, hand_over: bool = False) -> None:
         """Ends a `run`, `work` or `process` in another thread, or from a signal handler: what is complete is kept.

@@ -103,6 +103,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         video["video_offset_s"] = round(outcome.offset_s, 6)
     if outcome.media:
         video["media"] = outcome.media
+    if outcome.sequence:
+        video["sequence"] = outcome.sequence
     if outcome.notes:
         video["notes"] = outcome.notes
     if tally.without_area:

@@ -65,10 +65,17 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
                 # By its name in the folder, which may have been moved since.
                 folder / PurePosixPath(entry["stem"]).parent / os.path.basename(tracks) if tracks else None,
                 settings.clock(name, media.get("creation_time")),
-                has_sequence_ids=entry.get("sequence") is not None,
+                sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
+                sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
             )
         )
     return films
+
+
+def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
+    """Return where a video lay when it was tracked; nothing where that was in another sequence than is asked for."""
+    found: Entry = entry.get("sequence") or {}
+    return found if found.get("camera") == camera_of(name, settings.camera) else {}
 
 
 def film_of_rows(
@@ -115,7 +122,7 @@ def _of_camera(
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
     fragments = Fragments()
-    own_ids = all(film.has_sequence_ids for film in films)
+    own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:

@@ -25,8 +25,9 @@ class Film:
 
     `name` is its path below the input folder, `size_wh` that of the upright frame. `first_s` is the container's time
     of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None where
-    none was. `tracks` is the file of its rows, None where there is none. `has_sequence_ids`: its ids are already those
-    of its camera.
+    none was. `tracks` is the file of its rows, None where there is none. `sequence_offset_s` and `sequence_joined` are
+    there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
+    those of the camera.
     """
 
     name: str
@@ -36,7 +37,8 @@ class Film:
     examined_s: tuple[float, float] | None = None
     tracks: Path | None = None
     clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
-    has_sequence_ids: bool = False
+    sequence_offset_s: float | None = None
+    sequence_joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,21 @@ def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float 
         ordered = sorted(films, key=lambda film: (_moment(film), natural(film.name)))
     else:
         ordered = sorted(films, key=lambda film: natural(film.name))
+    shown = [film for film in films if film.examined_s is not None]
+    if shown and all(film.sequence_offset_s is not None for film in shown):
+        known = [Placed(film, film.sequence_offset_s or 0.0, film.sequence_joined) for film in shown]
+        known.sort(key=lambda each: each.film.first_s + each.offset_s)
+        return known, known[0].film.clock
     placed: list[Placed] = []
     for film in ordered:
         before = next((each for each in reversed(placed) if each.film.examined_s is not None), None)
-        placed.append(_placed(film, before, placed[0] if placed else None, max_gap_s, max_overlap_s))
+        placed.append(place(film, before, placed[0] if placed else None, max_gap_s, max_overlap_s))
     clock = placed[0].film.clock if placed else Clock(None, ClockOrigin.NONE)
     return placed, clock
 
 
-def _placed(film: Film, before: Placed | None, first: Placed | None, max_gap_s: float, max_overlap_s: float) -> Placed:
+def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: float, max_overlap_s: float) -> Placed:
+    """Put a film behind the one `before` it; `first` is the first one of its camera, which has the timeline's zero."""
     if first is None:
         return Placed(film, -film.first_s)
     if before is None or before.film.examined_s is None:

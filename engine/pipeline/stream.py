@@ -20,6 +20,7 @@ from engine.media.facts import media_facts
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.flow_control import Window
+from engine.pipeline.sequence import Place
 from engine.profiling.metrics import Clock
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
@@ -62,6 +63,7 @@ class Outcome:
     offset_s: float | None = None
     media: dict[str, Any] | None = None
     objects: tuple[int, int] | None = None
+    sequence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary; `ignore` is where nothing is detected.
+    `entry_of` gives an outcome as it stands in a summary; `ignore` is where nothing is detected, `place` the
+    file's in its camera's sequence. `carried` is what it leaves to the next one.
     """
 
     def __init__(
@@ -102,10 +105,13 @@ class StreamRun:
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], dict[str, Any]] = lambda outcome: {},
         ignore: IgnoreRegions | None = None,
+        place: Place | None = None,
     ) -> None:
         self.key = key
         self.video = video
         self.ignore = ignore
+        self.place = place
+        self.carried: dict[str, Any] | None = None
         self.tally = tally
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
@@ -141,8 +147,11 @@ class StreamRun:
             raise VideoError("failed before it was begun")
         if self._open_file is not None:
             self.file = self._open_file()
+        if self.place is not None:
+            self.place.begin()
         if self.checkpoints is not None:
             self.checkpoints.input = self.file
+            self.checkpoints.before = self.place.digest if self.place is not None else None
         if self.attempt is not None:
             steps.reached("begin")
             self.attempt.begin()
@@ -345,6 +354,7 @@ class StreamRun:
             attempt.disregard()
             return False
         entry = entry_from(attempt.output, verdict, self.video.shown)
+        self.carried = verdict.get("carried")
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
         if entry["status"] != "failed":
@@ -403,6 +413,9 @@ class StreamRun:
         verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome), "made": made}
         if self.checkpoints is not None:
             verdict |= self.checkpoints.facts()
+        if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
+            self.carried = self.place.leave(self.tally, self.info.time_base, media["examined_s"][1])
+            verdict["carried"] = self.carried
         return verdict
 
     def _give_up(self, end: EndOfStream) -> None:
@@ -508,6 +521,7 @@ class StreamRun:
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
             objects=self._objects,
+            sequence=self.place.facts() if self.place is not None else None,
         )
 
 
