@@ -39,16 +39,16 @@ from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
-from engine.pipeline.order import Order
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.bottleneck import Verdict, verdict_of
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
-from engine.resume.attempts import Attempt, verdict_of
+from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Tally
@@ -197,7 +197,7 @@ class Engine:
                 kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
                 if entry := kept[key].done():
                     earlier[key] = entry
-                    order.done(key, (verdict_of(folder, videos[key].stem) or {}).get("carried"))
+                    order.done(key, (attempts.verdict_of(folder, videos[key].stem) or {}).get("carried"))
         identities = _Identities(lambda: broken_off.is_set() or self.interrupted)
         try:
             for key in earlier:
@@ -406,12 +406,13 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
+        track = Track(self._tracker, lambda key, state: pipeline.keep_state(key, state))
         pipeline = Pipeline(
             Stages(
                 self._preprocess,
                 self._infer,
                 self._postprocess,
-                Track(self._tracker, lambda key, state: pipeline.keep_state(key, state)),
+                track,
             ),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
