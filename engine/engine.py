@@ -43,7 +43,7 @@ from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
-from engine.pipeline.sequence import Place
+from engine.pipeline.sequence import Carried, Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.bottleneck import Verdict, verdict_of
 from engine.records import Detections, Frame, FrameBatch, Tracks
@@ -286,7 +286,8 @@ class Engine:
                 work = Work(folder, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin)
+                place = self._place_of(assignment, folder)
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, place)
 
         def ended(run: StreamRun) -> None:
             assignment, read = under_way.pop(run.key), identities.of(run)
@@ -368,6 +369,17 @@ class Engine:
             ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
             place=place,
         )
+
+    def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
+        """The video's place behind those before it of its camera, whose verdicts are in the folder."""
+        if self._answering.camera is None:
+            return None
+
+        def left() -> Carried | None:
+            verdicts = (attempts.verdict_of(folder, stem) or {} for stem in assignment.behind)
+            return next((carried for each in verdicts if (carried := each.get("carried"))), None)
+
+        return Place(assignment.video, self._answering, left)
 
     def _attempt(
         self, video: Video, work: Work, assignment: Assignment | None = None

@@ -81,6 +81,7 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     from engine.analytics.settings import AnswerSettings
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
+    from engine.pipeline.sequence import chains
     from engine.stages.decode import never_begun
 
     output = Path(task["output"])
@@ -88,13 +89,15 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     roots = _roots(task)
     videos = [video for video in find_videos(task["inputs"], output, roots) if wanted is None or video.path in wanted]
     config = EngineConfig(**task["config"])
-    AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    before = chains(videos, answering)
     check_formats(config.tables or ())
     options = never_begun(config.max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
         facts = {"index": index, "path": video.path, "stem": str(video.stem)}
+        facts |= {"follows": before[index]} if index in before else {}
         if video.path in skipped:
             events.send("video", **facts, error="ended or stopped the program that looked at it", size_bytes=0)
             continue
@@ -211,6 +214,7 @@ class _Work:
                 attempt=answer["attempt"],
                 fence=_Fence(Path(answer["successor"]), Path(answer["end"])),
                 job=self._task["job"],
+                behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
 
     def _done(self, assignment: Any, entry: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ _VIDEO: _Shape = {
     "path": (_text, "a path"),
     "stem": (_stem, "a path below the output folder"),
     "size_bytes": (_count, "a count"),
+    "[follows]": (lambda value: type(value) is int and 0 <= value < _MOST_VIDEOS, "a number of a video"),
     "[frames]": (_or_none(_count), "a count or null"),
     "[duration_s]": (_or_none(_number), "a number or null"),
     "[width]": (_or_none(_count), "a count or null"),

@@ -14,6 +14,7 @@ from orchestrator.settings import Settings
 from tests.chaos.farm import CONFIG, Farm, until
 from tests.e2e.runs import fake_engine
 from tests.e2e.test_answers import SCENE
+from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -57,6 +58,32 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         shown = capsys.readouterr().out
         assert "left half" in shown
         assert "tracks.csv" in shown
+
+
+def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
+    """Files of a camera are leased in order, by whichever worker, and their tracker goes on."""
+    scene = tmp_path / "scene.toml"
+    scene.write_text(SCENE)
+    keys = {"visualize": False, "camera": "folder", "scene": str(scene), "max_age": 5}
+    with Farm(tmp_path / "f", CHAOS_DELAY_S="0.005", YOLO_LEASE_S="3") as farm:
+        for camera in ("north", "south"):
+            cut_in_five(whole, farm.videos / camera, own_clock=True)
+        with fake_engine(**{**CONFIG, **keys}) as engine:
+            expected = engine.run([farm.videos], tmp_path / "run")
+        assert [video["sequence"]["joined"] for video in expected["videos"][:3]] == [False, True, True]
+        job = farm.submit(workers=2, **keys)
+        worker = farm.worker()
+        farm.at_work(job)
+        until(lambda: len(job.done_indices()) >= 2, 60, farm.tail)
+        farm.kill(worker)
+        for _ in range(2):
+            farm.worker()
+        record = farm.wait(job)
+        assert record["state"] == "completed", record["result"]["processing_result"]
+        assert bytes_of(job.output) == bytes_of(tmp_path / "run")
+        for video in expected["videos"]:
+            name = f"{video['stem']}.tracks.jsonl"
+            assert (job.output / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
 def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
