@@ -34,7 +34,8 @@ class StreamInfo:
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
     `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
-    video sink. `pixel_aspect` is the width of a stored pixel over its height.
+    video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
+    stands there.
     """
 
     key: int
@@ -47,6 +48,7 @@ class StreamInfo:
     live: bool = False
     audio: av.AudioStream | None = None
     pixel_aspect: Fraction = Fraction(1)
+    creation_time: str | None = None
     step_s: Fraction | None = None
 
 
@@ -252,7 +254,8 @@ class EndOfStream:
     `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
     `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
     to decode but not to show. `notes` is what is worth knowing and no fault; `retimed` says that the container's own
-    duration is not that of the frames given.
+    duration is not that of the frames given. `first_pts` is of the file's first frame, where that is not the first one
+    that was given out.
     """
 
     stream: int
@@ -264,3 +267,4 @@ class EndOfStream:
     audio: tuple[av.Packet, ...] = ()
     notes: tuple[str, ...] = ()
     retimed: bool = False
+    first_pts: int | None = None

@@ -170,7 +170,7 @@ class StreamReader:
                     if self._is_behind_end(pts):
                         self._end_here()
                         return
-                    if self._is_before_start(pts):
+                    if self._is_before_start(pts) or self._was_there_before(pts):
                         self._pass(pts)
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
@@ -191,6 +191,8 @@ class StreamReader:
                 if not self._has_all():
                     self._problem = f"{error} after {self._index} frames"
             if self._complete and self._origin is None and self._index:
+                if self._run.place is not None and not self._settings.start_s:
+                    raise DecodeError("has no frame that the file before it has not")
                 raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
@@ -216,6 +218,7 @@ class StreamReader:
             audio=tuple(self._heard()),
             notes=tuple(self._notes()),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
+            first_pts=self._first_pts if settings.start_s > 0 or self._run.place is not None else None,
         )
 
     def _problems(self) -> Iterator[str]:
@@ -386,6 +389,17 @@ class StreamReader:
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
+    def _was_there_before(self, pts: int) -> bool:
+        """Whether the file before of the same camera had this frame, which comes ahead of all that are given out."""
+        place = self._run.place
+        if place is None or self._origin is not None:
+            return False
+        if not place.has_arrived:
+            self._seconds(pts)
+            assert self._first_pts is not None
+            place.arrive(self._first_pts, self.info)
+        return place.drops(pts, self.info)
+
     def _is_behind_end(self, pts: int) -> bool:
         """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
         end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
@@ -505,6 +519,8 @@ class StreamReader:
             self._passing = False
         if anchor is not None and not (self._decoder.clean and self._gate.fits):
             return False
+        if self._run.place is not None:
+            self._run.place.arrive(mark.first_pts, self.info)
         self._anchors = deque(mark.anchors, _ANCHORS)
         self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
         return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)

@@ -25,7 +25,7 @@ MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32
 )
 VIDEO_KEYS = (
-    "path status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs"
+    "path stem status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs"
 ).split()
 
 
@@ -45,6 +45,7 @@ def test_the_summary_is_the_documented_one():
         "videos": [
             {
                 "path": "a.mp4",
+                "stem": "a",
                 "status": "ok",
                 "error": None,
                 "frames": 10,
