@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.analytics.answering import answer, clock_entry, films_of, told
-from engine.analytics.export import write_tables
+from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, told
+from engine.analytics.export import write_tables, write_whole
+from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError
@@ -27,11 +28,21 @@ def answers_of(
         return {}
     try:
         settings = settings or AnswerSettings.of(config)
-        cameras = answer(films_of(entries, folder, settings), settings, tick=tick)
+        cameras = answer(films_of(entries, folder, settings), settings, heatmap=config.heatmap, tick=tick)
         written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
+        if config.heatmap:
+            written["heatmap.json"] = write_heatmap(folder, cameras)
         return {"answers": {**told(cameras), "tables": written}}
     except (ConfigError, InputError, OutputError) as error:
         return {"answers": {"cameras": [], "tables": {}, "error": str(error)}}
+
+
+def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
+    """Write heatmap.json into `folder` and return its path. Raises OutputError."""
+    path = folder / "heatmap.json"
+    found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
+    write_whole(path, to_json(found).encode())
+    return str(path)
 
 
 def with_clock(entry: Mapping[str, Any], settings: AnswerSettings) -> dict[str, Any]:

@@ -310,6 +310,8 @@ class EngineConfig(TrackerKeys):
     See docs/answers.md."""
     tables: Annotated[tuple[Literal["csv", "parquet", "xlsx"], ...], BeforeValidator(_listed)] | None = None
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
+    heatmap: bool = False
+    """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
     bin_s: Length = 900.0
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
@@ -375,13 +377,13 @@ class EngineConfig(TrackerKeys):
         if self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"end_s must be more than start_s = {self.start_s:g}")
         if self.writes_tables and "tracks" not in self.formats:
-            raise ValueError("scene and tables are made from tracks: add tracks to formats")
+            raise ValueError("scene, tables and heatmap are made from tracks: add tracks to formats")
         return self
 
     @property
     def writes_tables(self) -> bool:
         """Whether tables are made at the end."""
-        return bool(self.scene or self.tables)
+        return bool(self.scene or self.tables or self.heatmap)
 
     @property
     def part_ends_s(self) -> float | None:
@@ -427,7 +429,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables bin_s zone start clock_patterns"
+    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start clock_patterns"
     " camera max_gap_s max_overlap_s".split()
 )
 

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from engine.analytics.analyse import Answers, EventKind, Recording, analyse
+from engine.analytics.heatmap import Heatmap
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitch import Fragments, Objects, count_objects
@@ -23,10 +24,11 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, and the number of its objects."""
+    """One camera's answers, the number of its objects, and where they were, where that was asked for."""
 
     answers: Answers
     objects: Objects
+    heatmap: Heatmap | None = None
 
 
 def name_of(entry: Entry) -> str:
@@ -102,6 +104,7 @@ def answer(
     settings: AnswerSettings,
     *,
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
+    heatmap: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> list[CameraAnswers]:
     """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
@@ -109,7 +112,7 @@ def answer(
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, tick) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, tick) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -117,6 +120,7 @@ def _of_camera(
     films: list[Film],
     settings: AnswerSettings,
     read: Callable[[Path], Iterator[Samples]],
+    heatmap: bool,
     tick: Callable[[], None],
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
@@ -124,6 +128,8 @@ def _of_camera(
     fragments = Fragments()
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
+    size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
+    heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -134,6 +140,8 @@ def _of_camera(
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            if heat is not None and film.size_wh == size_wh:
+                heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             yield replace(samples, track_ids=ids)
             tick()
 
@@ -148,7 +156,7 @@ def _of_camera(
         for each in placed
         if each.film.size_wh is not None and each.film.examined_s is not None
     )
-    return CameraAnswers(analyse(recordings, scene, clock, camera), count_objects(fragments.all()))
+    return CameraAnswers(analyse(recordings, scene, clock, camera), count_objects(fragments.all()), heat)
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:

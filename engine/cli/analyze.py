@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 )
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
+@click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
@@ -47,6 +48,7 @@ def analyze(
     from engine.analytics.export import check_formats, write_tables
     from engine.analytics.samples import read_mot, read_tracks
     from engine.analytics.settings import AnswerSettings
+    from engine.answers import write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
     from engine.config import EngineConfig, load_config
@@ -58,6 +60,7 @@ def analyze(
     films: list[Film] = []
     rates: dict[Path, float] = {}
     settings = formats = None
+    heatmap = False
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
         kept = manifest.get("config", {}) if manifest else {}
@@ -65,7 +68,7 @@ def analyze(
         config = EngineConfig(**{key: value for key, value in asked.items() if key in _KEYS})
         own = AnswerSettings.of(config)
         if not number:
-            settings, formats = own, config.tables or ("csv",)
+            settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
         elif replace(own, scenes=()) != replace(settings or own, scenes=()):
             raise click.UsageError(f"{given} was made with other clocks, cameras or bins: name them here, or take one.")
         else:
@@ -79,6 +82,7 @@ def analyze(
     cameras = answer(
         _distinct(films),
         settings,
+        heatmap=heatmap,
         read=lambda path: read_mot(path, rates[path]) if path in rates else read_tracks(path),
     )
     folder = output or (outputs[0] if outputs[0].is_dir() else outputs[0].parent)
@@ -87,6 +91,8 @@ def analyze(
     except OSError as error:
         raise OutputError(f"Output folder {folder} can't be made: {describe_os_error(error)}.") from error
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
+    if heatmap:
+        tables["heatmap.json"] = write_heatmap(folder, cameras)
     answers = {**told(cameras), "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
@@ -95,7 +101,7 @@ def analyze(
     return 0
 
 
-_KEYS = frozenset("scene tables bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split())
+_KEYS = frozenset("scene tables heatmap bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split())
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -236,3 +236,14 @@ def test_two_runs_write_the_same_workbook(tmp_path, scene):
             made = engine.run([tmp_path / "a.mp4"], tmp_path / name)["answers"]["tables"]
         books.append(Path(made["tables.xlsx"]).read_bytes())
     assert books[0] == books[1]
+
+
+def test_heatmap_of_a_run_and_afterwards(tmp_path):
+    clip(tmp_path / "a.mp4", 40)
+    with fake_engine(heatmap=True) as engine:
+        made = engine.run([tmp_path / "a.mp4"], tmp_path / "out")["answers"]["tables"]
+    first = Path(made["heatmap.json"]).read_bytes()
+    cells = json.loads(first)["cameras"]["a"]["classes"]["square"]
+    assert sum(seconds for *_, seconds in cells) == pytest.approx(1.5, abs=0.1)
+    analyze(tmp_path / "out", "-o", tmp_path / "again", "--heatmap")
+    assert (tmp_path / "again" / "heatmap.json").read_bytes() == first
