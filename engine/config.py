@@ -429,8 +429,8 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start clock_patterns"
-    " camera max_gap_s max_overlap_s".split()
+    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
+    " clock_patterns camera max_gap_s max_overlap_s".split()
 )
 
 
