@@ -48,7 +48,11 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     answers = _answers(job)
     trouble = note() if not shot.ended else None
     if as_json:
-        about: dict[str, Any] = {"success": shot.state not in ("failed", "cancelled"), "error": error, "broker": trouble}
+        about: dict[str, Any] = {
+            "success": shot.state not in ("failed", "cancelled"),
+            "error": error,
+            "broker": trouble,
+        }
         about |= {"answers": answers} if answers else {}
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
