@@ -65,6 +65,7 @@ class Barrier:
     audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
                `audio_repeats` how many packets in a row have had it
     origin     index of the first frame that was given out: not 0 where the beginning is passed over
+    tail       of a file of a sequence: sketches of the last frames, by which the next file tells which it has too
     """
 
     frames: int
@@ -80,6 +81,7 @@ class Barrier:
     audio_time_base: tuple[int, int] = (0, 1)
     audio_repeats: int = 0
     origin: int = 0
+    tail: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -237,6 +237,8 @@ class Pipeline:
         return contextlib.closing(_Held(self._large))
 
     def _read(self, run: StreamRun, reader: StreamReader, clock: Clock) -> None:
+        with where("source", run.video.shown):
+            reader.look_back()
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:

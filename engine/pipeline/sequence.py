@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -26,6 +28,9 @@ from engine.sinks.memory import Counters
 from engine.stages.track import StreamTracker, Track
 
 Carried = dict[str, Any]
+
+# Frames whose sketches are kept: two seconds of 60 a second.
+_MAX_TAIL = 120
 
 # How far, in shares of a frame's length, the first frame of a file may be off its nominal place behind the last one.
 _NEAR = Fraction(1, 20)
@@ -68,6 +73,9 @@ class Place:
         self._placed: Placed | None = None
         self._film: Film | None = None
         self._last: Fraction | None = None  # of the file before, on this one's clock
+        self._uncertain = False
+        self.tail: deque[int] = deque(maxlen=_MAX_TAIL)
+        """Sketches of the last frames, as far back as an overlap may reach."""
         self.state: TrackerState | None = None
         """The tracker behind the last frame, once it is there."""
 
@@ -84,7 +92,9 @@ class Place:
         return self._placed is not None
 
     def arrive(self, first_pts: int, info: StreamInfo) -> None:
-        """Take the time of the file's first frame."""
+        """Take the time of the file's first frame; only the first time that it is told."""
+        if self._placed is not None:
+            return
         settings, carried = self._settings, self._carried
         first_s = float(first_pts * info.time_base)
         clock = settings.clock(self._name, info.creation_time)
@@ -95,9 +105,37 @@ class Place:
             before = Placed(Film("", "", None, ended[0], ended, None, _clock(carried["start"])), carried["offset_s"])
             first = Placed(Film("", "", clock=_clock(carried["zero"])), 0.0)
         self._film, self._placed = film, place(film, before, first, settings.max_gap_s, settings.max_overlap_s)
+        if before is not None and self._placed.joined and first_s + self._placed.offset_s == _end(before):
+            self._uncertain = self._placed.offset_s != before.offset_s  # it was taken to follow at once
         if carried is not None:
             shift = Fraction(carried["offset_s"]) - Fraction(self._placed.offset_s)
             self._last = Fraction(carried["last"]) + shift.limit_denominator(1_000_000)
+
+    @property
+    def heads(self) -> int:
+        """How many frames at the file's head must be looked at to tell which of them the file before had: none where
+        times tell it, or there is nothing before."""
+        if self._carried is None or (self._placed is not None and not self._uncertain):
+            return 0
+        return len(self._carried.get("tail", ()))
+
+    def recognise(self, sketches: Sequence[int], pts: Sequence[int], info: StreamInfo) -> None:
+        """Take the sketches and pts of the file's first frames: where they are the last ones of the file before, as
+        many as there can be, it begins that much earlier. A picture that stands still tells nothing."""
+        if self._carried is None or self._placed is None or self._last is None or not self._uncertain:
+            return
+        tail = self._carried.get("tail", [])
+        for count in range(min(len(tail), len(sketches)), 1, -1):
+            if tail[-count:] == list(sketches[:count]):
+                if len(set(sketches[:count])) < 2:
+                    return
+                at = pts[count - 1] * info.time_base
+                earlier = self._last - at
+                if float((pts[count - 1] - pts[0]) * info.time_base) > self._settings.max_overlap_s:
+                    continue
+                self._placed = replace(self._placed, offset_s=self._placed.offset_s + float(earlier))
+                self._last = at
+                return
 
     def drops(self, pts: int, info: StreamInfo) -> bool:
         """Whether a frame was there in the file before: it does not lie behind that one's last."""
@@ -142,6 +180,7 @@ class Place:
                 "scores": self.state.scores.tobytes().hex(),
                 "pts": self.state.pts,
             },
+            "tail": list(self.tail),
             "first_s": self._film.first_s,
             "end_s": end_s,
             "last": str(self.state.pts * time_base),
@@ -149,6 +188,11 @@ class Place:
             "start": start.isoformat() if start is not None else None,
             "zero": self._carried["zero"] if self._carried else (start.isoformat() if start is not None else None),
         }
+
+
+def _end(placed: Placed) -> float:
+    examined = placed.film.examined_s
+    return (examined[1] if examined is not None else 0.0) + placed.offset_s
 
 
 def _state(values: dict[str, Any]) -> TrackerState:

@@ -93,7 +93,7 @@ def scene(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("own_clock", "overlap_s"), [(True, 0), (False, 0), (False, 1)])
+@pytest.mark.parametrize(("own_clock", "overlap_s"), [(True, 0), (True, 1), (False, 0), (False, 1)])
 def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, overlap_s):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "whole.mp4").symlink_to(whole)
@@ -118,6 +118,35 @@ def test_an_overlap_by_names_with_milliseconds(tmp_path, whole, scene):
     _, found, rows_found = answered(tmp_path / "five", tmp_path / "out", scene)
     assert rows_found == seen
     assert found == expected
+
+
+def test_a_clock_of_whole_seconds_is_helped_by_the_pictures(tmp_path, whole, scene):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "whole.mp4").symlink_to(whole)
+    _, expected, seen = answered(tmp_path / "one", tmp_path / "whole-out", scene)
+    for part in range(5):
+        first_s = max(0, 2 * part - 1)
+        name = f"2024-01-01_10-00-{first_s:02}.mp4"
+        cut(whole, tmp_path / "five", name, first_s, 2 * part + 2, own_clock=True)
+    summary, found, rows_found = answered(tmp_path / "five", tmp_path / "out", scene)
+    assert rows_found == seen
+    assert found == expected
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["videos"][0]["clock"]["origin"] == "name"
+    assert sum(video["frames"] for video in summary["videos"]) == FRAMES
+
+
+def test_a_picture_that_stands_still_is_no_overlap(tmp_path, scene):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        clip = tmp_path / "in" / f"{number}.mp4"
+        with av.open(str(clip), "w") as output:
+            stream = output.add_stream("libx264", rate=FPS)
+            stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+            for _ in range(30):
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((96, 160, 3), np.uint8), "rgb24")))
+            output.mux(stream.encode(None))
+    summary, _, _ = answered(tmp_path / "in", tmp_path / "out", scene)
+    assert [video["frames"] for video in summary["videos"]] == [30, 30]
 
 
 def test_behind_a_long_gap_ids_go_on_and_tracks_do_not(tmp_path, whole, scene):
