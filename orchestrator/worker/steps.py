@@ -459,7 +459,11 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
 def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
     """The summary with the counts of what was asked for, whose tables are written. What is wrong with them is the
     job's error: the same folder submitted again makes them, without doing the videos again."""
-    if not summary["videos"] or not JobConfig.parse(job.config).engine.writes_tables:
+    try:
+        asked = JobConfig.parse(job.config).engine.writes_tables
+    except RequestError:  # it was changed since, and the job's error says so
+        return summary
+    if not summary["videos"] or not asked:
         return summary
     keys = ("path", "stem", "status", "media", "outputs", "sequence")
     videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
