@@ -104,9 +104,11 @@ def _one(source: Path, identity: dict[str, Any] | None, tracks: Path, config: En
         raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
     if identity is not None and found != identity:
         raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
+    target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
+    if target.exists() and target.samefile(source):
+        raise InputError(f"{shown} is the source and would be overwritten: move it out of {target.parent}.")
     names: dict[int, str] = {}
     rows = _by_frame(tracks, names)
-    target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
     options = never_begun(config.max_frame_bytes)
     reading = Source(shown, audio=True, options=options)
     try:

@@ -91,7 +91,6 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         "detections": tally.detections,
         "tracks": sum(tracks.values()),
         "tracks_by_class": dict(tracks),
-        **({"objects": list(outcome.objects)} if outcome.objects is not None else {}),
         "duration_s": round(outcome.duration_s, 3),
         "elapsed_s": round(outcome.elapsed_s, 3),
         "fps": round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
@@ -101,6 +100,8 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
         video["resumed_from"] = outcome.resumed_from
     if outcome.offset_s:
         video["video_offset_s"] = round(outcome.offset_s, 6)
+    if outcome.objects is not None:
+        video["objects"] = list(outcome.objects)
     if outcome.media:
         video["media"] = outcome.media
     if outcome.sequence:

@@ -42,7 +42,8 @@ class Objects:
     high: int
 
     def __str__(self) -> str:
-        objects = f"{self.low} objects" if self.low == self.high else f"{self.low} to {self.high} objects"
+        number = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+        objects = f"{number} object{'' if self.high == 1 else 's'}"
         return objects if self.ids == self.high == self.low else f"{self.ids} ids, {objects}"
 
 

@@ -111,12 +111,17 @@ def sweep(
     sets: Sequence[Mapping[str, Any]],
     *,
     distractors: bool = True,
-    tick: Callable[[Trial], None] = lambda trial: None,
+    tick: Callable[[int, Trial], None] = lambda number, trial: None,
 ) -> list[Trial]:
-    """Try parameter sets over stored detections, best HOTA first. Raises ConfigError and InputError."""
+    """Try parameter sets over stored detections, best HOTA first. `tick` is told each one, and how many were tried.
+    Raises ConfigError, before the first is tried, and InputError."""
     stores_in(stores)
     files = pairs(stores, truth, SUFFIX)
     truths = {name: read_boxes(right) for name, (_, right) in files.items()}
+    for file, _ in files.values():
+        with Store(file) as store:
+            for values in sets:
+                changed(store.header.config, values)
     trials: list[Trial] = []
     for values in sets:
         prepared: dict[str, Prepared] = {}
@@ -126,7 +131,7 @@ def sweep(
                 prepared[name] = prepare(_boxes(store, config), truths[name], distractors=distractors)
         parameters = parameters_of(config.tracker, config.model_dump())
         trials.append(Trial(config.tracker, parameters, score(prepared)[1]))
-        tick(trials[-1])
+        tick(len(trials), trials[-1])
     return sorted(trials, key=lambda trial: -trial.scores.hota)
 
 

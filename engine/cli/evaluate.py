@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.text.say import say
+
 if TYPE_CHECKING:
     from engine.analytics.evaluation import Scores
     from engine.analytics.sweep import Trial
@@ -32,7 +34,12 @@ def evaluate(tracks: Path, truth: Path, ranges: tuple[str, ...], plain: bool, as
     from engine.analytics import sweep as sweeping
 
     if ranges:
-        trials = sweeping.sweep(tracks, truth, sweeping.parameter_sets(ranges), distractors=not plain)
+        sets = sweeping.parameter_sets(ranges)
+
+        def tick(number: int, trial: Trial) -> None:
+            say(f"{number} of {len(sets)}: {_told(trial, ranges)}: HOTA {trial.scores.hota:.2f}", err=True)
+
+        trials = sweeping.sweep(tracks, truth, sets, distractors=not plain, tick=tick)
         if as_json:
             values = [
                 {"tracker": t.tracker, "parameters": dict(t.parameters), "scores": asdict(t.scores)} for t in trials

@@ -18,7 +18,7 @@ def tracker_options() -> list[Decorator]:
         click.option("--tracker", type=click.Choice(list(TRACKERS)), help=f"What joins detections.  [{DEFAULT}]"),
         *(_option(key) for key in HELP),
         click.option(
-            "--class-groups", metavar="NAME=A,B;...", help="Classes that may be joined, e.g. vehicle=car,truck.  [none]"
+            "--class-groups", metavar="NAME=A,B,...", help="Classes that may be joined, e.g. vehicle=car,truck.  [none]"
         ),
     ]
 

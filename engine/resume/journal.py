@@ -107,10 +107,16 @@ def _entry(value: Any) -> bool:
         and all(type(value.get(key)) in (int, float) and math.isfinite(value[key]) for key in times)
         and isinstance(classes, dict)
         and all(map(_count, classes.values()))
+        and _range(value.get("objects", [0, 0]))
+        and isinstance(value.get("media", {}), dict)
         and isinstance(value.get("outputs"), dict)
         and isinstance(notes, list)
         and all(isinstance(note, str) for note in notes)
     )
+
+
+def _range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_count, value))
 
 
 def _made(value: Any) -> bool:

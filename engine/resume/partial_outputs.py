@@ -16,7 +16,7 @@ from engine.resume.attempts import Attempt
 from engine.sinks.base import cut, spare_path
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 
-_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4")
+_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".detections.bin", ".mot.txt", ".mp4")
 
 
 def partial_path(path: Path) -> Path:

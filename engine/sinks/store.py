@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.config import EngineConfig
+from engine.config import RESULT_KEYS, EngineConfig
 from engine.errors import ConfigError, InputError, describe_os_error
 from engine.records import Detections, Frame, StreamInfo, Tracks
 from engine.sinks.rows import RowFile, RowSink
@@ -30,8 +30,8 @@ _FRAME = struct.Struct("<Iqqi")
 _ROW = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("class", "<u2")])
 _LONGEST_HEADER = 1 << 22
 _MOST_DETECTIONS = 30_000
-# Keys of the run's configuration that say how its tracks were made.
-_NOT_KEPT = {"output_folder", "model", "class_names"}
+# Keys of the run's configuration that say how its tracks were made: not those by which two runs may differ.
+_KEPT = set(RESULT_KEYS - {"class_names"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StoreHeader:
             "time_base": str(self.time_base),
             "step_s": None if self.step_s is None else str(self.step_s),
             "conf": self.conf,
-            "config": self.config.model_dump(mode="json", exclude=_NOT_KEPT),
+            "config": self.config.model_dump(mode="json", include=_KEPT),
         }
         return json.dumps(values).encode() + b"\n"
 

@@ -22,7 +22,7 @@ _LIFETIMES = ("max_age", "track_buffer", "lost_track_buffer")
 
 # Every parameter: what it does. The rules are in `keys`, the defaults with each tracker.
 HELP = {
-    "max_age": "Frames a track outlives without a detection.",
+    "max_age": "Inferred frames a track outlives unseen.",
     "min_hits": "Detections in a row before a track counts.",
     "iou_threshold": "Overlap that joins detection and track.",
     "det_thresh": "Score above which a detection starts a track.",
@@ -31,9 +31,9 @@ HELP = {
     "use_byte": "Match low scores with known tracks.",
     "track_thresh": "Score above which detections are matched first.",
     "match_thresh": "Largest cost of a first match.",
-    "track_buffer": "Frames a lost track is kept.",
+    "track_buffer": "Inferred frames a lost track is kept.",
     "mot20": "Leave scores out of the costs, for dense crowds.",
-    "lost_track_buffer": "Frames a lost track is kept.",
+    "lost_track_buffer": "Inferred frames a lost track is kept.",
     "track_activation_threshold": "Least score of a detection that starts a track.",
     "minimum_consecutive_frames": "Detections before a track counts.",
     "minimum_iou_threshold_first_assoc": "Least overlap times score of a first match.",

@@ -70,6 +70,10 @@ def _counts(value: Any) -> bool:
     return type(value) is dict and all(map(_count, value.values()))
 
 
+def _range(value: Any) -> bool:
+    return type(value) is list and len(value) == 2 and all(map(_count, value))
+
+
 # key -> what it must be, and the rule in words. A key in brackets may be missing.
 _Shape = dict[str, tuple[Check, str]]
 
@@ -128,6 +132,7 @@ _ENTRY: _Shape = {
     "tracks_by_class": (_counts, "a dictionary of counts"),
     "fps": (_number, "a number"),
     "[attempts]": (_count, "a count"),
+    "[objects]": (_range, "two counts"),
     "[notes]": (_texts, "a list of texts"),
     "[resumed_from]": (_count, "a count"),
     "[worker]": (_text, "a text"),

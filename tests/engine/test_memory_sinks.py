@@ -1,5 +1,6 @@
 """The running totals of a stream: each track once, and a memory that does not grow."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,31 @@ def test_a_track_that_changes_its_class_counts_once():
     assert tally.tracks_by_class == {0: 1}
 
 
+def test_a_track_counts_for_the_class_with_most_of_its_scores():
+    tally = Tally(10)
+    for index, (class_id, score) in enumerate([(5, 0.3), (0, 0.4), (5, 0.3), (0, 0.1)]):
+        tally.write(make_tracks(make_frame(index), [(1, class_id, score, BOX)], make_detections(BOX)))
+    assert tally.tracks_by_class == {5: 1}
+    copy = Tally(10)
+    copy.restore(json.loads(json.dumps(tally.state())))
+    copy.write(make_tracks(make_frame(4), [(1, 0, 0.5, BOX)], make_detections(BOX)))
+    assert copy.tracks_by_class == {0: 1}
+
+
+def test_detections_below_conf_do_not_count():
+    tally = Tally(10, conf=0.25)
+    found = make_detections(BOX, BOX, BOX)
+    found.scores[:] = [0.9, 0.25, 0.1]
+    tally.write(make_tracks(make_frame(0), [], found))
+    assert tally.detections == 2
+
+
 @pytest.mark.parametrize("max_age", [0, 10])
 def test_memory_does_not_grow_with_the_video(max_age):
     tally = Tally(max_age)
     for index in range(5000):
         tally.write(tracks(index, [index + 1]))
-        assert len(tally._last_seen) <= 1024 + max_age + 2
+        assert len(tally._last_seen) == len(tally._votes) <= 1024 + max_age + 2
     assert tally.tracks_by_class == {0: 5000}
 
 

@@ -52,6 +52,13 @@ def test_summary():
     )
 
 
+def test_how_many_objects():
+    """Beside the number of tracks, where it is another."""
+    lines = shown(summary(video(objects=[61, 70]), video("b.mp4", objects=[72, 72]), video("c.mp4", objects=[70, 70])))
+    results = [line.split(None, 5)[5].rstrip() for line in lines.splitlines()[1:4]]
+    assert results == ["70 person, 2 car; 61 to 70 objects", "70 person, 2 car", "70 person, 2 car; 70 objects"]
+
+
 def test_reasons_and_notes():
     text = shown(
         summary(

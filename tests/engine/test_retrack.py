@@ -7,12 +7,12 @@ import pytest
 
 from engine import Engine, EngineConfig
 from engine.errors import InputError
+from engine.records import Tracks
 from engine.retrack import retrack, stores_in
-from engine.sinks.store import Store
+from engine.sinks.store import DetectionStore, Store
 from engine.trackers.registry import TRACKERS
 from tests.engine.conftest import write_clip
 
-FAKE = {"backend": "fake", "visualize": False, "min_hits": 1}
 PARAMETERS = {
     "sort": {"max_age": 2, "min_hits": 1, "skip_frames": 2},
     "bytetrack": {"track_thresh": 0.4},
@@ -50,6 +50,58 @@ def test_the_runs_own_parameters_give_the_runs_bytes(tmp_path, tracker):
     assert results(out) == before
     assert json.loads((out / "retrack.json").read_text())["videos"][0]["tracker"] == tracker
     assert not list(out.glob("*.part"))
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_verify_with_each_tracker(tmp_path, run, tracker):
+    clip = write_clip(tmp_path / "a.mp4", 6)
+    done = run("verify", clip, "--backend", "fake", "--tracker", tracker)
+    assert done.status == 0, done.err
+    assert "Results are identical." in done.out
+
+
+def test_what_the_manifest_says_for_those_who_track_and_draw_again(tmp_path):
+    out = run(tmp_path, min_hits=0)
+    (video,) = json.loads((out / "manifest.json").read_text())["videos"]
+    assert video["media"] == {"size_wh": [128, 128], "time_base": "1/12800", "step_s": "1/25"}
+    assert (video["tracks"], video["objects"]) == (1, [1, 1])
+    assert set(video["input"]) == {"size_bytes", "sha256"}
+
+
+def broken_track(tmp_path):
+    """An object that is hidden for ten frames, so that its track breaks."""
+    clip = tmp_path / "videos" / "a.mp4"
+    clip.parent.mkdir()
+    write_clip(clip, 32)
+    out = tmp_path / "out"
+    with Engine(EngineConfig(backend="fake", visualize=False, min_hits=0, max_age=1, store_conf=0.1)) as engine:
+        engine.run([clip], out)
+    path = out / "a.detections.bin"
+    with Store(path) as store:
+        header = store.header
+        frames = list(store.frames())
+    hidden = [(frame, found.above(2.0) if 12 <= frame.index < 22 else found) for frame, found in frames]
+    data = b"yolo-engine detections 1\n" + header.to_line()
+    sink = DetectionStore(None, header.class_names, header.config)
+    for frame, found in hidden:
+        none = found.above(2.0)
+        rows, _ = sink.rows(Tracks(frame, none.boxes_xyxy, none.class_ids, none.class_ids, none.scores, found))
+        data += rows
+    path.write_bytes(data)
+    return out
+
+
+def test_stitch_gives_the_fragments_one_id(tmp_path):
+    out = broken_track(tmp_path)
+    (apart,) = retrack(out, tmp_path / "apart", {})
+    assert (apart.tracks, str(apart.objects)) == (2, "2 ids, 1 object")
+    (joined,) = retrack(out, tmp_path / "joined", {}, join=True)
+    assert joined.tracks == 1
+    rows = (tmp_path / "joined" / "a.tracks.jsonl").read_text().splitlines()
+    ids = {json.loads(row)["track_id"] for row in rows}
+    assert ids == {1}
+    lines = (tmp_path / "joined" / "a.mot.txt").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines] == [*range(1, 13), *range(23, 33)]
 
 
 def test_another_tracker_with_parameters_of_its_own(tmp_path):

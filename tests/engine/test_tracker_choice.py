@@ -4,20 +4,26 @@ import itertools
 import re
 from fractions import Fraction
 from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from engine import Engine
 from engine.cli.main import run as run_command
 from engine.config import EngineConfig
 from engine.errors import ConfigError
+from engine.inference.layouts import get_layout
 from engine.records import Detections, Frame
+from engine.resume.partial_outputs import partial_path
+from engine.stages.postprocess import Postprocess
 from engine.stages.track import StreamTracker, Track, TrackerSettings, groups_of
 from engine.trackers.keys import TrackerKeys
 from engine.trackers.registry import HELP, KEYS, TRACKERS, lifetime
 from engine.trackers.steps import nominal_step_s, steps_between
 from tests.assets import ROOT
-from tests.engine.conftest import make_detections, make_end, make_frame
+from tests.engine.conftest import make_detections, make_end, make_frame, make_image
 
 OF_SORT = ("max_age", "min_hits", "iou_threshold")
 
@@ -282,3 +288,30 @@ def test_detections_above_a_score():
     assert found.above(0.0) is found
     assert found.above(0.25).scores.tolist() == found.scores[:2].tolist()
     assert len(found.above(0.1)) == 3  # as the model's output is compared: in its own precision
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [({"tracker": "bytetrack"}, True), ({"store_conf": 0.1}, True), ({}, False), ({"tracker": "ocsort"}, False)],
+)
+def test_a_model_that_chooses_its_boxes_itself_may_hide_faint_ones(caplog, values, told):
+    with Engine(EngineConfig(backend="fake", **values)):
+        assert ("fake chooses its boxes itself" in caplog.text) == told
+
+
+def test_stored_detections_have_a_partial_name():
+    assert partial_path(Path("out/a.detections.bin")) == Path("out/a.partial.detections.bin")
+
+
+def test_a_group_suppresses_its_duplicates():
+    """A car that the model has found as a truck, too, is one detection where they are a group."""
+    output = np.array([[10, 10, 60, 60, 0.9, 0], [11, 11, 61, 61, 0.8, 1], [11, 11, 61, 61, 0.7, 2]], np.float32)
+    image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio=1.0)
+
+    def found(groups):
+        stage = Postprocess(get_layout("yolov8"), conf=0.1, nms_iou=0.5, max_detections=9, groups=groups)
+        decoded = output[:, :4].copy(), output[:, 4].copy(), output[:, 5].astype(np.int32)
+        return stage.read(decoded, (128, 128), image, letterbox).class_ids.tolist()
+
+    assert found(None) == [0, 1, 2]
+    assert found((0, 0, 2)) == [0, 2]
