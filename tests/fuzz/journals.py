@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 
-from engine.resume.journal import peek
+from engine.resume.attempts import peek
+from tests.e2e import runs
 from tests.e2e.runs import clip, fake_engine, left_over
 from tests.fuzz.mutate import as_text, damaged, damaged_json, deep
 
 
 def prepare(folder: Path) -> None:
-    """A run that was interrupted, with its journal and parts; and one that was done."""
+    """A run that was interrupted, with its journal and parts."""
     source = clip(folder / "a.mp4", 60)
     engine = fake_engine(delay_s=0.01, checkpoint_s=0.0, workers=1, streams=1)
 
@@ -23,7 +24,7 @@ def prepare(folder: Path) -> None:
             engine.stop()
 
     engine.run([source], folder / "out", progress=stop)
-    shutil.copy(folder / "out" / ".yolo-engine" / "a.json", folder / "journal.json")
+    shutil.copy(runs.attempt(folder / "out", "a") / "journal.json", folder / "journal.json")
 
 
 def case(chance: Random, folder: Path) -> tuple[bytes, str]:
@@ -44,8 +45,8 @@ def case(chance: Random, folder: Path) -> tuple[bytes, str]:
 def attempt(path: Path, folder: Path) -> None:
     good = path.parents[1] / "good"
     shutil.copytree(good / "out", folder / "out")
-    shutil.copy(path, folder / "out" / ".yolo-engine" / "a.json")
-    peek(folder / "out", Path("a"))
+    shutil.copy(path, runs.attempt(folder / "out", "a") / "journal.json")
+    peek(folder / "out", PurePosixPath("a"))
     (video,) = fake_engine(streams=1, workers=1).run([good / "a.mp4"], folder / "out")["videos"]
     assert (video["status"], video["frames"]) == ("ok", 60), video
     assert left_over(folder / "out") == []
