@@ -46,6 +46,18 @@ def test_a_model_has_a_largest_size(tmp_path):
         read_regular(path, 1 << 20)
 
 
+@pytest.mark.parametrize("name", ["Conv", "images"])
+def test_names_that_are_no_text(tmp_path, name):
+    """Protobuf gives them as bytes, which is nobody's type."""
+    path = save(builders.yolox(), tmp_path / "m.onnx")
+    content = path.read_bytes()
+    damaged = content.replace(name.encode(), b"\xff" + name.encode()[1:])
+    assert damaged != content
+    path.write_bytes(damaged)
+    with pytest.raises(OnnxFileError, match="is damaged: .* is not UTF-8|is no ONNX model"):
+        resolve(path, **FED)
+
+
 def test_a_link_to_a_model_is_a_model(tmp_path):
     (tmp_path / "link.onnx").symlink_to(save(builders.yolox(), tmp_path / "m.onnx"))
     assert resolve(tmp_path / "link.onnx", **FED).manifest.layout == "yolox"
