@@ -17,19 +17,19 @@ EVERYTHING = [*ROOT.glob("*.md"), *(path for path in (ROOT / "docs").rglob("*") 
 
 # Messages that the troubleshooting tables quote, cut where a name or a number stands in them -> where they are made.
 MESSAGES = {
-    "refused: nothing listens there": "preflight.py",
-    "authentication required: the URL holds no password": "preflight.py",
-    "wrong user or password": "preflight.py",
-    "No worker is alive for queue": "monitor.py",
-    "does not exist. ": "submission.py",
-    "none of them a video": "submission.py",
-    "can't be read: permission denied": "submission.py",
-    "is not set, and the broker is reached over the network": "paths.py",
-    "is not below": "paths.py",
-    "The outputs need about": "resources.py",
-    "as well and has not ended: this one waits for it": "commands_submit.py",
-    "gave up after": "claims.py",
-    "is known on this machine": "registry.py",
+    "refused: nothing listens there": "broker/preflight.py",
+    "authentication required: the URL holds no password": "broker/preflight.py",
+    "wrong user or password": "broker/preflight.py",
+    "No worker is alive for queue": "client/monitor.py",
+    "does not exist. ": "client/submission.py",
+    "none of them a video": "client/submission.py",
+    "can't be read: permission denied": "client/submission.py",
+    "is not set, and the broker is reached over the network": "job/paths.py",
+    "is not below": "job/paths.py",
+    "The outputs need about": "job/resources.py",
+    "as well and has not ended: this one waits for it": "client/commands_submit.py",
+    "gave up after": "job/claims.py",
+    "is known on this machine": "job/registry.py",
 }
 
 
