@@ -94,7 +94,7 @@ def test_options_exist(name):
     for command, rest in re.findall(r"(?<![\w/])(yolo-(?:engine|server|submit)) ([^`\n#|]*)", text):
         unknown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) - OPTIONS[command]
         assert not unknown, f"{command} {rest}: {unknown}"
-    alone = set(re.findall(r"`(--[a-z][a-z-]*)", text))
+    alone = set(re.findall(r"`(--[a-z][a-z0-9-]*)", text))
     assert alone <= set().union(*OPTIONS.values()) | FOREIGN
 
 

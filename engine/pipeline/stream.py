@@ -543,8 +543,7 @@ def _media(info: StreamInfo, size_wh: tuple[int, int]) -> dict[str, Any]:
 
 def _objects_in(tracks: Path) -> tuple[int, int]:
     """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
-    from engine.analytics.samples import read_tracks
-    from engine.analytics.stitch import count_objects, fragments_of
+    from engine.analytics import count_objects, fragments_of, read_tracks
 
     objects = count_objects(fragments_of(read_tracks(tracks)))
     return objects.low, objects.high
