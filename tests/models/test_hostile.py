@@ -54,7 +54,7 @@ def test_names_that_are_no_text(tmp_path, name):
     damaged = content.replace(name.encode(), b"\xff" + name.encode()[1:])
     assert damaged != content
     path.write_bytes(damaged)
-    with pytest.raises(OnnxFileError, match="is damaged: .* is not UTF-8|is no ONNX model"):
+    with pytest.raises(OnnxFileError, match=r"is damaged: .* is not UTF-8|is no ONNX model"):
         resolve(path, **FED)
 
 
