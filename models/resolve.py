@@ -36,6 +36,10 @@ class ResolvedModel:
     sha256: str
 
 
+# Many times what any detector knows; a number in a damaged file may be anything.
+_MOST_CLASSES = 100_000
+
+
 def resolve(
     name_or_path: str | os.PathLike[str],
     *,
@@ -187,7 +191,7 @@ def _describe(
     _check_head(parts, meta, path)
     spec = {**of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
-    parts.setdefault("classes", _numbered(parts["layout"], meta))
+    parts.setdefault("classes", _numbered(parts["layout"], meta, path))
     about = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
     facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
     return ModelManifest(**{**about, **parts, **facts}), open_question
@@ -201,9 +205,11 @@ def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[st
     return size
 
 
-def _numbered(layout: str, meta: OnnxMeta) -> tuple[str, ...]:
+def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     """Stand-in names where nobody gave any: class0, class1, ..."""
     count = class_count(layout, meta.outputs[0].dims)
+    if count is not None and count > _MOST_CLASSES:
+        raise OnnxFileError(f"{path}: is damaged, or no detector: its output has {count:,} classes.")
     return tuple(f"class{i}" for i in range(count or 0))
 
 
