@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, LeaseLost, SinkError, Unencodable, VideoError, describe_os_error, where
+from engine.errors import (
+    CheckpointMismatch,
+    EngineError,
+    LeaseLost,
+    SinkError,
+    Unencodable,
+    VideoError,
+    describe_os_error,
+    where,
+)
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
@@ -201,6 +210,8 @@ class StreamRun:
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
+                    if kind not in checkpoint.outputs:
+                        raise CheckpointMismatch(f"the checkpoint holds no {kind}")
                     if "lost" in checkpoint.outputs[kind]:
                         self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
                         continue

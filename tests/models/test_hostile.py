@@ -210,3 +210,10 @@ def test_a_mirror_that_can_not_be_searched_is_passed_over(tmp_path, monkeypatch)
     monkeypatch.setenv("YOLO_ENGINE_MODELS", f"{tmp_path / 'file'}:{'a' * 5000}:{tmp_path / 'none'}")
     with pytest.raises(ModelError, match="there is no such file"):
         resolve("theirs.onnx", **FED)
+
+
+def test_two_billion_classes(tmp_path):
+    model = builders.yolox()
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 2**31
+    with pytest.raises(OnnxFileError, match="its output has 2,147,483,643 classes"):
+        resolve(save(model, tmp_path / "m.onnx"), **FED)
