@@ -61,6 +61,21 @@ def test_damaged(damage, said):
         unpacked(damage(packed(VALUES)))
 
 
+ENTRY = {
+    **{"status": "ok", "error": None, "frames": 7, "inferred_frames": 7, "detections": 9, "tracks": 2},
+    **{"tracks_by_class": {"square": 2}, "duration_s": 0.28, "elapsed_s": 1.0, "fps": 7.0, "outputs": {}},
+}
+
+
+def test_how_many_objects_an_entry_tells():
+    assert unpacked(packed({**VALUES, "entry": {**ENTRY, "objects": [1, 2]}}))["entry"]["objects"] == [1, 2]
+    for wrong in (None, 3, "12", [1], [1, 2, 3], [1, "2"], [-1, 2]):
+        with pytest.raises(Damaged, match="its entry"):
+            unpacked(packed({**VALUES, "entry": {**ENTRY, "objects": wrong}}))
+    with pytest.raises(Damaged, match="its entry"):
+        unpacked(packed({**VALUES, "entry": {**ENTRY, "media": 3}}))
+
+
 JUNK = (None, True, -1, 1 << 70, 1.5, "x", "../x", [], [1], {}, {"mot": 1}, {"mot": "/etc/passwd"}, {"mot": {}})
 
 
