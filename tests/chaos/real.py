@@ -84,7 +84,7 @@ def one_run(folder: Path, videos: list[Path], undisturbed: Path, kill_after_s: f
         resumed = [video.get("resumed_from") or 0 for video in result["videos"]]
         row = f"{len(done_before)} were done, attempts {attempts}, resumed from frames {resumed}"
         if different or twice or not result["success"]:
-            return f"{row}; DIFFERENT {different} TWICE {twice} {record['result']['message']}", False
+            return f"{row}; DIFFERENT {different} TWICE {twice} {record.result['message']}", False
         return f"{row}; all equal", True
 
 

@@ -54,7 +54,7 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=3)
-        return f"{record['result']['end_log']['attempts']} attempts at 3 videos"
+        return f"{record.result['end_log']['attempts']} attempts at 3 videos"
 
 
 @scenario
@@ -109,7 +109,7 @@ def two_workers_and_one_dies(folder: Path, chance: Random, strikes: int) -> str:
         farm.kill(doomed)
         record = farm.wait(job)
         farm.judge(job, ok=6)
-        return f"workers that gave results: {len(record['result']['processing_result']['workers'])}"
+        return f"workers that gave results: {len(record.result['processing_result']['workers'])}"
 
 
 @scenario
@@ -283,7 +283,7 @@ def many_jobs_for_one_folder(folder: Path, chance: Random, strikes: int) -> str:
         farm.wait(other)
         passed_s = time.monotonic() - began
         for job in many:
-            assert farm.wait(job, 60 + 10 * count)["state"] == "completed"
+            assert farm.wait(job, 60 + 10 * count).state == "completed"
         took = time.monotonic() - began
         assert took < 10 + 3 * alone_s * count, f"{count} jobs took {took:.0f} s, one alone {alone_s:.1f} s"
         assert passed_s < took, "an unrelated job waited for all of them"
