@@ -37,9 +37,6 @@ class ResolvedModel:
     sha256: str
 
 
-# Many times what any detector knows; a number in a damaged file may be anything.
-
-
 def resolve(
     name_or_path: str | os.PathLike[str],
     *,

@@ -55,9 +55,15 @@ def prepare(folder: Path) -> None:
 
 
 def _spec(output: Path) -> JobSpec:
-    config = {"backend": "fake", "output_folder": str(output)}
     return JobSpec(
-        "job-1", "complete_pipeline", "/v", ("/v",), config, str(output), "2026-01-01T00:00:00+00:00", queue="yolo"
+        id="job-1",
+        task="complete_pipeline",
+        video_folder="/v",
+        inputs=("/v",),
+        config={"backend": "fake", "output_folder": str(output)},
+        output=str(output),
+        created_at="2026-01-01T00:00:00+00:00",
+        queue="yolo",
     )
 
 
