@@ -209,7 +209,7 @@ def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     count = class_count(layout, dims) or 0
     if count > _MOST_CLASSES:
         raise OnnxFileError(
-            f"{path}: output {dims_text(dims)} would be of {count} classes, more than any detector has. Export it again."
+            f"{path}: output {dims_text(dims)} would be of {count} classes, more than a detector has. Export it again."
         )
     return tuple(f"class{i}" for i in range(count))
 
