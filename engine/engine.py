@@ -23,6 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import results as report
+from engine.analytics.answering import name_of
+from engine.analytics.export import check_formats
+from engine.analytics.ignore import IgnoreRegions
+from engine.analytics.settings import AnswerSettings
+from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
@@ -35,10 +40,12 @@ from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.recording import Recording, Rules, salvage
+from engine.pipeline.sequence import Carried, Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
 from engine.profiling.bottleneck import Verdict
@@ -89,6 +96,8 @@ class Engine:
         """`stats` puts the verdict into the summary and the manifest of a run. `model` hands over a model that is
         loaded already, `checkpoint_s` sets the seconds between two checkpoints of a video; tests use both."""
         self.config = config or EngineConfig()
+        self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
+        check_formats(self.config.tables or ())
         self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
@@ -193,7 +202,14 @@ class Engine:
         work = Work(folder, secrets.token_hex(8))
         tries = [self._attempt(video, work) for video in videos]
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
-        earlier = {key: entry for key, checkpoints in kept.items() if (entry := checkpoints.done())}
+        order = Order(videos, self._answering, lambda: pipeline.stopped)
+        earlier: dict[int, VideoResult] = {}
+        for key in order.keys:
+            if key in kept and order.may_be_done(key, earlier):
+                kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
+                if entry := kept[key].done():
+                    earlier[key] = entry
+                    order.done(key, (attempts.verdict_of(folder, videos[key].stem) or {}).get("carried"))
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
@@ -203,9 +219,9 @@ class Engine:
                 identities.read_again(key, videos[key])
 
             def begun() -> Iterator[StreamRun]:
-                for key, video in enumerate(videos):
-                    if key not in earlier:
-                        yield self._run_of(pipeline, key, video, work, *tries[key], identities)
+                for key in order.following(earlier):
+                    placed = order.place(key, videos[key]) if order.is_sequence else None
+                    yield self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
@@ -213,6 +229,7 @@ class Engine:
                 frames = self._entry(stream).frames
                 adopted = stream.outcome is not None and stream.outcome.adopted is not None
                 totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
+                order.done(stream.key, stream.carried)
 
             outcomes = pipeline.run(begun(), progress, ended)
             elapsed_s = time.perf_counter() - start
@@ -231,7 +248,11 @@ class Engine:
             verdict = run.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts)
+        if not any(outcome.unfinished or outcome.lost for outcome in outcomes):  # else it would be those of a part
+            summary |= answers_of(summary["videos"], folder, self.config, self._answering)
+            if "error" in summary.get("answers", {}):
+                summary |= {"success": False, "error": summary["answers"]["error"]}
+        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -296,7 +317,8 @@ class Engine:
                 work = Work(folder, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin)
+                place = self._place_of(assignment, folder)
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, place)
 
         def ended(run: StreamRun) -> None:
             assignment, read = under_way.pop(run.key), identities.of(run)
@@ -361,6 +383,7 @@ class Engine:
         checkpoints: Checkpoints | None,
         identities: Identities,
         on_begin: Callable[[], None] | None = None,
+        place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
         return StreamRun(
@@ -375,7 +398,20 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
+            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            place=place,
         )
+
+    def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
+        """The video's place behind those before it of its camera, whose verdicts are in the folder."""
+        if self._answering.camera is None:
+            return None
+
+        def left() -> Carried | None:
+            verdicts = (attempts.verdict_of(folder, stem) or {} for stem in assignment.behind)
+            return next((carried for each in verdicts if (carried := each.get("carried"))), None)
+
+        return Place(assignment.video, self._answering, left)
 
     def _attempt(
         self, video: Video, work: Work, assignment: Assignment | None = None
@@ -403,7 +439,7 @@ class Engine:
 
     @cached_property
     def _shared_fingerprint(self) -> fingerprint.Fingerprint:
-        return fingerprint.of_run(self.config, self.model)
+        return fingerprint.of_run(self.config, self.model, self._answering.scenes)
 
     def _entry(self, run: StreamRun) -> VideoResult:
         assert run.outcome is not None
@@ -423,8 +459,9 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
-        return Pipeline(
-            Stages(self._runner, self._postprocess, Track(self._tracker)),
+        track = Track(self._tracker, lambda key, state: pipeline.keep_state(key, state))
+        pipeline = Pipeline(
+            Stages(self._runner, self._postprocess, track),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
             open_source=self._source,
             batch=self.batch,
@@ -443,6 +480,7 @@ class Engine:
                 max_decode_s=self.config.max_decode_s,
             ),
         )
+        return pipeline
 
     def _begin(self, videos: int) -> Run:
         """A run over so many videos, to be used as a context manager. From here on, `stop` ends it."""

@@ -34,7 +34,8 @@ class StreamInfo:
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
     `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
-    video sink. `pixel_aspect` is the width of a stored pixel over its height.
+    video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
+    stands there.
     """
 
     key: int
@@ -47,6 +48,7 @@ class StreamInfo:
     live: bool = False
     audio: av.AudioStream | None = None
     pixel_aspect: Fraction = Fraction(1)
+    creation_time: str | None = None
     step_s: Fraction | None = None
 
 
@@ -63,6 +65,7 @@ class Barrier:
     audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
                `audio_repeats` how many packets in a row have had it
     origin     index of the first frame that was given out: not 0 where the beginning is passed over
+    tail       of a file of a sequence: sketches of the last frames, by which the next file tells which it has too
     """
 
     frames: int
@@ -78,6 +81,7 @@ class Barrier:
     audio_time_base: tuple[int, int] = (0, 1)
     audio_repeats: int = 0
     origin: int = 0
+    tail: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -252,7 +256,8 @@ class EndOfStream:
     `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
     `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
     to decode but not to show. `notes` is what is worth knowing and no fault; `retimed` says that the container's own
-    duration is not that of the frames given.
+    duration is not that of the frames given. `first_pts` is of the file's first frame, where that is not the first one
+    that was given out.
     """
 
     stream: int
@@ -264,3 +269,4 @@ class EndOfStream:
     audio: tuple[av.Packet, ...] = ()
     notes: tuple[str, ...] = ()
     retimed: bool = False
+    first_pts: int | None = None

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.analytics.settings import AnswerSettings
+from engine.answers import with_clock
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.opened import OpenedFile
@@ -83,10 +85,12 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         elapsed_s=round(outcome.elapsed_s, 3),
         fps=round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
         outputs=outcome.outputs,
+        stem=str(outcome.video.stem),
         resumed_from=outcome.resumed_from,
         video_offset_s=round(outcome.offset_s or 0.0, 6),
         objects=list(outcome.objects) if outcome.objects is not None else None,
         media=outcome.media,
+        sequence=outcome.sequence,
         notes=outcome.notes,
         boxes_without_area=tally.without_area,
         segments=outcome.segments,
@@ -100,16 +104,22 @@ def build_manifest(
     inputs: dict[str, dict[str, Any]],
     started_at: str,
     attempts: Mapping[str, int] | None = None,
+    answering: AnswerSettings | None = None,
 ) -> dict[str, Any]:
     """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
-    how often a video was begun, where that is not once."""
+    how often a video was begun, where that is not once; `answering` how their wall clocks are known."""
+    answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True).encode()
     return {
         **summary,
         "started_at": started_at,
         "videos": [
-            {**video, "input": inputs.get(video["path"]), "attempts": (attempts or {}).get(video["path"], 1)}
+            {
+                **with_clock(video, answering),
+                "input": inputs.get(video["path"]),
+                "attempts": (attempts or {}).get(video["path"], 1),
+            }
             for video in summary["videos"]
         ],
         "config": settings,

@@ -25,7 +25,8 @@ class VideoStatus(StrEnum):
 class VideoResult:
     """One video of a summary. Counts are the whole video's, times those of the run that ended it.
 
-    `resumed_from` is the frame at which that run went on. `others` are keys of another version, which are kept.
+    `stem` is the place of its outputs below the output folder, `resumed_from` the frame at which that run went on.
+    `sequence` is where it lies among the files of its camera. `others` are keys of another version, which are kept.
     """
 
     path: str
@@ -41,10 +42,12 @@ class VideoResult:
     fps: float = 0.0
     outputs: dict[str, str] = field(default_factory=dict)
     # From here on, keys that are left out where there is nothing to tell.
+    stem: str = ""
     resumed_from: int = 0
     video_offset_s: float = 0.0
     objects: list[int] | None = None
     media: dict[str, Any] | None = None
+    sequence: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     boxes_without_area: int = 0
     segments: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +73,7 @@ class VideoResult:
 
 
 _NAMES = [each.name for each in fields(VideoResult) if each.name != "others"]
-_WHERE_TOLD = _NAMES[_NAMES.index("resumed_from") :]
+_WHERE_TOLD = _NAMES[_NAMES.index("stem") :]
 _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 

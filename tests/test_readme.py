@@ -92,7 +92,7 @@ def test_options_exist(name):
     """Behind a command of ours, each option is that command's; anywhere else in the text, one of some command's."""
     text = DOCUMENTS[name]
     for command, rest in re.findall(r"(?<![\w/])(yolo-(?:engine|server|submit)) ([^`\n#|]*)", text):
-        unknown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) - OPTIONS[command]
+        unknown = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", rest)) - OPTIONS[command]
         assert not unknown, f"{command} {rest}: {unknown}"
     alone = set(re.findall(r"`(--[a-z][a-z0-9-]*)", text))
     assert alone <= set().union(*OPTIONS.values()) | FOREIGN

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -133,9 +134,21 @@ class Scene(_Part):
         except ValidationError as error:
             raise ConfigError(_sentence(path, text, error)) from None
 
+    @classmethod
+    def of_table(cls, table: Mapping[str, Any]) -> Scene:
+        """Take a scene that was read before, with the keys of its file. Raises ConfigError."""
+        try:
+            return cls.model_validate(dict(table), by_name=False, by_alias=True)
+        except ValidationError as error:
+            raise ConfigError(_sentence(Path("scene"), "", error)) from None
+
+    def table(self) -> dict[str, Any]:
+        """Return the scene as JSON values, with the keys of its file."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
     def matches(self, path: str | PurePosixPath) -> bool:
         """Whether a video belongs to this camera, by its path below the input folder. `*` stays within a folder."""
-        return _glob(self.camera).fullmatch(PurePosixPath(path).as_posix()) is not None
+        return glob_of(self.camera).fullmatch(PurePosixPath(path).as_posix()) is not None
 
     def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:
         """Refuse a video of another aspect. Raises InputError."""
@@ -156,7 +169,7 @@ class Scene(_Part):
         return Polygon(zone.polygon, size_wh, zone.anchor, self.margin)
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
+def glob_of(pattern: str) -> re.Pattern[str]:
     """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)

@@ -61,12 +61,16 @@ class Fragment:
         return max(sorted(self.votes), key=lambda kind: self.votes[kind])
 
 
-def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
-    """Collect the ends of all tracks, in the order of their first rows. Memory is bounded by the number of tracks."""
-    found: dict[int, Fragment] = {}
-    for samples in rows:
+class Fragments:
+    """Collects the ends of all tracks, from rows given in pieces. Memory is bounded by the number of tracks."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Fragment] = {}
+
+    def feed(self, samples: Samples) -> None:
+        """Take the next rows."""
         for track_id, track in samples.by_track():
-            fragment = found.setdefault(track_id, Fragment(track_id))
+            fragment = self._found.setdefault(track_id, Fragment(track_id))
             x1, y1, x2, y2 = track.boxes_xyxy.T
             times = track.times_s + track.offset_s
             places = list(zip(times.tolist(), ((x1 + x2) / 2).tolist(), y2.tolist(), (y2 - y1).tolist(), strict=True))
@@ -77,7 +81,18 @@ def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
             for class_id in np.unique(track.class_ids).tolist():
                 score = float(track.scores[track.class_ids == class_id].sum())
                 fragment.votes[class_id] = fragment.votes.get(class_id, 0.0) + score
-    return list(found.values())
+
+    def all(self) -> list[Fragment]:
+        """Return the tracks' ends, in the order of their first rows."""
+        return list(self._found.values())
+
+
+def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
+    """Collect the ends of all tracks, in the order of their first rows."""
+    fragments = Fragments()
+    for samples in rows:
+        fragments.feed(samples)
+    return fragments.all()
 
 
 def stitch(fragments: list[Fragment], rules: StitchRules | None = None) -> dict[int, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
 from engine.cli.models import models
@@ -156,6 +157,15 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
 @click.option(
+    "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."
+)
+@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
+@click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
+@click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
+@click.option(
     "--store-conf", type=float, metavar="SCORE", help="Keep detections of this score and above for `retrack`.  [none]"
 )
 @click.option(
@@ -177,6 +187,7 @@ def run(
     INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
     <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
     """
+    from engine.cli.answers_table import print_answers
     from engine.cli.bottleneck_table import print_verdict
     from engine.cli.console import screen
     from engine.cli.progress import ProgressBars, print_summary
@@ -199,6 +210,7 @@ def run(
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(screen(), summary)
+        print_answers(screen(), summary.get("answers", {}))
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -236,6 +248,7 @@ def doctor() -> int:
     return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
+commands.add_command(analyze)
 commands.add_command(bench)
 commands.add_command(models)
 commands.add_command(build_trt)
@@ -249,7 +262,7 @@ def _config(config_file: Path | None, **options: Any) -> EngineConfig:
     from engine.config import EngineConfig, load_config
 
     values = load_config(config_file) if config_file is not None else {}
-    values |= {key: value for key, value in options.items() if value is not None}
+    values |= {key: value for key, value in options.items() if value not in (None, ())}
     return EngineConfig(**values)
 
 

@@ -138,6 +138,7 @@ class Source:
             live=self.live,
             audio=self._audio,
             pixel_aspect=self.video.sample_aspect_ratio or Fraction(1),
+            creation_time=self._container.metadata.get("creation_time") or self.video.metadata.get("creation_time"),
             step_s=nominal_step_s(self.video.average_rate, self.video.guessed_rate),
         )
 

@@ -24,7 +24,7 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
-from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream
+from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream, StreamInfo, TrackerState
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
@@ -237,6 +237,8 @@ class Pipeline:
         return contextlib.closing(_Held(self._large))
 
     def _read(self, run: StreamRun, reader: StreamReader, clock: Clock) -> None:
+        with where("source", run.video.shown):
+            reader.look_back()
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:
@@ -250,8 +252,8 @@ class Pipeline:
             begun = run.checkpoint is not None
             try:
                 for frame in reader.frames(clock):
-                    if not begun and frame.index:  # a beginning is passed over
-                        self._results.put(StartOfStream(run.key, frame.index, self._stages.track.fresh()))
+                    if not begun:
+                        self._start_tracking(run, reader.info, frame)
                     begun = True
                     self._narrow(run, frame)
                     if reader.info.live:
@@ -272,6 +274,21 @@ class Pipeline:
             for thread in sink:
                 thread.join()
             clock.lap(DRAIN)
+
+    def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
+        """Ahead of a stream's first frame: says where it begins, and which tracker goes on in it, if that is not all as
+        usual."""
+        track = self._stages.track
+        tracker = run.place.tracker(track, frame, info) if run.place is not None else None
+        if tracker is not None or frame.index:  # a beginning is passed over
+            self._results.put(StartOfStream(run.key, frame.index, tracker or track.fresh()))
+
+    def keep_state(self, key: int, state: TrackerState) -> None:
+        """Takes a stream's tracker behind its last frame, for the next file of its camera."""
+        with self._lock:
+            run = self._active.get(key)
+        if run is not None and run.place is not None:
+            run.place.state = state
 
     def _narrow(self, run: StreamRun, frame: Frame) -> None:
         """Large frames are few at once: what is in flight is bounded in bytes, whatever the pictures' size."""
@@ -328,8 +345,16 @@ class Pipeline:
             return
         clock.lap("postprocess", frames)
         for frame, detections in zip(batch.frames, found, strict=True):
-            self._results.put((frame, detections))
+            self._results.put((frame, self._regarded(frame, detections)))
         clock.lap(ROOM)
+
+    def _regarded(self, frame: Frame, found: Detections) -> Detections:
+        """Without what lies where the video's scene says that nothing is detected."""
+        with self._lock:
+            run = self._active.get(frame.stream)
+        if run is None or run.ignore is None or frame.image is None:
+            return found
+        return run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
     def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
         """A frame of the batch can't be read, or its output. Frames of other streams go through one by one."""

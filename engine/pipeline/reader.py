@@ -99,6 +99,7 @@ class StreamReader:
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
         self._decoded: Iterator[tuple[av.VideoFrame, int, int]] = self._decode()
         self._index = 0
+        self._complete = False
         self._origin: int | None = None
         self._first_pts: int | None = None
         self._decode_s = 0.0
@@ -133,6 +134,27 @@ class StreamReader:
                 return True
         self.open()
         return False
+
+    def look_back(self) -> None:
+        """Looks which of the first frames the file before of the same camera had, where only the pictures can tell, and
+        stands at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
+        place = self._run.place
+        if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
+            return
+        sketches: list[int] = []
+        times: list[int] = []
+        with contextlib.suppress(SourceError, DecodeError):
+            while (item := self._next()) is not None:
+                image, pts, _ = item
+                if not times:
+                    place.arrive(pts, self.info)
+                if len(times) >= place.heads:
+                    break
+                sketches.append(_sketch(image))
+                times.append(pts)
+        if times:
+            place.recognise(sketches, times, self.info)
+        self.open()
 
     def go_to_start(self) -> None:
         """Passes over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
@@ -170,7 +192,7 @@ class StreamReader:
                     if self._is_behind_end(pts):
                         self._end_here()
                         return
-                    if self._is_before_start(pts):
+                    if self._is_before_start(pts) or self._was_there_before(pts):
                         self._pass(pts)
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
@@ -191,6 +213,8 @@ class StreamReader:
                 if not self._has_all():
                     self._problem = f"{error} after {self._index} frames"
             if self._complete and self._origin is None and self._index:
+                if self._run.place is not None and not self._settings.start_s:
+                    raise DecodeError("has no frame that the file before it has not")
                 raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
@@ -216,6 +240,7 @@ class StreamReader:
             audio=tuple(self._heard()),
             notes=tuple(self._notes()),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
+            first_pts=self._first_pts if settings.start_s > 0 or self._run.place is not None else None,
         )
 
     def _problems(self) -> Iterator[str]:
@@ -392,6 +417,17 @@ class StreamReader:
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
+    def _was_there_before(self, pts: int) -> bool:
+        """Whether the file before of the same camera had this frame, which comes ahead of all that are given out."""
+        place = self._run.place
+        if place is None or self._origin is not None:
+            return False
+        if not place.has_arrived:
+            self._seconds(pts)
+            assert self._first_pts is not None
+            place.arrive(self._first_pts, self.info)
+        return place.drops(pts, self.info)
+
     def _is_behind_end(self, pts: int) -> bool:
         """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
         end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
@@ -441,6 +477,8 @@ class StreamReader:
     def _frame(self, image: av.VideoFrame, pts: int, duration: int, *, last: bool = False) -> Frame:
         """Wraps a decoded frame. `last`: it is the last one before a stop."""
         index = self._index
+        if self._run.place is not None:
+            self._run.place.tail.append(_sketch(image))
         if self._origin is None:
             self._origin = index
             if self._settings.start_s:
@@ -478,6 +516,7 @@ class StreamReader:
             seekable,
             **self._gate.state(),
             origin=self._origin or 0,
+            tail=tuple(self._run.place.tail) if self._run.place is not None else (),
         )
 
     def _passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
@@ -511,6 +550,10 @@ class StreamReader:
             self._passing = False
         if anchor is not None and not (self._decoder.clean and self._gate.fits):
             return False
+        if self._run.place is not None:
+            self._run.place.arrive(mark.first_pts, self.info)
+            self._run.place.tail.clear()
+            self._run.place.tail.extend(mark.tail)
         self._anchors = deque(mark.anchors, _ANCHORS)
         self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
         return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)
@@ -541,6 +584,12 @@ def _at_s(packet: av.Packet, *, end: bool = False) -> float:
     if at is None or not packet.time_base:
         return math.inf if end else -math.inf
     return float((at + (packet.duration or 0 if end else 0)) * packet.time_base)
+
+
+def _sketch(image: av.VideoFrame) -> int:
+    """CRC-32 of every sixteenth row of a picture's luma, or of its RGB: cheap enough for every frame."""
+    width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
+    return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height : 16, :width]).data)
 
 
 def _crc(image: av.VideoFrame) -> int:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
     CheckpointMismatch,
     EngineError,
@@ -24,10 +25,12 @@ from engine.errors import (
 )
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
+from engine.media.facts import media_facts
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.flow_control import Window
 from engine.pipeline.recording import Recording
+from engine.pipeline.sequence import Place
 from engine.profiling.metrics import Clock
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
@@ -73,6 +76,7 @@ class Outcome:
     segments: list[dict[str, Any]] = field(default_factory=list)
     media: dict[str, Any] | None = None
     objects: tuple[int, int] | None = None
+    sequence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class StreamRun:
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
-    of the sinks where the source proves to be live; its segments have attempts of their own.
+    of the sinks where the source proves to be live; its segments have attempts of their own. `ignore` is where nothing
+    is detected, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
     """
 
     def __init__(
@@ -114,9 +119,14 @@ class StreamRun:
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], VideoResult] | None = None,
+        ignore: IgnoreRegions | None = None,
+        place: Place | None = None,
     ) -> None:
         self.key = key
         self.video = video
+        self.ignore = ignore
+        self.place = place
+        self.carried: dict[str, Any] | None = None
         self.tally = tally
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
@@ -153,8 +163,11 @@ class StreamRun:
             raise VideoError("failed before it was begun")
         if self._open_file is not None:
             self.file = self._open_file()
+        if self.place is not None:
+            self.place.begin()
         if self.checkpoints is not None:
             self.checkpoints.input = self.file
+            self.checkpoints.before = self.place.digest if self.place is not None else None
         if self.attempt is not None:
             steps.reached("begin")
             self.attempt.begin()
@@ -368,6 +381,7 @@ class StreamRun:
             attempt.disregard()
             return False
         entry = entry_from(attempt.output, verdict, self.video.shown)
+        self.carried = verdict.get("carried")
         if self.checkpoints is not None:
             self.checkpoints.attempts = verdict.get("attempts", 1)
         if entry.status is not VideoStatus.FAILED:
@@ -430,6 +444,9 @@ class StreamRun:
         verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome).to_json(), "made": made}
         if self.checkpoints is not None:
             verdict |= self.checkpoints.facts()
+        if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
+            self.carried = self.place.leave(self.tally, self.info.time_base, media["examined_s"][1])
+            verdict["carried"] = self.carried
         return verdict
 
     def _give_up(self, end: EndOfStream) -> None:
@@ -541,15 +558,10 @@ class StreamRun:
             done_before=self.done_before,
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             segments=segments,
-            media=_media(self.info, self.tally.size_wh) if self.info is not None and self.tally.size_wh else None,
+            media=media_facts(self.info, self.tally, end) if self.info is not None else None,
             objects=self._objects,
+            sequence=self.place.facts() if self.place is not None else None,
         )
-
-
-def _media(info: StreamInfo, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Of a video: the size of its upright frames, its time base and the nominal time between frames, in seconds."""
-    step_s = None if info.step_s is None else str(info.step_s)
-    return {"size_wh": list(size_wh), "time_base": str(info.time_base), "step_s": step_s}
 
 
 def _objects_in(tracks: Path) -> tuple[int, int]:

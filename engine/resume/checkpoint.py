@@ -142,6 +142,7 @@ class Checkpoints:
         self.attempts = count or 1
         self.notes: list[str] = []
         self.done_by = ""  # the job, where it was done before
+        self.before: str | None = None  # what the file before of the same camera left, in short
         self.input: OpenedFile | None = None  # as the caller has opened it, while it is open
         self._video = video
         self._attempt = attempt
@@ -265,7 +266,8 @@ class Checkpoints:
             self.input = None
 
     def _fingerprint(self) -> fingerprint.Fingerprint:
-        return {**self._run_parts, **fingerprint.of_input(self.input)}
+        before = {} if self.before is None else {"file before": self.before}
+        return {**self._run_parts, **fingerprint.of_input(self.input), **before}
 
     def _relative(self) -> dict[str, str]:
         return {kind: str(path.relative_to(self._attempt.output)) for kind, path in self._outputs.items()}

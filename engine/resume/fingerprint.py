@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from engine.analytics.scene import Scene
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
@@ -17,15 +20,18 @@ _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "o
 Fingerprint = dict[str, Any]
 
 
-def of_run(config: EngineConfig, model: LoadedModel) -> Fingerprint:
-    """The parts that all videos of a run share, as JSON values."""
+def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = ()) -> Fingerprint:
+    """The parts that all videos of a run share, as JSON values. Of `scenes`, only where nothing is detected."""
     manifest, settings, installed = model.manifest, config.model_dump(mode="json"), versions()
     declared = repr((manifest.layout, manifest.classes, manifest.input, manifest.strides))
+    ignored = [[scene.camera, [part.polygon for part in scene.ignore]] for scene in scenes if scene.ignore]
     return {
         "model": [model.sha256, hashlib.sha256(declared.encode()).hexdigest()],
         "backend": [model.backend.name, model.backend.provider],
         "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
         "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
+        # Not there in the journals of runs without scenes, and of versions before there were any.
+        **({"scene": hashlib.sha256(json.dumps(ignored).encode()).hexdigest()} if ignored else {}),
     }
 
 
@@ -47,8 +53,8 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
     """What has changed, as the beginning of a sentence: "the model has". None where nothing has."""
     said = []
-    for part in now:
-        if before.get(part) == now[part]:
+    for part in {**before, **now}:
+        if before.get(part) == now.get(part):
             continue
         if part == "configuration":
             old, new = before.get(part) or {}, now[part]

@@ -30,6 +30,7 @@ class CountersState:
     non_finite: int = 0
     first_pts_s: float | None = None
     last_duration_s: float = 0.0
+    size_wh: tuple[int, int] | None = None
 
 
 class Counters:
@@ -109,6 +110,7 @@ class Counters:
             "first_pts_s": self.first_pts_s,
             "last_pts_s": self.last_pts_s,
             "last_duration_s": self.last_duration_s,
+            "size_wh": list(self.size_wh) if self.size_wh else None,
             "last_seen": list(self._last_seen.items()),
             "votes": [
                 (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
@@ -124,6 +126,8 @@ class Counters:
         self.non_finite = state.get("non_finite", 0)
         self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
         self.last_duration_s = state.get("last_duration_s", 0.0)
+        size = state.get("size_wh")
+        self.size_wh = (size[0], size[1]) if size else None
         self._steps, self._last_seen, self._votes = state["steps"], dict(state["last_seen"]), {}
         for track_id, class_id, votes in state["votes"]:
             self._votes.setdefault(track_id, {})[class_id] = votes

@@ -17,6 +17,9 @@ from engine.records import Detections, EndOfStream, Frame, StartOfStream, Tracke
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
 
+# Steps after which no track is alive that was not seen, whatever max_age is.
+_BEYOND_ANY_AGE = 200_001.0
+
 
 @dataclass(frozen=True)
 class TrackerSettings:
@@ -119,6 +122,12 @@ class StreamTracker:
         Raises ValueError as `restore` does."""
         self.restore(state)
         self._gap_s = gap_s
+
+    def forget_all(self, state: TrackerState) -> None:
+        """Goes on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
+        self.restore(state)
+        self._kernel.update(np.empty((0, 5)), np.empty(0, np.int32), _BEYOND_ANY_AGE)
+        self._latest, self._pts = Detections(), None
 
     def _steps_to(self, frame: Frame) -> float:
         before, self._pts = self._pts, frame.pts

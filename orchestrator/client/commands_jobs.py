@@ -32,6 +32,8 @@ _RESULTS_S = 2.0
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
     """Show a job. Returns 0 when it is done or on its way, 1 when it failed or was cancelled. Raises UnknownJob."""
+    from engine.cli.answers_table import print_answers
+
     given = resolved_settings()
     job = find_job(job_id, given, *_outputs(output))
     if follow:
@@ -48,12 +50,15 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     shot = reader.read()
     rows = reader.rows(shot.working)
     error = shot.refused or _error(job)
+    answers = _answers(job)
     trouble = note() if not shot.ended else None
     if as_json:
-        about = {"success": shot.state not in ("failed", "cancelled"), "error": error, "broker": trouble}
+        success = shot.state not in ("failed", "cancelled")
+        about = {"success": success, "error": error, "broker": trouble, **({"answers": answers} if answers else {})}
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
         views.screen().print(views.status_view(shot, rows, error))
+        print_answers(views.screen(), answers)
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
     return _FAILED if shot.state in ("failed", "cancelled") else 0
@@ -91,6 +96,12 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     return 0 if shot.ended else _FAILED
 
 
+def _answers(job: Job) -> dict[str, Any]:
+    """What was counted, of a job that has ended; else nothing."""
+    end = job.end_record()
+    return dict(end.result["processing_result"].get("answers", {})) if end is not None else {}
+
+
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     """Show what an ended job gave. Returns 0 for success, else 1."""
     success = shot.state == "completed"
@@ -117,10 +128,12 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         value = {**result, "success": success, "id": job.id, "state": shot.state, "output_folder": str(job.output)}
         click.echo(json.dumps({**value, **files}))
         return 0 if success else _FAILED
+    from engine.cli.answers_table import print_answers
     from engine.cli.progress import print_summary
 
     if not shot.refused:
         print_summary(views.screen(), result["processing_result"])
+        print_answers(views.screen(), result["processing_result"].get("answers", {}))
     say(f"{result['message']}")
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")

@@ -69,9 +69,19 @@ def configuration(options: dict[str, Any]) -> dict[str, object]:
     config |= engine_options.chosen(options)
     if options["resume"] is not None:
         config["resume"] = options["resume"]
+    if config.get("scene"):
+        config["scene"] = _scenes(config)
     if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
         config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
     return {**resolved_settings().config, **config}
+
+
+def _scenes(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read and check the scenes: workers have files of their own. Raises ConfigError that names file, line, key."""
+    from engine.analytics.settings import load_scenes
+    from engine.config import EngineConfig
+
+    return [scene.table() for scene in load_scenes(EngineConfig(scene=config["scene"]).scene or ())]
 
 
 def _submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:

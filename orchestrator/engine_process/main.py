@@ -2,9 +2,10 @@
 
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD
 
-The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one, or
-`salvage` what an ended attempt left. A file that crashes a library takes this process with it and nothing else; the
-worker sees the pipe end and goes on. When the worker dies, this process dies with it.
+The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one,
+`salvage` what an ended attempt left, or make `answers` of the tracks of all. A file that crashes a library takes this
+process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this process dies with
+it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> None:
 
     set_up_logging(task.get("log_level", "warning"), task.get("log_format", "text"))
     try:
-        {"probe": _probe, "work": _work, "salvage": _salvage}[task["kind"]](task, events, orders)
+        {"probe": _probe, "work": _work, "salvage": _salvage, "answers": _answers}[task["kind"]](task, events, orders)
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
@@ -79,9 +80,12 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
+    from engine.analytics.export import check_formats
+    from engine.analytics.settings import AnswerSettings
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
     from engine.media.listing import LeftOut, told
+    from engine.pipeline.sequence import chains
     from engine.stages.decode import never_begun
 
     output = Path(task["output"])
@@ -92,11 +96,15 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
     videos = [video for video in found if wanted is None or video.path in wanted]
     events.send("left_out", lines=told(left_out))
     config = EngineConfig(**task["config"])
+    answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    before = chains(videos, answering)
+    check_formats(config.tables or ())
     options = never_begun(config.max_frame_bytes)
     events.send("found", count=len(videos))
     skipped = set(task["skip"])
     for index, video in enumerate(videos):
         facts = {"index": index, "path": video.path, "stem": str(video.stem)}
+        facts |= {"follows": before[index]} if index in before else {}
         if video.path in skipped:
             events.send("video", **facts, error="ended or stopped the program that looked at it", size_bytes=0)
             continue
@@ -211,6 +219,7 @@ class _Work:
                 attempt=answer["attempt"],
                 fence=_Fence(Path(answer["successor"]), Path(answer["end"])),
                 job=self._task["job"],
+                behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
 
     def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
@@ -303,6 +312,30 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     fence = _Fence(Path(task["successor"]))
     made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence, roots=_roots(task))
     events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
+    """Writes the tables of a job and tells its counts, and the clock of each video."""
+    from engine.analytics.settings import AnswerSettings
+    from engine.answers import answers_of, with_clock
+    from engine.config import EngineConfig
+
+    told = 0.0
+
+    def tick() -> None:
+        nonlocal told
+        if time.monotonic() - told >= _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            events.send("reading")
+
+    config = EngineConfig(**task["config"])
+    settings = AnswerSettings.of(config)
+    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
+    found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
+    events.send("answered", clocks=clocks, **found)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# So many files in a row may have failed before a sequence begins anew.
+_MAX_BEHIND = 32
 _INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
 
@@ -48,6 +50,8 @@ class Claims:
         self._job = job
         self._owner = owner
         self._settings = settings
+        self._follows = {video.index: video.follows for video in videos if video.follows is not None}
+        self._stems = {video.index: video.stem for video in videos} if self._follows else {}
         self._open = sorted(videos, key=lambda video: (-(video.duration_s or 0.0), video.index))
         self._done: set[int] = set()
         self._gave_up = False
@@ -67,6 +71,21 @@ class Claims:
                 return None
         self._forget_done(len(self._open))
         return None
+
+    def behind(self, claim: Claim) -> list[str]:
+        """The stems of the files before a video of its camera, the last one first: the nearest that may tell where its
+        tracker goes on. None twice, whatever the record says."""
+        stems: dict[str, None] = {}
+        index = self._follows.get(claim.index)
+        while index in self._stems and self._stems[index] not in stems and len(stems) < _MAX_BEHIND:
+            stems[self._stems[index]] = None
+            index = self._follows.get(index)
+        return list(stems)
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether a video that this worker has in hand is followed by another one."""
+        return any(self._follows[index] in self.held for index in self._follows)
 
     def next_begun(self) -> Claim | None:
         """Takes the next video that has a checkpoint and nobody at work on it."""
@@ -111,6 +130,8 @@ class Claims:
         index = video.index
         if index in self.held or self._is_done(index):
             return None
+        if index in self._follows and not self._has_ended(self._follows[index]):
+            return None  # its turn comes when the one before it of its camera has ended
         last, readable = self._last(index)
         if not readable or (last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last))):
             return None
@@ -135,6 +156,10 @@ class Claims:
                 return True
             self._done.add(index)
         return index in self._done
+
+    def _has_ended(self, index: int) -> bool:
+        """Whether a video is known to be done; what can't be read is not."""
+        return self._is_done(index) and index in self._done
 
     def _forget_done(self, places: int) -> None:
         """Drops the videos before `places` that are known to be done: no later look passes over them again."""

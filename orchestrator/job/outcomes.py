@@ -43,9 +43,9 @@ def summarise(job: Job, error: str | None = None) -> dict[str, Any]:
     for video in start.videos if start else ():
         done = job.done(video.index)
         if done is None:
-            entries.append(_not_done(job, video, error))
+            entries.append({**_not_done(job, video, error), "stem": video.stem})
             continue
-        entries.append({**done.entry, "worker": done.worker})
+        entries.append({**done.entry, "stem": video.stem, "worker": done.worker})
         workers.add(done.worker)
     counts = {status: sum(entry["status"] == status for entry in entries) for status in ENDINGS}
     frames = sum(entry["frames"] for entry in entries)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
@@ -17,6 +19,7 @@ from orchestrator.errors import PathRefused, reason_of
 from orchestrator.settings import Settings
 
 _MAX_PATH = 4096
+_MAX_SCENE_BYTES = 1 << 20
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
@@ -88,6 +91,29 @@ def trusted_model(model: str, settings: Settings) -> None:
             "network. Build it into the cache of the worker's user (`yolo-engine build-trt` without -o) and name its "
             "model: the plan is then taken by itself."
         )
+
+
+def scene_tables(given: tuple[Path | dict[str, Any], ...], settings: Settings) -> list[dict[str, Any]]:
+    """The scenes that a job names, as tables: files and folders of `*.toml` files below a root of videos are read here
+    and now, and their own rules are checked by the engine. Raises PathRefused."""
+    tables: list[dict[str, Any]] = []
+    for item in given:
+        if isinstance(item, dict):
+            tables.append(item)
+            continue
+        path = _below(_resolved(str(item), "scene"), settings.video_roots, settings, "Scene", "YOLO_VIDEO_ROOTS")
+        for file in sorted(path.glob("*.toml")) if path.is_dir() else [path]:
+            if not file.is_file() or file.stat().st_size > _MAX_SCENE_BYTES:
+                raise PathRefused(f"Scene {file} is no scene file. Name a TOML file.")
+            try:
+                tables.append(tomllib.loads(file.read_text(encoding="utf-8-sig")))
+            except OSError as error:
+                raise PathRefused(f"Scene {file} can't be read: {reason_of(error)}.") from error
+            except (ValueError, RecursionError) as error:
+                raise PathRefused(f"Scene {file} is not TOML.") from error
+    if not tables:
+        raise PathRefused(f"There is no scene in {', '.join(map(str, given))}. Name a TOML file.")
+    return tables
 
 
 def broker_is_local(url: str) -> bool:

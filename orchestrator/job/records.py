@@ -117,6 +117,7 @@ _VIDEO: _Shape = {
     "path": (_text, "a path"),
     "stem": (_stem, "a path below the output folder"),
     "size_bytes": (_count, "a count"),
+    "[follows]": (lambda value: type(value) is int and 0 <= value < _MAX_VIDEOS, "a number of a video"),
     "[frames]": (_or_none(_count), "a count or null"),
     "[duration_s]": (_or_none(_number), "a number or null"),
     "[width]": (_or_none(_count), "a count or null"),
@@ -154,11 +155,39 @@ _TOTALS: _Shape = {
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
 }
 
+_LINE: _Shape = {
+    "line": (_text, "a text"),
+    "direction": (_text, "a text"),
+    "count": (_count, "a count"),
+    "by_class": (_counts, "a dictionary of counts"),
+}
+
+_ZONE: _Shape = {
+    "zone": (_text, "a text"),
+    "stays": (_count, "a count"),
+    "median_dwell_s": (_or_none(_number), "a number or null"),
+}
+
+_CAMERA: _Shape = {
+    "camera": (_text, "a text"),
+    "ids": (_count, "a count"),
+    "objects": (lambda value: type(value) is list and len(value) == 2 and all(map(_count, value)), "two counts"),
+    "lines": (_list_of(_LINE), "a list of counts"),
+    "zones": (_list_of(_ZONE), "a list of stays"),
+}
+
+_ANSWERS: _Shape = {
+    "cameras": (_list_of(_CAMERA), "a list of cameras"),
+    "tables": (lambda value: type(value) is dict and all(map(_text, value.values())), "paths by name"),
+    "[error]": (_text, "a text"),
+}
+
 _SUMMARY: _Shape = {
     "videos": (_list_of(_ENDED), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
+    "[answers]": (_of(_ANSWERS), "counts"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -287,12 +316,14 @@ class ModelFacts:
 @dataclass(frozen=True)
 class VideoFacts:
     """A video of a job's list. `stem` is its place below the output folder; sizes in bytes and pixels. What its
-    container claims may be wrong or missing, and `error` says why it could not be opened."""
+    container claims may be wrong or missing, and `error` says why it could not be opened. `follows` is the number of
+    the video before it of the same camera, which is done first."""
 
     index: int
     path: str
     stem: str
     size_bytes: int
+    follows: int | None = None
     frames: int | None = None
     duration_s: float | None = None
     width: int | None = None
@@ -314,6 +345,7 @@ class VideoFacts:
             path=found["path"],
             stem=found["stem"],
             size_bytes=found["size_bytes"],
+            follows=found.get("follows"),
             frames=found.get("frames"),
             duration_s=found.get("duration_s"),
             width=found.get("width"),
@@ -323,6 +355,8 @@ class VideoFacts:
 
     def to_json(self) -> dict[str, object]:
         place = {"index": self.index, "path": self.path, "stem": self.stem, "size_bytes": self.size_bytes}
+        if self.follows is not None:
+            place["follows"] = self.follows
         if self.error is not None:
             return {**place, "error": self.error}
         claims = {"frames": self.frames, "duration_s": self.duration_s, "width": self.width, "height": self.height}

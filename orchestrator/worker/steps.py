@@ -28,7 +28,7 @@ from orchestrator.job.claims import Claims
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
-from orchestrator.job.paths import input_is_away, output_folder, trusted_model, video_folder
+from orchestrator.job.paths import input_is_away, output_folder, scene_tables, trusted_model, video_folder
 from orchestrator.job.records import (
     MAX_WORKERS,
     EndRecord,
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
+_ANSWERS_SILENCE_S = 600.0
 # Until the list of the files is there, and from one file to the next.
 _LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
 
@@ -114,6 +115,8 @@ def begin(
             "sources. Name another output folder with --output DIR."
         )
     kept = parsed.kept()
+    if checked.scene:
+        kept["scene"] = scene_tables(checked.scene, settings)  # workers may not see the files
     spec = JobSpec(
         id=job_id or new_id(),
         task=task,
@@ -272,6 +275,8 @@ def end(job: Job, context: Context) -> dict[str, Any]:
             _salvage(job, context)
         error = _fatal(job)
         summary = outcomes.summarise(job, error)
+        if not job.cancelled:
+            summary = _answered(job, summary, context)
         state = outcomes.end_state(job, summary)
         totals = summary["totals"]
         end_log = {
@@ -449,6 +454,38 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
     path = job.output / f"celery_result_{job.id}.json"
     if not path.exists():
         write_json(path, result)
+
+
+def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The summary with the counts of what was asked for, whose tables are written. What is wrong with them is the
+    job's error: the same folder submitted again makes them, without doing the videos again."""
+    if not summary["videos"] or not JobConfig.parse(job.config).engine.writes_tables:
+        return summary
+    keys = ("path", "stem", "status", "media", "outputs", "sequence")
+    videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
+    task = {"kind": "answers", "output": str(job.output), "config": job.config, "videos": videos}
+    found: dict[str, Any] = {}
+    try:
+        with EngineProcess(task) as engine:
+            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                found = event if event["kind"] in ("answered", "fatal") else found
+            why = None if found else f"the program that counts {engine.ended()}"
+    except TimeoutError:
+        why = "counting took too long"
+    answers = found.get("answers") or {"cameras": [], "tables": {}}
+    error = why or found.get("error") or answers.get("error")
+    if error is not None:
+        answers = {**answers, "error": error}
+        summary = {**summary, "success": False, "error": summary.get("error") or error}
+    clocks = found.get("clocks") or [None] * len(videos)
+    return {
+        **summary,
+        "videos": [
+            video if clock is None else {**video, "clock": clock}
+            for video, clock in zip(summary["videos"], clocks, strict=True)
+        ],
+        "answers": answers,
+    }
 
 
 def _salvage(job: Job, context: Context) -> None:

@@ -87,6 +87,7 @@ class _Run:
         self.died_unready: str | None = None
         self._streams: list[dict[str, Any]] = []
         self._told_at = 0.0
+        self._asked = 0  # times that the engine asked for a video and there was none yet
         self._moved = (time.monotonic(), -1)
 
     def go(self) -> How:
@@ -135,6 +136,9 @@ class _Run:
         elif kind == "done":
             self._keep(event["index"], event["entry"])
             engine.order("kept", index=event["index"])
+            asked, self._asked = self._asked, 0
+            for _ in range(asked):
+                self._give_next(engine)
         elif kind == "fatal":
             self._release_all(How.HANDED_BACK)
             raise EngineFailed(event["error"])
@@ -155,6 +159,9 @@ class _Run:
         claim, self._first = self._first, None
         if claim is None and self._stop is None and not self._alone:
             claim = self._claims.next(suspect=False)
+        if claim is None and self._stop is None and not self._alone and self._claims.more_to_come:
+            self._asked += 1  # answered when one that it has in hand has ended
+            return
         if claim is None:
             engine.order("video", path=None)
             return
@@ -165,6 +172,7 @@ class _Run:
             stem=claim.video.stem,
             attempt=claim.lease.number,
             successor=str(claim.successor),
+            behind=self._claims.behind(claim),
             end=str(self._watch.job.folder / "end.json"),
         )
         facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}

@@ -25,7 +25,7 @@ MODEL = LoadedModel(
     fake_manifest(), FakeBackend(), get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "ab" * 32
 )
 VIDEO_KEYS = (
-    "path status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs"
+    "path status error frames inferred_frames detections tracks tracks_by_class duration_s elapsed_s fps outputs stem"
 ).split()
 
 
@@ -45,6 +45,7 @@ def test_the_summary_is_the_documented_one():
         "videos": [
             {
                 "path": "a.mp4",
+                "stem": "a",
                 "status": "ok",
                 "error": None,
                 "frames": 10,
@@ -180,6 +181,7 @@ def golden_results():
     full = outcome(
         "partial", "interrupted after 10 frames", path="b.mp4", outputs={}, notes=["audio left out"], dropped=3,
         resumed_from=4, done_before=4, offset_s=0.12345678, segments=[{"path": "b-1.mp4", "frames": 5}],
+        sequence={"camera": "b", "offset_s": 1.5, "joined": True},
     )  # fmt: skip
     full.tally.without_area = 2
     return [plain, full]

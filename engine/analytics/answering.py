@@ -1,0 +1,205 @@
+"""The answers of a run: from the entries of its manifest and the rows in its output folder. Used by a run at its end,
+by the end of a job and by `yolo-engine analyze`, so that all of them write the same bytes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from statistics import median
+from typing import Any
+
+from engine.analytics.analyse import Answers, EventKind, Recording, analyse
+from engine.analytics.heatmap import Heatmap
+from engine.analytics.samples import Samples, read_mot, read_tracks
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.stitch import Fragments, Objects, count_objects
+from engine.analytics.timeline import Film, camera_of, lay_out
+from engine.errors import InputError
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CameraAnswers:
+    """One camera's answers, the number of its objects, and where they were, where that was asked for."""
+
+    answers: Answers
+    objects: Objects
+    heatmap: Heatmap | None = None
+
+
+def name_of(entry: Entry) -> str:
+    """Return a video's name in all tables: its path below the input folder, as far as its outputs tell it."""
+    stem, path = str(entry["stem"]), str(entry["path"])
+    suffix = "" if "://" in path else PurePosixPath(path).suffix
+    return stem if stem.endswith(suffix) else stem + suffix
+
+
+def clock_entry(entry: Entry, settings: AnswerSettings) -> dict[str, Any]:
+    """Return a video's clock as it stands in the manifest: its first frame's time, how that is known, the zone."""
+    clock = settings.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))
+    start = None if clock.start is None else clock.start.isoformat(timespec="milliseconds")
+    return {"start": start, "origin": clock.origin.value, "zone": str(settings.zone)}
+
+
+def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
+    """Return the videos of a manifest whose outputs are in `folder`. Raises InputError where something is missing."""
+    films = []
+    for entry in entries:
+        if "stem" not in entry:
+            raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
+        name = name_of(entry)
+        media = entry.get("media") or {}
+        examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
+        tracks = (entry.get("outputs") or {}).get("tracks")
+        if examined is not None and tracks is None:
+            raise InputError(f"{folder} has no tracks of {name}: run it again with `tracks` among its formats.")
+        films.append(
+            Film(
+                name,
+                camera_of(name, settings.camera),
+                (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
+                media.get("first_s", 0.0),
+                tuple(examined) if examined is not None else None,
+                # By its name in the folder, which may have been moved since.
+                folder / PurePosixPath(entry["stem"]).parent / os.path.basename(tracks) if tracks else None,
+                settings.clock(name, media.get("creation_time")),
+                sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
+                sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
+            )
+        )
+    return films
+
+
+def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
+    """Return where a video lay when it was tracked; nothing where that was in another sequence than is asked for."""
+    found: Entry = entry.get("sequence") or {}
+    return found if found.get("camera") == camera_of(name, settings.camera) else {}
+
+
+def film_of_rows(
+    path: Path, settings: AnswerSettings, size_wh: tuple[int, int], fps: float
+) -> tuple[Film, Callable[[], Iterator[Samples]]]:
+    """Return a file of rows that no manifest tells of, and what reads it: `*.jsonl`, or MOTChallenge text whose frames
+    follow each other at `fps`. Raises InputError."""
+
+    def read() -> Iterator[Samples]:
+        return read_tracks(path) if path.suffix == ".jsonl" else read_mot(path, fps)
+
+    first_s, last_s = None, 0.0
+    for samples in read():
+        first_s = float(samples.times_s.min()) if first_s is None else first_s
+        last_s = max(last_s, float(samples.times_s.max()))
+    name = path.name.removesuffix(".tracks.jsonl").removesuffix(".mot.txt")
+    examined = None if first_s is None else (min(0.0, first_s), last_s + 1 / fps)
+    clock = settings.clock(name, None)
+    return Film(name, camera_of(name, settings.camera), size_wh, 0.0, examined, path, clock), read
+
+
+def answer(
+    films: Sequence[Film],
+    settings: AnswerSettings,
+    *,
+    read: Callable[[Path], Iterator[Samples]] = read_tracks,
+    heatmap: bool = False,
+    tick: Callable[[], None] = lambda: None,
+) -> list[CameraAnswers]:
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
+    Raises InputError where rows can't be read, or a video has another aspect than its scene."""
+    cameras: defaultdict[str, list[Film]] = defaultdict(list)
+    for film in films:
+        cameras[film.camera].append(film)
+    return [_of_camera(name, cameras[name], settings, read, heatmap, tick) for name in sorted(cameras)]
+
+
+def _of_camera(
+    camera: str,
+    films: list[Film],
+    settings: AnswerSettings,
+    read: Callable[[Path], Iterator[Samples]],
+    heatmap: bool,
+    tick: Callable[[], None],
+) -> CameraAnswers:
+    placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
+    scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
+    fragments = Fragments()
+    own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
+    highest = 0
+    size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
+    heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
+
+    def rows(film: Film, offset_s: float) -> Iterator[Samples]:
+        nonlocal highest
+        if film.tracks is None:
+            return
+        base = 0 if own_ids else highest  # ids that begin again in each file are made those of the camera
+        for samples in read(film.tracks):
+            ids = samples.track_ids + base
+            highest = max(highest, int(ids.max()))
+            fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            if heat is not None and film.size_wh == size_wh:
+                heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            yield replace(samples, track_ids=ids)
+            tick()
+
+    recordings = (
+        Recording(
+            each.film.name,
+            each.film.size_wh,
+            rows(each.film, each.offset_s),
+            (each.film.examined_s[0] + each.offset_s, each.film.examined_s[1] + each.offset_s),
+            each.offset_s,
+        )
+        for each in placed
+        if each.film.size_wh is not None and each.film.examined_s is not None
+    )
+    return CameraAnswers(analyse(recordings, scene, clock, camera), count_objects(fragments.all()), heat)
+
+
+def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
+    """Return what a summary says of answers, as JSON values: for each camera its objects, how often each line was
+    crossed which way by which class, and the stays in each zone."""
+    return {"cameras": [_told_of(each) for each in cameras]}
+
+
+def _told_of(camera: CameraAnswers) -> dict[str, Any]:
+    answers, objects = camera.answers, camera.objects
+    scene = answers.scene
+    crossed: Counter[tuple[str, str, str]] = Counter()
+    dwells: defaultdict[str, list[float]] = defaultdict(list)
+    for event in answers.events:
+        if event.kind is EventKind.CROSSING:
+            crossed[event.place, event.direction, event.class_name] += 1
+        elif event.kind is EventKind.STAY:
+            dwells[event.place].append(event.dwell_s or 0.0)
+    found: dict[str, Any] = {
+        "camera": answers.camera,
+        "ids": objects.ids,
+        "objects": [objects.low, objects.high],
+        "lines": [
+            {
+                "line": line.name,
+                "direction": direction,
+                "count": sum(number for key, number in crossed.items() if key[:2] == (line.name, direction)),
+                "by_class": {
+                    name: number for (*at, name), number in sorted(crossed.items()) if at == [line.name, direction]
+                },
+            }
+            for line in (scene.lines if scene else ())
+            for direction in (line.into, line.out)
+        ],
+        "zones": [
+            {
+                "zone": zone.name,
+                "stays": len(dwells[zone.name]),
+                "median_dwell_s": round(median(dwells[zone.name]), 3) if dwells[zone.name] else None,
+            }
+            for zone in (scene.zones if scene else ())
+        ],
+    }
+    if answers.ground_residual_m is not None:
+        found["map_residual_m"] = round(answers.ground_residual_m, 3)
+    return found

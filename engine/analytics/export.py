@@ -1,0 +1,127 @@
+"""Tables as files: CSV always, Parquet by pyarrow and XLSX by XlsxWriter where they are asked for.
+
+Both come with the extra `tables`: pyarrow is the reference writer of Parquet, and XlsxWriter writes row by row, so that
+a long table is never held twice. Files appear whole or not at all, and the same answers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from engine.analytics.analyse import Answers
+from engine.analytics.bins import DEFAULT_BIN_S
+from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
+from engine.errors import ConfigError, OutputError, describe_os_error
+
+TableFormat: TypeAlias = Literal["csv", "parquet", "xlsx"]
+
+_NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
+_WHOLE = frozenset("track_id first_frame last_frame rows best_frame pts born_inside ended_inside count tracks".split())
+_REAL = frozenset(
+    "first_s last_s duration_s mean_score path_px path_m speed_kmh time_s video_s frame dwell_s x y examined_s median_s"
+    " p15_s p85_s min_s max_s".split()
+)
+_ROWS_OF_A_SHEET = 1_048_575
+_LONGEST_CELL = 32_767
+
+
+def check_formats(formats: Iterable[str]) -> None:
+    """Raises ConfigError where the library for a format is not installed."""
+    for name in formats:
+        module = _NEEDS.get(name)
+        if module is not None and importlib.util.find_spec(module) is None:
+            raise ConfigError(f"{name} tables need {module}, which is not installed: pip install 'yolo-engine[tables]'")
+
+
+def write_tables(
+    folder: Path,
+    cameras: Sequence[Answers],
+    bin_s: float = DEFAULT_BIN_S,
+    formats: Iterable[str] = ("csv",),
+) -> dict[str, str]:
+    """Write the tables of all cameras into `folder` and return their paths by name: `counts.csv`, ... Raises
+    OutputError and ConfigError."""
+    wanted = ["csv", *(name for name in dict.fromkeys(formats) if name != "csv")]
+    check_formats(wanted)
+    rows: dict[str, list[Row]] = {name: [] for name in COLUMNS}
+    for answers in cameras:
+        for name, found in tables_of(answers, bin_s).items():
+            rows[name] += found
+    made: dict[str, str] = {}
+
+    def put(name: str, content: bytes) -> None:
+        write_whole(folder / name, content)
+        made[name] = str(folder / name)
+
+    for name in COLUMNS:
+        put(f"{name}.csv", to_csv(name, rows[name]).encode())
+        if "parquet" in wanted:
+            put(f"{name}.parquet", _parquet(name, rows[name]))
+    if "xlsx" in wanted:
+        put("tables.xlsx", _xlsx(rows))
+    return made
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all, durable. Raises OutputError."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with open(part, "xb") as file:  # never what somebody has put there
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
+
+
+def _parquet(name: str, rows: Sequence[Row]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    def column(key: str) -> Any:
+        values = [row[key] for row in rows]
+        if key in _WHOLE:
+            return pyarrow.array(values, pyarrow.int64())
+        if key in _REAL:
+            return pyarrow.array(values, pyarrow.float64())
+        return pyarrow.array([None if value is None else str(value) for value in values], pyarrow.string())
+
+    table = pyarrow.table({key: column(key) for key in COLUMNS[name]})
+    table = table.replace_schema_metadata({"yolo_engine_schema": str(SCHEMA)})
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table, out)
+    return out.getvalue()
+
+
+def _xlsx(tables: dict[str, list[Row]]) -> bytes:
+    import xlsxwriter
+
+    out = io.BytesIO()
+    # Text stays text: no formulas, no links, whatever a name looks like.
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+    with xlsxwriter.Workbook(out, options) as book:
+        book.set_properties({"created": datetime(2000, 1, 1), "comments": f"schema {SCHEMA}"})
+        bold = book.add_format({"bold": True})
+        for name, rows in tables.items():
+            for part, start in enumerate(range(0, max(1, len(rows)), _ROWS_OF_A_SHEET)):
+                sheet = book.add_worksheet(name if not part else f"{name} ({part + 1})")
+                sheet.write_row(0, 0, COLUMNS[name], bold)
+                sheet.freeze_panes(1, 0)
+                for number, row in enumerate(rows[start : start + _ROWS_OF_A_SHEET], 1):
+                    for place, key in enumerate(COLUMNS[name]):
+                        value = row[key]
+                        if value is not None and value != "":
+                            sheet.write(number, place, value[:_LONGEST_CELL] if isinstance(value, str) else value)
+    return out.getvalue()

@@ -1,0 +1,42 @@
+"""Where nothing is to be detected: boxes whose centre lies in a region to ignore are dropped before tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from engine.analytics.geometry import Point, Polygon
+from engine.analytics.scene import Scene
+from engine.records import Detections
+
+
+class IgnoreRegions:
+    """The regions of one video. Used by many threads."""
+
+    def __init__(self, polygons: Sequence[tuple[Point, ...]]) -> None:
+        self._polygons = tuple(polygons)
+        self._shapes: dict[tuple[int, int], list[Polygon]] = {}
+
+    @classmethod
+    def of(cls, scene: Scene | None) -> IgnoreRegions | None:
+        """Return the regions of a scene; None where it has none."""
+        return cls([region.polygon for region in scene.ignore]) if scene is not None and scene.ignore else None
+
+    def filtered(self, found: Detections, size_wh: tuple[int, int]) -> Detections:
+        """Return the detections of an upright frame whose centres lie in no region."""
+        if not len(found):
+            return found
+        if (shapes := self._shapes.get(size_wh)) is None:
+            shapes = self._shapes[size_wh] = [Polygon(points, size_wh, "centre", 0.0) for points in self._polygons]
+        boxes = found.boxes_xyxy.astype(np.float64)
+        kept = ~np.logical_or.reduce([shape.inside(boxes)[0] for shape in shapes])
+        if kept.all():
+            return found
+        return replace(
+            found,
+            boxes_xyxy=found.boxes_xyxy[kept],
+            scores=found.scores[kept],
+            class_ids=found.class_ids[kept],
+        )

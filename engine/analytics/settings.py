@@ -1,0 +1,75 @@
+"""How recordings become answers: their clocks, their cameras, what is counted and in which bins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.analytics.bins import DEFAULT_BIN_S
+from engine.analytics.clock import Clock, clock_of, zone_of
+from engine.analytics.scene import Scene, glob_of
+from engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """`starts` has (glob, first frame's time) in order; the first that matches counts. The rest is as in
+    EngineConfig."""
+
+    scenes: tuple[Scene, ...] = ()
+    zone: tzinfo = UTC
+    starts: tuple[tuple[str, datetime], ...] = ()
+    clock_patterns: tuple[str, ...] = ()
+    camera: str | None = None
+    max_gap_s: float = 1.0
+    max_overlap_s: float = 2.0
+    bin_s: float = DEFAULT_BIN_S
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> AnswerSettings:
+        """Take what concerns answers from a configuration. Raises ConfigError where a scene can't be read."""
+        start = config.start or {}
+        starts = start if isinstance(start, Mapping) else {"**": start}
+        return cls(
+            load_scenes(config.scene or ()),
+            zone_of(config.zone),
+            tuple((pattern, datetime.fromisoformat(text)) for pattern, text in starts.items()),
+            config.clock_patterns,
+            config.camera,
+            config.max_gap_s,
+            config.max_overlap_s,
+            config.bin_s,
+        )
+
+    def clock(self, video: str, creation_time: str | None) -> Clock:
+        """Find the wall clock of a video, named by its path below the input folder."""
+        start = next((start for pattern, start in self.starts if glob_of(pattern).fullmatch(video)), None)
+        patterns = self.clock_patterns
+        return clock_of(video, zone=self.zone, start=start, patterns=patterns, creation_time=creation_time)
+
+    def scene(self, video: str) -> Scene | None:
+        """Return the first scene that is for a video."""
+        return next((scene for scene in self.scenes if scene.matches(video)), None)
+
+
+def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
+    """Read scenes: files, folders of `*.toml` files in the order of their names, and tables that were read before.
+    Raises ConfigError."""
+    scenes: list[Scene] = []
+    for item in given:
+        if isinstance(item, Mapping):
+            scenes.append(Scene.of_table(item))
+        elif item.is_dir():
+            files = sorted(item.glob("*.toml"))
+            if not files:
+                raise ConfigError(f"Scene folder {item} holds no .toml file.")
+            scenes += [Scene.load(file) for file in files]
+        else:
+            scenes.append(Scene.load(item))
+    return tuple(scenes)

@@ -1,0 +1,130 @@
+"""The files of one camera, one after another, on one timeline.
+
+Files are ordered by their clocks, where all have one, else by their names as people count. Where containers go on
+counting from one file to the next, their times tell how the files lie to each other; else the clocks do; and where
+neither does, each begins where the one before ended. A clock of whole seconds can't tell less than a second: what it
+puts that near is taken to follow at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from engine.analytics.clock import Clock, ClockOrigin
+
+# A name or a container gives whole seconds: two of them may be wrong by one in their distance.
+_WHOLE_SECOND_S = 1.0
+
+
+@dataclass(frozen=True)
+class Film:
+    """One video with its tracks.
+
+    `name` is its path below the input folder, `size_wh` that of the upright frame. `first_s` is the container's time
+    of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None where
+    none was. `tracks` is the file of its rows, None where there is none. `sequence_offset_s` and `sequence_joined` are
+    there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
+    those of the camera.
+    """
+
+    name: str
+    camera: str
+    size_wh: tuple[int, int] | None = None
+    first_s: float = 0.0
+    examined_s: tuple[float, float] | None = None
+    tracks: Path | None = None
+    clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
+    sequence_offset_s: float | None = None
+    sequence_joined: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A film on its camera's timeline: `offset_s` leads from its container's times there; `joined`: it goes on where
+    the one before ended."""
+
+    film: Film
+    offset_s: float
+    joined: bool = False
+
+
+def camera_of(video: str, camera: str | None) -> str:
+    """Return the name of a video's camera. None: each video is one of its own; "folder": its folder; else a regular
+    expression that finds the name in the path, in its first group if it has one; what it does not find is a camera of
+    its own."""
+    path = PurePosixPath(video)
+    own = path.with_suffix("").as_posix() if path.suffix else video
+    if camera is None:
+        return own
+    if camera == "folder":
+        return path.parent.as_posix()
+    found = re.search(camera, video)
+    if found is None:
+        return own
+    return next((part for part in found.groups() if part), found[0]) or own
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts names as people count: `a2` before `a10`."""
+    parts = re.split(r"(\d+)", name.casefold())
+    numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
+    return (*numbered, (0, 0, name))
+
+
+def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float = 2.0) -> tuple[list[Placed], Clock]:
+    """Put the films of one camera on one timeline, which begins at the first one's first frame, and return it with the
+    clock of its zero."""
+    if all(film.clock.start is not None for film in films):
+        ordered = sorted(films, key=lambda film: (_moment(film), natural(film.name)))
+    else:
+        ordered = sorted(films, key=lambda film: natural(film.name))
+    shown = [film for film in films if film.examined_s is not None]
+    if shown and all(film.sequence_offset_s is not None for film in shown):
+        known = [Placed(film, film.sequence_offset_s or 0.0, film.sequence_joined) for film in shown]
+        known.sort(key=lambda each: each.film.first_s + each.offset_s)
+        return known, known[0].film.clock
+    placed: list[Placed] = []
+    for film in ordered:
+        before = next((each for each in reversed(placed) if each.film.examined_s is not None), None)
+        placed.append(place(film, before, placed[0] if placed else None, max_gap_s, max_overlap_s))
+    clock = placed[0].film.clock if placed else Clock(None, ClockOrigin.NONE)
+    return placed, clock
+
+
+def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: float, max_overlap_s: float) -> Placed:
+    """Put a film behind the one `before` it; `first` is the first one of its camera, which has the timeline's zero."""
+    if first is None:
+        return Placed(film, -film.first_s)
+    if before is None or before.film.examined_s is None:
+        return Placed(film, _by_clock(film, first, -film.first_s))
+    end_s = before.film.examined_s[1]
+    if film.examined_s is not None and film.first_s > before.film.first_s:
+        distance = film.examined_s[0] - end_s
+        if -max_overlap_s - 1e-6 <= distance <= max_gap_s + 1e-6:  # its container goes on counting
+            return Placed(film, before.offset_s, joined=True)
+    behind = end_s + before.offset_s - film.first_s
+    offset_s = _by_clock(film, first, behind)
+    gap_s = offset_s - behind
+    if _tells_whole_seconds(film, first) and abs(gap_s) <= _WHOLE_SECOND_S:
+        offset_s, gap_s = behind, 0.0
+    return Placed(film, offset_s, joined=-max_overlap_s - 1e-6 <= gap_s <= max_gap_s + 1e-6)
+
+
+def _moment(film: Film) -> float:
+    return film.clock.start.timestamp() if film.clock.start is not None else 0.0
+
+
+def _by_clock(film: Film, first: Placed, otherwise: float) -> float:
+    """Return the offset that the clocks tell; `otherwise` where one has none."""
+    start, zero = film.clock.start, first.film.clock.start
+    if start is None or zero is None:
+        return otherwise
+    # As times of UTC: of two in one zone, Python subtracts what the clocks show.
+    return start.timestamp() - zero.timestamp() - film.first_s
+
+
+def _tells_whole_seconds(film: Film, first: Placed) -> bool:
+    return not any(start is not None and start.microsecond for start in (film.clock.start, first.film.clock.start))

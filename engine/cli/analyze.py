@@ -1,0 +1,180 @@
+"""`yolo-engine analyze`: from tracks that are there to counts, stays and times, without the model."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from engine.analytics.timeline import Film
+
+
+@click.command(no_args_is_help=True)
+@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
+@click.option(
+    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; several: again."
+)
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
+@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
+@click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
+@click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
+@click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
+def analyze(
+    outputs: tuple[Path, ...],
+    output: Path | None,
+    config_file: Path | None,
+    size: str | None,
+    fps: float | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Count in videos that are tracked already: lines crossed, zones stayed in, times and speeds.
+
+    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or MOTChallenge text of another program
+    with --size and --fps. What a run's manifest has of clocks, cameras and scenes holds unless it is given here.
+    """
+    from engine.analytics.answering import answer, told
+    from engine.analytics.export import check_formats, write_tables
+    from engine.analytics.samples import read_mot, read_tracks
+    from engine.analytics.settings import AnswerSettings
+    from engine.answers import write_heatmap
+    from engine.cli.answers_table import print_answers
+    from engine.cli.console import screen
+    from engine.config import EngineConfig, load_config
+    from engine.errors import OutputError, describe_os_error
+
+    values = load_config(config_file) if config_file is not None else {}
+    values |= {key: value for key, value in options.items() if value not in (None, ())}
+    size_wh = _size(size)
+    films: list[Film] = []
+    rates: dict[Path, float] = {}
+    settings = formats = None
+    heatmap = False
+    for number, given in enumerate(outputs):
+        manifest = _manifest(given)
+        kept = manifest.get("config", {}) if manifest else {}
+        asked = {key: kept[key] for key in _KEYS if kept.get(key) is not None} | values
+        config = EngineConfig(**{key: value for key, value in asked.items() if key in _KEYS})
+        own = AnswerSettings.of(config)
+        if not number:
+            settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
+        elif replace(own, scenes=()) != replace(settings or own, scenes=()):
+            raise click.UsageError(f"{given} was made with other clocks, cameras or bins: name them here, or take one.")
+        else:
+            assert settings is not None
+            more = tuple(scene for scene in own.scenes if scene not in settings.scenes)
+            settings = replace(settings, scenes=settings.scenes + more)
+        films += _films(given, manifest, own, size_wh, fps, rates)
+    assert settings is not None
+    assert formats is not None
+    check_formats(formats)
+    cameras = answer(
+        _distinct(films),
+        settings,
+        heatmap=heatmap,
+        read=lambda path: read_mot(path, rates[path]) if path in rates else read_tracks(path),
+    )
+    folder = output or (outputs[0] if outputs[0].is_dir() else outputs[0].parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Output folder {folder} can't be made: {describe_os_error(error)}.") from error
+    tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
+    if heatmap:
+        tables["heatmap.json"] = write_heatmap(folder, cameras)
+    answers = {**told(cameras), "tables": tables}
+    if as_json:
+        click.echo(json.dumps(answers))
+    else:
+        print_answers(screen(), answers)
+    return 0
+
+
+_KEYS = frozenset("scene tables heatmap bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split())
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"a size such as 1920x1080. Got {text!r}.", param_hint="--size")
+    return int(width), int(height)
+
+
+def _manifest(given: Path) -> dict[str, Any] | None:
+    """Reads the manifest of an output folder; None for a file. Raises InputError."""
+    from engine.errors import InputError, describe_os_error
+
+    if given.is_file():
+        return None
+    path = given / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        what = "does not exist" if not given.exists() else f"has no manifest.json ({describe_os_error(error)})"
+        raise InputError(
+            f"{given} {what}. Name the output folder of a run, or a file of tracks with --size and --fps."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
+        raise InputError(f"{path} is no manifest of a run.")
+    return manifest
+
+
+def _films(
+    given: Path,
+    manifest: dict[str, Any] | None,
+    settings: Any,
+    size_wh: tuple[int, int] | None,
+    fps: float | None,
+    rates: dict[Path, float],
+) -> list[Film]:
+    from engine.analytics.answering import film_of_rows, films_of
+    from engine.errors import InputError
+
+    if manifest is not None:
+        try:
+            return films_of(manifest["videos"], given, settings)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{given / 'manifest.json'} is damaged: {error!r}.") from error
+    if size_wh is None or fps is None:
+        raise InputError(f"{given} says nothing of its video: give its frame size and rate with --size WxH --fps N.")
+    if given.suffix != ".jsonl":
+        rates[given] = fps
+    film, _ = film_of_rows(given, settings, size_wh, fps)
+    return [film]
+
+
+def _distinct(films: list[Film]) -> list[Film]:
+    """Gives videos of several folders that bear the same name the folder's in front."""
+    from engine.analytics.timeline import camera_of
+
+    names = Counter(film.name for film in films)
+    taken: set[str] = set()
+    found = []
+    for film in films:
+        name = film.name
+        if names[name] > 1 and film.tracks is not None:
+            name = f"{film.tracks.parent.name}/{name}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{film.name} ({number})"
+        taken.add(name)
+        # What is a camera of its own stays one.
+        alone = name != film.name and film.camera == camera_of(film.name, None)
+        found.append(replace(film, name=name, camera=camera_of(name, None) if alone else film.camera))
+    return found

@@ -1,0 +1,85 @@
+"""Counts as people read them: how many objects, which line was crossed which way, how long a zone was stayed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from engine.text.printable import printable
+
+_MAX_CAMERAS = 40
+
+
+def answers_view(answers: dict[str, Any]) -> RenderableType | None:
+    """Returns what a summary's "answers" say; None where they say nothing."""
+    if error := answers.get("error"):
+        return Text(f"No counts: {printable(str(error))}", style="red")
+    cameras = answers.get("cameras") or []
+    found = (_counts(cameras), _stays(cameras), _objects(cameras))
+    parts: list[RenderableType] = [table for table in found if table is not None]
+    if len(cameras) > _MAX_CAMERAS:
+        parts.append(Text(f"and {len(cameras) - _MAX_CAMERAS} more cameras: counts.csv has them all"))
+    return Group(*parts) if parts else None
+
+
+def print_answers(console: Console, answers: dict[str, Any]) -> None:
+    """Prints them, and where the tables are."""
+    view = answers_view(answers)
+    if view is not None:
+        console.print(view)
+    if tables := answers.get("tables"):
+        names = ", ".join(tables)
+        folder = next(iter(tables.values())).removesuffix(next(iter(tables)))
+        console.print(printable(f"Tables in {folder or '.'}: {names}."), markup=False, highlight=False, soft_wrap=True)
+
+
+def objects_text(ids: int, objects: list[int]) -> str:
+    """Returns the number of objects as a range, beside the ids that stand for them."""
+    low, high = objects
+    few = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{ids:,} ids, {few} objects" if not ids == low == high else f"{ids:,} objects"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def _counts(cameras: list[dict[str, Any]]) -> Table | None:
+    table = _table("camera", "line", "direction", ">count", "classes")
+    for camera in cameras[:_MAX_CAMERAS]:
+        for row in camera["lines"]:
+            classes = ", ".join(f"{number:,} {name}" for name, number in _most_first(row["by_class"]))
+            where = (camera["camera"], row["line"], row["direction"])
+            table.add_row(*map(_cell, where), f"{row['count']:,}", _cell(classes))
+    return table if table.row_count else None
+
+
+def _stays(cameras: list[dict[str, Any]]) -> Table | None:
+    table = _table("camera", "zone", ">stays", ">median, s")
+    for camera in cameras[:_MAX_CAMERAS]:
+        for row in camera["zones"]:
+            dwell = "" if row["median_dwell_s"] is None else f"{row['median_dwell_s']:,.1f}"
+            table.add_row(_cell(camera["camera"]), _cell(row["zone"]), f"{row['stays']:,}", dwell)
+    return table if table.row_count else None
+
+
+def _objects(cameras: list[dict[str, Any]]) -> Table | None:
+    table = _table("camera", "objects")
+    for camera in cameras[:_MAX_CAMERAS]:
+        table.add_row(_cell(camera["camera"]), objects_text(camera["ids"], camera["objects"]))
+    return table if table.row_count else None
+
+
+def _cell(text: str) -> str:
+    return escape(printable(text))
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

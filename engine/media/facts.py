@@ -1,0 +1,29 @@
+"""What the manifest says of a video's pictures and times, so that its rows can be read without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.records import EndOfStream, StreamInfo
+from engine.sinks.memory import Counters
+
+
+def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> dict[str, Any] | None:
+    """Return the size of a video's upright frames, its time base, the nominal seconds between two frames, its creation
+    time, the container's time of its first frame, and from when to when its frames were looked at. None where no frame
+    was."""
+    if tally.first_pts_s is None or tally.size_wh is None:
+        return None
+    first_s = tally.first_pts_s if end.first_pts is None else float(end.first_pts * info.time_base)
+    # A frame without a duration lasts as long as the rate says.
+    last_s = tally.last_duration_s or (float(1 / info.frame_rate) if info.frame_rate else 0.0)
+    facts: dict[str, Any] = {
+        "size_wh": list(tally.size_wh),
+        "time_base": str(info.time_base),
+        "step_s": None if info.step_s is None else str(info.step_s),
+        "first_s": round(first_s, 6),
+        "examined_s": [round(tally.first_pts_s, 6), round(tally.last_pts_s + last_s, 6)],
+    }
+    if info.creation_time:
+        facts["creation_time"] = info.creation_time[:100]
+    return facts

@@ -1,0 +1,211 @@
+"""A file's place behind the one before it of the same camera: when it begins on the camera's timeline, which of its
+frames were there before, and the tracker that goes on.
+
+What a file leaves to the next is kept with its verdict, as JSON values, so that a run that was killed goes on with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from engine.analytics.answering import name_of
+from engine.analytics.clock import Clock, ClockOrigin
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.timeline import Film, Placed, camera_of, natural, place
+from engine.media.inputs import Video
+from engine.records import Frame, StreamInfo, TrackerState
+from engine.sinks.memory import Counters
+from engine.stages.track import StreamTracker, Track
+
+Carried = dict[str, Any]
+
+# Frames whose sketches are kept: two seconds of 60 a second.
+_MAX_TAIL = 120
+
+# How far, in shares of a frame's length, the first frame of a file may be off its nominal place behind the last one.
+_NEAR = Fraction(1, 20)
+
+
+def chains(videos: Sequence[Video], settings: AnswerSettings) -> dict[int, int]:
+    """Return for each video, by its number, the one before it of the same camera, where there is one: by the clocks in
+    their names where all have one, else by their names."""
+    if settings.camera is None:
+        return {}
+    names = [name_of({"path": video.path, "stem": video.stem}) for video in videos]
+    cameras: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        cameras.setdefault(camera_of(name, settings.camera), []).append(number)
+    before: dict[int, int] = {}
+    for numbers in cameras.values():
+        starts = {number: settings.clock(names[number], None).start for number in numbers}
+        timed = all(start is not None for start in starts.values())
+
+        def order(
+            number: int, timed: bool = timed, starts: dict[int, datetime | None] = starts
+        ) -> tuple[float, tuple[tuple[int, int, str], ...]]:
+            start = starts[number]
+            return start.timestamp() if timed and start is not None else 0.0, natural(names[number])
+
+        numbers.sort(key=order)
+        before |= dict(zip(numbers[1:], numbers[:-1], strict=True))
+    return before
+
+
+class Place:
+    """The place of one file. `begin` it, `arrive` at its first frame, `leave` at its end."""
+
+    def __init__(self, video: Video, settings: AnswerSettings, before: Callable[[], Carried | None]) -> None:
+        """`before` gives what the file before left, once that one has ended; None: there is none."""
+        self._name = name_of({"path": video.path, "stem": video.stem})
+        self._settings = settings
+        self._before = before
+        self._carried: Carried | None = None
+        self._placed: Placed | None = None
+        self._film: Film | None = None
+        self._last: Fraction | None = None  # of the file before, on this one's clock
+        self._uncertain = False
+        self.tail: deque[int] = deque(maxlen=_MAX_TAIL)
+        """Sketches of the last frames, as far back as an overlap may reach."""
+        self.state: TrackerState | None = None
+        """The tracker behind the last frame, once it is there."""
+
+    def begin(self) -> None:
+        self._carried = self._before()
+
+    @property
+    def digest(self) -> str:
+        """What the file before left, in short: results depend on it."""
+        return hashlib.sha256(json.dumps(self._carried, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def has_arrived(self) -> bool:
+        return self._placed is not None
+
+    def arrive(self, first_pts: int, info: StreamInfo) -> None:
+        """Take the time of the file's first frame; only the first time that it is told."""
+        if self._placed is not None:
+            return
+        settings, carried = self._settings, self._carried
+        first_s = float(first_pts * info.time_base)
+        clock = settings.clock(self._name, info.creation_time)
+        film = Film(self._name, "", None, first_s, (first_s, first_s), None, clock)
+        before = first = None
+        if carried is not None:
+            ended = (carried["first_s"], carried["end_s"])
+            before = Placed(Film("", "", None, ended[0], ended, None, _clock(carried["start"])), carried["offset_s"])
+            first = Placed(Film("", "", clock=_clock(carried["zero"])), 0.0)
+        self._film, self._placed = film, place(film, before, first, settings.max_gap_s, settings.max_overlap_s)
+        if before is not None and self._placed.joined and first_s + self._placed.offset_s == _end(before):
+            self._uncertain = self._placed.offset_s != before.offset_s  # it was taken to follow at once
+        if carried is not None:
+            shift = Fraction(carried["offset_s"]) - Fraction(self._placed.offset_s)
+            self._last = Fraction(carried["last"]) + shift.limit_denominator(1_000_000)
+
+    @property
+    def heads(self) -> int:
+        """How many frames at the file's head must be looked at to tell which of them the file before had: none where
+        times tell it, or there is nothing before."""
+        if self._carried is None or (self._placed is not None and not self._uncertain):
+            return 0
+        return len(self._carried.get("tail", ()))
+
+    def recognise(self, sketches: Sequence[int], pts: Sequence[int], info: StreamInfo) -> None:
+        """Take the sketches and pts of the file's first frames: where they are the last ones of the file before, as
+        many as there can be, it begins that much earlier. A picture that stands still tells nothing."""
+        if self._carried is None or self._placed is None or self._last is None or not self._uncertain:
+            return
+        tail = self._carried.get("tail", [])
+        for count in range(min(len(tail), len(sketches)), 1, -1):
+            if tail[-count:] == list(sketches[:count]):
+                if len(set(sketches[:count])) < 2:
+                    return
+                at = pts[count - 1] * info.time_base
+                earlier = self._last - at
+                if float((pts[count - 1] - pts[0]) * info.time_base) > self._settings.max_overlap_s:
+                    continue
+                self._placed = replace(self._placed, offset_s=self._placed.offset_s + float(earlier))
+                self._last = at
+                return
+
+    def drops(self, pts: int, info: StreamInfo) -> bool:
+        """Whether a frame was there in the file before: it does not lie behind that one's last."""
+        if self._placed is None or not self._placed.joined or self._last is None:
+            return False
+        step_s = info.step_s or Fraction(0)
+        return pts * info.time_base <= self._last + step_s / 2
+
+    def tracker(self, track: Track, frame: Frame, info: StreamInfo) -> StreamTracker | None:
+        """Return the tracker that goes on at the file's first frame; None: it begins anew. Where too much is missing
+        between the files, it goes on with its ids alone."""
+        if self._carried is None or self._placed is None or self._last is None:
+            return None
+        state = _state(self._carried["tracker"])
+        tracker = track.fresh()
+        if not self._placed.joined:
+            tracker.forget_all(state)
+            return tracker
+        gap_s = frame.pts * frame.time_base - self._last
+        if info.step_s and abs(gap_s - info.step_s) <= _NEAR * info.step_s:
+            gap_s = info.step_s
+        tracker.carry_on(state, max(gap_s, frame.time_base))
+        return tracker
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return what the entry says: the camera, and what leads from the file's times to the camera's timeline."""
+        if self._placed is None:
+            return None
+        camera = camera_of(self._name, self._settings.camera)
+        return {"camera": camera, "offset_s": round(self._placed.offset_s, 6), "joined": self._placed.joined}
+
+    def leave(self, tally: Counters, time_base: Fraction, end_s: float) -> Carried | None:
+        """Return what the next file needs; None where there is nothing new."""
+        if self.state is None or self._placed is None or self._film is None:
+            return self._carried
+        start = self._film.clock.start
+        return {
+            "tracker": {
+                "name": self.state.name,
+                "kernel": base64.b64encode(self.state.kernel).decode(),
+                "class_ids": self.state.class_ids.tolist(),
+                "scores": self.state.scores.tobytes().hex(),
+                "pts": self.state.pts,
+            },
+            "tail": list(self.tail),
+            "first_s": self._film.first_s,
+            "end_s": end_s,
+            "last": str(self.state.pts * time_base),
+            "offset_s": self._placed.offset_s,
+            "start": start.isoformat() if start is not None else None,
+            "zero": self._carried["zero"] if self._carried else (start.isoformat() if start is not None else None),
+        }
+
+
+def _end(placed: Placed) -> float:
+    examined = placed.film.examined_s
+    return (examined[1] if examined is not None else 0.0) + placed.offset_s
+
+
+def _state(values: dict[str, Any]) -> TrackerState:
+    return TrackerState(
+        values["name"],
+        base64.b64decode(values["kernel"]),
+        np.array(values["class_ids"], np.int32),
+        np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
+        values["pts"],
+    )
+
+
+def _clock(start: str | None) -> Clock:
+    if start is None:
+        return Clock(None, ClockOrigin.NONE)
+    return Clock(datetime.fromisoformat(start), ClockOrigin.NAME)

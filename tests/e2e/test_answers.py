@@ -1,0 +1,249 @@
+"""A run with a scene, and `analyze` afterwards: the same tables, byte for byte."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from engine.analytics.tables import COLUMNS
+from engine.cli.main import commands
+from engine.errors import ConfigError, InputError
+from tests.e2e.runs import clip, fake_engine, rows
+
+SCENE = """
+camera = "**"
+[[line]]
+name = "mid"
+points = [[0.4, 0], [0.4, 1]]
+in = "left"
+out = "right"
+anchor = "centre"
+[[zone]]
+name = "left half"
+polygon = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+"""
+TABLES = sorted(f"{name}.csv" for name in COLUMNS)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    path = tmp_path / "scene.toml"
+    path.write_text(SCENE)
+    return path
+
+
+def analyze(*arguments):
+    result = CliRunner().invoke(commands, ["analyze", *map(str, arguments)], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def table(folder, name):
+    with open(folder / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def bytes_of(folder):
+    return {name: (folder / name).read_bytes() for name in TABLES}
+
+
+def test_run_counts_and_analyze_writes_the_same_bytes(tmp_path, scene):
+    clip(tmp_path / "in" / "cam1" / "a_20240101_120000.mp4", 40)
+    clip(tmp_path / "in" / "cam2" / "b.mp4", 30, seed=3)
+    with fake_engine(scene=scene, zone="Europe/Berlin", camera="folder") as engine:
+        summary = engine.run([tmp_path / "in"], tmp_path / "out")
+    assert summary["success"] is True
+    first, second = summary["answers"]["cameras"]
+    assert (first["camera"], second["camera"]) == ("cam1", "cam2")
+    assert [(row["direction"], row["count"]) for row in first["lines"]] == [("left", 0), ("right", 1)]
+    assert first["ids"] == first["objects"][1] == 2
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    clocks = [video["clock"] for video in manifest["videos"]]
+    assert clocks[0] == {"start": "2024-01-01T12:00:00.000+01:00", "origin": "name", "zone": "Europe/Berlin"}
+    assert clocks[1] == {"start": None, "origin": "none", "zone": "Europe/Berlin"}
+    media = manifest["videos"][0]["media"]
+    assert (media["size_wh"], media["step_s"]) == ([64, 48], "1/25")
+    assert media["examined_s"] == [0.0, 1.6]
+    counts = table(tmp_path / "out", "counts")
+    assert [row["count"] for row in counts if row["camera"] == "cam1"] == ["0", "1"]
+    assert counts[0]["bin_start"] == "2024-01-01T12:00:00.000+01:00"
+
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path / "out", moved)
+    for name in TABLES:
+        (moved / name).unlink()
+    analyze(moved)
+    assert bytes_of(moved) == bytes_of(tmp_path / "out")
+
+
+def test_a_run_that_goes_on_gives_the_same_bytes(tmp_path, scene):
+    for number in range(2):
+        clip(tmp_path / "in" / f"{number}.mp4", 60, seed=number)
+
+    def run(output, stop_at=None):
+        with fake_engine(scene=scene, checkpoint_s=0, streams=1) as engine:
+
+            def tick(streams):
+                if stop_at is not None and any(stream.frames >= stop_at for stream in streams):
+                    engine.stop()
+
+            return engine.run([tmp_path / "in"], tmp_path / output, progress=tick)
+
+    whole = run("whole")
+    for stop_at in (5, 30):
+        halted = run("halted", stop_at)
+        if not engine_done(halted):
+            assert "answers" not in halted, "counts of a part are no counts"
+    assert run("halted")["success"] is True
+    assert bytes_of(tmp_path / "halted") == bytes_of(tmp_path / "whole")
+    assert whole["answers"]["cameras"]
+
+
+def engine_done(summary):
+    return all(video["status"] == "ok" for video in summary["videos"])
+
+
+def test_what_lies_in_an_ignored_region_is_not_tracked(tmp_path, scene):
+    clip(tmp_path / "a.mp4", 40)
+    ignoring = tmp_path / "ignoring.toml"
+    ignoring.write_text(SCENE + "[[ignore]]\npolygon = [[0, 0], [0.4, 0], [0.4, 1], [0, 1]]\n")
+    with fake_engine(scene=scene) as engine:
+        engine.run([tmp_path / "a.mp4"], tmp_path / "all")
+    with fake_engine(scene=ignoring) as engine:
+        engine.run([tmp_path / "a.mp4"], tmp_path / "some")
+
+    def centres(folder):
+        boxes = [row["box_xyxy"] for row in rows(tmp_path / folder / "a.tracks.jsonl")]
+        return [(box[0] + box[2]) / 2 for box in boxes]
+
+    assert min(centres("all")) < 0.4 * 64 < min(centres("some"))
+    assert len(centres("some")) > 5
+
+
+def test_another_region_to_ignore_does_a_video_anew_and_another_line_does_not(tmp_path, scene):
+    clip(tmp_path / "in" / "a.mp4", 30)
+    (tmp_path / "in" / "b.mp4").write_bytes(b"no video")  # keeps what was done of the others
+
+    def run():
+        with fake_engine(scene=scene) as engine:
+            video = engine.run([tmp_path / "in"], tmp_path / "out")["videos"][0]
+        return [note for note in video.get("notes", []) if "earlier" in note or "started over" in note]
+
+    run()
+    (tmp_path / "out" / ".yolo-engine").mkdir(exist_ok=True)
+    scene.write_text(SCENE.replace("0.4", "0.3"))
+    same = run()
+    scene.write_text(SCENE + "[[ignore]]\npolygon = [[0, 0], [0.1, 0], [0.1, 0.1]]\n")
+    anew = run()
+    assert same in ([], ["done in an earlier run"])
+    assert "done in an earlier run" not in anew
+
+
+def test_a_failed_file_is_not_counted_as_nothing(tmp_path, scene):
+    clip(tmp_path / "in" / "a.mp4", 30)
+    (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
+    with fake_engine(scene=scene, camera="folder") as engine:
+        summary = engine.run([tmp_path / "in"], tmp_path / "out")
+    assert summary["success"] is False
+    assert "error" not in summary["answers"]
+    assert {row["video"] for row in table(tmp_path / "out", "tracks")} == {"a.mp4"}
+    assert float(table(tmp_path / "out", "counts")[0]["examined_s"]) == 1.2
+
+
+def test_a_scene_that_is_none_is_told_before_anything_is_done(tmp_path, scene):
+    scene.write_text(SCENE.replace("anchor", "anchr"))
+    with pytest.raises(ConfigError, match=r"scene\.toml, line 8: line\[1\]\.anchr: there is no such key"):
+        fake_engine(scene=scene)
+    with pytest.raises(ConfigError, match="can't be read"):
+        fake_engine(scene=tmp_path / "none.toml")
+
+
+def test_another_aspect_is_the_answers_error(tmp_path, scene):
+    clip(tmp_path / "a.mp4", 12)
+    scene.write_text("size = [1000, 100]\n" + SCENE)
+    with fake_engine(scene=scene) as engine:
+        summary = engine.run([tmp_path / "a.mp4"], tmp_path / "out")
+    assert "another aspect" in summary["answers"]["error"]
+    assert summary["success"] is False
+    assert summary["videos"][0]["status"] == "ok"
+
+
+def test_analyze_a_foreign_mot_file(tmp_path, scene):
+    lines = [f"{frame},7,{10 * frame},100,20,50,0.9,-1,-1,-1" for frame in range(1, 61)]
+    (tmp_path / "other.txt").write_text("\n".join(lines))
+    about = ("--scene", scene, "--size", "640x480", "--fps", 10, "-o", tmp_path / "t")
+    result = analyze(tmp_path / "other.txt", *about, "--json")
+    answers = json.loads(result.output)
+    assert [row["count"] for row in answers["cameras"][0]["lines"]] == [0, 1]
+    (crossing,) = [row for row in table(tmp_path / "t", "events") if row["kind"] == "crossing"]
+    assert (crossing["track_id"], float(crossing["time_s"])) == ("7", pytest.approx(23.6 / 10, abs=0.02))
+    with pytest.raises(InputError, match="--size WxH --fps N"):
+        analyze(tmp_path / "other.txt")
+
+
+def test_analyze_says_what_is_missing(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        analyze(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        analyze(tmp_path / "empty")
+    (tmp_path / "empty" / "manifest.json").write_text('{"videos": [{"path": "a.mp4", "status": "ok"}]}')
+    with pytest.raises(InputError, match="older version"):
+        analyze(tmp_path / "empty")
+
+
+def test_runs_of_two_folders_are_one_camera(tmp_path, scene):
+    for day in ("monday", "tuesday"):
+        clip(tmp_path / day / "cam" / "a.mp4", 30)
+        with fake_engine() as engine:
+            engine.run([tmp_path / day], tmp_path / f"out-{day}")
+    folders = [tmp_path / f"out-{day}" for day in ("monday", "tuesday")]
+    result = analyze(*folders, "--scene", scene, "--camera", "folder", "-o", tmp_path / "t", "--json")
+    (camera,) = json.loads(result.output)["cameras"]
+    assert camera["camera"] == "cam"
+    tracks = table(tmp_path / "t", "tracks")
+    assert len({row["track_id"] for row in tracks}) == len(tracks) == camera["ids"]
+    assert len({row["video"] for row in tracks}) == 2
+
+
+def test_other_formats_hold_the_same_rows(tmp_path, scene):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    clip(tmp_path / "a.mp4", 40)
+    with fake_engine(scene=scene, tables="parquet") as engine:
+        engine.run([tmp_path / "a.mp4"], tmp_path / "out")
+    for name in COLUMNS:
+        read = parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+        texts = [{key: "" if value is None else str(value) for key, value in row.items()} for row in read]
+        assert texts == table(tmp_path / "out", name)
+
+
+def test_formats_whose_library_is_absent(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'yolo-engine\[tables\]'"):
+        fake_engine(tables="xlsx")
+
+
+def test_two_runs_write_the_same_workbook(tmp_path, scene):
+    pytest.importorskip("xlsxwriter")
+    clip(tmp_path / "a.mp4", 40)
+    books = []
+    for name in ("one", "two"):
+        with fake_engine(scene=scene, tables="xlsx") as engine:
+            made = engine.run([tmp_path / "a.mp4"], tmp_path / name)["answers"]["tables"]
+        books.append(Path(made["tables.xlsx"]).read_bytes())
+    assert books[0] == books[1]
+
+
+def test_heatmap_of_a_run_and_afterwards(tmp_path):
+    clip(tmp_path / "a.mp4", 40)
+    with fake_engine(heatmap=True) as engine:
+        made = engine.run([tmp_path / "a.mp4"], tmp_path / "out")["answers"]["tables"]
+    first = Path(made["heatmap.json"]).read_bytes()
+    cells = json.loads(first)["cameras"]["a"]["classes"]["square"]
+    assert sum(seconds for *_, seconds in cells) == pytest.approx(1.5, abs=0.1)
+    analyze(tmp_path / "out", "-o", tmp_path / "again", "--heatmap")
+    assert (tmp_path / "again" / "heatmap.json").read_bytes() == first

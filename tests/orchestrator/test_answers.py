@@ -1,0 +1,103 @@
+"""A job with a scene counts what a run counts: the same bytes, also after its workers were killed."""
+
+import json
+import random
+import time
+
+import pytest
+
+from engine.analytics.tables import COLUMNS
+from orchestrator.client.submit_cli import submit
+from orchestrator.errors import PathRefused
+from orchestrator.job.paths import scene_tables
+from orchestrator.settings import Settings
+from tests.chaos.farm import CONFIG, Farm, until
+from tests.e2e.runs import fake_engine
+from tests.e2e.test_answers import SCENE
+from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+]
+
+
+def bytes_of(folder):
+    return {name: (folder / f"{name}.csv").read_bytes() for name in COLUMNS}
+
+
+def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
+    scene = tmp_path / "scene.toml"
+    scene.write_text(SCENE)
+    keys = {**CONFIG, "visualize": False, "camera": "folder", "scene": str(scene)}
+    with Farm(tmp_path / "f", CHAOS_DELAY_S="0.005", YOLO_LEASE_S="3") as farm:
+        farm.clips(3, frames=150)
+        with fake_engine(**keys) as engine:
+            expected = engine.run([farm.videos], tmp_path / "run")
+        job = farm.submit(**{key: keys[key] for key in ("visualize", "camera", "scene")})
+        assert job.config["scene"][0]["line"][0]["name"] == "mid", "workers need not see the file"
+        scene.unlink()
+        moments = random.Random(0)
+        for _ in range(3):
+            worker = farm.worker()
+            farm.at_work(job)
+            time.sleep(moments.uniform(0, 0.5))
+            farm.kill(worker)
+        farm.worker()
+        record = farm.wait(job)
+        summary = record.result["processing_result"]
+        assert record.state == "completed", summary
+        assert bytes_of(job.output) == bytes_of(tmp_path / "run")
+        assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
+        until((job.output / "manifest.json").exists, 20)
+        manifest = json.loads((job.output / "manifest.json").read_text())
+        assert manifest["answers"] == summary["answers"]
+        assert manifest["videos"][0]["clock"]["origin"] == "none"
+        with pytest.raises(SystemExit):
+            submit(["--status", job.id], standalone_mode=True)
+        shown = capsys.readouterr().out
+        assert "left half" in shown
+        assert "tracks.csv" in shown
+
+
+def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
+    """Files of a camera are leased in order, by whichever worker, and their tracker goes on."""
+    scene = tmp_path / "scene.toml"
+    scene.write_text(SCENE)
+    keys = {"visualize": False, "camera": "folder", "scene": str(scene), "max_age": 5}
+    with Farm(tmp_path / "f", CHAOS_DELAY_S="0.02", YOLO_LEASE_S="3") as farm:
+        for camera in ("north", "south"):
+            cut_in_five(whole, farm.videos / camera, own_clock=True)
+        with fake_engine(**{**CONFIG, **keys}) as engine:
+            expected = engine.run([farm.videos], tmp_path / "run")
+        assert [video["sequence"]["joined"] for video in expected["videos"][:3]] == [False, True, True]
+        job = farm.submit(workers=2, **keys)
+        worker = farm.worker()
+        until(lambda: len(job.done_indices()) >= 2, 60, farm.tail)
+        farm.kill(worker)
+        for _ in range(2):
+            farm.worker()
+        record = farm.wait(job)
+        assert record.state == "completed", record.result["processing_result"]
+        assert bytes_of(job.output) == bytes_of(tmp_path / "run")
+        for video in expected["videos"]:
+            name = f"{video['stem']}.tracks.jsonl"
+            assert (job.output / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
+def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
+    inside, outside = tmp_path / "videos", tmp_path / "elsewhere"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "scene.toml").write_text(SCENE)
+    settings = Settings(video_roots=(inside,))
+    assert len(scene_tables((inside,), settings)) == 1
+    assert scene_tables((inside / "scene.toml", {"camera": "x"}), settings)[1] == {"camera": "x"}
+    with pytest.raises(PathRefused, match="is not below YOLO_VIDEO_ROOTS"):
+        scene_tables((outside / "scene.toml",), settings)
+    (inside / "bad.toml").write_text("secret = ")
+    with pytest.raises(PathRefused, match="is not TOML") as told:
+        scene_tables((inside / "bad.toml",), settings)
+    assert "secret" not in str(told.value)
+    with pytest.raises(PathRefused, match="no scene file"):
+        scene_tables((inside / "none.toml",), settings)
