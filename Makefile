@@ -54,7 +54,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,13 +82,19 @@ demo: build ## Run the whole job system over a real video, setting up all it nee
 test: build ## Run the tests
 	$(BIN)/python -m pytest
 
-# The checked kernels go to a tree of their own, so that the fast ones stay as they are.
+# What waits for nothing and starts no worker.
+FAST := tests/engine tests/engine_ext tests/models tests/reference
+
+test-fast: build ## Run the tests that need no waiting: a first look at a change
+	$(BIN)/python -m pytest -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+
+# DEBUGGED=tests/engine_ext: the kernels' own alone. The checked kernels go to a tree of their own, so that the fast ones stay as they are.
 test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
 	rm -rf build/debug
 	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
 	cp -r engine models orchestrator tests benchmarks docs *.md Makefile pyproject.toml build/debug/
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
-	cd build/debug && $(abspath $(BIN))/python -m pytest
+	cd build/debug && $(abspath $(BIN))/python -m pytest $(DEBUGGED)
 
 # PyTorch comes only with this; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares a machine without a GPU
 # the build for CUDA. DATA and TEACHER say what to learn from (see models/street-nano.md), VIDEOS adds frames of videos.

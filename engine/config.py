@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from engine.errors import ConfigError, describe_os_error
-from engine.sinks.formats import check_format
+from engine.formats import check_format
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName

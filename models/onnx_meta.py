@@ -77,7 +77,23 @@ def parse_onnx(path: Path) -> "onnx.ModelProto":
         raise OnnxFileError(f"{path}: is no ONNX model, or a truncated one. Fetch or export it again.") from error
     if not model.graph.node or not model.graph.output:
         raise OnnxFileError(f"{path}: is no ONNX model: it holds no graph. Fetch or export it again.")
+    if (where := _undecodable(model)) is not None:
+        raise OnnxFileError(f"{path}: is damaged: {where} is not UTF-8. Fetch or export it again.")
     return model
+
+
+def _undecodable(model: "onnx.ModelProto") -> str | None:
+    """The first text of a graph that protobuf could not decode, and gives as bytes; None where there is none."""
+    for number, node in enumerate(model.graph.node):
+        texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
+        if any(isinstance(text, bytes) for text in texts):
+            return f"a name at node {number}"
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer)
+    if any(isinstance(value.name, bytes) for value in values):
+        return "the name of a tensor"
+    if any(isinstance(text, bytes) for entry in model.metadata_props for text in (entry.key, entry.value)):
+        return "an entry of its metadata"
+    return None
 
 
 def read_meta(path: Path) -> OnnxMeta:

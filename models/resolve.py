@@ -205,12 +205,9 @@ def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[st
 
 def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     """Stand-in names where nobody gave any: class0, class1, ..."""
-    dims = meta.outputs[0].dims
-    count = class_count(layout, dims) or 0
+    count = class_count(layout, meta.outputs[0].dims) or 0
     if count > _MAX_CLASSES:
-        raise OnnxFileError(
-            f"{path}: output {dims_text(dims)} would be of {count} classes, more than any detector has."
-        )
+        raise OnnxFileError(f"{path}: is damaged, or no detector: its output has {count:,} classes.")
     return tuple(f"class{i}" for i in range(count))
 
 

@@ -32,31 +32,37 @@ ROOMS = {
         "files": {"errors", "text"},
         "profiling": set(),
         "summary": set(),
-        "config": {"errors", "sinks", "text"},
+        "formats": set(),
+        "trackers": {"errors"},
+        "analytics": {"errors", "install", "text"},
+        "config": {"errors", "formats", "text", "trackers"},
         # What knows of videos, of models, of results.
-        "media": {"records", "files", "errors", "text"},
+        "media": {"records", "files", "errors", "text", "trackers"},
         "inference": {"config", "media", "records", "errors", "install", "text"},
-        "sinks": {"media", "records", "errors", "text"},
-        "stages": {"inference", "media", "records", "errors"},
+        "sinks": {"config", "media", "records", "errors", "text"},
+        "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {"config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary"},
         # A run.
         "pipeline": {
-            "config", "errors", "files", "inference", "media", "profiling", "records", "resume", "sinks", "stages",
-            "summary",
+            "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
+            "sinks", "stages", "summary",
         },
         "results": {"config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions", "summary"},
         "identities": {"errors", "files", "media", "pipeline", "results"},
         "run": {"pipeline", "profiling"},
         "engine": {
             "config", "errors", "files", "identities", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "run", "sinks", "stages", "text", "summary"
+            "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
-        "analytics": {"errors", "install", "text"},
+        "rework": {
+            "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
+            "results", "resume", "sinks", "stages", "trackers",
+        },
         "cli": {
             "analytics", "config", "engine", "errors", "files", "inference", "install", "logs", "media", "pipeline",
-            "results", "text", "verify",
+            "results", "rework", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

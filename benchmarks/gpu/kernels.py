@@ -181,7 +181,7 @@ def heads_row(setting: Setting, engine: Engine, card: Card | None) -> Row:
         unit="us an image",
         better="lower",
         ours=CARD if card is not None else CPU,
-        input=f"the raw output of {engine.inference.model.manifest.name}",
+        input=f"the raw output of {engine.model.manifest.name}",
         answer=checked(
             error <= EXP_TOLERANCE,
             "the CPU's candidates",

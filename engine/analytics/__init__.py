@@ -11,6 +11,7 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 (the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
 """
 
+from engine.analytics import evaluation
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
@@ -39,6 +40,7 @@ __all__ = [
     "clock_of",
     "count_objects",
     "counts_of",
+    "evaluation",
     "fragments_of",
     "read_mot",
     "read_tracks",

@@ -13,7 +13,7 @@ from engine.text.say import say
 
 if TYPE_CHECKING:
     from engine.analytics.evaluation import Scores
-    from engine.analytics.sweep import Trial
+    from engine.rework.sweep import Trial
 
 _COLUMNS = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "FP", "FN", "ids", "true ids")
 
@@ -31,7 +31,7 @@ def evaluate(tracks: Path, truth: Path, ranges: tuple[str, ...], plain: bool, as
     NAME.txt. With --sweep TRACKS holds stored detections (`run --store-conf`), and every combination of the values is
     tried, as in --sweep tracker=sort,bytetrack --sweep max_age=10,30. Needs the extra "eval".
     """
-    from engine.analytics import sweep as sweeping
+    from engine.rework import sweep as sweeping
 
     if ranges:
         sets = sweeping.parameter_sets(ranges)

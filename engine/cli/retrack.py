@@ -32,7 +32,7 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
     OUT is the output folder of a run with --store-conf, of a job as well, or one NAME.detections.bin. NAME.tracks.jsonl
     and NAME.mot.txt are replaced; what is not given is as in the run. retrack.json says what was done.
     """
-    from engine.retrack import retrack as again
+    from engine.rework.retrack import retrack as again
 
     changes = {key: value for key, value in options.items() if value is not None}
     done = again(folder, output, changes, join=stitch)
@@ -54,7 +54,7 @@ def render(folder: Path, source: Path | None) -> int:
 
     OUT is the output folder of a run or a job. A source must be the file that the run had read: its hash is checked.
     """
-    from engine.render import render as draw
+    from engine.rework.render import render as draw
 
     partial = False
     for each in draw(folder, source):

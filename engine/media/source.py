@@ -172,6 +172,11 @@ class Source:
         return self._clocks.notes
 
     @property
+    def clock_steps(self) -> int:
+        """How often the file's clock has stepped so far."""
+        return self._clocks.count
+
+    @property
     def counted(self) -> bool:
         """Whether the container's header has a count of its frames, by whoever wrote them."""
         return not self.containers.isdisjoint(_FULLY_INDEXED)
@@ -378,6 +383,10 @@ class Clocks:
     def moved(self) -> bool:
         """Whether any packet was."""
         return any(clock.shift for clock in self._of.values()) or len(self._shifts_s) > 1
+
+    @property
+    def count(self) -> int:
+        return len(self._steps)
 
     @property
     def notes(self) -> list[str]:

@@ -12,12 +12,12 @@ from typing import Any
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
+from engine.formats import FORMATS
 from engine.media.inputs import Video
 from engine.media.source import scheme
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
-from engine.sinks.formats import FORMATS
 from engine.sinks.rows import RowFile
 from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo

@@ -298,6 +298,12 @@ class StreamReader:
                 f"{leading} frame{'s' if leading > 1 else ''} in front of the first key frame can't be decoded: "
                 "what they refer to came before the file begins"
             )
+        holes = self._decoder.holes - self._source.clock_steps  # where two recordings were joined, nothing is missing
+        if holes > 0 and not self.info.live:
+            yield (
+                f"the stream has {holes} hole{'s' if holes > 1 else ''}: data was lost on its way or when it was "
+                "recorded, and frames may be missing there"
+            )
         if self._complete and not self._ended and self._missing is None:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:

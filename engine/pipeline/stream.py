@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from engine.analytics.ignore import IgnoreRegions
-from engine.errors import EngineError, LeaseLost, SinkError, Unencodable, VideoError, describe_os_error, where
+from engine.errors import (
+    CheckpointMismatch,
+    EngineError,
+    LeaseLost,
+    SinkError,
+    Unencodable,
+    VideoError,
+    describe_os_error,
+    where,
+)
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.facts import media_facts
@@ -214,6 +223,8 @@ class StreamRun:
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
+                    if kind not in checkpoint.outputs:
+                        raise CheckpointMismatch(f"the checkpoint holds no {kind}")
                     if "lost" in checkpoint.outputs[kind]:
                         self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
                         continue
@@ -555,8 +566,7 @@ class StreamRun:
 
 def _objects_in(tracks: Path) -> tuple[int, int]:
     """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
-    from engine.analytics.samples import read_tracks
-    from engine.analytics.stitch import count_objects, fragments_of
+    from engine.analytics import count_objects, fragments_of, read_tracks
 
     objects = count_objects(fragments_of(read_tracks(tracks)))
     return objects.low, objects.high

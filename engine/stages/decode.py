@@ -85,6 +85,7 @@ class Decoder:
         self._key_read = self.began_at_key = False
         self.errors = 0
         self.corrupt = 0
+        self.holes = 0  # packets that the demuxer marked: what belongs to them, or came just behind, is missing
         self._tick = max(1, round(1 / frame_rate / time_base)) if frame_rate > 0 else 1
         self._threads = threads
         self._context: Any = None
@@ -123,6 +124,7 @@ class Decoder:
         """Gives (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
         self.packets += 1
         self.discarded += bool(packet.is_discard)
+        self.holes += bool(packet.is_corrupt)
         pending = self._pts_of_packets
         made_up = packet.dts if self._pts_is_dts else packet.pts
         self._note_start(packet, made_up)
@@ -159,7 +161,7 @@ class Decoder:
 
     def forgive(self) -> None:
         """Forgets what was wrong so far: behind a seek, frames whose references were not decoded are none."""
-        self.errors = self.corrupt = self.discarded = self.lost_at_start = self.leading = 0
+        self.errors = self.corrupt = self.holes = self.discarded = self.lost_at_start = self.leading = 0
         self.repaired = False
 
     @property

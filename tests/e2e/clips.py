@@ -5,6 +5,7 @@ The `fake` backend finds the square, so that a clip says by itself what the engi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -186,3 +187,9 @@ def _write_sound(container: Any, sound: Any, seconds: float, start_s: float) -> 
 def _fold(distance: int, room: int) -> int:
     """A walk of `distance` steps that turns round at both ends of a room."""
     return room - abs(distance % (2 * room) - room) if room > 0 else 0
+
+
+if __name__ == "__main__":  # `python -m tests.e2e.clips FOLDER` writes one clip there
+    given = Path(sys.argv[1])
+    given.mkdir(parents=True, exist_ok=True)
+    make(given, Shot())

@@ -18,6 +18,8 @@ from engine.pipeline.stream import Progress, StreamRun
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.memory import CallbackSink
 from engine.stages.decode import Decoder
+from engine.stages.postprocess import Postprocess
+from engine.stages.preprocess import Preprocess
 from engine.stages.track import Track
 from tests.e2e.runs import clip, engine_threads, fake_engine, left_over, statuses
 
@@ -194,12 +196,9 @@ def test_a_shared_stage_dies(videos: Path, tmp_path: Path, monkeypatch: pytest.M
             raise RuntimeError("a bug")
         return original(*_)
 
-    if stage == "track":
-        original: Any = Track.process
-        monkeypatch.setattr(Track, "process", process)
-    else:
-        original = getattr(engine, f"_{stage}").process
-        monkeypatch.setattr(getattr(engine, f"_{stage}"), "process", process)
+    kind: Any = {"track": Track, "postprocess": Postprocess, "preprocess": Preprocess}[stage]
+    original = kind.process
+    monkeypatch.setattr(kind, "process", process)
     summary = engine.run([videos], tmp_path / "out")
     assert set(statuses(summary).values()) == {"failed"}
     assert {video["error"] for video in summary["videos"]} == {"RuntimeError: a bug"}

@@ -129,7 +129,7 @@ def test_other_weights_beside_a_model_are_another_model(tmp_path):
     for _ in range(2):
         model = load_model(EngineConfig(**values), 1)
         model.backend.close()
-        job = model_of_a_job(values)
+        job = model_of_a_job(EngineConfig(**values))
         seen.append((fingerprint.of_run(EngineConfig(**values), model), job["sha256"]))
         assert model.sha256 == job["sha256"]
         content = bytearray((tmp_path / "m.onnx.data").read_bytes())

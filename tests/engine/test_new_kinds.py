@@ -7,11 +7,11 @@ import pytest
 
 from engine import Engine, EngineConfig
 from engine.errors import ConfigError
+from engine.formats import FORMATS, RowFormat
 from engine.inference import layouts
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.model import LoadedModel, load_model
 from engine.inference.tensor_shape import TensorShape
-from engine.sinks.formats import FORMATS, RowFormat
 from engine.sinks.rows import RowSink
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Engine, EngineConfig
 from engine.errors import InputError
-from engine.render import render
+from engine.rework.render import render
 from tests.engine.conftest import write_clip
 
 

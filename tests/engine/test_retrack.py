@@ -8,7 +8,7 @@ import pytest
 from engine import Engine, EngineConfig
 from engine.errors import InputError
 from engine.records import Tracks
-from engine.retrack import retrack, stores_in
+from engine.rework.retrack import retrack, stores_in
 from engine.sinks.store import DetectionStore, Store
 from engine.trackers.registry import TRACKERS
 from tests.engine.conftest import write_clip

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from engine.analytics.sweep import evaluate, pairs, parameter_sets, sweep
 from engine.errors import ConfigError, InputError
-from engine.retrack import retrack
+from engine.rework.retrack import retrack
+from engine.rework.sweep import evaluate, pairs, parameter_sets, sweep
 from tests.engine.test_retrack import run as run_engine
 
 

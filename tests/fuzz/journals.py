@@ -15,7 +15,7 @@ from tests.fuzz.mutate import as_text, damaged, damaged_json, deep
 
 
 def prepare(folder: Path) -> None:
-    """A run that was interrupted, with its journal and parts; and one that was done."""
+    """A run that was interrupted, with its journal and parts."""
     source = clip(folder / "a.mp4", 60)
     engine = fake_engine(delay_s=0.01, checkpoint_s=0.0, workers=1, streams=1)
 

@@ -14,6 +14,7 @@ from orchestrator.errors import JobError
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.leases import latest
 from orchestrator.job.outcomes import summarise
+from orchestrator.job.records import JobSpec
 from orchestrator.settings import Settings
 from tests.fuzz.mutate import as_text, damaged, damaged_json, deep
 
@@ -49,16 +50,21 @@ _FILES: dict[str, Any] = {
 
 
 def prepare(folder: Path) -> None:
-    job = Job.create(folder / "out", _spec(folder / "out"))
+    job = Job.create(_spec(folder / "out"))
     (folder / "job.json").write_bytes((job.folder / "job.json").read_bytes())
 
 
-def _spec(output: Path) -> dict[str, Any]:
-    config = {"backend": "fake", "output_folder": str(output)}
-    return {
-        "id": "job-1", "task": "complete_pipeline", "video_folder": "/v", "inputs": ["/v"], "only": None,
-        "config": config, "workers": 1, "queue": "yolo",
-    }  # fmt: skip
+def _spec(output: Path) -> JobSpec:
+    return JobSpec(
+        id="job-1",
+        task="complete_pipeline",
+        video_folder="/v",
+        inputs=("/v",),
+        config={"backend": "fake", "output_folder": str(output)},
+        output=str(output),
+        created_at="2026-01-01T00:00:00+00:00",
+        queue="yolo",
+    )
 
 
 def case(chance: Random, folder: Path) -> tuple[bytes, str]:
@@ -94,7 +100,7 @@ def attempt(path: Path, folder: Path) -> None:
         with contextlib.suppress(PlanError):
             check_plan(folder / "a.plan")
         return
-    job = Job.create(folder / "out", _spec(folder / "out"))
+    job = Job.create(_spec(folder / "out"))
     for each, value in _FILES.items():
         if each != "plan.json" and each not in ("end.json", "cancel.json"):
             (job.folder / each).write_text(as_text(value))

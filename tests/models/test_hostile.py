@@ -46,6 +46,18 @@ def test_a_model_has_a_largest_size(tmp_path):
         read_regular(path, 1 << 20)
 
 
+@pytest.mark.parametrize("name", ["Conv", "images"])
+def test_names_that_are_no_text(tmp_path, name):
+    """Protobuf gives them as bytes, which is nobody's type."""
+    path = save(builders.yolox(), tmp_path / "m.onnx")
+    content = path.read_bytes()
+    damaged = content.replace(name.encode(), b"\xff" + name.encode()[1:])
+    assert damaged != content
+    path.write_bytes(damaged)
+    with pytest.raises(OnnxFileError, match=r"is damaged: .* is not UTF-8|is no ONNX model"):
+        resolve(path, **FED)
+
+
 def test_a_link_to_a_model_is_a_model(tmp_path):
     (tmp_path / "link.onnx").symlink_to(save(builders.yolox(), tmp_path / "m.onnx"))
     assert resolve(tmp_path / "link.onnx", **FED).manifest.layout == "yolox"
@@ -198,3 +210,10 @@ def test_a_mirror_that_can_not_be_searched_is_passed_over(tmp_path, monkeypatch)
     monkeypatch.setenv("YOLO_ENGINE_MODELS", f"{tmp_path / 'file'}:{'a' * 5000}:{tmp_path / 'none'}")
     with pytest.raises(ModelError, match="there is no such file"):
         resolve("theirs.onnx", **FED)
+
+
+def test_two_billion_classes(tmp_path):
+    model = builders.yolox()
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 2**31
+    with pytest.raises(OnnxFileError, match="its output has 2,147,483,643 classes"):
+        resolve(save(model, tmp_path / "m.onnx"), **FED)

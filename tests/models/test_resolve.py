@@ -282,3 +282,12 @@ def test_a_zoo_name_finds_a_mirrored_file(monkeypatch):
     assert resolve("yolox-nano").path == path
     with pytest.raises(ManifestError, match=r"fixed height 416. Got 320"):
         resolve("yolox-nano", input_size=320)
+
+
+def test_a_shape_of_a_billion_classes_is_refused(tmp_path):
+    """Names for all of them would fill the memory."""
+    model = builders.yolox(classes=2)
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 1 << 30
+    path = save(model, tmp_path / "m.onnx")
+    with pytest.raises(OnnxFileError, match="its output has 1,073,741,819 classes"):
+        resolve(path, layout="yolox", **FED)

@@ -51,7 +51,7 @@ if what == "waits":
 
 PROGRAM = """
 import sys
-from orchestrator import embedded, submit_cli
+from orchestrator.client import embedded, submit_cli
 from pathlib import Path
 
 what = sys.argv.pop()

@@ -431,7 +431,7 @@ def test_a_lease_is_renewed_while_files_are_looked_at(tmp_path, fault, monkeypat
         time.sleep(0.1)
     assert len(held) > 10
     assert sum(held) >= len(held) - 2, "a busy machine may be late once"
-    assert record()["videos"][0]["error"] == "ended or stopped the program that looked at it"
+    assert record().videos[0].error == "ended or stopped the program that looked at it"
 
 
 def test_a_process_that_hangs_in_the_kernel_is_left_behind(monkeypatch, caplog):

@@ -110,7 +110,7 @@ def test_jobs_that_wait_for_a_folder_take_no_slot(tmp_path: Path) -> None:
         begun = time.monotonic()
         submission.cancel(first, "me", settings())
         for job in many[1:]:
-            assert farm.wait(job, 60)["state"] == "completed"
+            assert farm.wait(job, 60).state == "completed"
         assert time.monotonic() - begun < 45, "seven jobs of a second or two each"
         assert client(farm.broker.url).llen("yolo") == 0
 

@@ -10,8 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from engine.analytics.samples import read_tracks
-from engine.analytics.stitch import Objects, count_objects, fragments_of, stitch
+from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
 from engine.config import EngineConfig
 from engine.errors import InputError
 from engine.pipeline.outputs import prepare

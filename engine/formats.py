@@ -8,10 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from engine.sinks.rows import RowFile, RowSink
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,10 +18,10 @@ class RowFormat:
     suffix: str
     home: str
 
-    def make(self, rows: RowFile, class_names: Sequence[str], conf: float = 0.0) -> RowSink:
+    def make(self, rows: Any, class_names: Sequence[str], conf: float = 0.0) -> Any:
         """Make the sink of one video. `conf` is the lowest score that is reported."""
         module, _, name = self.home.partition(":")
-        kind: type[RowSink] = getattr(importlib.import_module(module), name)
+        kind: Any = getattr(importlib.import_module(module), name)
         return kind.for_video(rows, class_names, conf)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.analytics.evaluation import Prepared, Scores, prepare, read_boxes, score
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
-from engine.retrack import changed, follow, stores_in
+from engine.rework.retrack import changed, follow, stores_in
 from engine.sinks.store import SUFFIX, Store
 from engine.trackers.registry import TRACKERS, parameters_of
 

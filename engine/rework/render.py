@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.analytics.samples import Samples, read_tracks
+from engine.analytics import Samples, read_tracks
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
