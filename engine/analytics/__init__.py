@@ -9,6 +9,8 @@
 
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
 (the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
+For runs: `settings` (what a configuration asks for), `timeline` (the files of a camera), `ignore` (where nothing is
+detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
 """
 
 from engine.analytics import evaluation
@@ -36,16 +38,22 @@ __all__ = [
     "Scene",
     "Trajectory",
     "analyse",
+    "answering",
     "bins_of",
     "clock_of",
     "count_objects",
     "counts_of",
     "evaluation",
+    "export",
     "fragments_of",
+    "heatmap",
+    "ignore",
     "read_mot",
     "read_tracks",
+    "settings",
     "stitch",
     "tables_of",
+    "timeline",
     "to_csv",
     "zone_of",
 ]

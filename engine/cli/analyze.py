@@ -44,9 +44,9 @@ def analyze(
     OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or MOTChallenge text of another program
     with --size and --fps. What a run's manifest has of clocks, cameras and scenes holds unless it is given here.
     """
+    from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
     from engine.analytics.export import check_formats, write_tables
-    from engine.analytics.samples import read_mot, read_tracks
     from engine.analytics.settings import AnswerSettings
     from engine.answers import write_heatmap
     from engine.cli.answers_table import print_answers

@@ -3,7 +3,8 @@
 `pipeline` is the one place where threads start, fail and stop. `stream` is one video and how it ended, `reader` its
 source and decoder, `batch` joins frames of many streams, `channel` is the bounded queue between two threads,
 `flow_control` bounds the frames of a stream in flight, `outputs` says where results go, `assignment` is a video that
-comes from elsewhere.
+comes from elsewhere. `sequence` is a file's place among those of its camera, `order` has them done one after the other,
+`facts` is what the manifest says of pictures and times.
 
 `recording` takes the place of a live source's sinks and puts new ones in at each segment's boundary: no sink knows of
 segments. The end of a segment is written on a thread beside; the third that waits keeps the source waiting, which drops
@@ -16,4 +17,6 @@ closes every channel and window, which wakes every thread; each video that is no
 reason. Whoever waits here must be woken by both.
 """
 
-__all__ = ["assignment", "channel", "outputs", "pipeline", "reader", "recording", "stream", "total"]
+__all__ = [
+    "assignment", "channel", "order", "outputs", "pipeline", "reader", "recording", "sequence", "stream", "total",
+]  # fmt: skip

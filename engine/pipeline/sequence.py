@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.analytics import Clock, ClockOrigin
 from engine.analytics.answering import name_of
-from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film, Placed, camera_of, natural, place
 from engine.media.inputs import Video

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from engine.analytics.scene import Scene
+from engine.analytics import Scene
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
