@@ -74,7 +74,6 @@ def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
         assert [video["sequence"]["joined"] for video in expected["videos"][:3]] == [False, True, True]
         job = farm.submit(workers=2, **keys)
         worker = farm.worker()
-        farm.at_work(job)
         until(lambda: len(job.done_indices()) >= 2, 60, farm.tail)
         farm.kill(worker)
         for _ in range(2):
