@@ -34,25 +34,31 @@ ROOMS = {
         "summary": set(),
         "formats": set(),
         "trackers": {"errors"},
-        "analytics": {"errors", "install", "text"},
         "config": {"errors", "formats", "text", "trackers"},
+        "analytics": {"config", "errors", "install", "records"},
+        "answers": {"analytics", "config", "errors"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
         "inference": {"config", "media", "records", "errors", "install", "text"},
         "sinks": {"config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
-        "resume": {"config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary"},
+        "resume": {
+            "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
+        },
         # A run.
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
             "sinks", "stages", "summary",
         },
-        "results": {"config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions", "summary"},
+        "results": {
+            "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
+            "summary",
+        },
         "identities": {"errors", "files", "media", "pipeline", "results"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "config", "errors", "files", "identities", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
+            "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
+            "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
@@ -61,8 +67,8 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "trackers",
         },
         "cli": {
-            "analytics", "config", "engine", "errors", "files", "inference", "install", "logs", "media", "pipeline",
-            "results", "rework", "text", "trackers", "verify",
+            "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
+            "pipeline", "results", "rework", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

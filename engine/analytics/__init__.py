@@ -11,7 +11,7 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 (the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
 """
 
-from engine.analytics import evaluation
+from engine.analytics import answering, clock, evaluation, export, heatmap, ignore, samples, scene, settings, timeline
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
@@ -36,16 +36,25 @@ __all__ = [
     "Scene",
     "Trajectory",
     "analyse",
+    "answering",
     "bins_of",
+    "clock",
     "clock_of",
     "count_objects",
     "counts_of",
     "evaluation",
+    "export",
     "fragments_of",
+    "heatmap",
+    "ignore",
     "read_mot",
     "read_tracks",
+    "samples",
+    "scene",
+    "settings",
     "stitch",
     "tables_of",
+    "timeline",
     "to_csv",
     "zone_of",
 ]

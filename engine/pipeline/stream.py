@@ -25,9 +25,9 @@ from engine.errors import (
 )
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
-from engine.media.facts import media_facts
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
+from engine.pipeline.facts import media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.recording import Recording
 from engine.pipeline.sequence import Place
