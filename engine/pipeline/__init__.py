@@ -16,4 +16,15 @@ closes every channel and window, which wakes every thread; each video that is no
 reason. Whoever waits here must be woken by both.
 """
 
-__all__ = ["assignment", "channel", "outputs", "pipeline", "reader", "recording", "stream", "total"]
+__all__ = [
+    "assignment",
+    "channel",
+    "order",
+    "outputs",
+    "pipeline",
+    "reader",
+    "recording",
+    "sequence",
+    "stream",
+    "total",
+]

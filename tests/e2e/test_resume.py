@@ -233,7 +233,7 @@ def _other_input(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[s
 
 def _other_model(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     original = fingerprint.of_run
-    patch.setattr(fingerprint, "of_run", lambda config, model: {**original(config, model), "model": ["other"]})
+    patch.setattr(fingerprint, "of_run", lambda config, model, *rest: {**original(config, model), "model": ["other"]})
     return {}
 
 

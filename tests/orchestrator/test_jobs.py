@@ -340,9 +340,9 @@ def test_what_is_left_out_is_told(tmp_path, settings, context):
     job = submitted(tmp_path, settings, "a.mp4", "#recycle/b.mp4", "low.LRV")
     (tmp_path / "videos" / "linked").symlink_to(tmp_path / "elsewhere")
     record = jobs.start(job, Context("yolo@here", settings))
-    assert [video["stem"] for video in record["videos"]] == ["a"]
+    assert [video.stem for video in record.videos] == ["a"]
     folder = tmp_path / "videos"
-    assert record["warnings"] == [
+    assert list(record.warnings) == [
         f"Left out (a recycle bin): {folder}/#recycle",
         f"Left out (a camera's preview or thumbnail of another file): {folder}/low.LRV",
         f"Left out (a link that leads out of the folders allowed): {folder}/linked",

@@ -14,12 +14,13 @@ from tests.test_import_direction import imported
 MAY_IMPORT = {
     "errors": set(),
     "settings": {"errors"},
+    "stop_signals": set(),
     "job": {"errors", "settings"},
     "broker": {"errors", "settings", "job"},
     "engine_process": {"job"},
     "application": {"settings", "broker"},
-    "worker": {"errors", "settings", "job", "broker", "engine_process", "application"},
-    "client": {"errors", "settings", "job", "broker", "application", "worker"},
+    "worker": {"errors", "settings", "job", "broker", "engine_process", "application", "stop_signals"},
+    "client": {"errors", "settings", "job", "broker", "application", "worker", "stop_signals"},
     "__init__": {"application"},
 }
 PACKAGE = ROOT / "orchestrator"
