@@ -13,7 +13,7 @@ For runs: `settings` (what a configuration asks for), `timeline` (the files of a
 detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
 """
 
-from engine.analytics import evaluation
+from engine.analytics import answering, clock, evaluation, export, heatmap, ignore, samples, scene, settings, timeline
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
@@ -40,6 +40,7 @@ __all__ = [
     "analyse",
     "answering",
     "bins_of",
+    "clock",
     "clock_of",
     "count_objects",
     "counts_of",
@@ -50,6 +51,8 @@ __all__ = [
     "ignore",
     "read_mot",
     "read_tracks",
+    "samples",
+    "scene",
     "settings",
     "stitch",
     "tables_of",

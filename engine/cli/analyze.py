@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.analytics.timeline import Film
 
 
-@click.command(no_args_is_help=True)
+@click.command(no_args_is_help=True, short_help="Count in videos that are tracked already.")
 @click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")

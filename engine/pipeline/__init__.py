@@ -18,5 +18,14 @@ reason. Whoever waits here must be woken by both.
 """
 
 __all__ = [
-    "assignment", "channel", "order", "outputs", "pipeline", "reader", "recording", "sequence", "stream", "total",
-]  # fmt: skip
+    "assignment",
+    "channel",
+    "order",
+    "outputs",
+    "pipeline",
+    "reader",
+    "recording",
+    "sequence",
+    "stream",
+    "total",
+]

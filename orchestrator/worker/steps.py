@@ -275,7 +275,7 @@ def end(job: Job, context: Context) -> dict[str, Any]:
             _salvage(job, context)
         error = _fatal(job)
         summary = outcomes.summarise(job, error)
-        if not job.cancelled:
+        if not job.cancelled and error is None:  # of a refused job, the configuration may be none
             summary = _answered(job, summary, context)
         state = outcomes.end_state(job, summary)
         totals = summary["totals"]
