@@ -41,7 +41,7 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         for _ in range(3):
             worker = farm.worker()
             # A slow machine may have done it all by then.
-            until(lambda: job.ended or any(told["videos"] for told in job.progress()), 90, farm.tail)
+            until(lambda: job.ended or any(told.videos for told in job.progress()), 90, farm.tail)
             time.sleep(moments.uniform(0, 0.5))
             farm.kill(worker)
         farm.worker()
