@@ -28,12 +28,12 @@ def clip(context: Context, name: str) -> Path:
 
 def shortened(video: Path, frames: int) -> Path:
     """The first packets of a video, `frames` of them, or all there are."""
-    return _kept(video, f"first-{frames}", lambda target: copy_packets(video, target, most=frames))
+    return _kept(video, f"first-{frames}-frames", lambda target: copy_first(video, target, frames))
 
 
 def lengthened(video: Path, times: int) -> Path:
     """The same packets `times` over."""
-    return _kept(video, f"times-{times}", lambda target: copy_packets(video, target, times=times))
+    return _kept(video, f"times-{times}", lambda target: copy_packets(video, target, times))
 
 
 def resized(video: Path, size_wh: tuple[int, int], frames: int) -> Path:
@@ -42,8 +42,29 @@ def resized(video: Path, size_wh: tuple[int, int], frames: int) -> Path:
     return _kept(video, name, lambda target: encode_resized(video, target, size_wh, frames), suffix=".mp4")
 
 
-def copy_packets(video: Path, target: Path, *, times: int = 1, most: int | None = None) -> None:
-    """Copies the first `most` packets of the video stream, `times` over, each time behind the last."""
+def copy_first(video: Path, target: Path, most: int) -> None:
+    """Copies the first `most` packets of the video stream, at the stream's rate: where frames are shown in another
+    order than they are sent, the last of them would stand behind gaps."""
+    import av
+
+    with av.open(str(video)) as source, av.open(str(target), "w") as out:
+        shown = source.streams.video[0]
+        stream = out.add_stream_from_template(shown)
+        assert shown.average_rate is not None
+        assert shown.time_base is not None
+        tick = max(1, round(1 / shown.average_rate / shown.time_base))
+        packets = list(islice((packet for packet in source.demux(shown) if packet.dts is not None), most))
+        times = sorted(packet.pts if packet.pts is not None else packet.dts for packet in packets)
+        places = [times.index(packet.pts if packet.pts is not None else packet.dts) for packet in packets]
+        late = max(number - place for number, place in enumerate(places))
+        for number, (packet, place) in enumerate(zip(packets, places, strict=True)):
+            packet.pts, packet.dts, packet.duration = place * tick, (number - late) * tick, tick
+            packet.stream = stream
+            out.mux(packet)
+
+
+def copy_packets(video: Path, target: Path, times: int = 1) -> None:
+    """Copies the packets of the video stream, `times` over, each time behind the last."""
     import av
 
     with av.open(str(target), "w") as out:
@@ -56,7 +77,7 @@ def copy_packets(video: Path, target: Path, *, times: int = 1, most: int | None 
                 assert shown.time_base is not None
                 tick = max(1, round(1 / shown.average_rate / shown.time_base))
                 end = offset
-                for packet in islice(source.demux(shown), most):
+                for packet in source.demux(shown):
                     if packet.dts is None:
                         continue
                     packet.pts = (packet.pts if packet.pts is not None else packet.dts) + offset

@@ -205,7 +205,7 @@ class Source:
             return None
         try:
             return missing_bytes(io.BufferedReader(self._opened.reader()))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a size in a damaged file leads beyond any place in one
             return None
 
     def appended_at(self) -> int | None:
@@ -214,7 +214,7 @@ class Source:
             return None
         try:
             return appended_at(io.BufferedReader(self._opened.reader()))
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def changed(self) -> str | None:

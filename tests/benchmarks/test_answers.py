@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.answers import f1, found_in, luma_psnr_db, rows_of, tracks_hold
-from benchmarks.clips import copy_packets, described, encode_resized
+from benchmarks.clips import copy_first, copy_packets, described, encode_resized
 from benchmarks.reference_sort import ReferenceSort
 from benchmarks.soak import make_clip
 
@@ -103,7 +103,7 @@ def test_a_copy_is_the_same_picture_and_a_poorer_one_is_not(tmp_path):
 def test_clips_are_cut_and_strung_together_by_packets(tmp_path):
     source, short, long = (tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4"))
     make_clip(source, frames=8)
-    copy_packets(source, short, most=5)
+    copy_first(source, short, 5)
     copy_packets(short, long, times=3)
     assert [described(path)["frames"] for path in (source, short, long)] == [8, 5, 15]
     with av.open(str(long)) as container:

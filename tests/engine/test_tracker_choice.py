@@ -15,7 +15,7 @@ from engine.cli.main import run as run_command
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from engine.inference.layouts import get_layout
-from engine.records import Detections, Frame
+from engine.records import Anchors, Detections, Frame
 from engine.resume.partial_outputs import partial_path
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import StreamTracker, Track, TrackerSettings, groups_of
@@ -309,9 +309,9 @@ def test_a_group_suppresses_its_duplicates():
     image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio=1.0)
 
     def found(groups):
-        stage = Postprocess(get_layout("yolov8"), conf=0.1, nms_iou=0.5, max_detections=9, groups=groups)
-        decoded = output[:, :4].copy(), output[:, 4].copy(), output[:, 5].astype(np.int32)
-        return stage.read(decoded, (128, 128), image, letterbox).class_ids.tolist()
+        stage = Postprocess(get_layout("yolov8"), nms_iou=0.5, max_detections=9, groups=groups)
+        anchors = Anchors(output[:, :4].copy(), output[:, 4].copy(), output[:, 5].astype(np.int32))
+        return stage.read(anchors, (128, 128), image, letterbox).class_ids.tolist()
 
     assert found(None) == [0, 1, 2]
     assert found((0, 0, 2)) == [0, 2]
