@@ -46,7 +46,8 @@ def _no_point_twice(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, .
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # Built when first used: a run without a scene starts without waiting for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class SceneLine(_Part):
