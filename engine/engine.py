@@ -73,9 +73,11 @@ _MIN_WINDOW = 6
 
 @dataclass(frozen=True)
 class Work:
-    """Where results go, and what all attempts have in common that work for the same end."""
+    """Where results go, and what all attempts have in common that work for the same end. `place` is the folder as it
+    was found: another one, or a link, may come to stand in its place."""
 
     folder: Path
+    place: Folder
     job: str
 
 
@@ -199,7 +201,7 @@ class Engine:
         start = time.perf_counter()
         broken_off = threading.Event()
         pipeline = run.pipeline
-        work = Work(folder, secrets.token_hex(8))
+        work = Work(folder, place, secrets.token_hex(8))
         tries = [self._attempt(video, work) for video in videos]
         kept = {key: checkpoints for key, (_, checkpoints) in enumerate(tries) if checkpoints is not None}
         order = Order(videos, self._answering, lambda: pipeline.stopped)
@@ -287,7 +289,8 @@ class Engine:
     ) -> None:
         """Does videos as they are assigned, into `output`, until there are no more or `stop` is called.
 
-        With `roots`, only files below one of them are read, links resolved: any other fails.
+        With `roots`, only files below one of them are read, links resolved: any other fails. `output` must be resolved
+        then, so that no link can have come into it.
 
         `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
         should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
@@ -314,7 +317,7 @@ class Engine:
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
                 under_way[key] = assignment
-                work = Work(folder, assignment.job)
+                work = Work(folder, place, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
                 place = self._place_of(assignment, folder)
@@ -337,9 +340,13 @@ class Engine:
             try:
                 done(assignment, entry)
             finally:
-                self._settle(run, Work(folder, assignment.job))
+                self._settle(run, Work(folder, place, assignment.job))
 
-        with run, shared_writer(folder):
+        with run, shared_writer(folder), Folder.at(folder) as place:
+            if roots and not place.is_without_links(folder):
+                raise OutputError(
+                    f"{folder} leads through a symbolic link by now, and results are never written there."
+                )
             try:
                 pipeline.run(runs(), progress, ended)
             finally:
@@ -419,7 +426,7 @@ class Engine:
         """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
         not wanted."""
         fence = assignment.fence if assignment is not None else not_fenced
-        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence)
+        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence, place=work.place)
         file = scheme(video.path) is None and os.path.isfile(video.path)
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None

@@ -56,13 +56,21 @@ class Folder:
 
     def below(self, path: PurePath, *, make: bool = False) -> Folder:
         """Opens a folder any number of steps below this one, each as `sub` does."""
-        here = Folder(os.dup(self.descriptor), self.shown)
+        here = self.again()
         for name in path.parts:
             with here as parent:
                 if name == ".." or os.sep in name:
                     raise OutputError(f"{path} leads out of {self.shown}.")
                 here = parent.sub(name, make=make)
         return here
+
+    def again(self) -> Folder:
+        """The same folder, open once more."""
+        return Folder(os.dup(self.descriptor), self.shown)
+
+    def is_without_links(self, path: Path) -> bool:
+        """Whether this is what a resolved path means: no link has come into it since it was resolved."""
+        return os.readlink(f"/proc/self/fd/{self.descriptor}") == os.path.abspath(path)
 
     def is_at(self, path: Path) -> bool:
         """Whether `path` leads to this very folder: not where it was moved or removed meanwhile. Raises OSError."""

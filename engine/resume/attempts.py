@@ -76,11 +76,14 @@ class Attempt:
         job: str = "",
         fence: Callable[[], None] = lambda: None,
         replaces: bool = True,
+        place: Folder | None = None,
     ) -> None:
         """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
         LeaseLost where the caller knows that another attempt follows this one. `replaces`: published outputs take the
-        place of what an earlier run published under their names; else nothing may have these names."""
+        place of what an earlier run published under their names; else nothing may have these names. `place` is the
+        output folder where it is open already: a link that has come there since is not followed."""
         self.output = output
+        self._place = place
         self.job = job
         self.number = 0
         self.earlier: list[Earlier] = []
@@ -124,7 +127,7 @@ class Attempt:
             raise self._error(error) from error
 
     def _claim(self) -> None:
-        self._root = Folder.at(self.output)
+        self._root = Folder.at(self.output) if self._place is None else self._place.again()
         for _ in range(_TRIES):
             # Whoever sweeps or forgets another attempt may be removing a folder, empty by now, that we just made.
             with contextlib.suppress(FileNotFoundError):

@@ -95,6 +95,8 @@ class Decoder:
         self._pts_of_packets: list[int] | None = None
         # Without B-frames the place in the file is the time. FFmpeg allows H.264 a frame of delay all the same.
         self._pts_is_dts = False
+        self._kept: int | None = None  # the most pictures that a parameter set so far asks to be kept
+        self._decoded_as: tuple[str | None, int, int] | None = None
         self._offset = 0
         self._restart = False
         self._graph: tuple[tuple[Any, ...], Any] | None = None
@@ -108,7 +110,8 @@ class Decoder:
             self._pts_of_packets = []
             self._pts_is_dts = not self._context.has_b_frames
         pixels = self._context.width * self._context.height
-        self._check_kept(kept_by_head(self._context.name, self._context.extradata))
+        self._kept = kept_by_head(self._context.name, self._context.extradata)
+        self._check_kept()
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
         if self._max_frame_bytes is not None:
             one_by_one = {"max_frame_delay": "1"} if self._large and self._context.name == "libdav1d" else {}
@@ -132,8 +135,9 @@ class Decoder:
             heapq.heappush(pending, made_up)
             if len(pending) > _DEEPEST_REORDERING:
                 heapq.heappop(pending)
-        if self._large:
-            self._check_kept(kept_by_packet(self._context.name, self._context.extradata, bytes(packet)))
+        if self._max_frame_bytes is not None:
+            self._note_kept(packet)
+            self._check_kept()
         try:
             images = self._context.decode(packet)
         except av.error.FFmpegError:
@@ -147,6 +151,11 @@ class Decoder:
                 raise
             return
         yield from self._finish(images)
+        try:
+            self._check_what_is_decoded()
+        except OverLimit:
+            yield from self.flush()  # what came before it
+            raise
 
     def flush(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Gives the frames that the decoder still holds at the end of the stream."""
@@ -227,8 +236,26 @@ class Decoder:
         limit = self._max_frame_bytes
         return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
-    def _check_kept(self, kept: int | None) -> None:
+    def _note_kept(self, packet: av.Packet) -> None:
+        """Also while pictures are small: the parameter set of larger ones comes before them."""
+        name, head = self._context.name, self._context.extradata
+        found = [kept_by_packet(name, head, bytes(packet))]
+        if packet.has_sidedata("new_extradata"):
+            found.append(kept_by_head(name, bytes(packet.get_sidedata("new_extradata"))))
+        self._kept = max((kept for kept in (self._kept, *found) if kept is not None), default=None)
+
+    def _check_what_is_decoded(self) -> None:
+        """Raises OverLimit where the last packet made the pictures too large. They are not given before the decoder has
+        as many of them as it may put in order."""
+        now = self._context.pix_fmt, self._context.width, self._context.height
+        if now != self._decoded_as:
+            self._decoded_as = now
+            check_frame_bytes(*now, self._max_frame_bytes)
+            self._check_kept()
+
+    def _check_kept(self) -> None:
         """Raises OverLimit where the decoder would keep too many large pictures: a few bytes each, and a gigabyte."""
+        kept = self._kept
         if not self._large or kept is None or self._max_frame_bytes is None:
             return
         if (total := kept * self._picture_bytes) > _LARGEST_KEPT * self._max_frame_bytes:

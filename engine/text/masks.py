@@ -1,7 +1,8 @@
 """URLs as they may be shown and stored: `***` stands for what lets somebody in.
 
-User and password before the host, query values whose key sounds secret or that look like a signature, and whatever
-stands behind `#`. Rather too much than a part of it: nobody opens a masked URL.
+User and password before the host; values whose key sounds secret, in the query, or in the path, where many cameras have
+them; those of a query that look like a signature; tokens; keys of RTMP streams; and whatever stands behind `#`. Rather
+too much than a part of it: nobody opens a masked URL.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from urllib.parse import unquote
 
 _MASK = "***"
 _SECRET_KEY = re.compile(
-    r"pass|pwd|token|secret|key|auth|sig|cred|policy|hmac|hdn[et]|session|ticket|jwt|access|^(?:user(?:name)?|usr|login|pw)$",
+    r"pas|pwd|psw|token|secret|key|auth|sig|cred|policy|hmac|hash|md5|hdn[et]|session|ticket|jwt|access"
+    r"|^(?:user(?:name)?|usr|login(?:use)?|pw|pin|code|[up])$",
     re.IGNORECASE,
 )
 # Long, of one piece, with letters and digits mixed: a signature, a token, a signed expiry.
 _OPAQUE = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w+/=.~%-]{32,}")
+# In a path: `user=a&password=b&channel=1`, `user=a_password=b_channel=1`.
+_PAIR_IN_PATH = re.compile(r"(?:(?<=[/&_,])|^)([A-Za-z]+)=((?:(?!_[A-Za-z]+=)[^&/,])*)")
+_TOKEN = re.compile(r"(?<=/)eyJ[\w-]{8,}(?:\.[\w-]+)*")
 _PARAMETERS = re.compile(r"[^&;?]+")
 _HOST_PORT = re.compile(r"(\[[^]]*\]|[^:]+)(:\d*)?")
 _URL_IN_TEXT = re.compile(r"\b[A-Za-z][\w+.-]*://[^\s\"'<>]+")
@@ -29,6 +34,9 @@ def without_password(url: str) -> str:
         return url
     rest, _, fragment = _without_user(scheme.lower(), rest).partition("#")
     place, mark, query = rest.partition("?")
+    place = _PAIR_IN_PATH.sub(lambda pair: _parameter(pair[0]), _TOKEN.sub(_MASK, place))
+    if scheme.lower().startswith("rtmp"):
+        place = "/".join(_MASK if _OPAQUE.fullmatch(step) else step for step in place.split("/"))
     query = _PARAMETERS.sub(lambda pair: _parameter(pair[0]), query)
     path, semicolon, parameters = place.partition(";")
     parameters = _PARAMETERS.sub(lambda pair: _parameter(pair[0]), parameters)

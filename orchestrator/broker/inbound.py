@@ -15,7 +15,7 @@ import base64
 import binascii
 import json
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,9 @@ from orchestrator.job.atomic_json import parse_json
 
 MAX_BYTES = 1 << 20
 """Bytes of a message. Ours have some hundreds: a path and a configuration."""
+
+MAX_AHEAD = timedelta(days=1)
+"""How long a message may ask to be kept back: until then it takes the worker's memory, and the broker's."""
 
 _MAX_DEPTH = 32
 _SHOWN = 300
@@ -41,6 +44,14 @@ def _near_time(text: str) -> str:
     return text
 
 
+def _soon(text: str) -> str:
+    """As Celery writes it; without a zone, it is UTC."""
+    time = datetime.fromisoformat(_near_time(text))
+    if (time if time.tzinfo else time.replace(tzinfo=UTC)) - datetime.now(UTC) > MAX_AHEAD:
+        raise ValueError(f"it must be at most {MAX_AHEAD.days} day ahead")
+    return text
+
+
 def _not_celery_s(name: str) -> str:
     """Celery's own tasks run others, or wait for them without end."""
     if name.startswith("celery."):
@@ -51,6 +62,7 @@ def _not_celery_s(name: str) -> str:
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@-]{1,200}$")]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$"), AfterValidator(_not_celery_s)]
 Time = Annotated[str, Field(max_length=40), AfterValidator(_near_time)]
+Soon = Annotated[str, Field(max_length=40), AfterValidator(_soon)]
 Limit = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
 
 
@@ -66,7 +78,7 @@ class _Headers(_Strict):
     group: Id | None = None
     group_index: Annotated[int, Field(ge=0, le=10**6)] | None = None
     retries: Annotated[int, Field(ge=0, le=1000)] | None = None
-    eta: Time | None = None
+    eta: Soon | None = None
     expires: Time | None = None
     timelimit: Annotated[list[Limit | None], Field(min_length=2, max_length=2)] | None = None
     ignore_result: bool | None = None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from engine.errors import OverLimit
 from engine.media.references import kept_by_head, kept_by_packet
 from engine.pipeline.flow_control import Window
-from engine.stages.decode import frame_bytes
+from engine.stages.decode import Decoder, frame_bytes
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import ROOT, clip, fake_engine, statuses
@@ -122,6 +124,38 @@ def test_many_large_pictures_kept_for_reference(tmp_path: Path, codec: str) -> N
         assert f"more than 6 times max_frame_bytes = {bytes_:,}" in video["error"]
         (video,) = fake_engine(max_frame_bytes=3 * bytes_).run([source], tmp_path / "out")["videos"]
         assert (video["status"], video["frames"]) == ("ok", 24)
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".ts"])
+def test_pictures_that_grow_and_are_kept(tmp_path: Path, suffix: str) -> None:
+    """The parameter set that asks for sixteen large pictures comes while they are small still."""
+    few = {"x264-params": "ref=1:bframes=0:repeat-headers=1"}
+    many = {"x264-params": "ref=16:bframes=0:scenecut=0:repeat-headers=1"}
+    muxer = "h264" if suffix == ".h264" else "mpegts"
+    small = make(tmp_path, Shot(suffix=suffix, muxer=muxer, frames=20, size_wh=(32, 32), options=few), "small")
+    large = make(tmp_path, Shot(suffix=suffix, muxer=muxer, frames=24, options=many), "large")
+    source = joined(tmp_path / f"grows{suffix}", small, large).path
+    bytes_ = frame_bytes("yuv420p", 96, 64)
+    (video,) = fake_engine(max_frame_bytes=bytes_).run([source], tmp_path / "out")["videos"]
+    assert video["status"] == "partial"
+    assert "keeps 16 pictures of 96x64 for reference" in video["error"]
+    assert 20 <= video["frames"] <= 21
+
+
+def test_large_pictures_that_wait_to_be_put_in_order(tmp_path: Path) -> None:
+    """Of a decoder that gives no picture before it has sixteen, none is waited for."""
+    few = {"x264-params": "ref=1:bframes=0:repeat-headers=1"}
+    deep = {"x264-params": "ref=16:bframes=16:b-pyramid=normal:b-adapt=0:scenecut=0:repeat-headers=1"}
+    small = make(tmp_path, Shot(suffix=".h264", muxer="h264", frames=8, size_wh=(32, 32), options=few), "small").path
+    large = make(tmp_path, Shot(suffix=".h264", muxer="h264", frames=40, options=deep), "large").path
+    decoder = Decoder(Fraction(1, 25), Fraction(25), max_frame_bytes=frame_bytes("yuv420p", 96, 64) - 1)
+    with av.open(str(small)) as first, av.open(str(large)) as second:
+        decoder.attach(first.streams.video[0])
+        given = sum(len(list(decoder.decode(packet))) for packet in first.demux(video=0) if packet.size)
+        packets = (packet for packet in second.demux(video=0) if packet.size)
+        with pytest.raises(OverLimit, match="picture of 96x64"):
+            given += len(list(decoder.decode(next(packets))))
+    assert given in (7, 8)
 
 
 def test_a_head_that_hides_how_many_are_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from engine.errors import OutputError
 from engine.media.inputs import Video
+from engine.pipeline.assignment import Assignment
 from engine.resume import attempts
 from engine.resume.attempts import peek
 from engine.resume.journal import LARGEST, packed, unpacked
@@ -139,6 +140,40 @@ def test_a_folder_of_results_is_a_link(tmp_path: Path, video: Path, elsewhere: P
     assert entry["status"] == "failed"
     assert "sub is a symbolic link" in entry["error"]
     assert _state(elsewhere) == before
+
+
+@pytest.mark.parametrize("how", ["run", "work"])
+def test_the_output_folder_becomes_a_link_between_two_videos(
+    tmp_path: Path, video: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The second one goes nowhere else: its folder is the one that was opened at the beginning."""
+    other, output = clip(tmp_path / "in" / "b.mp4", 10), tmp_path / "out"
+    commit = attempts.Attempt.commit
+
+    def exchanged(attempt: attempts.Attempt, verdict: dict[str, Any]) -> None:
+        commit(attempt, verdict)
+        if not output.is_symlink():
+            output.rename(tmp_path / "moved")
+            output.symlink_to(elsewhere)
+
+    monkeypatch.setattr(attempts.Attempt, "commit", exchanged)
+    before = _state(elsewhere)
+    entries: list[dict[str, Any]] = []
+    with fake_engine(streams=1, **SETTINGS) as engine:
+        if how == "run":
+            entries = engine.run([video, other], output)["videos"]
+        else:
+            assigned = [Assignment(fake_video(each)) for each in (video, other)]
+            engine.work(assigned, output, done=lambda _, entry: entries.append(entry))
+    assert ["moved away" in entry["error"] for entry in entries] == [True, True]
+    assert _state(elsewhere) == before
+
+
+def test_a_link_has_come_into_a_resolved_output(tmp_path: Path, video: Path, elsewhere: Path) -> None:
+    """Between the check of a job's folder and the engine's first step."""
+    (tmp_path / "shared").symlink_to(elsewhere)
+    with fake_engine() as engine, pytest.raises(OutputError, match="leads through a symbolic link"):
+        engine.work([], tmp_path / "shared" / "empty", done=lambda *_: None, roots=[video.parent])
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
