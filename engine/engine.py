@@ -320,8 +320,8 @@ class Engine:
                 work = Work(folder, place, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
-                place = self._place_of(assignment, folder)
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, place)
+                behind = self._place_of(assignment, folder)
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, behind)
 
         def ended(run: StreamRun) -> None:
             assignment, read = under_way.pop(run.key), identities.of(run)
