@@ -65,9 +65,10 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     return data
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a regular file in 64 hexadecimal digits; any other, or an unreadable one, is a ModelError."""
-    with open_regular(path) as stream:
+def sha256_of(path: Path, most_bytes: int = _MAX_BYTES) -> str:
+    """SHA-256 of a regular file of at most `most_bytes` in 64 hexadecimal digits; any other, or an unreadable one, is a
+    ModelError."""
+    with open_regular(path, most_bytes) as stream:
         return sha256_of_stream(stream, str(path))
 
 

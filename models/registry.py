@@ -13,12 +13,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import DownloadError, HashError, MissingModelError, UnknownModelError
+from models.errors import DownloadError, HashError, MissingModelError, ModelError, UnknownModelError
 from models.files import accept, accepted_hash, cache_dir, sha256_of
 from models.manifest import ModelManifest, from_toml
 
 if TYPE_CHECKING:
     from models.download import Progress
+
+# No export of a model has this many times the bytes of another, and none more than protobuf can hold. What is larger is
+# not read to its end, only to find that it is something else.
+_LARGEST_EXPORT = 16
+_LARGEST_ONNX = 2**31 - 1
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 
@@ -90,12 +95,19 @@ def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
     return manifest.hashes or ((accepted,) if accepted else ())
 
 
+def _hash_of(manifest: ModelManifest, path: Path) -> str:
+    try:
+        return sha256_of(path, _LARGEST_EXPORT * manifest.size_bytes or _LARGEST_ONNX)
+    except ModelError as error:
+        raise HashError(f"{error} Nobody can tell whether it is {manifest.name}: remove or mend it.") from error
+
+
 def check_file(manifest: ModelManifest, path: Path) -> str:
     """Raise HashError unless `path` is a known export of `manifest`; return its hash.
 
     Where the manifest knows no hash, the one that was accepted decides.
     """
-    got = sha256_of(path)
+    got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if not known:
         raise HashError(
@@ -216,7 +228,7 @@ def pull(
 
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
     """The verified file where `path` will do, None where a download has to replace it (in the cache only)."""
-    got = sha256_of(path)
+    got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):
         return path

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from models.dynamic_axes import freed_model
-from models.errors import ManifestError, ModelError, OnnxFileError
+from models.errors import HashError, ManifestError, ModelError, OnnxFileError
 from models.files import accepted_hash, read_regular, sha256_of
 from models.manifest import from_toml, read_parts
-from models.registry import get_manifest, pull
+from models.registry import find, get_manifest, pull
 from models.resolve import resolve
 from tests.models import builders
 from tests.models.builders import save
@@ -44,6 +44,19 @@ def test_a_model_has_a_largest_size(tmp_path):
         resolve(path, **FED)
     with pytest.raises(ModelError, match="is too large"):
         read_regular(path, 1 << 20)
+
+
+@pytest.mark.parametrize("name", ["yolox-nano", "yolox-s"])
+def test_a_file_of_the_zoo_is_not_read_without_end(tmp_path, name, monkeypatch):
+    """To find by its hash that it is another one: 30 GB, which take no room, took minutes."""
+    path = tmp_path / get_manifest(name).file
+    path.touch()
+    os.truncate(path, 30 << 30)
+    monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
+    monkeypatch.setattr("models.files.sha256_of_stream", lambda *_: pytest.fail("it is read"))
+    for act in (find, pull):
+        with pytest.raises(HashError, match=rf"32,212,254,720 bytes.*whether it is {name}: remove or mend it"):
+            act(name)
 
 
 @pytest.mark.parametrize("name", ["Conv", "images"])
