@@ -27,9 +27,17 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _wait_for(folder: Path, pattern: str, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not list(folder.rglob(pattern)):
+    while not _found(folder, pattern):
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
+
+
+def _found(folder: Path, pattern: str) -> bool:
+    """Whether there is such a file. A folder may be renamed while it is looked through."""
+    try:
+        return any(folder.rglob(pattern))
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.timeout(60)

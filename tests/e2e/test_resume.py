@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import random
@@ -420,7 +421,8 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
     arguments = [video, "--backend", "fake", "--visualize", "--min-hits", "1", "-o", tmp_path]
     process = cli("run", *arguments, "--json", delay_s=0.02)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.rglob("*.part")) and time.monotonic() < deadline:
+    parts = str(tmp_path / "**" / "*.part")
+    while not glob.glob(parts, recursive=True, include_hidden=True) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.6)
     process.send_signal(signal.SIGINT)
