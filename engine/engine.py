@@ -250,7 +250,8 @@ class Engine:
             verdict = run.verdict()
             summary["verdict"] = verdict.as_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
-        if not any(outcome.unfinished or outcome.lost for outcome in outcomes):  # else it would be those of a part
+        settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
+        if settled:  # else the answers would be those of a part
             summary |= answers_of(summary["videos"], folder, self.config, self._answering)
             if "error" in summary.get("answers", {}):
                 summary |= {"success": False, "error": summary["answers"]["error"]}
@@ -266,14 +267,11 @@ class Engine:
             report.write_json(folder / "manifest.json", manifest)
         except OutputError as error:  # what was done is told all the same
             summary |= {"success": False, "error": str(error)}
-        if not any(outcome.unfinished or outcome.lost for outcome in outcomes):
-            failed = {
-                outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED
-            }  # what could go, is gone
+        if settled:
+            failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
             for key, video in enumerate(videos):
-                if key in failed:
-                    continue
-                attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
+                if key not in failed:  # of those, what could go is gone
+                    attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(folder)
         return summary
 
