@@ -22,6 +22,7 @@ from orchestrator.client import submission, views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import Job
+from orchestrator.job.records import JobState
 from orchestrator.settings import Settings, worker_command
 
 LOOK_EVERY_S = 0.5
@@ -31,7 +32,7 @@ NOBODY_AFTER_S = 20.0
 _AWAY_S = 20.0
 _ASK_EVERY_S = 5.0
 _REQUEUE_EVERY_S = 15.0
-_WAITING_STATES = ("queued", "waiting", "ending")
+_WAITING_STATES = (JobState.QUEUED, JobState.WAITING, JobState.ENDING)
 
 
 class Attendant:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.text.did_you_mean import near
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.job.records import JobState
 from orchestrator.settings import LOG_QUEUE, Settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Request:
 
     video_folder: str
     task: str
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     output: str | None
     workers: int | None
     queue: str | None
@@ -93,7 +94,7 @@ def check(request: Request, settings: Settings) -> JobRequest:
     return checked
 
 
-def queue_for(task: str, queue: str | None, config: Mapping[str, Any]) -> str:
+def queue_for(task: str, queue: str | None, config: Mapping[str, object]) -> str:
     """The queue on which a job of this task depends most: of its process steps, where it has some."""
     from orchestrator.broker.publish import process_queue
 
@@ -117,13 +118,12 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
     """Find an unfinished job that writes to the same folder: this one waits for it."""
-    from orchestrator.job.jobdir import ENDED_STATES
     from orchestrator.job.outcomes import state_of
 
     for other in jobs_in(job.output):
         if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
-        if state_of(other, settings.lease_s) not in ENDED_STATES:
+        if not state_of(other, settings.lease_s).ended:
             return other
     return None
 
@@ -179,7 +179,7 @@ def _arrived(job: Job, settings: Settings) -> bool:
     return len(begun) >= first or job.start_record() is not None
 
 
-def cancel(job: Job, by: str, settings: Settings) -> str:
+def cancel(job: Job, by: str, settings: Settings) -> JobState:
     """Ask for the job's end and return its state. Where nobody is at work it ends here and now."""
     from orchestrator.worker import steps as jobs
 
@@ -195,9 +195,9 @@ def tell_result(job: Job, settings: Settings) -> None:
     from orchestrator.worker import steps as jobs
 
     def tell() -> None:
-        result = outcomes.shortened(jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings)))
+        result = jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
         with client_app() as app:
-            app.backend.store_result(job.id, result, "SUCCESS")
+            app.backend.store_result(job.id, outcomes.shortened_result(result).to_json(), "SUCCESS")
 
     try:
         within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)

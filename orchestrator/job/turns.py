@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import JobError
-from orchestrator.job.atomic_json import read_json, write_quick
+from orchestrator.job.atomic_json import object_in, write_quick
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, now
 
 
@@ -84,10 +84,9 @@ def waiting(job: Job) -> list[str]:
 def waits_for(job: Job) -> str | None:
     """The id of the job that a job's steps wait for, None where none waits."""
     for key in waiting(job):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            named = read_json(_marker(job, key))["for"]  # type: ignore[index]
-            if is_id(named):
-                return str(named)
+        named = (object_in(_marker(job, key)) or {}).get("for")
+        if is_id(named):
+            return str(named)
     return None
 
 

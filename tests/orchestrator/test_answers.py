@@ -46,7 +46,7 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
             farm.kill(worker)
         farm.worker()
         record = farm.wait(job)
-        summary = record.result["processing_result"]
+        summary = record.result.to_json()["processing_result"]
         assert record.state == "completed", summary
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
@@ -79,7 +79,7 @@ def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
         for _ in range(2):
             farm.worker()
         record = farm.wait(job)
-        assert record.state == "completed", record.result["processing_result"]
+        assert record.state == "completed", record.result.to_json()["processing_result"]
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         for video in expected["videos"]:
             name = f"{video['stem']}.tracks.jsonl"

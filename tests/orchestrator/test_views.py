@@ -250,7 +250,7 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
     commands_broker._show(
         console,
         "active",
-        [{"worker": "yolo-12345@machine-room-3", "job": job.id, "step": "process-1"}],
+        [commands_broker.ActiveRow("yolo-12345@machine-room-3", "machine-room-3", job.id, "process-1", "an-id")],
         ("worker", "job", "step"),
     )
     commands_broker._show(
