@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import redis
-from celery import Celery
 
 from engine.inference.trt.find import is_plan
 from orchestrator.broker import keys
@@ -17,6 +17,9 @@ from orchestrator.job.jobdir import Job, now
 from orchestrator.job.records import Sent
 from orchestrator.job.turns import proceed
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,11 @@ def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
     device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
     on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
+
+
+def queue_for(task: str, asked: str | None, config: Mapping[str, object]) -> str:
+    """Return the queue on which a job of this task depends most: that of its process steps, where it has some."""
+    return LOG_QUEUE if task == "log_start" else process_queue(asked, config)
 
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:

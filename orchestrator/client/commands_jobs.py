@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from engine.cli.answers_table import print_answers
-from engine.cli.progress import print_summary
 from engine.text.say import say
-from orchestrator.broker.preflight import MAX_LOOK_S, begin, preflight
 from orchestrator.broker.resolve import resolved_settings
-from orchestrator.client import monitor, submission, views
+from orchestrator.client import monitor, views
+from orchestrator.client.asking import broker_note
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.errors import JobError
-from orchestrator.job.jobdir import Job
+from orchestrator.job.jobdir import Job, who
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.records import Answers, JobState, PipelineResult, StartRecord
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
 from orchestrator.stop_signals import interrupting
-from orchestrator.worker import steps
 
 _FAILED, _INTERRUPTED = 1, 130
 _BAD = (JobState.FAILED, JobState.CANCELLED)
@@ -74,8 +70,10 @@ def cancel(options: SubmitOptions) -> int:
     before = state_of(job, given.lease_s)
     state, shown = before, before
     ends = time.monotonic() + _CANCEL_S
+    from orchestrator.client import submission  # brings the engine's configuration, 0.2 s, which --status does without
+
     while not state.ended:
-        state = submission.cancel(job, submission.who(), given)
+        state = submission.cancel(job, who(), given)
         if state != shown:
             say(f"{job.id}: {state}", err=True)
             shown = state
@@ -149,6 +147,8 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         click.echo(json.dumps({**value, **files}))
         return 0 if success else _FAILED
     if not shot.refused:
+        from engine.cli.progress import print_summary  # brings PyAV and NumPy: 0.4 s that --status does without
+
         print_summary(views.screen(), result.summary.to_json())
         if result.summary.answers is not None:
             print_answers(views.screen(), result.summary.answers.to_json())
@@ -160,20 +160,6 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     return 0 if success else _FAILED
 
 
-def broker_note(given: Settings) -> Callable[[], str | None]:
-    """Ask the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
-    answer = begin(lambda: preflight(given.broker_url, write=False))
-
-    def wait() -> str | None:
-        try:
-            answer(MAX_LOOK_S)
-        except (JobError, TimeoutError) as error:
-            return str(error)
-        return None
-
-    return wait
-
-
 def _outputs(output: str | None) -> tuple[Path, ...]:
     """Return the folders in which to look for a job that this machine does not remember."""
     return (Path(output or "output_videos").absolute(),)
@@ -181,10 +167,12 @@ def _outputs(output: str | None) -> tuple[Path, ...]:
 
 def _result(job: Job, given: Settings) -> PipelineResult:
     """Return the pipeline's result. The end record is there a moment before the files that are made of it."""
+    from orchestrator.worker import steps  # as above
+
     ends = time.monotonic() + _RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
-    return steps.end(job, steps.Context(submission.who(), given))  # makes them again where they are missing
+    return steps.end(job, steps.Context(who(), given))  # makes them again where they are missing
 
 
 def _error(job: Job) -> str | None:

@@ -14,7 +14,6 @@ import click
 from redis import exceptions
 from rich.console import Console
 
-from engine.analytics.settings import load_scenes
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.text.say import say
 from orchestrator.broker.connection import client
@@ -27,7 +26,7 @@ from orchestrator.client.embedded import Embedded
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import BrokerUnreachable, JobError, RequestError
-from orchestrator.job.jobdir import Job
+from orchestrator.job.jobdir import Job, who
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.stop_signals import interrupting
 
@@ -81,6 +80,8 @@ def configuration(options: SubmitOptions) -> dict[str, object]:
 
 def _scenes(config: Mapping[str, object]) -> list[Mapping[str, object]]:
     """Read and check the scenes: workers have files of their own. Raises ConfigError that names file, line, key."""
+    from engine.analytics.settings import load_scenes  # brings NumPy: 0.3 s for those who have scenes
+
     scenes = EngineConfig(scene=config["scene"]).scene
     return [scene.table() for scene in load_scenes(scenes or ())]
 
@@ -147,7 +148,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
         finally:
             if job.cancelled and not job.ended:
                 local.kill_worker()
-                submission.cancel(job, submission.who(), given)
+                submission.cancel(job, who(), given)
     return report(job, shot, given, as_json)
 
 
@@ -167,14 +168,14 @@ def _check_writer_before(job: Job, given: Settings) -> None:
 def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
     def look(say: Callable[[str], None]) -> None:
         local.look(say)
-        submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
+        submission.cancel(job, who(), given)  # ends it as soon as nobody is at work
 
     say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
         local.kill_worker()
-        submission.cancel(job, submission.who(), given)
+        submission.cancel(job, who(), given)
     shot = Reader(job, given.lease_s).read()
     say(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
     if as_json:

@@ -13,12 +13,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from redis.exceptions import NoPermissionError
 from rich.console import Console
 from rich.live import Live
 
 from engine.text.printable import printable
+from orchestrator.broker import publish
+from orchestrator.broker.connection import client
 from orchestrator.broker.heartbeats import consumers, live
-from orchestrator.client import submission, views
+from orchestrator.broker.preflight import explain
+from orchestrator.client import views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import Job
@@ -60,11 +64,8 @@ class Attendant:
         self._thread.join(timeout=3.0)
 
     def _run(self) -> None:
-        from redis.exceptions import NoPermissionError
-
+        # Celery's application and the steps of a job: 0.4 s to load, in which the view is drawn already.
         from orchestrator.application import client_app
-        from orchestrator.broker.connection import client
-        from orchestrator.broker.preflight import explain
         from orchestrator.worker.requeue import requeue_lost
 
         url = self._settings.broker_url
@@ -218,7 +219,7 @@ class _Nobody:
 
 def queue_for(job: Job) -> str:
     """Return the queue on which a job depends most."""
-    return submission.queue_for(job.spec.task, job.spec.queue, job.spec.config)
+    return publish.queue_for(job.spec.task, job.spec.queue, job.spec.config)
 
 
 def no_worker(queue: str) -> str:

@@ -128,11 +128,17 @@ def submit(context: click.Context, /, **given: Any) -> int:
         from orchestrator.client import commands_jobs
 
         return commands_jobs.status(options) if command == "status" else commands_jobs.cancel(options)
-    from orchestrator.client import commands_broker
-
     if command == "list_tasks":
-        return commands_broker.list_tasks(options)
-    return commands_broker.purge(options) if command == "purge" else commands_broker.health_check(options)
+        from orchestrator.client import commands_list
+
+        return commands_list.list_tasks(options)
+    if command == "purge":
+        from orchestrator.client import commands_purge
+
+        return commands_purge.purge(options)
+    from orchestrator.client import commands_health
+
+    return commands_health.health_check(options)
 
 
 def _command(context: click.Context) -> str:

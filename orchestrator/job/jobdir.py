@@ -271,8 +271,16 @@ def _record(parse: Callable[[object], R], value: object) -> R | None:
 
 def this_client() -> dict[str, object]:
     """Return who makes a job here, for its records."""
+    return {"host": socket.gethostname(), "user": _user(), "pid": os.getpid()}
+
+
+def who() -> str:
+    """Return who asks for something here, as it stands in a job's records."""
+    return f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
     try:
-        user = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())
-    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}
+        return str(os.getuid())

@@ -283,10 +283,10 @@ _ENDING: _Shape = {
 }
 
 _SENT: _Shape = {
-    "id": (_text, "a text"),
-    "queue": (_text, "a text"),
-    "at": (_time, "a time"),
-    "again": (_count, "a count"),
+    "[id]": (_text, "a text"),
+    "[queue]": (_text, "a text"),
+    "at": (_time, "a time with its zone"),
+    "[again]": (_count, "a count"),
 }
 
 _PROGRESS: _Shape = {
@@ -798,7 +798,7 @@ class Sent:
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _SENT)
-        return cls(found["id"], found["queue"], found["at"], found["again"])
+        return cls(found.get("id", ""), found.get("queue", ""), found["at"], found.get("again", 0))
 
     def to_json(self) -> dict[str, object]:
         return dataclasses.asdict(self)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import redis
-from celery import Celery
 
 from orchestrator.broker import heartbeats, keys, queues
 from orchestrator.broker.publish import publish, queue_of, task_id, withdraw
@@ -28,6 +28,9 @@ from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 

@@ -103,9 +103,9 @@ def test_no_worker(server):
 
 def test_a_worker_that_was_killed_is_none(server):
     """Its last heartbeat stays for a while, and names a process that is no more."""
-    beat(server, owner=made.dead_owner().as_json())
+    beat(server, owner=made.dead_owner().to_json())
     assert states(check(server.url))["workers"] == "failed"
-    beat(server, owner=made.owner().as_json())
+    beat(server, owner=made.owner().to_json())
     assert "workers" not in states(check(server.url))
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from engine.cli.progress import print_summary
-from orchestrator.client import commands_broker, views
+from orchestrator.client import commands_list, views
 from orchestrator.client.snapshot import Reader
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
@@ -243,7 +243,7 @@ def text_of(renderable) -> str:
 
 def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     """Status, monitor, list, end record, summary and message count a cancelled job's videos in the same way."""
-    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    monkeypatch.setattr(commands_list, "known_jobs", lambda _: [job])
     made.start(job, 6)
     for index, status in enumerate(("ok", "ok", "partial", "failed", "cancelled")):
         made.finish(job, index, status, None if status == "ok" else "why")
@@ -259,7 +259,7 @@ def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     assert words in text_of(views.live_view(shot, 10))
     assert [row.status for row in rows] == ["ok", "ok", "partial", "failed", "cancelled", "not begun"]
     assert views.as_json(shot)["counts"] == {**counted, "left": 0, "at_work": 0}
-    (row,) = commands_broker._recent(settings)
+    (row,) = commands_list._recent(settings)
     assert row.to_json()["counts"] == {**counted, "left": 0, "at_work": 0}
     assert row.cell("videos", 160).plain == "2/6"
     for totals in (result["end_log"], result["processing_result"]["totals"]):

@@ -1,14 +1,12 @@
-"""`yolo-submit --list-tasks`, `--purge` and `--health-check`: what the broker holds, and whether it is well."""
+"""`yolo-submit --list-tasks`: what workers do, what waits, what was refused, and the jobs that this machine knows."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePath
-from typing import Protocol, TypeVar
+from pathlib import PurePath
+from typing import Protocol
 
 import click
 import redis
@@ -18,31 +16,22 @@ from rich.text import Text
 
 from engine.text.printable import printable
 from engine.text.say import say
-from orchestrator.broker import health, heartbeats, queues, refusals
-from orchestrator.broker.connection import client
-from orchestrator.broker.preflight import explain, extra_s, within
-from orchestrator.broker.publish import withdraw
+from orchestrator.broker import heartbeats, queues, refusals
+from orchestrator.broker.preflight import explain
 from orchestrator.broker.queues import Message
 from orchestrator.broker.resolve import resolved_settings
-from orchestrator.client import submission, views
-from orchestrator.client.commands_jobs import broker_note
-from orchestrator.client.commands_submit import configuration
+from orchestrator.client import views
+from orchestrator.client.asking import ask, broker_note
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.errors import JobError
 from orchestrator.job.atomic_json import object_in
-from orchestrator.job.job_config import JobConfig
-from orchestrator.job.jobdir import Job, is_id
+from orchestrator.job.jobdir import is_id
 from orchestrator.job.records import EntryStatus, Sent
-from orchestrator.job.registry import find_job, known_jobs
-from orchestrator.settings import LOG_QUEUE, Settings
-from orchestrator.worker import steps as jobs
+from orchestrator.job.registry import known_jobs
+from orchestrator.settings import Settings
 
 _RECENT = 20
 _MAX_LISTED = 30
-_ASK_S, _ASK_TRIPS = 4.0, 20
-
-T = TypeVar("T")
 
 
 class Row(Protocol):
@@ -147,9 +136,6 @@ class Held:
     scheduled: list[MessageRow] = field(default_factory=list)
 
 
-# -- --list-tasks -----------------------------------------------------------------------------------------------------
-
-
 def list_tasks(options: SubmitOptions) -> int:
     """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
     given = resolved_settings()
@@ -160,8 +146,8 @@ def list_tasks(options: SubmitOptions) -> int:
     refused: list[RefusedRow] = []
     if trouble is None:
         try:
-            held = _ask(given, lambda connection: _held(connection, given))
-            refused = _ask(given, _refused)
+            held = ask(given, lambda connection: _held(connection, given))
+            refused = ask(given, _refused)
         except (exceptions.RedisError, OSError) as error:
             trouble = explain(error, given.broker_url)[0]
     if options.as_json:
@@ -253,106 +239,3 @@ def _show(console: Console, title: str, rows: Sequence[Row], columns: tuple[str,
     console.print(table)
     if len(rows) > _MAX_LISTED:
         console.print(f"and {len(rows) - _MAX_LISTED} more: --json lists them all")
-
-
-# -- --purge ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Purged:
-    """What became of the jobs whose messages were removed."""
-
-    messages: list[Message]
-    cancelled: list[str] = field(default_factory=list)
-    at_work: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-
-def purge(options: SubmitOptions) -> int:
-    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
-    given, yes, as_json = resolved_settings(), options.yes, options.as_json
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError(
-            "--purge asks first, and there is no terminal to ask on. Add --yes to purge without asking."
-        )
-    submission.preflight_both(given)
-    there = _ask(given, lambda connection: queues.waiting(connection, given.known_queues))
-    if there and not yes:
-        many = views.listed(sorted({message.job for message in there}))
-        say(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
-        if not click.confirm("Remove them?", err=True):
-            raise click.Abort
-    purged = _Purged(_ask(given, lambda connection: queues.take_away(connection, given.known_queues)))
-    for job_id, folder in {message.job: message.folder for message in purged.messages}.items():
-        _end_job(job_id, folder, purged, given)
-    if as_json:
-        by_queue = {queue: sum(m.queue == queue for m in purged.messages) for queue in given.known_queues}
-        value = {"success": True, "removed": len(purged.messages), "queues": by_queue}
-        value |= {"cancelled": purged.cancelled, "at_work": purged.at_work, "elsewhere": purged.elsewhere}
-        click.echo(json.dumps(value))
-        return 0
-    say(f"Messages removed: {len(purged.messages)}.")
-    for name, ids in (
-        ("cancelled", purged.cancelled),
-        ("being worked on, they go on", purged.at_work),
-        ("not known on this machine, end them where they are: yolo-submit --cancel ID", purged.elsewhere),
-    ):
-        if ids:
-            say(f"Jobs {name}: {', '.join(ids)}")
-    return 0
-
-
-def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings) -> None:
-    try:
-        job: Job = jobs.open_job(str(folder), given) if folder else find_job(job_id, given)
-    except JobError:
-        purged.elsewhere.append(job_id)
-        return
-    if job.ended:
-        return
-    if job.live(given.lease_s):
-        purged.at_work.append(job_id)
-        return
-    if submission.cancel(job, f"{submission.who()}, by --purge", given).ended:
-        purged.cancelled.append(job_id)
-        submission.tell_result(job, given)
-        _ask(given, lambda connection: withdraw(connection, job_id))
-
-
-# -- --health-check ---------------------------------------------------------------------------------------------------
-
-
-def health_check(options: SubmitOptions) -> int:
-    """Check and return the exit status: 1 when something failed. Raises ConfigError for the file."""
-    given = resolved_settings()
-    config = configuration(options)
-    checked = JobConfig.parse(config).engine
-    began = time.monotonic()
-    checks = health.check_health(
-        given.broker_url,
-        given.results_url,
-        queues=tuple(dict.fromkeys((submission.queue_for("complete_pipeline", options.queue, config), LOG_QUEUE))),
-        model=None if checked.backend == "fake" else checked.model,
-        output=Path(options.output) if options.output else checked.output_folder,
-    )
-    status = health.exit_status(checks)
-    if options.as_json:
-        took = {"elapsed_s": round(time.monotonic() - began, 2)}
-        click.echo(json.dumps({"success": status == 0, **health.as_json(checks), **took}))
-        return status
-    table = views.table_of("check", "state", "finding")
-    for check in checks:
-        finding = Text(printable(check.detail))
-        if check.remedy and check.state != "ok":
-            finding.append(f"\n{printable(check.remedy)}", style="dim")
-        table.add_row(Text(check.name), views.state_text(check.state), finding)
-    views.screen().print(table)
-    return status
-
-
-def _ask(given: Settings, question: Callable[[redis.Redis], T]) -> T:
-    def ask() -> T:
-        with client(given.broker_url, 2.0) as connection:
-            return question(connection)
-
-    return within(_ASK_S + extra_s(given.broker_url, _ASK_TRIPS), ask)
