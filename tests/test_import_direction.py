@@ -64,7 +64,7 @@ ROOMS = {
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "sinks", "stages", "trackers",
+            "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
