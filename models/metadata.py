@@ -5,6 +5,7 @@ What each exporter writes:
   and end2end.
 * YOLOv5's own exporter: names and stride, nothing else.
 * YOLOX's exporter: no metadata at all.
+* LibreYOLO: libreyolo_version, model_family, size, task, names as JSON, imgsz_h and imgsz_w.
 * This project: `yolo_engine.KEY` with KEY a top-level key of a side-car TOML, or `yolo_engine.input.KEY`, and the
   value in TOML's notation (a bare word is taken as a text). These win.
 """
@@ -15,6 +16,7 @@ import tomllib
 from typing import Any
 
 from models.errors import LayoutError, ManifestError, OnnxFileError
+from models.feeding import IMAGENET, RGB_TO_ONE
 from models.manifest import parse_parts
 from models.onnx_meta import OnnxMeta
 from models.output_shape import class_count, fits
@@ -33,8 +35,9 @@ def names_of(text: str) -> tuple[str, ...] | None:
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
     if isinstance(value, dict):
+        by_id = {str(key): name for key, name in value.items()}
         try:
-            value = [value[i] for i in range(len(value))]
+            value = [by_id[str(i)] for i in range(len(by_id))]
         except KeyError:
             return None
     if not isinstance(value, list | tuple) or not value:
@@ -42,12 +45,13 @@ def names_of(text: str) -> tuple[str, ...] | None:
     return tuple(printable(str(name), _MAX_OF_A_NAME) for name in value)
 
 
-def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+def declared_parts(meta: OnnxMeta, where: str, joined: str | None = None) -> dict[str, Any]:
     """What the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
+    `joined` is the layout that outputs were joined to, where they were.
 
     Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
     """
-    return _merge(_exporter_parts(meta, where), _own_parts(meta.metadata, where))
+    return _merge(_exporter_parts(meta, where, joined), _own_parts(meta.metadata, where))
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -72,12 +76,14 @@ def _own_parts(metadata: dict[str, str], where: str) -> dict[str, Any]:
     return parse_parts(table, f"{where}: metadata")
 
 
-def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+def _exporter_parts(meta: OnnxMeta, where: str, joined: str | None) -> dict[str, Any]:
     data = meta.metadata
     task = data.get("task", "detect")
     if task != "detect":
         raise OnnxFileError(f"{where}: this model does the task {task!r}; only detection models can be run here.")
     names = names_of(data.get("names", ""))
+    if "libreyolo_version" in data:
+        return _libreyolo(meta, names, where, joined)
     if names is None:
         return {}
     layout = _layout(meta, names)
@@ -97,6 +103,42 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
     for key, source in (("licence", "license"), ("description", "description")):
         if data.get(source):
             parts[key] = printable(data[source])
+    return parts
+
+
+# How LibreYOLO feeds its families of DETR kinds, all of which stretch.
+_LIBRE_DETR: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("dfine", "deim", "deimv2", "rtdetr", "rtdetrv2", "rtdetrv4"), RGB_TO_ONE),
+    **dict.fromkeys(("rfdetr", "ec"), IMAGENET),
+}
+_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 that stand on DINOv3, and take its normalisation
+
+
+def _libreyolo(
+    meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined: str | None
+) -> dict[str, Any]:  # fmt: skip
+    data = meta.metadata
+    family = data.get("model_family", "")
+    parts: dict[str, Any] = {"classes": names} if names is not None else {}
+    if family in _LIBRE_DETR and joined == "detr":
+        fed = _LIBRE_DETR[family]
+        if family == "deimv2" and data.get("size") in _LIBRE_DINO:
+            fed = IMAGENET
+        parts |= {"layout": "detr", "input": dict(fed)}
+    elif family == "yolox" and fits("yolov5", meta.outputs[0].dims, None):
+        parts |= {
+            "layout": "yolov5",
+            "input": {"channel_order": "bgr", "scale": 1.0, "pad": "topleft", "rounding": "down"},
+        }
+    else:
+        raise OnnxFileError(
+            f"{where}: LibreYOLO's {family!r} lays its output out in a way of its own, which can't be run here. Of its "
+            f"families, {', '.join(sorted([*_LIBRE_DETR, 'yolox']))} can."
+        )
+    sizes = {key: data.get(f"imgsz_{key[0]}", "") for key in ("height", "width")}
+    axes = zip(sizes.items(), meta.inputs[0].dims[2:], strict=True)
+    free = {key: int(size) for (key, size), dim in axes if not isinstance(dim, int) and size.isdecimal()}
+    parts["input"] |= {key: size for key, size in free.items() if 32 <= size <= 8192}
     return parts
 
 

@@ -11,14 +11,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from models.beside import transformers_parts
+from models.coco import COCO91
 from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
 from models.external import identity_of
-from models.feeding import check_feeding, of_family, question
+from models.feeding import IMAGENET, check_feeding, of_family, question
 from models.files import sha256_of
+from models.join import JOINED, Parts, as_joined, parts_of
 from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
 from models.metadata import declared_parts
 from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
-from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
+from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
@@ -100,7 +103,7 @@ def _plain(value: object) -> object:
 def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedModel:
     path = pull(name) if allow_pull else require(name)
     manifest = _override(get_manifest(name), given)
-    meta = read_meta(path)
+    meta, _ = _as_read(read_meta(path))
     _check(manifest, meta, _picture_input(meta, path), name)
     check_feeding(manifest.input, name)
     return ResolvedModel(manifest, path, identity_of(path, sha256_of(path), meta.weights_in))
@@ -120,7 +123,7 @@ def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
 
 
 def _file_model(path: Path, given: dict[str, Any]) -> ResolvedModel:
-    meta = read_meta(path)
+    meta, parts = _as_read(read_meta(path))
     tensor = _picture_input(meta, path)
     sha256 = sha256_of(path)
     known = by_hash(sha256)
@@ -128,12 +131,18 @@ def _file_model(path: Path, given: dict[str, Any]) -> ResolvedModel:
     if known is not None:
         manifest = _override(known, {**given, "sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name})
     else:
-        manifest, open_question = _describe(path, meta, tensor, sha256, given)
+        manifest, open_question = _describe(path, meta, parts, tensor, sha256, given)
     _check(manifest, meta, tensor, path)
     if open_question is not None:
         raise open_question
     check_feeding(manifest.input, path)
     return ResolvedModel(manifest, path, identity_of(path, sha256, meta.weights_in))
+
+
+def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
+    """A file as it is read: with its outputs joined where they belong together, and what they are then."""
+    parts = parts_of(meta)
+    return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
@@ -170,29 +179,62 @@ def _side_car(path: Path) -> dict[str, Any]:
 
 
 def _describe(
-    path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: dict[str, Any]
+    path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: dict[str, Any]
 ) -> tuple[ModelManifest, LayoutError | None]:
     """The manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
     parts: dict[str, Any] = {}
-    spec: dict[str, Any] = {"stride": 32}
-    for source in (declared_parts(meta, str(path)), side_car, given):
+    spec: dict[str, Any] = {}
+    declared = declared_parts(meta, str(path), joined.layout if joined is not None else None)
+    for source in (_of_parts(joined, meta), declared, transformers_parts(path, joined, meta), side_car, given):
         parts.update({key: value for key, value in source.items() if key != "input"})
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec, path), **spec, "dtype": tensor.dtype}
+    _check_joined(parts.get("layout"), joined, path)
     if "layout" not in parts:
         raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
-    spec = {**of_family(parts["layout"]), **spec}
+    spec = {"stride": 32, **of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
     if "classes" not in parts:
         parts["classes"] = _numbered(parts["layout"], meta, path)
     about = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
     facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
     return ModelManifest(**{**about, **parts, **facts}), open_question
+
+
+def _of_parts(joined: Parts | None, meta: OnnxMeta) -> dict[str, Any]:
+    """What the names of the outputs alone say."""
+    if joined is None or not joined.certain:
+        return {}
+    if joined.layout != "detr":
+        return {"layout": joined.layout}
+    # RF-DETR: its checkpoints of COCO number classes by COCO's own ids.
+    by_coco = class_count("detr", meta.outputs[0].dims) == len(COCO91)
+    return {"layout": "detr", "input": dict(IMAGENET)} | ({"classes": COCO91} if by_coco else {})
+
+
+def _check_joined(layout: str | None, joined: Parts | None, path: Path) -> None:
+    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's."""
+    if joined is None:
+        if layout in JOINED:
+            raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
+        return
+    names = ", ".join(joined.outputs)
+    if layout is None:
+        raise LayoutError(
+            f"{path}: its outputs {names} are those of a DETR kind of detector, and the file does not say which. Where "
+            "scores are made by a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), say `--layout detr`. "
+            "Those of DETR itself and YOLOS, by a softmax, can't be run here."
+        )
+    if layout != joined.layout:
+        raise LayoutError(
+            f"{path}: layout must be {joined.layout} for the outputs {names}, those of a DETR kind of detector or of "
+            f"one with its own post-processing. Got {layout!r}."
+        )
 
 
 def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[str, int]:
@@ -216,10 +258,10 @@ def _check_head(parts: dict[str, Any], meta: OnnxMeta, path: Path) -> None:
     layout, dims = parts["layout"], meta.outputs[0].dims
     if layout == "yolox" and meta.exponential:
         raise LayoutError(f"{path}: {_DECODED}, so that it is not layout yolox. Say `--layout yolov5`.")
-    if "classes" not in parts and layout == "end2end":
+    if "classes" not in parts and layout in FINISHED:
         raise LayoutError(
-            f"{path}: an end2end output does not say how many classes there are. Name them with `--class-names "
-            f'A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
+            f"{path}: an output of layout {layout} does not say how many classes there are. Name them with "
+            f'`--class-names A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
         )
     if "classes" not in parts and may_be_pose(layout, dims):
         raise OnnxFileError(
@@ -249,7 +291,7 @@ def _undetermined(
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
         return LayoutError(
             f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}. A DETR kind of detector (RT-DETR) "
-            "has a row for each of its queries, and can't be run here."
+            "has a row for each of its queries; export it with logits and boxes in outputs of their own."
         )
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
     fed = ""
@@ -279,8 +321,9 @@ def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: st
     if are_queries(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
         raise LayoutError(
             f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: it has a row for each query, as a "
-            "DETR kind of detector (RT-DETR) has. Those can't be run here."
+            "DETR kind of detector (RT-DETR) has. Export it with logits and boxes in outputs of their own."
         )
     count = class_count(manifest.layout, dims)
-    if count is not None and count != len(manifest.classes):
+    spare = manifest.layout == "detr" and count == len(manifest.classes) + 1  # a last slot for "nothing"
+    if count is not None and count != len(manifest.classes) and not spare:
         raise LayoutError(f"{name}: the output has {count} classes. Got {len(manifest.classes)} class names.")
