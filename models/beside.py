@@ -2,20 +2,19 @@
 nothing of it in the file itself; they lie in the same folder as these two, or in its folder `onnx`.
 """
 
-from __future__ import annotations
-
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from models.errors import LayoutError, ManifestError, ModelError
 from models.files import read_regular
-from models.join import Parts
-from models.onnx_meta import OnnxMeta
+from models.manifest import InputParts, ManifestParts
 from models.output_shape import class_count
+from models.parts import Parts
 from models.printable import printable
+from models.tensor_info import OnnxMeta
 
 _MAX_BYTES = 1 << 20
 _MAX_OF_A_NAME = 200
@@ -23,7 +22,7 @@ _SIGMOID = ("rt_detr", "rt_detr_v2", "d_fine", "rf_detr", "lw_detr", "deimv2", "
 _SOFTMAX = ("detr", "yolos", "table-transformer")
 
 
-def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> dict[str, Any]:
+def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
     """What the files beside the model at `path` say of it, as parts of a manifest (see `manifest.parse_parts`); empty
     where there are none, or where its outputs are not those of a DETR kind.
 
@@ -37,7 +36,7 @@ def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> dict
     return {}
 
 
-def _parts(folder: Path, meta: OnnxMeta) -> dict[str, Any]:
+def _parts(folder: Path, meta: OnnxMeta) -> ManifestParts:
     where = folder / "config.json"
     config = _read(where)
     kind = config.get("model_type")
@@ -48,12 +47,9 @@ def _parts(folder: Path, meta: OnnxMeta) -> dict[str, Any]:
         )
     if kind not in _SIGMOID:
         return {}
-    parts: dict[str, Any] = {"layout": "detr"}
-    if (names := _names(config.get("id2label"))) is not None and class_count("detr", meta.outputs[0].dims) in (
-        None,
-        len(names),
-        len(names) + 1,
-    ):
+    parts: ManifestParts = {"layout": "detr"}
+    names, count = _names(config.get("id2label")), class_count("detr", meta.outputs[0].dims)
+    if names is not None and count in (None, len(names), len(names) + 1):
         parts["classes"] = names
     fed = folder / "preprocessor_config.json"
     if os.path.lexists(fed):
@@ -68,7 +64,7 @@ def _names(table: object) -> tuple[str, ...] | None:
     return tuple(printable(str(name), _MAX_OF_A_NAME) for name in names) if None not in names else None
 
 
-def _input(data: Mapping[str, Any], where: Path) -> dict[str, Any]:
+def _input(data: Mapping[str, object], where: Path) -> InputParts:
     """How an image processor of Transformers feeds: `(pixel * rescale_factor - image_mean) / image_std`, in RGB."""
     size = data.get("size")
     if isinstance(size, Mapping) and not {"height", "width"} <= set(size) and data.get("do_resize", True):
@@ -80,28 +76,28 @@ def _input(data: Mapping[str, Any], where: Path) -> dict[str, Any]:
     mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if data.get("do_normalize", False):
         mean, deviation = _three(data, "image_mean", where), _three(data, "image_std", where)
-    if not _is_positive(factor) or not all(map(_is_positive, deviation)):
+    if not isinstance(factor, int | float) or not all(0 < each < math.inf for each in (factor, *deviation)):
         raise ManifestError(f"{where}: rescale_factor and image_std must be numbers above 0.")
-    found: dict[str, Any] = {"channel_order": "rgb", "mean": tuple(each / factor for each in mean)}
-    scales = tuple(factor / each for each in deviation)
-    found["scale"] = scales[0] if len(set(scales)) == 1 else scales
-    if isinstance(size, Mapping):
-        found |= {key: size[key] for key in ("height", "width") if isinstance(size.get(key), int)}
+    scales = (factor / deviation[0], factor / deviation[1], factor / deviation[2])
+    found: InputParts = {
+        "channel_order": "rgb",
+        "mean": (mean[0] / factor, mean[1] / factor, mean[2] / factor),
+        "scale": scales[0] if len(set(scales)) == 1 else scales,
+    }
+    height, width = (size.get("height"), size.get("width")) if isinstance(size, Mapping) else (None, None)
+    if isinstance(height, int) and isinstance(width, int):
+        found |= {"height": height, "width": width}
     return found
 
 
-def _three(data: Mapping[str, Any], key: str, where: Path) -> tuple[float, float, float]:
+def _three(data: Mapping[str, object], key: str, where: Path) -> tuple[float, float, float]:
     value = data.get(key)
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(each, int | float) for each in value):
         raise ManifestError(f"{where}: {key} must be three numbers.")
     return float(value[0]), float(value[1]), float(value[2])
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         found = json.loads(read_regular(path, _MAX_BYTES))
     except ModelError as error:

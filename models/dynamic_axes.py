@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.batching import batch_safe
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.join import Parts, join, parts_of
-from models.onnx_meta import meta_of, parse_onnx
-from models.reshape import free_shape
+from models.parts import Parts, parts_of
 from models.resolve import ResolvedModel
-from models.verify_dynamic_axes import check_freed
-from models.verify_join import check_joined
 
 if TYPE_CHECKING:
     import onnx
@@ -51,6 +46,10 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
     at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
     """
+    # The ONNX library takes 0.3 s to load, the surgery as long again: whoever imports FreedModel waits for neither.
+    from models.batching import batch_safe
+    from models.onnx_meta import meta_of, parse_onnx
+
     model = parse_onnx(resolved.path)
     locations = external_locations(model)
     load_external(model, resolved.path)
@@ -68,6 +67,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     try:
         with _locked(target):
             if not _is_whole(target):
+                from models.reshape import free_shape
+                from models.verify_dynamic_axes import check_freed
+
                 freed = free_shape(model, source.input.stride, source.strides).SerializeToString()
                 peak = 255.0 if source.input.dtype == "uint8" else 255.0 * _largest(source.input.scale)
                 check_freed(
@@ -94,6 +96,10 @@ _STRETCHED = "a DETR kind of detector was made for one size, to which images are
 
 def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Parts, folder: Path) -> FreedModel:
     """The model with its outputs joined (models.join). Its axes stay as they are."""
+    from models.batching import batch_safe
+    from models.join import join
+    from models.verify_join import check_joined
+
     manifest = resolved.manifest
     locations = external_locations(model)
     hw, classes = (manifest.input.height, manifest.input.width), len(manifest.classes)

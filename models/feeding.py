@@ -6,13 +6,12 @@ give fewer and other boxes, so that nothing is assumed where nothing says it.
 """
 
 from pathlib import Path
-from typing import Any
 
 from models.errors import LayoutError, ManifestError
-from models.manifest import InputSpec
+from models.manifest import InputParts, InputSpec
 
-RGB_TO_ONE: dict[str, Any] = {"channel_order": "rgb", "scale": 1 / 255}
-IMAGENET: dict[str, Any] = {
+RGB_TO_ONE: InputParts = {"channel_order": "rgb", "scale": 1 / 255}
+IMAGENET: InputParts = {
     "channel_order": "rgb",
     "mean": (123.675, 116.28, 103.53),
     "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
@@ -20,7 +19,7 @@ IMAGENET: dict[str, Any] = {
 _FLOAT16_MAX = 65504
 
 # Where a picture lies and how its size is rounded, as each family's own programs do it.
-_OF_LAYOUT: dict[str, dict[str, Any]] = {
+_OF_LAYOUT: dict[str, InputParts] = {
     "yolox": {"pad": "topleft", "rounding": "down"},
     "yolov5": {"pad": "center"},
     "yolov8": {"pad": "center", **RGB_TO_ONE},
@@ -46,12 +45,12 @@ _KNOWN_DETR = (
 )
 
 
-def of_family(layout: str) -> dict[str, Any]:
-    """What the layout alone says about the input, as keyword arguments of `InputSpec`."""
-    return dict(_OF_LAYOUT[layout])
+def of_family(layout: str) -> InputParts:
+    """Return what the layout alone says about the input."""
+    return _OF_LAYOUT[layout].copy()
 
 
-def question(spec: dict[str, Any], layout: str, path: Path) -> LayoutError | None:
+def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
     """The error that asks for what `spec` leaves open and must be known; None where it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]

@@ -10,92 +10,13 @@ pixels, as those of all layouts do.
     rtmdet     dets (N, K, 5), labels (N, K)                 -> (N, K, 6): the same
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
 
 from models.errors import LayoutError
-from models.onnx_meta import Dims, OnnxMeta, TensorInfo
-
-if TYPE_CHECKING:
-    import onnx
-
-JOINED = ("detr", "detr-post", "rtmdet")
-OUTPUT = "joined"
-
-_SIZES = ("orig_target_sizes", "orig_size", "orig_sizes", "target_sizes")
-_LOGITS = ("logits", "pred_logits", "labels")
-_BOXES = ("pred_boxes", "boxes", "dets")
-_MAX_QUERIES = 2000
-_LARGEST = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Which outputs of a file belong together.
-
-    layout   what they are joined as
-    outputs  their names: logits and boxes; labels, boxes and scores; or dets and labels
-    picture  the input that takes the picture
-    sizes    the input that takes the frame's size; None where there is none
-    certain  whether names and shapes leave no other reading. `detr` is certain only of RF-DETR, since some of DETR's
-             kin need a softmax where it has a sigmoid; a person, or metadata, has to say so
-    """
-
-    layout: str
-    outputs: tuple[str, ...]
-    picture: str
-    sizes: str | None = None
-    certain: bool = True
-
-
-def parts_of(meta: OnnxMeta) -> Parts | None:
-    """Tell whether the outputs of a file are those of a layout that is joined."""
-    pictures = [each for each in meta.inputs if len(each.dims) == 4]
-    others = [each for each in meta.inputs if len(each.dims) != 4]
-    if len(pictures) != 1:
-        return None
-    by_name = {each.name.lower(): each for each in meta.outputs}
-    picture = pictures[0].name
-    if others:
-        sized = len(others) == 1 and others[0].name.lower() in _SIZES and set(by_name) == {"labels", "boxes", "scores"}
-        if not sized or len(by_name["boxes"].dims) not in (2, 3):
-            return None
-        names = tuple(by_name[name].name for name in ("labels", "boxes", "scores"))
-        return Parts("detr-post", names, picture, others[0].name)
-    if set(by_name) == {"dets", "labels"} and by_name["dets"].dims[2:] == (5,) and len(by_name["labels"].dims) == 2:
-        return Parts("rtmdet", (by_name["dets"].name, by_name["labels"].name), picture)
-    return _queries(meta.outputs, picture)
-
-
-def _queries(outputs: Sequence[TensorInfo], picture: str) -> Parts | None:
-    by_name = {each.name.lower(): each for each in outputs}
-    logits = next((by_name[name] for name in _LOGITS if name in by_name), None)
-    boxes = next((by_name[name] for name in _BOXES if name in by_name), None)
-    if logits is None or boxes is None or any(len(each.dims) > 3 for each in outputs):
-        return None
-    if len(logits.dims) != 3 or len(boxes.dims) != 3 or boxes.dims[2] != 4:
-        return None
-    rows = {dims[1] for dims in (logits.dims, boxes.dims) if isinstance(dims[1], int)}
-    if len(rows) > 1 or any(row > _MAX_QUERIES for row in rows):
-        return None
-    return Parts("detr", (logits.name, boxes.name), picture, certain=set(by_name) == {"dets", "labels"})
-
-
-def as_joined(meta: OnnxMeta, parts: Parts) -> OnnxMeta:
-    """Describe a file as it will be once its outputs are joined: one input, one output."""
-    by_name = {each.name: each for each in meta.outputs}
-    picture = next(each for each in meta.inputs if each.name == parts.picture)
-    first = by_name[parts.outputs[0]].dims
-    if parts.layout == "detr":
-        fields = first[2] + 4 if isinstance(first[2], int) else None
-        dims: Dims = (first[0], first[1], fields)
-    else:
-        boxes = by_name[parts.outputs[1 if parts.layout == "detr-post" else 0]].dims
-        dims = (boxes[0] if len(boxes) == 3 else 1, boxes[-2], 6)
-    return replace(meta, inputs=(picture,), outputs=(TensorInfo(OUTPUT, "float32", dims),), exponential=False)
+from models.parts import OUTPUT, Parts
 
 
 def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classes: int) -> onnx.ModelProto:
@@ -106,8 +27,6 @@ def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classe
 
     Raises LayoutError where the graph has no such outputs.
     """
-    import onnx
-
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = _Graph(made)
@@ -138,17 +57,12 @@ class _Graph:
         self._count = 0
 
     def op(self, kind: str, *inputs: str, **attributes: object) -> str:
-        import onnx
-
         self._count += 1
         name = f"{self._prefix}{self._count}"
         self._graph.node.append(onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
     def constant(self, values: Sequence[int] | Sequence[Sequence[int]], dtype: str = "int64") -> str:
-        import numpy as np
-        import onnx
-
         self._count += 1
         name = f"{self._prefix}{self._count}"
         self._graph.initializer.append(onnx.numpy_helper.from_array(np.array(values, dtype), name))
@@ -156,8 +70,6 @@ class _Graph:
 
     def floats(self, output: str, rank: int) -> str:
         """An output as float32 with `rank` axes: exporters squeeze the batch away where it is 1."""
-        import onnx
-
         found = next((each for each in self._graph.output if each.name == output), None)
         if found is None:
             raise LayoutError(f"the graph has no output {output!r}.")
@@ -178,8 +90,6 @@ class _Graph:
 
     def replace_sizes(self, sizes: str, picture: str, input_hw: tuple[int, int]) -> None:
         """The input that takes a frame's width and height becomes those of the model's input, for each image."""
-        import onnx
-
         entry = next(each for each in self._graph.input if each.name == sizes)
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
         self._graph.input.remove(entry)
@@ -196,8 +106,6 @@ class _Graph:
         self._graph.node.extend([*added, *there])
 
     def finish(self, joined: str) -> None:
-        import onnx
-
         self._graph.node.append(onnx.helper.make_node("Identity", [joined], [OUTPUT], name=f"{self._prefix}last"))
         del self._graph.output[:]
         info = onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [None, None, None])

@@ -1,15 +1,14 @@
 """Prove a graph whose outputs were joined by running it against its original, on the CPU."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import numpy as np
+import onnx
+import onnxruntime
 
 from models.errors import LayoutError
-from models.join import Parts
+from models.parts import Parts
 from models.verify_dynamic_axes import made_up_picture
-
-if TYPE_CHECKING:
-    import onnx
 
 _TOLERANCE = 1e-4  # of the largest value: an executor may order sums otherwise where more of a graph follows
 
@@ -17,8 +16,6 @@ _TOLERANCE = 1e-4  # of the largest value: an executor may order sums otherwise 
 def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_hw: tuple[int, int]) -> None:
     """Run one made-up picture through both. Raise LayoutError where the joined output does not hold, bit for bit or
     nearly, what the outputs hold, or where either can't be run."""
-    import numpy as np
-
     before, after = _session(original.SerializeToString()), _session(joined)
     entry = next(each for each in before.get_inputs() if each.name == parts.picture)
     dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}.get(entry.type)
@@ -54,8 +51,6 @@ def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_h
 
 
 def _session(model: bytes) -> Any:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # its errors come as exceptions, written as strangers' text

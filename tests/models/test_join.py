@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 from models.coco import COCO80, COCO91
 from models.dynamic_axes import freed_model
 from models.errors import LayoutError, ManifestError, OnnxFileError
-from models.join import join, parts_of
+from models.join import join
 from models.onnx_meta import meta_of
+from models.parts import parts_of
 from models.resolve import resolve
 from tests.models.builders import Graph, save
 
