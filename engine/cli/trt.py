@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.text.say import say
+from models.coco import NAME_LISTS
 from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _runner() -> Runner | None:
 
 
 def _names(text: str | None) -> tuple[str, ...] | str | None:
-    if text is None or text == "coco80":
+    if text is None or text in NAME_LISTS:
         return text
     return tuple(name.strip() for name in text.split(","))
 
