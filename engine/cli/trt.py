@@ -94,7 +94,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
         workspace_mib=given.pop("workspace"),
         class_names=_names(given.pop("class_names")),
         input_size=_size(given.pop("input_size")),
-        **_fed(given.pop("input_scale"), given.pop("input_mean")),
+        **feeding(given.pop("input_scale"), given.pop("input_mean")),
         **given,
     )
     try:
@@ -138,7 +138,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
+def feeding(scale: str | None, mean: str | None) -> dict[str, Any]:
     """Scale and mean, checked as those of a configuration are."""
     from engine.config import EngineConfig
 

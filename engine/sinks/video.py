@@ -92,7 +92,7 @@ class AnnotatedVideo(FileSink):
         except (av.error.FFmpegError, ValueError) as error:
             raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
-        if self._extradata() != self._header["extradata"]:
+        if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
 
     def write(self, tracks: Tracks) -> None:
@@ -207,9 +207,10 @@ class AnnotatedVideo(FileSink):
             "shift": -frame.pts,
         }
         self._encoder = new_encoder(self._header, self._threads)
-        self._log.header({**self._header, "extradata": self._extradata()})
+        self._log.header({**self._header, "extradata": self.extradata()})
 
-    def _extradata(self) -> str:
+    def extradata(self) -> str:
+        """Return the encoder's header as hexadecimal digits: it changes with the encoder's version and options."""
         assert self._encoder is not None
         return bytes(self._encoder[1].codec_context.extradata or b"").hex()
 
