@@ -148,6 +148,7 @@ def test_a_killed_run(videos: Path, tmp_path: Path, intermediate: bool) -> None:
     arguments = ["--backend", "fake", "--no-visualize", "--streams", "2", "--config", config, "-o", output]
     process = cli("run", videos, *arguments, delay_s=0.02)
     _wait_for(output, "v0.tracks.jsonl")
+    _wait_for(output, "v0.mot.txt")
     if intermediate:
         until(lambda: any(path.stat().st_size for path in output.rglob("v1.tracks.jsonl.part")))
     process.kill()

@@ -414,7 +414,7 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
     """Ctrl-C: the last frame that was done is in the partial outputs, and is where the next run goes on."""
     video = shots["closed"]
     arguments = [video, "--backend", "fake", "--visualize", "--min-hits", "1", "-o", tmp_path]
-    process = cli("run", *arguments, "--json", delay_s=0.02)
+    process = cli("run", *arguments, "--json", delay_s=0.02, checkpoint_s=0.1)
     _wait_for_checkpoint(tmp_path, "closed")
     process.send_signal(signal.SIGINT)
     status, out, errors = ended(process)

@@ -405,7 +405,9 @@ def long_clip(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(long_clip, tmp_path, number):
     out = tmp_path / "out"
+    (tmp_path / "often.json").write_text('{"max_detections_in_memory": 1}')
     arguments = [*FAKE, "-o", out, "--json", "--streams", 1, "--workers", 1, "--no-resume"]
+    arguments += ["--config", tmp_path / "often.json"]
     process = start("run", long_clip, *arguments)
     try:
         until(lambda: process.poll() is not None or any(out.glob("**/*.part")))

@@ -44,17 +44,19 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         moments = random.Random(0)
         for _ in range(3):
             worker = farm.worker()
-            # A slow machine may have done it all by then.
             frames = moments.randint(1, 120)
             until(lambda: job.ended or max(frames_done(job), default=0) >= frames, 90, farm.tail)  # noqa: B023
+            if job.ended:  # a slow machine may have done it all by then
+                break
             farm.kill(worker)
-        farm.worker()
+        if not farm.workers:
+            farm.worker()
         record = farm.wait(job)
         summary = record.result["processing_result"]
         assert record.state == "completed", summary
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
-        until((job.output / "manifest.json").exists, 20)
+        until((job.output / "manifest.json").exists, 60)
         manifest = json.loads((job.output / "manifest.json").read_text())
         assert manifest["answers"] == summary["answers"]
         assert manifest["videos"][0]["clock"]["origin"] == "none"

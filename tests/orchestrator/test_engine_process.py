@@ -277,7 +277,7 @@ def test_an_engine_that_says_it_can_not(tmp_path, fault):
 
 
 def test_a_halted_engine_has_stalled(tmp_path, fault):
-    place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=4.0)  # what it may take to load on a busy machine
+    place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=10.0)  # what it may take to load on a busy machine
     place.start()
     fault("halt@frame", once=True)
     assert place.process()["how"] == "exhausted"

@@ -21,6 +21,7 @@ from orchestrator.worker import alive
 from orchestrator.worker import steps as jobs
 from tests.chaos.farm import CONFIG, Farm
 from tests.e2e.runs import clip
+from tests.orchestrator import handmade as made
 from tests.waiting import until
 
 pytestmark = [
@@ -41,7 +42,7 @@ def send(farm: Farm, job: Job) -> None:
 
 def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
     """Pool child and engine halt; the worker's parent lives and beats."""
-    with farm_with(tmp_path, 2.0) as farm:
+    with farm_with(tmp_path, 5.0) as farm:
 
         def beat():
             return next(found for found in live(client(farm.broker.url)) if found.node.startswith("hanging"))
@@ -95,9 +96,10 @@ def test_jobs_that_wait_for_a_folder_take_no_slot(tmp_path: Path) -> None:
             jobs.begin(str(farm.videos), {**CONFIG, "visualize": False}, settings(), output=str(farm.output))
             for _ in range(8)
         ]
-        # One that has begun, and of which nobody knows: all others wait for it.
+        # One that is at work, elsewhere: all others wait for it.
         first = many[0]
         jobs.start(first, jobs.Context("here", settings()))
+        step = made.hold(first, first.task_base("process-1"))
         for job in many[1:]:
             send(farm, job)
         other = jobs.begin(str(farm.videos), CONFIG, settings(), output=str(farm.folder / "other"))
@@ -107,6 +109,7 @@ def test_jobs_that_wait_for_a_folder_take_no_slot(tmp_path: Path) -> None:
         until(lambda: all(job.start_record() for job in many), 40, farm.tail)
         assert not any(job.ended for job in many)
         begun = time.monotonic()
+        step.release("cancelled")
         submission.cancel(first, "me", settings())
         for job in many[1:]:
             assert farm.wait(job, 60).state == "completed"
