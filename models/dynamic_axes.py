@@ -10,7 +10,7 @@ from pathlib import Path
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 # Goes up with every change to the surgery, so that older cache entries are made again.
 VERSION = 1
