@@ -6,11 +6,13 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import cast
 
 import click
 from rich.console import Console
 
 from engine.cli.answers_table import print_answers
+from engine.summary import SummaryJson
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, views
@@ -27,8 +29,8 @@ from orchestrator.stop_signals import interrupting
 _FAILED, _INTERRUPTED = 1, 130
 _BAD = (JobState.FAILED, JobState.CANCELLED)
 
-_CANCEL_S = 10.0
-_RESULTS_S = 2.0
+CANCEL_S = 10.0
+RESULTS_S = 2.0
 
 
 def status(options: SubmitOptions) -> int:
@@ -69,7 +71,7 @@ def cancel(options: SubmitOptions) -> int:
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
-    ends = time.monotonic() + _CANCEL_S
+    ends = time.monotonic() + CANCEL_S
     from orchestrator.client import submission  # brings the engine's configuration, 0.2 s, which --status does without
 
     while not state.ended:
@@ -149,7 +151,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     if not shot.refused:
         from engine.cli.progress import print_summary  # brings PyAV and NumPy: 0.4 s that --status does without
 
-        print_summary(views.screen(), result.summary.to_json())
+        print_summary(views.screen(), cast(SummaryJson, result.summary.to_json()))
         if result.summary.answers is not None:
             print_answers(views.screen(), result.summary.answers.to_json())
     say(result.message)
@@ -169,7 +171,7 @@ def _result(job: Job, given: Settings) -> PipelineResult:
     """Return the pipeline's result. The end record is there a moment before the files that are made of it."""
     from orchestrator.worker import steps  # as above
 
-    ends = time.monotonic() + _RESULTS_S
+    ends = time.monotonic() + RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
     return steps.end(job, steps.Context(who(), given))  # makes them again where they are missing

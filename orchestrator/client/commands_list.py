@@ -140,7 +140,7 @@ def list_tasks(options: SubmitOptions) -> int:
     """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
     given = resolved_settings()
     note = broker_note(given)
-    recent = _recent(given)
+    recent = recent_jobs(given)
     trouble = note()
     held = Held()
     refused: list[RefusedRow] = []
@@ -163,16 +163,16 @@ def list_tasks(options: SubmitOptions) -> int:
         return 0
     console = views.screen()
     if trouble is None:
-        _show(console, "active", held.active, ("worker", "job", "step"))
-        _show(console, "reserved", held.reserved, ("queue", "job", "step", "age"))
+        show(console, "active", held.active, ("worker", "job", "step"))
+        show(console, "reserved", held.reserved, ("queue", "job", "step", "age"))
         if held.scheduled:
-            _show(console, "scheduled", held.scheduled, ("queue", "job", "step", "eta"))
+            show(console, "scheduled", held.scheduled, ("queue", "job", "step", "eta"))
         if refused:
-            _show(console, "refused", refused, ("what", "why", "age"))
+            show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
         say("The jobs that this machine knows of:", err=True)
-    _show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
+    show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 
 
@@ -217,7 +217,7 @@ def _refused(connection: redis.Redis) -> list[RefusedRow]:
     return [RefusedRow(refusal.what, refusal.why, round(refusal.age_s)) for refusal in found]
 
 
-def _recent(given: Settings) -> list[JobRow]:
+def recent_jobs(given: Settings) -> list[JobRow]:
     found = []
     for job in known_jobs(given):
         shot = Reader(job, given.lease_s).read()
@@ -228,7 +228,7 @@ def _recent(given: Settings) -> list[JobRow]:
     return found
 
 
-def _show(console: Console, title: str, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
+def show(console: Console, title: str, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
     if not rows:
         console.print(Text.assemble((title, "bold"), "  none"))
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from engine.analytics.settings import AnswerSettings
 from engine.answers import answers_of, with_clock
 from engine.config import EngineConfig
+from engine.summary import VideoJson
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import Count, Counted, Reading
 from orchestrator.job.records import Answers
@@ -27,6 +30,7 @@ def count(task: Count, events: Sender) -> None:
 
     config = EngineConfig(**task.config)
     settings = AnswerSettings.of(config)
-    clocks = tuple(with_clock(video, settings).get("clock") for video in task.videos)
-    found = answers_of(task.videos, Path(task.output), config, settings, tick)
-    events.send(Counted(Answers.from_json(found["answers"]) if found else Answers(), clocks))
+    videos = cast(Sequence[VideoJson], task.videos)  # parts of entries that were checked (worker/steps.py)
+    clocks = tuple(with_clock(video, settings).get("clock") for video in videos)
+    found = answers_of(videos, Path(task.output), config, settings, tick)
+    events.send(Counted(Answers() if found is None else Answers.from_json(found), clocks))

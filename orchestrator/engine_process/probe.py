@@ -47,7 +47,7 @@ def probe(task: Probe, events: Sender) -> None:
             continue
         events.send(Opening(video.path))
         events.send(Looked(_claims(video, index, before.get(index), roots, options)))
-    events.send(ModelFound(model_of(config)))
+    events.send(ModelFound(model_facts(config)))
 
 
 def _claims(
@@ -80,7 +80,7 @@ def _claims(
     )
 
 
-def model_of(config: EngineConfig) -> ModelFacts:
+def model_facts(config: EngineConfig) -> ModelFacts:
     """Return name and hash of the model, or the reason where there is none or it does not know the classes that are
     wanted. It is not loaded."""
     if config.backend == "fake":

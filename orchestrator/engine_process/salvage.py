@@ -22,4 +22,4 @@ def salvage(task: Salvage, events: Sender) -> None:
         roots=list(map(Path, task.roots)),
     )
     outputs = {kind: str(path) for kind, path in made.items()}
-    events.send(Salvaged(outputs, None if entry is None else VideoEntry.from_json(entry)))
+    events.send(Salvaged(outputs, None if entry is None else VideoEntry.from_json({"path": task.path, **entry})))

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.media.inputs import Video
 from engine.pipeline.assignment import Assignment
 from engine.pipeline.stream import Progress
+from engine.summary import VideoJson
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import (
@@ -88,7 +88,7 @@ class _Work:
                 behind=tuple(map(PurePosixPath, given.behind)),
             )
 
-    def _done(self, assignment: Assignment, entry: dict[str, Any]) -> None:
+    def _done(self, assignment: Assignment, entry: VideoJson) -> None:
         """Tell a result and wait until the worker has it on disk: until then a later attempt could need the journal."""
         index = self._index[str(assignment.video.stem)]
         flags = {name: bool(entry.get(name, False)) for name in ("lost", "unfinished")}

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self, TypeGuard
 
+from engine.summary import AnswersJson, CameraJson
+
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
 _MAX_NUMBER = 2**63
@@ -647,9 +649,9 @@ class JobTotals:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was counted: a camera's counts as the engine tells them, the tables by name, and what went wrong."""
+    """What was counted, as the engine tells it: by camera, the tables by name, and what went wrong."""
 
-    cameras: tuple[Mapping[str, object], ...] = ()
+    cameras: tuple[CameraJson, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
 
@@ -659,9 +661,9 @@ class Answers:
         found = _check(value, _ANSWERS)
         return cls(tuple(found["cameras"]), found["tables"], found.get("error"))
 
-    def to_json(self) -> dict[str, object]:
-        error = {} if self.error is None else {"error": self.error}
-        return {"cameras": list(self.cameras), "tables": dict(self.tables), **error}
+    def to_json(self) -> AnswersJson:
+        value: AnswersJson = {"cameras": list(self.cameras), "tables": dict(self.tables)}
+        return value if self.error is None else {**value, "error": self.error}
 
 
 @dataclass(frozen=True)

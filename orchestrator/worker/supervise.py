@@ -88,7 +88,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             claim = claims.next(suspect=True)
         if claim is None:
             return How.EXHAUSTED
-        run = _Run(watch, claims, claim, alone=alone)
+        run = SupervisedRun(watch, claims, claim, alone=alone)
         how = run.go()
         if how != How.EXHAUSTED:
             return how
@@ -97,7 +97,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             raise EngineFailed(f"{run.died_unready} {never_ready} times while it loaded the model")
 
 
-class _Run:
+class SupervisedRun:
     """One engine process, from its first video to its end."""
 
     def __init__(self, watch: Watch, claims: Claims, first: Claim, *, alone: bool) -> None:
@@ -119,7 +119,7 @@ class _Run:
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
             config["streams"] = 1
-        level, form = _logging()
+        level, form = logging_of_worker()
         task = Work(
             output=str(watch.job.output),
             config=config,
@@ -301,7 +301,7 @@ def salvaged_entry(
 ) -> VideoEntry:
     """Return the result of a video whose engine was killed: what its last checkpoint holds, as valid partial files."""
     saved = Salvaged({})
-    level, form = _logging()
+    level, form = logging_of_worker()
     task = Salvage(
         path=claim.video.path,
         stem=claim.video.stem,
@@ -326,7 +326,7 @@ def salvaged_entry(
     return replace(entry, frames=frames, outputs=saved.outputs)
 
 
-def _logging() -> tuple[str, str]:
+def logging_of_worker() -> tuple[str, str]:
     """Return level and format for the log of an engine process."""
     root = logging.getLogger()
     form = "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers) else "text"

@@ -259,7 +259,7 @@ def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     assert words in text_of(views.live_view(shot, 10))
     assert [row.status for row in rows] == ["ok", "ok", "partial", "failed", "cancelled", "not begun"]
     assert views.as_json(shot)["counts"] == {**counted, "left": 0, "at_work": 0}
-    (row,) = commands_list._recent(settings)
+    (row,) = commands_list.recent_jobs(settings)
     assert row.to_json()["counts"] == {**counted, "left": 0, "at_work": 0}
     assert row.cell("videos", 160).plain == "2/6"
     for totals in (result["end_log"], result["processing_result"]["totals"]):

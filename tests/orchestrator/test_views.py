@@ -247,14 +247,14 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
         assert any("70/100" in line and "processing" in line for line in lines)
     monkeypatch.setattr(commands_list, "known_jobs", lambda _: [job])
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
-    commands_list._show(
+    commands_list.show(
         console,
         "active",
         [commands_list.ActiveRow("yolo-12345@machine-room-3", "machine-room-3", job.id, "process-1", "an-id")],
         ("worker", "job", "step"),
     )
-    commands_list._show(
-        console, "recent", commands_list._recent(settings), ("id", "state", "videos", "age", "video_folder")
+    commands_list.show(
+        console, "recent", commands_list.recent_jobs(settings), ("id", "state", "videos", "age", "video_folder")
     )
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 6, lines
