@@ -16,6 +16,9 @@ JobError                    (exit status 1)
 
 from __future__ import annotations
 
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+"""Exit statuses of the command lines."""
+
 
 class JobError(Exception):
     """Root of all errors of the job system."""
@@ -66,5 +69,5 @@ class Duplicate(JobError):
 
 
 def reason_of(error: Exception) -> str:
-    """Why it happened, without the path that an OSError repeats: the message around it names that."""
+    """Return why it happened, without the path that an OSError repeats: the message around it names that."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

@@ -19,6 +19,7 @@ from orchestrator.client import monitor, views
 from orchestrator.client.asking import broker_note
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
+from orchestrator.errors import FAILED, INTERRUPTED
 from orchestrator.job.jobdir import Job, who
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.records import Answers, JobState, PipelineResult, StartRecord
@@ -26,7 +27,6 @@ from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
 from orchestrator.stop_signals import interrupting
 
-_FAILED, _INTERRUPTED = 1, 130
 _BAD = (JobState.FAILED, JobState.CANCELLED)
 
 CANCEL_S = 10.0
@@ -61,7 +61,7 @@ def status(options: SubmitOptions) -> int:
             print_answers(views.screen(), answers.to_json())
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
-    return _FAILED if shot.state in _BAD else 0
+    return FAILED if shot.state in _BAD else 0
 
 
 def cancel(options: SubmitOptions) -> int:
@@ -95,7 +95,7 @@ def cancel(options: SubmitOptions) -> int:
         say(text)
         if trouble:
             say(f"The broker does not answer ({trouble}); no job needs it to be cancelled.", err=True)
-    return 0 if shot.ended else _FAILED
+    return 0 if shot.ended else FAILED
 
 
 def interrupted(job: Job, as_json: bool) -> int:
@@ -107,7 +107,7 @@ def interrupted(job: Job, as_json: bool) -> int:
     )
     if as_json:
         click.echo(json.dumps({"success": False, "id": job.id, "error": "interrupted"}))
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _answers(job: Job) -> Answers | None:
@@ -134,7 +134,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
                 say(f"Warning: {warning}", err=True)
             if shot.refused:
                 say(f"Error: {shot.refused}", err=True)
-        return 0 if success else _FAILED
+        return 0 if success else FAILED
     result = _result(job, given)
     manifest, celery_result = job.output / "manifest.json", job.output / f"celery_result_{job.id}.json"
     if as_json:
@@ -147,7 +147,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
             "output_folder": str(job.output),
         }
         click.echo(json.dumps({**value, **files}))
-        return 0 if success else _FAILED
+        return 0 if success else FAILED
     if not shot.refused:
         from engine.cli.progress import print_summary  # brings PyAV and NumPy: 0.4 s that --status does without
 
@@ -159,7 +159,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
     say(f"  result   {celery_result}")
-    return 0 if success else _FAILED
+    return 0 if success else FAILED
 
 
 def _outputs(output: str | None) -> tuple[Path, ...]:

@@ -25,12 +25,10 @@ from orchestrator.client.commands_jobs import interrupted, report
 from orchestrator.client.embedded import Embedded
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.errors import BrokerUnreachable, JobError, RequestError
+from orchestrator.errors import FAILED, INTERRUPTED, BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job, who
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.stop_signals import interrupting
-
-_FAILED, _INTERRUPTED = 1, 130
 
 _WORKERS_S, _WORKERS_TRIPS = 3.0, 15
 _CANCEL_S = 30.0
@@ -181,7 +179,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
     say(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
     if as_json:
         click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, other: Job | None) -> None:
@@ -247,7 +245,7 @@ def _tell_end(end_log: Mapping[str, object], as_json: bool) -> int:
     else:
         for key, value in end_log.items():
             say(f"{key:14} {value}")
-    return 0 if success else _FAILED
+    return 0 if success else FAILED
 
 
 def _warn(text: str) -> None:

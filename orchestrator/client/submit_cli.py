@@ -20,11 +20,19 @@ from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from orchestrator.client import engine_options
 from orchestrator.client.options import SubmitOptions
-from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError, reason_of
+from orchestrator.errors import (
+    FAILED,
+    INTERRUPTED,
+    UNREACHABLE,
+    USAGE,
+    BrokerUnreachable,
+    JobError,
+    RequestError,
+    SettingsError,
+    reason_of,
+)
 
 # Nothing heavy is imported up here: --help answers at once.
-
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 
