@@ -106,7 +106,7 @@ class Settings(BaseModel):
 
     @property
     def broker_state(self) -> Path:
-        """Where the embedded broker keeps its data."""
+        """Return where the embedded broker keeps its data."""
         return self.state_dir / "broker"
 
     @property

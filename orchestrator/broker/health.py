@@ -1,8 +1,8 @@
-"""`--health-check`: can a job run here and now? Asked of the broker's keys, never of the workers themselves.
+"""`--health-check`: can a job run here and now? The broker's keys are asked, never the workers themselves.
 
-A worker that is busy does not answer Celery's `inspect` for a while; its heartbeat, a key that runs out, is there all
-the same. Every question has its own time limit, so that the whole takes 5 s at most, with a broker that is silent too;
-one that is far away is given as many round trips as it needs.
+A busy worker does not answer Celery's `inspect` for a while; its heartbeat, a key that expires, is there all the same.
+Every question has its own time limit, so that the whole takes at most 5 s, even with a broker that is silent; one that
+is far away is given as many round trips as it needs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def exit_status(checks: Iterable[Check]) -> int:
 
 
 def as_json(checks: Sequence[Check]) -> dict[str, object]:
-    """`{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}`, plain values."""
+    """Return `{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}` as plain values."""
     return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
 
 

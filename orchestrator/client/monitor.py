@@ -1,7 +1,7 @@
 """`--monitor`: a live view of one job, until it has ended.
 
 The job's directory is all that is read, so that a restart of a worker, of Redis or of the monitor itself changes
-nothing here. Beside it a thread looks after the job at the broker, as well as that can be reached (Attendant).
+nothing here. A thread beside it looks after the job at the broker, as far as that can be reached (Attendant).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _WAITING_STATES = (JobState.QUEUED, JobState.WAITING, JobState.ENDING)
 
 
 class Attendant:
-    """Looks after a job at the broker: sends its messages again where they were lost, counts the workers that could
-    take them. Best effort, on a thread of its own: a broker that hangs holds nobody up."""
+    """Looks after a job at the broker: sends lost messages again, and counts the workers that could take them. Best
+    effort, on a thread of its own: a broker that hangs holds nobody up."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
         self._job = job
@@ -88,7 +88,7 @@ class Attendant:
 
 
 class Display(Protocol):
-    """Shows snapshots, and says things above them."""
+    """Shows snapshots, and prints remarks above them."""
 
     def show(self, shot: Snapshot) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What a job's directory tells at one moment, as plain values: for `--status`, `--list-tasks` and the monitor.
+"""What a job's directory tells at one moment, for `--status`, `--list-tasks` and the monitor.
 
 Nothing here asks the broker, so that it works whatever has been restarted, and whatever is away.
 """
@@ -110,7 +110,7 @@ class Reader:
 
     def read(self) -> Snapshot:
         job = self.job
-        end = job.end_record()  # first: what is read after it is complete if it is there
+        end = job.end_record()  # first: if it is there, what is read after it is complete
         steps = {key: lease for key, lease in job.leases("tasks").items() if end is None and lease.held(self._lease_s)}
         self._start = self._start or job.start_record()
         start = self._start or _NOTHING_YET

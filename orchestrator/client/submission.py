@@ -70,7 +70,7 @@ class JobRequest:
 
     @property
     def job_queue(self) -> str:
-        """The queue on which the job depends most."""
+        """Return the queue on which the job depends most."""
         return queue_for(self.task, self.queue, self.config.given)
 
     def output_folder(self, settings: Settings) -> Path:

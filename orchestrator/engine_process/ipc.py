@@ -24,7 +24,7 @@ class Sender:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Raises OSError (BrokenPipeError) when the other side is gone."""
+        """Send a message. Raises OSError (BrokenPipeError) when the other side is gone."""
         line = json.dumps(message.to_json()).encode() + b"\n"
         with self._lock:
             view = memoryview(line)

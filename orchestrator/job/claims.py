@@ -39,7 +39,7 @@ class Claim:
 
     @property
     def successor(self) -> Path:
-        """The file that exists once another attempt has followed this one."""
+        """Return the file that exists once another attempt has followed this one."""
         return numbered(self.lease.base, self.lease.number + 1)
 
 

@@ -1,4 +1,4 @@
-"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it is asked to do, and how far it has come. The durable truth.
+"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it was asked to do and how far it is. The durable truth.
 
     job.json                 what was asked for; never changed
     start.json               the start record, with the list of videos
@@ -8,7 +8,7 @@
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
-    cancel.json              somebody asked for the end
+    cancel.json              somebody asked for its end
     given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
     events.jsonl             what happened when, a line each
@@ -93,7 +93,7 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Raises JobError where there is no job, one of a later version, or one that no client made."""
+        """Open a job. Raises JobError where there is none, one of a later version, or one that no client made."""
         try:
             value = read_json(folder / "job.json", MAX_LIST_BYTES)
         except (OSError, ValueError) as error:

@@ -58,7 +58,7 @@ class Owner:
 
     @property
     def gone(self) -> bool:
-        """True when it was a process of this machine that has ended; False where that can't be known."""
+        """Return True when it was a process of this machine that has ended; False where that can't be known."""
         if (self.host, self.boot) != (socket.gethostname(), boot_id()):
             return False
         try:

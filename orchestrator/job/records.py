@@ -84,7 +84,7 @@ def _text(value: object) -> bool:
 
 
 def _time(value: object) -> bool:
-    """With its zone: times of several machines are compared."""
+    """Accept a time with its zone: times of several machines are compared."""
     try:
         return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
     except ValueError:
@@ -96,7 +96,7 @@ def _count(value: object) -> bool:
 
 
 def _number(value: object) -> bool:
-    """Not NaN either."""
+    """Accept a number, but not NaN."""
     return (_is_int(value) or isinstance(value, float)) and -_MAX_NUMBER < value < _MAX_NUMBER
 
 
@@ -121,7 +121,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _stem(value: object) -> bool:
-    """A place below the output folder."""
+    """Accept a place below the output folder."""
     if not isinstance(value, str) or not _text(value):
         return False
     path = PurePosixPath(value)
@@ -145,7 +145,7 @@ def _range(value: object) -> bool:
 
 
 def _one_of(kind: type[StrEnum], *names: str) -> tuple[Check, str]:
-    """A member of an enum, of all or of these, and the rule in words."""
+    """Return what accepts a member of an enum, any or one of these, and the rule in words."""
     allowed = names or tuple(kind)
     return lambda value: isinstance(value, str) and value in allowed, f"{', '.join(allowed[:-1])} or {allowed[-1]}"
 
@@ -448,7 +448,7 @@ class VideoFacts:
 
     @property
     def pixels(self) -> int:
-        """Of a frame; 0 where that is not known."""
+        """Return the pixels of a frame; 0 where that is not known."""
         return (self.width or 0) * (self.height or 0)
 
     @classmethod
@@ -499,7 +499,7 @@ class StartRecord:
 
     @property
     def total_frames(self) -> int:
-        """As the containers claim them."""
+        """Return the number of frames, as the containers claim it."""
         return sum(video.frames or 0 for video in self.videos)
 
     @property

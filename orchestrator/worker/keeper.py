@@ -77,7 +77,7 @@ def _install(instance: Any, **_: Any) -> None:
 
 @signals.celeryd_init.connect
 def prepare(**_: Any) -> None:
-    """Before the pool: children inherit the environment. What killed workers left is cleared away."""
+    """Set up the environment before the pool, whose children inherit it, and clear away what killed workers left."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
@@ -104,7 +104,7 @@ def told_to_stop() -> bool:
 
 @signals.task_prerun.connect
 def _begin_task(**_: Any) -> None:
-    """Not when the child begins: its pool sets its own handlers after that."""
+    """Set a pool child's handler; not when the child begins, since its pool sets its own after that."""
     if (
         os.environ.get(_PARENT) not in (None, str(os.getpid()))
         and threading.current_thread() is threading.main_thread()
@@ -130,7 +130,7 @@ def tell_tasks(**_: Any) -> None:
     last.start()
     with contextlib.suppress(OSError, KeyError):
         told = Path(os.environ[_RUNTIME], "stopping")
-        told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
+        told.parent.mkdir(mode=0o700, exist_ok=True)  # whoever tidies /tmp takes an old folder for a forgotten one
         if not told.exists():  # its time is that of the first signal
             told.touch()
 
@@ -316,7 +316,8 @@ class Deafness:
         self._received = -1
 
     def is_deaf(self, present: float, waiting: int, free: int, received: int) -> bool:
-        """`waiting` messages in the worker's queues, `free` slots, `received` messages since it started."""
+        """Return whether it is: `waiting` messages in its queues, `free` slots, `received` messages since it
+        started."""
         if waiting == 0 or free <= 0 or received != self._received:
             self._received = received
             self._since = None

@@ -396,7 +396,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:
-    """Raises FolderTaken."""
+    """Raise FolderTaken where another job writes to the folder."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
         raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")

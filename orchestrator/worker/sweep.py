@@ -136,7 +136,7 @@ def _stamps(value: object) -> Mapping[str, Stamp]:
 
 
 def _read(path: Path, parse: Callable[[object], R]) -> R:
-    """Raises JobError for a damaged file; one that is missing holds nothing."""
+    """Read and parse a file; one that is missing holds nothing. Raises JobError for a damaged one."""
     try:
         return parse(read_json(path, MAX_LIST_BYTES) or {})
     except ValueError:

@@ -60,7 +60,7 @@ def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]
 
 
 def _tell_broker(tell: Callable[[redis.Redis], None]) -> None:
-    """Best effort."""
+    """Tell the broker something, as best effort."""
     try:
         with client(resolved_settings().broker_url) as connection:
             tell(connection)
@@ -77,7 +77,7 @@ def context_of(task: Task) -> jobs.Context:
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
-    """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
+    """Do the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     announce(client(resolved_settings().broker_url), job)
