@@ -1,0 +1,15 @@
+"""What a summary says of clips and the like, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def follow_up_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Give a line for each thing that was made of the tracks."""
+    if (clips := summary.get("clips")) is not None and "error" not in clips:
+        copied = sum(each["mode"] == "copy" for each in clips["clips"])
+        yield f"{len(clips['clips'])} clips in {clips['folder']}, {copied} of them copied as they are."
+        for name, why in clips["failed"].items():
+            yield f"{name}: no clips: {why}"

@@ -1,0 +1,45 @@
+"""What follows when the videos of a run are done: its answers, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.analytics.settings import AnswerSettings
+from engine.answers import answers_of
+from engine.clips import ClipSettings, cut_clips
+from engine.clips import told as clips_told
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InputError, OutputError, VideoError
+from engine.finished import FinishedRun
+
+
+def follow_up(
+    entries: Sequence[Mapping[str, Any]],
+    folder: Path,
+    config: EngineConfig,
+    model: Mapping[str, Any],
+    *,
+    settings: AnswerSettings | None = None,
+    roots: Sequence[Path] = (),
+    tick: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Make what `config` asks for of the tracks in `folder`, and return what a summary says of it: "answers" and
+    "clips", each only where it is asked for. What went wrong is the "error" of each: the videos are done all the same,
+    and the rest is made. With `roots`, only sources below one of them are opened. `tick` is called while it goes on."""
+    settings = settings or AnswerSettings.of(config)
+    found = answers_of(entries, folder, config, settings, tick)
+    if config.clips is not None:
+        try:
+            run = FinishedRun.of(entries, folder, config, model, settings=settings)
+            cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick)
+            found["clips"] = clips_told(cut)
+        except (ConfigError, InputError, OutputError, VideoError) as error:
+            found["clips"] = {"clips": [], "failed": {}, "error": str(error)}
+    return found
+
+
+def error_in(found: Mapping[str, Any]) -> str | None:
+    """Return the first error of what followed; None where all went well."""
+    return next((str(each["error"]) for each in found.values() if "error" in each), None)
