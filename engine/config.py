@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import check_format
+from engine.formats import check_export, check_format
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -104,6 +104,7 @@ Three = tuple[float, float, float]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
 Format = Annotated[str, AfterValidator(check_format)]
+Exported = Annotated[str, AfterValidator(check_export)]
 
 
 def _groups(value: Any) -> Any:
@@ -375,6 +376,9 @@ class EngineConfig(TrackerKeys):
     """Cut out of the videos what happened in them, into `clips` in the output folder: true, or a table of what and how.
     None: don't. See docs/after.md."""
 
+    export: Annotated[tuple[Exported, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    """Write the tracks for other tools, into `export` in the output folder. See docs/after.md."""
+
     open_timeout_s: Seconds = 15.0
     """How long a URL may take to open."""
     read_timeout_s: Seconds = 15.0
@@ -424,6 +428,8 @@ class EngineConfig(TrackerKeys):
             raise ValueError("scene, tables and heatmap are made from tracks: add tracks to formats")
         if self.clips is not None and "tracks" not in self.formats:
             raise ValueError("clips are cut by tracks: add tracks to formats")
+        if self.export is not None and "tracks" not in self.formats:
+            raise ValueError("exports are made from tracks: add tracks to formats")
         return self
 
     @property
@@ -434,7 +440,7 @@ class EngineConfig(TrackerKeys):
     @property
     def goes_on(self) -> bool:
         """Whether something is made of the tracks once the videos are done."""
-        return self.writes_tables or self.clips is not None
+        return bool(self.writes_tables or self.clips is not None or self.export)
 
     @property
     def part_ends_s(self) -> float | None:
@@ -481,7 +487,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
     " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s clips".split()
+    " clock_patterns camera max_gap_s max_overlap_s clips export".split()
 )
 
 

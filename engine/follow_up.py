@@ -12,6 +12,8 @@ from engine.clips import ClipSettings, cut_clips
 from engine.clips import told as clips_told
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
+from engine.exports import export_run
+from engine.exports import told as export_told
 from engine.finished import FinishedRun
 
 
@@ -25,9 +27,12 @@ def follow_up(
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Make what `config` asks for of the tracks in `folder`, and return what a summary says of it: "answers" and
-    "clips", each only where it is asked for. What went wrong is the "error" of each: the videos are done all the same,
-    and the rest is made. With `roots`, only sources below one of them are opened. `tick` is called while it goes on."""
+    """Make what `config` asks for of the tracks in `folder`, and return what a summary says of it.
+
+    That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
+    the videos are done all the same, and the rest is made. With `roots`, only sources below one of them are opened.
+    `tick` is called while it goes on.
+    """
     settings = settings or AnswerSettings.of(config)
     found = answers_of(entries, folder, config, settings, tick)
     if config.clips is not None:
@@ -37,6 +42,13 @@ def follow_up(
             found["clips"] = clips_told(cut)
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["clips"] = {"clips": [], "failed": {}, "error": str(error)}
+    if config.export:
+        try:
+            run = FinishedRun.of(entries, folder, config, model, settings=settings)
+            made = [export_run(run, form, roots=roots, tick=tick) for form in dict.fromkeys(config.export)]
+            found["exports"] = {"exports": [export_told(each) for each in made]}
+        except (ConfigError, InputError, OutputError, VideoError) as error:
+            found["exports"] = {"exports": [], "error": str(error)}
     return found
 
 

@@ -51,7 +51,11 @@ ROOMS = {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "records", "sinks", "stages", "text",
         },
-        "follow_up": {"analytics", "answers", "clips", "config", "errors", "finished"},
+        "exports": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "sinks", "stages", "text",
+        },
+        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
             "sinks", "stages", "summary",
@@ -74,8 +78,8 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "trackers",
         },
         "cli": {
-            "analytics", "answers", "clips", "config", "engine", "errors", "files", "finished", "inference", "install",
-            "logs", "media", "pipeline", "results", "rework", "text", "trackers", "verify",
+            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "finished", "formats",
+            "inference", "install", "logs", "media", "pipeline", "results", "rework", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

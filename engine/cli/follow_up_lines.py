@@ -13,3 +13,5 @@ def follow_up_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{len(clips['clips'])} clips in {clips['folder']}, {copied} of them copied as they are."
         for name, why in clips["failed"].items():
             yield f"{name}: no clips: {why}"
+    for each in (summary.get("exports") or {}).get("exports", ()):
+        yield f"{each['folder']}: {each['tracks']:,} tracks, {each['boxes']:,} boxes for {each['format']}."

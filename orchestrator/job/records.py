@@ -199,6 +199,18 @@ _CLIPS: _Shape = {
     "[error]": (_text, "a text"),
 }
 
+_EXPORT: _Shape = {
+    "format": (_text, "a text"),
+    "folder": (_text, "a path"),
+    "tracks": (_count, "a count"),
+    "boxes": (_count, "a count"),
+}
+
+_EXPORTS: _Shape = {
+    "exports": (_list_of(_EXPORT), "a list of exports"),
+    "[error]": (_text, "a text"),
+}
+
 _SUMMARY: _Shape = {
     "videos": (_list_of(_ENDED), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
@@ -206,6 +218,7 @@ _SUMMARY: _Shape = {
     "backend": (_of(_BACKEND), "a backend"),
     "[answers]": (_of(_ANSWERS), "counts"),
     "[clips]": (_of(_CLIPS), "clips"),
+    "[exports]": (_of(_EXPORTS), "exports"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 

@@ -104,9 +104,9 @@ def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
         scene_tables((inside / "none.toml",), settings)
 
 
-def test_a_job_cuts_clips_at_its_end(tmp_path, capsys):
+def test_a_job_cuts_clips_and_exports_at_its_end(tmp_path, capsys):
     """In the process that opens media, below the folders that are allowed; its table of how comes with the message."""
-    keys = {"visualize": False, "clips": {"kinds": ["track"], "pre_s": 0, "post_s": "0s"}}
+    keys = {"visualize": False, "clips": {"kinds": ["track"], "pre_s": 0, "post_s": "0s"}, "export": ["cvat", "mot"]}
     with Farm(tmp_path / "f") as farm:
         farm.clips(2, frames=30)
         job = farm.submit(**keys)
@@ -122,3 +122,5 @@ def test_a_job_cuts_clips_at_its_end(tmp_path, capsys):
         for each in clips["clips"]:
             assert frames_in(each["clip"]) == each["last_frame"] - each["first_frame"] + 1
         assert (job.output / "clips" / "empty.txt").exists()
+        assert [each["format"] for each in summary["exports"]["exports"]] == ["cvat", "mot"]
+        assert len(list((job.output / "export" / "cvat").glob("*.xml"))) == 2
