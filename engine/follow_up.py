@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from engine.analytics.settings import AnswerSettings
 from engine.answers import answers_of
@@ -15,18 +14,19 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.exports import export_run
 from engine.exports import told as export_told
 from engine.finished import FinishedRun
+from engine.summary import FollowUpJson, VideoJson
 
 
 def follow_up(
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[VideoJson],
     folder: Path,
     config: EngineConfig,
-    model: Mapping[str, Any],
+    model: Mapping[str, str],
     *,
     settings: AnswerSettings | None = None,
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
+) -> FollowUpJson:
     """Make what `config` asks for of the tracks in `folder`, and return what a summary says of it.
 
     That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
@@ -34,7 +34,10 @@ def follow_up(
     `tick` is called while it goes on.
     """
     settings = settings or AnswerSettings.of(config)
-    found = answers_of(entries, folder, config, settings, tick)
+    found: FollowUpJson = {}
+    answers = answers_of(entries, folder, config, settings, tick)
+    if answers is not None:
+        found["answers"] = answers
     if config.clips is not None:
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings)
@@ -52,6 +55,7 @@ def follow_up(
     return found
 
 
-def error_in(found: Mapping[str, Any]) -> str | None:
+def error_in(found: FollowUpJson) -> str | None:
     """Return the first error of what followed; None where all went well."""
-    return next((str(each["error"]) for each in found.values() if "error" in each), None)
+    parts = (found.get("answers"), found.get("clips"), found.get("exports"))
+    return next((each["error"] for each in parts if each is not None and "error" in each), None)

@@ -31,12 +31,12 @@ ROOMS = {
         "logs": {"text"},
         "files": {"errors", "text"},
         "profiling": set(),
-        "summary": set(),
+        "summary": {"profiling"},
         "formats": set(),
         "trackers": {"errors"},
         "config": {"errors", "formats", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
-        "answers": {"analytics", "config", "errors"},
+        "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
         "inference": {"config", "media", "records", "errors", "install", "text"},
@@ -49,13 +49,13 @@ ROOMS = {
         "finished": {"analytics", "config", "errors"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "records", "sinks", "stages", "text",
+            "records", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "sinks", "stages", "text",
+            "sinks", "stages", "summary", "text",
         },
-        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished"},
+        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
             "sinks", "stages", "summary",
@@ -64,7 +64,7 @@ ROOMS = {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
             "summary",
         },
-        "identities": {"errors", "files", "media", "pipeline", "results"},
+        "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
             "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
@@ -75,11 +75,12 @@ ROOMS = {
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "sinks", "stages", "trackers",
+            "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "finished", "formats",
-            "inference", "install", "logs", "media", "pipeline", "results", "rework", "text", "trackers", "verify",
+            "inference", "install", "logs", "media", "pipeline", "profiling", "results", "rework", "summary", "text",
+            "trackers", "verify",
         },
     },
 }  # fmt: skip

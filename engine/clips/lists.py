@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.analytics.tables import Row, csv_of
 from engine.finished import FinishedRun, FinishedVideo
+from engine.summary import ClipsJson
 from engine.text.printable import printable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def clips_csv(clips: Sequence[Clip]) -> str:
     return csv_of(COLUMNS, [_row(clip) for clip in clips])
 
 
-def told(cut: Cut) -> dict[str, Any]:
+def told(cut: Cut) -> ClipsJson:
     """Return what a summary says of clips, as JSON values."""
     return {
         "folder": str(cut.folder),

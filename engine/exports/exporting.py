@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
 
 from engine.errors import InputError, OutputError, describe_os_error
 from engine.exports import formats
@@ -20,6 +19,7 @@ from engine.exports.images import cut_images
 from engine.exports.key_frames import key_frames, runs_of
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun
+from engine.summary import ExportJson
 
 __all__ = ["FORMATS", "Export", "ExportSettings", "export_run", "told"]
 
@@ -100,7 +100,7 @@ def export_run(
     return made
 
 
-def told(export: Export) -> dict[str, Any]:
+def told(export: Export) -> ExportJson:
     """Return what a summary says of an export, as JSON values."""
     return {
         "format": export.form,

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +222,7 @@ class _Work:
                 behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
 
-    def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
+    def _done(self, assignment: Any, entry: Mapping[str, object]) -> None:
         """Tells a result and waits until the worker has it on disk: until then a later attempt could need the
         journal."""
         index = self._index[str(assignment.video.stem)]
