@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 
 from engine.cli.answers_table import print_answers
-from engine.summary import SummaryJson
+from engine.cli.follow_up_lines import follow_up_lines
+from engine.summary import AnswersJson, SummaryJson
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, views
@@ -22,7 +23,7 @@ from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import FAILED, INTERRUPTED
 from orchestrator.job.jobdir import Job, who
 from orchestrator.job.outcomes import state_of
-from orchestrator.job.records import Answers, JobState, PipelineResult, StartRecord
+from orchestrator.job.records import JobState, PipelineResult, StartRecord
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
 from orchestrator.stop_signals import interrupting
@@ -52,13 +53,13 @@ def status(options: SubmitOptions) -> int:
     answers = _answers(job)
     trouble = note() if not shot.ended else None
     if as_json:
-        counted = {} if answers is None else {"answers": answers.to_json()}
+        counted = {} if answers is None else {"answers": answers}
         about = {"success": shot.state not in _BAD, "error": error, "broker": trouble, **counted}
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
         views.screen().print(views.status_view(shot, rows, error))
         if answers is not None:
-            print_answers(views.screen(), answers.to_json())
+            print_answers(views.screen(), answers)
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
     return FAILED if shot.state in _BAD else 0
@@ -110,10 +111,10 @@ def interrupted(job: Job, as_json: bool) -> int:
     return INTERRUPTED
 
 
-def _answers(job: Job) -> Answers | None:
+def _answers(job: Job) -> AnswersJson | None:
     """Return what was counted, of a job that has ended."""
     end = job.end_record()
-    return None if end is None else end.result.summary.answers
+    return None if end is None else end.result.summary.made.get("answers")
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
@@ -151,9 +152,12 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     if not shot.refused:
         from engine.cli.progress import print_summary  # brings PyAV and NumPy: 0.4 s that --status does without
 
-        print_summary(views.screen(), cast(SummaryJson, result.summary.to_json()))
-        if result.summary.answers is not None:
-            print_answers(views.screen(), result.summary.answers.to_json())
+        summary = cast(SummaryJson, result.summary.to_json())
+        print_summary(views.screen(), summary)
+        if "answers" in summary:
+            print_answers(views.screen(), summary["answers"])
+        for line in follow_up_lines(summary):
+            say(line)
     say(result.message)
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")

@@ -3,8 +3,8 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD PARENT
 
 The first message is the task: look at inputs, work through videos that are asked for one by one, salvage what an ended
-attempt left, or count what the tracks of all hold. A file that crashes a library takes this process with it and nothing
-else; the worker sees the pipe end and goes on. When the worker dies, this process dies with it.
+attempt left, or make what is asked for of the tracks of all. A file that crashes a library takes this process with it
+and nothing else; the worker sees the pipe end and goes on. When the worker dies, this process dies with it.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
 
         salvage(task, events)
     else:
-        from orchestrator.engine_process.answers import count
+        from orchestrator.engine_process.follow_up import follow_up
 
-        count(task, events)
+        follow_up(task, events)
 
 
 def _die_with(parent: int) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self, TypeVar
 
-from orchestrator.job.records import Answers, EngineFacts, ModelFacts, VideoEntry, VideoFacts
+from engine.summary import FollowUpJson
+from orchestrator.job.records import EngineFacts, ModelFacts, VideoEntry, VideoFacts, follow_up_of
 
 
 class _Given:
@@ -78,7 +79,7 @@ class Message:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | Answers | StreamProgress):
+    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | StreamProgress):
         return value.to_json()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
@@ -172,14 +173,16 @@ class Salvage(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count(Task):
-    """Write the tables that the configuration asks for, of the tracks of `videos`: what their entries say of path,
-    stem, status, media, outputs and sequence."""
+class FollowUp(Task):
+    """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
+    summary's."""
 
-    kind = "answers"
+    kind = "follow up"
     output: str
     config: Mapping[str, object]
     videos: tuple[Mapping[str, object], ...]
+    model: Mapping[str, str]
+    roots: tuple[str, ...] = ()
 
     @classmethod
     def from_given(cls, given: _Given) -> Self:
@@ -187,6 +190,8 @@ class Count(Task):
             output=given.text("output"),
             config=given.mapping("config"),
             videos=given.mappings("videos"),
+            model={key: _is(str, "model", value) for key, value in given.mapping("model").items()},
+            roots=given.texts("roots"),
             log_level=given.text("log_level"),
             log_format=given.text("log_format"),
         )
@@ -429,26 +434,27 @@ class Salvaged(Message):
 
 @dataclass(frozen=True)
 class Reading(Message):
-    """The count goes on."""
+    """What follows is being made."""
 
     kind = "reading"
 
 
 @dataclass(frozen=True)
-class Counted(Message):
-    """The counts of a job, and the clock of each video; None for one whose clock is not known."""
+class FollowedUp(Message):
+    """What was made of the tracks, the clock of each video (None where it is not known), and the first error."""
 
-    kind = "answered"
-    answers: Answers
-    clocks: tuple[Mapping[str, object] | None, ...] = field(default_factory=tuple)
+    kind = "followed up"
+    made: FollowUpJson = field(default_factory=FollowUpJson)
+    clocks: tuple[Mapping[str, object] | None, ...] = ()
+    error: str | None = None
 
     @classmethod
     def from_given(cls, given: _Given) -> Self:
         clocks = tuple(None if each is None else _is(dict, "clocks", each) for each in given.items("clocks"))
-        return cls(Answers.from_json(given.value("answers")), clocks)
+        return cls(follow_up_of(given.value("made")), clocks, None if given.absent("error") else given.text("error"))
 
 
-AnyTask = Probe | Work | Salvage | Count
+AnyTask = Probe | Work | Salvage | FollowUp
 Order = GiveVideo | NoMoreVideos | Kept | Stop
 Event = (
     LeftOut
@@ -464,10 +470,10 @@ Event = (
     | Fatal
     | Salvaged
     | Reading
-    | Counted
+    | FollowedUp
 )
 
-_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, Count)}
+_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp)}
 _ORDERS: dict[str, type[Order]] = {each.kind: each for each in (GiveVideo, NoMoreVideos, Kept, Stop)}
 _EVENTS: dict[str, type[Event]] = {
     each.kind: each
@@ -485,7 +491,7 @@ _EVENTS: dict[str, type[Event]] = {
         Fatal,
         Salvaged,
         Reading,
-        Counted,
+        FollowedUp,
     )
 }
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Self, TypeGuard
+from typing import Any, Self, TypeGuard, cast
 
-from engine.summary import AnswersJson, CameraJson
+from engine.summary import FollowUpJson
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
@@ -256,13 +256,37 @@ _ANSWERS: _Shape = {
     "[error]": (_text, "a text"),
 }
 
+_CLIP: _Shape = {"clip": (_text, "a path"), "mode": (_text, "a text")}
+
+_CLIPS: _Shape = {
+    "[folder]": (_text, "a path"),
+    "clips": (_list_of(_CLIP), "a list of clips"),
+    "failed": (_dictionary_of_texts, "texts by name"),
+    "[error]": (_text, "a text"),
+}
+
+_EXPORT: _Shape = {
+    "format": (_text, "a text"),
+    "folder": (_text, "a path"),
+    "tracks": (_count, "a count"),
+    "boxes": (_count, "a count"),
+}
+
+_EXPORTS: _Shape = {"exports": (_list_of(_EXPORT), "a list of exports"), "[error]": (_text, "a text")}
+
+_FOLLOW_UP: _Shape = {
+    "[answers]": (_of(_ANSWERS), "counts"),
+    "[clips]": (_of(_CLIPS), "clips"),
+    "[exports]": (_of(_EXPORTS), "exports"),
+}
+
 _SUMMARY: _Shape = {
+    **_FOLLOW_UP,
     "videos": (_list_of(_ENDED), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
     "[workers]": (_texts, "a list of texts"),
-    "[answers]": (_of(_ANSWERS), "counts"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -647,29 +671,16 @@ class JobTotals:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What was counted, as the engine tells it: by camera, the tables by name, and what went wrong."""
-
-    cameras: tuple[CameraJson, ...] = ()
-    tables: Mapping[str, str] = field(default_factory=dict)
-    error: str | None = None
-
-    @classmethod
-    def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
-        found = _check(value, _ANSWERS)
-        return cls(tuple(found["cameras"]), found["tables"], found.get("error"))
-
-    def to_json(self) -> AnswersJson:
-        value: AnswersJson = {"cameras": list(self.cameras), "tables": dict(self.tables)}
-        return value if self.error is None else {**value, "error": self.error}
+def follow_up_of(value: object) -> FollowUpJson:
+    """Check what was made of a job's tracks: counts, clips, exports. Raises ValueError."""
+    found = _check(value, _FOLLOW_UP)
+    return cast(FollowUpJson, {key: found[key] for key in FollowUpJson.__annotations__ if key in found})
 
 
 @dataclass(frozen=True)
 class JobSummary:
-    """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole; `others`
-    are keys of another version, which are kept."""
+    """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
+    what was made of the tracks; `others` are keys of another version, which are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -678,7 +689,7 @@ class JobSummary:
     backend: BackendFacts
     workers: tuple[str, ...] = ()
     error: str | None = None
-    answers: Answers | None = None
+    made: FollowUpJson = field(default_factory=FollowUpJson)
     others: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -698,13 +709,12 @@ class JobSummary:
             backend=BackendFacts.from_json(found["backend"]),
             workers=tuple(found.get("workers", ())),
             error=found.get("error"),
-            answers=Answers.from_json(found["answers"]) if "answers" in found else None,
+            made=follow_up_of(found),
             others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
         )
 
     def to_json(self) -> dict[str, object]:
         error = {"error": self.error} if self.error else {}
-        answers = {"answers": self.answers.to_json()} if self.answers is not None else {}
         return {
             "schema": 1,
             "success": self.success,
@@ -714,12 +724,12 @@ class JobSummary:
             "backend": self.backend.to_json(),
             "workers": list(self.workers),
             **error,
-            **answers,
+            **self.made,
             **self.others,
         }
 
 
-_SUMMARY_KEYS = {"schema", *(each.name for each in dataclasses.fields(JobSummary))}
+_SUMMARY_KEYS = {"schema", *FollowUpJson.__annotations__, *(each.name for each in dataclasses.fields(JobSummary))}
 
 
 @dataclass(frozen=True)

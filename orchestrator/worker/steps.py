@@ -21,7 +21,16 @@ from engine.config import EngineConfig
 from engine.resume import attempts
 from engine.text.printable import printable
 from orchestrator.engine_process.handle import EngineProcess
-from orchestrator.engine_process.messages import Count, Counted, Fatal, LeftOut, Looked, ModelFound, Opening, Probe
+from orchestrator.engine_process.messages import (
+    Fatal,
+    FollowedUp,
+    FollowUp,
+    LeftOut,
+    Looked,
+    ModelFound,
+    Opening,
+    Probe,
+)
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json, write_once
@@ -32,7 +41,6 @@ from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, scene_tables, trusted_model, video_folder
 from orchestrator.job.records import (
     MAX_WORKERS,
-    Answers,
     EndRecord,
     EngineFacts,
     EntryStatus,
@@ -479,35 +487,47 @@ def _write_results(job: Job, result: PipelineResult) -> None:
         write_json(path, result.to_json())
 
 
-# What of a video's entry tells where its tracks are, and when it was taken.
-_FOR_COUNTING = ("path", "stem", "status", "media", "outputs", "sequence")
+# What of a video's entry is needed to go on with its tracks.
+_TO_GO_ON = tuple(
+    "path stem status error frames inferred_frames detections tracks media outputs sequence input".split()
+)
 
 
 def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
-    """Return the summary with the counts of what was asked for, whose tables are written. What is wrong with them is
-    the job's error: the same folder submitted again makes them, without doing the videos again."""
+    """Return the summary with the counts of what was asked for, whose tables are written, and what else was made of the
+    tracks. What is wrong with them is the job's error: the same folder submitted again makes them, without doing the
+    videos again."""
     try:
-        asked = JobConfig.parse(job.config).engine.writes_tables
+        config = JobConfig.parse(job.config).engine
     except RequestError:  # it was changed since, and the job's error says so
         return summary
-    if not summary.videos or not asked:
+    if not summary.videos or not config.goes_on:
         return summary
     entries = [video.to_json() for video in summary.videos]
-    videos = tuple({key: entry[key] for key in _FOR_COUNTING if key in entry} for entry in entries)
-    task = Count(output=str(job.output), config=job.config, videos=videos)
-    found, error = Counted(Answers()), None
+    videos = tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries)
+    task = FollowUp(
+        output=str(job.output),
+        config=job.config,
+        videos=videos,
+        model=summary.model.to_json(),
+        roots=tuple(map(str, context.settings.video_roots)),
+    )
+    found, error = FollowedUp(), None
     try:
         with EngineProcess(task) as engine:
             ended = False
             for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                if isinstance(event, Counted):
-                    found, error, ended = event, event.answers.error, True
+                if isinstance(event, FollowedUp):
+                    found, error, ended = event, event.error, True
                 elif isinstance(event, Fatal):
                     error, ended = event.error, True
             if not ended:
                 error = f"the program that counts {engine.ended()}"
     except TimeoutError:
         error = "counting took too long"
+    made = found.made
+    if config.writes_tables and "answers" not in made:
+        made = {**made, "answers": {"cameras": [], "tables": {}, "error": error or "it was not told"}}
     if error is not None:
         summary = replace(summary, success=False, error=summary.error or error)
     clocks = found.clocks or (None,) * len(videos)
@@ -517,7 +537,7 @@ def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
             video if clock is None else replace(video, clock=clock)
             for video, clock in zip(summary.videos, clocks, strict=True)
         ),
-        answers=replace(found.answers, error=error),
+        made=made,
     )
 
 

@@ -151,7 +151,7 @@ def test_the_broker_is_asked_by_the_job_system(no_broker):
     """Found by its entry point; tests/orchestrator/test_health.py has the rest."""
     port = no_broker.getsockname()[1]
     absent = finding("broker")
-    assert absent.detail == f"redis://user:***@127.0.0.1:{port}/0: refused: nothing listens there; " + (
+    assert absent.detail == f"redis://***@127.0.0.1:{port}/0: refused: nothing listens there; " + (
         "only needed for jobs, not for `run`"
     )
     assert absent.state == "absent"

@@ -380,7 +380,7 @@ def test_the_doctor_finds_a_broker_that_serves_us(named, server):
 @pytest.mark.parametrize(
     ("url", "state", "said"),
     [
-        ("redis://user:secret@127.0.0.1:1/0", "absent", "redis://user:***@127.0.0.1:1/0: refused"),
+        ("redis://user:secret@127.0.0.1:1/0", "absent", "redis://***@127.0.0.1:1/0: refused"),
         ("redis+socket:///nowhere.sock", "absent", "there is no such socket"),
         ("redis://user:secret@localhost:many/0", "broken", "host or port can't be read"),
         ("http://localhost", "broken", "a broker's URL must start with redis://"),

@@ -1,4 +1,4 @@
-"""Count what the tracks of a job hold: the tables that its configuration asks for, and the clock of each video."""
+"""Make what a job asks for of its tracks once its videos are done: counts, tables, clips, exports."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from engine import follow_up as engine
 from engine.analytics.settings import AnswerSettings
-from engine.answers import answers_of, with_clock
+from engine.answers import with_clock
 from engine.config import EngineConfig
 from engine.summary import VideoJson
 from orchestrator.engine_process.ipc import Sender
-from orchestrator.engine_process.messages import Count, Counted, Reading
-from orchestrator.job.records import Answers
+from orchestrator.engine_process.messages import FollowedUp, FollowUp, Reading
+from orchestrator.job.records import follow_up_of
 
 READING_EVERY_S = 0.5
 
 
-def count(task: Count, events: Sender) -> None:
-    """Write the tables and tell the counts."""
+def follow_up(task: FollowUp, events: Sender) -> None:
+    """Make it, and tell what a summary says of it and the clock of each video."""
     told = 0.0
 
     def tick() -> None:
@@ -32,5 +33,6 @@ def count(task: Count, events: Sender) -> None:
     settings = AnswerSettings.of(config)
     videos = cast(Sequence[VideoJson], task.videos)  # parts of entries that were checked (worker/steps.py)
     clocks = tuple(with_clock(video, settings).get("clock") for video in videos)
-    found = answers_of(videos, Path(task.output), config, settings, tick)
-    events.send(Counted(Answers() if found is None else Answers.from_json(found), clocks))
+    roots = list(map(Path, task.roots))
+    made = engine.follow_up(videos, Path(task.output), config, task.model, settings=settings, roots=roots, tick=tick)
+    events.send(FollowedUp(follow_up_of(made), clocks, engine.error_in(made)))
