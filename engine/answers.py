@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, told
+from engine.analytics.answering import CameraAnswers, answer, films_of, told
 from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
@@ -43,8 +43,3 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)
-
-
-def with_clock(entry: Mapping[str, Any], settings: AnswerSettings) -> dict[str, Any]:
-    """Return a video's entry with its wall clock, as it stands in the manifest."""
-    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else dict(entry)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.analytics.settings import AnswerSettings
-from engine.answers import with_clock
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.opened import OpenedFile
@@ -116,7 +115,8 @@ def build_manifest(
         "started_at": started_at,
         "videos": [
             {
-                **with_clock(video, answering),
+                **video,
+                **({"clock": answering.clock_entry(video)} if "stem" in video else {}),
                 "input": inputs.get(video["path"]),
                 "attempts": (attempts or {}).get(video["path"], 1),
             }

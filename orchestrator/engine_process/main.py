@@ -80,8 +80,7 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
-    from engine.analytics.export import check_formats
-    from engine.analytics.settings import AnswerSettings
+    from engine.analytics.settings import AnswerSettings, check_formats
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
     from engine.media.listing import LeftOut, told
@@ -320,7 +319,7 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
 def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Writes the tables of a job and tells its counts, and the clock of each video."""
     from engine.analytics.settings import AnswerSettings
-    from engine.answers import answers_of, with_clock
+    from engine.answers import answers_of
     from engine.config import EngineConfig
 
     told = 0.0
@@ -333,7 +332,7 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
 
     config = EngineConfig(**task["config"])
     settings = AnswerSettings.of(config)
-    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
+    clocks = [settings.clock_entry(video) if "stem" in video else None for video in task["videos"]]
     found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
     events.send("answered", clocks=clocks, **found)
 
