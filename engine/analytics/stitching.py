@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 from pydantic import Field, FiniteFloat
@@ -196,6 +196,34 @@ def _velocity(places: Sequence[Place]) -> tuple[float, float]:
 # -- while tracks are made --------------------------------------------------------------------------------------------
 
 
+_Numbers = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+_Velocity = tuple[FiniteFloat, FiniteFloat]
+_Places = Annotated[list[_Numbers], Field(min_length=1)]
+_Votes = Annotated[list[tuple[int, FiniteFloat]], Field(min_length=1)]
+_EndedState = tuple[int, int, _Numbers, _Velocity, _Numbers, _Velocity, bool, bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCounterState:
+    """An ObjectCounter at one moment, for a checkpoint; its fields are the keys there. `alive` has of each track: its
+    id, number, (class id, sum of scores), first places, first velocity once it is known, last places, step at which it
+    was last seen. Of each set of rules there is how many were `joined`, and of the tracks that have `ended`: number,
+    class id, first place and velocity, last place and velocity, whether one may still be joined to one before, to one
+    after."""
+
+    ids: int
+    frames: int
+    now_s: FiniteFloat
+    steps: FiniteFloat
+    alive: list[tuple[int, int, _Votes, _Places, _Velocity | None, _Places, FiniteFloat]]
+    joined: tuple[int, int]
+    ended: tuple[list[_EndedState], list[_EndedState]]
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values, with tuples for arrays."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
 @dataclass
 class _Alive:
     """A track that may go on. `head` is complete where `begun` is there, which then stands for all of it."""
@@ -292,6 +320,21 @@ class _Joins:
         for number in before - {later for _, later in self._pairs}:
             self.ended[number].before = False
         self.ended = {number: track for number, track in self.ended.items() if track.after or track.before}
+
+    def state(self) -> list[_EndedState]:
+        return [
+            (
+                number,
+                track.ends.class_id,
+                track.ends.begin,
+                track.ends.begin_velocity,
+                track.ends.end,
+                track.ends.end_velocity,
+                track.before,
+                track.after,
+            )
+            for number, track in self.ended.items()
+        ]
 
     def copy(self) -> _Joins:
         other = _Joins(self.rules)
@@ -404,92 +447,45 @@ class ObjectCounter:
         self._told = self._frames, found
         return found
 
-    def state(self) -> dict[str, Any]:
-        """Return it as JSON values, for a checkpoint; the keys are those of ObjectCounterState."""
+    def state(self) -> ObjectCounterState:
+        """Return it for a checkpoint."""
         self._take_in()
-        return {
-            "ids": self._ids,
-            "frames": self._frames,
-            "now_s": self._now_s if self._frames else 0.0,
-            "steps": self._steps,
-            "alive": [
-                [
+        return ObjectCounterState(
+            ids=self._ids,
+            frames=self._frames,
+            now_s=self._now_s if self._frames else 0.0,
+            steps=self._steps,
+            alive=[
+                (
                     track_id,
                     track.number,
                     list(track.votes.items()),
-                    [list(place) for place in track.head],
-                    list(track.begun) if track.begun else None,
-                    [list(place) for place in track.tail],
+                    list(track.head),
+                    track.begun,
+                    list(track.tail),
                     track.seen,
-                ]
+                )
                 for track_id, track in self._alive.items()
             ],
-            "joined": [joins.joined for joins in self._joins],
-            "ended": [
-                [
-                    [
-                        number,
-                        track.ends.class_id,
-                        list(track.ends.begin),
-                        list(track.ends.begin_velocity),
-                        list(track.ends.end),
-                        list(track.ends.end_velocity),
-                        track.before,
-                        track.after,
-                    ]
-                    for number, track in joins.ended.items()
-                ]
-                for joins in self._joins
-            ],
-        }
+            joined=(self._joins[0].joined, self._joins[1].joined),
+            ended=(self._joins[0].state(), self._joins[1].state()),
+        )
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: ObjectCounterState) -> None:
         """Go back, or on, to where `state` was taken."""
-        self._ids, self._frames = state["ids"], state["frames"]
-        self._now_s = state["now_s"] if self._frames else -math.inf
-        self._steps = state["steps"]
+        self._ids, self._frames, self._steps = state.ids, state.frames, state.steps
+        self._now_s = state.now_s if self._frames else -math.inf
         self._waiting.clear()
         self._told = None
         self._alive = {
-            track_id: _Alive(
-                number,
-                dict(votes),
-                [_place(each) for each in head],
-                (begun[0], begun[1]) if begun else None,
-                [_place(each) for each in tail],
-                seen,
-            )
-            for track_id, number, votes, head, begun, tail, seen in state["alive"]
+            track_id: _Alive(number, dict(votes), list(head), begun, list(tail), seen)
+            for track_id, number, votes, head, begun, tail, seen in state.alive
         }
         self._joins = (_Joins(LOOSE), _Joins(STRICT))
-        for joins, joined, ended in zip(self._joins, state["joined"], state["ended"], strict=True):
+        for joins, joined, ended in zip(self._joins, state.joined, state.ended, strict=True):
             joins.joined = joined
             for number, class_id, begin, begun, end, going, before, after in ended:
-                ends = Ends(class_id, _place(begin), (begun[0], begun[1]), _place(end), (going[0], going[1]))
-                joins.add(number, _Ended(ends, before, after))
-
-
-_Numbers = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-_Velocity = tuple[FiniteFloat, FiniteFloat]
-_Places = Annotated[list[_Numbers], Field(min_length=1)]
-_Votes = Annotated[list[tuple[int, FiniteFloat]], Field(min_length=1)]
-_EndedState = tuple[int, int, _Numbers, _Velocity, _Numbers, _Velocity, bool, bool]
-
-
-@dataclass(frozen=True)
-class ObjectCounterState:
-    """What `ObjectCounter.state` gives, by its keys. `alive`: track id, number, (class id, sum of scores), first
-    places, first velocity once it is known, last places, step at which it was last seen. Of each set of rules, how many
-    were `joined`, and `ended`: number, class id, first place and velocity, last place and velocity, whether it may
-    still be joined to one before, to one after."""
-
-    ids: int
-    frames: int
-    now_s: FiniteFloat
-    steps: FiniteFloat
-    alive: list[tuple[int, int, _Votes, _Places, _Velocity | None, _Places, FiniteFloat]]
-    joined: tuple[int, int]
-    ended: tuple[list[_EndedState], list[_EndedState]]
+                joins.add(number, _Ended(Ends(class_id, begin, begun, end, going), before, after))
 
 
 def _place(values: list[float]) -> Place:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +15,7 @@ from rich.table import Column, Table
 from engine.cli.console import tell_on
 from engine.pipeline.stream import Progress as StreamProgress
 from engine.pipeline.total import Total, span
+from engine.summary import SummaryJson, VideoJson
 from engine.text.printable import printable
 
 # The last two are of jobs: a video that was ended early, and one whose turn never came.
@@ -130,7 +130,7 @@ def _whole() -> Column:
     return Column(no_wrap=True)
 
 
-def print_summary(console: Console, summary: dict[str, Any]) -> None:
+def print_summary(console: Console, summary: SummaryJson) -> None:
     """Print a row for each video, failed and partial ones with their reason, and the totals."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
@@ -157,8 +157,9 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         )
     console.print(table)
     totals = summary["totals"]
-    words = [f"{totals[name]} {name}" for name in ("failed", "partial")]
-    words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("cancelled", "not_begun") if totals.get(key)]
+    words = [f"{totals['failed']} failed", f"{totals['partial']} partial"]
+    ended_early = {"cancelled": totals.get("cancelled"), "not begun": totals.get("not_begun")}
+    words += [f"{count} {name}" for name, count in ended_early.items() if count]
     tell_on(console)(
         f"{_count(totals['videos'], 'video')} ({', '.join(words)}), "
         f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
@@ -167,7 +168,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     )
 
 
-def objects_in_words(video: Mapping[str, Any]) -> str:
+def objects_in_words(video: VideoJson) -> str:
     """How many objects the tracks of a video stand for, where that is not the number of its tracks."""
     low, high = video.get("objects") or (video["tracks"], video["tracks"])
     if low == high == video["tracks"]:

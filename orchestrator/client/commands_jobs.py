@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from engine.summary import AnswersJson
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
@@ -58,7 +59,8 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
         views.screen().print(views.status_view(shot, rows, error))
-        print_answers(views.screen(), answers)
+        if answers:
+            print_answers(views.screen(), answers)
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
     return _FAILED if shot.state in ("failed", "cancelled") else 0
@@ -96,10 +98,10 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     return 0 if shot.ended else _FAILED
 
 
-def _answers(job: Job) -> dict[str, Any]:
+def _answers(job: Job) -> AnswersJson | None:
     """What was counted, of a job that has ended; else nothing."""
     end = job.end_record()
-    return dict(end.result["processing_result"].get("answers", {})) if end is not None else {}
+    return end.result["processing_result"].get("answers") if end is not None else None
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:

@@ -71,8 +71,9 @@ def configuration(options: dict[str, Any]) -> dict[str, object]:
         config["resume"] = options["resume"]
     if config.get("scene"):
         config["scene"] = _scenes(config)
-    if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
-        config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
+    model = config.get("model")
+    if isinstance(model, str) and os.path.isfile(model):
+        config["model"] = os.path.abspath(model)  # workers have folders of their own
     return {**resolved_settings().config, **config}
 
 

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -221,7 +221,7 @@ class _Work:
                 behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
 
-    def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
+    def _done(self, assignment: Any, entry: Mapping[str, object]) -> None:
         """Tells a result and waits until the worker has it on disk: until then a later attempt could need the
         journal."""
         index = self._index[str(assignment.video.stem)]
@@ -334,7 +334,7 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     settings = AnswerSettings.of(config)
     clocks = [settings.clock_entry(video) if "stem" in video else None for video in task["videos"]]
     found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
-    events.send("answered", clocks=clocks, **found)
+    events.send("answered", clocks=clocks, **({} if found is None else {"answers": found}))
 
 
 if __name__ == "__main__":

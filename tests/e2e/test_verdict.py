@@ -169,7 +169,7 @@ def test_a_run_without_a_frame_has_none(tmp_path):
 def test_it_is_in_summary_and_manifest(videos, tmp_path):
     with fake_engine(stats=True) as engine:
         summary = engine.run(videos, tmp_path)
-        assert summary["verdict"] == engine.verdict().as_json()
+        assert summary["verdict"] == engine.verdict().to_json()
     assert json.loads((tmp_path / "manifest.json").read_text())["verdict"] == summary["verdict"]
     assert summary["verdict"]["frames"] == summary["totals"]["frames"] == 100
     with fake_engine() as engine:

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from models.dynamic_axes import freed_model
-from models.resolve import resolve
+from models.resolution import resolve
 from models.verify_dynamic_axes import check_freed
 from tests.assets import require_asset
 

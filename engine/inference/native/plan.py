@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine.inference.native.fuse import fuse, uses
@@ -34,7 +32,7 @@ _LONGEST_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of a picture
 
-Row = dict[str, Any]
+Row = dict[str, int]
 
 
 def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
+from engine.inference.trt.find import Fed
 from engine.inference.trt.flavors import Flavor, check_capability, choose_flavor
 from engine.inference.trt.gpu import Gpu, find_gpu
 from engine.inference.trt.network import make_builder, make_logger, parse, tensors_of
@@ -25,10 +26,11 @@ from engine.inference.trt.prepare import VERSION, Prepared, prepare
 from engine.inference.trt.profile import Profile, make_profile
 from engine.inference.trt.progress import QuietWatcher, Watcher, make_monitor
 from engine.inference.trt.sidecar import (
+    CalibrationSet,
+    PlanParts,
     PlanRecord,
     Tensor,
     check_plan,
-    plan_key,
     read_record,
     sidecar_of,
     write_plan,
@@ -36,7 +38,7 @@ from engine.inference.trt.sidecar import (
 )
 from models.dynamic_axes import VERSION as FREED_VERSION
 from models.files import atomic_write, cache_dir
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
@@ -110,23 +112,22 @@ def build_plan(
         raise ConfigError(
             f"--timing-cache is for --flavor tensorrt: {flavor.info.title} times nothing while it builds."
         )
-    facts: dict[str, Any] = {
-        "onnx_sha256": resolved.sha256,
-        "layout": resolved.manifest.layout,
-        "flavor": flavor.name,
-        "version": flavor.version,
-        "gpu": gpu.name if gpu else None,
-        "compute_capability": capability,
-        "precision": options.precision,
-        "profile": profile,
-        "calibration": {"pictures": len(calibration.pictures), "sha256": calibration.sha256} if calibration else None,
-        "options": {"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
-    }
-    fed = {"scale": options.input_scale, "mean": options.input_mean, "channel_order": options.channel_order}
-    facts["fed"] = fed if any(value is not None for value in fed.values()) else None
-    key = plan_key(**facts)
-    plan = options.output if options.output is not None else _place(resolved, facts, key)
-    if (record := _same(plan, key)) is not None:
+    fed = Fed(options.input_scale, options.input_mean, options.channel_order)
+    parts = PlanParts(
+        onnx_sha256=resolved.sha256,
+        layout=resolved.manifest.layout,
+        flavor=flavor.name,
+        version=flavor.version,
+        gpu=gpu.name if gpu else None,
+        compute_capability=capability,
+        precision=options.precision,
+        profile=profile,
+        calibration=CalibrationSet(len(calibration.pictures), calibration.sha256) if calibration else None,
+        options={"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
+        fed=fed if fed != Fed() else None,
+    )
+    plan = options.output if options.output is not None else _place(resolved, parts)
+    if (record := _same(plan, parts.key)) is not None:
         return Built(plan, record, fresh=False)
     _check_writable(plan)
     started = time.monotonic()
@@ -148,7 +149,7 @@ def build_plan(
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_s=round(time.monotonic() - started, 2),
         command=_command(options, plan, flavor, capability, gpu),
-        **facts,
+        **vars(parts),
     )
     write_plan(plan, data, record)
     if runner is not None and gpu is not None:
@@ -159,7 +160,7 @@ def build_plan(
 def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     from models.dynamic_axes import freed_model
     from models.errors import ModelError as ModelPackageError
-    from models.resolve import resolve
+    from models.resolution import resolve
 
     try:
         resolved = resolve(
@@ -189,10 +190,10 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     return resolved, freed.path, profile
 
 
-def _place(resolved: ResolvedModel, facts: dict[str, Any], key: str) -> Path:
-    """Where a plan without -o goes: a name to be recognised by, and the key over all that made it."""
+def _place(resolved: ResolvedModel, parts: PlanParts) -> Path:
+    """Return where a plan without -o goes: a name to be recognised by, and the key over all that made it."""
     name = re.sub(r"[^\w.-]", "_", resolved.manifest.name)
-    about = f"{name}-{facts['flavor']}-{facts['compute_capability']}-{facts['precision']}-{key[:12]}.plan"
+    about = f"{name}-{parts.flavor}-{parts.compute_capability}-{parts.precision}-{parts.key[:12]}.plan"
     return cache_dir("plans") / about
 
 
@@ -259,7 +260,7 @@ def _compile(
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     shapes = builder.create_optimization_profile()
-    shapes.set_shape(inputs[0]["name"], profile.least, profile.opt, profile.most)
+    shapes.set_shape(inputs[0].name, profile.least, profile.opt, profile.most)
     if config.add_optimization_profile(shapes) < 0:
         raise PlanError(f"{flavor.info.title} refuses the shapes {profile}: {'; '.join(logger.errors)}")
     config.progress_monitor = make_monitor(trt, watcher)
@@ -268,11 +269,7 @@ def _compile(
         if data is None:
             said = logger.errors[-1] if logger.errors else "it gives no reason"
             raise PlanError(f"{flavor.info.title} {flavor.version} can't build {options.model}: {said}")
-    return bytes(data), tuple(_tensor(each) for each in inputs), tuple(_tensor(each) for each in outputs)
-
-
-def _tensor(described: dict[str, Any]) -> Tensor:
-    return Tensor(described["name"], described["dtype"], tuple(described["shape"]))
+    return bytes(data), inputs, outputs
 
 
 def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> Any:
@@ -346,7 +343,7 @@ def _checked(
         sidecar_of(plan).unlink(missing_ok=True)
         plan.unlink(missing_ok=True)
         raise
-    record = replace(record, checked=parity.as_dict())
+    record = replace(record, checked=parity)
     write_record(plan, record)
     return record
 

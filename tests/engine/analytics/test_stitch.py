@@ -121,10 +121,9 @@ def counted(samples, forget_after=12, killed=()):
     for number, frame in enumerate(frames_of(samples)):
         counter.follow(*frame)
         if number in killed:
-            state = json.dumps(counter.state())
-            TypeAdapter(ObjectCounterState).validate_json(state, strict=True)
+            state = json.dumps(counter.state().to_json())
             counter = ObjectCounter(forget_after)
-            counter.restore(json.loads(state))
+            counter.restore(TypeAdapter(ObjectCounterState).validate_json(state, strict=True))
     return counter
 
 
@@ -144,5 +143,5 @@ def test_a_run_does_not_keep_tracks_that_can_not_be_joined_any_more():
     for frame in range(300, 500):
         counter.follow(frame / 10, float(frame), track_ids + 1000, *columns)
     state = counter.state()
-    assert len(state["alive"]) == 1
-    assert state["ended"] == [[], []]
+    assert len(state.alive) == 1
+    assert state.ended == ([], [])

@@ -85,7 +85,7 @@ def test_int8_of_yolox_nano(tmp_path, freed_once, pictures, capability):
     record = check_plan(build_plan(options).plan)
     assert listed(record.inputs) == [("images", "float32", (-1, 3, -1, -1))]
     assert listed(record.outputs) == [("output", "float32", (-1, -1, 85))]
-    assert record.calibration == {"pictures": 4, "sha256": record.calibration["sha256"]}
+    assert record.calibration.pictures == 4
     assert record.profile.fixed_hw == (416, 416)
 
 
@@ -293,9 +293,9 @@ def test_it_is_checked_on_its_gpu_by_the_runner_given(tmp_path, small, monkeypat
     assert plans_in(tmp_path) == []
     built = build_plan(options, runner=runner(lambda answers: answers))
     assert (built.record.gpu, built.record.compute_capability) == ("NVIDIA A10", "8.6")
-    assert built.record.checked["worst"] < 1e-2
+    assert built.record.checked.worst < 1e-2
     again = check_plan(built.plan)
-    assert again.checked["slots"] == 0.0
+    assert again.checked.slots == 0.0
     assert "--compute-capability" not in again.command
 
 
