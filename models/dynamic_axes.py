@@ -13,7 +13,7 @@ from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
 from models.parts import Parts, parts_of
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 if TYPE_CHECKING:
     import onnx

@@ -19,7 +19,7 @@ from engine.inference.tensor_shape import TensorShape
 from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
     from engine.inference.trt.find import Fed, fed_of, model_of
-    from models.resolve import resolve
+    from models.resolution import resolve
 
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))

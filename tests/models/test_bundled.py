@@ -15,7 +15,7 @@ from models.files import sha256_of
 from models.metadata import declared_parts
 from models.onnx_meta import read_meta
 from models.registry import DEFAULT_MODEL, find, get_manifest, list_models, pull, require, smallest_that_knows
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import ROOT
 
 BUNDLED = [manifest for manifest in list_models() if manifest.bundled]

@@ -14,7 +14,7 @@ from models.errors import LayoutError, ManifestError, OnnxFileError
 from models.join import join
 from models.onnx_meta import meta_of
 from models.parts import parts_of
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.models.builders import Graph, save
 
 NAMES = ("a", "b", "c")

@@ -7,7 +7,7 @@ import pytest
 from engine import Engine, EngineConfig
 from engine_ext.letterbox import Letterbox
 from models.dynamic_axes import freed_model
-from models.resolve import resolve
+from models.resolution import resolve
 from models.verify_dynamic_axes import check_freed
 from tests.assets import require_asset
 

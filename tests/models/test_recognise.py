@@ -9,7 +9,7 @@ from models.coco import COCO80
 from models.errors import LayoutError, ManifestError, ModelError, OnnxFileError
 from models.feeding import check_feeding
 from models.manifest import InputSpec
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 from tests.models.builders import save

@@ -9,7 +9,7 @@ from models.coco import COCO80
 from models.errors import LayoutError, ManifestError, MissingModelError, ModelError, OnnxFileError, UnknownModelError
 from models.metadata import names_of
 from models.onnx_meta import read_meta
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 from tests.models.builders import save

@@ -38,7 +38,7 @@ from engine.inference.trt.sidecar import (
 )
 from models.dynamic_axes import VERSION as FREED_VERSION
 from models.files import atomic_write, cache_dir
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
@@ -160,7 +160,7 @@ def build_plan(
 def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     from models.dynamic_axes import freed_model
     from models.errors import ModelError as ModelPackageError
-    from models.resolve import resolve
+    from models.resolution import resolve
 
     try:
         resolved = resolve(
