@@ -33,13 +33,14 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "text", "trackers"},
+        "config": {"errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "text"},
+        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {

@@ -188,7 +188,7 @@ class _Work:
         self._events.send(
             "ready",
             model={"name": model.manifest.name, "sha256": model.sha256},
-            backend={"name": backend.name, "provider": backend.provider},
+            backend={"name": backend.name, "provider": backend.provider, "precision": model.precision},
         )
         with engine:
             engine.work(
