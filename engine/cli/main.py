@@ -135,6 +135,11 @@ def _model_options(command: _Command) -> _Command:
             ),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(["f32", "bf16", "int8"]),
+            help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
+        ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
         click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
         click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),

@@ -9,7 +9,6 @@ from typing import cast
 
 from engine import follow_up as engine
 from engine.analytics.settings import AnswerSettings
-from engine.answers import with_clock
 from engine.config import EngineConfig
 from engine.summary import VideoJson
 from orchestrator.engine_process.ipc import Sender
@@ -32,7 +31,7 @@ def follow_up(task: FollowUp, events: Sender) -> None:
     config = EngineConfig(**task.config)
     settings = AnswerSettings.of(config)
     videos = cast(Sequence[VideoJson], task.videos)  # parts of entries that were checked (worker/steps.py)
-    clocks = tuple(with_clock(video, settings).get("clock") for video in videos)
+    clocks = tuple(settings.clock_entry(video) if "stem" in video else None for video in videos)
     roots = list(map(Path, task.roots))
     made = engine.follow_up(videos, Path(task.output), config, task.model, settings=settings, roots=roots, tick=tick)
     events.send(FollowedUp(follow_up_of(made), clocks, engine.error_in(made)))

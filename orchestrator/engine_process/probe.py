@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.analytics.export import check_formats
-from engine.analytics.settings import AnswerSettings
+from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
 from engine.errors import ConfigError, PlanError, VideoError
 from engine.files.opened import OpenedFile

@@ -159,7 +159,7 @@ _MODEL: _Shape = {
     "[error]": (_or_none(_text), "a text or null"),
 }
 
-_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text")}
+_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text"), "[precision]": (_text, "a text")}
 
 _JOB: _Shape = {
     "id": (_text, "a text"),
@@ -421,19 +421,21 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class BackendFacts:
-    """What computes: the engine's backend, and the provider behind it."""
+    """What computes: the engine's backend, the provider behind it, and in which precision, where that was told."""
 
     name: str = ""
     provider: str = ""
+    precision: str | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _BACKEND)
-        return cls(found["name"], found["provider"])
+        return cls(found["name"], found["provider"], found.get("precision"))
 
     def to_json(self) -> dict[str, str]:
-        return {"name": self.name, "provider": self.provider}
+        precision = {} if self.precision is None else {"precision": self.precision}
+        return {"name": self.name, "provider": self.provider, **precision}
 
 
 @dataclass(frozen=True)
