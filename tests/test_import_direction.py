@@ -48,7 +48,7 @@ ROOMS = {
         # A run.
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
