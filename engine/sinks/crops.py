@@ -19,7 +19,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Annotated, Any, cast
@@ -69,10 +69,11 @@ _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 @dataclass(frozen=True)
 class CropsState:
-    """The crops at one moment, for a checkpoint: their log's size, the time in steps, and of each track that is alive
-    its id, the worth of its best crop and the step at which it was last seen."""
+    """The crops at one moment, for a checkpoint: their log's size, the inferred frames and the time in steps, and of
+    each track that is alive its id, the worth of its best crop and the step at which it was last seen."""
 
     offset: Annotated[int, Field(ge=0)]
+    frames: int
     steps: FiniteFloat
     alive: list[tuple[int, FiniteFloat, FiniteFloat]]
 
@@ -134,7 +135,7 @@ class Crops(FileSink):
             self._file, self._size = reopened(self._part, found.offset, part), found.offset
         except OSError as error:
             raise self._error(error) from error
-        self._steps = found.steps
+        self._frames, self._steps = found.frames, found.steps
         self._best = {track_id: _Best(worth, seen) for track_id, worth, seen in found.alive}
 
     def write(self, tracks: Tracks) -> None:
@@ -235,7 +236,7 @@ class Crops(FileSink):
         for track_id in self._best:
             self._keep(track_id)
         alive = [(track_id, best.worth, best.seen) for track_id, best in self._best.items()]
-        found = CropsState(self._size, self._steps, alive)
+        found = CropsState(self._size, self._frames, self._steps, alive)
 
         def state() -> OutputState:
             assert self._file is not None
@@ -244,7 +245,7 @@ class Crops(FileSink):
                 os.fsync(self._file.fileno())
             except OSError as error:
                 raise self._error(error) from error
-            return cast(OutputState, {"offset": found.offset, "steps": found.steps, "alive": found.alive})
+            return cast(OutputState, {each.name: getattr(found, each.name) for each in fields(found)})
 
         return state
 

@@ -247,3 +247,20 @@ def test_heatmap_of_a_run_and_afterwards(tmp_path):
     assert sum(seconds for *_, seconds in cells) == pytest.approx(1.5, abs=0.1)
     analyze(tmp_path / "out", "-o", tmp_path / "again", "--heatmap")
     assert (tmp_path / "again" / "heatmap.json").read_bytes() == first
+
+
+def test_another_aspect_is_told_before_work_is_spent(tmp_path, scene):
+    """A video that its scene is not for fails at its first frame; the others are done and counted."""
+    scene.write_text("size = [160, 90]\n" + SCENE)
+    clip(tmp_path / "in" / "tall.mp4", 30, (64, 96))
+    clip(tmp_path / "in" / "wide.mp4", 30, (96, 54))
+    with fake_engine(scene=scene) as engine:
+        summary = engine.run([tmp_path / "in"], tmp_path / "out")
+    tall, wide = summary["videos"]
+    assert (tall["status"], wide["status"]) == ("failed", "ok")
+    assert tall["error"] == (
+        "is 64x96, but its scene was drawn on 160x90: another aspect. Draw the scene on this video, or correct `size` "
+        "and `camera`"
+    )
+    assert tall["inferred_frames"] == 0
+    assert "error" not in summary["answers"]
