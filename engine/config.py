@@ -25,8 +25,9 @@ from pydantic import (
     model_validator,
 )
 
+from engine.backends import AUTO, BACKENDS
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import check_format
+from engine.formats import FORMATS
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -102,7 +103,28 @@ def _scales(value: Any) -> Any:
 Three = tuple[float, float, float]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
-Format = Annotated[str, AfterValidator(check_format)]
+
+def _name_in(known: Mapping[str, object], *others: str) -> BeforeValidator:
+    """Return the rule of a key whose values are the names in a registry."""
+
+    def check(value: Any) -> Any:
+        names = [*others, *known]
+        if not isinstance(value, str) or value not in names:
+            *first, last = map(repr, names)
+            raise ValueError(f"one of {', '.join(first)} or {last}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _enum(*names: str) -> Any:
+    """Return what a JSON schema says of such a key."""
+    return Field(json_schema_extra={"enum": list(names)})
+
+
+Format = Annotated[str, _name_in(FORMATS), _enum(*FORMATS)]
+BackendName = Annotated[str, _name_in(BACKENDS, AUTO), _enum(AUTO, *BACKENDS)]
+TrackerName = Annotated[str, _name_in(registry.TRACKERS), _enum(*registry.TRACKERS)]
 
 
 def _groups(value: Any) -> Any:
@@ -255,7 +277,7 @@ class EngineConfig(TrackerKeys):
     max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
     """Most detections kept in a frame."""
 
-    tracker: Literal["sort", "bytetrack", "ocsort", "cbiou"] = "sort"
+    tracker: TrackerName = registry.DEFAULT
     """Which tracker joins the detections. Each has parameters of its own; see docs/trackers.md."""
     class_groups: Groups | None = None
     """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
@@ -269,7 +291,7 @@ class EngineConfig(TrackerKeys):
     shape: Literal["auto", "square", "rect"] = "auto"
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
-    backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
+    backend: BackendName = AUTO
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"

@@ -30,11 +30,3 @@ FORMATS: dict[str, RowFormat] = {
     "mot": RowFormat(".mot.txt", "engine.sinks.mot:MotText"),
     "detections": RowFormat(".detections.jsonl", "engine.sinks.jsonl:DetectionsJsonl"),
 }
-
-
-def check_format(name: str) -> str:
-    """Return `name`. Raise ValueError, in the words of a configuration's rule, where there is no such format."""
-    if name not in FORMATS:
-        *first, last = map(repr, FORMATS)
-        raise ValueError(f"one of {', '.join(first)} or {last}")
-    return name

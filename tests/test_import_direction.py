@@ -33,13 +33,14 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "backends": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "text", "trackers"},
+        "config": {"backends", "errors", "formats", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "text"},
+        "inference": {"backends", "config", "media", "records", "errors", "install", "text"},
         "sinks": {"config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
@@ -67,8 +68,8 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "results", "rework", "summary", "text", "trackers", "verify",
+            "analytics", "answers", "backends", "config", "engine", "errors", "files", "inference", "install", "logs",
+            "media", "pipeline", "profiling", "results", "rework", "summary", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
@@ -128,9 +129,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
         click.option(
             "--backend",
-            type=click.Choice(
-                ["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"]
-            ),
+            type=click.Choice([AUTO, *BACKENDS]),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),

@@ -6,14 +6,15 @@ import difflib
 import logging
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backends import AUTO, BACKENDS
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, ModelError
-from engine.inference.backends.base import Backend
+from engine.inference.backends.base import Backend, CpuModel
+from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
 from models.errors import ModelError as ModelPackageError
@@ -123,7 +124,8 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
     sha256 = resolved.sha256
     own_hw = (manifest.input.height, manifest.input.width)
-    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, freed, workers, own_hw))
+    on_cpu = CpuModel(freed.path, config.model, own_hw, workers, freed.batch_safe)
+    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, on_cpu))
     fixed_hw = chosen.backend.fixed_hw if chosen.backend.name == "tensorrt" else None  # a plan for one size
     rect = freed.dynamic and config.shape != "square" and fixed_hw is None
     model_hw = fixed_hw or own_hw
@@ -132,35 +134,25 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     return LoadedModel(manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why)
 
 
-def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
+def _on_cpu(config: EngineConfig, model: CpuModel) -> Backend:
     name = config.backend
-    device = "cpu" if config.device == "auto" else config.device
-    if name == "native" and device != "cpu":
-        raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
-    if name == "native" or (name == "auto" and device == "cpu"):
-        from engine.inference.backends.native import NativeBackend
-
+    if name == AUTO:
         try:
-            return NativeBackend(freed.path, model_hw, model=config.model)
+            return _made("native", model)
         except BackendMissing as error:
-            if name == "native":
-                raise
             log.info("ONNX Runtime computes: %s", error)
-    if name == "openvino":
-        if device != "cpu":
-            raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")
-        from engine.inference.backends.openvino import OpenVinoBackend
+            return _made("onnxruntime", model)
+    if config.device.startswith("cuda") and not BACKENDS[name].gpu:
+        raise BackendMissing(f"--device {config.device} was asked for, but --backend {name} runs on the CPU.")
+    return _made(name, model)
 
-        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe)
 
-    from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(freed.path, "cpu", batch_safe=freed.batch_safe)
+def _made(name: str, model: CpuModel) -> Backend:
+    backend: Backend = BACKENDS[name].on_cpu(model)
+    return backend
 
 
 def _fake(config: EngineConfig) -> LoadedModel:
-    from engine.inference.backends.fake import FakeBackend, fake_manifest
-
     if config.device.startswith("cuda"):
         raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))

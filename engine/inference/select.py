@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from engine.backends import AUTO, BACKENDS
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _BATCH = 8
 PROVIDER = "onnxruntime-tensorrt"
-_ON_GPU = ("auto", "onnxruntime", PROVIDER, "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
         raise BackendMissing(
             f"{what} was asked for, but --device cpu has no TensorRT. Leave --device out, or {_for_the_cpu(config)}."
         )
-    if config.device == "cpu" or config.backend not in _ON_GPU:
+    if config.device == "cpu" or not (config.backend == AUTO or BACKENDS[config.backend].gpu):
         return _cpu(on_cpu(), "--device cpu" if config.device == "cpu" else f"--backend {config.backend}")
     if wants_plan:
         return _plan(asked)

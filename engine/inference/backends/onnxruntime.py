@@ -19,6 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends.base import CpuModel
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
@@ -48,6 +49,11 @@ def shadowing() -> str | None:
     if len(builds) < 2:
         return None
     return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {onnxruntime_gpu()}"
+
+
+def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
+    """Make the backend for a CPU. Raises BackendMissing and ModelError."""
+    return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
 
 
 class OnnxRuntimeBackend:
