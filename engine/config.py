@@ -5,6 +5,7 @@ The first eight keys are those of the original program and keep their names, mea
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -492,8 +493,6 @@ def _sentence(error: ValidationError) -> str:
         return f"{first['ctx']['error']}." if first["type"] == "value_error" else f"{first['msg']}."
     key = str(first["loc"][0]) if first["loc"] else "configuration"
     if first["type"] == "extra_forbidden":
-        import difflib
-
         close = difflib.get_close_matches(key, EngineConfig.model_fields, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
         return f"Unknown key {key!r:.100} in the configuration.{hint}"

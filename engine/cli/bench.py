@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,8 +65,6 @@ def report(files: tuple[Path, ...]) -> int:
 
 def _suite(*arguments: str) -> int:
     """Run it in a process of its own, so that nothing of the command line is measured with it."""
-    import subprocess
-
     if not (CLONE / "benchmarks" / "suite.py").is_file():
         raise click.ClickException(
             "The benchmark suite is not part of the installed package. Get a clone of yolo-engine; there: make bench."

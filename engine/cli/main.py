@@ -6,50 +6,43 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
+from engine.cli.deferred import deferred
 from engine.cli.evaluate import evaluate
 from engine.cli.models import models
 from engine.cli.retrack import render, retrack
+from engine.cli.statuses import FAILED, INTERRUPTED, USAGE
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
+from engine.errors import (
+    BackendMissing,
+    ConfigError,
+    EngineError,
+    InputError,
+    ModelError,
+    OutputError,
+    describe_os_error,
+)
+from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
+from models.errors import ModelError as ModelPackageError
 from models.manifest import LAYOUTS
 
-if TYPE_CHECKING:
-    from engine.config import EngineConfig
-    from engine.engine import Engine
-    from engine.summary import SummaryJson
-
-# Nothing heavy is imported up here: --help answers at once.
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+# Nothing heavy is imported here: --help answers at once.
 
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    from engine.errors import (
-        BackendMissing,
-        ConfigError,
-        EngineError,
-        InputError,
-        ModelError,
-        OutputError,
-        describe_os_error,
-    )
-    from models.errors import ModelError as ModelPackageError
-
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -92,8 +85,6 @@ def main() -> None:
 )
 def commands(log_level: str, log_format: str) -> None:
     """Detect and track objects in videos: a folder in, tracks and annotated videos out."""
-    from engine.logs import set_up_logging
-
     set_up_logging(log_level, log_format)
 
 
@@ -174,79 +165,31 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
-def run(
-    inputs: tuple[str, ...],
-    output: Path | None,
-    as_json: bool,
-    stats: bool,
-    config_file: Path | None,
-    **options: Any,
-) -> int:
+@deferred("run:run")
+def run() -> None:
     """Detect and track objects in videos.
 
     INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
     <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
     """
-    from engine.cli.answers_table import print_answers
-    from engine.cli.bottleneck_table import print_verdict
-    from engine.cli.console import screen
-    from engine.cli.progress import ProgressBars, print_summary
-
-    console = screen(stderr=True)
-    with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
-        bars = ProgressBars(console, engine.total)
-        previous = _stop_on_signals(engine, bars.say)
-        try:
-            with bars as tick:
-                begun = None if as_json else lambda: _tell_model(engine.config, bars.say)
-                summary = engine.run(inputs, progress=tick, begun=begun)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        interrupted = engine.interrupted
-    if stats:
-        print_verdict(console, summary["verdict"])
-    if as_json:
-        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
-    else:
-        print_summary(screen(), summary)
-        if (answers := summary.get("answers")) is not None:
-            print_answers(screen(), answers)
-    if "error" in summary:
-        say(f"Error: {summary['error']}", err=True)
-    if interrupted:
-        say(_how_to_go_on(engine.config, summary), err=True)
-        return INTERRUPTED
-    return 0 if summary["success"] else FAILED
 
 
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @_model_options
-def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
+@deferred("run:verify")
+def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
     """
-    from engine.cli.console import screen, tell_on
-    from engine.verify import verify_invariance
-
-    tell = tell_on(screen(stderr=True))
-    config = _config(config_file, **options)
-    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
-    return 0 if same else FAILED
 
 
 @commands.command()
-def doctor() -> int:
+@deferred("doctor:doctor")
+def doctor() -> None:
     """Show what is installed and working here."""
-    from engine.cli.console import screen
-    from engine.cli.doctor import examine, print_findings
-
-    findings = examine()
-    print_findings(screen(), findings)
-    return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
 commands.add_command(analyze)
@@ -256,71 +199,6 @@ commands.add_command(build_trt)
 commands.add_command(retrack)
 commands.add_command(render)
 commands.add_command(evaluate)
-
-
-def _config(config_file: Path | None, **options: Any) -> EngineConfig:
-    """The configuration: the file's keys, and over them the options that were given."""
-    from engine.config import EngineConfig, load_config
-
-    values = load_config(config_file) if config_file is not None else {}
-    values |= {key: value for key, value in options.items() if value not in (None, ())}
-    return EngineConfig(**values)
-
-
-def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) -> Engine:
-    from engine.engine import Engine
-
-    return Engine(_config(config_file, **options), stats=stats)
-
-
-def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
-    """One line, for whoever named no model."""
-    from engine.config import note_on_default
-
-    if (note := note_on_default(config)) is not None:
-        tell(note)
-
-
-def _how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
-    """For whoever interrupted a run."""
-    if all("segments" in video for video in summary["videos"]):
-        return "What was recorded is complete; the same command goes on with new segments."
-    kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
-    goes_on = config.resume and config.save_intermediate_results
-    if kept and goes_on:
-        return (
-            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
-        )
-    if kept:
-        return "Unfinished videos are kept as NAME.partial.*."
-    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
-
-
-def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, Any]:
-    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one, not the same once more, ends
-    the process at once."""
-    from engine.cli.repeats import Repeats
-
-    repeats = Repeats()
-
-    def second(number: int, _: Any) -> None:
-        if not repeats.seen():
-            os._exit(INTERRUPTED)
-
-    def first(number: int, _: Any) -> None:
-        repeats.seen()
-        for each in previous:
-            signal.signal(each, second)
-        begun = engine.last_run is not None
-        engine.stop()
-        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
-            raise KeyboardInterrupt
-        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
-
-    previous: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, first)
-    return previous
 
 
 if __name__ == "__main__":

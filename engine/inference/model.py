@@ -17,9 +17,11 @@ from engine.inference.backends.base import Backend, CpuModel
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
+from engine.inference.trt.find import Fed, fed_of, model_of
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
-from models.resolve import ResolvedModel
+from models.registry import smallest_that_knows
+from models.resolve import ResolvedModel, resolve
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +54,6 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> No
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
-    from models.registry import smallest_that_knows
-
     close = difflib.get_close_matches(unknown[0], manifest.classes, n=1)
     hint = ""
     if (able := smallest_that_knows(wanted or ())) is not None:
@@ -91,9 +91,6 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
-    from engine.inference.trt.find import Fed, fed_of, model_of
-    from models.resolve import resolve
-
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
@@ -113,6 +110,7 @@ def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, floa
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
+    # `import engine` need not wait for what is of use to a model from a file only.
     from engine.inference.select import choose
     from models.dynamic_axes import freed_model
 

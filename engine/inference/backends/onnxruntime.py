@@ -23,6 +23,7 @@ from engine.inference.backends.base import CpuModel
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
+from models.onnx_meta import read_meta
 
 log = logging.getLogger(__name__)
 
@@ -208,8 +209,6 @@ def _engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[st
         "trt_timing_cache_path": str(engines),
     }
     if shapes is not None:
-        from models.onnx_meta import read_meta
-
         entry = read_meta(path).inputs[0].name
         for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
             options[f"trt_profile_{which}_shapes"] = f"{entry}:{'x'.join(map(str, shape))}"

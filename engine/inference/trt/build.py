@@ -37,8 +37,10 @@ from engine.inference.trt.sidecar import (
     write_record,
 )
 from models.dynamic_axes import VERSION as FREED_VERSION
+from models.dynamic_axes import freed_model
+from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write, cache_dir
-from models.resolve import ResolvedModel
+from models.resolve import ResolvedModel, resolve
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
@@ -158,10 +160,6 @@ def build_plan(
 
 
 def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
-    from models.dynamic_axes import freed_model
-    from models.errors import ModelError as ModelPackageError
-    from models.resolve import resolve
-
     try:
         resolved = resolve(
             options.model,
