@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.batching import batch_safe
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.onnx_meta import parse_onnx
-from models.reshape import free_shape
 from models.resolve import ResolvedModel
-from models.verify_dynamic_axes import check_freed
 
 # Goes up with every change to the surgery, so that older cache entries are made again.
 VERSION = 1
@@ -42,6 +38,10 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
     at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
     """
+    # The ONNX library takes 0.3 s to load, the surgery as long again: whoever imports FreedModel waits for neither.
+    from models.batching import batch_safe
+    from models.onnx_meta import parse_onnx
+
     model = parse_onnx(resolved.path)
     locations = external_locations(model)
     load_external(model, resolved.path)
@@ -57,6 +57,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     try:
         with _locked(target):
             if not _is_whole(target):
+                from models.reshape import free_shape
+                from models.verify_dynamic_axes import check_freed
+
                 freed = free_shape(model, source.input.stride, source.strides).SerializeToString()
                 peak = 255.0 if source.input.dtype == "uint8" else 255.0 * _largest(source.input.scale)
                 check_freed(

@@ -6,16 +6,15 @@ give fewer and other boxes, so that nothing is assumed where nothing says it.
 """
 
 from pathlib import Path
-from typing import Any
 
 from models.errors import LayoutError, ManifestError
-from models.manifest import InputSpec
+from models.manifest import InputParts, InputSpec
 
-RGB_TO_ONE: dict[str, Any] = {"channel_order": "rgb", "scale": 1 / 255}
+RGB_TO_ONE: InputParts = {"channel_order": "rgb", "scale": 1 / 255}
 _FLOAT16_MAX = 65504
 
 # Where a picture lies and how its size is rounded, as each family's own programs do it.
-_OF_LAYOUT: dict[str, dict[str, Any]] = {
+_OF_LAYOUT: dict[str, InputParts] = {
     "yolox": {"pad": "topleft", "rounding": "down"},
     "yolov5": {"pad": "center"},
     "yolov8": {"pad": "center", **RGB_TO_ONE},
@@ -29,12 +28,12 @@ _KNOWN = (
 )
 
 
-def of_family(layout: str) -> dict[str, Any]:
-    """What the layout alone says about the input, as keyword arguments of `InputSpec`."""
-    return dict(_OF_LAYOUT[layout])
+def of_family(layout: str) -> InputParts:
+    """Return what the layout alone says about the input."""
+    return _OF_LAYOUT[layout].copy()
 
 
-def question(spec: dict[str, Any], layout: str, path: Path) -> LayoutError | None:
+def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
     """The error that asks for what `spec` leaves open and must be known; None where it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]

@@ -12,18 +12,17 @@ What each exporter writes:
 import ast
 import re
 import tomllib
-from typing import Any
 
 from models.errors import LayoutError, ManifestError, OnnxFileError
-from models.manifest import parse_parts
-from models.onnx_meta import OnnxMeta
+from models.manifest import InputParts, ManifestParts, parse_parts
 from models.output_shape import class_count, fits
 from models.printable import printable
+from models.tensor_info import OnnxMeta
 
 OWN_PREFIX = "yolo_engine."
 
 _MAX_OF_A_NAME = 200
-_ULTRALYTICS_INPUT = {"channel_order": "rgb", "scale": 1 / 255, "pad": "center", "pad_value": 114.0}
+_ULTRALYTICS_INPUT: InputParts = {"channel_order": "rgb", "scale": 1 / 255, "pad": "center", "pad_value": 114.0}
 
 
 def names_of(text: str) -> tuple[str, ...] | None:
@@ -42,7 +41,7 @@ def names_of(text: str) -> tuple[str, ...] | None:
     return tuple(printable(str(name), _MAX_OF_A_NAME) for name in value)
 
 
-def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+def declared_parts(meta: OnnxMeta, where: str) -> ManifestParts:
     """What the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
 
     Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
@@ -50,21 +49,22 @@ def declared_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
     return _merge(_exporter_parts(meta, where), _own_parts(meta.metadata, where))
 
 
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(under: ManifestParts, over: ManifestParts) -> ManifestParts:
     return {**under, **over, "input": {**under.get("input", {}), **over.get("input", {})}}
 
 
-def _own_parts(metadata: dict[str, str], where: str) -> dict[str, Any]:
-    table: dict[str, Any] = {}
+def _own_parts(metadata: dict[str, str], where: str) -> ManifestParts:
+    table: dict[str, object] = {}
     for key, text in metadata.items():
         if not key.startswith(OWN_PREFIX):
             continue
         *outer, leaf = key.removeprefix(OWN_PREFIX).split(".")
         inner = table
         for part in outer:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
+            below = inner.setdefault(part, {})
+            if not isinstance(below, dict):
                 raise ManifestError(f"{where}: metadata: {key} lies below a key that is no table.")
+            inner = below
         try:
             inner[leaf] = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
@@ -72,7 +72,7 @@ def _own_parts(metadata: dict[str, str], where: str) -> dict[str, Any]:
     return parse_parts(table, f"{where}: metadata")
 
 
-def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
+def _exporter_parts(meta: OnnxMeta, where: str) -> ManifestParts:
     data = meta.metadata
     task = data.get("task", "detect")
     if task != "detect":
@@ -81,36 +81,42 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> dict[str, Any]:
     if names is None:
         return {}
     layout = _layout(meta, names)
+    spec = _ULTRALYTICS_INPUT.copy()
     if layout is None:  # how it is fed is known all the same
-        return {"classes": names} | ({"input": dict(_ULTRALYTICS_INPUT)} if data.get("author") == "Ultralytics" else {})
+        return {"classes": names, "input": spec} if data.get("author") == "Ultralytics" else {"classes": names}
     dims = meta.outputs[0].dims
     count = class_count(layout, dims)
     if count is not None and count != len(names):
         raise LayoutError(
             f"{where}: metadata lists {len(names)} class names, but the output has room for {count}. Export it again."
         )
-    parts: dict[str, Any] = {"layout": layout, "classes": names, "input": dict(_ULTRALYTICS_INPUT)}
+    parts: ManifestParts = {"layout": layout, "classes": names, "input": spec}
     if re.fullmatch(r"[1-9][0-9]{0,2}", data.get("stride", "")):
-        parts["input"]["stride"] = int(data["stride"])
+        spec["stride"] = int(data["stride"])
         parts["strides"] = tuple(s for s in (8, 16, 32, 64) if s <= max(32, int(data["stride"])))
-    parts["input"] |= _free_size(meta, parts["input"].get("stride", 32))
-    for key, source in (("licence", "license"), ("description", "description")):
-        if data.get(source):
-            parts[key] = printable(data[source])
+    spec.update(_free_size(meta, spec.get("stride", 32)))
+    if data.get("license"):
+        parts["licence"] = printable(data["license"])
+    if data.get("description"):
+        parts["description"] = printable(data["description"])
     return parts
 
 
-def _free_size(meta: OnnxMeta, stride: int) -> dict[str, int]:
+def _free_size(meta: OnnxMeta, stride: int) -> InputParts:
     """Height and width that an Ultralytics export was made for, where its axes are free: `640`, or `[480, 640]`."""
     found = re.fullmatch(r"\[?\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\]?", meta.metadata.get("imgsz", ""))
     if found is None or len(meta.inputs) != 1 or len(meta.inputs[0].dims) != 4:
         return {}
     height = int(found[1])
-    sizes = {"height": height, "width": int(found[2] or height)}
-    if any(not 32 <= size <= 8192 or size % stride for size in sizes.values()):
+    width = int(found[2] or height)
+    if any(not 32 <= size <= 8192 or size % stride for size in (height, width)):
         return {}
-    axes = zip(sizes.items(), meta.inputs[0].dims[2:], strict=True)
-    return {key: size for (key, size), dim in axes if not isinstance(dim, int)}
+    free: InputParts = {}
+    if not isinstance(meta.inputs[0].dims[2], int):
+        free["height"] = height
+    if not isinstance(meta.inputs[0].dims[3], int):
+        free["width"] = width
+    return free
 
 
 def _layout(meta: OnnxMeta, names: tuple[str, ...]) -> str | None:

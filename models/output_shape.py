@@ -3,7 +3,7 @@
 In shapes: N batch, A anchors (all cells of all levels), C classes, D detections.
 """
 
-from models.onnx_meta import Dims
+from models.tensor_info import Dims
 
 SHAPES = {
     "yolox": "(N, A, 5+C), raw grid, one anchor a cell",

@@ -7,8 +7,8 @@ none whose first output holds both. Naming it saves its user from the garbage th
 import re
 from collections.abc import Sequence
 
-from models.onnx_meta import Dims, OnnxMeta, TensorInfo, dims_text
 from models.output_shape import class_count
+from models.tensor_info import Dims, OnnxMeta, TensorInfo, dims_text
 
 _KEYPOINTS = 1 + 3 * 17  # one class, COCO's key points as x y visible
 _MAX_QUERIES = 2000

@@ -18,7 +18,7 @@ from engine.sinks.store import SUFFIX, Store
 from engine.trackers.registry import TRACKERS, Parameter, parameters_of
 
 MOT = ".mot.txt"
-_MOST_SETS = 10_000
+_MAX_SETS = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def parameter_sets(ranges: Sequence[str]) -> list[dict[str, str]]:
         }
         for combination in itertools.product(*mine.values()):
             sets.append({**({"tracker": tracker} if tracker else {}), **dict(zip(mine, combination, strict=True))})
-            if len(sets) > _MOST_SETS:
-                raise ConfigError(f"These ranges make more than {_MOST_SETS} parameter sets: give fewer values.")
+            if len(sets) > _MAX_SETS:
+                raise ConfigError(f"These ranges make more than {_MAX_SETS} parameter sets: give fewer values.")
     unused = [key for key in values if not any(key in each for each in sets)]
     if unused:
         raise ConfigError(f"{unused[0]} is a parameter of none of these trackers: {', '.join(trackers or [])}.")
