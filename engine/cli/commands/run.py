@@ -59,7 +59,7 @@ def run(
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
-        say(_how_to_go_on(engine.config, summary), err=True)
+        say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -85,8 +85,8 @@ def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
         tell(note)
 
 
-def _how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
-    """For whoever interrupted a run."""
+def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
+    """Return the line for whoever interrupted a run."""
     if all("segments" in video for video in summary["videos"]):
         return "What was recorded is complete; the same command goes on with new segments."
     kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
