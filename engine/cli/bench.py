@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def report(files: tuple[Path, ...]) -> int:
 
 def _suite(*arguments: str) -> int:
     """Run it in a process of its own, so that nothing of the command line is measured with it."""
+    import subprocess  # help need not wait for it
+
     if not (CLONE / "benchmarks" / "suite.py").is_file():
         raise click.ClickException(
             "The benchmark suite is not part of the installed package. Get a clone of yolo-engine; there: make bench."
