@@ -9,7 +9,7 @@ import pytest
 from models import reshape, verify_dynamic_axes
 from models.dynamic_axes import freed_model
 from models.errors import ModelError, ReshapeError
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import ROOT
 from tests.models import builders
 from tests.models.builders import save
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made(model, tmp_path):
 
 def test_two_processes_at_once(model, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from models.resolve import resolve\n"
+        "import sys; from pathlib import Path; from models.resolution import resolve\n"
         "from models.dynamic_axes import freed_model\n"
         "model = resolve(Path(sys.argv[1]), layout='yolox', channel_order='bgr', scale=1.0)\n"
         "print(freed_model(model, Path(sys.argv[2])).path)"

@@ -21,6 +21,7 @@ from engine.inference.trt.profile import Profile
 from engine.inference.trt.progress import CallingWatcher, Watcher
 from engine.inference.trt.sidecar import Parity, PlanRecord
 from engine.text.say import say
+from models.coco import NAME_LISTS
 
 Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
 _Three = tuple[float, float, float]
@@ -28,7 +29,7 @@ _Three = tuple[float, float, float]
 
 def build_trt(verbose: bool, **given: Any) -> None:
     """Build a plan, compare it with the CPU where there is a GPU, and say what was built."""
-    scale, mean = _scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
+    scale, mean = scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
     options = BuildOptions(
         workspace_mib=given.pop("workspace"),
         class_names=_names(given.pop("class_names")),
@@ -59,7 +60,7 @@ def _runner() -> Runner | None:
 
 
 def _names(text: str | None) -> tuple[str, ...] | str | None:
-    if text is None or text == "coco80":
+    if text is None or text in NAME_LISTS:
         return text
     return tuple(name.strip() for name in text.split(","))
 
@@ -73,7 +74,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
+def scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
     """Return both, checked as those of a configuration are; one mean stands for all channels."""
     config = EngineConfig(input_scale=scale, input_mean=mean)
     means = config.input_mean

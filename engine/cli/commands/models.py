@@ -14,7 +14,7 @@ from models.errors import HashError, MissingModelError
 from models.manifest import ModelManifest
 from models.registry import DEFAULT_MODEL, find, get_manifest, list_models
 from models.registry import pull as pull_model
-from models.resolve import resolve
+from models.resolution import resolve
 
 
 def list_all() -> None:

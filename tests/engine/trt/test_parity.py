@@ -11,7 +11,7 @@ from engine.inference.trt.profile import make_profile
 from models.dynamic_axes import freed_model
 from models.manifest import InputSpec, ModelManifest
 from models.reshape import free_shape
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 
