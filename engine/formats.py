@@ -30,3 +30,7 @@ FORMATS: dict[str, RowFormat] = {
     "mot": RowFormat(".mot.txt", "engine.sinks.mot:MotText"),
     "detections": RowFormat(".detections.jsonl", "engine.sinks.jsonl:DetectionsJsonl"),
 }
+
+
+EXPORTS = ("cvat", "mot", "coco", "yolo", "labelstudio", "fiftyone")
+"""What `yolo-engine export` writes."""

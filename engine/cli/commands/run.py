@@ -15,6 +15,7 @@ import click
 from engine.cli.answers_table import print_answers
 from engine.cli.bottleneck_table import print_verdict
 from engine.cli.console import screen, tell_on
+from engine.cli.follow_up_lines import follow_up_lines
 from engine.cli.progress import ProgressBars, print_summary
 from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
@@ -56,6 +57,8 @@ def run(
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
             print_answers(screen(), answers)
+        for line in follow_up_lines(summary):
+            say(line)
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
