@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.errors import ConfigError, describe_os_error
 from engine.formats import EXPORTS, FORMATS
@@ -283,7 +284,7 @@ class EngineConfig(TrackerKeys):
     tracker predicts."""
     visualize: bool = True
     """Write an annotated video."""
-    output_folder: Path = Path("output_videos")
+    output_folder: Path = Path(defaults.OUTPUT_FOLDER)
     """Where results go."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
@@ -308,15 +309,15 @@ class EngineConfig(TrackerKeys):
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order of the channels that the model was trained on, where its file does not say."""
 
-    conf: Share = 0.25
+    conf: Share = defaults.CONF
     """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
-    nms_iou: Share = 0.45
+    nms_iou: Share = defaults.NMS_IOU
     """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
     classes: Names | None = None
     """Names of the classes to keep; None keeps all."""
     class_agnostic: bool = False
     """true: boxes of different classes suppress each other and tracks may change class."""
-    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
+    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = defaults.MAX_DETECTIONS
     """Most detections kept in a frame."""
 
     tracker: TrackerName = registry.DEFAULT
@@ -325,18 +326,18 @@ class EngineConfig(TrackerKeys):
     """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
     truck in some frames keeps its id. Rows keep the class of their detection."""
 
-    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = defaults.FORMATS
     """Data files to write."""
     store_conf: Share | None = None
     """Keep detections of this score and above in `<name>.detections.bin`, from which `yolo-engine retrack` makes tracks
     again without the model. None: don't."""
-    shape: Literal["auto", "square", "rect"] = "auto"
+    shape: Literal["auto", "square", "rect"] = defaults.SHAPE
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
     backend: BackendName = AUTO
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
@@ -376,9 +377,9 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
-    bin_s: Length = 900.0
+    bin_s: Length = defaults.BIN_S
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
-    zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
     """IANA name of the cameras' time zone, such as Europe/Berlin."""
     start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
     """Wall clock at a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a time in
@@ -408,7 +409,7 @@ class EngineConfig(TrackerKeys):
     """How long a URL may stay silent."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """How often in a row a live source that broke off is opened again."""
-    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = 600.0
+    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
@@ -93,6 +94,11 @@ def commands(log_level: str, log_format: str) -> None:
 _Command = Callable[..., Any]
 
 
+def _told(text: str, default: object) -> str:
+    """Return an option's help with its default, as it stands behind all of them."""
+    return f"{text}  [{default}]"
+
+
 def _model_options(command: _Command) -> _Command:
     """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
     options: list[Callable[[_Command], _Command]] = [
@@ -108,27 +114,41 @@ def _model_options(command: _Command) -> _Command:
         click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by."),
         click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
-        click.option("--conf", type=float, help="Lowest score of a detection.  [0.25]"),
-        click.option("--nms-iou", type=float, help="Overlap above which the weaker box is removed.  [0.45]"),
+        click.option("--conf", type=float, help=_told("Lowest score of a detection.", defaults.CONF)),
+        click.option(
+            "--nms-iou", type=float, help=_told("Overlap above which the weaker box is removed.", defaults.NMS_IOU)
+        ),
         click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
         click.option(
             "--class-agnostic/--class-aware",
             default=None,
             help="Let boxes of different classes suppress each other.  [aware]",
         ),
-        click.option("--max-detections", type=int, help="Maximum number of detections per frame.  [300]"),
+        click.option(
+            "--max-detections", type=int, help=_told("Maximum number of detections per frame.", defaults.MAX_DETECTIONS)
+        ),
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
-        click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
+        click.option(
+            "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
+        ),
         click.option(
             "--backend",
             type=click.Choice([AUTO, *BACKENDS]),
-            help="What computes the model; fake finds bright squares, for tests.  [auto]",
+            help=_told("What computes the model; fake finds bright squares, for tests.", AUTO),
         ),
-        click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
-        click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
-        click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),
-        click.option("--workers", type=int, help="Inferences at the same time.  [one per core, 2 on a GPU]"),
+        click.option("--device", metavar="auto|cpu|cuda[:N]", help=_told("Where to compute.", defaults.DEVICE)),
+        click.option("--batch", type=int, help=f"Frames per inference.  [1 on a CPU, {defaults.GPU_BATCH} on a GPU]"),
+        click.option(
+            "--streams",
+            type=int,
+            help=f"Videos decoded at the same time.  [one per core, {defaults.MIN_STREAMS} to {defaults.MAX_STREAMS}]",
+        ),
+        click.option(
+            "--workers",
+            type=int,
+            help=f"Inferences at the same time.  [one per core, {defaults.GPU_WORKERS} on a GPU]",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -137,7 +157,7 @@ def _model_options(command: _Command) -> _Command:
 
 @commands.command(no_args_is_help=True)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=_told("Output folder.", defaults.OUTPUT_FOLDER))
 @_model_options
 @click.option("--start", "start_s", metavar="TIME", help="Where to begin in each video: seconds, or H:MM:SS.  [0]")
 @click.option("--end", "end_s", metavar="TIME", help="Where to end in each video.  [at its end]")
@@ -148,7 +168,9 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
-@click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option(
+    "--formats", metavar="tracks,mot,detections", help=_told("Data files to write.", ",".join(defaults.FORMATS))
+)
 @click.option(
     "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."
 )
@@ -158,8 +180,13 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
-@click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
+@click.option(
+    "--bin",
+    "bin_s",
+    metavar="LENGTH",
+    help=_told("Length of a bin of counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
+)
+@click.option("--zone", metavar="NAME", help=_told("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE))
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
 @click.option(
@@ -168,7 +195,11 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
-@click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
+@click.option(
+    "--segment",
+    metavar="90s|10m|1h",
+    help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 @deferred("run:run")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli.deferred import deferred
+from engine.defaults import GPU_BATCH
 from models.manifest import LAYOUTS
 
 _MAX_MIB = 1 << 20
@@ -44,7 +45,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 @click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Images to calibrate int8 with.")
 @click.option("--min-batch", type=int, default=1, help="Minimum number of frames per inference.  [1]")
 @click.option("--opt-batch", type=int, help="The batch to tune for.  [the largest]")
-@click.option("--max-batch", type=int, help="Maximum number of frames per inference.  [8]")
+@click.option("--max-batch", type=int, help=f"Maximum number of frames per inference.  [{GPU_BATCH}]")
 @click.option(
     "--shape",
     metavar="auto|square|rect|HxW",
