@@ -31,6 +31,7 @@ from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.errors import ConfigError, describe_os_error
 from engine.formats import EXPORTS, FORMATS
+from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -277,7 +278,7 @@ class EngineConfig(TrackerKeys):
     The first keys are the parameters of the trackers, in engine/trackers/keys.py.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=False)
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
@@ -337,6 +338,9 @@ class EngineConfig(TrackerKeys):
     backend: BackendName = AUTO
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
+    precision: Precision = "f32"
+    """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
+    that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
@@ -506,16 +510,16 @@ class EngineConfig(TrackerKeys):
 
 
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
-# go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
+# go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
     " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
     " max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s clips export".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
+    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
+    " start clock_patterns camera max_gap_s max_overlap_s clips export".split()
 )
 
 

@@ -35,14 +35,15 @@ ROOMS = {
         "formats": set(),
         "backends": set(),
         "defaults": set(),
+        "precision": set(),
         "trackers": {"errors"},
-        "config": {"backends", "defaults", "errors", "formats", "text", "trackers"},
+        "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "text"},
-        "sinks": {"config", "media", "records", "errors", "text"},
+        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
+        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",

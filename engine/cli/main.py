@@ -137,6 +137,11 @@ def _model_options(command: _Command) -> _Command:
             type=click.Choice([AUTO, *BACKENDS]),
             help=_told("What computes the model; fake finds bright squares, for tests.", AUTO),
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(["f32", "bf16", "int8"]),
+            help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
+        ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help=_told("Where to compute.", defaults.DEVICE)),
         click.option("--batch", type=int, help=f"Frames per inference.  [1 on a CPU, {defaults.GPU_BATCH} on a GPU]"),
         click.option(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from engine.trackers.registry import DEFAULT, TRACKERS
 
@@ -33,6 +33,8 @@ def _default(key: str) -> Any:
 
 class TrackerKeys(BaseModel):
     """Parameters of all trackers. None: not one of the tracker that is chosen."""
+
+    model_config = ConfigDict(defer_build=True)  # EngineConfig builds all of it once more
 
     max_age: _Age | None = _default("max_age")
     min_hits: _Hits | None = _default("min_hits")

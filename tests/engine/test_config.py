@@ -42,6 +42,7 @@ DEFAULTS = {
     "store_conf": None,
     "shape": "auto",
     "backend": "auto",
+    "precision": "f32",
     "device": "auto",
     "batch": None,
     "streams": None,
@@ -146,6 +147,7 @@ def test_defaults():
         ("output_folder", "out", Path("out")),
         ("layout", "yolov5", "yolov5"),
         ("channel_order", "bgr", "bgr"),
+        ("precision", "bf16", "bf16"),
         ("video_preset", "medium", "medium"),
         ("backend", "openvino", "openvino"),
         ("shape", "rect", "rect"),
@@ -231,6 +233,7 @@ def test_accepted(key, given, kept):
         ("input_scale", True, "a number, not true or false. Got True"),
         ("input_scale", float("inf"), "a finite number. Got inf"),
         ("channel_order", "gbr", "one of 'rgb' or 'bgr'. Got 'gbr'"),
+        ("precision", "fp16", "one of 'f32', 'bf16' or 'int8'. Got 'fp16'"),
         ("formats", "tracks,csv", "one of 'tracks', 'mot' or 'detections'. Got 'csv'"),
         ("shape", "round", "one of 'auto', 'square' or 'rect'. Got 'round'"),
         (
