@@ -381,6 +381,8 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    crops: bool = False
+    """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
     bin_s: Length = defaults.BIN_S
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
@@ -512,9 +514,9 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
-    " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
-    " max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
+    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
+    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
-from engine.analytics.ignore import IgnoreRegions
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -413,7 +412,7 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
             place=place,
         )
 

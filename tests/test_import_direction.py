@@ -61,7 +61,7 @@ ROOMS = {
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",

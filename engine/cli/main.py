@@ -185,6 +185,7 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
+@click.option("--crops/--no-crops", default=None, help="Write the best crop of each track.  [no-crops]")
 @click.option(
     "--bin",
     "bin_s",
