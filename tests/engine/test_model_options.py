@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine.cli.trt import scale_and_mean
+from engine.cli.commands.build_trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
 from engine.inference.trt.build import BuildOptions, command_for
