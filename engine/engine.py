@@ -26,10 +26,10 @@ from engine.analytics.answering import name_of
 from engine.analytics.export import check_formats
 from engine.analytics.ignore import IgnoreRegions
 from engine.analytics.settings import AnswerSettings
-from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
+from engine.follow_up import error_in, follow_up
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
@@ -261,11 +261,10 @@ class Engine:
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
         if settled:  # else the answers would be those of a part
-            answers = answers_of(summary["videos"], folder, self.config, self._answering)
-            if answers is not None:
-                summary["answers"] = answers
-                if "error" in answers:
-                    summary["success"], summary["error"] = False, answers["error"]
+            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
+            summary = {**summary, **followed}
+            if (problem := error_in(followed)) is not None:
+                summary["success"], summary["error"] = False, problem
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if not _stands(place, folder):

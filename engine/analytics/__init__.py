@@ -13,7 +13,19 @@ For runs: `settings` (what a configuration asks for), `timeline` (the files of a
 detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
 """
 
-from engine.analytics import answering, clock, evaluation, export, heatmap, ignore, samples, scene, settings, timeline
+from engine.analytics import (
+    answering,
+    clock,
+    evaluation,
+    export,
+    heatmap,
+    ignore,
+    samples,
+    scene,
+    settings,
+    tables,
+    timeline,
+)
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
@@ -55,6 +67,7 @@ __all__ = [
     "scene",
     "settings",
     "stitch",
+    "tables",
     "tables_of",
     "timeline",
     "to_csv",

@@ -212,9 +212,9 @@ def test_help(path, flag):
     done = CliRunner().invoke(cli.commands, [*path, flag], prog_name="yolo-engine", terminal_width=100)
     assert done.exit_code == 0
     assert done.output.startswith(f"Usage: {' '.join(['yolo-engine', *path])} ")
-    assert "..." not in done.output.replace("INPUT...", "").replace("OUT...", "").replace("A,B,...", "").replace(
-        "[ARGS]...", ""
-    )
+    assert "..." not in done.output.replace("INPUT...", "").replace("OUT...", "").replace("FILE...", "").replace(
+        "A,B,...", ""
+    ).replace("[ARGS]...", "")
 
 
 def test_every_option_is_explained():
