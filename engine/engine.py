@@ -134,6 +134,14 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        unused = [name for name in ("class_agnostic", "nms_iou") if self.config.changed(name)]
+        if unused and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself, without NMS: %s %s not used.",
+                self.model.manifest.name,
+                " and ".join(unused),
+                "is" if len(unused) == 1 else "are",
+            )
         if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
@@ -249,14 +257,13 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
-        if settled and self.config.writes_tables:  # else the answers would be those of a part
-            from engine.answers import answers_of  # a run without tables starts without what computes them
+        if settled and (self.config.writes_tables or self.config.clips is not None):  # else those of a part
+            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
 
-            answers = answers_of(summary["videos"], folder, self.config, self._answering)
-            if answers is not None:
-                summary["answers"] = answers
-                if "error" in answers:
-                    summary["success"], summary["error"] = False, answers["error"]
+            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
+            summary = {**summary, **followed}
+            if (problem := error_in(followed)) is not None:
+                summary["success"], summary["error"] = False, problem
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if not _stands(place, folder):

@@ -66,6 +66,7 @@ def backend_of(model: LoadedModel) -> BackendJson:
         "provider": model.backend.provider,
         "device": model.device,
         "why": model.why,
+        "precision": model.precision,
     }
     if (times := getattr(model.backend, "times_ms", None)) is not None:
         parts = zip(("upload", "compute", "download"), times, strict=True)

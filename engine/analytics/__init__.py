@@ -62,6 +62,7 @@ __all__ = [
     "settings",
     "stitch",
     "stitching",
+    "tables",
     "tables_of",
     "timeline",
     "to_csv",

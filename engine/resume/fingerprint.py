@@ -31,7 +31,8 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
         "backend": [model.backend.name, model.backend.provider],
         "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
         "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
-        # Not there in the journals of runs without scenes, and of versions before there were any.
+        # Not there in the journals of runs without them, and of versions before there were any.
+        **({"precision": model.precision} if model.precision != "f32" else {}),
         **({"scene": hashlib.sha256(json.dumps(ignored).encode()).hexdigest()} if ignored else {}),
     }
 

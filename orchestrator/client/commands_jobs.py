@@ -27,8 +27,8 @@ from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 
-_CANCEL_S = 10.0
-_RESULTS_S = 2.0
+CANCEL_S = 10.0
+RESULTS_S = 2.0
 
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
@@ -73,7 +73,7 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
-    ends = time.monotonic() + _CANCEL_S
+    ends = time.monotonic() + CANCEL_S
     while state not in ENDED_STATES:
         state = submission.cancel(job, submission.who(), given)
         if state != shown:
@@ -131,11 +131,14 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         click.echo(json.dumps({**value, **files}))
         return 0 if success else _FAILED
     from engine.cli.answers_table import print_answers
+    from engine.cli.follow_up_lines import follow_up_lines
     from engine.cli.progress import print_summary
 
     if not shot.refused:
         print_summary(views.screen(), result["processing_result"])
         print_answers(views.screen(), result["processing_result"].get("answers", {}))
+        for line in follow_up_lines(result["processing_result"]):
+            say(line)
     say(f"{result['message']}")
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
@@ -169,7 +172,7 @@ def _result(job: Job, given: Settings) -> dict[str, Any]:
     """The pipeline's result. The end record is there a moment before the files that are made of it."""
     from orchestrator.worker import steps as jobs
 
-    ends = time.monotonic() + _RESULTS_S
+    ends = time.monotonic() + RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
     return jobs.end(job, jobs.Context(submission.who(), given))  # makes them again where they are missing

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.5
-_UNREADABLE_S = 2.0
+UNREADABLE_S = 2.0
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
             continue
         events.send("opening", path=video.path)
         events.send("video", **facts, **_claims(video.path, roots, options))
-    events.send("model", **_model(config))
+    events.send("model", **model_facts(config))
 
 
 def _roots(task: dict[str, Any]) -> list[Path]:
@@ -143,7 +143,7 @@ def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, 
     }
 
 
-def _model(config: EngineConfig) -> dict[str, str]:
+def model_facts(config: EngineConfig) -> dict[str, str]:
     """Name and hash of the model; the reason where there is none, or it does not know the classes that are wanted. Does
     not load it."""
     from engine.errors import ConfigError, PlanError
@@ -188,7 +188,7 @@ class _Work:
         self._events.send(
             "ready",
             model={"name": model.manifest.name, "sha256": model.sha256},
-            backend={"name": backend.name, "provider": backend.provider},
+            backend={"name": backend.name, "provider": backend.provider, "precision": model.precision},
         )
         with engine:
             engine.work(
@@ -216,7 +216,7 @@ class _Work:
             yield Assignment(
                 Video(answer["path"], PurePosixPath(answer["stem"])),
                 attempt=answer["attempt"],
-                fence=_Fence(Path(answer["successor"]), Path(answer["end"])),
+                fence=Fence(Path(answer["successor"]), Path(answer["end"])),
                 job=self._task["job"],
                 behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
@@ -274,7 +274,7 @@ class _Work:
         self._engine.stop(hand_over=order["hand_over"])
 
 
-class _Fence:
+class Fence:
     """Raises LeaseLost once another attempt has followed this one, or the job has ended without it."""
 
     def __init__(self, *signs: Path) -> None:
@@ -283,7 +283,7 @@ class _Fence:
     def __call__(self) -> None:
         from engine.errors import LeaseLost
 
-        deadline = time.monotonic() + _UNREADABLE_S
+        deadline = time.monotonic() + UNREADABLE_S
         while True:
             try:
                 if any(map(there, self._signs)):
@@ -292,7 +292,7 @@ class _Fence:
             except OSError as error:  # a share that is away for a moment
                 if time.monotonic() > deadline:
                     raise LeaseLost(f"the job's directory can't be read: {error.strerror}") from error
-                time.sleep(_UNREADABLE_S / 20)
+                time.sleep(UNREADABLE_S / 20)
 
 
 def _work(task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]) -> None:
@@ -308,7 +308,7 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     from engine.resume.partial_outputs import salvage
 
     video = Video(task["path"], PurePosixPath(task["stem"]))
-    fence = _Fence(Path(task["successor"]))
+    fence = Fence(Path(task["successor"]))
     made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence, roots=_roots(task))
     events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
 
@@ -317,10 +317,11 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
 
 
 def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
-    """Writes the tables of a job and tells its counts, and the clock of each video."""
+    """Writes the tables of a job, and what else it asks for of its tracks; tells its counts, and the clock of each
+    video."""
     from engine.analytics.settings import AnswerSettings
-    from engine.answers import answers_of
     from engine.config import EngineConfig
+    from engine.follow_up import follow_up
 
     told = 0.0
 
@@ -333,8 +334,9 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     config = EngineConfig(**task["config"])
     settings = AnswerSettings.of(config)
     clocks = [settings.clock_entry(video) if "stem" in video else None for video in task["videos"]]
-    found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
-    events.send("answered", clocks=clocks, **({} if found is None else {"answers": found}))
+    roots, output = _roots(task), Path(task["output"])
+    found = follow_up(task["videos"], output, config, task["model"], settings=settings, roots=roots, tick=tick)
+    events.send("answered", clocks=clocks, found=found)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 _FAILURES = 3
 _ANSWERS_SILENCE_S = 600.0
 # Until the list of the files is there, and from one file to the next.
-_LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
+_LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def start(job: Job, context: Context) -> StartRecord:
     with _step(job, "start", context) as step:
         given_up = job.given_up
         meanwhile = context.renewal(step.lease)
-        found = Found() if given_up else _probe(job, context.settings, meanwhile)
+        found = Found() if given_up else probe(job, context.settings, meanwhile)
         videos = found.videos
         facts, warnings, refused = examine(videos, found.model, job.config, job.output)
         warnings = [*warnings, *found.left_out]
@@ -391,7 +391,7 @@ class Found:
     left_out: tuple[str, ...] = ()
 
 
-def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
+def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
@@ -409,7 +409,7 @@ def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found
         opening = None
         with EngineProcess(task) as engine:
             try:
-                for event in engine.events(_LISTING_SILENCE_S, _PROBE_SILENCE_S, meanwhile):
+                for event in engine.events(_LISTING_SILENCE_S, PROBE_SILENCE_S, meanwhile):
                     kind = event.pop("kind")
                     if kind == "opening":
                         opening = event["path"]
@@ -457,38 +457,50 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
 
 
 def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-    """The summary with the counts of what was asked for, whose tables are written. What is wrong with them is the
-    job's error: the same folder submitted again makes them, without doing the videos again."""
+    """The summary with the counts of what was asked for, whose tables are written, and what else was made of the
+    tracks. What is wrong with them is the job's error: the same folder submitted again makes them, without doing the
+    videos again."""
     try:
-        asked = JobConfig.parse(job.config).engine.writes_tables
+        config = JobConfig.parse(job.config).engine
     except RequestError:  # it was changed since, and the job's error says so
         return summary
-    if not summary["videos"] or not asked:
+    if not summary["videos"] or not config.goes_on:
         return summary
-    keys = ("path", "stem", "status", "media", "outputs", "sequence")
+    keys = (
+        "path", "stem", "status", "error", "frames", "inferred_frames", "detections", "tracks", "media", "outputs",
+        "sequence", "input",
+    )  # fmt: skip
     videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
-    task = {"kind": "answers", "output": str(job.output), "config": job.config, "videos": videos}
-    found: dict[str, Any] = {}
+    task = {
+        "kind": "answers",
+        "output": str(job.output),
+        "config": job.config,
+        "videos": videos,
+        "model": summary.get("model") or {},
+        "roots": list(map(str, context.settings.video_roots)),
+    }
+    event: dict[str, Any] = {}
     try:
         with EngineProcess(task) as engine:
-            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                found = event if event["kind"] in ("answered", "fatal") else found
-            why = None if found else f"the program that counts {engine.ended()}"
+            for each in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                event = each if each["kind"] in ("answered", "fatal") else event
+            why = None if event else f"the program that counts {engine.ended()}"
     except TimeoutError:
         why = "counting took too long"
-    answers = found.get("answers") or {"cameras": [], "tables": {}}
-    error = why or found.get("error") or answers.get("error")
+    found: dict[str, Any] = event.get("found") or {}
+    error = why or event.get("error") or next((each["error"] for each in found.values() if "error" in each), None)
+    if config.writes_tables and "answers" not in found:
+        found["answers"] = {"cameras": [], "tables": {}, "error": error}
     if error is not None:
-        answers = {**answers, "error": error}
         summary = {**summary, "success": False, "error": summary.get("error") or error}
-    clocks = found.get("clocks") or [None] * len(videos)
+    clocks = event.get("clocks") or [None] * len(videos)
     return {
         **summary,
         "videos": [
             video if clock is None else {**video, "clock": clock}
             for video, clock in zip(summary["videos"], clocks, strict=True)
         ],
-        "answers": answers,
+        **found,
     }
 
 
