@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from engine.backends import needs_gpu
 from engine.inference.trt.find import is_plan
 from orchestrator.broker import keys
 from orchestrator.errors import RequestError
@@ -40,7 +41,7 @@ def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
     if asked:
         return asked
     device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
-    on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
+    on_gpu = device.startswith("cuda") or needs_gpu(backend) or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
 
 

@@ -59,9 +59,8 @@ class _Work:
         engine = self._engine
         assert engine is not None
         model, backend = engine.model, engine.model.backend
-        facts = EngineFacts(
-            ModelFacts(model.manifest.name, model.sha256), BackendFacts(backend.name, backend.provider, model.precision)
-        )
+        computing = BackendFacts(backend.name, backend.provider, model.precision)
+        facts = EngineFacts(ModelFacts(model.manifest.name, model.sha256), computing)
         self._events.send(Ready(facts))
         with engine:
             engine.work(

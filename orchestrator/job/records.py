@@ -421,21 +421,21 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class BackendFacts:
-    """What computes: the engine's backend, the provider behind it, and in which precision, where that was told."""
+    """What computes: the engine's backend, the provider behind it, and the precision ("" in records of before it)."""
 
     name: str = ""
     provider: str = ""
-    precision: str | None = None
+    precision: str = ""
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _BACKEND)
-        return cls(found["name"], found["provider"], found.get("precision"))
+        return cls(found["name"], found["provider"], found.get("precision", ""))
 
     def to_json(self) -> dict[str, str]:
-        precision = {} if self.precision is None else {"precision": self.precision}
-        return {"name": self.name, "provider": self.provider, **precision}
+        known = {"precision": self.precision} if self.precision else {}
+        return {"name": self.name, "provider": self.provider} | known
 
 
 @dataclass(frozen=True)

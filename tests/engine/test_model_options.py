@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine.cli.trt import scale_and_mean
+from engine.cli.commands.build_trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
 from engine.inference.trt.build import BuildOptions, command_for
@@ -94,6 +94,7 @@ def test_an_output_that_is_not_decoded_stops(run, tmp_path, options, looked_at):
     assert not list((tmp_path / "out").glob("carphone*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [
     "models/yolox_nano.onnx", "models/yolov8n_int8.onnx", "models/yolov5n_fp16.onnx", "models2/yolo11n_int8.onnx",
     "models2/yolo26n_int8.onnx", "street-nano",
