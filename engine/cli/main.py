@@ -158,6 +158,9 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
+@click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
+@click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
 @click.option(
     "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."

@@ -156,6 +156,7 @@ def _model(config: EngineConfig) -> dict[str, str]:
     try:
         resolved = resolved_model(config)
         check_classes(resolved.manifest, config.classes)
+        check_classes(resolved.manifest, config.blur)
         return {"name": resolved.manifest.name, "sha256": resolved.sha256}
     except (ModelError, ConfigError, PlanError) as error:
         return {"name": config.model, "error": str(error)}

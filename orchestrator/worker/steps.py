@@ -468,7 +468,7 @@ def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, 
         return summary
     keys = (
         "path", "stem", "status", "error", "frames", "inferred_frames", "detections", "tracks", "media", "outputs",
-        "sequence", "input",
+        "sequence", "input", "video_offset_s",
     )  # fmt: skip
     videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
     task = {
