@@ -495,6 +495,10 @@ class EngineConfig(TrackerKeys):
         low = kind.wants_low(registry.parameters_of(self.tracker, self.model_dump(include=set(registry.KEYS))))
         return min(self.conf, registry.LOW_SCORE) if low else self.conf
 
+    def changed(self, key: str) -> bool:
+        """Whether a key has another value than its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
     def updated(self, **values: Any) -> EngineConfig:
         """A checked copy with other values. With another tracker, the parameters of the one before go."""
         own = self.model_dump()

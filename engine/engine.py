@@ -138,6 +138,14 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        unused = [name for name in ("class_agnostic", "nms_iou") if self.config.changed(name)]
+        if unused and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself, without NMS: %s %s not used.",
+                self.model.manifest.name,
+                " and ".join(unused),
+                "is" if len(unused) == 1 else "are",
+            )
         if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "

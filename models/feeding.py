@@ -11,6 +11,11 @@ from models.errors import LayoutError, ManifestError
 from models.manifest import InputParts, InputSpec
 
 RGB_TO_ONE: InputParts = {"channel_order": "rgb", "scale": 1 / 255}
+IMAGENET: InputParts = {
+    "channel_order": "rgb",
+    "mean": (123.675, 116.28, 103.53),
+    "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
+}
 _FLOAT16_MAX = 65504
 
 # Where a picture lies and how its size is rounded, as each family's own programs do it.
@@ -19,12 +24,24 @@ _OF_LAYOUT: dict[str, InputParts] = {
     "yolov5": {"pad": "center"},
     "yolov8": {"pad": "center", **RGB_TO_ONE},
     "end2end": {"pad": "center"},
+    "detr": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
+    "detr-post": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
+    "rtmdet": {
+        "pad": "topleft",
+        "channel_order": "bgr",
+        "mean": (103.53, 116.28, 123.675),
+        "scale": (1 / 57.375, 1 / 57.12, 1 / 58.395),
+    },
 }
 
 _KNOWN = (
     "YOLOX since 0.2 takes `--channel-order bgr --input-scale 1`; YOLOX before that `--channel-order rgb --input-scale "
     "0.0171248,0.0175070,0.0174292 --input-mean 123.675,116.28,103.53`; YOLOv5, YOLOv7 and Ultralytics "
     "`--channel-order rgb --input-scale 0.00392157`"
+)
+_KNOWN_DETR = (
+    "RT-DETR, D-FINE, DEIM and the smallest of DEIMv2 (atto to n) take `--input-scale 0.00392157`; RF-DETR and DEIMv2 "
+    "from s on `--input-scale 0.0171248,0.0175070,0.0174292 --input-mean 123.675,116.28,103.53`"
 )
 
 
@@ -44,7 +61,8 @@ def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
     also = "" if "--input-mean" in missing else " (and --input-mean, where one is subtracted)"
     return LayoutError(
         f"{path}: the file does not say how pictures are fed to it, and layout {layout} does not tell. Say it with "
-        f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. {_KNOWN}."
+        f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. "
+        f"{_KNOWN_DETR if layout in ('detr', 'detr-post') else _KNOWN}."
     )
 
 

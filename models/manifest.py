@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict, TypeGuard, get_args
 
-from models.coco import COCO80
+from models.coco import NAME_LISTS
 from models.errors import ManifestError, ModelError
 from models.files import read_regular
 from models.printable import printable
 
-LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end"]
+LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end", "detr", "detr-post", "rtmdet"]
 LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 DTYPES = ("float32", "float16", "uint8")
 CHANNEL_ORDERS = ("rgb", "bgr")
-PADS = ("center", "topleft")
+PADS = ("center", "topleft", "stretch")
 ROUNDINGS = ("nearest", "down")
 
 _MAX_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
@@ -39,7 +39,7 @@ class InputSpec:
     scale           one factor, or one a channel in `channel_order`; 1 leaves pixels at 0..255
     mean            one a channel, in pixel units; (0, 0, 0) subtracts nothing
     pad_value       pixel value (0..255, before `scale`) that fills what the picture does not cover
-    pad             where the picture lies: "center" or "topleft"
+    pad             where the picture lies: "center" or "topleft"; "stretch": it fills the input, its aspect is not kept
     rounding        how the resized picture's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
     stride          height and width must be multiples of it: the network's coarsest cell
     """
@@ -190,12 +190,13 @@ class _Reader:
         return tuple(sizes)
 
     def classes(self, key: str) -> tuple[str, ...]:
-        if self._left[key] == "coco80":
+        value = self._left[key]
+        if isinstance(value, str) and value in NAME_LISTS:
             self._left.pop(key)
-            return COCO80
+            return NAME_LISTS[value]
         names = self.texts(key) if isinstance(self._left[key], list) else ()
         if not names or not all(names):
-            raise self.fail(key, 'a list of names, or "coco80"', self._left.get(key, []))
+            raise self.fail(key, 'a list of names, "coco80" or "coco91"', self._left.get(key, []))
         return names
 
     def hex64(self, key: str, value: str) -> str:

@@ -5,6 +5,7 @@ What each exporter writes:
   and end2end.
 * YOLOv5's own exporter: names and stride, nothing else.
 * YOLOX's exporter: no metadata at all.
+* LibreYOLO: libreyolo_version, model_family, size, task, names as JSON, imgsz_h and imgsz_w.
 * This project: `yolo_engine.KEY` with KEY a top-level key of a side-car TOML, or `yolo_engine.input.KEY`, and the
   value in TOML's notation (a bare word is taken as a text). These win.
 """
@@ -14,6 +15,7 @@ import re
 import tomllib
 
 from models.errors import LayoutError, ManifestError, OnnxFileError
+from models.feeding import IMAGENET, RGB_TO_ONE
 from models.manifest import InputParts, ManifestParts, parse_parts
 from models.output_shape import class_count, fits
 from models.printable import printable
@@ -32,8 +34,9 @@ def names_of(text: str) -> tuple[str, ...] | None:
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
     if isinstance(value, dict):
+        by_id = {str(key): name for key, name in value.items()}
         try:
-            value = [value[i] for i in range(len(value))]
+            value = [by_id[str(i)] for i in range(len(by_id))]
         except KeyError:
             return None
     if not isinstance(value, list | tuple) or not value:
@@ -41,12 +44,13 @@ def names_of(text: str) -> tuple[str, ...] | None:
     return tuple(printable(str(name), _MAX_OF_A_NAME) for name in value)
 
 
-def declared_parts(meta: OnnxMeta, where: str) -> ManifestParts:
+def declared_parts(meta: OnnxMeta, where: str, joined: str | None = None) -> ManifestParts:
     """What the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
+    `joined` is the layout that outputs were joined to, where they were.
 
     Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
     """
-    return _merge(_exporter_parts(meta, where), _own_parts(meta.metadata, where))
+    return _merge(_exporter_parts(meta, where, joined), _own_parts(meta.metadata, where))
 
 
 def _merge(under: ManifestParts, over: ManifestParts) -> ManifestParts:
@@ -72,12 +76,14 @@ def _own_parts(metadata: dict[str, str], where: str) -> ManifestParts:
     return parse_parts(table, f"{where}: metadata")
 
 
-def _exporter_parts(meta: OnnxMeta, where: str) -> ManifestParts:
+def _exporter_parts(meta: OnnxMeta, where: str, joined: str | None) -> ManifestParts:
     data = meta.metadata
     task = data.get("task", "detect")
     if task != "detect":
         raise OnnxFileError(f"{where}: this model does the task {task!r}; only detection models can be run here.")
     names = names_of(data.get("names", ""))
+    if "libreyolo_version" in data:
+        return _libreyolo(meta, names, where, joined)
     if names is None:
         return {}
     layout = _layout(meta, names)
@@ -99,6 +105,40 @@ def _exporter_parts(meta: OnnxMeta, where: str) -> ManifestParts:
         parts["licence"] = printable(data["license"])
     if data.get("description"):
         parts["description"] = printable(data["description"])
+    return parts
+
+
+# How LibreYOLO feeds its families of DETR kinds, all of which stretch.
+_LIBRE_DETR: dict[str, InputParts] = {
+    **dict.fromkeys(("dfine", "deim", "deimv2", "rtdetr", "rtdetrv2", "rtdetrv4"), RGB_TO_ONE),
+    **dict.fromkeys(("rfdetr", "ec"), IMAGENET),
+}
+_LIBRE_YOLOX: InputParts = {"channel_order": "bgr", "scale": 1.0, "pad": "topleft", "rounding": "down"}
+_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 that stand on DINOv3, and take its normalisation
+
+
+def _libreyolo(meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined: str | None) -> ManifestParts:
+    data = meta.metadata
+    family = data.get("model_family", "")
+    if family in _LIBRE_DETR and joined == "detr":
+        dino = family == "deimv2" and data.get("size") in _LIBRE_DINO
+        layout, spec = "detr", (IMAGENET if dino else _LIBRE_DETR[family]).copy()
+    elif family == "yolox" and fits("yolov5", meta.outputs[0].dims, None):
+        layout, spec = "yolov5", _LIBRE_YOLOX.copy()
+    else:
+        raise OnnxFileError(
+            f"{where}: LibreYOLO's {family!r} lays its output out in a way of its own, which can't be run here. Of its "
+            f"families, {', '.join(sorted([*_LIBRE_DETR, 'yolox']))} can."
+        )
+    height, width = (int(text) if text.isdecimal() else 0 for text in map(data.get, ("imgsz_h", "imgsz_w"), ("", "")))
+    free_height, free_width = (not isinstance(dim, int) for dim in meta.inputs[0].dims[2:])
+    if free_height and 32 <= height <= 8192:
+        spec["height"] = height
+    if free_width and 32 <= width <= 8192:
+        spec["width"] = width
+    parts: ManifestParts = {"layout": layout, "input": spec}
+    if names is not None:
+        parts["classes"] = names
     return parts
 
 

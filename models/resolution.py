@@ -11,9 +11,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
+from models.beside import transformers_parts
+from models.coco import COCO91
 from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
 from models.external import identity_of
-from models.feeding import check_feeding, of_family, question
+from models.feeding import IMAGENET, check_feeding, of_family, question
 from models.files import sha256_of
 from models.manifest import (
     DTYPES,
@@ -27,7 +29,8 @@ from models.manifest import (
     read_parts,
 )
 from models.metadata import declared_parts
-from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
+from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
+from models.parts import JOINED, Parts, as_joined, parts_of
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
@@ -109,7 +112,7 @@ def _plain(value: object) -> object:
 def _zoo_model(name: str, given: ManifestParts, allow_pull: bool) -> ResolvedModel:
     path = pull(name) if allow_pull else require(name)
     manifest = _override(get_manifest(name), given)
-    meta = _read_meta(path)
+    meta, _ = _as_read(_read_meta(path))
     _check(manifest, meta, _picture_input(meta, path), name)
     check_feeding(manifest.input, name)
     return ResolvedModel(manifest, path, identity_of(path, sha256_of(path), meta.weights_in))
@@ -133,7 +136,7 @@ def _override(manifest: ModelManifest, parts: ManifestParts) -> ModelManifest:
 
 
 def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
-    meta = _read_meta(path)
+    meta, parts = _as_read(_read_meta(path))
     tensor = _picture_input(meta, path)
     sha256 = sha256_of(path)
     known = by_hash(sha256)
@@ -142,12 +145,18 @@ def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
         facts: ManifestParts = {"sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name}
         manifest = _override(known, {**given, **facts})
     else:
-        manifest, open_question = _describe(path, meta, tensor, sha256, given)
+        manifest, open_question = _describe(path, meta, parts, tensor, sha256, given)
     _check(manifest, meta, tensor, path)
     if open_question is not None:
         raise open_question
     check_feeding(manifest.input, path)
     return ResolvedModel(manifest, path, identity_of(path, sha256, meta.weights_in))
+
+
+def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
+    """A file as it is read: with its outputs joined where they belong together, and what they are then."""
+    parts = parts_of(meta)
+    return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
@@ -184,28 +193,62 @@ def _side_car(path: Path) -> ManifestParts:
 
 
 def _describe(
-    path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: ManifestParts
+    path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: ManifestParts
 ) -> tuple[ModelManifest, LayoutError | None]:
     """The manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
     parts: ManifestParts = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
-    spec: InputParts = {"stride": 32}
-    for source in (declared_parts(meta, str(path)), side_car, given):
+    spec: InputParts = {}
+    declared = declared_parts(meta, str(path), joined.layout if joined is not None else None)
+    for source in (_of_parts(joined, meta), declared, transformers_parts(path, joined, meta), side_car, given):
         parts.update(source)
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec), **spec, "dtype": tensor.dtype}
+    _check_joined(parts.get("layout"), joined, path)
     if "layout" not in parts:
         raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
-    spec = {**of_family(parts["layout"]), **spec}
+    spec = {"stride": 32, **of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
     if "classes" not in parts:
         parts["classes"] = _numbered(parts["layout"], meta, path)
     facts: ManifestParts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size}
     return made_of({**parts, **facts}, InputSpec(**spec)), open_question
+
+
+def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
+    """What the names of the outputs alone say."""
+    if joined is None or not joined.certain:
+        return {}
+    if joined.layout != "detr":
+        return {"layout": joined.layout}
+    parts: ManifestParts = {"layout": "detr", "input": IMAGENET.copy()}
+    if class_count("detr", meta.outputs[0].dims) == len(COCO91):
+        parts["classes"] = COCO91  # RF-DETR: its checkpoints of COCO number classes by COCO's own ids
+    return parts
+
+
+def _check_joined(layout: str | None, joined: Parts | None, path: Path) -> None:
+    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's."""
+    if joined is None:
+        if layout in JOINED:
+            raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
+        return
+    names = ", ".join(joined.outputs)
+    if layout is None:
+        raise LayoutError(
+            f"{path}: its outputs {names} are those of a DETR kind of detector, and the file does not say which. Where "
+            "scores are made by a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), say `--layout detr`. "
+            "Those of DETR itself and YOLOS, by a softmax, can't be run here."
+        )
+    if layout != joined.layout:
+        raise LayoutError(
+            f"{path}: layout must be {joined.layout} for the outputs {names}, those of a DETR kind of detector or of "
+            f"one with its own post-processing. Got {layout!r}."
+        )
 
 
 def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
@@ -230,10 +273,10 @@ def _check_head(parts: ManifestParts, meta: OnnxMeta, path: Path) -> None:
     layout, dims = parts["layout"], meta.outputs[0].dims
     if layout == "yolox" and meta.exponential:
         raise LayoutError(f"{path}: {_DECODED}, so that it is not layout yolox. Say `--layout yolov5`.")
-    if "classes" not in parts and layout == "end2end":
+    if "classes" not in parts and layout in FINISHED:
         raise LayoutError(
-            f"{path}: an end2end output does not say how many classes there are. Name them with `--class-names "
-            f'A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
+            f"{path}: an output of layout {layout} does not say how many classes there are. Name them with "
+            f'`--class-names A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
         )
     if "classes" not in parts and may_be_pose(layout, dims):
         raise OnnxFileError(
@@ -263,7 +306,7 @@ def _undetermined(
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
         return LayoutError(
             f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}. A DETR kind of detector (RT-DETR) "
-            "has a row for each of its queries, and can't be run here."
+            "has a row for each of its queries; export it with logits and boxes in outputs of their own."
         )
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
     fed = ""
@@ -293,8 +336,9 @@ def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: st
     if are_queries(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
         raise LayoutError(
             f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: it has a row for each query, as a "
-            "DETR kind of detector (RT-DETR) has. Those can't be run here."
+            "DETR kind of detector (RT-DETR) has. Export it with logits and boxes in outputs of their own."
         )
     count = class_count(manifest.layout, dims)
-    if count is not None and count != len(manifest.classes):
+    spare = manifest.layout == "detr" and count == len(manifest.classes) + 1  # a last slot for "nothing"
+    if count is not None and count != len(manifest.classes) and not spare:
         raise LayoutError(f"{name}: the output has {count} classes. Got {len(manifest.classes)} class names.")

@@ -228,7 +228,7 @@ def run(
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
-        say(_how_to_go_on(engine.config, summary), err=True)
+        say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -297,7 +297,7 @@ def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
         tell(note)
 
 
-def _how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
+def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
     """For whoever interrupted a run."""
     if all("segments" in video for video in summary["videos"]):
         return "What was recorded is complete; the same command goes on with new segments."

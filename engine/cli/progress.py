@@ -39,7 +39,7 @@ class ProgressBars:
     ) -> None:
         narrow = console.width < _NARROW
         self._path_width = 18 if narrow else 32
-        self._bars = Progress(
+        self.bars = Progress(
             TextColumn("{task.description}", table_column=_whole()),
             BarColumn(10 if narrow else 40),
             TextColumn("{task.completed:,.0f}/{task.fields[of]} frames", table_column=_whole()),
@@ -59,14 +59,14 @@ class ProgressBars:
         self._said: list[str] = []
 
     def __enter__(self) -> Callable[[list[StreamProgress]], None]:
-        self._bars.start()
+        self.bars.start()
         return self.update
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tell()
-        self._bars.stop()
+        self.bars.stop()
 
     def say(self, line: str) -> None:
         """Have a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
@@ -78,20 +78,20 @@ class ProgressBars:
 
     def update(self, streams: list[StreamProgress]) -> None:
         self._tell()
-        if self._bars.disable:
+        if self.bars.disable:
             self._line(streams)
             return
         self._show_total(streams)
         present = {stream.path for stream in streams}
         for path in [path for path in self._tasks if path not in present]:
-            self._bars.remove_task(self._tasks.pop(path))
+            self.bars.remove_task(self._tasks.pop(path))
         for stream in streams:
             if stream.path not in self._tasks:
                 name = escape(_tail(stream.path, self._path_width))
-                self._tasks[stream.path] = self._bars.add_task(name, total=None, fps=0.0, of="?", left="")
+                self._tasks[stream.path] = self.bars.add_task(name, total=None, fps=0.0, of="?", left="")
             fps = (stream.frames - stream.resumed_from) / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
             total = stream.frames_total  # not known before the video is open
-            self._bars.update(
+            self.bars.update(
                 self._tasks[stream.path],
                 completed=stream.frames,
                 total=total,
@@ -106,8 +106,8 @@ class ProgressBars:
         if total is None or total.videos == 1:
             return
         if self._whole is None:
-            self._whole = self._bars.add_task("", total=None, fps=0.0, of="?", left="")
-        self._bars.update(
+            self._whole = self.bars.add_task("", total=None, fps=0.0, of="?", left="")
+        self.bars.update(
             self._whole,
             description=f"{total.done:,} of {total.videos:,} videos",
             completed=total.frames,

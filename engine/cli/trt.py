@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.text.say import say
+from models.coco import NAME_LISTS
 from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def build_trt(verbose: bool, **given: Any) -> None:
     """
     from engine.inference.trt.build import BuildOptions, build_plan
 
-    scale, mean = _scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
+    scale, mean = scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
     options = BuildOptions(
         workspace_mib=given.pop("workspace"),
         class_names=_names(given.pop("class_names")),
@@ -128,7 +129,7 @@ def _runner() -> Runner | None:
 
 
 def _names(text: str | None) -> tuple[str, ...] | str | None:
-    if text is None or text == "coco80":
+    if text is None or text in NAME_LISTS:
         return text
     return tuple(name.strip() for name in text.split(","))
 
@@ -142,7 +143,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
+def scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
     """Return both, checked as those of a configuration are; one mean stands for all channels."""
     from engine.config import EngineConfig
 

@@ -16,6 +16,7 @@ from engine.errors import BackendMissing, ConfigError, ModelError
 from engine.inference.backends.base import Backend
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
+from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
 from models.resolution import ResolvedModel
@@ -98,12 +99,17 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
     return resolve(
         model,
         layout=config.layout or layout,
-        classes="coco80" if config.class_names == ("coco80",) else config.class_names,
+        classes=_class_names(config.class_names),
         input_size=config.input_size,
         scale=said.scale,
         mean=said.mean,
         channel_order=said.channel_order,
     )
+
+
+def _class_names(names: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
+    """The name of a list of classes, given alone, stands for the list."""
+    return names[0] if names is not None and len(names) == 1 and names[0] in NAME_LISTS else names
 
 
 def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:

@@ -147,7 +147,7 @@ class Attempt:
                 file.write(packed({"token": token, "job": self.job}))  # not durable: after a crash nobody has one
             number = 0
             while not number:
-                number = max({*_numbers(found), *self._taken}, default=0) + 1
+                number = max({*attempt_numbers(found), *self._taken}, default=0) + 1
                 if not _NUMBER.fullmatch(str(number)):
                     raise SinkError(f"{found.shown} is damaged: its numbers are used up. Remove it.")
                 try:
@@ -167,7 +167,7 @@ class Attempt:
                 raise LeaseLost(_LOST)
             # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
             # is not the last one then takes another number, and another folder: this one may be revoked just now.
-            if max(_numbers(found), default=0) > number:
+            if max(attempt_numbers(found), default=0) > number:
                 with own:
                     own.empty()
                 with found, contextlib.suppress(OSError):  # not empty: by now, it is another's
@@ -183,7 +183,7 @@ class Attempt:
     def _revoke(self) -> None:
         """Takes their tickets from all earlier attempts, and what they have not published and never committed."""
         assert self._all is not None
-        for number in sorted(_numbers(self._all)):
+        for number in sorted(attempt_numbers(self._all)):
             if number >= self.number:
                 break
             with contextlib.suppress(FileNotFoundError):  # who left is no rival
@@ -471,7 +471,7 @@ def peek(output: Path, stem: PurePath) -> int:
             if (read := _of_before(root, stem)) is not None and (text := read()) is not None:
                 frames = _frames(unpacked(text))
     with opened(output, STATE_FOLDER, label(stem)) as found:
-        for number in sorted(_numbers(found)) if found is not None else ():
+        for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 name = _VERDICT if folder.facts(_COMMITTED) is not None else _JOURNAL
@@ -490,7 +490,7 @@ def left(output: Path, name: str) -> Iterator[tuple[str, Written]]:
     """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
     is none that can be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
-        for number in sorted(_numbers(found)) if found is not None else ():
+        for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
                 yield _state(folder)[1] or "", _last_word(folder)
@@ -506,7 +506,7 @@ def _last_word(folder: Folder) -> Written:
 def verdict_of(output: Path, stem: PurePath) -> Verdict | None:
     """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
-        for number in sorted(_numbers(found), reverse=True) if found is not None else ():
+        for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 if folder.facts(_COMMITTED) is not None:
@@ -534,7 +534,7 @@ def forget(output: Path, stem: PurePath, *jobs: str) -> None:
         if root is None:
             return
         if found is not None:
-            numbers, last = sorted(_numbers(found), reverse=True), 0
+            numbers, last = sorted(attempt_numbers(found), reverse=True), 0
             for number in numbers:
                 with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
                     live, job = _state(folder)
@@ -599,7 +599,8 @@ def _remove_unnumbered(found: Folder) -> None:
             found.remove_folder(f"{_DEAD}{name}" if name.startswith(_NEW) else name)
 
 
-def _numbers(folder: Folder) -> list[int]:
+def attempt_numbers(folder: Folder) -> list[int]:
+    """Return the numbers of the attempts in a folder, in no order."""
     return [int(name) for name in folder.names() if _NUMBER.fullmatch(name)]
 
 

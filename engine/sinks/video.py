@@ -111,7 +111,7 @@ class AnnotatedVideo(FileSink):
         except (av.error.FFmpegError, ValueError) as error:
             raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
-        if self._extradata() != self._header["extradata"]:
+        if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
         if self._window is not None:
             try:
@@ -272,10 +272,11 @@ class AnnotatedVideo(FileSink):
         }
         self._header = header
         self._encoder = new_encoder(header, self._threads)
-        header["extradata"] = self._extradata()
+        header["extradata"] = self.extradata()
         self._log.header(header)
 
-    def _extradata(self) -> str:
+    def extradata(self) -> str:
+        """Return the encoder's header as hexadecimal digits: it changes with the encoder's version and options."""
         assert self._encoder is not None
         return bytes(self._encoder[1].codec_context.extradata or b"").hex()
 

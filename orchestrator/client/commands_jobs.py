@@ -27,8 +27,8 @@ from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 
-_CANCEL_S = 10.0
-_RESULTS_S = 2.0
+CANCEL_S = 10.0
+RESULTS_S = 2.0
 
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
@@ -73,7 +73,7 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
-    ends = time.monotonic() + _CANCEL_S
+    ends = time.monotonic() + CANCEL_S
     while state not in ENDED_STATES:
         state = submission.cancel(job, submission.who(), given)
         if state != shown:
@@ -172,7 +172,7 @@ def _result(job: Job, given: Settings) -> dict[str, Any]:
     """The pipeline's result. The end record is there a moment before the files that are made of it."""
     from orchestrator.worker import steps as jobs
 
-    ends = time.monotonic() + _RESULTS_S
+    ends = time.monotonic() + RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
     return jobs.end(job, jobs.Context(submission.who(), given))  # makes them again where they are missing

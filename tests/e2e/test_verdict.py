@@ -18,6 +18,8 @@ from engine.sinks.mot import MotText
 from engine.stages.decode import Decoder
 from tests.e2e.runs import clip, fake_engine
 
+pytestmark = pytest.mark.alone
+
 ATTEMPTS = 3
 BUSY_CORES = 0.3
 
@@ -25,7 +27,7 @@ BUSY_CORES = 0.3
 INFER_S = 0.006
 
 
-def sleep(seconds):
+def idle(seconds):
     return lambda: time.sleep(seconds)
 
 
@@ -90,7 +92,7 @@ SLOW = {
 def test_a_stage_that_sleeps(videos, tmp_path, monkeypatch, stage, streams):
     def slow_run():
         with monkeypatch.context() as patch:
-            slowed(patch, *SLOW[stage], sleep(0.008 + 0.006 * streams))
+            slowed(patch, *SLOW[stage], idle(0.008 + 0.006 * streams))
             return verdict(videos[:streams], tmp_path / "slow", streams=streams)
 
     def repaired_run():
@@ -103,7 +105,7 @@ def test_a_stage_that_sleeps(videos, tmp_path, monkeypatch, stage, streams):
 
 def test_inference_that_sleeps(videos, tmp_path, monkeypatch):
     """Repaired, a sink of 7 ms binds."""
-    slowed(monkeypatch, TracksJsonl, "write", sleep(0.007))
+    slowed(monkeypatch, TracksJsonl, "write", idle(0.007))
     slow = compared(
         lambda: verdict(videos[:1], tmp_path / "slow", delay_s=0.022),
         lambda: verdict(videos[:1], tmp_path / "repaired", delay_s=0.0),

@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine.cli.trt import _scale_and_mean
+from engine.cli.trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
-from engine.inference.trt.build import BuildOptions, _command
+from engine.inference.trt.build import BuildOptions, command_for
 from engine.inference.trt.find import Fed, fed_of
 from engine.inference.trt.sidecar import write_plan
 from engine.resume import fingerprint
-from orchestrator.engine_process.main import _model as model_of_a_job
+from orchestrator.engine_process.main import model_facts as model_of_a_job
 from tests.assets import require_asset
 from tests.engine.trt.conftest import RECORD
 from tests.models import builders
@@ -160,9 +160,9 @@ def test_coco80_names_the_classes(tmp_path):
 
 def test_the_command_of_a_plan_says_what_was_said():
     options = BuildOptions("m.onnx", input_scale=(0.5, 0.25, 1e-07), input_mean=(1.0, 1.0, 1.0), channel_order="bgr")
-    words = shlex.split(_command(options, Path("m.plan"), SimpleNamespace(name="rtx"), "8.6", None))
+    words = shlex.split(command_for(options, Path("m.plan"), SimpleNamespace(name="rtx"), "8.6", None))
     said = dict(zip(words[3::2], words[4::2], strict=True))
     assert (said["--input-scale"], said["--input-mean"]) == ("0.5,0.25,1e-07", "1.0,1.0,1.0")
     assert said["--channel-order"] == "bgr"
-    again = _scale_and_mean(said["--input-scale"], "1")  # one mean stands for all channels
+    again = scale_and_mean(said["--input-scale"], "1")  # one mean stands for all channels
     assert again == (options.input_scale, options.input_mean)

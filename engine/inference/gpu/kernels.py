@@ -17,8 +17,8 @@ from engine.inference.gpu.protocol import Function, HeadSpec
 from engine.inference.letterbox import LetterboxSpec
 from models.manifest import LAYOUTS
 
-_LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
-_HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
+LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
+HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
 
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:
@@ -53,7 +53,7 @@ class CudaKernels:
         self._driver = driver
         self._modules = {name: driver.module_from_buffer(cubin) for name, cubin in cubins.items()}
         self._functions: dict[str, Function] = {}
-        for source, names, job in (("letterbox", _LETTERBOX, letterbox_job.JOB), ("heads", _HEADS, heads_job.JOB)):
+        for source, names, job in (("letterbox", LETTERBOX, letterbox_job.JOB), ("heads", HEADS, heads_job.JOB)):
             for name in names:
                 self._functions[name] = self._modules[source].get_function(name)
                 self._functions[name].prepare([job])

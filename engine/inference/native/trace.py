@@ -43,7 +43,7 @@ _MAX_SAMPLES = 256  # of the picture side by side, and
 _MAX_PATCHES = 256  # of the result: a detector has a dozen
 _MAX_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
 _MAX_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
-_MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
+MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
@@ -97,7 +97,7 @@ class _Trace:
             value = evaluate(node, inputs)
             other = evaluate(node, with_two) if changed else value
             self._evaluated += value.size
-            if self._evaluated > _MAX_CONSTANTS:
+            if self._evaluated > MAX_CONSTANTS:
                 raise Unsupported(f"it computes {self._evaluated} constants")
         else:
             handler = _HANDLERS.get(node.op_type)

@@ -138,7 +138,7 @@ def build_plan(
         calibration,
         _calibrating(watcher, calibration),
     )
-    data, inputs, outputs = _compile(flavor, capability, prepared, profile, options, watcher, say)
+    data, inputs, outputs = compile_network(flavor, capability, prepared, profile, options, watcher, say)
     record = PlanRecord(
         model=_model_name(options.model),
         plan_sha256=hashlib.sha256(data).hexdigest(),
@@ -148,7 +148,7 @@ def build_plan(
         outputs=outputs,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_s=round(time.monotonic() - started, 2),
-        command=_command(options, plan, flavor, capability, gpu),
+        command=command_for(options, plan, flavor, capability, gpu),
         **vars(parts),
     )
     write_plan(plan, data, record)
@@ -231,7 +231,7 @@ def _calibrating(watcher: Watcher, calibration: Calibration | None) -> Callable[
     return lambda number: watcher.phase("Calibrating", number, len(calibration.pictures))
 
 
-def _compile(
+def compile_network(
     flavor: Flavor,
     capability: str,
     prepared: Prepared,
@@ -264,7 +264,7 @@ def _compile(
     if config.add_optimization_profile(shapes) < 0:
         raise PlanError(f"{flavor.info.title} refuses the shapes {profile}: {'; '.join(logger.errors)}")
     config.progress_monitor = make_monitor(trt, watcher)
-    with _timing_cache(flavor, config, options.timing_cache):
+    with timing_cache(flavor, config, options.timing_cache):
         data = _build_aside(builder, network, config, watcher)
         if data is None:
             said = logger.errors[-1] if logger.errors else "it gives no reason"
@@ -303,7 +303,7 @@ def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> A
 
 
 @contextlib.contextmanager
-def _timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Iterator[None]:
+def timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Iterator[None]:
     """How fast kernels were on this GPU, kept between builds. One that does not fit is refused rather than ignored."""
     if path is None:
         yield
@@ -358,7 +358,8 @@ def _listed(value: float | tuple[float, ...] | None) -> str | None:
     return ",".join(map(repr, value)) if isinstance(value, tuple) else None if value is None else repr(value)
 
 
-def _command(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
+def command_for(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
+    """Return the command line that builds this plan again."""
     words = ["yolo-engine", "build-trt", _model_name(options.model), "--flavor", flavor.name]
     if options.output is not None:
         words += ["-o", str(plan.resolve())]

@@ -314,7 +314,7 @@ def test_built_on_a_gpu_or_ahead_of_time(tmp_path, small, rtx, monkeypatch, flav
     tensor = Tensor("images", "float16", (-1, 3, -1, -1))
     monkeypatch.setattr(build_module, "find_gpu", lambda: card)
     monkeypatch.setattr(build_module, "choose_flavor", lambda *_: chosen)
-    monkeypatch.setattr(build_module, "_compile", lambda *_: (b"plan", (tensor,), (tensor,)))
+    monkeypatch.setattr(build_module, "compile_network", lambda *_: (b"plan", (tensor,), (tensor,)))
     options = BuildOptions(small, tmp_path / "m.plan", flavor, capability, layout="yolov8", min_batch=12)
     built = build_plan(options)
     assert (built.record.gpu, built.record.compute_capability) == (gpu, "8.6")
