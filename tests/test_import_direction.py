@@ -55,6 +55,10 @@ ROOMS = {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "sinks", "stages", "summary", "text",
         },
+        "find": {
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages",
+        },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
@@ -78,9 +82,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "finished", "formats",
-            "inference", "install", "logs", "media", "pipeline", "profiling", "results", "rework", "summary", "text",
-            "trackers", "verify",
+            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "find", "finished",
+            "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results", "rework", "summary",
+            "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

@@ -21,6 +21,7 @@ from engine.cli.bench import bench
 from engine.cli.clips import clips
 from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
+from engine.cli.find import find
 from engine.cli.models import models
 from engine.cli.retrack import render, retrack
 from engine.cli.tracker_options import tracker_options
@@ -267,6 +268,7 @@ commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)
 commands.add_command(import_)
+commands.add_command(find)
 commands.add_command(models)
 commands.add_command(build_trt)
 commands.add_command(retrack)

@@ -69,14 +69,14 @@ DEFAULTS = {
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
     "segment": 600.0,
+    "video_crf": 25,
+    "video_preset": "ultrafast",
     "blur": None,
     "only_blur": False,
     "blur_style": "pixelate",
     "blur_pad": 0.15,
     "blur_hold_s": 0.5,
     "blur_conf": 0.1,
-    "video_crf": 25,
-    "video_preset": "ultrafast",
 }
 
 
