@@ -479,14 +479,14 @@ def peek(output: Path, stem: PurePath) -> int:
     return frames
 
 
-def labels(output: Path) -> list[str]:
+def labels(output: Path | Folder) -> list[str]:
     """Of the videos at which there are attempts."""
     with opened(output, STATE_FOLDER) as state, contextlib.suppress(OSError):
         return sorted(state.names()) if state is not None else []
     return []
 
 
-def left(output: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def left(output: Path | Folder, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
     is none that can be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
@@ -503,7 +503,7 @@ def _last_word(folder: Folder) -> dict[str, Any]:
     return {}
 
 
-def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
+def verdict_of(output: Path | Folder, stem: PurePath) -> dict[str, Any] | None:
     """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
         for number in sorted(_numbers(found), reverse=True) if found is not None else ():
@@ -526,7 +526,7 @@ def _as_verdict(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "entry": values["done"]["entry"], "made": made}
 
 
-def forget(output: Path, stem: PurePath, *jobs: str) -> None:
+def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
     """Removes the attempts of some jobs at a video, and those before them that have ended. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
         if root is None:
@@ -555,7 +555,7 @@ def _state(folder: Folder) -> tuple[bool, str | None]:
     return False, None
 
 
-def clean(output: Path) -> None:
+def clean(output: Path | Folder) -> None:
     """Removes what attempts that were killed left without a number, and folders that are empty. Whoever works there is
     not disturbed. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER) as state:
