@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, told
 from engine.analytics.export import write_tables, write_whole
@@ -12,29 +11,29 @@ from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError
+from engine.summary import AnswersJson, VideoJson
 
 
 def answers_of(
-    entries: Iterable[Mapping[str, Any]],
+    entries: Iterable[VideoJson],
     folder: Path,
     config: EngineConfig,
     settings: AnswerSettings | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Write the tables that `config` asks for into `folder` and return what a summary says of them, under "answers";
-    nothing where none are asked for. What went wrong is its "error" instead: the videos are done all the same. `tick`
-    is called while it goes on."""
+) -> AnswersJson | None:
+    """Write the tables that `config` asks for into `folder` and return what a summary says of them; None where none are
+    asked for. What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on."""
     if not config.writes_tables:
-        return {}
+        return None
     try:
         settings = settings or AnswerSettings.of(config)
         cameras = answer(films_of(entries, folder, settings), settings, heatmap=config.heatmap, tick=tick)
         written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
         if config.heatmap:
             written["heatmap.json"] = write_heatmap(folder, cameras)
-        return {"answers": {**told(cameras), "tables": written}}
+        return {"cameras": told(cameras)["cameras"], "tables": written}
     except (ConfigError, InputError, OutputError) as error:
-        return {"answers": {"cameras": [], "tables": {}, "error": str(error)}}
+        return {"cameras": [], "tables": {}, "error": str(error)}
 
 
 def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
@@ -45,6 +44,6 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
     return str(path)
 
 
-def with_clock(entry: Mapping[str, Any], settings: AnswerSettings) -> dict[str, Any]:
+def with_clock(entry: VideoJson, settings: AnswerSettings) -> VideoJson:
     """Return a video's entry with its wall clock, as it stands in the manifest."""
-    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else dict(entry)
+    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else entry

@@ -53,6 +53,7 @@ def analyze(
     from engine.cli.console import screen
     from engine.config import EngineConfig, load_config
     from engine.errors import OutputError, describe_os_error
+    from engine.summary import AnswersJson
 
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value not in (None, ())}
@@ -93,7 +94,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras)
-    answers = {**told(cameras), "tables": tables}
+    answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from engine.profiling.bottleneck import ChangeJson, VerdictJson
+
 # In the order the data moves.
 _ORDER = ("open", "source", "decode", "preprocess", "infer", "postprocess", "track", "sink", "tally", "finish")
 
-_WAITS = {"waits_input": "- no frames", "waits_room": "- no room", "waits_end": "- the end"}
 _WHO = {
     "decode": "decoders",
     "worker": "workers",
@@ -23,7 +23,7 @@ _WHO = {
 _BARELY = 0.85
 
 
-def print_verdict(console: Console, verdict: dict[str, Any] | None) -> None:
+def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
     """Show the verdict of a summary."""
     if verdict is None:
         console.print("No verdict: no frame was done.")
@@ -40,22 +40,23 @@ def print_verdict(console: Console, verdict: dict[str, Any] | None) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _rows(verdict: dict[str, Any]) -> Iterator[list[str]]:
+def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
     """Of each kind of threads its stages, and what they wait for where it is 1 % of their time or more."""
     most = {limit["of"]: f"{limit['fps']:,.0f}" for limit in verdict["limits"]}
     for threads in verdict["threads"]:
         first, last = f"{threads['count']} {threads['of']}", most.get(threads["of"], "")
         for stage in sorted(threads["stages"], key=lambda stage: _ORDER.index(stage["stage"].split()[0])):
-            times = [f"{stage[key]:.2f}" for key in ("wall_ms", "cpu_ms", "queued_ms")]
+            times = [f"{spent:.2f}" for spent in (stage["wall_ms"], stage["cpu_ms"], stage["queued_ms"])]
             frames = f"{stage['frames']:,}" if stage["frames"] else ""
             yield [first, stage["stage"], frames, *times, f"{stage['busy']:.0%}", last]
             first = last = ""
-        for key, words in _WAITS.items():
-            if threads[key] >= 0.01:
-                yield ["", words, "", "", "", "", f"{threads[key]:.0%}", ""]
+        waits = {"no frames": threads["waits_input"], "no room": threads["waits_room"], "the end": threads["waits_end"]}
+        for what, share in waits.items():
+            if share >= 0.01:
+                yield ["", f"- {what}", "", "", "", "", f"{share:.0%}", ""]
 
 
-def sentences(verdict: dict[str, Any]) -> list[str]:
+def sentences(verdict: VerdictJson) -> list[str]:
     """Say what binds, then what a change would give."""
     lowest, cores = verdict["limits"][0], verdict["cores"]
     if lowest["of"] == "cores":
@@ -76,13 +77,13 @@ def sentences(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _worth_telling(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+def _worth_telling(verdict: VerdictJson) -> list[ChangeJson]:
     """The best repair, whole and half, and what more threads or cores would give."""
     best = verdict["next"]["of"] if verdict["next"] else None
     return [change for change in verdict["changes"] if change["of"] == best or change["change"] == "doubled"]
 
 
-def _told(change: dict[str, Any]) -> str:
+def _told(change: ChangeJson) -> str:
     more = "workers" if change["of"] == "worker" else change["of"]
     what = {
         "without": f"If {change['of']} cost nothing",

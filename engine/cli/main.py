@@ -29,6 +29,7 @@ from models.manifest import LAYOUTS
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.engine import Engine
+    from engine.summary import SummaryJson
 
 # Nothing heavy is imported up here: --help answers at once.
 
@@ -210,11 +211,12 @@ def run(
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(screen(), summary)
-        print_answers(screen(), summary.get("answers", {}))
+        if (answers := summary.get("answers")) is not None:
+            print_answers(screen(), answers)
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
-        say(_how_to_go_on(engine.config, summary), err=True)
+        say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -280,7 +282,7 @@ def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
         tell(note)
 
 
-def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
+def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
     """For whoever interrupted a run."""
     if all("segments" in video for video in summary["videos"]):
         return "What was recorded is complete; the same command goes on with new segments."

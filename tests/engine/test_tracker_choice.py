@@ -157,8 +157,11 @@ def test_a_faint_detection_keeps_the_track_only_where_the_tracker_wants_it():
 
 @pytest.mark.parametrize(
     ("given", "key"),
-    [({"tracker": "sort", "min_hits": 6}, "min_hits"), ({"tracker": "ocsort", "min_hits": 6}, "min_hits")]
-    + [({"tracker": "cbiou", "minimum_consecutive_frames": 6}, "minimum_consecutive_frames")],
+    [
+        ({"tracker": "sort", "min_hits": 6}, "min_hits"),
+        ({"tracker": "ocsort", "min_hits": 6}, "min_hits"),
+        ({"tracker": "cbiou", "minimum_consecutive_frames": 6}, "minimum_consecutive_frames"),
+    ],
 )
 @pytest.mark.parametrize(("skip_frames", "expected"), [(0, 6), (1, 3), (2, 2), (3, 2), (100, 1)])
 def test_the_first_hits_count_frames_not_inferences(given, key, skip_frames, expected):
@@ -335,7 +338,7 @@ def test_stored_detections_have_a_partial_name():
 def test_a_group_suppresses_its_duplicates():
     """A car that the model has found as a truck, too, is one detection where they are a group."""
     output = np.array([[10, 10, 60, 60, 0.9, 0], [11, 11, 61, 61, 0.8, 1], [11, 11, 61, 61, 0.7, 2]], np.float32)
-    image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio=1.0)
+    image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio_xy=(1.0, 1.0))
 
     def found(groups):
         stage = Postprocess(get_layout("yolov8"), nms_iou=0.5, max_detections=9, groups=groups)
