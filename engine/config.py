@@ -365,8 +365,9 @@ class EngineConfig(TrackerKeys):
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest image that is decoded; a video with a larger one stops there."""
     max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
-    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
-    large are in flight between decoder and results, and six are kept for reference; of smaller ones, more."""
+    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. One as
+    large is in flight between decoder and results, and six are kept for reference; of smaller ones, more. Twice as
+    many bytes let the next one be decoded while one is worked on."""
     max_duration_s: Limit | None = None
     """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
     before. None: as long as it is."""
