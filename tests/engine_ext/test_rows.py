@@ -146,5 +146,5 @@ def test_a_row_with_a_clock_and_signs():
     ids=repr,
 )
 def test_anything_else_is_left_to_json(line):
-    with pytest.raises(ValueError, match="where it should be|has no end"):
+    with pytest.raises(ValueError, match=r"where it should be|has no end"):
         read_tracks_jsonl(line)
