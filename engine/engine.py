@@ -402,6 +402,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
+        name = name_of({"path": video.path, "stem": video.stem})
         return StreamRun(
             key,
             video,
@@ -414,7 +415,8 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
+            scene=self._answering.scene(name),
+            clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
         )
 
