@@ -62,6 +62,8 @@ ROOMS = {
             "profiling", "records", "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
         },
         # What uses an engine, or its results.
+        "agreement": {"records"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
@@ -69,7 +71,7 @@ ROOMS = {
         },
         "cli": {
             "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "results", "rework", "summary", "text", "trackers", "verify",
+            "pipeline", "profiling", "quantize", "results", "rework", "summary", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

@@ -20,6 +20,7 @@ from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
 from engine.cli.models import models
+from engine.cli.quantize import quantize
 from engine.cli.retrack import render, retrack
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
@@ -259,6 +260,7 @@ commands.add_command(analyze)
 commands.add_command(bench)
 commands.add_command(models)
 commands.add_command(build_trt)
+commands.add_command(quantize)
 commands.add_command(retrack)
 commands.add_command(render)
 commands.add_command(evaluate)

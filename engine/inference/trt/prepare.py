@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.inference.trt.calibrate import Calibration, calibrate, find_pictures, tensors_of
-from engine.inference.trt.quantize import quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.quantize import quantize, refuse_quantized, signed, with_channel_scales
 from engine.inference.trt.to_float32 import plain
 from engine.inference.trt.to_half import narrow
 
@@ -45,7 +45,7 @@ def prepare(
     from models.batching import batch_safe
     from models.onnx_meta import load_onnx
 
-    model = reference = plain(load_onnx(freed))
+    model = reference = signed(plain(load_onnx(freed)))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")
     elif precision == "int8":
