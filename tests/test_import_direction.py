@@ -63,7 +63,11 @@ ROOMS = {
         },
         # What uses an engine, or its results.
         "agreement": {"records"},
+        "faster": {"precision", "text"},
         "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "verify_precision": {
+            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
@@ -72,6 +76,7 @@ ROOMS = {
         "cli": {
             "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
             "pipeline", "profiling", "quantize", "results", "rework", "summary", "text", "trackers", "verify",
+            "verify_precision", "faster",
         },
     },
 }  # fmt: skip

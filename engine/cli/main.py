@@ -219,6 +219,7 @@ def run(
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
             print_answers(screen(), answers)
+        _tell_of_faster(engine, summary)
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -230,17 +231,27 @@ def run(
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
+def verify(
+    video: str, others: tuple[str, ...], against: str | None, config_file: Path | None, **options: Any
+) -> int:  # fmt: skip
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
+    With --precision bf16 or int8 it measures instead how far that agrees with f32 on INPUT, and how much faster it is.
     """
     from engine.cli.console import screen, tell_on
     from engine.verify import verify_invariance
+    from engine.verify_precision import verify_precision
 
     tell = tell_on(screen(stderr=True))
     config = _config(config_file, **options)
+    if config.precision != "f32":
+        verify_precision(config, video, against, say, begun=lambda: _tell_model(config, tell))
+        return 0
+    if against is not None:
+        raise click.UsageError("--against is for --precision bf16 or int8.")
     same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
     return 0 if same else FAILED
 
@@ -279,6 +290,17 @@ def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) ->
     from engine.engine import Engine
 
     return Engine(_config(config_file, **options), stats=stats)
+
+
+def _tell_of_faster(engine: Engine, summary: SummaryJson) -> None:
+    """One line, once, where `verify --precision` has measured that this model is faster in another precision here."""
+    from engine.faster import worth_telling
+
+    model = engine.model
+    if not summary["success"] or model.precision != "f32" or model.device != "cpu" or not model.sha256:
+        return
+    if (line := worth_telling(model.sha256)) is not None:
+        say(line)
 
 
 def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
