@@ -17,7 +17,7 @@ import argparse
 import json
 import resource
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -143,26 +143,27 @@ def rounds(work: dict[str, Run], tensor: Array, count: int) -> dict[str, list[fl
     return spent
 
 
-def measure(title: str, name: str, count: int, images: list[Image], labels: list[Boxes]) -> Iterator[Row]:
+def measure(
+    title: str,
+    name: str,
+    count: int,
+    images: list[Image],
+    labels: list[Boxes],
+    precisions: Sequence[Precision],
+    quantized: Path | None,
+) -> Iterator[Row]:
     """The rows of one model; what can't be had is said and left out."""
     with tempfile.TemporaryDirectory() as text:
         model, config = float_form(name, Path(text))
         truth = street_labels(labels) if name == "street-nano" else labels
         f32: float | None = None
         in_float: int | None = None
-        for precision in PRECISIONS:
+        for precision in precisions:
             if (lacking := processor().lacks(precision)) is not None:
                 print(f"  left out: {title} {precision}: this processor has no {lacking}")
                 continue
             if precision == "int8":
-                target = Path(text) / "quantized.onnx"
-                made = quantize_model(
-                    EngineConfig(model=config.model),
-                    asset("train/labelled"),
-                    target,
-                    say=lambda line: print(f"  {line}"),
-                )
-                model, in_float = str(target), len(made.in_float)
+                model, in_float = in_int8(title, config, quantized or Path(text))
             try:
                 engine = Engine(config.updated(model=model, precision=precision, workers=1))
             except BackendMissing as error:
@@ -172,6 +173,19 @@ def measure(title: str, name: str, count: int, images: list[Image], labels: list
                 found = row(title, precision, engine, count, accuracy(engine, images, truth), f32, in_float)
             f32 = found.map50_95 if f32 is None else f32
             yield found
+
+
+def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | None]:
+    """The quantized file, made where `folder` has none, and how many convolutions were left in float32 then."""
+    target = folder / f"{title}.int8.onnx"
+    if target.exists():
+        return str(target), None
+
+    def told(line: str) -> None:
+        print(f"  {line}")
+
+    made = quantize_model(EngineConfig(model=config.model), asset("train/labelled"), target, say=told)
+    return str(target), len(made.in_float)
 
 
 def row(
@@ -238,6 +252,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=7, help="rounds of timing (default 7)")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument(
+        "--quantized", type=Path, help="keep int8 files here as MODEL.int8.onnx, and take those that are there"
+    )
     parser.add_argument("--images", type=int, help="only so many images for mAP")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     parser.add_argument("--json", type=Path, help="append the rows to this file, a line each")
@@ -248,7 +266,9 @@ def main() -> int:
     print(" | ".join(COLUMNS))
     rows = []
     for title in arguments.models:
-        for found in measure(title, MODELS[title], arguments.rounds, images, labels):
+        for found in measure(
+            title, MODELS[title], arguments.rounds, images, labels, arguments.precisions, arguments.quantized
+        ):
             print(" | ".join(cells(found)), flush=True)
             rows.append(found)
             if arguments.json:

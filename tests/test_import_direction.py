@@ -41,12 +41,22 @@ ROOMS = {
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
         "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
-        "sinks": {"config", "media", "records", "errors", "text"},
+        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
         # A run.
+        "finished": {"analytics", "config", "errors"},
+        "clips": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "records", "sinks", "stages", "summary", "text",
+        },
+        "exports": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "sinks", "stages", "summary", "text",
+        },
+        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
             "sinks", "stages", "summary",
@@ -58,8 +68,9 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
-            "profiling", "records", "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
+            "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
+            "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary", "text",
+            "trackers",
         },
         # What uses an engine, or its results.
         "agreement": {"records"},
@@ -74,9 +85,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "quantize", "results", "rework", "summary", "text", "trackers", "verify",
-            "verify_precision", "faster",
+            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "faster", "files", "finished",
+            "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "quantize", "results",
+            "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

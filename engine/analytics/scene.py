@@ -27,6 +27,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.analytics.geometry import Anchor, Polygon, PolyLine
+from engine.analytics.naming import glob_of
 from engine.errors import ConfigError, InputError, describe_os_error
 
 # Videos whose sides differ by more than this share have another aspect than the scene.
@@ -168,13 +169,6 @@ class Scene(_Part):
 
     def zone_shape(self, zone: SceneZone, size_wh: tuple[int, int]) -> Polygon:
         return Polygon(zone.polygon, size_wh, zone.anchor, self.margin)
-
-
-def glob_of(pattern: str) -> re.Pattern[str]:
-    """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))
 
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:

@@ -18,7 +18,9 @@ import click
 
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
+from engine.cli.clips import clips
 from engine.cli.evaluate import evaluate
+from engine.cli.exports import export, import_
 from engine.cli.models import models
 from engine.cli.quantize import quantize
 from engine.cli.retrack import render, retrack
@@ -168,6 +170,10 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--clips/--no-clips", default=None, help="Cut clips of what happened; how: key `clips`.  [no-clips]")
+@click.option(
+    "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
+)
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
@@ -197,6 +203,7 @@ def run(
     from engine.cli.answers_table import print_answers
     from engine.cli.bottleneck_table import print_verdict
     from engine.cli.console import screen
+    from engine.cli.follow_up_lines import follow_up_lines
     from engine.cli.progress import ProgressBars, print_summary
 
     console = screen(stderr=True)
@@ -220,6 +227,8 @@ def run(
         if (answers := summary.get("answers")) is not None:
             print_answers(screen(), answers)
         _tell_of_faster(engine, summary)
+        for line in follow_up_lines(summary):
+            say(line)
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -269,6 +278,9 @@ def doctor() -> int:
 
 commands.add_command(analyze)
 commands.add_command(bench)
+commands.add_command(clips)
+commands.add_command(export)
+commands.add_command(import_)
 commands.add_command(models)
 commands.add_command(build_trt)
 commands.add_command(quantize)

@@ -53,7 +53,7 @@ class Outcome:
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
     video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
     one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
-    and at most; None where no tracks.jsonl tells."""
+    and at most; None where they were not counted."""
 
     key: int
     video: Video
@@ -151,7 +151,6 @@ class StreamRun:
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
-        self._objects: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
@@ -194,6 +193,11 @@ class StreamRun:
     @property
     def failed(self) -> bool:
         return self._error is not None
+
+    @property
+    def judged(self) -> bool:
+        """Whether enough of its boxes were seen to know that they are read rightly."""
+        return self._look.done
 
     @property
     def fenced(self) -> bool:
@@ -418,8 +422,6 @@ class StreamRun:
                 with self._or_without(kind):
                     part = sink.complete(end)
                     made[kind] = made_file(part, paths[kind].relative_to(self.attempt.output))
-                    if kind == "tracks":
-                        self._objects = _objects_in(part)
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -558,7 +560,7 @@ class StreamRun:
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
-            objects=self._objects,
+            objects=self.tally.objects if outputs else None,
             sequence=self.place.facts() if self.place is not None else None,
         )
 
@@ -566,14 +568,6 @@ class StreamRun:
 def _lost(why: str) -> State:
     """Return what a checkpoint says of an output that was given up."""
     return lambda: {"lost": why}
-
-
-def _objects_in(tracks: Path) -> tuple[int, int]:
-    """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
-    from engine.analytics import count_objects, fragments_of, read_tracks
-
-    objects = count_objects(fragments_of(read_tracks(tracks)))
-    return objects.low, objects.high
 
 
 def _sentence(error: BaseException) -> str:

@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from engine.analytics import Scene
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.resume.journal import Fingerprint
 from engine.versions import versions
+
+if TYPE_CHECKING:
+    from engine.analytics import Scene
 
 _LOOKED_AT_BYTES = 64 * 1024
 _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
