@@ -21,8 +21,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import defaults
 from engine import results as report
-from engine.analytics.ignore import IgnoreRegions
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -65,8 +65,6 @@ from engine.trackers import registry
 
 log = logging.getLogger(__name__)
 
-_GPU_BATCH = 8
-_GPU_WORKERS = 2
 _MIN_WINDOW = 6
 
 
@@ -117,10 +115,10 @@ class Engine:
 
     def _fit(self) -> None:
         """Arranges the stages around the model. Raises ConfigError where configuration and model don't fit."""
-        self.workers = self.config.workers or (_GPU_WORKERS if self.model.backend.on_gpu else self._cores)
+        self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
-        self.streams = self.config.streams or min(4, max(2, self._cores))
+        self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
@@ -414,7 +412,7 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
             place=place,
         )
 
@@ -608,7 +606,7 @@ class Engine:
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1
-        return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)
+        return self.config.batch or (defaults.GPU_BATCH if backend.on_gpu else 1)
 
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""

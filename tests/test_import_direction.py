@@ -33,14 +33,16 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "backends": set(),
+        "defaults": set(),
         "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "precision", "text", "trackers"},
+        "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
+        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
@@ -59,7 +61,7 @@ ROOMS = {
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
@@ -68,9 +70,9 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
-            "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary", "text",
-            "trackers",
+            "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities", "inference",
+            "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary",
+            "text", "trackers",
         },
         # What uses an engine, or its results.
         "agreement": {"records"},
@@ -85,9 +87,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "faster", "files", "finished",
-            "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "quantize", "results",
-            "rework", "summary", "text", "trackers", "verify", "verify_precision",
+            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
+            "files", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "quantize", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

@@ -154,15 +154,21 @@ class Scene(_Part):
 
     def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:
         """Refuse a video of another aspect. Raises InputError."""
+        if problem := self.problem_of(size_wh):
+            raise InputError(f"{video} {problem}.")
+
+    def problem_of(self, size_wh: tuple[int, int]) -> str | None:
+        """Return why a video whose upright frames have this size is refused; None where it is not."""
         if self.size is None:
-            return
+            return None
         ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])
-        if abs(ratio - 1) > _SAME_ASPECT:
-            drawn, given = "x".join(map(str, self.size)), "x".join(map(str, size_wh))
-            raise InputError(
-                f"{video} is {given}, but its scene was drawn on {drawn}: another aspect. Draw the scene on this video,"
-                " or correct `size` and `camera`."
-            )
+        if abs(ratio - 1) <= _SAME_ASPECT:
+            return None
+        drawn, given = "x".join(map(str, self.size)), "x".join(map(str, size_wh))
+        return (
+            f"is {given}, but its scene was drawn on {drawn}: another aspect. Draw the scene on this video, or correct "
+            "`size` and `camera`"
+        )
 
     def line_shape(self, line: SceneLine, size_wh: tuple[int, int]) -> PolyLine:
         return PolyLine(line.points, size_wh, line.anchor, self.margin)

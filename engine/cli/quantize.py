@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from engine.text.printable import printable
-from engine.text.say import say
+from engine.cli.deferred import deferred
 from models.manifest import LAYOUTS
 
 
@@ -23,23 +21,10 @@ from models.manifest import LAYOUTS
 @click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by.")
 @click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before.")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
-def quantize(model: str, calib: Path, output: Path | None, aim: float | None, **options: Any) -> None:
+@deferred("quantize:quantize")
+def quantize() -> None:
     """Make a model in 8-bit integers of MODEL, a name of `models list` or an ONNX file, for `--precision int8`.
 
     A hundred images that look like your videos do well. The file written runs in this engine, ONNX Runtime and
     OpenVINO, and `build-trt` takes it; it says itself how it is fed and what its classes are.
     """
-    from engine.config import EngineConfig
-    from engine.quantize import AIM, quantize_model
-
-    given = {key: value for key, value in options.items() if value is not None}
-    target = output or Path(f"{Path(model).name.removesuffix('.onnx')}.int8.onnx")
-    config = EngineConfig(model=model, **given)
-    made = quantize_model(config, calib, target, aim=AIM if aim is None else aim, say=lambda line: say(line, err=True))
-    say(
-        f"{made.path}: {made.convolutions} convolutions in 8-bit integers. On {made.images} images it agrees with the "
-        f"float model by {made.f1:.3f} (F1 at IoU 0.8)."
-    )
-    if made.in_float:
-        say(f"In float32 stay, for accuracy: {printable(', '.join(made.in_float), 2000)}.")
-    say(f"Run it with --model {made.path} --precision int8")

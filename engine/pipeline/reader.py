@@ -480,6 +480,7 @@ class StreamReader:
         if self._run.place is not None:
             self._run.place.tail.append(_sketch(image))
         if self._origin is None:
+            self._run.check_size((image.width, image.height))
             self._origin = index
             if self._settings.start_s:
                 self._drop_sound(float(pts * self._decoder.time_base))

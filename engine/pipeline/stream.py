@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -40,6 +41,9 @@ from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
+
+if TYPE_CHECKING:
+    from engine.analytics import Scene
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +104,8 @@ class StreamRun:
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
-    of the sinks where the source proves to be live; its segments have attempts of their own. `ignore` is where nothing
-    is detected, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
+    of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
+    counted in it, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
     """
 
     def __init__(
@@ -118,12 +122,13 @@ class StreamRun:
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], VideoResult] | None = None,
-        ignore: IgnoreRegions | None = None,
+        scene: Scene | None = None,
         place: Place | None = None,
     ) -> None:
         self.key = key
         self.video = video
-        self.ignore = ignore
+        self.ignore = IgnoreRegions.of(scene)
+        self._scene = scene
         self.place = place
         self.carried: CarriedJson | None = None
         self.tally = tally
@@ -193,6 +198,11 @@ class StreamRun:
     @property
     def failed(self) -> bool:
         return self._error is not None
+
+    def check_size(self, size_wh: tuple[int, int]) -> None:
+        """Refuse a video whose frames are not what its scene was drawn on, before work is spent. Raises VideoError."""
+        if self._scene is not None and (problem := self._scene.problem_of(size_wh)):
+            raise VideoError(problem)
 
     @property
     def judged(self) -> bool:

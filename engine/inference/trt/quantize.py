@@ -9,13 +9,12 @@ channels have ranges of their own that one scale does not fit (YOLOX-nano with t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
 
 from engine.errors import PlanError
 from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, opset_of, picture_of, replace_nodes
-
-if TYPE_CHECKING:
-    import onnx
 
 _MIN_OPSET = 13  # the first with a scale for each channel
 _UNSIGNED_ZERO = 128
@@ -33,8 +32,6 @@ def refuse_quantized(model: onnx.ModelProto) -> None:
 
 def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in an opset that has a scale for each channel: itself, or converted by ONNX."""
-    import onnx
-
     if opset_of(model) >= _MIN_OPSET:
         return model
     try:
@@ -89,9 +86,6 @@ def quantize(
     unsigned  activations are uint8 with a zero point of 128, the same numbers as int8 with one of 0: OpenVINO 2026.4
               computes wrongly with signed ones behind a Concat. `signed` undoes it for TensorRT
     """
-    import numpy as np
-    import onnx
-
     model = copy_of(model)
     chosen = {node.output[0] for node in quantizable(model)} - set(keep)
     weights = initializers(model)
@@ -137,9 +131,6 @@ def quantize(
 
 def signed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose uint8 activations with a zero point of 128 are int8 with one of 0, the only ones TensorRT takes."""
-    import numpy as np
-    import onnx
-
     model = copy_of(model)
     weights = initializers(model)
     for node in model.graph.node:
