@@ -114,7 +114,7 @@ test-eval: build build/extras/eval/.installed ## Run the tests of `yolo-engine e
 	build/extras/eval/bin/python -m pytest tests/engine/test_evaluation.py tests/engine/test_sweep.py
 
 test-openvino: build build/extras/openvino/.installed ## Run the tests of the OpenVINO backend
-	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py
+	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
 
 test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
 	build/extras/bare/bin/python -m pytest tests/extras

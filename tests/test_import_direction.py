@@ -79,15 +79,21 @@ ROOMS = {
             "text", "trackers",
         },
         # What uses an engine, or its results.
+        "agreement": {"records"},
+        "faster": {"precision", "text"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "verify_precision": {
+            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "files",
-            "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results",
-            "rework", "summary", "text", "trackers", "verify",
+            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
+            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "quantize", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip
