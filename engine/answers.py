@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError
+from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+
+ANSWER_KEYS = frozenset(
+    "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
+)
+"""The keys of a configuration that answers depend on."""
 
 
 def answers_of(
@@ -48,3 +54,26 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
 def with_clock(entry: Mapping[str, Any], settings: AnswerSettings) -> dict[str, Any]:
     """Return a video's entry with its wall clock, as it stands in the manifest."""
     return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else dict(entry)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of an output folder. Raises InputError."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        what = "does not exist" if not folder.exists() else f"has no manifest.json ({describe_os_error(error)})"
+        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
+        raise InputError(f"{path} is no manifest of a run.")
+    return manifest
+
+
+def config_for_answers(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> EngineConfig:
+    """Return what a run's configuration, as its manifest has it, and over it the keys that are `given`, say of answers.
+    Raises ConfigError."""
+    kept = manifest.get("config") or {}
+    asked = {key: kept[key] for key in ANSWER_KEYS if kept.get(key) is not None} | dict(given)
+    return EngineConfig(**{key: value for key, value in asked.items() if key in ANSWER_KEYS})

@@ -312,6 +312,11 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    report: bool | None = None
+    """Write report.html, a page to look at: counts, maps, events with their video. None: at the end of a job, not of a
+    run."""
+    report_language: Literal["en", "es"] = "en"
+    """Language of the page: English or Spanish."""
     bin_s: Length = 900.0
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
@@ -430,7 +435,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
     " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s".split()
+    " clock_patterns camera max_gap_s max_overlap_s report report_language".split()
 )
 
 

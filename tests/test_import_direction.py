@@ -45,6 +45,10 @@ ROOMS = {
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
+        "report": {
+            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "text",
+            "versions",
+        },
         # A run.
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
@@ -58,7 +62,8 @@ ROOMS = {
         "run": {"pipeline", "profiling"},
         "engine": {
             "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
-            "profiling", "records", "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
+            "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "text", "trackers",
+            "summary",
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
@@ -68,7 +73,7 @@ ROOMS = {
         },
         "cli": {
             "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "results", "rework", "text", "trackers", "verify",
+            "pipeline", "profiling", "report", "results", "rework", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

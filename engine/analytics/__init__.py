@@ -13,7 +13,19 @@ For runs: `settings` (what a configuration asks for), `timeline` (the files of a
 detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
 """
 
-from engine.analytics import answering, clock, evaluation, export, heatmap, ignore, samples, scene, settings, timeline
+from engine.analytics import (
+    answering,
+    clock,
+    evaluation,
+    export,
+    geometry,
+    heatmap,
+    ignore,
+    samples,
+    scene,
+    settings,
+    timeline,
+)
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
 from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
@@ -47,6 +59,7 @@ __all__ = [
     "evaluation",
     "export",
     "fragments_of",
+    "geometry",
     "heatmap",
     "ignore",
     "read_mot",

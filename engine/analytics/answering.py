@@ -106,13 +106,15 @@ def answer(
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
     heatmap: bool = False,
     tick: Callable[[], None] = lambda: None,
+    watch: Callable[[Samples], None] = lambda samples: None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
-    Raises InputError where rows can't be read, or a video has another aspect than its scene."""
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
+    `watch` is given it, with the camera's ids and the film's name. Raises InputError where rows can't be read, or a
+    video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -122,6 +124,7 @@ def _of_camera(
     read: Callable[[Path], Iterator[Samples]],
     heatmap: bool,
     tick: Callable[[], None],
+    watch: Callable[[Samples], None],
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
@@ -142,6 +145,7 @@ def _of_camera(
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            watch(replace(samples, track_ids=ids, video=film.name, offset_s=offset_s))
             yield replace(samples, track_ids=ids)
             tick()
 

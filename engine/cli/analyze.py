@@ -48,10 +48,10 @@ def analyze(
     from engine.analytics.answering import answer, told
     from engine.analytics.export import check_formats, write_tables
     from engine.analytics.settings import AnswerSettings
-    from engine.answers import write_heatmap
+    from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
-    from engine.config import EngineConfig, load_config
+    from engine.config import load_config
     from engine.errors import OutputError, describe_os_error
 
     values = load_config(config_file) if config_file is not None else {}
@@ -63,9 +63,7 @@ def analyze(
     heatmap = False
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
-        kept = manifest.get("config", {}) if manifest else {}
-        asked = {key: kept[key] for key in _KEYS if kept.get(key) is not None} | values
-        config = EngineConfig(**{key: value for key, value in asked.items() if key in _KEYS})
+        config = config_for_answers(manifest or {}, values)
         own = AnswerSettings.of(config)
         if not number:
             settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
@@ -101,9 +99,6 @@ def analyze(
     return 0
 
 
-_KEYS = frozenset("scene tables heatmap bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split())
-
-
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -115,23 +110,15 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _manifest(given: Path) -> dict[str, Any] | None:
     """Reads the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.errors import InputError, describe_os_error
+    from engine.answers import read_manifest
+    from engine.errors import InputError
 
     if given.is_file():
         return None
-    path = given / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = "does not exist" if not given.exists() else f"has no manifest.json ({describe_os_error(error)})"
-        raise InputError(
-            f"{given} {what}. Name the output folder of a run, or a file of tracks with --size and --fps."
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
-        raise InputError(f"{path} is no manifest of a run.")
-    return manifest
+        return read_manifest(given)
+    except InputError as error:
+        raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
 
 def _films(

@@ -20,6 +20,7 @@ from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
 from engine.cli.models import models
+from engine.cli.report import report
 from engine.cli.retrack import render, retrack
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
@@ -161,6 +162,8 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
+@click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
@@ -211,6 +214,8 @@ def run(
     else:
         print_summary(screen(), summary)
         print_answers(screen(), summary.get("answers", {}))
+        if "report" in summary:
+            say(f"Report: {summary['report']}")
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -254,6 +259,7 @@ commands.add_command(models)
 commands.add_command(build_trt)
 commands.add_command(retrack)
 commands.add_command(render)
+commands.add_command(report)
 commands.add_command(evaluate)
 
 

@@ -138,6 +138,8 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
+    if page := result["processing_result"].get("report"):
+        say(f"  report   {page}")
     say(f"  result   {celery_result}")
     return 0 if success else _FAILED
 

@@ -3,9 +3,9 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD
 
 The first order says what to do: `probe` a list of inputs, `work` through videos that are asked for one by one,
-`salvage` what an ended attempt left, or make `answers` of the tracks of all. A file that crashes a library takes this
-process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this process dies with
-it.
+`salvage` what an ended attempt left, or make `answers` or a `report` of the tracks of all. A file that crashes a
+library takes this process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies,
+this process dies with it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main() -> None:
 
     set_up_logging(task.get("log_level", "warning"), task.get("log_format", "text"))
     try:
-        {"probe": _probe, "work": _work, "salvage": _salvage, "answers": _answers}[task["kind"]](task, events, orders)
+        steps = {"probe": _probe, "work": _work, "salvage": _salvage, "answers": _answers, "report": _report}
+        steps[task["kind"]](task, events, orders)
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
@@ -323,6 +324,33 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     from engine.answers import answers_of, with_clock
     from engine.config import EngineConfig
 
+    config = EngineConfig(**task["config"])
+    settings = AnswerSettings.of(config)
+    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
+    found = answers_of(task["videos"], Path(task["output"]), config, settings, _ticker(events))
+    events.send("answered", clocks=clocks, **found)
+
+
+def _report(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
+    """Writes the page of a job, from what is going to be its manifest. It opens videos, and so it is done here."""
+    from engine.analytics.settings import AnswerSettings
+    from engine.config import EngineConfig
+    from engine.report import write_report
+
+    config = EngineConfig(**task["config"])
+    written = write_report(
+        Path(task["output"]),
+        task["manifest"],
+        AnswerSettings.of(config),
+        language=config.report_language,
+        roots=_roots(task),
+        tick=_ticker(events),
+    )
+    events.send("reported", path=str(written.report))
+
+
+def _ticker(events: Sender) -> Callable[[], None]:
+    """Gives a function that tells, now and then, that work goes on."""
     told = 0.0
 
     def tick() -> None:
@@ -331,11 +359,7 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
             told = time.monotonic()
             events.send("reading")
 
-    config = EngineConfig(**task["config"])
-    settings = AnswerSettings.of(config)
-    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
-    found = answers_of(task["videos"], Path(task["output"]), config, settings, tick)
-    events.send("answered", clocks=clocks, **found)
+    return tick
 
 
 if __name__ == "__main__":

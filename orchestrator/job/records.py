@@ -188,6 +188,7 @@ _SUMMARY: _Shape = {
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
     "[answers]": (_of(_ANSWERS), "counts"),
+    "[report]": (_text, "a path"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 

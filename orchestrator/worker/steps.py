@@ -277,6 +277,7 @@ def end(job: Job, context: Context) -> dict[str, Any]:
         summary = outcomes.summarise(job, error)
         if not job.cancelled and error is None:  # of a refused job, the configuration may be none
             summary = _answered(job, summary, context)
+            summary = _reported(job, summary, context)
         state = outcomes.end_state(job, summary)
         totals = summary["totals"]
         end_log = {
@@ -490,6 +491,37 @@ def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, 
         ],
         "answers": answers,
     }
+
+
+def _reported(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The summary with the path of the job's page. A job is what its data are: that there is no page is a note of it,
+    and `yolo-engine report` makes one afterwards."""
+    try:
+        wanted = JobConfig.parse(job.config).engine.report is not False
+    except RequestError:
+        return summary
+    if not summary["videos"] or not wanted:
+        return summary
+    task = {
+        "kind": "report",
+        "output": str(job.output),
+        "roots": list(map(str, context.settings.video_roots)),
+        "config": job.config,
+        "manifest": outcomes.build_manifest(job, summary),
+    }
+    found: dict[str, Any] = {}
+    try:
+        with EngineProcess(task) as engine:
+            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                found = event if event["kind"] in ("reported", "fatal") else found
+            why = found.get("error") if found else f"the program that writes it {engine.ended()}"
+    except TimeoutError:
+        why = "it took too long"
+    if why is not None:
+        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
+        job.note("no report", error=why)
+        return summary
+    return {**summary, "report": found["path"]}
 
 
 def _salvage(job: Job, context: Context) -> None:
