@@ -16,7 +16,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from engine.analytics import EventKind
-from engine.report.paths import UNITS, simplified
+from engine.report.paths import TOLERANCE, UNITS, simplified
 from engine.report.records import CameraReport, Path
 from engine.text.printable import printable
 
@@ -25,13 +25,14 @@ _LONGEST_NAME = 300
 
 @dataclass(frozen=True)
 class Thinned:
-    """What was left out of a page so that it stays small: `paths` have fewer points; `tracks` of `all_tracks` below
-    `seconds` are not listed."""
+    """What was left out of a page so that it stays small. `paths`: "fewer" points, or "none"; `idle` tracks of at most
+    `seconds` that no event is of; all but the first `listed`. Of `tracks` in all."""
 
-    paths: bool = False
     tracks: int = 0
-    all_tracks: int = 0
+    paths: str = ""
+    idle: int = 0
     seconds: float = 0.0
+    listed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,30 +64,44 @@ def link(path: str) -> str:
 
 
 def island_of(camera: CameraReport, classes: Sequence[str], at_most: int) -> Island:
-    """Return the island of a camera, of at most about `at_most` bytes: for that, paths lose points first, and then the
-    shortest tracks that no event is of are left out."""
+    """Return the island of a camera, of at most `at_most` bytes, as far as its tracks decide that.
+
+    Where it would be larger, paths lose points; then the shortest tracks go that no event is of; then paths; then all
+    but the first tracks.
+    """
     made = safe_json(_table(camera, classes))
-    if len(made) <= at_most:
-        return Island(made, Thinned())
-    camera = replace(camera, paths={key: _coarser(path) for key, path in camera.paths.items()})
-    made = safe_json(_table(camera, classes))
-    thinned = Thinned(paths=True)
     whole = len(camera.answers.tracks)
+    thinned = Thinned(whole)
+    if len(made) > at_most:
+        camera = replace(camera, paths={key: _coarser(path) for key, path in camera.paths.items()})
+        made, thinned = safe_json(_table(camera, classes)), replace(thinned, paths="fewer")
     busy = {event.track_id for event in camera.answers.events}
-    idle = sorted((track for track in camera.answers.tracks if track.track_id not in busy), key=lambda t: t.duration_s)
-    gone = 0
-    while len(made) > at_most and gone < len(idle):
-        gone = min(len(idle), gone + max(1, whole // 10))
-        left_out = {track.track_id for track in idle[:gone]}
-        tracks = tuple(track for track in camera.answers.tracks if track.track_id not in left_out)
-        made = safe_json(_table(replace(camera, answers=replace(camera.answers, tracks=tracks)), classes))
-        thinned = Thinned(True, gone, whole, round(idle[gone - 1].duration_s, 1))
+    idle = sorted((each for each in camera.answers.tracks if each.track_id not in busy), key=lambda t: t.duration_s)
+    while len(made) > at_most and thinned.idle < len(idle):
+        gone = min(len(idle), thinned.idle + max(1, whole // 10))
+        made = safe_json(_table(_only(camera, {each.track_id for each in idle[gone:]} | busy), classes))
+        thinned = replace(thinned, idle=gone, seconds=round(idle[gone - 1].duration_s, 1))
+    if len(made) > at_most:
+        camera = replace(_only(camera, busy), paths={})
+        made, thinned = safe_json(_table(camera, classes)), replace(thinned, paths="none")
+    first = sorted(camera.answers.tracks, key=lambda track: (track.first_s, track.track_id))
+    listed = len(first)
+    while len(made) > at_most and listed:
+        listed = min(listed - 1, int(0.95 * listed * at_most / len(made)))
+        made = safe_json(_table(_only(camera, {each.track_id for each in first[:listed]}), classes))
+        thinned = replace(thinned, listed=listed)
     return Island(made, thinned)
+
+
+def _only(camera: CameraReport, track_ids: set[int]) -> CameraReport:
+    """Return the camera with these tracks alone."""
+    tracks = tuple(track for track in camera.answers.tracks if track.track_id in track_ids)
+    return replace(camera, answers=replace(camera.answers, tracks=tracks))
 
 
 def _coarser(path: Path) -> Path:
     points = list(zip(path.points[::2], path.points[1::2], strict=True))
-    kept = simplified(points, 4 * 4.0) if len(points) > 2 else points
+    kept = simplified(points, 4 * TOLERANCE) if len(points) > 2 else points
     return Path(path.track_id, tuple(value for point in kept for value in point))
 
 

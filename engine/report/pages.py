@@ -36,6 +36,7 @@ MAX_PAGE_BYTES = 5_000_000
 """A page is not larger than this; what would be becomes an index and a page for each camera."""
 
 _MOST_ROWS = 200
+_HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
 _MOST_INPUTS = 1000
 _OWN_PAGE = re.compile(r"\d{4}-[\w.-]*\.html")
 
@@ -86,6 +87,7 @@ class _Writer:
         self._work = work
         self._words = words
         self._max_bytes = max_bytes
+        self._room = max_bytes - len(asset("report.js")) - len(asset("page.css")) - _HEAD_BYTES  # for cameras
         self._report = gather(work)
         # In the order of their number; the colours of all pages.
         counts: Counter[str] = Counter()
@@ -104,7 +106,7 @@ class _Writer:
             part = self._part(camera, number)
             held.append(part)
             size += part.bytes
-            if size > self._max_bytes:  # from here on it is an index
+            if size > self._room:  # from here on it is an index
                 pages += self._pages(held, rows)
                 held = []
         if pages:
@@ -168,7 +170,7 @@ class _Writer:
                     "english": "",
                 }
             )
-        island = island_of(camera, self._classes, self._max_bytes * 3 // 5)
+        island = island_of(camera, self._classes, self._room * 4 // 5)
         section = self._section(camera, number, island, crossings, stays)
         row = {
             "name": shown(camera.name),
@@ -262,14 +264,16 @@ class _Writer:
     def _thinned(self, island: Island) -> Iterator[str]:
         thinned, words = island.thinned, self._words
         if thinned.paths:
-            yield words("thinned_paths")
-        if thinned.tracks:
+            yield words(f"thinned_paths_{thinned.paths}")
+        if thinned.idle:
             yield words(
-                "thinned_tracks",
-                left=words.number(thinned.tracks),
-                all=words.number(thinned.all_tracks),
+                "thinned_idle",
+                left=words.number(thinned.idle),
+                all=words.number(thinned.tracks),
                 seconds=words.number(thinned.seconds, 1),
             )
+        if thinned.listed is not None:
+            yield words("thinned_listed", listed=words.number(thinned.listed), all=words.number(thinned.tracks))
 
     def _range(self, low: int, high: int) -> str:
         words = self._words

@@ -12,13 +12,11 @@ _COMMON: dict[str, tuple[str, str]] = {
     "made_by": ("Made by yolo-engine", "Hecho con yolo-engine"),
     "skip": ("Skip to the events", "Ir a los eventos"),
     "none": ("none", "ninguno"),
-    "unknown": ("unknown", "desconocido"),
     "all": ("all", "todos"),
 }
 
 _REPORT: dict[str, tuple[str, str]] = {
     "report": ("Video report", "Informe de vídeo"),
-    "of": ("{folder}, {started}", "{folder}, {started}"),
     "noscript": (
         "Scripts are switched off: the lists, maps and player below need them. Counts and problems are complete.",
         "Los scripts están desactivados: las listas, los mapas y el reproductor los necesitan. Los recuentos y los"
@@ -74,7 +72,6 @@ _REPORT: dict[str, tuple[str, str]] = {
     "count": ("Count", "Recuento"),
     "total": ("Total", "Total"),
     "per_bin": ("per {length}", "por {length}"),
-    "chart_of": ("{line}: crossings {per}", "{line}: cruces {per}"),
     "chart_said": (
         "{line}: {into} {into_count}, {out} {out_count}, in {bins} bins.",
         "{line}: {into} {into_count}, {out} {out_count}, en {bins} intervalos.",
@@ -197,12 +194,17 @@ _REPORT: dict[str, tuple[str, str]] = {
     ),
     "pages": ("Pages", "Páginas"),
     "back": ("All cameras", "Todas las cámaras"),
-    "thinned_paths": ("Paths are drawn with fewer points.", "Las trayectorias se dibujan con menos puntos."),
-    "thinned_tracks": (
-        "The {left} shortest of {all} tracks, below {seconds} s and without an event, are not in this page's list:"
-        " tracks.csv has them all.",
-        "Las {left} trayectorias más cortas de {all}, de menos de {seconds} s y sin eventos, no están en la lista:"
+    "thinned_paths_fewer": ("Paths are drawn with fewer points.", "Las trayectorias se dibujan con menos puntos."),
+    "thinned_paths_none": ("There are too many paths to draw.", "Hay demasiadas trayectorias para dibujarlas."),
+    "thinned_idle": (
+        "The {left} shortest of {all} tracks, at most {seconds} s long and without an event, are not in this page's"
+        " list: tracks.csv has them all.",
+        "Las {left} trayectorias más cortas de {all}, de {seconds} s como máximo y sin eventos, no están en la lista:"
         " tracks.csv las tiene todas.",
+    ),
+    "thinned_listed": (
+        "Only the first {listed} of {all} tracks are in this page's list: events.csv and tracks.csv have them all.",
+        "Solo las primeras {listed} de {all} trayectorias están en la lista: events.csv y tracks.csv las tienen todas.",
     ),
 }
 
@@ -244,7 +246,6 @@ _SCRIPT: dict[str, tuple[str, str]] = {
     ),
     "j_bad_file": ("This is no file of verdicts.", "No es un archivo de veredictos."),
     "j_video_of": ("Annotated video of {name}", "Vídeo anotado de {name}"),
-    "j_day": ("day {day}", "día {day}"),
 }
 
 _EDITOR: dict[str, tuple[str, str]] = {

@@ -59,6 +59,8 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
     else:
         views.screen().print(views.status_view(shot, rows, error))
         print_answers(views.screen(), answers)
+        if page := _page(job):
+            say(f"Report: {page}")
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
     return _FAILED if shot.state in ("failed", "cancelled") else 0
@@ -100,6 +102,12 @@ def _answers(job: Job) -> dict[str, Any]:
     """What was counted, of a job that has ended; else nothing."""
     end = job.end_record()
     return dict(end.result["processing_result"].get("answers", {})) if end is not None else {}
+
+
+def _page(job: Job) -> str | None:
+    """The report of an ended job, where one was written."""
+    end = job.end_record()
+    return end.result["processing_result"].get("report") if end is not None else None
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:

@@ -315,7 +315,8 @@
 
   // -- pictures: the track's crop, or where it was seen in the still -----------------------------------------------
 
-  const stills = cameras.map((camera) => find(`[data-map="${camera.number}"] img.still`));
+  const figures = all(".map"); // in the order of the cameras
+  const stills = figures.map((figure) => find("img.still", figure));
 
   function picture(row, item) {
     const canvas = find("canvas", row);
@@ -526,7 +527,7 @@
   // -- maps ------------------------------------------------------------------------------------------------------
 
   const maps = cameras.map((camera) => {
-    const figure = find(`[data-map="${camera.number}"]`);
+    const figure = figures[camera.number];
     return { camera, figure, canvas: find("canvas", figure), chosen: find(".chosen", figure), box: find(".box", figure), turn: 0 };
   });
 
@@ -615,7 +616,7 @@
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       sight.unobserve(entry.target);
-      paint(maps[Number(entry.target.dataset.map)]);
+      paint(maps[figures.indexOf(entry.target)]);
     }
   }, { rootMargin: "200px" });
   for (const map of maps) {
