@@ -54,7 +54,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,14 +79,45 @@ demo: build ## Run the whole job system over a real video, setting up all it nee
 	env -u YOLO_ENGINE_MODELS $(BIN)/yolo-submit --embedded --video-folder demo_videos --output output_videos
 	@echo 'Look at output_videos/bikes.mp4 (annotated video) and output_videos/bikes.tracks.jsonl (data).'
 
-test: build ## Run the tests
-	$(BIN)/python -m pytest
+# Twice as many processes as cores, since many tests wait. Each process has folders, sockets and a broker of its own.
+WORKERS ?= $(shell expr 2 '*' "$$(nproc)")
+PARALLEL = -n $(WORKERS) --dist worksteal
+
+test: build ## Run the tests, in WORKERS processes at a time (WORKERS=0: in one, and one after the other)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 # What waits for nothing and starts no worker.
 FAST := tests/engine tests/engine_ext tests/models tests/reference
 
 test-fast: build ## Run the tests that need no waiting: a first look at a change
-	$(BIN)/python -m pytest -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+
+# What an extra changes is tested in an environment of its own: the run-time dependencies, that extra and pytest, over the
+# kernels built here. `bare` has no extra, and no ONNX Runtime either, which the default model does without.
+define REQUIREMENTS
+import importlib.metadata, sys
+from packaging.requirements import Requirement
+needed = [Requirement(line) for line in importlib.metadata.requires("yolo-engine")]
+wanted = [each for each in needed if each.marker is None or each.marker.evaluate({"extra": sys.argv[1]})]
+print(*(f"{each.name}{each.specifier}" for each in wanted if (sys.argv[1], each.name) != ("bare", "onnxruntime")))
+endef
+export REQUIREMENTS
+
+build/extras/%/.installed: $(STAMP)
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq -c constraints.txt pytest pytest-timeout \
+		$$($(BIN)/python -c "$$REQUIREMENTS" $*)
+	@touch $@
+
+test-eval: build build/extras/eval/.installed ## Run the tests of `yolo-engine eval`, which needs trackeval
+	build/extras/eval/bin/python -m pytest tests/engine/test_evaluation.py tests/engine/test_sweep.py
+
+test-openvino: build build/extras/openvino/.installed ## Run the tests of the OpenVINO backend
+	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py
+
+test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
+	build/extras/bare/bin/python -m pytest tests/extras
 
 # DEBUGGED=tests/engine_ext: the kernels' own alone. The checked kernels go to a tree of their own, so that the fast ones stay as they are.
 test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
@@ -94,7 +125,7 @@ test-debug: build ## Run the tests of the kernels and the engine on a build with
 	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
 	cp -r engine models orchestrator tests benchmarks docs *.md Makefile pyproject.toml build/debug/
 	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd build/debug/engine_ext/
-	cd build/debug && $(abspath $(BIN))/python -m pytest $(DEBUGGED)
+	cd build/debug && $(abspath $(BIN))/python -m pytest $(PARALLEL) $(DEBUGGED)
 
 # PyTorch comes only with this; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares a machine without a GPU
 # the build for CUDA. DATA and TEACHER say what to learn from (see models/street-nano.md), VIDEOS adds frames of videos.

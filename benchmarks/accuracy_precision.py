@@ -38,7 +38,7 @@ from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 from engine.inference.model import load_model
 from engine.inference.trt.prepare import find_pictures, prepare
 from models.dynamic_axes import freed_model
-from models.resolve import resolve
+from models.resolution import resolve
 
 MODELS = {
     "street": "street-nano",

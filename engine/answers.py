@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, told
 from engine.analytics.export import write_tables, write_whole
@@ -13,6 +13,7 @@ from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.summary import AnswersJson, ManifestJson, VideoJson
 
 ANSWER_KEYS = frozenset(
     "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
@@ -21,26 +22,25 @@ ANSWER_KEYS = frozenset(
 
 
 def answers_of(
-    entries: Iterable[Mapping[str, Any]],
+    entries: Iterable[VideoJson],
     folder: Path,
     config: EngineConfig,
     settings: AnswerSettings | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Write the tables that `config` asks for into `folder` and return what a summary says of them, under "answers";
-    nothing where none are asked for. What went wrong is its "error" instead: the videos are done all the same. `tick`
-    is called while it goes on."""
+) -> AnswersJson | None:
+    """Write the tables that `config` asks for into `folder` and return what a summary says of them; None where none are
+    asked for. What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on."""
     if not config.writes_tables:
-        return {}
+        return None
     try:
         settings = settings or AnswerSettings.of(config)
         cameras = answer(films_of(entries, folder, settings), settings, heatmap=config.heatmap, tick=tick)
         written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
         if config.heatmap:
             written["heatmap.json"] = write_heatmap(folder, cameras)
-        return {"answers": {**told(cameras), "tables": written}}
+        return {"cameras": told(cameras)["cameras"], "tables": written}
     except (ConfigError, InputError, OutputError) as error:
-        return {"answers": {"cameras": [], "tables": {}, "error": str(error)}}
+        return {"cameras": [], "tables": {}, "error": str(error)}
 
 
 def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
@@ -51,13 +51,13 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
     return str(path)
 
 
-def with_clock(entry: Mapping[str, Any], settings: AnswerSettings) -> dict[str, Any]:
+def with_clock(entry: VideoJson, settings: AnswerSettings) -> VideoJson:
     """Return a video's entry with its wall clock, as it stands in the manifest."""
-    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else dict(entry)
+    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else entry
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of an output folder. Raises InputError."""
+def read_manifest(folder: Path) -> ManifestJson:
+    """Read the manifest of an output folder, as far as that is one. Raises InputError."""
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -68,12 +68,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: {error}.") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
         raise InputError(f"{path} is no manifest of a run.")
-    return manifest
+    return cast("ManifestJson", manifest)
 
 
-def config_for_answers(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> EngineConfig:
-    """Return what a run's configuration, as its manifest has it, and over it the keys that are `given`, say of answers.
-    Raises ConfigError."""
-    kept = manifest.get("config") or {}
+def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:
+    """Return what a run's configuration as its manifest `kept` it, and over it the keys that are `given`, say of
+    answers. Raises ConfigError."""
     asked = {key: kept[key] for key in ANSWER_KEYS if kept.get(key) is not None} | dict(given)
     return EngineConfig(**{key: value for key, value in asked.items() if key in ANSWER_KEYS})

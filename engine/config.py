@@ -201,7 +201,7 @@ def _scene(value: Any) -> Any:
 Seconds = Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=3600)]
 Length = Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)]
 Gap = Annotated[float, BeforeValidator(_length), Field(ge=0, le=3600, allow_inf_nan=False)]
-SceneOrPath = Annotated[Path | dict[str, Any], BeforeValidator(_scene)]
+SceneOrPath = Annotated[Path | dict[str, object], BeforeValidator(_scene)]
 Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, BeforeValidator(not_bool), Field(gt=0, allow_inf_nan=False)]
 
@@ -365,7 +365,7 @@ class EngineConfig(TrackerKeys):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_the_tracker(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _of_the_tracker(cls, values: dict[str, object]) -> dict[str, object]:
         return registry.completed(values)
 
     @model_validator(mode="after")
@@ -417,6 +417,10 @@ class EngineConfig(TrackerKeys):
         low = kind.wants_low(registry.parameters_of(self.tracker, self.model_dump(include=set(registry.KEYS))))
         return min(self.conf, registry.LOW_SCORE) if low else self.conf
 
+    def changed(self, key: str) -> bool:
+        """Whether a key has another value than its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
     def updated(self, **values: Any) -> EngineConfig:
         """A checked copy with other values. With another tracker, the parameters of the one before go."""
         own = self.model_dump()
@@ -439,8 +443,8 @@ OTHER_KEYS = frozenset(
 )
 
 
-def load_config(path: Path) -> dict[str, Any]:
-    """Reads the keys of a JSON or TOML file. Raises ConfigError that names the file."""
+def load_config(path: Path) -> dict[str, object]:
+    """Return the keys of a JSON or TOML file. Raises ConfigError that names the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

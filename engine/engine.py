@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
@@ -45,7 +44,7 @@ from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.recording import Recording, Rules, salvage
-from engine.pipeline.sequence import Carried, Place
+from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
 from engine.profiling.bottleneck import Verdict
@@ -53,6 +52,8 @@ from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
 from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
+from engine.resume.journal import CarriedJson, Fingerprint
+from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
 from engine.sinks.base import shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
@@ -60,7 +61,7 @@ from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
-from engine.summary import VideoResult, VideoStatus
+from engine.summary import ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
 
@@ -136,6 +137,14 @@ class Engine:
             class_count=len(self.model.manifest.classes),
             look_until=LOOKED_AT * (self.config.frames_between_inferences + 1),
         )
+        unused = [name for name in ("class_agnostic", "nms_iou") if self.config.changed(name)]
+        if unused and not self.model.layout.needs_nms:
+            log.warning(
+                "%s chooses its boxes itself, without NMS: %s %s not used.",
+                self.model.manifest.name,
+                " and ".join(unused),
+                "is" if len(unused) == 1 else "are",
+            )
         if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
@@ -165,7 +174,7 @@ class Engine:
         *,
         progress: Callable[[list[Progress]], None] | None = None,
         begun: Callable[[], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> SummaryJson:
         """Processes files, folders, globs and URLs into `output` and returns the summary.
 
         Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
@@ -195,7 +204,7 @@ class Engine:
         place: Folder,
         progress: Callable[[list[Progress]], None] | None,
         left_out: list[LeftOut],
-    ) -> dict[str, Any]:
+    ) -> SummaryJson:
         """`place` is the folder as it was found: another one may come to stand in its place."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
@@ -211,7 +220,7 @@ class Engine:
                 kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
                 if entry := kept[key].done():
                     earlier[key] = entry
-                    order.done(key, (attempts.verdict_of(folder, videos[key].stem) or {}).get("carried"))
+                    order.done(key, _carried(attempts.verdict_of(folder, videos[key].stem)))
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
@@ -245,16 +254,18 @@ class Engine:
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if left_out:
-            summary["left_out"] = [asdict(each) for each in left_out]
+            summary["left_out"] = [{"path": each.path, "why": each.why} for each in left_out]
         if self._stats or self.config.report:  # a report says where the time went
             verdict = run.verdict()
-            summary["verdict"] = verdict.as_json() if verdict is not None else None
+            summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
         if settled:  # else the answers would be those of a part
-            summary |= answers_of(summary["videos"], folder, self.config, self._answering)
-            if "error" in summary.get("answers", {}):
-                summary |= {"success": False, "error": summary["answers"]["error"]}
+            answers = answers_of(summary["videos"], folder, self.config, self._answering)
+            if answers is not None:
+                summary["answers"] = answers
+                if "error" in answers:
+                    summary["success"], summary["error"] = False, answers["error"]
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if not _stands(place, folder):
@@ -268,7 +279,7 @@ class Engine:
             if self.config.report and settled:
                 summary["report"] = self._report(folder, manifest)
         except (InputError, OutputError) as error:  # what was done is told all the same
-            summary |= {"success": False, "error": str(error)}
+            summary["success"], summary["error"] = False, str(error)
         if settled:
             failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
             for key, video in enumerate(videos):
@@ -277,7 +288,7 @@ class Engine:
             attempts.clean(folder)
         return summary
 
-    def _report(self, folder: Path, manifest: dict[str, Any]) -> str:
+    def _report(self, folder: Path, manifest: ManifestJson) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
@@ -289,7 +300,7 @@ class Engine:
         output: str | os.PathLike[str],
         *,
         begun: Callable[[Assignment], None] | None = None,
-        done: Callable[[Assignment, dict[str, Any]], None],
+        done: Callable[[Assignment, VideoJson], None],
         progress: Callable[[list[Progress]], None] | None = None,
         roots: Sequence[Path] = (),
     ) -> None:
@@ -335,7 +346,8 @@ class Engine:
                 read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
             identities.close(run)
             entry_now = self._entry(run)
-            entry = entry_now.to_json() | {
+            entry: VideoJson = {
+                **entry_now.to_json(),
                 "attempts": assignment.attempt,
                 "input": read,
                 "resumed_from": entry_now.resumed_from,
@@ -420,9 +432,9 @@ class Engine:
         if self._answering.camera is None:
             return None
 
-        def left() -> Carried | None:
-            verdicts = (attempts.verdict_of(folder, stem) or {} for stem in assignment.behind)
-            return next((carried for each in verdicts if (carried := each.get("carried"))), None)
+        def left() -> CarriedJson | None:
+            verdicts = (attempts.verdict_of(folder, stem) for stem in assignment.behind)
+            return next((carried for each in verdicts if (carried := _carried(each))), None)
 
         return Place(assignment.video, self._answering, left)
 
@@ -451,7 +463,7 @@ class Engine:
         return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
 
     @cached_property
-    def _shared_fingerprint(self) -> fingerprint.Fingerprint:
+    def _shared_fingerprint(self) -> Fingerprint:
         return fingerprint.of_run(self.config, self.model, self._answering.scenes)
 
     def _entry(self, run: StreamRun) -> VideoResult:
@@ -626,6 +638,11 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _carried(verdict: LastWord | None) -> CarriedJson | None:
+    """Return what a video that is done left to the next one of its camera."""
+    return verdict.get("carried") if verdict is not None else None
 
 
 def _stands(place: Folder, folder: Path) -> bool:

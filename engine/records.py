@@ -11,10 +11,11 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
@@ -84,9 +85,19 @@ class Barrier:
     tail: tuple[int, ...] = ()
 
 
+class TrackerJson(TypedDict):
+    """A TrackerState as JSON values: `kernel` in base64, the bytes of `scores` in hexadecimal digits."""
+
+    name: str
+    kernel: str
+    class_ids: list[int]
+    scores: str
+    pts: int
+
+
 @dataclass(slots=True, frozen=True)
 class TrackerState:
-    """A stream's tracker behind a frame: the state of its kernel, of which tracker that is, class and score of the
+    """A stream's tracker behind a frame: the name of the tracker, the state of its kernel, class and score of the
     detections it took last, (N,) int32 and (N,) float32, and the frame's pts."""
 
     name: str
@@ -94,6 +105,26 @@ class TrackerState:
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     pts: int
+
+    def to_json(self) -> TrackerJson:
+        return {
+            "name": self.name,
+            "kernel": base64.b64encode(self.kernel).decode(),
+            "class_ids": self.class_ids.tolist(),
+            "scores": self.scores.tobytes().hex(),  # to the last bit
+            "pts": self.pts,
+        }
+
+    @classmethod
+    def from_json(cls, values: TrackerJson) -> TrackerState:
+        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
+        return cls(
+            values["name"],
+            base64.b64decode(values["kernel"]),
+            np.array(values["class_ids"], np.int32),
+            np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
+            values["pts"],
+        )
 
 
 @dataclass(slots=True, frozen=True)

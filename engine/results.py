@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
 from engine.answers import with_clock
@@ -18,7 +18,16 @@ from engine.errors import OutputError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.sinks.base import discard
-from engine.summary import RunSummary, Totals, VideoResult, VideoStatus
+from engine.summary import (
+    BackendJson,
+    InputJson,
+    ManifestJson,
+    RunSummary,
+    SummaryJson,
+    Totals,
+    VideoResult,
+    VideoStatus,
+)
 from engine.text.printable import json_text
 from engine.versions import versions
 
@@ -50,9 +59,9 @@ def summarise(
     return RunSummary(videos=tuple(videos), totals=totals, model=facts, backend=backend_of(model))
 
 
-def backend_of(model: LoadedModel) -> dict[str, Any]:
-    """What computed, where, and why that was taken. `gpu_s`: how long the GPU had to do with each part."""
-    found: dict[str, Any] = {
+def backend_of(model: LoadedModel) -> BackendJson:
+    """Return what computed, where, and why that was taken."""
+    found: BackendJson = {
         "name": model.backend.name,
         "provider": model.backend.provider,
         "device": model.device,
@@ -99,13 +108,13 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
 
 
 def build_manifest(
-    summary: dict[str, Any],
+    summary: SummaryJson,
     config: EngineConfig,
-    inputs: dict[str, dict[str, Any]],
+    inputs: Mapping[str, InputJson],
     started_at: str,
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
-) -> dict[str, Any]:
+) -> ManifestJson:
     """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
     how often a video was begun, where that is not once; `answering` how their wall clocks are known."""
     answering = answering or AnswerSettings.of(config)
@@ -128,7 +137,7 @@ def build_manifest(
     }
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes a file that appears whole or not at all. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
@@ -143,7 +152,7 @@ def write_json(path: Path, value: Any) -> None:
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> InputJson | None:
     """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
     digest, reader = hashlib.sha256(), file.reader()
     try:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+
+if TYPE_CHECKING:
+    from engine.profiling.bottleneck import VerdictJson
 
 SCHEMA = 1
 
@@ -19,6 +22,198 @@ class VideoStatus(StrEnum):
     OK = "ok"
     PARTIAL = "partial"
     FAILED = "failed"
+
+
+class MediaJson(TypedDict):
+    """What must be known of a video to track or draw it again (engine/pipeline/facts.py)."""
+
+    size_wh: list[int]
+    time_base: str
+    step_s: str | None
+    first_s: float
+    examined_s: list[float]
+    creation_time: NotRequired[str]
+
+
+class SequenceJson(TypedDict):
+    """Where a file lies among those of its camera: `offset_s` leads from its times to the camera's timeline, and it is
+    `joined` where it continues the file before."""
+
+    camera: str
+    offset_s: float
+    joined: bool
+
+
+class SegmentJson(TypedDict, total=False):
+    """A segment of a live source, as it stands in the list of segments (engine/pipeline/recording.py). One that was
+    `salvaged` was not complete: it has frames and outputs only."""
+
+    segment: str
+    session: str
+    started_at: str
+    at_s: float
+    frames: int
+    detections: int
+    tracks: int
+    duration_s: float
+    outputs: dict[str, str]
+    salvaged: bool
+
+
+class InputJson(TypedDict):
+    """An input file by size and hash."""
+
+    size_bytes: int
+    sha256: str
+
+
+class EntryJson(TypedDict):
+    """How a video ended, as JSON values: a VideoResult without its path. The last keys are those of a manifest, and of
+    `Engine.work`."""
+
+    status: str
+    error: str | None
+    frames: int
+    inferred_frames: int
+    detections: int
+    tracks: int
+    tracks_by_class: dict[str, int]
+    duration_s: float
+    elapsed_s: float
+    fps: float
+    outputs: dict[str, str]
+    stem: NotRequired[str]
+    resumed_from: NotRequired[int]
+    video_offset_s: NotRequired[float]
+    objects: NotRequired[list[int]]
+    media: NotRequired[MediaJson]
+    sequence: NotRequired[SequenceJson]
+    notes: NotRequired[list[str]]
+    boxes_without_area: NotRequired[int]
+    segments: NotRequired[list[SegmentJson]]
+    dropped_frames: NotRequired[int]
+    clock: NotRequired[Mapping[str, object]]
+    input: NotRequired[InputJson | None]
+    attempts: NotRequired[int]
+    unfinished: NotRequired[bool]
+    lost: NotRequired[bool]
+
+
+class VideoJson(EntryJson):
+    """A VideoResult as JSON values."""
+
+    path: str
+
+
+class TotalsJson(TypedDict):
+    """Totals as JSON values. The last keys are those of a job."""
+
+    videos: int
+    failed: int
+    partial: int
+    frames: int
+    detections: int
+    tracks: int
+    elapsed_s: float
+    fps: float
+    cancelled: NotRequired[int]
+    not_begun: NotRequired[int]
+
+
+class BackendJson(TypedDict):
+    """What computed, where, and why that was taken. `gpu_s`: how long the GPU had to do with each part."""
+
+    name: str
+    provider: str
+    device: NotRequired[str]
+    why: NotRequired[str | None]
+    gpu_s: NotRequired[dict[str, float]]
+
+
+class LineJson(TypedDict):
+    """How often a line was crossed in one direction."""
+
+    line: str
+    direction: str
+    count: int
+    by_class: dict[str, int]
+
+
+class ZoneJson(TypedDict):
+    """The stays in a zone."""
+
+    zone: str
+    stays: int
+    median_dwell_s: float | None
+
+
+class ReviewedJson(TypedDict):
+    """What came of the verdicts of a review; `unknown` name what is not there."""
+
+    confirmed: int
+    rejected: int
+    unknown: int
+
+
+class CameraJson(TypedDict):
+    """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `map_residual_m`
+    how well the scene's map fits."""
+
+    camera: str
+    ids: int
+    objects: list[int]
+    lines: list[LineJson]
+    zones: list[ZoneJson]
+    map_residual_m: NotRequired[float]
+    reviewed: NotRequired[ReviewedJson]
+
+
+class AnswersJson(TypedDict):
+    """What a summary says of counts, crossings and stays, and the files of the tables by name. `error`: why there are
+    none."""
+
+    cameras: list[CameraJson]
+    tables: dict[str, str]
+    error: NotRequired[str]
+
+
+class LeftOutJson(TypedDict):
+    """A file or folder that was named, or found, and is not done, and why (engine/media/listing.py)."""
+
+    path: str
+    why: str
+
+
+class SummaryJson(TypedDict):
+    """What a run did, as docs/schema/summary.json has it."""
+
+    schema: int
+    success: bool
+    videos: list[VideoJson]
+    totals: TotalsJson
+    model: dict[str, str]
+    backend: BackendJson
+    left_out: NotRequired[list[LeftOutJson]]
+    verdict: NotRequired[VerdictJson | None]
+    answers: NotRequired[AnswersJson]
+    report: NotRequired[str]
+    error: NotRequired[str]
+
+
+class ManifestJson(SummaryJson):
+    """A summary with what is needed to trust it or to repeat the run."""
+
+    started_at: str
+    config: dict[str, object]
+    config_sha256: str
+    versions: dict[str, str]
+
+
+class JobManifestJson(ManifestJson, total=False):
+    """The manifest of a job."""
+
+    job: str
+    workers: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +241,19 @@ class VideoResult:
     resumed_from: int = 0
     video_offset_s: float = 0.0
     objects: list[int] | None = None
-    media: dict[str, Any] | None = None
-    sequence: dict[str, Any] | None = None
+    media: MediaJson | None = None
+    sequence: SequenceJson | None = None
     notes: list[str] = field(default_factory=list)
     boxes_without_area: int = 0
-    segments: list[dict[str, Any]] = field(default_factory=list)
+    segments: list[SegmentJson] = field(default_factory=list)
     dropped_frames: int = 0
     others: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> VideoJson:
         """Return it as JSON values."""
         always = {name: getattr(self, name) for name in _ALWAYS}
         told = {name: value for name in _WHERE_TOLD if (value := getattr(self, name))}
-        return {**always, "status": self.status.value, **told, **self.others}
+        return cast("VideoJson", {**always, "status": self.status.value, **told, **self.others})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> VideoResult:
@@ -90,8 +285,8 @@ class Totals:
     elapsed_s: float
     fps: float
 
-    def to_json(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+    def to_json(self) -> TotalsJson:
+        return cast("TotalsJson", {each.name: getattr(self, each.name) for each in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +296,14 @@ class RunSummary:
     videos: tuple[VideoResult, ...]
     totals: Totals
     model: dict[str, str]
-    backend: dict[str, Any]
+    backend: BackendJson
 
     @property
     def success(self) -> bool:
         """Whether all videos are whole."""
         return all(video.status is VideoStatus.OK for video in self.videos)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SummaryJson:
         """Return it as JSON values."""
         return {
             "schema": SCHEMA,
@@ -126,5 +321,5 @@ class RunSummary:
             videos=tuple(VideoResult.from_json(video) for video in values["videos"]),
             totals=Totals(**values["totals"]),
             model=dict(values["model"]),
-            backend=dict(values["backend"]),
+            backend=values["backend"],
         )

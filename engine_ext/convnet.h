@@ -77,9 +77,9 @@ typedef struct {
     float *output;
 } ConvnetBuffers;
 
-/* Of a tile. */
-#define CONVNET_MOST_PIXELS 12
-#define CONVNET_MOST_BLOCKS 4
+/* The largest tile of output that one pass keeps in registers. */
+#define CONVNET_MAX_TILE_PIXELS 12
+#define CONVNET_MAX_TILE_BLOCKS 4
 
 /* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
  * 2**(i / 8), once 2**20 stands for 2**18. */

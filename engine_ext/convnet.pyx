@@ -41,7 +41,7 @@ cdef extern from "convnet.h" nogil:
         CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512
-        CONVNET_MOST_BLOCKS
+        CONVNET_MAX_TILE_BLOCKS
 
     int convnet_has(int instructions)
     void convnet_run(int instructions, const ConvnetStep *steps, Py_ssize_t count, const ConvnetBuffers *buffers)
@@ -255,7 +255,7 @@ cdef str _fault(
         products = s.kernel_height * s.kernel_width * s.in_channels
         if products > FARTHEST // 16 // LARGEST:
             return "too many products"
-        if not 1 <= s.group <= (CONVNET_MOST_BLOCKS if wide else 1) or s.chunk < 1:
+        if not 1 <= s.group <= (CONVNET_MAX_TILE_BLOCKS if wide else 1) or s.chunk < 1:
             return "group or chunk"
         if not _inside(s.weights_at, products * ((s.out_channels + 15) // 16) * 16, weights):
             return "the weights"

@@ -143,7 +143,7 @@ static TARGET void NAME(finish)(const float *from, ptrdiff_t from_block, const f
 CONVNET_INLINE TARGET void NAME(product)(VECTOR *sum, const float *weights, const float *from, ptrdiff_t step,
                                          const int vectors, const int pixels)
 {
-    VECTOR w[CONVNET_MOST_BLOCKS];
+    VECTOR w[CONVNET_MAX_TILE_BLOCKS];
 #pragma GCC unroll 32
     for (int v = 0; v < vectors; v++)
         w[v] = LOAD(weights + v * LANES);
@@ -183,7 +183,7 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
                                             const ConvnetSegment *segments, ptrdiff_t count, ptrdiff_t step,
                                             const int length, const int vectors, const int pixels, float *tile)
 {
-    VECTOR sum[CONVNET_MOST_BLOCKS * CONVNET_MOST_PIXELS];
+    VECTOR sum[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS];
 #pragma GCC unroll 32
     for (int v = 0; v < vectors; v++)
 #pragma GCC unroll 32
@@ -243,7 +243,7 @@ CONVNET_INLINE TARGET void NAME(accumulate)(const float *weights, const float *b
 
 #ifdef CONVNET_512
 /* Pixels of a tile for groups of 1 to 4 blocks: 12 or 24 sums, which keep two units of 4 cycles busy, weights, inputs. */
-static const ptrdiff_t NAME(most_pixels)[CONVNET_MOST_BLOCKS + 1] = {0, 12, 12, 8, 6};
+static const ptrdiff_t NAME(max_tile_pixels)[CONVNET_MAX_TILE_BLOCKS + 1] = {0, 12, 12, 8, 6};
 
 static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
 {
@@ -307,7 +307,7 @@ static TARGET void NAME(tile_4)(CONVNET_TILE_ARGUMENTS)
     }
 }
 #else
-static const ptrdiff_t NAME(most_pixels)[CONVNET_MOST_BLOCKS + 1] = {0, 6};
+static const ptrdiff_t NAME(max_tile_pixels)[CONVNET_MAX_TILE_BLOCKS + 1] = {0, 6};
 
 static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
 {
@@ -326,7 +326,7 @@ static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
  * that of all segments, or 0. */
 static TARGET ptrdiff_t NAME(tile)(ptrdiff_t blocks, CONVNET_TILE_ARGUMENTS)
 {
-    const ptrdiff_t most = NAME(most_pixels)[blocks], tiles = (pixels + most - 1) / most;
+    const ptrdiff_t most = NAME(max_tile_pixels)[blocks], tiles = (pixels + most - 1) / most;
     pixels = (pixels + tiles - 1) / tiles;
 #ifdef CONVNET_512
     if (blocks == 4)
@@ -401,7 +401,7 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
     const ptrdiff_t products = s->kernel_height * s->kernel_width * s->in_channels;
     ConvnetSegment *segments = (ConvnetSegment *)(at->workspace + s->segments_at);
     const float *numbers = at->weights + s->activation_at;
-    float tile[CONVNET_MOST_BLOCKS * CONVNET_MOST_PIXELS * 16] __attribute__((aligned(64)));
+    float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     ptrdiff_t filled = 0; /* rows of the padded input that went through the ring */
 
     for (ptrdiff_t y = 0; y < s->out_height; y++) {

@@ -16,14 +16,19 @@ def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
     """
 
 def scale_boxes(
-    boxes_xyxy: NDArray[np.float32], ratio: float, pad_x: float, pad_y: float, src_w: int, src_h: int
+    boxes_xyxy: NDArray[np.float32],
+    ratio: float | tuple[float, float],
+    pad_x: float,
+    pad_y: float,
+    src_w: int,
+    src_h: int,
 ) -> None:
     """Take boxes from the pixels of the letterboxed model input to the pixels of the source frame, in place.
 
     boxes_xyxy: (N, 4) float32, C-contiguous, in-out: x1 y1 x2 y2 in model pixels, then in source pixels:
         (x - pad) / ratio, computed in double precision and clipped to [0, src_w] and [0, src_h].
         A coordinate that is not a number stays so. Zero rows are left as they are.
-    ratio: model pixels a source pixel, finite and above 0.
+    ratio: model pixels a source pixel, finite and above 0: one number, or one along x and one along y.
     pad_x, pad_y: model pixels left of and above the image.
     src_w, src_h: size of the source frame in pixels, at least 0.
 

@@ -31,8 +31,9 @@ def scale_boxes(boxes_xyxy, ratio, pad_x, pad_y, src_w, src_h):
         raise ValueError(
             "boxes_xyxy must be a writable C-contiguous (N, 4) float32 array of x1 y1 x2 y2. " + _found(boxes_xyxy)
         )
-    if not (math.isfinite(ratio) and ratio > 0):
-        raise ValueError(f"ratio must be a finite number above 0. Got {ratio!r}.")
+    ratios = ratio if isinstance(ratio, tuple) else (ratio, ratio)
+    if len(ratios) != 2 or not all(math.isfinite(each) and each > 0 for each in ratios):
+        raise ValueError(f"ratio must be a finite number above 0, or two of them. Got {ratio!r}.")
     for name, pad in (("pad_x", pad_x), ("pad_y", pad_y)):
         if not math.isfinite(pad):
             raise ValueError(f"{name} must be a finite number. Got {pad!r}.")
@@ -41,7 +42,7 @@ def scale_boxes(boxes_xyxy, ratio, pad_x, pad_y, src_w, src_h):
             raise ValueError(f"{name} must be an int >= 0. Got {size!r}.")
     cdef:
         f32[:, ::1] boxes = boxes_xyxy
-        f64 per_pixel = ratio
+        f64[2] per_pixel = [ratios[0], ratios[1]]
         f64[2] pad_xy = [pad_x, pad_y]
         f64[2] size_wh = [src_w, src_h]
         f64 value
@@ -49,7 +50,7 @@ def scale_boxes(boxes_xyxy, ratio, pad_x, pad_y, src_w, src_h):
     with nogil:
         for i in range(boxes.shape[0]):
             for k in range(4):
-                value = (<f64>boxes[i, k] - pad_xy[k & 1]) / per_pixel
+                value = (<f64>boxes[i, k] - pad_xy[k & 1]) / per_pixel[k & 1]
                 if value < 0.0:
                     value = 0.0
                 elif value > size_wh[k & 1]:

@@ -63,7 +63,8 @@ class Letterbox:
                        [-1e6, 1e6]; scale not 0
         pad_value      pixel, in [0, 255], that surrounds the image; mean and scale apply to it too
         pad            "center": the image in the middle, an odd pixel of padding on the right and at the bottom
-                       (Ultralytics); "topleft": the image at (0, 0) (YOLOX)
+                       (Ultralytics); "topleft": the image at (0, 0) (YOLOX); "stretch": no padding, each axis by a
+                       factor of its own (DETR kinds)
         rounding       of the resized size to whole pixels: "nearest" (Ultralytics), or "down", as `int` does (YOLOX)
         portable       leave out what only some processors can do. The result is the same
 
@@ -81,9 +82,14 @@ class Letterbox:
         """`min(W / w, H / h)`: tensor pixels to a frame pixel, before the resized size is rounded to whole pixels."""
 
     @property
+    def ratio_xy(self) -> tuple[float, float]:
+        """The same along x and along y, by which boxes go back: `ratio` twice, or `(W / w, H / h)` where `pad` is
+        "stretch"."""
+
+    @property
     def resized_wh(self) -> tuple[int, int]:
         """Size of the image inside the tensor: `max(1, round(w * ratio)), max(1, round(h * ratio))`, or `int`
-        where rounding is "down"."""
+        where rounding is "down"; all of it where `pad` is "stretch"."""
 
     @property
     def pad_xy(self) -> tuple[int, int]:

@@ -72,6 +72,7 @@ cdef class Letterbox:
     """Resizes and pads frames of one size and format into tensors of one size. See letterbox.pyi."""
 
     cdef readonly double ratio
+    cdef readonly tuple ratio_xy
     cdef readonly tuple pad_xy
     cdef readonly tuple resized_wh
     cdef readonly tuple src_wh
@@ -120,7 +121,7 @@ cdef class Letterbox:
         _one_of("pix_fmt", pix_fmt, PLANES)
         _one_of("matrix", matrix, LUMA_WEIGHTS)
         _one_of("channel_order", channel_order, ("rgb", "bgr"))
-        _one_of("pad", pad, ("center", "topleft"))
+        _one_of("pad", pad, ("center", "topleft", "stretch"))
         _one_of("rounding", rounding, ("nearest", "down"))
         scales = _three("scale", scale)
         means = _three("mean", mean)
@@ -133,9 +134,12 @@ cdef class Letterbox:
         self.dst_hw = (dst_h, dst_w)
         self.pix_fmt = pix_fmt
         self.ratio = min(dst_w / src_w, dst_h / src_h)
+        self.ratio_xy = (dst_w / src_w, dst_h / src_h) if pad == "stretch" else (self.ratio, self.ratio)
         whole = int if rounding == "down" else round
         width = max(1, min(dst_w, whole(src_w * self.ratio)))
         height = max(1, min(dst_h, whole(src_h * self.ratio)))
+        if pad == "stretch":
+            width, height = dst_w, dst_h
         self.resized_wh = (width, height)
         self.pad_xy = (0, 0)
         if pad == "center":

@@ -1,14 +1,26 @@
-"""What a model is, where it comes from, and how its output is laid out. Importing this loads no ONNX library."""
+"""What a model is, where it comes from, and how its output is laid out.
+
+    registry    the zoo: names, files, downloads
+    resolution  from a name or a path to a manifest and a file
+    manifest    what a model is, and what it wants to be fed
+    errors      everything that can go wrong
+
+Importing the package loads none of them: its leaves are used by what must start at once.
+"""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
-from models.manifest import InputSpec, ModelManifest
-from models.registry import find, get_manifest, list_models, pull
-from models.resolve import ResolvedModel, resolve
+if TYPE_CHECKING:
+    from models.errors import ModelError
+    from models.manifest import InputSpec, ModelManifest
+    from models.registry import find, get_manifest, list_models, pull
+    from models.resolution import ResolvedModel, resolve
 
-# From 1.29 on, ONNX Runtime reports every session to its makers unless this is set before it is loaded. Who watches
-# recordings here has not agreed to that; whoever has sets it to 0.
+# From 1.29 on, ONNX Runtime reports every session to its makers unless this is set before it is loaded. Whoever is
+# recorded in these videos has not agreed to that; a user who has agreed sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
@@ -22,3 +34,23 @@ __all__ = [
     "pull",
     "resolve",
 ]
+
+_HOMES = {
+    "InputSpec": "models.manifest",
+    "ModelError": "models.errors",
+    "ModelManifest": "models.manifest",
+    "ResolvedModel": "models.resolution",
+    "find": "models.registry",
+    "get_manifest": "models.registry",
+    "list_models": "models.registry",
+    "pull": "models.registry",
+    "resolve": "models.resolution",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'models' has no attribute {name!r}")

@@ -1,23 +1,18 @@
-"""Whether the pictures of one batch are computed independently of each other."""
+"""Tell whether the images of one batch are computed independently of each other."""
 
-from typing import TYPE_CHECKING
+import onnx
 
-if TYPE_CHECKING:
-    import onnx
-
-# These take a range over the whole tensor, all pictures of the batch included.
+# These take a range over the whole tensor, all images of the batch included.
 _WHOLE_TENSOR = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
 
 
-def mixing_node(model: "onnx.ModelProto") -> str | None:
-    """The first node that lets one picture of a batch change the answer for another, None where there is none.
+def mixing_node(model: onnx.ModelProto) -> str | None:
+    """Return the first node that lets one image of a batch change the answer for another, None where there is none.
 
-    A dynamically quantized model is the usual case: the range each layer is quantized to is that of the whole batch,
-    so that a picture's boxes depend on what it happens to be batched with.
+    A dynamically quantized model is the usual case: the range to which each layer is quantized is that of the whole
+    batch, so that an image's boxes depend on what it happens to be batched with.
     """
-    import onnx
-
     constants = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
@@ -34,6 +29,6 @@ def mixing_node(model: "onnx.ModelProto") -> str | None:
     return None
 
 
-def batch_safe(model: "onnx.ModelProto") -> bool:
-    """Whether a batch gives each picture the answer it has alone; False means the model must run at batch 1."""
+def batch_safe(model: onnx.ModelProto) -> bool:
+    """Return whether a batch gives each image the answer it gets alone; if not, the model must run at batch 1."""
     return mixing_node(model) is None

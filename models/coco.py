@@ -1,4 +1,6 @@
-"""The 80 object names of COCO, in the order every COCO-trained YOLO numbers them (0 = person)."""
+"""The object names of COCO: 80 in the order in which COCO-trained YOLOs number them (0 = person), and by COCO's ids."""
+
+from types import MappingProxyType
 
 COCO80: tuple[str, ...] = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -11,3 +13,10 @@ COCO80: tuple[str, ...] = (
     "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
     "hair drier", "toothbrush",
 )  # fmt: skip
+
+# COCO's category ids run to 90 and leave ten out; 0 is none. RF-DETR, and some of DETR's kin, number classes by them.
+_NO_CATEGORY = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+_NAMES = iter(COCO80)
+COCO91: tuple[str, ...] = tuple(f"none-{i}" if i in _NO_CATEGORY else next(_NAMES) for i in range(91))
+
+NAME_LISTS = MappingProxyType({"coco80": COCO80, "coco91": COCO91})

@@ -1,4 +1,5 @@
-"""The freed form of a model, made once, checked, and kept in the user's cache."""
+"""The form in which a model is run, freed and with its outputs joined: made once, checked, and kept in the user's
+cache."""
 
 import fcntl
 import os
@@ -6,26 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.batching import batch_safe
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
-from models.onnx_meta import parse_onnx
-from models.reshape import free_shape
-from models.resolve import ResolvedModel
-from models.verify_dynamic_axes import check_freed
+from models.parts import Parts, parts_of
+from models.resolution import ResolvedModel
+
+if TYPE_CHECKING:
+    import onnx
 
 # Goes up with every change to the surgery, so that older cache entries are made again.
 VERSION = 1
+_JOINED_VERSION = 1
 
 
 @dataclass(frozen=True)
 class FreedModel:
     """A model in the freest form it can be run in.
 
-    path         the freed file, or the original where nothing was to free or nothing could be freed
-    batch_safe   False: pictures of one batch change each other's boxes, so run it at batch 1
+    path         the freed or joined file, or the original where nothing was to free or nothing could be freed
+    batch_safe   False: it takes one picture at a time, or pictures of one batch change each other's boxes, so run it
+                 at batch 1
     dynamic      whether batch, height and width are free
     reason       why the shape could not be freed; None where it could
     """
@@ -42,9 +46,15 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
     at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
     """
+    # The ONNX library takes 0.3 s to load, the surgery as long again: whoever imports FreedModel waits for neither.
+    from models.batching import batch_safe
+    from models.onnx_meta import meta_of, parse_onnx
+
     model = parse_onnx(resolved.path)
     locations = external_locations(model)
     load_external(model, resolved.path)
+    if (parts := parts_of(meta_of(model))) is not None:
+        return _joined_model(resolved, model, parts, cache_dir if cache_dir is not None else _default_folder())
     safe = batch_safe(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
@@ -57,6 +67,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     try:
         with _locked(target):
             if not _is_whole(target):
+                from models.reshape import free_shape
+                from models.verify_dynamic_axes import check_freed
+
                 freed = free_shape(model, source.input.stride, source.strides).SerializeToString()
                 peak = 255.0 if source.input.dtype == "uint8" else 255.0 * _largest(source.input.scale)
                 check_freed(
@@ -76,6 +89,38 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     except (IndexError, KeyError, MemoryError, ValueError) as error:  # a damaged graph; ONNX Runtime will say so
         return FreedModel(resolved.path, safe, dynamic=False, reason=f"its graph is not sound ({type(error).__name__})")
     return FreedModel(target, safe, dynamic=True)
+
+
+_STRETCHED = "a DETR kind of detector was made for one size, to which images are stretched"
+
+
+def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Parts, folder: Path) -> FreedModel:
+    """The model with its outputs joined (models.join). Its axes stay as they are."""
+    from models.batching import batch_safe
+    from models.join import join
+    from models.verify_join import check_joined
+
+    manifest = resolved.manifest
+    locations = external_locations(model)
+    hw, classes = (manifest.input.height, manifest.input.width), len(manifest.classes)
+    picture = next(value for value in model.graph.input if value.name == parts.picture)
+    dims = picture.type.tensor_type.shape.dim
+    boxes = next(value for value in model.graph.output if value.name == parts.outputs[parts.layout != "rtmdet"])
+    alone = bool(dims[0].dim_value) or len(boxes.type.tensor_type.shape.dim) == 2
+    free = parts.layout == "rtmdet" and all(dims[axis].dim_value == 0 for axis in (0, 2, 3))
+    safe = not alone and batch_safe(model)
+    target = folder / f"{resolved.sha256}-{parts.layout}-{hw[0]}x{hw[1]}-{classes}-{_JOINED_VERSION}.onnx"
+    with _locked(target):
+        if not _is_whole(target):
+            joined = join(model, parts, hw, classes)
+            data = joined.SerializeToString()
+            check_joined(model, data, parts, hw)
+            _check_unchanged(resolved, locations)
+            with atomic_write(target) as stream:
+                stream.write(data)
+            accept(target, sha256_of(target))
+    reason = "its axes are fixed" if parts.layout == "rtmdet" else _STRETCHED
+    return FreedModel(target, safe, dynamic=free, reason=None if free else reason)
 
 
 def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:

@@ -6,20 +6,32 @@ give fewer and other boxes, so that nothing is assumed where nothing says it.
 """
 
 from pathlib import Path
-from typing import Any
 
 from models.errors import LayoutError, ManifestError
-from models.manifest import InputSpec
+from models.manifest import InputParts, InputSpec
 
-RGB_TO_ONE: dict[str, Any] = {"channel_order": "rgb", "scale": 1 / 255}
+RGB_TO_ONE: InputParts = {"channel_order": "rgb", "scale": 1 / 255}
+IMAGENET: InputParts = {
+    "channel_order": "rgb",
+    "mean": (123.675, 116.28, 103.53),
+    "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
+}
 _FLOAT16_MAX = 65504
 
 # Where a picture lies and how its size is rounded, as each family's own programs do it.
-_OF_LAYOUT: dict[str, dict[str, Any]] = {
+_OF_LAYOUT: dict[str, InputParts] = {
     "yolox": {"pad": "topleft", "rounding": "down"},
     "yolov5": {"pad": "center"},
     "yolov8": {"pad": "center", **RGB_TO_ONE},
     "end2end": {"pad": "center"},
+    "detr": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
+    "detr-post": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
+    "rtmdet": {
+        "pad": "topleft",
+        "channel_order": "bgr",
+        "mean": (103.53, 116.28, 123.675),
+        "scale": (1 / 57.375, 1 / 57.12, 1 / 58.395),
+    },
 }
 
 _KNOWN = (
@@ -27,14 +39,18 @@ _KNOWN = (
     "0.0171248,0.0175070,0.0174292 --input-mean 123.675,116.28,103.53`; YOLOv5, YOLOv7 and Ultralytics "
     "`--channel-order rgb --input-scale 0.00392157`"
 )
+_KNOWN_DETR = (
+    "RT-DETR, D-FINE, DEIM and the smallest of DEIMv2 (atto to n) take `--input-scale 0.00392157`; RF-DETR and DEIMv2 "
+    "from s on `--input-scale 0.0171248,0.0175070,0.0174292 --input-mean 123.675,116.28,103.53`"
+)
 
 
-def of_family(layout: str) -> dict[str, Any]:
-    """What the layout alone says about the input, as keyword arguments of `InputSpec`."""
-    return dict(_OF_LAYOUT[layout])
+def of_family(layout: str) -> InputParts:
+    """Return what the layout alone says about the input."""
+    return _OF_LAYOUT[layout].copy()
 
 
-def question(spec: dict[str, Any], layout: str, path: Path) -> LayoutError | None:
+def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
     """The error that asks for what `spec` leaves open and must be known; None where it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]
@@ -45,7 +61,8 @@ def question(spec: dict[str, Any], layout: str, path: Path) -> LayoutError | Non
     also = "" if "--input-mean" in missing else " (and --input-mean, where one is subtracted)"
     return LayoutError(
         f"{path}: the file does not say how pictures are fed to it, and layout {layout} does not tell. Say it with "
-        f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. {_KNOWN}."
+        f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. "
+        f"{_KNOWN_DETR if layout in ('detr', 'detr-post') else _KNOWN}."
     )
 
 

@@ -13,12 +13,12 @@ the form gives back each of its values exactly; a constant that merely has the r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+import onnx
 
-    Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Level:
     """
 
     stride: int
-    ax: "Array"
-    ay: "Array"
-    c: "Array"
+    ax: Array
+    ay: Array
+    c: Array
     y_axis: int
     x_axis: int
 
@@ -50,7 +50,7 @@ class GridPlan:
 
 
 def recognise(
-    constant: "Array",
+    constant: Array,
     axes: Sequence[int],
     size: tuple[int, int],
     sizes_elsewhere: Sequence[int],
@@ -75,7 +75,7 @@ def recognise(
 
 
 def _one_level(
-    constant: "Array",
+    constant: Array,
     axes: tuple[int, int],
     size: tuple[int, int],
     elsewhere: Sequence[int],
@@ -96,7 +96,7 @@ def _one_level(
 
 
 def _all_levels(
-    constant: "Array",
+    constant: Array,
     axis: int,
     size: tuple[int, int],
     elsewhere: int,
@@ -123,15 +123,13 @@ def _all_levels(
     return GridPlan(tuple(levels), str(constant.dtype), axis, shape)
 
 
-def _fit(values: "Array", y_axis: int, x_axis: int, stride: int) -> Level | None:
+def _fit(values: Array, y_axis: int, x_axis: int, stride: int) -> Level | None:
     """Read the coefficients off the first two cells of each axis, then demand that they give every value exactly."""
-    import numpy as np
-
     ny, nx = values.shape[y_axis], values.shape[x_axis]
     if ny < 2 or nx < 2:
         return None
 
-    def cell(y: int, x: int) -> "Array":
+    def cell(y: int, x: int) -> Array:
         picked = np.take(np.take(values, [y], axis=y_axis), [x], axis=x_axis)
         return np.asarray(picked, dtype=np.float32)
 
@@ -156,7 +154,7 @@ class GridBuilder:
     picture   name of the network's input `(N, 3, H, W)`
     """
 
-    def __init__(self, picture: str, emit: Callable[..., str], constant: "Callable[[Array], str]") -> None:
+    def __init__(self, picture: str, emit: Callable[..., str], constant: Callable[[Array], str]) -> None:
         self._picture = picture
         self._emit = emit  # emit(op_type, inputs, **attributes) -> name of its output
         self._constant = constant  # constant(array) -> name
@@ -164,8 +162,6 @@ class GridBuilder:
 
     def extent(self, axis: int, stride: int) -> str:
         """Name of an int64 `(1,)`: the number of cells of `stride` along axis 2 (height) or 3 (width)."""
-        import numpy as np
-
         key = ("extent", axis, stride)
         if key not in self._made:
             if "shape" not in self._made:
@@ -176,9 +172,6 @@ class GridBuilder:
 
     def _count(self, axis: int, stride: int) -> str:
         """Name of a float32 `(cells,)`: 0, 1, 2, ... along height (axis 2) or width (axis 3)."""
-        import numpy as np
-        import onnx
-
         key = ("count", axis, stride)
         if key not in self._made:
             scalar = self._emit("Reshape", [self.extent(axis, stride), self._constant(np.zeros(0, np.int64))])
@@ -189,9 +182,6 @@ class GridBuilder:
 
     def build(self, plan: GridPlan) -> str:
         """Name of the tensor that takes the constant's place."""
-        import numpy as np
-        import onnx
-
         parts = [self._level(level, keep_cells=plan.join_axis is not None) for level in plan.levels]
         if plan.join_axis is not None:
             shape = self._constant(np.array(plan.shape, np.int64))
@@ -204,8 +194,6 @@ class GridBuilder:
 
     def _level(self, level: Level, *, keep_cells: bool) -> str:
         """`ax * x + ay * y + c`. A zero term is left out, unless `keep_cells` needs it to spread c over the cells."""
-        import numpy as np
-
         value = self._constant(level.c)
         for factor, pixel_axis, at in ((level.ax, 3, level.x_axis), (level.ay, 2, level.y_axis)):
             if not factor.any() and not keep_cells:

@@ -5,21 +5,21 @@ Everything is checked here, once; the rest of the program trusts a `ModelManifes
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, TypedDict, TypeGuard, get_args
 
-from models.coco import COCO80
+from models.coco import NAME_LISTS
 from models.errors import ManifestError, ModelError
 from models.files import read_regular
 from models.printable import printable
 
-LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end"]
+LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end", "detr", "detr-post", "rtmdet"]
 LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 DTYPES = ("float32", "float16", "uint8")
 CHANNEL_ORDERS = ("rgb", "bgr")
-PADS = ("center", "topleft")
+PADS = ("center", "topleft", "stretch")
 ROUNDINGS = ("nearest", "down")
 
 _MAX_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
@@ -39,7 +39,7 @@ class InputSpec:
     scale           one factor, or one a channel in `channel_order`; 1 leaves pixels at 0..255
     mean            one a channel, in pixel units; (0, 0, 0) subtracts nothing
     pad_value       pixel value (0..255, before `scale`) that fills what the picture does not cover
-    pad             where the picture lies: "center" or "topleft"
+    pad             where the picture lies: "center" or "topleft"; "stretch": it fills the input, its aspect is not kept
     rounding        how the resized picture's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
     stride          height and width must be multiples of it: the network's coarsest cell
     """
@@ -87,10 +87,43 @@ class ModelManifest:
         return tuple(h for h in (self.sha256, *self.other_sha256) if h)
 
 
+class InputParts(TypedDict, total=False):
+    """Fields of an InputSpec, those that somebody gave."""
+
+    height: int
+    width: int
+    dtype: str
+    channel_order: str
+    scale: Scale
+    mean: tuple[float, float, float]
+    pad_value: float
+    pad: str
+    stride: int
+    rounding: str
+
+
+class ManifestParts(TypedDict, total=False):
+    """Fields of a ModelManifest, those that somebody gave."""
+
+    name: str
+    file: str
+    sha256: str
+    size_bytes: int
+    url: str
+    licence: str
+    input: InputParts
+    layout: str
+    strides: tuple[int, ...]
+    classes: tuple[str, ...]
+    description: str
+    other_sha256: tuple[str, ...]
+    bundled: bool
+
+
 class _Reader:
     """Takes typed values out of one TOML table; `finish` refuses what nobody asked for."""
 
-    def __init__(self, table: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    def __init__(self, table: Mapping[str, object], where: str, prefix: str = "") -> None:
         self._left = dict(table)
         self._where = where
         self._prefix = prefix
@@ -129,21 +162,17 @@ class _Reader:
 
     def three(self, key: str) -> tuple[float, float, float]:
         value = self._left.pop(key)
-        if not isinstance(value, list) or len(value) != 3 or not all(_is_number(v) for v in value):
-            raise self.fail(key, "three numbers, one a channel", value)
-        if not all(abs(v) <= _MAX_NUMBER for v in value):
+        numbers = [v for v in value if _is_number(v)] if isinstance(value, list) else []
+        if not isinstance(value, list) or len(value) != 3 or len(numbers) != 3:
+            raise self.fail(key, "three numbers, one per channel", value)
+        if not all(abs(v) <= _MAX_NUMBER for v in numbers):
             raise self.fail(key, f"three numbers of at most {_MAX_NUMBER:g}", value)
-        return float(value[0]), float(value[1]), float(value[2])
+        return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
     def scale(self, key: str) -> Scale:
         value = self._left[key]
-        if _is_number(value):
-            scale: Scale = self.number(key, 0.0, _MAX_NUMBER)
-            positive = value > 0
-        else:
-            scale = self.three(key)
-            positive = min(scale) > 0
-        if not positive:
+        scale: Scale = self.number(key, 0.0, _MAX_NUMBER) if _is_number(value) else self.three(key)
+        if (min(scale) if isinstance(scale, tuple) else scale) <= 0:
             raise self.fail(key, "a number above 0, or three of them", value)
         return scale
 
@@ -155,18 +184,19 @@ class _Reader:
 
     def strides(self, key: str) -> tuple[int, ...]:
         value = self._left.pop(key)
-        good = isinstance(value, list) and value and all(isinstance(v, int) and 1 <= v <= 256 for v in value)
-        if not good or list(value) != sorted(set(value)):
+        sizes = [v for v in value if isinstance(v, int) and 1 <= v <= 256] if isinstance(value, list) else []
+        if not sizes or sizes != value or sizes != sorted(set(sizes)):
             raise self.fail(key, "a rising list of ints in [1, 256]", value)
-        return tuple(value)
+        return tuple(sizes)
 
     def classes(self, key: str) -> tuple[str, ...]:
-        if self._left[key] == "coco80":
+        value = self._left[key]
+        if isinstance(value, str) and value in NAME_LISTS:
             self._left.pop(key)
-            return COCO80
+            return NAME_LISTS[value]
         names = self.texts(key) if isinstance(self._left[key], list) else ()
         if not names or not all(names):
-            raise self.fail(key, 'a list of names, or "coco80"', self._left.get(key, []))
+            raise self.fail(key, 'a list of names, "coco80" or "coco91"', self._left.get(key, []))
         return names
 
     def hex64(self, key: str, value: str) -> str:
@@ -188,7 +218,7 @@ class _Reader:
             )
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -199,56 +229,68 @@ _KEYS = ("name", "file", "sha256", "size_bytes", "url", "licence", "input", "lay
          "description", "other_sha256", "bundled")  # fmt: skip
 
 
-def _input_parts(reader: _Reader) -> dict[str, Any]:
-    readers: dict[str, Callable[[str], Any]] = {
-        "height": lambda k: reader.integer(k, 32, 8192),
-        "width": lambda k: reader.integer(k, 32, 8192),
-        "dtype": lambda k: reader.text(k, allowed=DTYPES),
-        "channel_order": lambda k: reader.text(k, allowed=CHANNEL_ORDERS),
-        "scale": reader.scale,
-        "mean": reader.three,
-        "pad_value": lambda k: reader.number(k, 0, 255),
-        "pad": lambda k: reader.text(k, allowed=PADS),
-        "stride": lambda k: reader.integer(k, 1, 256),
-        "rounding": lambda k: reader.text(k, allowed=ROUNDINGS),
-    }
-    parts = {key: readers[key](key) for key in _INPUT_KEYS if reader.has(key)}
+def _input_parts(reader: _Reader) -> InputParts:
+    parts: InputParts = {}
+    if reader.has("height"):
+        parts["height"] = reader.integer("height", 32, 8192)
+    if reader.has("width"):
+        parts["width"] = reader.integer("width", 32, 8192)
+    if reader.has("dtype"):
+        parts["dtype"] = reader.text("dtype", allowed=DTYPES)
+    if reader.has("channel_order"):
+        parts["channel_order"] = reader.text("channel_order", allowed=CHANNEL_ORDERS)
+    if reader.has("scale"):
+        parts["scale"] = reader.scale("scale")
+    if reader.has("mean"):
+        parts["mean"] = reader.three("mean")
+    if reader.has("pad_value"):
+        parts["pad_value"] = reader.number("pad_value", 0, 255)
+    if reader.has("pad"):
+        parts["pad"] = reader.text("pad", allowed=PADS)
+    if reader.has("stride"):
+        parts["stride"] = reader.integer("stride", 1, 256)
+    if reader.has("rounding"):
+        parts["rounding"] = reader.text("rounding", allowed=ROUNDINGS)
     reader.finish(_INPUT_KEYS)
     return parts
 
 
-def parse_parts(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check whatever part of a manifest `table` gives and return it as keyword arguments of `ModelManifest`,
-    with `input`, where given, as a dict of keyword arguments of `InputSpec`. `where` opens every message."""
+def parse_parts(table: Mapping[str, object], where: str) -> ManifestParts:
+    """Check whatever part of a manifest `table` gives and return it. `where` opens every message."""
     reader = _Reader(table, where)
-    parts: dict[str, Any] = {}
-    for key in _KEYS:
-        if not reader.has(key):
-            continue
-        if key == "input":
-            parts[key] = _input_parts(reader.table(key))
-        elif key == "layout":
-            parts[key] = reader.text(key, allowed=LAYOUTS)
-        elif key == "strides":
-            parts[key] = reader.strides(key)
-        elif key == "classes":
-            parts[key] = reader.classes(key)
-        elif key == "other_sha256":
-            parts[key] = tuple(reader.hex64(key, value) for value in reader.texts(key))
-        elif key == "bundled":
-            parts[key] = reader.flag(key)
-        elif key == "size_bytes":
-            parts[key] = reader.integer(key, 0, 2**40)
-        elif key == "sha256":
-            parts[key] = reader.hex64(key, reader.text(key, empty=True))
-        else:
-            parts[key] = reader.text(key, empty=key in ("url", "description", "licence"))
+    parts: ManifestParts = {}
+    if reader.has("name"):
+        parts["name"] = reader.text("name")
+    if reader.has("file"):
+        parts["file"] = reader.text("file")
+    if reader.has("sha256"):
+        parts["sha256"] = reader.hex64("sha256", reader.text("sha256", empty=True))
+    if reader.has("size_bytes"):
+        parts["size_bytes"] = reader.integer("size_bytes", 0, 2**40)
+    if reader.has("url"):
+        parts["url"] = reader.text("url", empty=True)
+    if reader.has("licence"):
+        parts["licence"] = reader.text("licence", empty=True)
+    if reader.has("input"):
+        parts["input"] = _input_parts(reader.table("input"))
+    if reader.has("layout"):
+        parts["layout"] = reader.text("layout", allowed=LAYOUTS)
+    if reader.has("strides"):
+        parts["strides"] = reader.strides("strides")
+    if reader.has("classes"):
+        parts["classes"] = reader.classes("classes")
+    if reader.has("description"):
+        parts["description"] = reader.text("description", empty=True)
+    if reader.has("other_sha256"):
+        parts["other_sha256"] = tuple(reader.hex64("other_sha256", value) for value in reader.texts("other_sha256"))
+    if reader.has("bundled"):
+        parts["bundled"] = reader.flag("bundled")
     reader.finish(_KEYS)
     return parts
 
 
-def read_parts(path: Path, where: str | None = None) -> dict[str, Any]:
-    """`parse_parts` of the TOML file at `path`."""
+def read_parts(path: Path, where: str | None = None) -> ManifestParts:
+    """Read and check the TOML file at `path` with `parse_parts`."""
     where = where or str(path)
     try:
         text = read_regular(path, _MAX_BYTES).decode("utf-8")
@@ -274,10 +316,29 @@ def from_toml(path: Path, where: str | None = None) -> ModelManifest:
     ]
     if missing:
         raise ManifestError(f"{where}: {missing[0]} is missing. A manifest needs every one of its keys.")
-    spec = InputSpec(**parts.pop("input"))
+    spec = InputSpec(**parts["input"])
     if spec.height % spec.stride or spec.width % spec.stride:
         raise ManifestError(
             f"{where}: input.height and input.width must be multiples of input.stride {spec.stride}. "
             f"Got {spec.height} x {spec.width}."
         )
-    return ModelManifest(input=spec, **parts)
+    return made_of(parts, spec)
+
+
+def made_of(parts: ManifestParts, spec: InputSpec) -> ModelManifest:
+    """Make a manifest of `parts`, which hold every key that has no default, and the input's `spec`."""
+    return ModelManifest(
+        name=parts["name"],
+        file=parts["file"],
+        sha256=parts["sha256"],
+        size_bytes=parts["size_bytes"],
+        url=parts["url"],
+        licence=parts["licence"],
+        input=spec,
+        layout=parts["layout"],
+        strides=parts["strides"],
+        classes=parts["classes"],
+        description=parts.get("description", ""),
+        other_sha256=parts.get("other_sha256", ()),
+        bundled=parts.get("bundled", False),
+    )

@@ -1,64 +1,31 @@
-"""What an ONNX file says about itself: inputs, outputs and metadata. No inference session is opened."""
+"""Read an ONNX file: its graph, or what it says about itself (inputs, outputs and metadata). No inference session is
+opened. Importing this loads the ONNX library; `tensor_info` has the types alone.
+"""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx
 
 from models.errors import ModelError, OnnxFileError
 from models.external import external_locations, load_external
 from models.files import read_regular
 from models.foreign import what_it_is
-
-if TYPE_CHECKING:
-    import onnx
+from models.tensor_info import OnnxMeta, TensorInfo
 
 _MAX_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest lies beside it
 _HEAD_BYTES = 4096
 
-Dims = tuple[int | str | None, ...]
 
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Name, dtype in NumPy's word ("float32") and dimensions: an int where fixed, its name or None where free."""
-
-    name: str
-    dtype: str
-    dims: Dims
-
-
-@dataclass(frozen=True)
-class OnnxMeta:
-    """The graph's real inputs (weights excluded), its outputs, and the exporter's key-value metadata.
-
-    weights_in   files beside the model that hold its weights, as the model names them
-    exponential  whether the first output holds sizes that were already taken through exp, as a decoder of YOLOX does
-    """
-
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    metadata: dict[str, str]
-    weights_in: tuple[str, ...] = ()
-    exponential: bool = False
-
-
-def dims_text(dims: Dims) -> str:
-    """Dimensions as a message shows them: `(1, 84, ?)`."""
-    return f"({', '.join('?' if d is None else str(d) for d in dims)})"
-
-
-def load_onnx(path: Path) -> "onnx.ModelProto":
+def load_onnx(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file, with the weights that lie beside it; whatever is wrong with it is one OnnxFileError."""
     model = parse_onnx(path)
     load_external(model, path)
     return model
 
 
-def parse_onnx(path: Path) -> "onnx.ModelProto":
+def parse_onnx(path: Path) -> onnx.ModelProto:
     """`load_onnx` without the weights that lie beside the file."""
-    import onnx
-
     if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
     if not os.path.lexists(path):
@@ -82,7 +49,7 @@ def parse_onnx(path: Path) -> "onnx.ModelProto":
     return model
 
 
-def _undecodable(model: "onnx.ModelProto") -> str | None:
+def _undecodable(model: onnx.ModelProto) -> str | None:
     """The first text of a graph that protobuf could not decode, and gives as bytes; None where there is none."""
     for number, node in enumerate(model.graph.node):
         texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
@@ -101,7 +68,7 @@ def read_meta(path: Path) -> OnnxMeta:
     return meta_of(parse_onnx(path))
 
 
-def meta_of(model: "onnx.ModelProto") -> OnnxMeta:
+def meta_of(model: onnx.ModelProto) -> OnnxMeta:
     """`read_meta` of a model already parsed."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return OnnxMeta(
@@ -118,7 +85,7 @@ _PASSING = frozenset("Add Cast Concat Div Identity Mul Reshape ScatterND Slice S
 _MAX_STEPS = 200
 
 
-def _ends_in_exp(model: "onnx.ModelProto") -> bool:
+def _ends_in_exp(model: onnx.ModelProto) -> bool:
     """Whether an Exp lies between the last real computation and the first output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, seen = [model.graph.output[0].name], set[str]()
@@ -135,9 +102,7 @@ def _ends_in_exp(model: "onnx.ModelProto") -> bool:
     return False
 
 
-def _info(value: "onnx.ValueInfoProto") -> TensorInfo:
-    import onnx
-
+def _info(value: onnx.ValueInfoProto) -> TensorInfo:
     tensor = value.type.tensor_type
     try:
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))

@@ -3,14 +3,20 @@
 In shapes: N batch, A anchors (all cells of all levels), C classes, D detections.
 """
 
-from models.onnx_meta import Dims
+from models.tensor_info import Dims
 
 SHAPES = {
     "yolox": "(N, A, 5+C), raw grid, one anchor a cell",
     "yolov5": "(N, A, 5+C), decoded, objectness x class",
     "yolov8": "(N, 4+C, A), decoded, no objectness",
     "end2end": "(N, D, 6), x1 y1 x2 y2 score class",
+    "detr": "logits (N, Q, C) and boxes (N, Q, 4), a row for each query",
+    "detr-post": "labels (N, D), boxes (N, D, 4) and scores (N, D), beside an input orig_target_sizes",
+    "rtmdet": "dets (N, D, 5) and labels (N, D)",
 }
+
+# Finished detections, which do not say how many classes there are.
+FINISHED = ("end2end", "detr-post", "rtmdet")
 
 _MAX_DETECTIONS = 2000
 
@@ -21,8 +27,8 @@ def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
 
 
 def class_count(layout: str, dims: Dims) -> int | None:
-    """C as the output's shape has it, None where the shape doesn't say (a free dimension, or end2end)."""
-    at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4)}.get(layout)
+    """C as the output's shape has it, None where the shape doesn't say (a free dimension, or finished detections)."""
+    at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4), "detr": (2, 4)}.get(layout)
     if at is None:
         return None
     axis, fields = at
@@ -38,11 +44,13 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
     if len(dims) != 3:
         return False
     _, rows, columns = dims
-    if layout == "end2end":
+    if layout in FINISHED:
         return columns in (6, None) and not (isinstance(rows, int) and rows > _MAX_DETECTIONS)
     count = class_count(layout, dims)
     if count is not None and count < 1:
         return False
+    if layout == "detr":
+        return not (isinstance(rows, int) and rows > _MAX_DETECTIONS)
     anchors = columns if layout == "yolov8" else rows
     if not isinstance(anchors, int):
         return True
@@ -71,6 +79,10 @@ def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int
 
 
 def candidates(dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> list[str]:
-    """The layouts that `dims` does not rule out."""
+    """The layouts that `dims`, of a file's one output, does not rule out."""
     count = cells(*hw, strides)
-    return [layout for layout in SHAPES if fits(layout, dims, count) and not are_queries(layout, dims, hw, strides)]
+    return [
+        layout
+        for layout in ("yolox", "yolov5", "yolov8", "end2end")
+        if fits(layout, dims, count) and not are_queries(layout, dims, hw, strides)
+    ]

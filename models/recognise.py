@@ -7,14 +7,17 @@ none whose first output holds both. Naming it saves its user from the garbage th
 import re
 from collections.abc import Sequence
 
-from models.onnx_meta import Dims, OnnxMeta, TensorInfo, dims_text
 from models.output_shape import class_count
+from models.tensor_info import Dims, OnnxMeta, TensorInfo, dims_text
 
 _KEYPOINTS = 1 + 3 * 17  # one class, COCO's key points as x y visible
 _MAX_QUERIES = 2000
 _MIN_BINS = 8  # of a side's distribution
 
-_ONE_OUTPUT = "Only detectors that give boxes and scores in one output of three dimensions can be run"
+_ONE_OUTPUT = (
+    "Only detectors that give boxes and scores in one output of three dimensions, or as layout detr, detr-post or "
+    "rtmdet has them, can be run"
+)
 _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
 
 
@@ -54,7 +57,7 @@ def _by_metadata(data: dict[str, str]) -> str | None:
 
 def _by_inputs(inputs: Sequence[TensorInfo]) -> str | None:
     names = {tensor.name.lower() for tensor in inputs}
-    if names & {"orig_target_sizes", "orig_size", "pixel_mask"}:
+    if names & {"orig_target_sizes", "orig_size", "pixel_mask"}:  # those that are joined were taken before
         return f"{_DETR}, with the inputs {', '.join(tensor.name for tensor in inputs)}"
     if names & {"scale_factor", "im_shape"}:
         return "a PaddleDetection export with its own post-processing"

@@ -31,33 +31,34 @@ MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 DEFAULT_MODEL = "street-nano"
 
 _ZOO = Path(__file__).parent / "zoo"
-_WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 @functools.cache
-def _zoo() -> dict[str, ModelManifest]:
+def zoo() -> dict[str, ModelManifest]:
+    """Return all models of the zoo by name, read once."""
     manifests = (from_toml(path, f"models/zoo/{path.name}") for path in sorted(_ZOO.glob("*.toml")))
     return {manifest.name: manifest for manifest in manifests}
 
 
 def list_models() -> tuple[ModelManifest, ...]:
     """All models of the zoo, by name."""
-    return tuple(_zoo().values())
+    return tuple(zoo().values())
 
 
 def get_manifest(name: str) -> ModelManifest:
     """The manifest of a zoo model; a wrong name is an error that lists close and available names."""
     try:
-        return _zoo()[name]
+        return zoo()[name]
     except KeyError:
         raise UnknownModelError(f"{name!r} is no model of the zoo{names_hint(name)}") from None
 
 
 def names_hint(name: str) -> str:
     """How a message about a wrong model name ends: close names first, then all of them."""
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), _zoo(), n=2)
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
-    return f"{did_you_mean} Available: {', '.join(_zoo())}."
+    return f"{did_you_mean} Available: {', '.join(zoo())}."
 
 
 def by_hash(sha256: str) -> ModelManifest | None:
@@ -124,7 +125,7 @@ def check_file(manifest: ModelManifest, path: Path) -> str:
 
 def _bundled(manifest: ModelManifest) -> Path:
     """The file in this package, or a HashError with the repair: such a file can't be missing, only damaged."""
-    path = _WEIGHTS / manifest.file
+    path = WEIGHTS / manifest.file
     got = sha256_of(path) if path.is_file() else "no file"
     if got not in manifest.hashes:
         raise HashError(

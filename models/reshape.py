@@ -7,19 +7,18 @@ made relative is an error that names the node. `check_freed` proves the result b
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
 
 from models.errors import ReshapeError
 from models.grids import GridBuilder, recognise
-from models.onnx_meta import dims_text
 from models.reshape_target import Copy, Entry, relative_target
 from models.shape_inference import ShapeWalk, label
+from models.tensor_info import dims_text
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Where", "PRelu", "Mod")
 PREFIX = "freed/"
@@ -27,14 +26,12 @@ PREFIX = "freed/"
 _INT64_MAX = 2**63 - 1
 
 
-def free_shape(model: "onnx.ModelProto", stride: int = 32, strides: Sequence[int] = (8, 16, 32)) -> "onnx.ModelProto":
+def free_shape(model: onnx.ModelProto, stride: int = 32, strides: Sequence[int] = (8, 16, 32)) -> onnx.ModelProto:
     """A copy of `model` whose input is `(batch, 3, height, width)`, height and width any multiples of `stride`.
 
     strides   cell sizes of the detection levels, see `ModelManifest`
     Raises ReshapeError, which names the node in the way, where the graph can't be freed.
     """
-    import onnx
-
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
     if all(not d.dim_value for i, d in enumerate(_picture(freed).type.tensor_type.shape.dim) if i != 1):
@@ -42,7 +39,7 @@ def free_shape(model: "onnx.ModelProto", stride: int = 32, strides: Sequence[int
     return _Surgery(freed, stride, tuple(strides)).run()
 
 
-def _picture(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
+def _picture(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
@@ -51,9 +48,7 @@ def _picture(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
 
 
 class _Surgery:
-    def __init__(self, model: "onnx.ModelProto", stride: int, strides: tuple[int, ...]) -> None:
-        import onnx
-
+    def __init__(self, model: onnx.ModelProto, stride: int, strides: tuple[int, ...]) -> None:
         self._model = model
         self._strides = strides
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -77,9 +72,7 @@ class _Surgery:
         self._grid_of: dict[str, str] = {}
         self._grids = GridBuilder(self._input.name, self._emit, self._constant)
 
-    def run(self) -> "onnx.ModelProto":
-        import onnx
-
+    def run(self) -> onnx.ModelProto:
         graph = self._model.graph
         for node in list(graph.node):
             edited = onnx.NodeProto()
@@ -97,7 +90,7 @@ class _Surgery:
 
     # Each edit leaves alone what already follows the size.
 
-    def _edit(self, node: "onnx.NodeProto") -> None:
+    def _edit(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Reshape":
             self._edit_reshape(node)
         elif node.op_type == "Resize":
@@ -109,7 +102,7 @@ class _Surgery:
         elif node.op_type in BROADCASTING:
             self._edit_operands(node)
 
-    def _edit_reshape(self, node: "onnx.NodeProto") -> None:
+    def _edit_reshape(self, node: onnx.NodeProto) -> None:
         target = self._walk.constant(node.input[1])
         source, source_probe = self._walk.dims(node.input[0])
         if target is None or source == source_probe:
@@ -132,8 +125,6 @@ class _Surgery:
 
     def _target(self, source: str, entries: list[Entry], dims: tuple[int, ...]) -> str:
         """Name of the int64 target: a constant with 0 (copied) and -1 (what is left) if that says it all."""
-        import numpy as np
-
         short: list[int | None] = []
         for position, entry in enumerate(entries):
             copied = isinstance(entry, Copy) and entry.dims == (position,)
@@ -158,9 +149,7 @@ class _Surgery:
                 parts.append(self._grids.extent(entry.axis, entry.stride))
         return self._emit("Concat", parts, axis=0)
 
-    def _edit_resize(self, node: "onnx.NodeProto") -> None:
-        import numpy as np
-
+    def _edit_resize(self, node: onnx.NodeProto) -> None:
         if len(node.input) < 4 or not node.input[3]:
             return
         sizes = self._walk.constant(node.input[3])
@@ -174,9 +163,7 @@ class _Surgery:
         node.input[2] = self._constant(np.array(sizes / np.array(source), np.float32))
         del node.input[3:]
 
-    def _edit_slice(self, node: "onnx.NodeProto") -> None:
-        import numpy as np
-
+    def _edit_slice(self, node: onnx.NodeProto) -> None:
         source, source_probe = self._walk.dims(node.input[0])
         given = [self._walk.constant(name) if name else None for name in node.input[1:]]
         if source == source_probe or given[0] is None or given[1] is None:
@@ -199,7 +186,7 @@ class _Surgery:
         if changed:
             node.input[2] = self._constant(np.array(ends, np.int64))
 
-    def _check_split(self, node: "onnx.NodeProto") -> None:
+    def _check_split(self, node: onnx.NodeProto) -> None:
         source, source_probe = self._walk.dims(node.input[0])
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
         sized = any(a.name == "split" for a in node.attribute) or (len(node.input) > 1 and node.input[1])
@@ -208,7 +195,7 @@ class _Surgery:
                 f"cannot free: node {label(node)} splits axis {axis} of {dims_text(source)} at fixed places."
             )
 
-    def _edit_operands(self, node: "onnx.NodeProto") -> None:
+    def _edit_operands(self, node: onnx.NodeProto) -> None:
         """Replace constant operands that lie along an axis which follows the size."""
         shapes = [self._walk.dims(name) for name in node.input]
         for position, name in enumerate(node.input):
@@ -252,17 +239,13 @@ class _Surgery:
         self._counter += 1
         return f"{PREFIX}{self._counter}"
 
-    def _constant(self, array: "Array") -> str:
-        import onnx
-
+    def _constant(self, array: Array) -> str:
         name = self._fresh()
         self._model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
         self._walk.add_constant(name, array)
         return name
 
     def _emit(self, op_type: str, inputs: list[str], **attributes: int) -> str:
-        import onnx
-
         name = self._fresh()
         node = onnx.helper.make_node(op_type, inputs, [name], name=f"{name}/{op_type}", **attributes)
         self._walk.step(node)

@@ -4,20 +4,20 @@ Shapes come from ONNX's own inference for single nodes; small integer tensors (w
 shapes) are evaluated as well, since targets of Reshape, Expand and Slice may be computed from them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
 
 from models.errors import ReshapeError
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _SMALL = 64
 
 
-def label(node: "onnx.NodeProto") -> str:
+def label(node: onnx.NodeProto) -> str:
     """A node as a message names it: `/model.22/Add (Add)`."""
     return f"{node.name or node.output[0]} ({node.op_type})"
 
@@ -25,9 +25,7 @@ def label(node: "onnx.NodeProto") -> str:
 class ShapeWalk:
     """Shapes as exported ("here") and at the probe size ("there"). Nodes are to be stepped through in order."""
 
-    def __init__(self, model: "onnx.ModelProto", picture: str, here: tuple[int, ...], there: tuple[int, ...]) -> None:
-        import onnx
-
+    def __init__(self, model: onnx.ModelProto, picture: str, here: tuple[int, ...], there: tuple[int, ...]) -> None:
         self._opsets = list(model.opset_import)
         self._versions = {o.domain: o.version for o in model.opset_import}
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -42,25 +40,21 @@ class ShapeWalk:
         for world, dims in enumerate((here, there)):
             self._types[world][picture] = onnx.helper.make_tensor_type_proto(element, list(dims))
 
-    def add_constant(self, name: str, array: "Array") -> None:
+    def add_constant(self, name: str, array: Array) -> None:
         """Make a constant known that was added to the graph."""
-        import onnx
-
         kind = onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         self._types[0][name] = self._types[1][name] = kind
         self._constants[name] = array
 
-    def is_constant(self, node: "onnx.NodeProto") -> bool:
+    def is_constant(self, node: onnx.NodeProto) -> bool:
         """Whether a node's result depends on weights and constants only."""
         return all(self._is_constant(name) for name in node.input if name)
 
     def _is_constant(self, name: str) -> bool:
         return name in self._weights or name in self._constants or name in self._constant_nodes
 
-    def constant(self, name: str) -> "Array | None":
+    def constant(self, name: str) -> Array | None:
         """The value of a tensor that depends on weights and constants only, else None."""
-        import onnx
-
         if name in self._constants:
             return self._constants[name]
         if name in self._weights:
@@ -81,7 +75,7 @@ class ShapeWalk:
         here, there = (self._types[world][name].tensor_type.shape.dim for world in (0, 1))
         return tuple(d.dim_value for d in here), tuple(d.dim_value for d in there)
 
-    def step(self, node: "onnx.NodeProto") -> None:
+    def step(self, node: onnx.NodeProto) -> None:
         """Take in the next node of the graph: infer its outputs, or raise ReshapeError."""
         if self.is_constant(node):
             for name in node.output:
@@ -91,9 +85,7 @@ class ShapeWalk:
                 self._types[world][name] = kind
             self._compute(node, world)
 
-    def _infer(self, node: "onnx.NodeProto", world: int) -> dict[str, "onnx.TypeProto"]:
-        import onnx
-
+    def _infer(self, node: onnx.NodeProto, world: int) -> dict[str, onnx.TypeProto]:
         try:
             schema = onnx.defs.get_schema(node.op_type, self._versions.get(node.domain, 1), node.domain)
         except onnx.defs.SchemaError:
@@ -112,10 +104,8 @@ class ShapeWalk:
                 raise ReshapeError(f"cannot free: the shape of {name!r}, made by node {label(node)}, is unknown.")
         return found
 
-    def _small(self, name: str, world: int) -> "onnx.TensorProto | None":
+    def _small(self, name: str, world: int) -> onnx.TensorProto | None:
         """The value of a small tensor as shape inference wants it, where it is known."""
-        import onnx
-
         if name in self._values[world]:
             return onnx.numpy_helper.from_array(self._values[world][name], name)
         size = 1
@@ -124,10 +114,8 @@ class ShapeWalk:
         value = self.constant(name) if size <= _SMALL and self._is_constant(name) else None
         return None if value is None else onnx.numpy_helper.from_array(value, name)
 
-    def _compute(self, node: "onnx.NodeProto", world: int) -> None:
+    def _compute(self, node: onnx.NodeProto, world: int) -> None:
         """Evaluate what is computed from shapes."""
-        import numpy as np
-
         values = self._values[world]
         if node.op_type == "Shape":
             dims = self.dims(node.input[0])[world]
@@ -141,10 +129,7 @@ class ShapeWalk:
             results = self._evaluate(node, feeds)
             values.update({name: r for name, r in zip(node.output, results, strict=True) if r.size <= _SMALL})
 
-    def _evaluate(self, node: "onnx.NodeProto", feeds: dict[str, "Array | None"]) -> list["Array"]:
-        import numpy as np
-        from onnx.reference import ReferenceEvaluator
-
+    def _evaluate(self, node: onnx.NodeProto, feeds: dict[str, Array | None]) -> list[Array]:
         try:
             results = ReferenceEvaluator(node, opsets=self._versions).run(None, feeds)
         except Exception as error:
@@ -152,6 +137,6 @@ class ShapeWalk:
         return [np.asarray(result) for result in results]
 
 
-def _is_complete(kind: "onnx.TypeProto") -> bool:
+def _is_complete(kind: onnx.TypeProto) -> bool:
     tensor = kind.tensor_type
     return tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)

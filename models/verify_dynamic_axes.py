@@ -3,22 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
 
 from models.batching import batch_safe
 from models.errors import ReshapeError
 from models.onnx_meta import load_onnx
 from models.output_shape import cells
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 # Largest difference allowed between two answers, as a part of the largest value of that output field.
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
 # In a dynamically quantized model a rounding difference may move a value by a whole quantization step.
 QUANTIZED_TOLERANCE = 2e-2
+
+
+class _Tensor(Protocol):
+    """An input of a session; a dimension is an int where it is fixed."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class _Session(Protocol):
+    """What is used of ONNX Runtime's InferenceSession, which has no type hints."""
+
+    def get_inputs(self) -> list[_Tensor]: ...
+
+    def run(self, outputs: None, feeds: dict[str, Array]) -> list[Array]: ...
 
 
 @dataclass(frozen=True)
@@ -53,8 +69,6 @@ def check_freed(
     layout, strides   as the manifest has them; without a layout the anchors' number and places are not checked
     peak              the largest input value the model expects: 255, or 1 where pixels are scaled
     """
-    import numpy as np
-
     before = _session(original)
     after = _session(freed)
     dtype, fixed = _input(before)
@@ -86,46 +100,40 @@ def check_freed(
     return CheckReport(same, together, rectangle, _check_centres(wide, layout, rectangle, strides))
 
 
-def _session(model: Path | bytes) -> Any:
-    import onnxruntime
-
+def _session(model: Path | bytes) -> _Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # its errors come as exceptions, written as strangers' text
     try:
-        return onnxruntime.InferenceSession(
+        session: _Session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
         )
+        return session
     except Exception as error:
         raise ReshapeError(f"cannot free: ONNX Runtime does not load the model: {error}.") from error
 
 
-def _input(session: Any) -> tuple[str, list[int | None]]:
+def _input(session: _Session) -> tuple[str, list[int | None]]:
     tensor = session.get_inputs()[0]
     dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}[tensor.type]
     return dtype, [d if isinstance(d, int) else None for d in tensor.shape]
 
 
-def _run(session: Any, pictures: "Array") -> list["Array"]:
+def _run(session: _Session, pictures: Array) -> list[Array]:
     try:
-        answers: list[Array] = session.run(None, {session.get_inputs()[0].name: pictures})
+        return session.run(None, {session.get_inputs()[0].name: pictures})
     except Exception as error:
         raise ReshapeError(f"cannot free: the freed model fails on {pictures.shape}: {error}.") from error
-    return answers
 
 
-def _fill(session: Any, fixed: list[int | None], picture: "Array") -> list["Array"]:
+def _fill(session: _Session, fixed: list[int | None], picture: Array) -> list[Array]:
     """Run one picture through the original, whatever its fixed batch is."""
-    import numpy as np
-
     answers = _run(session, np.repeat(picture, fixed[0] or 1, axis=0))
     return [answer[:1] for answer in answers]
 
 
-def made_up_picture(seed: int, height: int, width: int, peak: float, dtype: str) -> "Array":
+def made_up_picture(seed: int, height: int, width: int, peak: float, dtype: str) -> Array:
     """`(1, 3, height, width)` in 0..peak: a lit background with hard-edged boxes and grain, as a street has them."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     picture = np.stack([0.5 + 0.3 * np.sin(3 * x + seed), 0.4 + 0.4 * y, 0.6 - 0.3 * x * y])
@@ -137,9 +145,7 @@ def made_up_picture(seed: int, height: int, width: int, peak: float, dtype: str)
     return (np.clip(grained, 0, 1) * peak).astype(dtype)[None]
 
 
-def _compare(expected: list["Array"], got: list["Array"], tolerance: float, where: str) -> float:
-    import numpy as np
-
+def _compare(expected: list[Array], got: list[Array], tolerance: float, where: str) -> float:
     worst = 0.0
     for a, b in zip(expected, got, strict=True):
         if a.shape != b.shape:
@@ -158,8 +164,8 @@ def _compare(expected: list["Array"], got: list["Array"], tolerance: float, wher
 
 
 def _check_count(
-    answer: "Array",
-    square: "Array",
+    answer: Array,
+    square: Array,
     layout: str | None,
     size: tuple[int, int],
     rectangle: tuple[int, int],
@@ -177,11 +183,9 @@ def _check_count(
 
 
 def _check_centres(
-    answer: "Array", layout: str | None, rectangle: tuple[int, int], strides: Sequence[int]
+    answer: Array, layout: str | None, rectangle: tuple[int, int], strides: Sequence[int]
 ) -> bool:  # fmt: skip
     """Decoded centres can't be further from their cell's centre than the head can reach; most are much nearer."""
-    import numpy as np
-
     if layout not in ("yolov5", "yolov8"):
         return False
     rows = answer[0] if layout == "yolov5" else answer[0].T

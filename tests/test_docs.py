@@ -42,7 +42,7 @@ MESSAGES = {
 MESSAGES_OF_THE_ENGINE = {
     "Name a video file, a folder that holds some, or a URL.": "engine/media/inputs.py",
     "in the configuration.": "engine/config.py",
-    "is neither a model of the zoo nor a file": "models/resolve.py",
+    "is neither a model of the zoo nor a file": "models/resolution.py",
     "not a video, or its header is damaged or missing": "engine/media/source.py",
     "ends early: ": "engine/pipeline/reader.py",
 }

@@ -15,7 +15,7 @@ from engine.media.source import Source
 from models import errors as model_errors
 from models import registry
 
-RESOLVE = importlib.import_module("models.resolve")  # the package's name for it is the function
+RESOLVE = importlib.import_module("models.resolution")
 
 
 def classes_of(module, root):

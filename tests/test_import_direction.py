@@ -31,12 +31,12 @@ ROOMS = {
         "logs": {"text"},
         "files": {"errors", "text"},
         "profiling": set(),
-        "summary": set(),
+        "summary": {"profiling"},
         "formats": set(),
         "trackers": {"errors"},
         "config": {"errors", "formats", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
-        "answers": {"analytics", "config", "errors"},
+        "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
         "inference": {"config", "media", "records", "errors", "install", "text"},
@@ -46,8 +46,8 @@ ROOMS = {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
         "report": {
-            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "text",
-            "versions",
+            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "summary",
+            "text", "versions",
         },
         # A run.
         "pipeline": {
@@ -58,7 +58,7 @@ ROOMS = {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
             "summary",
         },
-        "identities": {"errors", "files", "media", "pipeline", "results"},
+        "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
             "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
@@ -69,11 +69,11 @@ ROOMS = {
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "sinks", "stages", "trackers",
+            "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "report", "results", "rework", "text", "trackers", "verify",
+            "pipeline", "profiling", "report", "results", "rework", "summary", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

@@ -61,7 +61,7 @@ def test_the_line_about_the_default_model(name):
 
 
 def test_the_tables_of_models_are_the_zoo():
-    from models import list_models
+    from models.registry import list_models
 
     for name in ("README.md", "README.es.md", "docs/models.md"):
         told = re.findall(r"^\| `([\w-]+)` \| \d+ \|", DOCUMENTS[name], re.M)

@@ -8,6 +8,7 @@ a line of JSON, so that its runs can alternate with ours. Its tracker is ByteTra
     build/ultralytics/bin/python benchmarks/peers/ultralytics.py VIDEO MODEL CONF NMS_IOU
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,8 +53,9 @@ class Ultralytics:
 
     def _run(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(what + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: what is read says how
+            self._process.stdin.write(what + "\n")
+            self._process.stdin.flush()
         return self._read()
 
     def close(self) -> None:

@@ -240,4 +240,4 @@ def share(ours: list[float], of: list[float]) -> dict[str, float]:
 def verdict_of(engine: Engine) -> list[str]:
     """What the engine says of its last run, in sentences: what binds it, and what a change would give."""
     verdict = engine.verdict()
-    return [] if verdict is None else sentences(verdict.as_json())
+    return [] if verdict is None else sentences(verdict.to_json())

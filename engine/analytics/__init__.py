@@ -10,7 +10,7 @@
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
 (the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
 For runs: `settings` (what a configuration asks for), `timeline` (the files of a camera), `ignore` (where nothing is
-detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
+detected), `answering` (a manifest's answers), `heatmap`, `verdicts` (what a reviewer rejected), `export` (files).
 """
 
 from engine.analytics import (
@@ -25,6 +25,7 @@ from engine.analytics import (
     scene,
     settings,
     timeline,
+    verdicts,
 )
 from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
 from engine.analytics.bins import Bin, Count, bins_of, counts_of
@@ -71,5 +72,6 @@ __all__ = [
     "tables_of",
     "timeline",
     "to_csv",
+    "verdicts",
     "zone_of",
 ]

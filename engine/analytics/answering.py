@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from engine.analytics.analyse import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitch import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, camera_of, lay_out
+from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 
 Entry = Mapping[str, Any]
@@ -24,11 +27,13 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, the number of its objects, and where they were, where that was asked for."""
+    """One camera's answers, the number of its objects, and where they were and what a review gave, where that was asked
+    for."""
 
     answers: Answers
     objects: Objects
     heatmap: Heatmap | None = None
+    reviewed: Reviewed | None = None
 
 
 def name_of(entry: Entry) -> str:
@@ -107,14 +112,16 @@ def answer(
     heatmap: bool = False,
     tick: Callable[[], None] = lambda: None,
     watch: Callable[[Samples], None] = lambda samples: None,
+    verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
     """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
-    `watch` is given it, with the camera's ids and the film's name. Raises InputError where rows can't be read, or a
+    `watch` is given it, with the camera's ids and the film's name. With `verdicts`, rows of tracks and events that were
+    rejected count for nothing. Raises InputError where rows can't be read, or a
     video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch, verdicts) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -125,6 +132,7 @@ def _of_camera(
     heatmap: bool,
     tick: Callable[[], None],
     watch: Callable[[Samples], None],
+    verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
@@ -132,6 +140,9 @@ def _of_camera(
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
+    judged = [each for each in verdicts or () if each.camera == camera]
+    out = np.array(sorted(rejected_tracks(judged)), np.int64)
+    met: set[int] = set()
     heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
@@ -142,6 +153,12 @@ def _of_camera(
         for samples in read(film.tracks):
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
+            if judged:
+                met.update(ids.tolist())
+                stay = ~np.isin(ids, out)
+                samples, ids = samples.take(np.flatnonzero(stay)), ids[stay]
+                if not len(ids):
+                    continue
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
@@ -160,7 +177,11 @@ def _of_camera(
         for each in placed
         if each.film.size_wh is not None and each.film.examined_s is not None
     )
-    return CameraAnswers(analyse(recordings, scene, clock, camera), count_objects(fragments.all()), heat)
+    answers = analyse(recordings, scene, clock, camera)
+    reviewed = None
+    if verdicts is not None:
+        answers, reviewed = without_rejected(answers, judged, met)
+    return CameraAnswers(answers, count_objects(fragments.all()), heat, reviewed)
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
@@ -204,6 +225,12 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
             for zone in (scene.zones if scene else ())
         ],
     }
+    if (reviewed := camera.reviewed) is not None:
+        found["reviewed"] = {
+            "confirmed": reviewed.confirmed,
+            "rejected": reviewed.rejected,
+            "unknown": reviewed.unknown,
+        }
     if answers.ground_residual_m is not None:
         found["map_residual_m"] = round(answers.ground_residual_m, 3)
     return found

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.text.say import say
+
 if TYPE_CHECKING:
+    from engine.analytics.answering import CameraAnswers
     from engine.analytics.timeline import Film
+    from engine.analytics.verdicts import Judged
+    from engine.summary import ManifestJson
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that are tracked already.")
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
 @click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
+@click.option(
+    "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
+)
 @click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
@@ -36,6 +45,7 @@ def analyze(
     config_file: Path | None,
     size: str | None,
     fps: float | None,
+    verdicts: Path | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -48,11 +58,13 @@ def analyze(
     from engine.analytics.answering import answer, told
     from engine.analytics.export import check_formats, write_tables
     from engine.analytics.settings import AnswerSettings
+    from engine.analytics.verdicts import read_verdicts
     from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
     from engine.config import load_config
     from engine.errors import OutputError, describe_os_error
+    from engine.summary import AnswersJson
 
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value not in (None, ())}
@@ -63,7 +75,7 @@ def analyze(
     heatmap = False
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
-        config = config_for_answers(manifest or {}, values)
+        config = config_for_answers(manifest.get("config", {}) if manifest else {}, values)
         own = AnswerSettings.of(config)
         if not number:
             settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
@@ -77,10 +89,12 @@ def analyze(
     assert settings is not None
     assert formats is not None
     check_formats(formats)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(
         _distinct(films),
         settings,
         heatmap=heatmap,
+        verdicts=judged,
         read=lambda path: read_mot(path, rates[path]) if path in rates else read_tracks(path),
     )
     folder = output or (outputs[0] if outputs[0].is_dir() else outputs[0].parent)
@@ -91,12 +105,26 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras)
-    answers = {**told(cameras), "tables": tables}
+    answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:
         print_answers(screen(), answers)
+        if judged is not None:
+            say(told_of_review(cameras, judged))
     return 0
+
+
+def told_of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:
+    """Returns what came of verdicts, in words."""
+    from engine.analytics.verdicts import Reviewed
+
+    met = sum((each.reviewed for each in cameras if each.reviewed is not None), Reviewed())
+    unknown = len({(each.camera, each.key) for each in judged}) - met.confirmed - met.rejected
+    text = f"Verdicts: {met.confirmed:,} confirmed, {met.rejected:,} rejected"
+    if not unknown:
+        return f"{text}."
+    return f"{text}, {unknown:,} on events that are not there: they were given on other tracks, or with another scene."
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -108,7 +136,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-def _manifest(given: Path) -> dict[str, Any] | None:
+def _manifest(given: Path) -> ManifestJson | None:
     """Reads the manifest of an output folder; None for a file. Raises InputError."""
     from engine.answers import read_manifest
     from engine.errors import InputError
@@ -123,7 +151,7 @@ def _manifest(given: Path) -> dict[str, Any] | None:
 
 def _films(
     given: Path,
-    manifest: dict[str, Any] | None,
+    manifest: ManifestJson | None,
     settings: Any,
     size_wh: tuple[int, int] | None,
     fps: float | None,

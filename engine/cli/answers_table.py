@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from engine.summary import AnswersJson, CameraJson
 from engine.text.printable import printable
 
 _MAX_CAMERAS = 40
 
 
-def answers_view(answers: dict[str, Any]) -> RenderableType | None:
-    """Returns what a summary's "answers" say; None where they say nothing."""
+def answers_view(answers: AnswersJson) -> RenderableType | None:
+    """Return what a summary's "answers" say; None where they say nothing."""
     if error := answers.get("error"):
         return Text(f"No counts: {printable(str(error))}", style="red")
     cameras = answers.get("cameras") or []
@@ -26,8 +25,8 @@ def answers_view(answers: dict[str, Any]) -> RenderableType | None:
     return Group(*parts) if parts else None
 
 
-def print_answers(console: Console, answers: dict[str, Any]) -> None:
-    """Prints them, and where the tables are."""
+def print_answers(console: Console, answers: AnswersJson) -> None:
+    """Print what a summary says of counts, and where the tables are."""
     view = answers_view(answers)
     if view is not None:
         console.print(view)
@@ -38,7 +37,7 @@ def print_answers(console: Console, answers: dict[str, Any]) -> None:
 
 
 def objects_text(ids: int, objects: list[int]) -> str:
-    """Returns the number of objects as a range, beside the ids that stand for them."""
+    """Return the number of objects as a range, beside the ids that stand for them."""
     low, high = objects
     few = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return f"{ids:,} ids, {few} objects" if not ids == low == high else f"{ids:,} objects"
@@ -51,7 +50,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _counts(cameras: list[dict[str, Any]]) -> Table | None:
+def _counts(cameras: list[CameraJson]) -> Table | None:
     table = _table("camera", "line", "direction", ">count", "classes")
     for camera in cameras[:_MAX_CAMERAS]:
         for row in camera["lines"]:
@@ -61,7 +60,7 @@ def _counts(cameras: list[dict[str, Any]]) -> Table | None:
     return table if table.row_count else None
 
 
-def _stays(cameras: list[dict[str, Any]]) -> Table | None:
+def _stays(cameras: list[CameraJson]) -> Table | None:
     table = _table("camera", "zone", ">stays", ">median, s")
     for camera in cameras[:_MAX_CAMERAS]:
         for row in camera["zones"]:
@@ -70,7 +69,7 @@ def _stays(cameras: list[dict[str, Any]]) -> Table | None:
     return table if table.row_count else None
 
 
-def _objects(cameras: list[dict[str, Any]]) -> Table | None:
+def _objects(cameras: list[CameraJson]) -> Table | None:
     table = _table("camera", "objects")
     for camera in cameras[:_MAX_CAMERAS]:
         table.add_row(_cell(camera["camera"]), objects_text(camera["ids"], camera["objects"]))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from engine.profiling.bottleneck import VerdictJson
 from engine.profiling.sentences import sentences
 
 # In the order the data moves.
 _ORDER = ("open", "source", "decode", "preprocess", "infer", "postprocess", "track", "sink", "tally", "finish")
 
-_WAITS = {"waits_input": "- no frames", "waits_room": "- no room", "waits_end": "- the end"}
 
-
-def print_verdict(console: Console, verdict: dict[str, Any] | None) -> None:
+def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
     """Show the verdict of a summary."""
     if verdict is None:
         console.print("No verdict: no frame was done.")
@@ -33,16 +31,17 @@ def print_verdict(console: Console, verdict: dict[str, Any] | None) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _rows(verdict: dict[str, Any]) -> Iterator[list[str]]:
+def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
     """Of each kind of threads its stages, and what they wait for where it is 1 % of their time or more."""
     most = {limit["of"]: f"{limit['fps']:,.0f}" for limit in verdict["limits"]}
     for threads in verdict["threads"]:
         first, last = f"{threads['count']} {threads['of']}", most.get(threads["of"], "")
         for stage in sorted(threads["stages"], key=lambda stage: _ORDER.index(stage["stage"].split()[0])):
-            times = [f"{stage[key]:.2f}" for key in ("wall_ms", "cpu_ms", "queued_ms")]
+            times = [f"{spent:.2f}" for spent in (stage["wall_ms"], stage["cpu_ms"], stage["queued_ms"])]
             frames = f"{stage['frames']:,}" if stage["frames"] else ""
             yield [first, stage["stage"], frames, *times, f"{stage['busy']:.0%}", last]
             first = last = ""
-        for key, words in _WAITS.items():
-            if threads[key] >= 0.01:
-                yield ["", words, "", "", "", "", f"{threads[key]:.0%}", ""]
+        waits = {"no frames": threads["waits_input"], "no room": threads["waits_room"], "the end": threads["waits_end"]}
+        for what, share in waits.items():
+            if share >= 0.01:
+                yield ["", f"- {what}", "", "", "", "", f"{share:.0%}", ""]

@@ -22,6 +22,7 @@ from engine.cli.evaluate import evaluate
 from engine.cli.models import models
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
+from engine.cli.scene import scene
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
 from engine.text.say import say, show_usage
@@ -30,6 +31,7 @@ from models.manifest import LAYOUTS
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.engine import Engine
+    from engine.summary import SummaryJson
 
 # Nothing heavy is imported up here: --help answers at once.
 
@@ -213,13 +215,14 @@ def run(
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(screen(), summary)
-        print_answers(screen(), summary.get("answers", {}))
+        if (answers := summary.get("answers")) is not None:
+            print_answers(screen(), answers)
         if "report" in summary:
             say(f"Report: {summary['report']}")
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
-        say(_how_to_go_on(engine.config, summary), err=True)
+        say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
 
@@ -260,6 +263,7 @@ commands.add_command(build_trt)
 commands.add_command(retrack)
 commands.add_command(render)
 commands.add_command(report)
+commands.add_command(scene)
 commands.add_command(evaluate)
 
 
@@ -286,7 +290,7 @@ def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
         tell(note)
 
 
-def _how_to_go_on(config: EngineConfig, summary: dict[str, Any]) -> str:
+def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
     """For whoever interrupted a run."""
     if all("segments" in video for video in summary["videos"]):
         return "What was recorded is complete; the same command goes on with new segments."

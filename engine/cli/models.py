@@ -56,7 +56,7 @@ def info(model: str) -> None:
     """Show what is known of a model: input, layout, classes, hash, source."""
     from models.errors import MissingModelError
     from models.registry import get_manifest
-    from models.resolve import resolve
+    from models.resolution import resolve
 
     try:
         resolved = resolve(model)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +15,7 @@ from rich.table import Column, Table
 from engine.cli.console import tell_on
 from engine.pipeline.stream import Progress as StreamProgress
 from engine.pipeline.total import Total, span
+from engine.summary import SummaryJson, VideoJson
 from engine.text.printable import printable
 
 # The last two are of jobs: a video that was ended early, and one whose turn never came.
@@ -39,7 +39,7 @@ class ProgressBars:
     ) -> None:
         narrow = console.width < _NARROW
         self._path_width = 18 if narrow else 32
-        self._bars = Progress(
+        self.bars = Progress(
             TextColumn("{task.description}", table_column=_whole()),
             BarColumn(10 if narrow else 40),
             TextColumn("{task.completed:,.0f}/{task.fields[of]} frames", table_column=_whole()),
@@ -59,14 +59,14 @@ class ProgressBars:
         self._said: list[str] = []
 
     def __enter__(self) -> Callable[[list[StreamProgress]], None]:
-        self._bars.start()
+        self.bars.start()
         return self.update
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tell()
-        self._bars.stop()
+        self.bars.stop()
 
     def say(self, line: str) -> None:
         """Have a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
@@ -78,20 +78,20 @@ class ProgressBars:
 
     def update(self, streams: list[StreamProgress]) -> None:
         self._tell()
-        if self._bars.disable:
+        if self.bars.disable:
             self._line(streams)
             return
         self._show_total(streams)
         present = {stream.path for stream in streams}
         for path in [path for path in self._tasks if path not in present]:
-            self._bars.remove_task(self._tasks.pop(path))
+            self.bars.remove_task(self._tasks.pop(path))
         for stream in streams:
             if stream.path not in self._tasks:
                 name = escape(_tail(stream.path, self._path_width))
-                self._tasks[stream.path] = self._bars.add_task(name, total=None, fps=0.0, of="?", left="")
+                self._tasks[stream.path] = self.bars.add_task(name, total=None, fps=0.0, of="?", left="")
             fps = (stream.frames - stream.resumed_from) / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
             total = stream.frames_total  # not known before the video is open
-            self._bars.update(
+            self.bars.update(
                 self._tasks[stream.path],
                 completed=stream.frames,
                 total=total,
@@ -106,8 +106,8 @@ class ProgressBars:
         if total is None or total.videos == 1:
             return
         if self._whole is None:
-            self._whole = self._bars.add_task("", total=None, fps=0.0, of="?", left="")
-        self._bars.update(
+            self._whole = self.bars.add_task("", total=None, fps=0.0, of="?", left="")
+        self.bars.update(
             self._whole,
             description=f"{total.done:,} of {total.videos:,} videos",
             completed=total.frames,
@@ -130,7 +130,7 @@ def _whole() -> Column:
     return Column(no_wrap=True)
 
 
-def print_summary(console: Console, summary: dict[str, Any]) -> None:
+def print_summary(console: Console, summary: SummaryJson) -> None:
     """Print a row for each video, failed and partial ones with their reason, and the totals."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
@@ -157,8 +157,9 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         )
     console.print(table)
     totals = summary["totals"]
-    words = [f"{totals[name]} {name}" for name in ("failed", "partial")]
-    words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("cancelled", "not_begun") if totals.get(key)]
+    words = [f"{totals['failed']} failed", f"{totals['partial']} partial"]
+    ended_early = {"cancelled": totals.get("cancelled"), "not begun": totals.get("not_begun")}
+    words += [f"{count} {name}" for name, count in ended_early.items() if count]
     tell_on(console)(
         f"{_count(totals['videos'], 'video')} ({', '.join(words)}), "
         f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
@@ -167,7 +168,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     )
 
 
-def objects_in_words(video: Mapping[str, Any]) -> str:
+def objects_in_words(video: VideoJson) -> str:
     """How many objects the tracks of a video stand for, where that is not the number of its tracks."""
     low, high = video.get("objects") or (video["tracks"], video["tracks"])
     if low == high == video["tracks"]:

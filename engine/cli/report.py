@@ -21,20 +21,25 @@ from engine.text.say import say
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
+@click.option("--verdicts", type=click.Path(path_type=Path), help="What a review gave: a page without the rejected.")
 @click.option("--json", "as_json", is_flag=True, help="The paths of the pages as one JSON line on standard output.")
-def report(folder: Path, as_json: bool, **options: Any) -> int:
+def report(folder: Path, verdicts: Path | None, as_json: bool, **options: Any) -> int:
     """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
 
     It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
     to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
     """
     from engine.analytics.settings import AnswerSettings
+    from engine.analytics.verdicts import read_verdicts
     from engine.answers import config_for_answers, read_manifest
     from engine.report import write_report
 
     manifest = read_manifest(folder)
-    config = config_for_answers(manifest, {key: value for key, value in options.items() if value not in (None, ())})
-    written = write_report(folder, manifest, AnswerSettings.of(config), language=config.report_language)
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    config = config_for_answers(manifest.get("config", {}), given)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
+    settings = AnswerSettings.of(config)
+    written = write_report(folder, manifest, settings, language=config.report_language, verdicts=judged)
     if as_json:
         click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
     else:

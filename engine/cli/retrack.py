@@ -37,7 +37,7 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
     changes = {key: value for key, value in options.items() if value is not None}
     done = again(folder, output, changes, join=stitch)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "videos": [each.as_json() for each in done]}))
+        click.echo(json.dumps({"schema": 1, "videos": [each.to_json() for each in done]}))
         return 0
     for each in done:
         say(f"{each.store}: {each.frames} frames, {each.config.tracker}: {each.objects}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.text.say import say
+from models.coco import NAME_LISTS
 from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
     from engine.inference.backends.tensorrt import TensorRtBackend
     from engine.inference.trt.build import Built
+    from engine.inference.trt.profile import Profile
     from engine.inference.trt.progress import Watcher
-    from engine.inference.trt.sidecar import PlanRecord
+    from engine.inference.trt.sidecar import Parity, PlanRecord
 
     Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
 
 _MAX_MIB = 1 << 20
+_Three = tuple[float, float, float]
 
 
 def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
@@ -90,11 +93,13 @@ def build_trt(verbose: bool, **given: Any) -> None:
     """
     from engine.inference.trt.build import BuildOptions, build_plan
 
+    scale, mean = scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
     options = BuildOptions(
         workspace_mib=given.pop("workspace"),
         class_names=_names(given.pop("class_names")),
         input_size=_size(given.pop("input_size")),
-        **_fed(given.pop("input_scale"), given.pop("input_mean")),
+        input_scale=scale,
+        input_mean=mean,
         **given,
     )
     try:
@@ -124,7 +129,7 @@ def _runner() -> Runner | None:
 
 
 def _names(text: str | None) -> tuple[str, ...] | str | None:
-    if text is None or text == "coco80":
+    if text is None or text in NAME_LISTS:
         return text
     return tuple(name.strip() for name in text.split(","))
 
@@ -138,16 +143,13 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _fed(scale: str | None, mean: str | None) -> dict[str, Any]:
-    """Scale and mean, checked as those of a configuration are."""
+def scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
+    """Return both, checked as those of a configuration are; one mean stands for all channels."""
     from engine.config import EngineConfig
 
     config = EngineConfig(input_scale=scale, input_mean=mean)
     means = config.input_mean
-    return {
-        "input_scale": config.input_scale,
-        "input_mean": (means,) * 3 if isinstance(means, float) else means,
-    }
+    return config.input_scale, (means, means, means) if isinstance(means, float) else means
 
 
 def _say(line: str) -> None:
@@ -190,7 +192,7 @@ def _show(built: Built) -> None:
         say(f"{name:<{width}}  {value}")
 
 
-def _range(shape: tuple[int, ...], profile: Any) -> str:
+def _range(shape: tuple[int, ...], profile: Profile) -> str:
     """The input's dimensions; a free one as least..most."""
     parts = zip(shape, profile.least, profile.most, strict=True)
     return " x ".join(str(most) if low == most else f"{low}..{most}" for _, low, most in parts)
@@ -200,7 +202,7 @@ def _dims(shape: tuple[int, ...]) -> str:
     return " x ".join("?" if side < 0 else str(side) for side in shape)
 
 
-def _checked(checked: dict[str, Any] | None) -> str:
+def _checked(checked: Parity | None) -> str:
     if checked is None:
         return "not on a GPU"
-    return f"against the CPU on its GPU: off by {checked['worst']:.2g} at most, {checked['most']:.2g} in 99.9 %"
+    return f"against the CPU on its GPU: off by {checked.worst:.2g} at most, {checked.most:.2g} in 99.9 %"

@@ -16,9 +16,10 @@ from engine.errors import BackendMissing, ConfigError, ModelError
 from engine.inference.backends.base import Backend
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
+from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 log = logging.getLogger(__name__)
 
@@ -90,22 +91,25 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
-    from engine.inference.trt.find import fed_of, model_of
-    from models.resolve import resolve
+    from engine.inference.trt.find import Fed, fed_of, model_of
+    from models.resolution import resolve
 
     model, layout = model_of(config.model)
-    said = {
-        "scale": config.input_scale,
-        "mean": _three(config.input_mean),
-        "channel_order": config.channel_order,
-    }
+    said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
         model,
         layout=config.layout or layout,
-        classes="coco80" if config.class_names == ("coco80",) else config.class_names,
+        classes=_class_names(config.class_names),
         input_size=config.input_size,
-        **{**fed_of(config.model), **{key: value for key, value in said.items() if value is not None}},
+        scale=said.scale,
+        mean=said.mean,
+        channel_order=said.channel_order,
     )
+
+
+def _class_names(names: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
+    """The name of a list of classes, given alone, stands for the list."""
+    return names[0] if names is not None and len(names) == 1 and names[0] in NAME_LISTS else names
 
 
 def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:

@@ -20,7 +20,7 @@ from engine.inference.backends.base import Backend
 from engine.inference.trt.find import build_command, find_plan, is_plan, model_of
 from engine.inference.trt.gpu import Gpu, find_gpu
 from models.dynamic_axes import FreedModel
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 log = logging.getLogger(__name__)
 

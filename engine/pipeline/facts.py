@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.records import EndOfStream, StreamInfo
 from engine.sinks.memory import Counters
+from engine.summary import MediaJson
 
 
-def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> dict[str, Any] | None:
+def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> MediaJson | None:
     """Return the size of a video's upright frames, its time base, the nominal seconds between two frames, its creation
     time, the container's time of its first frame, and from when to when its frames were looked at. None where no frame
     was."""
@@ -17,7 +16,7 @@ def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> dict[str
     first_s = tally.first_pts_s if end.first_pts is None else float(end.first_pts * info.time_base)
     # A frame without a duration lasts as long as the rate says.
     last_s = tally.last_duration_s or (float(1 / info.frame_rate) if info.frame_rate else 0.0)
-    facts: dict[str, Any] = {
+    facts: MediaJson = {
         "size_wh": list(tally.size_wh),
         "time_base": str(info.time_base),
         "step_s": None if info.step_s is None else str(info.step_s),

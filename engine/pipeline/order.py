@@ -7,7 +7,8 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from engine.analytics.settings import AnswerSettings
 from engine.media.inputs import Video
-from engine.pipeline.sequence import Carried, Place, chains
+from engine.pipeline.sequence import Place, chains
+from engine.resume.journal import CarriedJson
 
 _LOOK_EVERY_S = 0.1
 
@@ -21,7 +22,7 @@ class Order:
         self._settings = settings
         self._stopped = stopped
         self._before = chains(videos, settings)
-        self._carried: dict[int, Carried | None] = {}
+        self._carried: dict[int, CarriedJson | None] = {}
         self._changed = threading.Condition()
         self.keys = self._sorted(len(videos))
 
@@ -49,7 +50,7 @@ class Order:
         place.begin()
         return place
 
-    def done(self, key: int, carried: Carried | None) -> None:
+    def done(self, key: int, carried: CarriedJson | None) -> None:
         """A video has ended; where it leaves nothing, what it was given goes to the next."""
         with self._changed:
             self._carried[key] = carried if carried is not None else self._carried.get(self._before.get(key, -1))

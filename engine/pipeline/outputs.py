@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
@@ -57,8 +56,10 @@ class Outputs:
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
-            encoder: dict[str, Any] = {"crf": config.video_crf, "preset": config.video_preset, "threads": self._threads}
-            sinks["video"] = (AnnotatedVideo(path, names, **encoder), path)
+            encoder = AnnotatedVideo(
+                path, names, crf=config.video_crf, preset=config.video_preset, threads=self._threads
+            )
+            sinks["video"] = (encoder, path)
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:

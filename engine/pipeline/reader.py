@@ -121,16 +121,16 @@ class StreamReader:
         The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
         be what was seen there before. False when it is not: the reader stands at the beginning then.
         """
-        if (anchor := _anchor(mark, self.info)) is not None:
-            if self._passes(mark, anchor):
+        if (anchor := anchor_of(mark, self.info)) is not None:
+            if self.passes(mark, anchor):
                 return True
             self.open()
         try:
-            if self._passes(mark, None):
+            if self.passes(mark, None):
                 return True
         except Astray:
             self._lead_no_more()
-            if self._passes(mark, None):
+            if self.passes(mark, None):
                 return True
         self.open()
         return False
@@ -193,7 +193,7 @@ class StreamReader:
                         self._end_here()
                         return
                     if self._is_before_start(pts) or self._was_there_before(pts):
-                        self._pass(pts)
+                        self.pass_over(pts)
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
@@ -483,7 +483,7 @@ class StreamReader:
             self._origin = index
             if self._settings.start_s:
                 self._drop_sound(float(pts * self._decoder.time_base))
-        self._pass(pts)
+        self.pass_over(pts)
         audio, self._audio = tuple(self._heard()), []
         self._given += 1
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
@@ -492,7 +492,7 @@ class StreamReader:
         step_s, base = self.info.step_s, self._decoder.time_base
         return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s)
 
-    def _pass(self, pts: int) -> None:
+    def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""
         if self._decoder.at_key_frame:
             since = pts - self._anchors[-1][1] if self._anchors else None
@@ -519,7 +519,7 @@ class StreamReader:
             tail=tuple(self._run.place.tail) if self._run.place is not None else (),
         )
 
-    def _passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
+    def passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
         """Decodes up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also
         true when the stream was stopped meanwhile."""
         self._passing = True
@@ -543,7 +543,7 @@ class StreamReader:
                         return False
                     self._index = anchor[0]
                     self._decoder.forgive()
-                self._pass(pts)
+                self.pass_over(pts)
         except (SourceError, DecodeError):
             return False
         finally:
@@ -565,7 +565,7 @@ def _raising(error: Exception) -> Iterator[Any]:
     yield
 
 
-def _anchor(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
+def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
     """The last key frame from which all the sound behind the mark is read too; None: there is no such one."""
     if not mark.seekable:
         return None

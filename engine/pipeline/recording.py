@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import IO, cast
 
 import av
 
@@ -32,10 +32,12 @@ from engine.media.inputs import Video
 from engine.pipeline.channel import Closed, Handoff
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.resume.attempts import Attempt, clean, label, left, made_file
+from engine.resume.journal import CheckpointJson, Journal, LiveJson, MadeFile, Verdict
 from engine.resume.partial_outputs import set_aside
-from engine.sinks.base import FileSink, Sink
+from engine.sinks.base import FileSink, OutputState, Sink, State
 from engine.sinks.memory import Counters
 from engine.sinks.sound_head import sound_head, sound_of
+from engine.summary import EntryJson, SegmentJson
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,6 @@ _WAITING = 2  # segments that may wait for their end to be written; the next one
 _FIRST_PAUSE_S = 1.0
 
 MakeSinks = Callable[[Video], dict[str, tuple[Sink, Path]]]
-State = Callable[[], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Recording:
         """The session failed; what was recorded appears all the same. Never raises."""
         self._finish()
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[SegmentJson]:
         """The segments of this session, as they stand in the list, but with whole paths."""
         listed = self._list.entries()
         found = [entry for entry in listed if entry.get("session") == self._session and not entry.get("salvaged")]
@@ -185,7 +186,7 @@ class _Segment:
         self._pts, self._time_base = first.pts, first.time_base
         self._began_s = time.monotonic()
         self._attempt, self._stem = claim(folder, video.stem, started)
-        self._journal: dict[str, Any] = {}
+        self._journal: Journal = {}
         self._session = session
         self._started_at = _shown(started)
         self._sinks = sinks(Video(video.path, self._stem))
@@ -285,7 +286,7 @@ class _Segment:
         return {kind: str(path) for kind, (_, path) in self._sinks.items()}
 
     @property
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> SegmentJson:
         """What the list says of it. `at_s` is its beginning in the session's time."""
         tally = self._tally
         return {
@@ -307,9 +308,9 @@ class _Segment:
     def close(self) -> None:
         self._attempt.close()
 
-    def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def _verdict(self, made: dict[str, MadeFile]) -> Verdict:
         tally, duration_s = self._tally, self._tally.span_s
-        entry: dict[str, Any] = {
+        entry: EntryJson = {
             "status": "ok",
             "error": None,
             "frames": tally.frames,
@@ -336,7 +337,7 @@ class _Segment:
         """Notes the last moment up to which every output is durable. Raises SinkError."""
         settled = None
         while self._moments and (outputs := self._moments[0].settled()) is not None:
-            settled = {"frames": self._moments.pop(0).frames, "outputs": outputs}
+            settled = CheckpointJson(frames=self._moments.pop(0).frames, outputs=outputs)
         if settled is not None:
             self._journal["checkpoint"] = settled
             self._attempt.keep(self._journal)
@@ -361,9 +362,9 @@ class _Moment:
     def __init__(self, frames: int, states: dict[str, State]) -> None:
         self.frames = frames
         self._states = states
-        self._settled: dict[str, dict[str, Any]] = {}
+        self._settled: dict[str, OutputState] = {}
 
-    def settled(self) -> dict[str, dict[str, Any]] | None:
+    def settled(self) -> dict[str, OutputState] | None:
         """The state of each output; None as long as one is not durable. Raises SinkError."""
         for kind, state in self._states.items():
             if kind not in self._settled:
@@ -385,7 +386,7 @@ class SegmentList:
         self._path = PurePosixPath(stem.with_name(f"{stem.name}.segments.jsonl"))
         self._from = self._size()
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: SegmentJson) -> None:
         """Appends a line, durably. Raises SinkError and OutputError."""
         try:
             with (
@@ -402,7 +403,7 @@ class SegmentList:
         except ValueError as error:
             raise SinkError(f"{self._path.name} can't be written: {error}") from error
 
-    def entries(self, *, everything: bool = False) -> list[dict[str, Any]]:
+    def entries(self, *, everything: bool = False) -> list[SegmentJson]:
         """What was added since this object was made, or `everything`; nothing where it can't be read any more."""
         try:
             with opened(self._folder, *self._path.parent.parts) as folder:
@@ -411,7 +412,7 @@ class SegmentList:
                 with folder.open(self._path.name) as file:
                     file.seek(0 if everything else self._from)
                     lines = [json.loads(line) for line in file if line.strip()]
-                    return [line for line in lines if isinstance(line, dict)]
+                    return [cast("SegmentJson", line) for line in lines if isinstance(line, dict)]
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
@@ -425,7 +426,7 @@ class SegmentList:
         return 0
 
 
-def _ends_a_line(file: Any) -> bool:
+def _ends_a_line(file: IO[bytes]) -> bool:
     """Whether a file, opened for reading and appending, ends with a whole line."""
     file.seek(-1, os.SEEK_END)
     return bool(file.read(1) == b"\n")
@@ -530,14 +531,19 @@ def _publish(attempt: Attempt, stem: PurePosixPath) -> list[Path]:
         path = journal["outputs"][kind]
         files[kind] = (attempt.output / path, state["offset"], last.parts(path))
     made = set_aside(None, attempt, files, live)
-    line = {name: live[name] for name in ("segment", "session", "started_at")}
-    line["frames"] = journal["checkpoint"]["frames"]
-    line["outputs"] = {kind: os.path.relpath(path, attempt.output) for kind, path in made.items()}
-    _list_once(attempt.output, live, {**line, "salvaged": True})
+    line: SegmentJson = {
+        "segment": live["segment"],
+        "session": live["session"],
+        "started_at": live["started_at"],
+        "frames": journal["checkpoint"]["frames"],
+        "outputs": {kind: os.path.relpath(path, attempt.output) for kind, path in made.items()},
+        "salvaged": True,
+    }
+    _list_once(attempt.output, live, line)
     return list(made.values())
 
 
-def _list_once(folder: Path, live: dict[str, Any], line: dict[str, Any]) -> None:
+def _list_once(folder: Path, live: LiveJson, line: SegmentJson) -> None:
     """A run may have been killed behind the listing."""
     listed = SegmentList(folder, PurePosixPath(live["stem"]))
     if line not in listed.entries(everything=True):

@@ -6,7 +6,6 @@ What a file leaves to the next is kept with its verdict, as JSON values, so that
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import deque
@@ -14,9 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
-from typing import Any
-
-import numpy as np
 
 from engine.analytics import Clock, ClockOrigin
 from engine.analytics.answering import name_of
@@ -24,10 +20,10 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film, Placed, camera_of, natural, place
 from engine.media.inputs import Video
 from engine.records import Frame, StreamInfo, TrackerState
+from engine.resume.journal import CarriedJson
 from engine.sinks.memory import Counters
 from engine.stages.track import StreamTracker, Track
-
-Carried = dict[str, Any]
+from engine.summary import SequenceJson
 
 # Frames whose sketches are kept: two seconds of 60 a second.
 _MAX_TAIL = 120
@@ -64,12 +60,12 @@ def chains(videos: Sequence[Video], settings: AnswerSettings) -> dict[int, int]:
 class Place:
     """The place of one file. `begin` it, `arrive` at its first frame, `leave` at its end."""
 
-    def __init__(self, video: Video, settings: AnswerSettings, before: Callable[[], Carried | None]) -> None:
+    def __init__(self, video: Video, settings: AnswerSettings, before: Callable[[], CarriedJson | None]) -> None:
         """`before` gives what the file before left, once that one has ended; None: there is none."""
         self._name = name_of({"path": video.path, "stem": video.stem})
         self._settings = settings
         self._before = before
-        self._carried: Carried | None = None
+        self._carried: CarriedJson | None = None
         self._placed: Placed | None = None
         self._film: Film | None = None
         self._last: Fraction | None = None  # of the file before, on this one's clock
@@ -149,7 +145,7 @@ class Place:
         between the files, it goes on with its ids alone."""
         if self._carried is None or self._placed is None or self._last is None:
             return None
-        state = _state(self._carried["tracker"])
+        state = TrackerState.from_json(self._carried["tracker"])
         tracker = track.fresh()
         if not self._placed.joined:
             tracker.forget_all(state)
@@ -160,26 +156,20 @@ class Place:
         tracker.carry_on(state, max(gap_s, frame.time_base))
         return tracker
 
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> SequenceJson | None:
         """Return what the entry says: the camera, and what leads from the file's times to the camera's timeline."""
         if self._placed is None:
             return None
         camera = camera_of(self._name, self._settings.camera)
         return {"camera": camera, "offset_s": round(self._placed.offset_s, 6), "joined": self._placed.joined}
 
-    def leave(self, tally: Counters, time_base: Fraction, end_s: float) -> Carried | None:
+    def leave(self, tally: Counters, time_base: Fraction, end_s: float) -> CarriedJson | None:
         """Return what the next file needs; None where there is nothing new."""
         if self.state is None or self._placed is None or self._film is None:
             return self._carried
         start = self._film.clock.start
         return {
-            "tracker": {
-                "name": self.state.name,
-                "kernel": base64.b64encode(self.state.kernel).decode(),
-                "class_ids": self.state.class_ids.tolist(),
-                "scores": self.state.scores.tobytes().hex(),
-                "pts": self.state.pts,
-            },
+            "tracker": self.state.to_json(),
             "tail": list(self.tail),
             "first_s": self._film.first_s,
             "end_s": end_s,
@@ -193,16 +183,6 @@ class Place:
 def _end(placed: Placed) -> float:
     examined = placed.film.examined_s
     return (examined[1] if examined is not None else 0.0) + placed.offset_s
-
-
-def _state(values: dict[str, Any]) -> TrackerState:
-    return TrackerState(
-        values["name"],
-        base64.b64decode(values["kernel"]),
-        np.array(values["class_ids"], np.int32),
-        np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
-        values["pts"],
-    )
 
 
 def _clock(start: str | None) -> Clock:

@@ -8,9 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -35,12 +33,13 @@ from engine.profiling.metrics import Clock
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
 from engine.resume.attempts import Attempt, made_file
-from engine.resume.checkpoint import Checkpoint, Checkpoints, State, are_there, entry_from
+from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
+from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
-from engine.sinks.base import FileSink, Sink
+from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
-from engine.summary import VideoResult, VideoStatus
+from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +72,10 @@ class Outcome:
     adopted: VideoResult | None = None
     done_before: int = 0
     offset_s: float | None = None
-    segments: list[dict[str, Any]] = field(default_factory=list)
-    media: dict[str, Any] | None = None
+    segments: list[SegmentJson] = field(default_factory=list)
+    media: MediaJson | None = None
     objects: tuple[int, int] | None = None
-    sequence: dict[str, Any] | None = None
+    sequence: SequenceJson | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class StreamRun:
         self.video = video
         self.ignore = ignore
         self.place = place
-        self.carried: dict[str, Any] | None = None
+        self.carried: CarriedJson | None = None
         self.tally = tally
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
@@ -176,7 +175,7 @@ class StreamRun:
             if self.checkpoints is not None:
                 self.checkpoints.begin()
                 if (saved := self.checkpoints.saved) is not None:
-                    self.resumed_from, self.done_before = saved.frames, saved.tally["frames"]
+                    self.resumed_from, self.done_before = saved.frames, saved.tally.frames
             else:
                 self.attempt.sweep()
             steps.reached("begun")
@@ -351,7 +350,7 @@ class StreamRun:
         for kind, sink in self._files().items():
             with self._or_without(kind):
                 states[kind] = sink.mark()
-        return {**states, **{kind: partial(dict, lost=why) for kind, why in self._given_up.items()}}
+        return {**states, **{kind: _lost(why) for kind, why in self._given_up.items()}}
 
     def _files(self) -> dict[str, FileSink]:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
@@ -369,7 +368,7 @@ class StreamRun:
         except OSError as error:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
-    def _adopts(self, attempt: Attempt, verdict: dict[str, Any]) -> bool:
+    def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
         """Whether another attempt has done the video; finishes what that one may have left to do. False where its
         result is not this video's any more. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
@@ -438,12 +437,12 @@ class StreamRun:
             return {}
         return outputs
 
-    def _verdict(self, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def _verdict(self, made: dict[str, MadeFile]) -> Verdict:
         assert self.outcome is not None
         assert self._entry_of is not None
-        verdict: dict[str, Any] = {"entry": self._entry_of(self.outcome).to_json(), "made": made}
+        verdict: Verdict = {"entry": self._entry_of(self.outcome).to_json(), "made": made}
         if self.checkpoints is not None:
-            verdict |= self.checkpoints.facts()
+            verdict = self.checkpoints.judge(verdict)
         if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
             self.carried = self.place.leave(self.tally, self.info.time_base, media["examined_s"][1])
             verdict["carried"] = self.carried
@@ -537,7 +536,7 @@ class StreamRun:
             notes = [*self.checkpoints.notes, *notes]
         claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
         offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
-        segments: list[dict[str, Any]] = []
+        segments: list[SegmentJson] = []
         if self.recording is not None and self.info is not None:
             outputs, segments = self.recording.outputs, self.recording.entries()
         self.outcome = Outcome(
@@ -562,6 +561,11 @@ class StreamRun:
             objects=self._objects,
             sequence=self.place.facts() if self.place is not None else None,
         )
+
+
+def _lost(why: str) -> State:
+    """Return what a checkpoint says of an output that was given up."""
+    return lambda: {"lost": why}
 
 
 def _objects_in(tracks: Path) -> tuple[int, int]:

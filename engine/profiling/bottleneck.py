@@ -28,7 +28,8 @@ callback` is the caller. Numbers a frame are of the frames that the stage had; o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import TypedDict
 
 from engine.profiling.ceilings import CORES, STREAMS, Ceiling, Load, load_of
 from engine.profiling.thread_usage import ThreadsUsage, Usage
@@ -40,11 +41,85 @@ _MIN_GAIN = 1.05
 _LIVE = "source"
 
 
-@dataclass(frozen=True)
-class Change:
-    """`change` is without or halved (a stage's cost), or doubled (threads, or cores and the workers on them)."""
+class ChangeKind(StrEnum):
+    """A stage left out, its cost halved, or the number of threads doubled, or of cores and the workers on them."""
+
+    WITHOUT = "without"
+    HALVED = "halved"
+    DOUBLED = "doubled"
+
+
+class ChangeJson(TypedDict):
+    """A Change as JSON values."""
 
     change: str
+    of: str
+    fps: float
+    then: str
+
+
+class LimitJson(TypedDict):
+    """A ceiling as JSON values."""
+
+    of: str
+    stage: str
+    fps: float
+
+
+class StageJson(TypedDict):
+    """One stage of a kind of threads; see `threads` above."""
+
+    stage: str
+    frames: int
+    wall_ms: float
+    cpu_ms: float
+    queued_ms: float
+    busy: float
+
+
+class ThreadsJson(TypedDict):
+    """One kind of threads; see `threads` above."""
+
+    of: str
+    count: int
+    busy: float
+    waits_input: float
+    waits_room: float
+    waits_end: float
+    stages: list[StageJson]
+
+
+class CoresJson(TypedDict):
+    """The cores; see `cores` above."""
+
+    count: float
+    used: float
+    others: float
+    left: float
+
+
+class VerdictJson(TypedDict):
+    """A Verdict as JSON values, as this module describes them."""
+
+    fps: float
+    frames: int
+    elapsed_s: float
+    binding: str
+    stage: str
+    ceiling_fps: float
+    explained: float
+    next: ChangeJson | None
+    changes: list[ChangeJson]
+    limits: list[LimitJson]
+    threads: list[ThreadsJson]
+    cores: CoresJson
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of what it is made `of`, the frames a second it would give, and what binds `then`."""
+
+    change: ChangeKind
     of: str
     fps: float
     then: str
@@ -84,14 +159,14 @@ class Verdict:
     @property
     def next(self) -> Change | None:
         """The best repair of a stage; None where none gives more."""
-        return next((change for change in self.changes if change.change == "without"), None)
+        return next((change for change in self.changes if change.change is ChangeKind.WITHOUT), None)
 
     def predict(self, stage: str, left: float = 0.0) -> float:
         """Frames a second, were a stage to take `left` times what it takes: 0.5 is half of it, 0 nothing."""
         return self.explained * self.load.with_cost(stage, left).reached().fps
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, as this module describes them."""
+    def to_json(self) -> VerdictJson:
+        """Return it as JSON values, as this module describes them."""
         usage = self.usage
         return {
             "fps": round(self.fps, 2),
@@ -131,28 +206,28 @@ def _changes(usage: Usage, load: Load, explained: float, on_card: bool) -> list[
     found = []
     least_fps = _MIN_GAIN * usage.frames / usage.elapsed_s
 
-    def consider(change: str, of: str, changed: Load, instead: float = 0.0) -> None:
+    def consider(change: ChangeKind, of: str, changed: Load, instead: float = 0.0) -> None:
         after = changed.reached()
         if explained * after.fps >= least_fps and after.fps >= _MIN_GAIN * instead:
             found.append(Change(change, of, explained * after.fps, CORES if after.of == CORES else after.stage))
 
     for stage in dict.fromkeys(cost.stage for cost in load.costs if cost.stage != _LIVE):
-        consider("without", stage, load.with_cost(stage, 0.0))
-        consider("halved", stage, load.with_cost(stage, 0.5))
+        consider(ChangeKind.WITHOUT, stage, load.with_cost(stage, 0.0))
+        consider(ChangeKind.HALVED, stage, load.with_cost(stage, 0.5))
     streams = next((threads.count for threads in usage.threads if threads.role == "decode"), 1)
     wider = load if on_card else load.with_more("worker", 2)
-    consider("doubled", "worker", wider)
+    consider(ChangeKind.DOUBLED, "worker", wider)
     if usage.videos > streams:
-        consider("doubled", STREAMS, load.with_more(STREAMS, 2))
-    consider("doubled", CORES, wider.with_more(CORES, 2), wider.reached().fps)
+        consider(ChangeKind.DOUBLED, STREAMS, load.with_more(STREAMS, 2))
+    consider(ChangeKind.DOUBLED, CORES, wider.with_more(CORES, 2), wider.reached().fps)
     return sorted(found, key=lambda change: -change.fps)
 
 
-def _change(change: Change) -> dict[str, Any]:
-    return {"change": change.change, "of": change.of, "fps": round(change.fps, 2), "then": change.then}
+def _change(change: Change) -> ChangeJson:
+    return {"change": change.change.value, "of": change.of, "fps": round(change.fps, 2), "then": change.then}
 
 
-def _threads(threads: ThreadsUsage, frames: int) -> dict[str, Any]:
+def _threads(threads: ThreadsUsage, frames: int) -> ThreadsJson:
     whole_s = threads.alive_s or 1.0
     return {
         "of": threads.role,

@@ -47,10 +47,10 @@ def stolen_by_others() -> Callable[[float, float], float]:
     """Begins to look at what others compute on our cores. The function that is returned tells how many cores they had
     on average since, given how long that was and what this process computed."""
     ours = _affinity()
-    before_s = _busy_s(ours)
+    before_s = busy_s(ours)
 
     def since(elapsed_s: float, own_cpu_s: float) -> float:
-        now_s = _busy_s(ours)
+        now_s = busy_s(ours)
         if before_s is None or now_s is None or elapsed_s <= 0:
             return 0.0
         return min(float(len(ours)), max(0.0, (now_s - before_s - own_cpu_s) / elapsed_s))
@@ -73,7 +73,7 @@ def _affinity() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _busy_s(cores: set[int], proc: Path = _PROC) -> float | None:
+def busy_s(cores: set[int], proc: Path = _PROC) -> float | None:
     """Seconds that these cores have computed since the machine began, for whomever."""
     busy = 0
     names = {f"cpu{core}" for core in cores}

@@ -91,7 +91,7 @@ class Metrics:
             if queued_s is None:
                 self._queues_known = False
             else:
-                _share_out(clock.laps, queued_s)
+                share_out(clock.laps, queued_s)
             _add(self._ended.setdefault(clock.role, {}), clock.laps)
 
     def usage(self, *, streams: int, workers: int, videos: int) -> Usage:
@@ -120,7 +120,7 @@ def _of_role(role: str, count: int, laps: Laps) -> ThreadsUsage:
     return ThreadsUsage(role, count, waits[INPUT], waits[ROOM], waits[DRAIN], stages)
 
 
-def _share_out(laps: Laps, queued_s: float) -> None:
+def share_out(laps: Laps, queued_s: float) -> None:
     """A thread waits for a core where it has something to compute: the system tells the sum, its stages share it as
     they share the computing."""
     computed_s = sum(entry[1] for entry in laps.values())

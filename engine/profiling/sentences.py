@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from engine.profiling.bottleneck import ChangeJson, VerdictJson
 
 _WHO = {
     "decode": "decoders",
@@ -15,7 +15,7 @@ _WHO = {
 _BARELY = 0.85
 
 
-def sentences(verdict: dict[str, Any]) -> list[str]:
+def sentences(verdict: VerdictJson) -> list[str]:
     """Say what binds, then what a change would give."""
     lowest, cores = verdict["limits"][0], verdict["cores"]
     if lowest["of"] == "cores":
@@ -36,13 +36,13 @@ def sentences(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _worth_telling(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+def _worth_telling(verdict: VerdictJson) -> list[ChangeJson]:
     """The best repair, whole and half, and what more threads or cores would give."""
     best = verdict["next"]["of"] if verdict["next"] else None
     return [change for change in verdict["changes"] if change["of"] == best or change["change"] == "doubled"]
 
 
-def _told(change: dict[str, Any]) -> str:
+def _told(change: ChangeJson) -> str:
     more = "workers" if change["of"] == "worker" else change["of"]
     what = {
         "without": f"If {change['of']} cost nothing",

@@ -13,6 +13,7 @@ Whatever a stranger may have written (names of files, messages, classes) reaches
 data island holds no `<`, and scripts set texts, never HTML.
 """
 
+from engine.report.editor import write_scene_page
 from engine.report.pages import Written, write_report
 
-__all__ = ["Written", "write_report"]
+__all__ = ["Written", "write_report", "write_scene_page"]

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from engine.analytics import Answers, Samples, bins_of, counts_of
 from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film, camera_of
+from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
 from engine.media.source import scheme
@@ -22,6 +22,7 @@ from engine.profiling.sentences import sentences
 from engine.report.paths import Paths
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
+from engine.summary import JobManifestJson, VideoJson
 from engine.text.masks import in_text
 from models.registry import get_manifest, list_models
 
@@ -36,13 +37,14 @@ class Gathering:
     """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: JobManifestJson
     settings: AnswerSettings
     roots: Sequence[Path] = ()
     tick: Callable[[], None] = field(default=lambda: None)
+    verdicts: Sequence[Judged] | None = None
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[VideoJson]:
         return list(self.manifest["videos"])
 
 
@@ -69,12 +71,12 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
         yield _camera(work, by_camera[name], entries)
 
 
-def _untracked(entry: Mapping[str, Any]) -> bool:
+def _untracked(entry: VideoJson) -> bool:
     """Whether a video was read, and no rows of tracks were written."""
     return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
 
 
-def _camera(work: Gathering, films: list[Film], entries: Mapping[str, dict[str, Any]]) -> CameraReport:
+def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
     offsets_s: dict[str, float] = {}
 
     def watch(samples: Samples) -> None:
@@ -82,7 +84,7 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, dict[str, 
         paths.feed(samples)
 
     paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
-    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch)
+    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
     answers = found.answers
     videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
     return CameraReport(
@@ -90,6 +92,7 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, dict[str, 
         zone=str(work.settings.zone),
         size_wh=next((film.size_wh for film in films if film.size_wh is not None), None),
         answers=answers,
+        reviewed=found.reviewed,
         objects=found.objects,
         bins=tuple(bins_of(answers, work.settings.bin_s)),
         counts=tuple(counts_of(answers, work.settings.bin_s)),
@@ -102,11 +105,11 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, dict[str, 
     )
 
 
-def _heat(found: CameraAnswers) -> dict[str, Any] | None:
+def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
     return None if found.heatmap is None else found.heatmap.table()
 
 
-def _still(work: Gathering, entries: Sequence[Mapping[str, Any]], videos: Sequence[VideoFacts]) -> Still | None:
+def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
     """The frame without those who pass: of a source, or where none can be read of an annotated video, whose boxes are
     mostly gone in a median."""
     sources = [Path(entry["path"]) for entry in entries if scheme(str(entry["path"])) is None]
@@ -152,7 +155,7 @@ def _report(work: Gathering) -> Report:
     )
 
 
-def _video(work: Gathering, entry: Mapping[str, Any], camera: str) -> VideoFacts:
+def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
     clock = entry.get("clock") or clock_entry(entry, work.settings)
     return VideoFacts(
         name=name_of(entry),
@@ -165,14 +168,14 @@ def _video(work: Gathering, entry: Mapping[str, Any], camera: str) -> VideoFacts
         annotated=_annotated(work.folder, entry),
         offset_s=float(entry.get("video_offset_s") or 0.0),
         clock=str(clock.get("origin") or "none"),
-        sha256=str((entry.get("input") or {}).get("sha256") or ""),
+        sha256=_sha256(entry),
         notes=tuple(map(str, entry.get("notes") or ())),
         resumed_from=int(entry.get("resumed_from") or 0),
         attempts=int(entry.get("attempts") or 1),
     )
 
 
-def _annotated(folder: Path, entry: Mapping[str, Any]) -> str | None:
+def _annotated(folder: Path, entry: VideoJson) -> str | None:
     """The annotated video's path below the folder, which may have been moved since; None where it is not there."""
     written = (entry.get("outputs") or {}).get("video")
     if written is None:
@@ -192,15 +195,20 @@ def _gaps(answers: Answers) -> tuple[Gap, ...]:
     return tuple(gaps)
 
 
-def _identity(manifest: Mapping[str, Any]) -> str:
+def _sha256(entry: VideoJson) -> str:
+    identity = entry.get("input")
+    return str(identity["sha256"]) if identity else ""
+
+
+def _identity(manifest: JobManifestJson) -> str:
     """One run of one configuration over one set of files."""
-    parts = [manifest.get(key) for key in _HASHED]
-    parts += [[entry.get("path"), (entry.get("input") or {}).get("sha256")] for entry in manifest["videos"]]
+    parts: list[object] = [manifest.get(key) for key in _HASHED]
+    parts += [[entry.get("path"), _sha256(entry)] for entry in manifest["videos"]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _provenance(manifest: Mapping[str, Any]) -> Provenance:
-    config = dict(manifest.get("config") or {})
+def _provenance(manifest: JobManifestJson) -> Provenance:
+    config = dict(manifest["config"])
     model, backend = manifest["model"], manifest["backend"]
     name = str(model["name"])
     known = {each.name for each in list_models()}
@@ -220,7 +228,7 @@ def _provenance(manifest: Mapping[str, Any]) -> Provenance:
     )
 
 
-def _changed(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """The keys that are not as they are by default, masked where they hold a password."""
     tracker = config.get("tracker", "sort")
     try:
@@ -232,9 +240,9 @@ def _changed(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, in_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _accuracy(manifest: Mapping[str, Any], counted: bool) -> tuple[Note, ...]:
+def _accuracy(manifest: JobManifestJson, counted: bool) -> tuple[Note, ...]:
     """What limits the numbers, as far as the run itself tells it."""
-    config = EngineConfig().model_dump(mode="json") | dict(manifest.get("config") or {})
+    config = EngineConfig().model_dump(mode="json") | dict(manifest["config"])
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":
         notes.append(Note("acc_nano"))

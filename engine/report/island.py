@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -47,7 +46,7 @@ class Island:
         return len(self.json)  # ASCII
 
 
-def safe_json(value: Any) -> Markup:
+def safe_json(value: object) -> Markup:
     """Return JSON that can stand in a script element: ASCII, and without what begins a tag, a comment or an entity."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
@@ -105,7 +104,7 @@ def _coarser(path: Path) -> Path:
     return Path(path.track_id, tuple(value for point in kept for value in point))
 
 
-def _table(camera: CameraReport, classes: Sequence[str]) -> dict[str, Any]:
+def _table(camera: CameraReport, classes: Sequence[str]) -> dict[str, object]:
     answers, scene = camera.answers, camera.scene
     zero = answers.clock.start
     tracks = {track.track_id: place for place, track in enumerate(answers.tracks)}

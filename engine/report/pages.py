@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import cast
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.analytics import Event, EventKind
 from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
+from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.gather import Gathering, cameras, gather
-from engine.report.island import Island, island_of, safe_json, shown
+from engine.report.island import Island, island_of, shown
 from engine.report.records import CameraReport, VideoFacts
+from engine.report.shapes import line_shape, points_of, zone_shape
+from engine.report.template import asset, data_uri, page_of, template
 from engine.report.words import Language, Words
-from engine.text.printable import printable
-from engine.versions import versions
+from engine.summary import JobManifestJson, ManifestJson
 
 NAME = "report.html"
 FOLDER = "report"
@@ -50,6 +47,34 @@ class Written:
 
 
 @dataclass(frozen=True)
+class _Legend:
+    name: str
+    colour: int
+    count: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a chart's table; without cells where nothing was examined."""
+
+    when: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """A line's chart. `more` says how many rows the table lacks."""
+
+    line: str
+    per: str
+    svg: Markup
+    legend: list[_Legend]
+    heads: list[str]
+    rows: list[_Row]
+    more: str
+
+
+@dataclass(frozen=True)
 class _Part:
     """A camera, drawn: its section, its data, its row of an index."""
 
@@ -65,21 +90,25 @@ class _Part:
 
 def write_report(
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: ManifestJson,
     settings: AnswerSettings,
     *,
     language: Language = "en",
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_PAGE_BYTES,
+    verdicts: Sequence[Judged] | None = None,
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
+    With `verdicts`, what a reviewer rejected is left out.
     Raises InputError where the manifest or tracks can't be read, and OutputError.
     """
-    return _Writer(Gathering(folder, manifest, settings, roots, tick), Words(language), max_bytes).write()
+    job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
+    work = Gathering(folder, job, settings, roots, tick, verdicts)
+    return _Writer(work, Words(language), max_bytes).write()
 
 
 class _Writer:
@@ -95,6 +124,7 @@ class _Writer:
             counts.update(entry.get("tracks_by_class") or {})
         self._classes = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
         self._sums: Counter[str] = Counter()
+        self._reviewed = Reviewed()
         self._troubles: list[dict[str, str]] = []
 
     def write(self) -> Written:
@@ -152,6 +182,7 @@ class _Writer:
         words = self._words
         crossings = [event for event in camera.answers.events if event.kind is EventKind.CROSSING]
         stays = [event for event in camera.answers.events if event.kind is EventKind.STAY]
+        self._reviewed += camera.reviewed or Reviewed()
         self._sums.update(
             ids=camera.objects.ids,
             low=camera.objects.low,
@@ -195,21 +226,19 @@ class _Writer:
             words.some("objects", camera.objects.high, self._range(camera.objects.low, camera.objects.high)),
         ]
         return Markup(
-            _templates()
-            .get_template("camera.html")
-            .render(
+            template("camera.html").render(
                 t=words,
                 number=number,
                 name=shown(camera.name),
                 facts=" · ".join(facts),
                 thinned=list(self._thinned(island)),
-                still=_data_uri(camera.still.jpeg) if camera.still else None,
+                still=data_uri(camera.still.jpeg) if camera.still else None,
                 width=width,
                 height=height,
                 font=round(height / 24, 1),
-                ignored=[_points(each.polygon, (width, height)) for each in scene.ignore],
-                zones=[_zone(zone.polygon, zone.name, (width, height)) for zone in scene.zones],
-                lines=[_line(line.points, line.name, line.into, (width, height)) for line in scene.lines],
+                ignored=[points_of(each.polygon, (width, height)) for each in scene.ignore],
+                zones=[zone_shape(zone.polygon, zone.name, (width, height)) for zone in scene.zones],
+                lines=[line_shape(line.points, line.name, line.into, (width, height)) for line in scene.lines],
                 legend=self._legend(of_class),
                 charts=[self._chart(camera, line.name, line.into, line.out, crossings) for line in scene.lines],
                 stays=[
@@ -223,7 +252,7 @@ class _Writer:
             )
         )
 
-    def _chart(self, camera: CameraReport, line: str, into: str, out: str, crossings: list[Event]) -> dict[str, Any]:
+    def _chart(self, camera: CameraReport, line: str, into: str, out: str, crossings: list[Event]) -> _Chart:
         words = self._words
         of_line = [event for event in crossings if event.place == line]
         by_class = Counter(event.class_name for event in of_line)
@@ -240,25 +269,24 @@ class _Writer:
             bins=words.number(len(bars)),
         )
         heads = [(way, name) for way in (into, out) for name in sorted(by_class)]
-        return {
-            "line": shown(line),
-            "per": per,
-            "svg": chart(bars, self._classes, into, out, said, words),
-            "legend": self._legend(by_class),
-            "heads": [f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
-            "rows": [self._row(bar, heads, into) for bar in bars[:_MOST_ROWS]],
-            "more": words.number(len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
-        }
+        return _Chart(
+            line=shown(line),
+            per=per,
+            svg=chart(bars, self._classes, into, out, said, words),
+            legend=self._legend(by_class),
+            heads=[f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
+            rows=[self._row(bar, heads, into) for bar in bars[:_MOST_ROWS]],
+            more=words.number(len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
+        )
 
-    def _row(self, bar: Bar, heads: Sequence[tuple[str, str]], into: str) -> dict[str, Any]:
+    def _row(self, bar: Bar, heads: Sequence[tuple[str, str]], into: str) -> _Row:
         cells = [self._words.number((bar.up if way == into else bar.down).get(name, 0)) for way, name in heads] or ["0"]
-        return {"when": moment(bar.starts, bar.start_s), "cells": cells if bar.examined else []}
+        return _Row(moment(bar.starts, bar.start_s), tuple(cells) if bar.examined else ())
 
-    def _legend(self, counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    def _legend(self, counts: Mapping[str, int]) -> list[_Legend]:
         order = sorted(counts, key=lambda name: (-counts[name], name))
         return [
-            {"name": shown(name), "colour": colour_of(self._classes, name), "count": self._words.number(counts[name])}
-            for name in order
+            _Legend(shown(name), colour_of(self._classes, name), self._words.number(counts[name])) for name in order
         ]
 
     def _thinned(self, island: Island) -> Iterator[str]:
@@ -289,35 +317,29 @@ class _Writer:
             "words": words.of_scripts(),
             "classes": [shown(name) for name in self._classes],
         }
-        script, style = asset("report.js"), asset("page.css")
-        return (
-            _templates()
-            .get_template("report.html")
-            .render(
-                t=words,
-                csp=policy(script, style),
-                script=Markup(script),
-                style=Markup(style),
-                page=safe_json(page),
-                heading=shown(parts[0].name) if up else Path(report.folder).name or report.folder,
-                up=up,
-                started=(report.started_at or "").replace("T", " ").replace("+00:00", " UTC"),
-                whole=whole,
-                report=report,
-                troubles=[*self._bad(), *self._troubles] if whole else [],
-                notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
-                totals=self._totals(),
-                index=index,
-                largest=f"{words.number(self._max_bytes / 1e6, 1 if self._max_bytes < 1e6 else 0)} MB",
-                parts=[part.section for part in parts],
-                islands=[part.island.json for part in parts],
-                made=report.provenance,
-                accuracy=[words(note.key, *note.values) for note in report.accuracy],
-                took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
-                inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
-                more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
-                version=versions()["yolo-engine"],
-            )
+        return page_of(
+            "report.html",
+            "report.js",
+            words,
+            page,
+            heading=shown(parts[0].name) if up else Path(report.folder).name or report.folder,
+            up=up,
+            started=(report.started_at or "").replace("T", " ").replace("+00:00", " UTC"),
+            whole=whole,
+            report=report,
+            troubles=[*self._bad(), *self._troubles] if whole else [],
+            notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
+            totals=self._totals(),
+            reviewed=self._told_of_review() if whole else "",
+            index=index,
+            largest=f"{words.number(self._max_bytes / 1e6, 1 if self._max_bytes < 1e6 else 0)} MB",
+            parts=[part.section for part in parts],
+            islands=[part.island.json for part in parts],
+            made=report.provenance,
+            accuracy=[words(note.key, *note.values) for note in report.accuracy],
+            took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
+            inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
+            more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
         )
 
     def _bad(self) -> Iterator[dict[str, str]]:
@@ -362,6 +384,13 @@ class _Writer:
             ]
         return rows
 
+    def _told_of_review(self) -> str:
+        if self._work.verdicts is None:
+            return ""
+        met = self._reviewed
+        confirmed, rejected = self._words.number(met.confirmed), self._words.number(met.rejected)
+        return self._words("reviewed", confirmed=confirmed, rejected=rejected)
+
     def _input(self, video: VideoFacts) -> dict[str, str]:
         words = self._words
         more = [words("attempts", count=video.attempts)] if video.attempts > 1 else []
@@ -379,93 +408,6 @@ class _Writer:
 _STATUSES = frozenset(
     "status_ok status_failed status_partial status_cancelled clock_given clock_name clock_container clock_none".split()
 ) | {"status_not begun"}
-
-
-def policy(script: str, style: str) -> str:
-    """Return the Content-Security-Policy of a page: its own script and style by their hashes, pictures that are in it,
-    what lies beside it, and nothing else."""
-    return (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src 'self' data:;"
-        " media-src 'self'; base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def asset(name: str) -> str:
-    """Return a file of `static/`."""
-    return files("engine.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-@cache
-def _templates() -> Environment:
-    def load(name: str) -> str:
-        return files("engine.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-    return Environment(
-        autoescape=True,
-        loader=FunctionLoader(load),
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _printable(value: Any) -> Any:
-    """What is put into a page is a stranger's text, unless it is markup of ours."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _data_uri(jpeg: bytes) -> Markup:
-    return Markup("data:image/jpeg;base64,") + Markup(base64.b64encode(jpeg).decode())
-
-
-def _points(points: Sequence[tuple[float, float]], size_wh: tuple[int, int]) -> str:
-    return " ".join(f"{x * size_wh[0]:.1f},{y * size_wh[1]:.1f}" for x, y in points)
-
-
-def _zone(polygon: Sequence[tuple[float, float]], name: str, size_wh: tuple[int, int]) -> dict[str, Any]:
-    x = sum(point[0] for point in polygon) / len(polygon) * size_wh[0]
-    y = sum(point[1] for point in polygon) / len(polygon) * size_wh[1]
-    return {"points": _points(polygon, size_wh), "name": shown(name), "x": round(x, 1), "y": round(y, 1)}
-
-
-def _line(points: Sequence[tuple[float, float]], name: str, into: str, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """A line with an arrow in its middle that points where `in` leads: to its right hand, walking along it."""
-    width, height = size_wh
-    pixels = [(x * width, y * height) for x, y in points]
-    middle = (len(pixels) - 1) // 2
-    (ax, ay), (bx, by) = pixels[middle], pixels[middle + 1]
-    along = ((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5 or 1.0
-    right = (-(by - ay) / along, (bx - ax) / along)  # y grows downwards
-    forward = ((bx - ax) / along, (by - ay) / along)
-    x, y = (ax + bx) / 2, (ay + by) / 2
-    long, head = height / 12, height / 40
-    tip = (x + right[0] * long, y + right[1] * long)
-    wings = [
-        (tip[0] - right[0] * head + side * forward[0] * head, tip[1] - right[1] * head + side * forward[1] * head)
-        for side in (-1, 1)
-    ]
-    arrow = f"M{x:.1f} {y:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{wings[0][0]:.1f} {wings[0][1]:.1f}" + "".join(
-        f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
-    )
-    font = height / 24
-    first = pixels[0]
-    return {
-        "points": _points(points, size_wh),
-        "name": shown(name),
-        "into": shown(into),
-        "arrow": arrow,
-        "x": round(min(max(first[0], 4), width - 4), 1),
-        "y": round(max(first[1] - font / 3, font), 1),
-        "side": "start" if first[0] < width / 2 else "end",
-        "to_x": round(tip[0] + right[0] * font, 1),
-        "to_y": round(min(max(tip[1] + right[1] * font + font / 3, font), height - 4), 1),
-    }
 
 
 def _slug(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from engine.analytics import Answers, Bin, Count, Objects, Scene
+from engine.analytics.verdicts import Reviewed
 from engine.report.stills import Still
 
 
@@ -70,11 +71,12 @@ class CameraReport:
     size_wh: tuple[int, int] | None
     answers: Answers
     objects: Objects
+    reviewed: Reviewed | None
     bins: tuple[Bin, ...]
     counts: tuple[Count, ...]
     gaps: tuple[Gap, ...]
     videos: tuple[VideoFacts, ...]
-    heatmap: dict[str, Any] | None
+    heatmap: Mapping[str, object] | None
     paths: dict[int, Path]
     offsets_s: dict[str, float]
     still: Still | None

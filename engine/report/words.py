@@ -61,6 +61,10 @@ _REPORT: dict[str, tuple[str, str]] = {
     "crossings": ("line crossings", "cruces de línea"),
     "stays": ("stays in zones", "estancias en zonas"),
     "range": ("{low} to {high}", "{low} a {high}"),
+    "reviewed": (
+        "After a review: {confirmed} confirmed; {rejected} were rejected and are not counted.",
+        "Tras una revisión: {confirmed} confirmados; {rejected} rechazados, que no se cuentan.",
+    ),
     "failed_of": ("{failed} failed, {partial} cut", "{failed} fallidos, {partial} cortados"),
     # A camera.
     "camera": ("Camera", "Cámara"),
@@ -249,7 +253,51 @@ _SCRIPT: dict[str, tuple[str, str]] = {
 }
 
 _EDITOR: dict[str, tuple[str, str]] = {
-    "scene": ("Scene", "Escena"),
+    "scene_title": ("Draw a scene", "Dibujar una escena"),
+    "scene_noscript": (
+        "Scripts are switched off: nothing can be drawn without them.",
+        "Los scripts están desactivados: sin ellos no se puede dibujar.",
+    ),
+    "scene_draw": ("Draw", "Dibujar"),
+    "scene_tool": ("What is drawn", "Qué se dibuja"),
+    "scene_ignore": ("Ignored region", "Región ignorada"),
+    "scene_map": ("Map point", "Punto del mapa"),
+    "scene_finish": ("Finish shape", "Terminar forma"),
+    "scene_back": ("Remove point", "Quitar punto"),
+    "scene_how": (
+        "Click to set points; a double click, Enter or the button finishes a shape. Drag a point to move it. By key:"
+        " arrows move the cross (with Shift further), space sets a point, Backspace removes the last.",
+        "Haga clic para poner puntos; doble clic, Intro o el botón terminan una forma. Arrastre un punto para moverlo."
+        " Con teclas: las flechas mueven la cruz (con Mayús más), espacio pone un punto, Retroceso quita el último.",
+    ),
+    "scene_frame": ("The scene without those who pass", "La escena sin quienes pasan"),
+    "scene_area": ("Drawing area", "Área de dibujo"),
+    "scene_shapes": ("Shapes", "Formas"),
+    "scene_camera": (
+        "`camera` says which videos the scene is for: a glob over their path below the input folder.",
+        "`camera` indica para qué vídeos vale la escena: un glob sobre su ruta bajo la carpeta de entrada.",
+    ),
+    "scene_copy": ("Copy", "Copiar"),
+    "scene_download": ("Download", "Descargar"),
+    "scene_then": ("Then:", "Después:"),
+    # What its script says.
+    "s_line": ("line", "línea"),
+    "s_zone": ("zone", "zona"),
+    "s_ignore": ("ignored region", "región ignorada"),
+    "s_map": ("map", "mapa"),
+    "s_name": ("name", "nombre"),
+    "s_anchor": ("anchor", "ancla"),
+    "s_classes": ("classes", "clases"),
+    "s_turn": ("Turn round", "Invertir"),
+    "s_remove": ("Remove", "Quitar"),
+    "s_copied": ("Copied.", "Copiado."),
+    "s_drawing": ("{kind}: {count} points", "{kind}: {count} puntos"),
+    "s_done": ("{name} is drawn.", "{name}: dibujado."),
+    "s_few": ("{name} needs {count} points or more.", "{name} necesita {count} puntos o más."),
+    "s_no_name": ("A name has 1 to 100 characters.", "Un nombre tiene de 1 a 100 caracteres."),
+    "s_no_camera": ("camera must not be empty.", "camera no puede estar vacío."),
+    "s_twice": ("{name}: this name is there twice.", "{name}: este nombre está dos veces."),
+    "s_same": ("{name}: in and out must be words that differ.", "{name}: in y out deben ser palabras distintas."),
 }
 
 WORDS: Mapping[str, tuple[str, str]] = {**_COMMON, **_REPORT, **_SCRIPT, **_EDITOR}

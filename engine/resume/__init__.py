@@ -13,4 +13,4 @@ key frame or decodes from the beginning, and compares the frame at the mark with
 over.
 """
 
-__all__ = ["attempts", "audio_cursor", "checkpoint", "fingerprint", "partial_outputs", "steps"]
+__all__ = ["attempts", "audio_cursor", "checkpoint", "fingerprint", "journal", "partial_outputs", "steps"]

@@ -26,16 +26,16 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import cast
 
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
 from engine.resume import steps
-from engine.resume.journal import LARGEST, Damaged, packed, unpacked
+from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
 
 STATE_FOLDER = ".yolo-engine"
 PART, SPARE = ".part", ".new"
@@ -57,7 +57,7 @@ class Earlier:
     by the version before this one."""
 
     number: int
-    journal: dict[str, Any]
+    journal: Journal
     parts: Callable[[str], Path]
 
 
@@ -87,7 +87,7 @@ class Attempt:
         self.job = job
         self.number = 0
         self.earlier: list[Earlier] = []
-        self.verdict: dict[str, Any] | None = None
+        self.verdict: Verdict | None = None
         self.damaged: str | None = None
         self._begun = False
         self._stem = stem
@@ -147,7 +147,7 @@ class Attempt:
                 file.write(packed({"token": token, "job": self.job}))  # not durable: after a crash nobody has one
             number = 0
             while not number:
-                number = max({*_numbers(found), *self._taken}, default=0) + 1
+                number = max({*attempt_numbers(found), *self._taken}, default=0) + 1
                 if not _NUMBER.fullmatch(str(number)):
                     raise SinkError(f"{found.shown} is damaged: its numbers are used up. Remove it.")
                 try:
@@ -167,7 +167,7 @@ class Attempt:
                 raise LeaseLost(_LOST)
             # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
             # is not the last one then takes another number, and another folder: this one may be revoked just now.
-            if max(_numbers(found), default=0) > number:
+            if max(attempt_numbers(found), default=0) > number:
                 with own:
                     own.empty()
                 with found, contextlib.suppress(OSError):  # not empty: by now, it is another's
@@ -183,7 +183,7 @@ class Attempt:
     def _revoke(self) -> None:
         """Takes their tickets from all earlier attempts, and what they have not published and never committed."""
         assert self._all is not None
-        for number in sorted(_numbers(self._all)):
+        for number in sorted(attempt_numbers(self._all)):
             if number >= self.number:
                 break
             with contextlib.suppress(FileNotFoundError):  # who left is no rival
@@ -206,7 +206,7 @@ class Attempt:
                 self._judged(folder)
             else:
                 self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
-        self.earlier.sort(key=lambda found: found.journal.get("checkpoint", {}).get("frames", -1))
+        self.earlier.sort(key=lambda found: _kept_frames(found.journal, -1))
 
     def _judged(self, folder: Folder) -> None:
         try:
@@ -243,11 +243,11 @@ class Attempt:
         assert self._own is not None
         return self._own
 
-    def keep(self, journal: dict[str, Any]) -> None:
+    def keep(self, journal: Journal) -> None:
         """Writes the journal, durably and whole. Raises SinkError, and LeaseLost where its folder was swept away."""
         self._fence()
         steps.reached("journal")
-        self._write(_JOURNAL, journal | {"job": self.job})
+        self._write(_JOURNAL, {**journal, "job": self.job})
 
     def make_way(self, path: Path) -> None:
         """Makes the folder that an output will appear in, and sees that it can. Raises SinkError and OutputError."""
@@ -279,7 +279,7 @@ class Attempt:
                     self._remove(number, folder)
             _remove_unnumbered(self._all)
 
-    def _forget_old(self, values: dict[str, Any]) -> None:
+    def _forget_old(self, values: Written) -> None:
         assert self._root is not None
         for path in values.get("outputs", {}).values():
             relative = PurePosixPath(path)
@@ -290,10 +290,10 @@ class Attempt:
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
-    def commit(self, verdict: dict[str, Any]) -> None:
+    def commit(self, verdict: Verdict) -> None:
         """Makes this attempt the one whose result stands. Raises LeaseLost where another one has taken the video over,
         and SinkError. `made` in the verdict names finished files in the own folder."""
-        self._write(_VERDICT, verdict | {"job": self.job})
+        self._write(_VERDICT, {**verdict, "job": self.job})
         steps.reached("verdict written")
         self._fence()
         steps.reached("fence passed again")
@@ -330,7 +330,7 @@ class Attempt:
         assert self.verdict is not None
         try:
             if (winner := self._winner) is not None:
-                for each in self.verdict.get("made", {}).values():
+                for each in self.verdict["made"].values():
                     self._appear(winner, each["name"], PurePosixPath(each["path"]), replaces=self._replaces)
                     steps.reached("an output appeared")
             self._check_place()
@@ -338,7 +338,7 @@ class Attempt:
             raise self._error(error) from error
         if not self.stands:
             raise LeaseLost(_LOST)
-        return {kind: self.output / each["path"] for kind, each in self.verdict.get("made", {}).items()}
+        return {kind: self.output / each["path"] for kind, each in self.verdict["made"].items()}
 
     @property
     def stands(self) -> bool:
@@ -405,7 +405,7 @@ class Attempt:
         with contextlib.suppress(OSError):  # the state is what it is
             self.folder.sync()
 
-    def _write(self, name: str, values: dict[str, Any]) -> None:
+    def _write(self, name: str, values: Mapping[str, object]) -> None:
         try:
             self.folder.write(name, packed(values))
         except OSError as error:
@@ -449,7 +449,7 @@ class Attempt:
         return SinkError(f"{STATE_FOLDER}/{label(self._stem)} can't be written: {describe_os_error(error)}")
 
 
-def made_file(file: Path, path: PurePath) -> dict[str, Any]:
+def made_file(file: Path, path: PurePath) -> MadeFile:
     """A finished file of an attempt's folder, and where it is to appear, as it stands in a verdict."""
     return {"name": file.name, "path": str(path), "size": file.stat().st_size}
 
@@ -471,7 +471,7 @@ def peek(output: Path, stem: PurePath) -> int:
             if (read := _of_before(root, stem)) is not None and (text := read()) is not None:
                 frames = _frames(unpacked(text))
     with opened(output, STATE_FOLDER, label(stem)) as found:
-        for number in sorted(_numbers(found)) if found is not None else ():
+        for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 name = _VERDICT if folder.facts(_COMMITTED) is not None else _JOURNAL
@@ -486,27 +486,27 @@ def labels(output: Path) -> list[str]:
     return []
 
 
-def left(output: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def left(output: Path, name: str) -> Iterator[tuple[str, Written]]:
     """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
     is none that can be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
-        for number in sorted(_numbers(found)) if found is not None else ():
+        for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
                 yield _state(folder)[1] or "", _last_word(folder)
 
 
-def _last_word(folder: Folder) -> dict[str, Any]:
+def _last_word(folder: Folder) -> Written:
     for name in (_VERDICT, _JOURNAL):
         with contextlib.suppress(OSError, ValueError):
             return _values(folder, name)
     return {}
 
 
-def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
+def verdict_of(output: Path, stem: PurePath) -> Verdict | None:
     """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
-        for number in sorted(_numbers(found), reverse=True) if found is not None else ():
+        for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
             assert found is not None
             with contextlib.suppress(OSError, ValueError, OutputError), found.sub(str(number)) as folder:
                 if folder.facts(_COMMITTED) is not None:
@@ -519,11 +519,13 @@ def verdict_of(output: Path, stem: PurePath) -> dict[str, Any] | None:
     return None
 
 
-def _as_verdict(values: dict[str, Any]) -> dict[str, Any]:
+def _as_verdict(values: Journal) -> Verdict:
     """What the version before this one wrote of a completed video, as a verdict."""
     sizes, outputs = values["done"]["sizes"], values.get("outputs", {})
-    made = {kind: {"name": "", "path": outputs[kind], "size": size} for kind, size in sizes.items() if kind in outputs}
-    return {**values, "entry": values["done"]["entry"], "made": made}
+    made: dict[str, MadeFile] = {
+        kind: {"name": "", "path": outputs[kind], "size": size} for kind, size in sizes.items() if kind in outputs
+    }
+    return cast("Verdict", {**values, "entry": values["done"]["entry"], "made": made})
 
 
 def forget(output: Path, stem: PurePath, *jobs: str) -> None:
@@ -532,7 +534,7 @@ def forget(output: Path, stem: PurePath, *jobs: str) -> None:
         if root is None:
             return
         if found is not None:
-            numbers, last = sorted(_numbers(found), reverse=True), 0
+            numbers, last = sorted(attempt_numbers(found), reverse=True), 0
             for number in numbers:
                 with contextlib.suppress(OSError, OutputError), found.sub(str(number)) as folder:
                     live, job = _state(folder)
@@ -597,7 +599,8 @@ def _remove_unnumbered(found: Folder) -> None:
             found.remove_folder(f"{_DEAD}{name}" if name.startswith(_NEW) else name)
 
 
-def _numbers(folder: Folder) -> list[int]:
+def attempt_numbers(folder: Folder) -> list[int]:
+    """Return the numbers of the attempts in a folder, in no order."""
     return [int(name) for name in folder.names() if _NUMBER.fullmatch(name)]
 
 
@@ -612,7 +615,7 @@ def _read(folder: Folder, name: str) -> bytes | None:
         return None
 
 
-def _values(folder: Folder, name: str) -> dict[str, Any]:
+def _values(folder: Folder, name: str) -> Written:
     """Raises Damaged, also where there is no such file, and OSError."""
     try:
         text = _read(folder, name)
@@ -623,17 +626,23 @@ def _values(folder: Folder, name: str) -> dict[str, Any]:
     return unpacked(text)
 
 
-def _verdict(folder: Folder) -> dict[str, Any]:
+def _verdict(folder: Folder) -> Verdict:
     """Raises Damaged and OSError."""
     values = _values(folder, _VERDICT)
     if "entry" not in values or "made" not in values:
         raise Damaged("no verdict")
-    return values
+    return cast("Verdict", values)
 
 
-def _frames(values: dict[str, Any]) -> int:
-    found = values.get("entry") or values.get("checkpoint") or {}
-    return int(found.get("frames", 0))
+def _frames(values: Written) -> int:
+    """Return the frames of a verdict, or of a journal's checkpoint."""
+    entry = values.get("entry")
+    return entry["frames"] if entry else _kept_frames(values, 0)
+
+
+def _kept_frames(journal: Journal, default: int) -> int:
+    checkpoint = journal.get("checkpoint")
+    return checkpoint["frames"] if checkpoint else default
 
 
 # -- what the version before this one left: `.yolo-engine/<stem>.json`, with parts beside the results ----------------

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from engine.records import Barrier
+
+if TYPE_CHECKING:
+    import av
+
+
+class SoundState(TypedDict):
+    """The fields of a Barrier that tell of the sound."""
+
+    audio: int
+    audio_dts: int
+    audio_time_base: tuple[int, int]
+    audio_repeats: int
 
 
 class SoundGate:
@@ -35,7 +47,7 @@ class SoundGate:
         else:
             self._skip, self._given = mark.audio, mark
 
-    def passes(self, packet: Any) -> bool:
+    def passes(self, packet: av.Packet) -> bool:
         """Whether a packet is new."""
         if self._known is not None and not self._is_behind(packet):
             return False
@@ -57,8 +69,8 @@ class SoundGate:
         """Behind a seek: whether reading began early enough to have met the last known packet, or still will."""
         return self._known is None or (self._first is not None and self._first <= self._known[0])
 
-    def state(self) -> dict[str, Any]:
-        """What a mark says of the sound."""
+    def state(self) -> SoundState:
+        """Return what a Barrier says of the sound."""
         if self._given is not None and self._skip:  # not all that were given out before have been met again
             given = self._given
             return {
@@ -74,7 +86,7 @@ class SoundGate:
             "audio_repeats": self._repeats,
         }
 
-    def _is_behind(self, packet: Any) -> bool:
+    def _is_behind(self, packet: av.Packet) -> bool:
         assert self._known is not None
         dts, repeats = self._known
         if packet.dts is None:

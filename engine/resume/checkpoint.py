@@ -6,17 +6,14 @@ and how far each output had come. It is kept once every output is durable up to 
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from engine.errors import CheckpointMismatch, SourceError
@@ -25,6 +22,8 @@ from engine.media.inputs import Video
 from engine.records import Barrier, TrackerState
 from engine.resume import fingerprint, steps
 from engine.resume.attempts import Attempt, Earlier, verdict_of
+from engine.resume.journal import CheckpointJson, Fingerprint, Journal, Verdict
+from engine.sinks.base import OutputState, State
 from engine.sinks.memory import CountersState
 from engine.summary import VideoResult, VideoStatus
 
@@ -35,8 +34,6 @@ EVERY_S = 5.0
 _MARK, _TALLY = TypeAdapter(Barrier), TypeAdapter(CountersState)
 _TOO_LARGE = 1 << 63
 
-State = Callable[[], dict[str, Any] | None]
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -44,31 +41,25 @@ class Checkpoint:
 
     mark: Barrier
     tracker: TrackerState
-    tally: dict[str, Any]
-    outputs: dict[str, dict[str, Any]]
+    tally: CountersState
+    outputs: dict[str, OutputState]
 
     @property
     def frames(self) -> int:
         return self.mark.frames
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CheckpointJson:
         return {
             "frames": self.frames,
             "mark": asdict(self.mark),
-            "tracker": {
-                "name": self.tracker.name,
-                "kernel": base64.b64encode(self.tracker.kernel).decode(),
-                "class_ids": self.tracker.class_ids.tolist(),
-                "scores": self.tracker.scores.tobytes().hex(),  # to the last bit
-                "pts": self.tracker.pts,
-            },
-            "tally": self.tally,
+            "tracker": self.tracker.to_json(),
+            "tally": self.tally.to_json(),
             "outputs": self.outputs,
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Checkpoint:
-        """Raises ValueError, TypeError, KeyError or OverflowError for anything that `to_json` does not give."""
+    def from_json(cls, values: CheckpointJson) -> Checkpoint:
+        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
         mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
         tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
         # Of a part of a video, fewer are counted than were passed.
@@ -82,19 +73,12 @@ class Checkpoint:
         found = values["tracker"]
         if not isinstance(found["name"], str) or found["pts"] != mark.pts:
             raise ValueError("its tracker is of another frame")
-        tracker = TrackerState(
-            found["name"],
-            base64.b64decode(found["kernel"]),
-            np.array(found["class_ids"], np.int32),
-            np.frombuffer(bytes.fromhex(found["scores"]), np.float32),
-            mark.pts,
-        )
-        return cls(mark, tracker, values["tally"], values["outputs"])
+        return cls(mark, TrackerState.from_json(found), tally, values["outputs"])
 
     def check_classes(self, count: int) -> None:
         """Raises ValueError where it names a class that a model of `count` classes does not have."""
-        named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally["tracks_by_class"])]
-        named += [class_id for _, class_id, _ in self.tally["votes"]]
+        named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally.tracks_by_class)]
+        named += [class_id for _, class_id, _ in self.tally.votes]
         if not all(0 <= class_id < count for class_id in named):
             raise ValueError("a class that there is not")
 
@@ -105,9 +89,9 @@ class _Pending:
 
     mark: Barrier
     tracker: TrackerState
-    tally: dict[str, Any]
+    tally: CountersState
     outputs: dict[str, State]
-    settled: dict[str, dict[str, Any]]
+    settled: dict[str, OutputState]
 
     def checkpoint(self) -> Checkpoint | None:
         for kind, state in self.outputs.items():
@@ -130,7 +114,7 @@ class Checkpoints:
         self,
         video: Video,
         attempt: Attempt,
-        run_parts: fingerprint.Fingerprint,
+        run_parts: Fingerprint,
         outputs: dict[str, Path],
         *,
         classes: int,
@@ -150,10 +134,10 @@ class Checkpoints:
         self._outputs = outputs
         self._classes = classes
         self._count = count
-        self._now: fingerprint.Fingerprint = {}
+        self._now: Fingerprint = {}
         self._why: str | None = None
         self._from: Earlier | None = None
-        self._journal: dict[str, Any] = {}
+        self._journal: Journal = {}
         self._pending: deque[_Pending] = deque()
 
     def done(self, roots: Sequence[Path] = ()) -> VideoResult | None:
@@ -220,7 +204,7 @@ class Checkpoints:
         self._attempt.keep(self._journal)
         self._attempt.sweep()
 
-    def take(self, mark: Barrier, tracker: TrackerState, tally: dict[str, Any], outputs: dict[str, State]) -> None:
+    def take(self, mark: Barrier, tracker: TrackerState, tally: CountersState, outputs: dict[str, State]) -> None:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
 
@@ -244,7 +228,7 @@ class Checkpoints:
             self._attempt.keep(self._journal)
             self.saved = newest
 
-    def holds(self, verdict: dict[str, Any]) -> bool:
+    def holds(self, verdict: Verdict) -> bool:
         """Whether a verdict would be the same today. That of a failed video may not."""
         if verdict["entry"]["status"] == VideoStatus.FAILED or "fingerprint" not in verdict:
             return False
@@ -252,11 +236,11 @@ class Checkpoints:
         self._why = f"{changed} changed since it was done" if changed else None
         return changed is None
 
-    def facts(self) -> dict[str, Any]:
-        """What a verdict says of this attempt."""
-        return {"fingerprint": self._now, "attempts": self.attempts}
+    def judge(self, verdict: Verdict) -> Verdict:
+        """Return a verdict with what it says of this attempt."""
+        return {**verdict, "fingerprint": self._now, "attempts": self.attempts}
 
-    def _holds_on_disk(self, verdict: dict[str, Any], roots: Sequence[Path]) -> bool:
+    def _holds_on_disk(self, verdict: Verdict, roots: Sequence[Path]) -> bool:
         try:
             with OpenedFile(self._video.path, roots) as self.input:
                 return self.holds(verdict)
@@ -265,7 +249,7 @@ class Checkpoints:
         finally:
             self.input = None
 
-    def _fingerprint(self) -> fingerprint.Fingerprint:
+    def _fingerprint(self) -> Fingerprint:
         before = {} if self.before is None else {"file before": self.before}
         return {**self._run_parts, **fingerprint.of_input(self.input), **before}
 
@@ -277,7 +261,7 @@ class Checkpoints:
         log.warning("%s: started over: %s", self._video.shown, why)
 
 
-def are_there(output: Path, verdict: dict[str, Any]) -> bool:
+def are_there(output: Path, verdict: Verdict) -> bool:
     """Whether all outputs of a verdict have appeared, with the sizes that they had."""
     try:
         return all((output / each["path"]).stat().st_size == each["size"] for each in verdict["made"].values())
@@ -285,7 +269,7 @@ def are_there(output: Path, verdict: dict[str, Any]) -> bool:
         return False
 
 
-def entry_from(output: Path, verdict: dict[str, Any], path: str) -> VideoResult:
+def entry_from(output: Path, verdict: Verdict, path: str) -> VideoResult:
     """The summary entry of a verdict that another attempt has found at the video `path`."""
     outputs = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
     return VideoResult.from_json({"path": path, **verdict["entry"]}).done_before(path, outputs)

@@ -6,18 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from engine.analytics import Scene
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
+from engine.resume.journal import Fingerprint
 from engine.versions import versions
 
 _LOOKED_AT_BYTES = 64 * 1024
 _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
-
-Fingerprint = dict[str, Any]
 
 
 def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = ()) -> Fingerprint:
@@ -57,14 +55,19 @@ def difference(before: Fingerprint, now: Fingerprint) -> str | None:
         if before.get(part) == now.get(part):
             continue
         if part == "configuration":
-            old, new = before.get(part) or {}, now[part]
+            old, new = _values(before.get(part)), _values(now[part])
             keys = [key for key in new if old.get(key) != new[key]]
             said.append(f"the configuration ({', '.join(keys)})")
         elif part == "versions":
-            old, new = before.get(part) or {}, now[part]
+            old, new = _values(before.get(part)), _values(now[part])
             names = [f"{name} {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in {**old, **new}]
             changed = [text for text, name in zip(names, {**old, **new}, strict=True) if old.get(name) != new.get(name)]
             said.append(f"the software ({', '.join(changed)})")
         else:
             said.append(f"the {part}")
     return f"{' and '.join(said)} {'has' if len(said) == 1 else 'have'}" if said else None
+
+
+def _values(part: object) -> dict[str, object]:
+    """Return a part that has names of its own; nothing where a journal has something else there."""
+    return part if isinstance(part, dict) else {}

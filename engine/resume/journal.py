@@ -1,14 +1,7 @@
-"""A journal: what an attempt at a video leaves to go on with, as a JSON file with a checksum. Its values:
+"""A journal: what an attempt at a video leaves to go on with, as a JSON file with a checksum.
 
-    fingerprint  what the results depend on, in named parts; see engine/resume/fingerprint.py
-    attempts     how often the video was begun; written before it is opened
-    outputs      kind -> path of each output, relative to the output folder
-    checkpoint   frames, mark, tracker, tally, outputs (kind -> state); absent before the first one
-
-A verdict, the last word on a video, is the same with `entry` (of the summary), `job` and `made` (kind -> name, path and
-size of each output) instead of a checkpoint. Those of a segment of a live source have `live` as well: `stem` (of the
-source), `segment` (its own), `session`, `started_at`, `audio` (the sound's format, in hexadecimal digits) and, in a
-verdict, `line` (of the list of segments). Nothing heavy is imported here: other processes look into journals too.
+The classes here are the shapes of its values; `unpacked` checks that a file has them. The last word on a video, a
+`Verdict`, is kept in the same way. Nothing heavy is imported here: other processes look into journals too.
 """
 
 from __future__ import annotations
@@ -17,11 +10,19 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+
+if TYPE_CHECKING:
+    from engine.records import TrackerJson
+    from engine.sinks.base import OutputState
+    from engine.summary import EntryJson, SegmentJson
 
 SCHEMA = 1
+
+# What the results depend on, by the names of its parts; see engine/resume/fingerprint.py.
+Fingerprint = dict[str, object]
 
 # Many times what a checkpoint of a crowded street takes.
 LARGEST = 64 << 20
@@ -30,18 +31,108 @@ LARGEST = 64 << 20
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 
+class CheckpointJson(TypedDict):
+    """A checkpoint behind `frames` frames, with the state of each output by kind. That of a live source's segment has
+    nothing else: it is not continued."""
+
+    frames: int
+    mark: NotRequired[dict[str, object]]
+    tracker: NotRequired[TrackerJson]
+    tally: NotRequired[dict[str, object]]
+    outputs: dict[str, OutputState]
+
+
+class MadeFile(TypedDict):
+    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size."""
+
+    name: str
+    path: str
+    size: int
+
+
+class LiveJson(TypedDict):
+    """What is known of a segment of a live source: `stem` is the source's, `segment` its own, `audio` the format of its
+    sound in hexadecimal digits. `line`, in a verdict, is how it stands in the list of segments."""
+
+    stem: str
+    segment: str
+    session: str
+    started_at: str
+    audio: str
+    line: NotRequired[SegmentJson]
+
+
+class DoneJson(TypedDict):
+    """How the version before this one wrote of a completed video; `sizes` are those of its outputs."""
+
+    entry: EntryJson
+    sizes: dict[str, int]
+
+
+class Journal(TypedDict, total=False):
+    """What an attempt leaves to go on with.
+
+    `attempts` says how often the video was begun, and is written before it is opened. `outputs` has the path of each
+    output by kind, relative to the output folder. `checkpoint` is absent before the first one.
+    """
+
+    fingerprint: Fingerprint
+    attempts: int
+    outputs: dict[str, str]
+    checkpoint: CheckpointJson
+    live: LiveJson
+    job: str
+    done: DoneJson
+
+
+class CarriedJson(TypedDict):
+    """What a file of a camera leaves to the next one. Times are on the file's own clock, but `offset_s` leads from
+    there to the camera's timeline; `last` is the time of the last frame, as a fraction. `tail` has sketches of the last
+    frames. `start` is the wall clock at the beginning of this file, `zero` at that of the camera's first."""
+
+    tracker: TrackerJson
+    tail: NotRequired[list[int]]
+    first_s: float
+    end_s: float
+    last: str
+    offset_s: float
+    start: str | None
+    zero: str | None
+
+
+class Verdict(TypedDict):
+    """The last word on a video: its entry in a summary, and the files that were made, by kind."""
+
+    entry: EntryJson
+    made: dict[str, MadeFile]
+    fingerprint: NotRequired[Fingerprint]
+    attempts: NotRequired[int]
+    carried: NotRequired[CarriedJson | None]
+    live: NotRequired[LiveJson]
+    job: NotRequired[str]
+
+
+class Written(Journal, total=False):
+    """The values of a file that may be a journal, a verdict or a ticket, which has a `token`."""
+
+    entry: EntryJson
+    made: dict[str, MadeFile]
+    carried: CarriedJson | None
+    token: str
+
+
 class Damaged(ValueError):
     """The file is there, but is no journal that this version wrote whole."""
 
 
-def packed(values: dict[str, Any]) -> bytes:
-    """`values` as a file's content."""
+def packed(values: Mapping[str, object]) -> bytes:
+    """Return `values` as a file's content."""
     body = json.dumps(values, separators=(",", ":"))
     return json.dumps({"schema": SCHEMA, "crc32": zlib.crc32(body.encode()), "values": body}).encode()
 
 
-def unpacked(text: bytes) -> dict[str, Any]:
-    """The values in a file's content, of the types that they should be. Raises Damaged."""
+def unpacked(text: bytes) -> Written:
+    """Return the values in a file's content, of the types that they should be. Raises Damaged."""
     try:
         outer = json.loads(text)
         if outer["schema"] != SCHEMA:
@@ -57,8 +148,7 @@ def unpacked(text: bytes) -> dict[str, Any]:
     problem = _wrong(values)
     if problem is not None:
         raise Damaged(f"{problem} is not what it should be")
-    assert isinstance(values, dict)
-    return values
+    return cast("Written", values)
 
 
 def _wrong(values: Any) -> str | None:

@@ -6,16 +6,17 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from engine.errors import CheckpointMismatch, SinkError, VideoError
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.resume.attempts import Attempt
+from engine.resume.journal import LiveJson
 from engine.sinks.base import cut, spare_path
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
+from engine.summary import EntryJson
 
 _SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".detections.bin", ".mot.txt", ".mp4")
 
@@ -58,7 +59,7 @@ def salvage(
     job: str = "",
     fence: Callable[[], None] = lambda: None,
     roots: Sequence[Path] = (),
-) -> tuple[dict[str, Path], dict[str, Any] | None]:
+) -> tuple[dict[str, Path], EntryJson | None]:
     """As `publish_partial`, of what attempts for `job` have reached (attempts.py; "": whoever), behind its fence.
     Returns also the entry of a video that is done."""
     attempt = Attempt(folder, video.stem, job=job, fence=fence)
@@ -89,7 +90,7 @@ def set_aside(
     file: OpenedFile | None,
     attempt: Attempt,
     files: dict[str, tuple[Path, int, Path]],
-    live: dict[str, Any] | None = None,
+    live: LiveJson | None = None,
 ) -> dict[str, Path]:
     """Ends an attempt with `.partial` outputs, and returns them by kind. `file` is the video, whose sound is copied;
     `files` has the path of each output, how much there is of it, and its part; `live` is what the journal of a live
@@ -103,7 +104,7 @@ def set_aside(
     return {kind: path for kind, (_, path) in made.items()}
 
 
-def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int, live: dict[str, Any] | None) -> None:
+def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int, live: LiveJson | None) -> None:
     shown = partial_path(target.with_suffix("")).name
     try:
         if kind == "video" and live is not None:  # what it came from is gone; its sound's format was kept

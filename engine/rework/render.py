@@ -27,6 +27,7 @@ from engine.sinks.base import sole_writer
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
+from engine.summary import InputJson
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,26 @@ def render(folder: Path, sources: Path | None = None) -> Iterator[Rendered]:
     `sources` is where the videos lie now, if not where they lay. Raises InputError where the manifest, tracks or source
     is missing or not the run's own, VideoError where a source can't be read, and OutputError and SinkError.
     """
-    manifest = _manifest(folder)
-    try:
-        config = EngineConfig(**manifest["config"])
-        entries = [(entry, _tracks_of(folder, entry)) for entry in manifest["videos"]]
-        wanted = [(entry, tracks) for entry, tracks in entries if tracks is not None]
-        jobs = [(_source(entry, sources), entry.get("input"), tracks) for entry, tracks in wanted]
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+    config, jobs = _read(folder, sources)
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
-        for source, identity, tracks in jobs:
-            yield _one(source, identity, tracks, config)
+        for job in jobs:
+            yield _one(job, config)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Job:
+    """A video to draw: where it lies now, what it was by size and hash, and its tracks."""
+
+    source: Path
+    identity: InputJson | None
+    tracks: Path
+
+
+def _read(folder: Path, sources: Path | None) -> tuple[EngineConfig, list[_Job]]:
+    """Return the configuration of a run and its videos that have tracks. Raises InputError where the manifest is none,
+    or tracks or a source are missing."""
     path = folder / "manifest.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -70,12 +75,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} can't be read: {error}.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not the manifest of a run.")
-    return values
+    try:
+        config = EngineConfig(**values["config"])
+        found = [(entry, _tracks_at(folder, entry.get("outputs", {}).get("tracks"))) for entry in values["videos"]]
+        wanted = [(entry, tracks) for entry, tracks in found if tracks is not None]
+        jobs = [_Job(_source(Path(entry["path"]), sources), entry.get("input"), tracks) for entry, tracks in wanted]
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise InputError(f"{path} is not the manifest of a run: {error}.") from error
+    return config, jobs
 
 
-def _tracks_of(folder: Path, entry: dict[str, Any]) -> Path | None:
-    """The tracks of a video, which may have moved with their folder; None where the run wrote none."""
-    path = entry.get("outputs", {}).get("tracks")
+def _tracks_at(folder: Path, path: str | None) -> Path | None:
+    """Return the tracks of a video, which may have moved with their folder; None where the run wrote none."""
     if path is None:
         return None
     parts = Path(path).parts
@@ -85,8 +96,7 @@ def _tracks_of(folder: Path, entry: dict[str, Any]) -> Path | None:
     raise InputError(f"{folder} holds no {Path(path).name} any more: it can't be drawn.")
 
 
-def _source(entry: dict[str, Any], sources: Path | None) -> Path:
-    path = Path(entry["path"])
+def _source(path: Path, sources: Path | None) -> Path:
     if sources is None:
         return path
     found = sources if sources.is_file() else next(iter(sorted(sources.rglob(path.name))), None)
@@ -95,14 +105,15 @@ def _source(entry: dict[str, Any], sources: Path | None) -> Path:
     return found
 
 
-def _one(source: Path, identity: dict[str, Any] | None, tracks: Path, config: EngineConfig) -> Rendered:
+def _one(job: _Job, config: EngineConfig) -> Rendered:
+    source, tracks = job.source, job.tracks
     shown = str(source)
     try:
         with OpenedFile(shown) as file:
             found = file_identity(file)
     except VideoError as error:
         raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
-    if identity is not None and found != identity:
+    if job.identity is not None and found != job.identity:
         raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
     target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
     if target.exists() and target.samefile(source):

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
 from engine.config import EngineConfig
@@ -45,8 +44,8 @@ class Retracked:
     def tracks(self) -> int:
         return sum(self.tracks_by_class.values())
 
-    def as_json(self) -> dict[str, Any]:
-        """The entry of retrack.json."""
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values: an entry of retrack.json."""
         own = registry.parameters_of(self.config.tracker, self.config.model_dump(include=set(registry.KEYS)))
         return {
             "detections": str(self.store),
@@ -78,7 +77,7 @@ def stores_in(source: Path) -> list[Path]:
     return found
 
 
-def changed(config: EngineConfig, changes: Mapping[str, Any]) -> EngineConfig:
+def changed(config: EngineConfig, changes: Mapping[str, object]) -> EngineConfig:
     """Return a run's configuration with other tracker, parameters, conf or groups. Raises ConfigError."""
     return config.updated(**changes)
 
@@ -90,7 +89,7 @@ def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
         yield tracker.follow(frame, detections)
 
 
-def retrack(source: Path, output: Path | None, changes: Mapping[str, Any], *, join: bool = False) -> list[Retracked]:
+def retrack(source: Path, output: Path | None, changes: Mapping[str, object], *, join: bool = False) -> list[Retracked]:
     """Make the tracks of all stored detections in `source` again, and let them appear in their place, or below
     `output`. `join` gives the fragments of an object one id.
 
@@ -103,11 +102,11 @@ def retrack(source: Path, output: Path | None, changes: Mapping[str, Any], *, jo
     prepare(folder)
     with sole_writer(folder):
         done = [_one(path, folder / path.relative_to(base), changes, join=join) for path in stores]
-        write_json(folder / "retrack.json", {"schema": 1, "stitch": join, "videos": [each.as_json() for each in done]})
+        write_json(folder / "retrack.json", {"schema": 1, "stitch": join, "videos": [each.to_json() for each in done]})
     return done
 
 
-def _one(path: Path, place: Path, changes: Mapping[str, Any], *, join: bool) -> Retracked:
+def _one(path: Path, place: Path, changes: Mapping[str, object], *, join: bool) -> Retracked:
     with Store(path) as store:
         config = changed(store.header.config, changes)
     stem = place.name.removesuffix(SUFFIX)

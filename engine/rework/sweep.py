@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,10 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
 from engine.rework.retrack import changed, follow, stores_in
 from engine.sinks.store import SUFFIX, Store
-from engine.trackers.registry import TRACKERS, parameters_of
+from engine.trackers.registry import TRACKERS, Parameter, parameters_of
 
 MOT = ".mot.txt"
-_MOST_SETS = 10_000
+_MAX_SETS = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Trial:
     """One parameter set and its scores over all sequences."""
 
     tracker: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
     scores: Scores
 
 
@@ -67,7 +66,7 @@ def evaluate(tracks: Path, truth: Path, *, distractors: bool = True) -> tuple[di
     return score(prepared)
 
 
-def parameter_sets(ranges: Sequence[str]) -> list[dict[str, Any]]:
+def parameter_sets(ranges: Sequence[str]) -> list[dict[str, str]]:
     """Return every combination of ranges such as "max_age=10,30" that one tracker takes, without what is twice.
 
     "tracker=sort,bytetrack" tries several. Raises ConfigError for a range that is none, and where nothing fits.
@@ -83,7 +82,7 @@ def parameter_sets(ranges: Sequence[str]) -> list[dict[str, Any]]:
             raise ConfigError(f"Unknown key {key!r}. Of a tracker are: {', '.join(EngineConfig.model_fields)}.")
         values[key] = parts
     trackers = values.pop("tracker", None)
-    sets: list[dict[str, Any]] = []
+    sets: list[dict[str, str]] = []
     names: list[str | None] = list(trackers) if trackers else [None]
     for tracker in names:
         if tracker is not None and tracker not in TRACKERS:
@@ -97,8 +96,8 @@ def parameter_sets(ranges: Sequence[str]) -> list[dict[str, Any]]:
         }
         for combination in itertools.product(*mine.values()):
             sets.append({**({"tracker": tracker} if tracker else {}), **dict(zip(mine, combination, strict=True))})
-            if len(sets) > _MOST_SETS:
-                raise ConfigError(f"These ranges make more than {_MOST_SETS} parameter sets: give fewer values.")
+            if len(sets) > _MAX_SETS:
+                raise ConfigError(f"These ranges make more than {_MAX_SETS} parameter sets: give fewer values.")
     unused = [key for key in values if not any(key in each for each in sets)]
     if unused:
         raise ConfigError(f"{unused[0]} is a parameter of none of these trackers: {', '.join(trackers or [])}.")
@@ -108,7 +107,7 @@ def parameter_sets(ranges: Sequence[str]) -> list[dict[str, Any]]:
 def sweep(
     stores: Path,
     truth: Path,
-    sets: Sequence[Mapping[str, Any]],
+    sets: Sequence[Mapping[str, str]],
     *,
     distractors: bool = True,
     tick: Callable[[int, Trial], None] = lambda number, trial: None,

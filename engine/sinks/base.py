@@ -9,13 +9,24 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _LOCK_NAME = ".yolo-engine.lock"
 _CHUNK_BYTES = 1 << 20
+
+
+class OutputState(TypedDict, total=False):
+    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer."""
+
+    offset: int
+    lost: str
+
+
+State = Callable[[], OutputState | None]
+"""How far an output had come at a moment, once all up to there is durable; None as long as it is not."""
 
 
 class Sink(Protocol):
@@ -54,7 +65,7 @@ class FileSink:
         """Begins a new output. What an earlier run left of it goes. Raises SinkError."""
         raise NotImplementedError
 
-    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
+    def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
         """Goes on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
         CheckpointMismatch where that can't be, and SinkError."""
         raise NotImplementedError
@@ -62,9 +73,8 @@ class FileSink:
     def write(self, tracks: Tracks) -> None:
         raise NotImplementedError
 
-    def mark(self) -> Callable[[], dict[str, Any] | None]:
-        """Remembers this moment, behind a frame. The function that is returned gives the state at that moment, as JSON
-        values with at least "offset", once all up to there is durable, and None as long as it is not."""
+    def mark(self) -> State:
+        """Remember this moment, behind a frame, and return the function that gives the output's `offset` at it."""
         raise NotImplementedError
 
     def drain(self) -> None:

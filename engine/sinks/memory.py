@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _FRAMES_BETWEEN_PURGES = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CountersState:
-    """What `Counters.state` gives, by its keys: (class id, tracks) of the tracks that have ended, of the others (track
-    id, step at which it was last seen) and (track id, class id, sum of scores)."""
+    """The totals of a stream at one moment, for a checkpoint; its fields are the keys there. `tracks_by_class` has
+    (class id, tracks) of the tracks that have ended. Of the others, `last_seen` has (track id, step at which it was
+    last seen), and `votes` (track id, class id, sum of scores). Fields with a default are not in old checkpoints."""
 
     frames: int
     inferred: int
     detections: int
+    without_area: int = 0
     tracks_by_class: list[tuple[int, int]]
+    non_finite: int = 0
+    first_pts_s: float | None = None
     last_pts_s: float
+    last_duration_s: float = 0.0
+    size_wh: tuple[int, int] | None = None
     last_seen: list[tuple[int, float]]
     votes: list[tuple[int, int, float]]
     steps: float
-    without_area: int = 0
-    non_finite: int = 0
-    first_pts_s: float | None = None
-    last_duration_s: float = 0.0
-    size_wh: tuple[int, int] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values, with tuples for arrays."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 class Counters:
@@ -98,38 +102,36 @@ class Counters:
         """Seconds from the first frame to the end of the last."""
         return self.last_pts_s + self.last_duration_s - (self.first_pts_s or 0.0)
 
-    def state(self) -> dict[str, Any]:
-        """The totals as JSON values, for a checkpoint."""
-        return {
-            "frames": self.frames,
-            "inferred": self.inferred,
-            "detections": self.detections,
-            "without_area": self.without_area,
-            "tracks_by_class": list(self.ended_by_class.items()),
-            "non_finite": self.non_finite,
-            "first_pts_s": self.first_pts_s,
-            "last_pts_s": self.last_pts_s,
-            "last_duration_s": self.last_duration_s,
-            "size_wh": list(self.size_wh) if self.size_wh else None,
-            "last_seen": list(self._last_seen.items()),
-            "votes": [
+    def state(self) -> CountersState:
+        """Return the totals, for a checkpoint."""
+        return CountersState(
+            frames=self.frames,
+            inferred=self.inferred,
+            detections=self.detections,
+            without_area=self.without_area,
+            tracks_by_class=list(self.ended_by_class.items()),
+            non_finite=self.non_finite,
+            first_pts_s=self.first_pts_s,
+            last_pts_s=self.last_pts_s,
+            last_duration_s=self.last_duration_s,
+            size_wh=self.size_wh,
+            last_seen=list(self._last_seen.items()),
+            votes=[
                 (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
             ],
-            "steps": self._steps,
-        }
+            steps=self._steps,
+        )
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes back, or on, to where `state` was taken."""
-        self.frames, self.inferred, self.detections = state["frames"], state["inferred"], state["detections"]
-        self.without_area = state.get("without_area", 0)
-        self.ended_by_class = Counter(dict(state["tracks_by_class"]))
-        self.non_finite = state.get("non_finite", 0)
-        self.first_pts_s, self.last_pts_s = state.get("first_pts_s"), state["last_pts_s"]
-        self.last_duration_s = state.get("last_duration_s", 0.0)
-        size = state.get("size_wh")
-        self.size_wh = (size[0], size[1]) if size else None
-        self._steps, self._last_seen, self._votes = state["steps"], dict(state["last_seen"]), {}
-        for track_id, class_id, votes in state["votes"]:
+    def restore(self, state: CountersState) -> None:
+        """Go back, or on, to where `state` was taken."""
+        self.frames, self.inferred, self.detections = state.frames, state.inferred, state.detections
+        self.without_area, self.non_finite = state.without_area, state.non_finite
+        self.ended_by_class = Counter(dict(state.tracks_by_class))
+        self.first_pts_s, self.last_pts_s = state.first_pts_s, state.last_pts_s
+        self.last_duration_s = state.last_duration_s
+        self.size_wh = state.size_wh
+        self._steps, self._last_seen, self._votes = state.steps, dict(state.last_seen), {}
+        for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes
 
 

@@ -8,16 +8,17 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.error
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from engine.errors import SinkError, Unencodable, describe_os_error
 from engine.media.annotated import NOTE
 from engine.records import StreamInfo
 from engine.sinks.base import fresh
-from engine.sinks.packet_log import VIDEO, read_header, read_packets
+from engine.sinks.packet_log import VIDEO, LogHeader, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
@@ -41,7 +42,7 @@ def sink_error(name: str, error: BaseException) -> SinkError:
     return SinkError(f"{name} can't be written: {reason}")
 
 
-def audio_problem(source: Any) -> str | None:
+def audio_problem(source: av.AudioStream) -> str | None:
     """Why an input's audio stream can't be copied into MP4; None where it can."""
     context = source.codec_context
     codec = context.codec.canonical_name if context is not None else "an unknown codec"
@@ -52,7 +53,7 @@ def audio_problem(source: Any) -> str | None:
     return None
 
 
-def new_encoder(header: dict[str, Any], threads: int) -> tuple[Any, Any]:
+def new_encoder(header: LogHeader, threads: int) -> tuple[OutputContainer, VideoStream]:
     """An open encoder for an MP4 with the parameters of `header`: a container that is never written, and its stream.
 
     Raises ValueError for a header that is none of ours.
@@ -62,7 +63,7 @@ def new_encoder(header: dict[str, Any], threads: int) -> tuple[Any, Any]:
     return container, stream
 
 
-def _add_video(container: Any, header: dict[str, Any], threads: int) -> Any:
+def _add_video(container: OutputContainer, header: LogHeader, threads: int) -> VideoStream:
     # A log may be a stranger's, and x264 has options that name files.
     options = header.get("options")
     if not isinstance(options, dict) or not options.keys() <= _OPTIONS:
@@ -73,7 +74,7 @@ def _add_video(container: Any, header: dict[str, Any], threads: int) -> Any:
         raise ValueError("the packet log's header is damaged") from error
 
 
-def _video_of(container: Any, header: dict[str, Any], threads: int) -> Any:
+def _video_of(container: OutputContainer, header: LogHeader, threads: int) -> VideoStream:
     stream = container.add_stream("libx264", rate=Fraction(*header["rate"]))
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = header["size_wh"][0], header["size_wh"][1], header["format"]
@@ -88,7 +89,7 @@ def _video_of(container: Any, header: dict[str, Any], threads: int) -> Any:
     return stream
 
 
-def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[str]:
+def mux(log: Path, target: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
     """Writes the packets in the first `size` bytes of a log (None: all) as an MP4, and returns what is to be noted.
 
     `audio` is the input's audio stream, as long as its container is open, or None. Raises one of MUX_ERRORS.
@@ -106,7 +107,7 @@ def mux(log: Path, target: Path, audio: Any, size: int | None = None) -> list[st
     return muxer.notes
 
 
-def mux_into(target: Path, log: Path, audio: Any, size: int | None = None) -> list[str]:
+def mux_into(target: Path, log: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
     """As `mux`, into a new file at `target`, made durable. FFmpeg would write to whatever it finds at a path: it is
     given the open file."""
     with fresh(target) as file:
@@ -118,7 +119,7 @@ def mux_into(target: Path, log: Path, audio: Any, size: int | None = None) -> li
 class _Muxer:
     """One MP4 that is being written."""
 
-    def __init__(self, container: Any, header: dict[str, Any], audio: Any) -> None:
+    def __init__(self, container: OutputContainer, header: LogHeader, audio: av.AudioStream | None) -> None:
         self._container = container
         self._time_base = Fraction(*header["time_base"])
         self._shift = header["shift"]
@@ -159,6 +160,7 @@ class _Muxer:
     def _note_long_gap(self, packet: av.Packet) -> None:
         """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
         gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
+        assert self._video.time_base is not None
         if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
             self.notes.append(
                 f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"

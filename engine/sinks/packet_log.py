@@ -14,10 +14,10 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict, cast
 
 import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
@@ -30,6 +30,28 @@ _NO_TIME = -(2**63)
 _KEY_FRAME = 1
 
 
+class LogHeader(TypedDict):
+    """The parameters of a log's encoder and what its MP4 needs, as JSON values; fractions are pairs of numbers.
+
+    `look` is what must stay the same from frame to frame (engine.sinks.video), `matrix` the colour matrix and whether
+    its range is full, `shift` what is added to the source's times so that the video begins at 0.
+    """
+
+    rate: Sequence[int]
+    time_base: Sequence[int]
+    size_wh: list[int]
+    format: str
+    options: dict[str, str]
+    gop: int
+    colour: dict[str, int]
+    aspect: Sequence[int]
+    movie_timescale: int
+    look: Sequence[int | str]
+    matrix: tuple[str, bool]
+    shift: int
+    extradata: str
+
+
 class PacketLog:
     """Writes a log to an open, empty or cut, file."""
 
@@ -37,7 +59,7 @@ class PacketLog:
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
 
-    def header(self, values: dict[str, Any]) -> None:
+    def header(self, values: LogHeader) -> None:
         """Writes the header. Raises OSError, as the other methods do."""
         self._record(_HEADER, 0, 0, 0, 0, Fraction(1), json.dumps(values).encode())
 
@@ -64,9 +86,11 @@ class PacketLog:
         self.size += len(head) + len(payload)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The header of a log. Raises OSError, ValueError where the file is none, and CheckpointMismatch where there is
-    none."""
+def read_header(path: Path) -> LogHeader:
+    """Return the header of a log, whose values nobody has checked: a log may be a stranger's.
+
+    Raises OSError, ValueError where the file is no log, and CheckpointMismatch where there is no file.
+    """
     with existing(path) as file:
         kind, *_, payload = next(_records(file, None), (None, b""))
     if kind != _HEADER:
@@ -74,7 +98,7 @@ def read_header(path: Path) -> dict[str, Any]:
     values = json.loads(payload)
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} is not a packet log")
-    return values
+    return cast("LogHeader", values)
 
 
 def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
@@ -90,7 +114,7 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
                 side_data.append(PacketSideData(flags, len(payload)))  # type: ignore[call-arg]  # not in its stub
                 side_data[-1].update(payload)
             elif kind in (VIDEO, AUDIO):
-                packet: Any = av.Packet(len(payload))
+                packet = av.Packet(len(payload))
                 if payload:
                     packet.update(payload)
                 packet.time_base = base

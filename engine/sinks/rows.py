@@ -7,13 +7,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from engine.errors import SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened
+from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish, reopened
 
 _LONGEST_IN_MEMORY_S = 5.0
 
@@ -148,16 +148,16 @@ class RowSink(FileSink):
     def grow_in(self, folder: Path) -> None:
         self._rows.grow_in(folder)
 
-    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
+    def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
         self._rows.resume(state["offset"], part)
 
     def write(self, tracks: Tracks) -> None:
         self._rows.add(*self.rows(tracks))
 
-    def mark(self) -> Callable[[], dict[str, Any]]:
+    def mark(self) -> State:
         offset = self._rows.mark()
 
-        def state() -> dict[str, Any]:
+        def state() -> OutputState:
             self._rows.sync()
             return {"offset": offset}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import av
 import av.error
@@ -13,7 +12,7 @@ _SIZE = 8
 _ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 
-def sound_head(audio: Any) -> bytes:
+def sound_head(audio: av.AudioStream | None) -> bytes:
     """The format of an open input's audio stream. Empty where there is none, or it can't be written down."""
     if audio is None:
         return b""
@@ -28,7 +27,7 @@ def sound_head(audio: Any) -> bytes:
     return head.getvalue()
 
 
-def sound_of(head: bytes) -> Any:
+def sound_of(head: bytes) -> av.AudioStream | None:
     """An audio stream of the format in `head`, without packets; None where there is none."""
     if not head:
         return None
@@ -38,8 +37,8 @@ def sound_of(head: bytes) -> Any:
         return None
 
 
-def _something(stream: Any) -> Any:
-    packet: Any = av.Packet(_SIZE)
+def _something(stream: av.AudioStream) -> av.Packet:
+    packet = av.Packet(_SIZE)
     packet.update(bytes(_SIZE))
     packet.stream, packet.time_base = stream, stream.time_base
     packet.pts = packet.dts = 0

@@ -29,7 +29,7 @@ _MAGIC = b"yolo-engine detections 1\n"
 _FRAME = struct.Struct("<Iqqi")
 _ROW = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("class", "<u2")])
 _LONGEST_HEADER = 1 << 22
-_MOST_DETECTIONS = 30_000
+_MAX_DETECTIONS_PER_FRAME = 30_000
 # Keys of the run's configuration that say how its tracks were made: not those by which two runs may differ.
 _KEPT = set(RESULT_KEYS - {"class_names"})
 
@@ -121,7 +121,7 @@ class Store:
             if len(head) < _FRAME.size:
                 raise self._damaged("is cut short", before)
             index, pts, duration, count = _FRAME.unpack(head)
-            if index <= before or not -1 <= count <= _MOST_DETECTIONS:
+            if index <= before or not -1 <= count <= _MAX_DETECTIONS_PER_FRAME:
                 raise self._damaged("is damaged", before)
             frame = Frame(0, index, pts, duration, header.time_base, None, count >= 0, step_s=header.step_s)
             before = index

@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.error
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from engine.errors import CheckpointMismatch, SinkError
 from engine.media.planes import colour_of, planes_of
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
-from engine.sinks.base import FileSink, discard, fresh, part_path, publish, reopened, spare_path
+from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish, reopened, spare_path
 from engine.sinks.mux import (
     MUX_ERRORS,
     audio_problem,
@@ -31,7 +32,7 @@ from engine.sinks.mux import (
     ratio,
     sink_error,
 )
-from engine.sinks.packet_log import AUDIO, VIDEO, PacketLog, read_header
+from engine.sinks.packet_log import AUDIO, VIDEO, LogHeader, PacketLog, read_header
 from engine_ext.overlay import draw_tracks
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
@@ -57,11 +58,13 @@ class AnnotatedVideo(FileSink):
         self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._threads = threads
         self._info: StreamInfo | None = None
-        self._audio: Any = None
+        self._audio: av.AudioStream | None = None
         self._log: PacketLog | None = None
-        self._header: dict[str, Any] | None = None
-        self._encoder: tuple[Any, Any] | None = None
-        self._encoding: deque[tuple[int, tuple[Any, ...]]] = deque()  # duration and sound of frames in the encoder
+        self._header: LogHeader | None = None
+        self._encoder: tuple[OutputContainer, VideoStream] | None = None
+        self._encoding: deque[tuple[int, tuple[av.Packet, ...]]] = (
+            deque()
+        )  # duration and sound of frames in the encoder
         self._given = self._logged = 0  # frames, into the encoder and out of it
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
         self.notes: list[str] = []
@@ -78,7 +81,7 @@ class AnnotatedVideo(FileSink):
         except OSError as error:
             raise self._error(error) from error
 
-    def resume(self, info: StreamInfo, state: dict[str, Any], part: Path) -> None:
+    def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
         self._begin(info)
         try:
             self._log = PacketLog(reopened(self._part, state["offset"], part))
@@ -92,7 +95,7 @@ class AnnotatedVideo(FileSink):
         except (av.error.FFmpegError, ValueError) as error:
             raise CheckpointMismatch(f"{self._part.name} is damaged: {error}") from error
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
-        if self._extradata() != self._header["extradata"]:
+        if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
 
     def write(self, tracks: Tracks) -> None:
@@ -121,7 +124,7 @@ class AnnotatedVideo(FileSink):
             return None
         return float(-self._header["shift"] * Fraction(*self._header["time_base"]))
 
-    def mark(self) -> Callable[[], dict[str, Any] | None]:
+    def mark(self) -> State:
         number = self._given
         if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
             self.drain()
@@ -132,14 +135,15 @@ class AnnotatedVideo(FileSink):
                 raise self._error(error) from error
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
 
-        def state() -> dict[str, Any] | None:
-            if self._ends[number] is None or self._log is None:
+        def state() -> OutputState | None:
+            if (size := self._ends[number]) is None or self._log is None:
                 return None
             try:
                 self._log.sync()
             except OSError as error:
                 raise self._error(error) from error
-            return {"offset": self._ends.pop(number)}
+            del self._ends[number]
+            return {"offset": size}
 
         return state
 
@@ -191,7 +195,7 @@ class AnnotatedVideo(FileSink):
         assert self._log is not None
         aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
         turned = image.width >= image.height if stored_wh[0] < stored_wh[1] else image.width < image.height
-        self._header = {
+        header: LogHeader = {
             "rate": ratio(encoder_rate(self._info.frame_rate)),
             "time_base": ratio(self._info.time_base),
             "size_wh": [image.width, image.height],
@@ -205,11 +209,15 @@ class AnnotatedVideo(FileSink):
             "matrix": colour_of(image),
             # The video begins at 0, whatever the clock of its source says, and its sound moves with it.
             "shift": -frame.pts,
+            "extradata": "",  # known once the encoder is open
         }
-        self._encoder = new_encoder(self._header, self._threads)
-        self._log.header({**self._header, "extradata": self._extradata()})
+        self._header = header
+        self._encoder = new_encoder(header, self._threads)
+        header["extradata"] = self.extradata()
+        self._log.header(header)
 
-    def _extradata(self) -> str:
+    def extradata(self) -> str:
+        """Return the encoder's header as hexadecimal digits: it changes with the encoder's version and options."""
         assert self._encoder is not None
         return bytes(self._encoder[1].codec_context.extradata or b"").hex()
 
@@ -276,7 +284,7 @@ class AnnotatedVideo(FileSink):
         return sink_error(self._part.name, error)
 
 
-def _look(image: av.VideoFrame) -> tuple[Any, ...]:
+def _look(image: av.VideoFrame) -> tuple[int, int, str, int, int]:
     """What must stay the same from frame to frame."""
     return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
 

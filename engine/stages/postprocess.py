@@ -69,7 +69,7 @@ class Postprocess:
         signs = signs_of(self._layout.name, boxes[counted], scores[counted], tensor_hw) if look else None
         pad_x, pad_y = letterbox.pad_xy
         in_frame = boxes.copy()
-        scale_boxes(in_frame, letterbox.ratio, pad_x, pad_y, image.width, image.height)
+        scale_boxes(in_frame, letterbox.ratio_xy, pad_x, pad_y, image.width, image.height)
         has_area = (in_frame[:, 2:] > in_frame[:, :2]).all(axis=1)
         without_area = int(np.count_nonzero(counted & ~has_area))
         if not has_area.all():

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ class TrackerSettings:
     """
 
     name: str = registry.DEFAULT
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, registry.Parameter] = field(default_factory=dict)
     class_aware: bool = True
     conf: float = 0.0
     groups: tuple[int, ...] | None = None

@@ -7,22 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-LIMIT = 1000
+from models.printable import LIMIT, printable
+
+__all__ = ["LIMIT", "json_text", "printable"]
 
 _BEYOND_ASCII = re.compile(r"[^ -~\n]")
-
-
-def printable(text: str, limit: int = LIMIT) -> str:
-    r"""One line of `limit` characters at most, in which nothing moves a cursor, changes a colour or turns a text round.
-
-    What is not printable, also half a character (a byte of a file name that is no text), line ends, zero-width and
-    bidirectional controls, is written as Python escapes it (`\x1b`, `\u202e`, `\udcff`). A longer text loses its end
-    for `…`. The result holds only what `str.isprintable` admits and can be encoded, and is left as it is by a second
-    call. It is not markup: where rich reads markup, it has still to be escaped or given as a `Text`.
-    """
-    cut = text[: limit + 1]  # a gigabyte is not looked at to its end
-    line = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:

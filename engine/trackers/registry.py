@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from engine_ext.tracker import Tracker
+
+Parameter: TypeAlias = bool | int | float
+"""The value of a tracker's parameter."""
 
 # Detections with a score above it are of use to the trackers that look at faint ones; a constant of their authors.
 LOW_SCORE = 0.1
@@ -55,11 +58,11 @@ class TrackerKind:
     name: str
     title: str
     kernel: str
-    defaults: Mapping[str, Any]
-    wants_low: Callable[[Mapping[str, Any]], bool]
+    defaults: Mapping[str, Parameter]
+    wants_low: Callable[[Mapping[str, Parameter]], bool]
     help: str
 
-    def make(self, parameters: Mapping[str, Any], *, class_aware: bool) -> Tracker:
+    def make(self, parameters: Mapping[str, Parameter], *, class_aware: bool) -> Tracker:
         """Make a tracker for one stream."""
         module, name = self.kernel.split(".")
         tracker: Tracker = getattr(import_module(f"engine_ext.{module}"), name)(**parameters, class_aware=class_aware)
@@ -129,13 +132,13 @@ TRACKERS: dict[str, TrackerKind] = {
 DEFAULT = "sort"
 
 
-def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Parameter]:
     """Return the parameters of the tracker `name` among the keys of a configuration, its defaults where they are
     missing."""
     return {key: values.get(key, default) for key, default in TRACKERS[name].defaults.items()}
 
 
-def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+def completed(values: Mapping[str, object]) -> dict[str, object]:
     """Return the keys of a configuration with the parameters of its tracker filled in, and those of others as None.
 
     Raises ValueError for a parameter of another tracker.
@@ -156,7 +159,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **dict.fromkeys(KEYS), **parameters_of(name, values)}
 
 
-def without_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_parameters(values: Mapping[str, object]) -> dict[str, object]:
     """Return the keys of a configuration but the parameters of trackers, for another tracker to be chosen."""
     return {key: value for key, value in values.items() if key not in KEYS}
 
@@ -168,7 +171,7 @@ def lifetime(name: str, values: Mapping[str, Any]) -> int:
     return 1 + max(int(parameters[key]) for key in _LIFETIMES if key in parameters)
 
 
-def _word(default: Any) -> str:
+def _word(default: Parameter) -> str:
     return (
         "true or false" if isinstance(default, bool) else "a whole number" if isinstance(default, int) else "a number"
     )

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.dynamic_axes import freed_model
-from models.resolve import resolve
+from models.resolution import resolve
 from models.train import COCO_IDS, STRIDES
 
 FEATURE_CHANNELS = [64] * 6  # of YOLOX-nano: class and box features of three levels

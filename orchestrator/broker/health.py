@@ -37,7 +37,7 @@ _MEMORY_WARNS = 0.8
 _DISK_WARNS, _DISK_FAILS = 5 << 30, 200 << 20  # bytes
 _MIN_VERSION = (6, 2)
 _SECOND_LOOK_S = 0.5
-_DEADLINE_S, _TRIPS = 4.7, 25
+DEADLINE_S, _TRIPS = 4.7, 25
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ def check_health(
     `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
     `output` need not exist yet. What only a broker can tell is left out when there is none.
     """
-    ends = time.monotonic() + _DEADLINE_S
+    ends = time.monotonic() + DEADLINE_S
     workers: list[Heartbeat] = []
     questions: list[tuple[str, Callable[[], list[Check]]]] = [
         ("broker", lambda: _broker_side(broker_url, queues, workers)),
-        ("results", lambda: [_results(result_url)]),
-        ("disk", lambda: [_disk(output)]),
+        ("results", lambda: [check_results(result_url)]),
+        ("disk", lambda: [check_disk(output)]),
     ]
     if model is not None:
-        questions.append(("model", lambda: [_model(model)]))
+        questions.append(("model", lambda: [check_model(model)]))
     waiting = [(name, begin(question)) for name, question in questions]
 
     def far() -> float:
@@ -146,7 +146,7 @@ def _known_to_broker(
         _clock(connection, seen),
         told,
         *_queues(connection, queues, seen.workers),
-        *_refusals(connection),
+        *check_refusals(connection),
     ]
 
 
@@ -307,7 +307,7 @@ def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool
     return Check(name, "ok", f"{said}, {len(serving)} worker{'s' if len(serving) > 1 else ''}")
 
 
-def _refusals(connection: redis.Redis) -> list[Check]:
+def check_refusals(connection: redis.Redis) -> list[Check]:
     """A line for each watched folder whose last sweep failed, and one for the tasks that were refused of late."""
     try:
         found = refusals.recent(connection)
@@ -333,7 +333,7 @@ def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
 # Results, disk, model
 
 
-def _results(url: str) -> Check:
+def check_results(url: str) -> Check:
     """Writes and reads a key, as every task's result does."""
     shown = without_password(url)
     try:
@@ -359,7 +359,7 @@ def _results(url: str) -> Check:
     return Check("results", "ok", f"{shown} writes and reads")
 
 
-def _disk(output: Path) -> Check:
+def check_disk(output: Path) -> Check:
     """Of the folder, or of the nearest one above that exists."""
     folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
     if not folder.is_dir():
@@ -373,7 +373,8 @@ def _disk(output: Path) -> Check:
     return Check("disk", "ok", detail)
 
 
-def _model(model: str) -> Check:
+def check_model(model: str) -> Check:
+    """Of a name of the zoo, or a file."""
     from models import errors, registry
 
     if model not in {manifest.name for manifest in registry.list_models()}:

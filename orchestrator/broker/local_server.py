@@ -55,7 +55,7 @@ __all__ = [
 
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
 _LOG_LIMIT = 8 << 20
-_STOP_S = 10.0
+STOP_S = 10.0
 _POLL_S = 0.02
 
 
@@ -120,7 +120,7 @@ class EmbeddedBroker:
         self._start_s = start_s
         self._server: _Server | None = None  # None also for one that was taken over
         self._owner: int | None = None  # the process that called start(); a forked child of it must stop nothing
-        self._owner_lock: int | None = None
+        self.owner_lock: int | None = None
         self._temporary = False
 
     @classmethod
@@ -149,7 +149,7 @@ class EmbeddedBroker:
 
         A server that a dead owner left behind is taken over, with all that it holds.
         """
-        if self._owner_lock is not None:
+        if self.owner_lock is not None:
             return
         try:
             _make_private(self.directory)
@@ -175,12 +175,12 @@ class EmbeddedBroker:
 
         Whether it had to. Raises EmbeddedBrokerError when it does not come up; the next call tries again.
         """
-        if self._owner_lock is None or self.alive():
+        if self.owner_lock is None or self.alive():
             return False
         self._launch()
         return True
 
-    def stop(self, patience_s: float = _STOP_S) -> None:
+    def stop(self, patience_s: float = STOP_S) -> None:
         """Ends the server: asked first, which puts its data on the disk, and killed after `patience_s`."""
         if self._owner != os.getpid():
             return
@@ -197,14 +197,14 @@ class EmbeddedBroker:
                 f"The embedded broker runs already: process {found.owner} on {found.host} owns it. "
                 f"Use it: `export CELERY_BROKER_URL='{found.url}'`. To end it: `kill {found.owner}`."
             )
-        self._owner_lock, self._owner = lock, os.getpid()
+        self.owner_lock, self._owner = lock, os.getpid()
 
     def _adopt(self) -> bool:
         """Takes over a server that runs on these data, or waits until it has ended. Whether there is one now."""
         if not file_lock.locked(self.state / "server.lock"):
             return False
         found = _read_card(self.state)
-        deadline = time.monotonic() + _STOP_S
+        deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline:
             pid = _pid_of(found.url) if found else None
             # One whose owner has just died may still answer while it is ending.
@@ -231,7 +231,7 @@ class EmbeddedBroker:
         config = self.state / "valkey.conf"
         config.write_bytes(self._config())
         self.socket.unlink(missing_ok=True)
-        if not _wait_until_free(self.state / "server.lock", _STOP_S):
+        if not _wait_until_free(self.state / "server.lock", STOP_S):
             raise EmbeddedBrokerError(f"A former server still writes to {self.state}. Try again in some seconds.")
         self._server = _Server(str(program), config, self.state / "server.lock", self.log)
         self.pid = self._server.pid
@@ -268,7 +268,7 @@ class EmbeddedBroker:
 
     def _end_server(self, patience_s: float) -> None:
         lock = self.state / "server.lock"
-        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, _STOP_S)):
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, STOP_S)):
             if self.pid is None or not file_lock.locked(lock):
                 break
             with contextlib.suppress(ProcessLookupError):
@@ -276,16 +276,16 @@ class EmbeddedBroker:
             if _wait_until_free(lock, wait_s):
                 break
         if self._server is not None:
-            self._server.ended.wait(_STOP_S)  # until it is reaped as well
+            self._server.ended.wait(STOP_S)  # until it is reaped as well
         self.pid = self._server = None
 
     def _release(self) -> None:
-        if self._owner_lock is not None:
+        if self.owner_lock is not None:
             if not file_lock.locked(self.state / "server.lock"):  # else the next owner needs to know who that is
                 for path in (self.socket, self.state / "broker.json", self.state / "valkey.conf"):
                     path.unlink(missing_ok=True)
-            os.close(self._owner_lock)
-            self._owner_lock = self._owner = None
+            os.close(self.owner_lock)
+            self.owner_lock = self._owner = None
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 

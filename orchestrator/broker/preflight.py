@@ -23,11 +23,11 @@ from orchestrator.broker import keys
 from orchestrator.broker.connection import client, without_password
 from orchestrator.errors import BrokerUnreachable
 
-_ANSWER_S = 2.0
+ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
-_DEADLINE_S = 4.0
+DEADLINE_S = 4.0
 """From one answer to the next: the look-up of a name knows no timeout, and one host may have many addresses."""
-MAX_LOOK_S = 3 * _DEADLINE_S + 1.0
+MAX_LOOK_S = 3 * DEADLINE_S + 1.0
 """What a look takes at most, at a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
@@ -60,7 +60,7 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
 def failure_of(url: str, *, write: bool = True) -> Exception | None:
     """Why the server at `url` does not serve us, as it was raised below; None when it does. Takes 5 s at most, longer
     only while the server answers."""
-    connection = client(url, _ANSWER_S)  # outside: a bad URL needs no server
+    connection = client(url, ANSWER_S)  # outside: a bad URL needs no server
     answered = time.monotonic()
 
     def ask() -> Exception | None:
@@ -78,9 +78,9 @@ def failure_of(url: str, *, write: bool = True) -> Exception | None:
     answer = begin(ask)
     while True:
         try:
-            return answer(answered + _DEADLINE_S - time.monotonic())
+            return answer(answered + DEADLINE_S - time.monotonic())
         except TimeoutError as error:
-            if time.monotonic() - answered >= _DEADLINE_S:
+            if time.monotonic() - answered >= DEADLINE_S:
                 return error
 
 

@@ -46,7 +46,7 @@ def list_tasks(as_json: bool) -> int:
     """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
     given = resolved_settings()
     note = broker_note(given)
-    recent = _recent(given)
+    recent = recent_jobs(given)
     trouble = note()
     held: dict[str, list[Row]] = {"active": [], "reserved": [], "scheduled": []}
     refused: list[Row] = []
@@ -61,16 +61,16 @@ def list_tasks(as_json: bool) -> int:
         return 0
     console = views.screen()
     if trouble is None:
-        _show(console, "active", held["active"], ("worker", "job", "step"))
-        _show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
+        show(console, "active", held["active"], ("worker", "job", "step"))
+        show(console, "reserved", held["reserved"], ("queue", "job", "step", "age"))
         if held["scheduled"]:
-            _show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
+            show(console, "scheduled", held["scheduled"], ("queue", "job", "step", "eta"))
         if refused:
-            _show(console, "refused", refused, ("what", "why", "age"))
+            show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
         say("The jobs that this machine knows of:", err=True)
-    _show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
+    show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 
 
@@ -126,7 +126,8 @@ def _refused(connection: Any) -> list[Row]:
     return [{"what": refusal.what, "why": refusal.why, "age_s": round(refusal.age_s)} for refusal in found]
 
 
-def _recent(given: Settings) -> list[Row]:
+def recent_jobs(given: Settings) -> list[Row]:
+    """Return the rows of the jobs that were begun last, the newest first."""
     found = []
     for job in known_jobs(given):
         shot = Reader(job, given.lease_s).read()
@@ -137,20 +138,22 @@ def _recent(given: Settings) -> list[Row]:
     return found
 
 
-def _show(console: Console, title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
+def show(console: Console, title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
+    """Print a table of these columns under a title, or that there is nothing."""
     if not rows:
         console.print(Text.assemble((title, "bold"), "  none"))
         return
     console.print(Text(title, style="bold"))
     table = views.table_of(*columns)
     for row in rows[:_MAX_LISTED]:
-        table.add_row(*(_cell(row, column, console.width) for column in columns))
+        table.add_row(*(cell(row, column, console.width) for column in columns))
     console.print(table)
     if len(rows) > _MAX_LISTED:
         console.print(f"and {len(rows) - _MAX_LISTED} more: --json lists them all")
 
 
-def _cell(row: Row, column: str, width: int = views.WIDE) -> Text:
+def cell(row: Row, column: str, width: int = views.WIDE) -> Text:
+    """Return the text of one column of a row, fitted to a console this wide."""
     if column == "age":
         return Text(views.ago(row["age_s"]))
     if column == "videos":

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from engine.summary import AnswersJson
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
@@ -26,8 +27,8 @@ from orchestrator.stop_signals import interrupting
 
 _FAILED = 1
 
-_CANCEL_S = 10.0
-_RESULTS_S = 2.0
+CANCEL_S = 10.0
+RESULTS_S = 2.0
 
 
 def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int:
@@ -58,7 +59,8 @@ def status(job_id: str, output: Path | None, follow: bool, as_json: bool) -> int
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
         views.screen().print(views.status_view(shot, rows, error))
-        print_answers(views.screen(), answers)
+        if answers:
+            print_answers(views.screen(), answers)
         if page := _page(job):
             say(f"Report: {page}")
         if trouble:
@@ -73,7 +75,7 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
-    ends = time.monotonic() + _CANCEL_S
+    ends = time.monotonic() + CANCEL_S
     while state not in ENDED_STATES:
         state = submission.cancel(job, submission.who(), given)
         if state != shown:
@@ -98,10 +100,10 @@ def cancel(job_id: str, output: Path | None, as_json: bool) -> int:
     return 0 if shot.ended else _FAILED
 
 
-def _answers(job: Job) -> dict[str, Any]:
+def _answers(job: Job) -> AnswersJson | None:
     """What was counted, of a job that has ended; else nothing."""
     end = job.end_record()
-    return dict(end.result["processing_result"].get("answers", {})) if end is not None else {}
+    return end.result["processing_result"].get("answers") if end is not None else None
 
 
 def _page(job: Job) -> str | None:
@@ -177,7 +179,7 @@ def _result(job: Job, given: Settings) -> dict[str, Any]:
     """The pipeline's result. The end record is there a moment before the files that are made of it."""
     from orchestrator.worker import steps as jobs
 
-    ends = time.monotonic() + _RESULTS_S
+    ends = time.monotonic() + RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
     return jobs.end(job, jobs.Context(submission.who(), given))  # makes them again where they are missing

@@ -30,7 +30,7 @@ _FAILED, _INTERRUPTED = 1, 130
 
 _WORKERS_S, _WORKERS_TRIPS = 3.0, 15
 _CANCEL_S = 30.0
-_NO_WORKER_S = 20.0
+NO_WORKER_S = 20.0
 
 
 def run(options: dict[str, Any], as_json: bool) -> int:
@@ -45,7 +45,7 @@ def run(options: dict[str, Any], as_json: bool) -> int:
         return _log_end(request, as_json)
     if options["embedded"]:
         return _run_embedded(request, as_json)
-    return _submit(request, options["monitor"], as_json)
+    return submit(request, options["monitor"], as_json)
 
 
 def _request(options: dict[str, Any]) -> submission.Request:
@@ -71,8 +71,9 @@ def configuration(options: dict[str, Any]) -> dict[str, object]:
         config["resume"] = options["resume"]
     if config.get("scene"):
         config["scene"] = _scenes(config)
-    if isinstance(config.get("model"), str) and os.path.isfile(config["model"]):
-        config["model"] = os.path.abspath(config["model"])  # workers have folders of their own
+    model = config.get("model")
+    if isinstance(model, str) and os.path.isfile(model):
+        config["model"] = os.path.abspath(model)  # workers have folders of their own
     return {**resolved_settings().config, **config}
 
 
@@ -84,7 +85,8 @@ def _scenes(config: dict[str, Any]) -> list[dict[str, Any]]:
     return [scene.table() for scene in load_scenes(EngineConfig(scene=config["scene"]).scene or ())]
 
 
-def _submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
+def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
+    """Make a job, put it on the queue and follow it where asked. Return the exit status."""
     given = resolved_settings()
     submission.preflight_both(given)
     queue = request.job_queue
@@ -115,9 +117,9 @@ def _begin(request: submission.JobRequest, given: Settings, workers: int, as_jso
 
 
 def _follow(job: Job, given: Settings, as_json: bool) -> int:
-    _introduce(job)
     with interrupting(signal.SIGINT):
         try:
+            _introduce(job)
             shot = monitor.follow(job, given, Console(stderr=True))
         except KeyboardInterrupt:
             return interrupted(job, as_json)
@@ -130,7 +132,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
         given = resolved_settings()
         if not local.own:
             say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
-            return _submit(request, True, as_json)
+            return submit(request, True, as_json)
         job = _begin(request, given, request.workers or 1, as_json)
         try:
             _check_writer_before(job, given)
@@ -249,7 +251,7 @@ def _log_end(request: submission.JobRequest, as_json: bool) -> int:
             raise JobError(str(meta["result"]))
         alive = _workers(given, queue)
         nobody_since = (nobody_since or time.monotonic()) if alive == [] else None
-        if nobody_since is not None and time.monotonic() - nobody_since > _NO_WORKER_S:
+        if nobody_since is not None and time.monotonic() - nobody_since > NO_WORKER_S:
             raise JobError(
                 f"No worker is alive for queue {queue}. Start one: `yolo-server --worker`. "
                 "The request stays on the queue."

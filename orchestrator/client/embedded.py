@@ -31,7 +31,7 @@ MAX_RESTARTS = 5
 
 _VARIABLES = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 _AT_START_S = 15.0
-_RESTART_PAUSE_S = 1.0
+RESTART_PAUSE_S = 1.0
 _STOP_S = 15.0
 _TAIL_LINES = 12
 # -P: the current folder may be one of videos, and what lies there is no module of ours.
@@ -122,7 +122,7 @@ class Embedded:
             raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
         self._restarts += 1
         say(f"The worker {how} and is started again ({self._restarts} of {MAX_RESTARTS})")
-        time.sleep(_RESTART_PAUSE_S)
+        time.sleep(RESTART_PAUSE_S)
         self._start()
 
     def kill_worker(self) -> None:

@@ -9,10 +9,10 @@ import click
 from engine.cli.main import run
 
 # What a submit has itself, means otherwise, or has no use for.
-_OTHERS = frozenset({"output", "config_file", "as_json", "stats", "workers", "resume"})
+OTHERS = frozenset({"output", "config_file", "as_json", "stats", "workers", "resume"})
 
 OPTIONS: list[click.Option] = [
-    param for param in run.params if isinstance(param, click.Option) and param.name not in _OTHERS
+    param for param in run.params if isinstance(param, click.Option) and param.name not in OTHERS
 ]
 NAMES = frozenset(str(option.name) for option in OPTIONS)
 

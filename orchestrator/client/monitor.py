@@ -28,9 +28,9 @@ LOOK_EVERY_S = 0.5
 LINE_EVERY_S, MAX_LINE_PAUSE_S = 3.0, 300.0
 NOBODY_AFTER_S = 20.0
 
-_AWAY_S = 20.0
-_ASK_EVERY_S = 5.0
-_REQUEUE_EVERY_S = 15.0
+AWAY_S = 20.0
+ASK_EVERY_S = 5.0
+REQUEUE_EVERY_S = 15.0
 _WAITING_STATES = ("queued", "waiting", "ending")
 
 
@@ -68,20 +68,20 @@ class Attendant:
 
         url = self._settings.broker_url
         queue = queue_for(self._job)
-        requeue_at = time.monotonic() + _REQUEUE_EVERY_S
+        requeue_at = time.monotonic() + REQUEUE_EVERY_S
         with client_app() as app, client(url, 2.0) as connection:
             while True:
                 try:
                     self.workers = len(consumers(live(connection), queue))
                     if time.monotonic() > requeue_at:
-                        requeue_at = time.monotonic() + _REQUEUE_EVERY_S
+                        requeue_at = time.monotonic() + REQUEUE_EVERY_S
                         with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
                             requeue_lost(app, connection, self._settings)
                     self.trouble = None
                 except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
                     self.workers = None
                     self.trouble = explain(error, url)[0]
-                if self._over.wait(_ASK_EVERY_S):
+                if self._over.wait(ASK_EVERY_S):
                     return
 
 
@@ -167,7 +167,7 @@ def _watch(
         tick(display.say)
         if (reader.job.folder / "job.json").exists():
             seen_at = began
-        elif began - seen_at < _AWAY_S:  # a disk that is away for a moment
+        elif began - seen_at < AWAY_S:  # a disk that is away for a moment
             time.sleep(LOOK_EVERY_S)
             continue
         else:

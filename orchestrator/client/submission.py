@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PUBLISH_S = 5.0
+PUBLISH_S = 5.0
 _PUBLISH_TRIPS = 40
 """Round trips that a publish takes at most: both connections, the queue's declaration, the message itself."""
 _LOOK_S, _LOOK_TRIPS = 3.0, 20
@@ -136,7 +136,7 @@ def send(job: Job, settings: Settings) -> None:
 
     sending = _Sending(job, settings)
     try:
-        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
+        within(PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
     except BaseException as error:
         unsent = sending.give_up()
         if isinstance(error, JobError) or not isinstance(error, Exception) or unsent:
@@ -200,7 +200,7 @@ def tell_result(job: Job, settings: Settings) -> None:
             app.backend.store_result(job.id, result, "SUCCESS")
 
     try:
-        within(_PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)
+        within(PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)
     except Exception as error:  # noqa: BLE001 - whatever the store's client raises
         log.debug("job %s: its result can't be stored: %s", job.id, error)
 

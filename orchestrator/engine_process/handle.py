@@ -20,7 +20,7 @@ from orchestrator.engine_process.ipc import Sender, received
 
 log = logging.getLogger(__name__)
 
-_KILLED_S = 10.0
+KILLED_S = 10.0
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,7 +40,7 @@ class EngineProcess:
         program = [sys.executable, "-P", "-m", "orchestrator.engine_process.main"]
         command = [*program, str(events_write), str(orders_read), str(os.getpid())]
         try:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, pass_fds=(events_write, orders_read), stdin=subprocess.DEVNULL, env=environment
             )
         except OSError:
@@ -64,7 +64,7 @@ class EngineProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        self._reader.join(_KILLED_S)
+        self._reader.join(KILLED_S)
         if not self._reader.is_alive():  # else the process hangs in the kernel, and holds its end of the pipe
             self._events.close()
         with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     def order(self, kind: str, **facts: Any) -> None:
         """Gives an order. A process that is gone takes none: its end is told by `event`."""
@@ -112,18 +112,18 @@ class EngineProcess:
         """Returns when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when that
         returns: it is not waited for longer than some seconds."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            self.process.kill()
         try:
-            self._process.wait(_KILLED_S)
+            self.process.wait(KILLED_S)
         except subprocess.TimeoutExpired:
-            log.error("engine process %d hangs in the kernel: it is left behind", self._process.pid)
+            log.error("engine process %d hangs in the kernel: it is left behind", self.process.pid)
 
     def ended(self) -> str:
         """How it ended, in words. To be asked after EOFError."""
         deadline = time.monotonic() + 5
-        while self._process.poll() is None and time.monotonic() < deadline:
+        while self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        code = self._process.poll()
+        code = self.process.poll()
         if code is None:
             return "does not answer"
         if code < 0:

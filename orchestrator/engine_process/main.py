@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.5
-_UNREADABLE_S = 2.0
+UNREADABLE_S = 2.0
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) ->
             continue
         events.send("opening", path=video.path)
         events.send("video", **facts, **_claims(video.path, roots, options))
-    events.send("model", **_model(config))
+    events.send("model", **model_facts(config))
 
 
 def _roots(task: dict[str, Any]) -> list[Path]:
@@ -145,7 +145,7 @@ def _claims(path: str, roots: list[Path], options: dict[str, str]) -> dict[str, 
     }
 
 
-def _model(config: EngineConfig) -> dict[str, str]:
+def model_facts(config: EngineConfig) -> dict[str, str]:
     """Name and hash of the model; the reason where there is none, or it does not know the classes that are wanted. Does
     not load it."""
     from engine.errors import ConfigError, PlanError
@@ -218,12 +218,12 @@ class _Work:
             yield Assignment(
                 Video(answer["path"], PurePosixPath(answer["stem"])),
                 attempt=answer["attempt"],
-                fence=_Fence(Path(answer["successor"]), Path(answer["end"])),
+                fence=Fence(Path(answer["successor"]), Path(answer["end"])),
                 job=self._task["job"],
                 behind=tuple(map(PurePosixPath, answer.get("behind", ()))),
             )
 
-    def _done(self, assignment: Any, entry: dict[str, Any]) -> None:
+    def _done(self, assignment: Any, entry: Mapping[str, object]) -> None:
         """Tells a result and waits until the worker has it on disk: until then a later attempt could need the
         journal."""
         index = self._index[str(assignment.video.stem)]
@@ -276,7 +276,7 @@ class _Work:
         self._engine.stop(hand_over=order["hand_over"])
 
 
-class _Fence:
+class Fence:
     """Raises LeaseLost once another attempt has followed this one, or the job has ended without it."""
 
     def __init__(self, *signs: Path) -> None:
@@ -285,7 +285,7 @@ class _Fence:
     def __call__(self) -> None:
         from engine.errors import LeaseLost
 
-        deadline = time.monotonic() + _UNREADABLE_S
+        deadline = time.monotonic() + UNREADABLE_S
         while True:
             try:
                 if any(map(there, self._signs)):
@@ -294,7 +294,7 @@ class _Fence:
             except OSError as error:  # a share that is away for a moment
                 if time.monotonic() > deadline:
                     raise LeaseLost(f"the job's directory can't be read: {error.strerror}") from error
-                time.sleep(_UNREADABLE_S / 20)
+                time.sleep(UNREADABLE_S / 20)
 
 
 def _work(task: dict[str, Any], events: Sender, orders: Iterator[dict[str, Any]]) -> None:
@@ -310,7 +310,7 @@ def _salvage(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     from engine.resume.partial_outputs import salvage
 
     video = Video(task["path"], PurePosixPath(task["stem"]))
-    fence = _Fence(Path(task["successor"]))
+    fence = Fence(Path(task["successor"]))
     made, entry = salvage(video, Path(task["output"]), job=task["job"], fence=fence, roots=_roots(task))
     events.send("salvaged", outputs={kind: str(path) for kind, path in made.items()}, entry=entry)
 
@@ -328,7 +328,7 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     settings = AnswerSettings.of(config)
     clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
     found = answers_of(task["videos"], Path(task["output"]), config, settings, _ticker(events))
-    events.send("answered", clocks=clocks, **found)
+    events.send("answered", clocks=clocks, **({} if found is None else {"answers": found}))
 
 
 def _report(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:

@@ -202,7 +202,7 @@ class Claims:
     def _given_up(self, video: VideoFacts, last: Lease) -> bool:
         """Ends a video whose last attempts all died without getting any further."""
         try:
-            died, reason = _died(self._job, video, last)
+            died, reason = deaths_without_progress(self._job, video, last)
         except OSError as unreadable:  # nobody is condemned for what can't be read
             log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video.path, unreadable)
             return False
@@ -259,7 +259,7 @@ def _is_suspect(last: Lease | None) -> bool:
     return (told[-1] is not None and told[-1].how in (How.CRASHED, How.STALLED)) or told.count(None) > 1
 
 
-def _died(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
+def deaths_without_progress(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
     """How many attempts in a row, counted from the last, died without getting further, and what is known of the end.
     Raises OSError where that can't be known."""
     reached = frames_kept(job, video)

@@ -46,7 +46,7 @@ class Owner:
 
     @classmethod
     def this_process(cls, node: str) -> Owner:
-        return cls(node, socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or 0)
+        return cls(node, socket.gethostname(), boot_id(), os.getpid(), start_of(os.getpid()) or 0)
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -54,10 +54,10 @@ class Owner:
     @property
     def gone(self) -> bool:
         """True when it was a process of this machine that is no more; False where that can't be known."""
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+        if (self.host, self.boot) != (socket.gethostname(), boot_id()):
             return False
         try:
-            return _started(self.pid) != self.started
+            return start_of(self.pid) != self.started
         except OSError:  # no descriptor left to look with
             return False
 
@@ -201,7 +201,7 @@ def _since(path: Path, touched: float) -> float:
 
 
 @functools.cache
-def _boot() -> str:
+def boot_id() -> str:
     """Where a pid means what it says: this run of the machine and, in it, this container (namespace of pids)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -210,7 +210,7 @@ def _boot() -> str:
         return ""
 
 
-def _started(pid: int) -> int | None:
+def start_of(pid: int) -> int | None:
     """When a process began, in clock ticks since boot: with it, a pid names one process and no later one. None when
     there is no such process, or it is a zombie. Raises OSError where that can't be known."""
     try:

@@ -49,7 +49,7 @@ def examine(
     needed, free = needed_bytes(videos, config), shutil.disk_usage(_existing(output)).free
     largest = max((video.pixels for video in videos), default=0)
     memory_needed = int(_ENGINE_BYTES + largest * _FRAME_BYTES * _FRAMES_IN_FLIGHT * 4)
-    memory = _available_memory()
+    memory = available_memory()
     gpu = Path("/proc/driver/nvidia/version").exists()
     facts = {
         "cores": len(os.sched_getaffinity(0)),
@@ -90,7 +90,8 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _available_memory() -> int | None:
+def available_memory() -> int | None:
+    """Return the bytes that programs may still take, None where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -72,7 +72,7 @@ def _install(instance: Any, **_: Any) -> None:
 
 
 @signals.celeryd_init.connect
-def _prepare(**_: Any) -> None:
+def prepare(**_: Any) -> None:
     """Before the pool: children inherit the environment. What killed workers left is cleared away."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
@@ -115,7 +115,8 @@ def _stopped_at() -> float | None:
 
 
 @signals.worker_shutting_down.connect
-def _tell_tasks(**_: Any) -> None:
+def tell_tasks(**_: Any) -> None:
+    """Tell the tasks, which are in other processes, that the worker stops; end it where Celery does not."""
     if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
         spare_the_worker(time.monotonic())
     _told_to_stop.set()
@@ -131,7 +132,8 @@ def _tell_tasks(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect
-def _clean(**_: Any) -> None:
+def clean(**_: Any) -> None:
+    """Remove the folder of this worker."""
     shutil.rmtree(os.environ.get(_RUNTIME, ""), ignore_errors=True)
 
 
@@ -146,7 +148,7 @@ def _is_over(task_id: str = "", **_: Any) -> None:
 
 
 @signals.task_revoked.connect
-def _cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
+def cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
     """Flower or `celery control revoke` ended a step: they mean the job. A message that has run out means nothing. The
     job's place is a stranger's word, here as everywhere."""
     from orchestrator.errors import JobError
@@ -165,7 +167,7 @@ class Keeper(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._thread: _Thread | None = None
+        self._thread: KeeperThread | None = None
         os.environ["_MP_FORK_LOGLEVEL_"] = ""  # billiard's own line at the birth of each child
         cores = len(os.sched_getaffinity(0))
         os.environ[_CORES] = str(max(1, cores // max(1, worker.concurrency or cores)))
@@ -175,7 +177,7 @@ class Keeper(bootsteps.StartStopStep):
             queues.deselect(GPU_QUEUE)
 
     def start(self, worker: Any) -> None:
-        self._thread = _Thread(worker, resolved_settings())
+        self._thread = KeeperThread(worker, resolved_settings())
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
@@ -185,7 +187,9 @@ class Keeper(bootsteps.StartStopStep):
     terminate = stop
 
 
-class _Thread(threading.Thread):
+class KeeperThread(threading.Thread):
+    """Writes the worker's heartbeat, renews what it holds, and looks for lost messages."""
+
     def __init__(self, worker: Any, given: Settings) -> None:
         super().__init__(name="keeper", daemon=True)
         self._worker = worker
@@ -212,7 +216,7 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         while True:
             try:
-                self._tick()
+                self.tick()
                 self._away = False
             except Exception as error:  # noqa: BLE001 - a broker away, a disk full: the next tick tries again
                 if not self._away:
@@ -223,7 +227,8 @@ class _Thread(threading.Thread):
             if self._ended.wait(_TICK_S):
                 return
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Do all of it once. Raises what the broker raises."""
         from celery.worker import state
 
         held = {request.id: request for request in (*state.reserved_requests, *state.active_requests)}
@@ -235,16 +240,17 @@ class _Thread(threading.Thread):
         waiting = sum(lengths(self._client, queues).values())
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
-            self._start_anew()
+            self.start_anew()
         if time.monotonic() - self._requeued_at > _REQUEUE_EVERY_S and not self._is_requeuing():
             self._requeued_at = time.monotonic()
-            self._requeuing = threading.Thread(target=self._requeue, name="requeue", daemon=True)
+            self._requeuing = threading.Thread(target=self.requeue, name="requeue", daemon=True)
             self._requeuing.start()
 
     def _is_requeuing(self) -> bool:
         return self._requeuing is not None and self._requeuing.is_alive()
 
-    def _requeue(self) -> None:
+    def requeue(self) -> None:
+        """Look once for messages that were lost, and send them again."""
         from orchestrator.worker.requeue import requeue_lost
 
         try:
@@ -294,7 +300,8 @@ class _Thread(threading.Thread):
         consumer = getattr(self._worker.consumer, "task_consumer", None)
         return [queue.name for queue in consumer.queues] if consumer is not None else []
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
+        """End this worker, and replace it by one that hears."""
         log.critical("messages wait, slots are free and nothing arrives: this worker has gone deaf and starts anew")
         signals.worker_shutdown.connect(_exec_again, weak=False)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -30,7 +30,7 @@ class TaskFields(logging.Filter):
     """Adds the task, the job and the worker to each record made inside a task."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        task = _current_task()
+        task = current_task()
         if task is not None:
             record.task = task.request.id
             record.worker = task.request.hostname
@@ -57,7 +57,8 @@ def set_up_worker_logging(level: int | str | None) -> None:
     logging.basicConfig(level=chosen.upper() if isinstance(chosen, str) else chosen, handlers=[handler], force=True)
 
 
-def _current_task() -> Any:
+def current_task() -> Any:
+    """Return the task of Celery that this process is at, None outside of one."""
     from celery._state import get_current_task
 
     task = get_current_task()

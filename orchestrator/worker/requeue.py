@@ -32,7 +32,7 @@ from orchestrator.worker import steps as jobs
 log = logging.getLogger(__name__)
 
 _LOCK_MS = 4000
-_AGAIN_AFTER_S = 15.0
+AGAIN_AFTER_S = 15.0
 _MAX_ANNOUNCED = 500
 
 
@@ -116,7 +116,7 @@ def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) ->
     age_s = age_of(job.folder / "tasks" / f"{key}.sent.json")
     if age_s is None:
         age_s = jobs.age_s(job)
-    return age_s < _AGAIN_AFTER_S
+    return age_s < AGAIN_AFTER_S
 
 
 def _times_sent(job: Job, key: str) -> int:

@@ -115,7 +115,7 @@ def _worker(
     from orchestrator.application import app
     from orchestrator.worker.keeper import told_to_stop
 
-    chosen = _queues(given, queues)
+    chosen = chosen_queues(given, queues)
     modules = _modules(include)
     _warn_about_the_broker(given)
     app.worker_main(
@@ -134,7 +134,7 @@ def _worker(
     return 0 if told_to_stop() else FAILED
 
 
-def _queues(given: Settings, asked: str | None) -> list[str]:
+def chosen_queues(given: Settings, asked: str | None) -> list[str]:
     """The queues asked for; none: those that the worker serves by itself."""
     from orchestrator.errors import SettingsError
 
@@ -245,7 +245,7 @@ def _beat(given: Settings, loglevel: str) -> int:
         given.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"YOLO_STATE_DIR: {given.state_dir} can't be made: {reason_of(error)}.") from error
-    with _the_only(given.state_dir / "beat.lock", "Beat"):
+    with the_only(given.state_dir / "beat.lock", "Beat"):
         app.start(["beat", f"--loglevel={loglevel}", "--pidfile="])
     return 0
 
@@ -276,7 +276,7 @@ def _flower(given: Settings, port: int) -> int:
 
 
 @contextlib.contextmanager
-def _the_only(path: Path, what: str) -> Iterator[None]:
+def the_only(path: Path, what: str) -> Iterator[None]:
     """Two schedulers would send everything twice."""
     from orchestrator.errors import SettingsError
     from orchestrator.job.file_lock import sole

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 _FAILURES = 3
 _ANSWERS_SILENCE_S = 600.0
 # Until the list of the files is there, and from one file to the next.
-_LISTING_SILENCE_S, _PROBE_SILENCE_S = 600.0, 30.0
+_LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def start(job: Job, context: Context) -> StartRecord:
     with _step(job, "start", context) as step:
         given_up = job.given_up
         meanwhile = context.renewal(step.lease)
-        found = Found() if given_up else _probe(job, context.settings, meanwhile)
+        found = Found() if given_up else probe(job, context.settings, meanwhile)
         videos = found.videos
         facts, warnings, refused = examine(videos, found.model, job.config, job.output)
         warnings = [*warnings, *found.left_out]
@@ -392,7 +392,7 @@ class Found:
     left_out: tuple[str, ...] = ()
 
 
-def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
+def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
     """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
     skip: list[str] = []
     while True:
@@ -410,7 +410,7 @@ def _probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found
         opening = None
         with EngineProcess(task) as engine:
             try:
-                for event in engine.events(_LISTING_SILENCE_S, _PROBE_SILENCE_S, meanwhile):
+                for event in engine.events(_LISTING_SILENCE_S, PROBE_SILENCE_S, meanwhile):
                     kind = event.pop("kind")
                     if kind == "opening":
                         opening = event["path"]

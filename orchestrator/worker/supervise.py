@@ -64,7 +64,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             claim = claims.next(suspect=True)
         if claim is None:
             return How.EXHAUSTED
-        run = _Run(watch, claims, claim, alone=alone)
+        run = SupervisedRun(watch, claims, claim, alone=alone)
         how = run.go()
         if how != How.EXHAUSTED:
             return how
@@ -73,7 +73,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             raise EngineFailed(f"{run.died_unready} {never_ready} times while it loaded the model")
 
 
-class _Run:
+class SupervisedRun:
     """One engine process, from its first video to its end."""
 
     def __init__(self, watch: Watch, claims: Claims, first: Claim, *, alone: bool) -> None:
@@ -97,7 +97,7 @@ class _Run:
             config["streams"] = 1
         roots = list(map(str, watch.settings.video_roots))
         where = {"output": str(watch.job.output), "job": watch.job.id, "roots": roots}
-        task = {"kind": "work", "config": config, **where, **_logging()}
+        task = {"kind": "work", "config": config, **where, **logging_of_worker()}
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
@@ -272,7 +272,7 @@ def salvaged_entry(
         "roots": list(map(str, settings.video_roots)),
     }
     try:
-        with EngineProcess({**task, **_logging()}) as engine:
+        with EngineProcess({**task, **logging_of_worker()}) as engine:
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
                 outputs, found = event.get("outputs", outputs), event.get("entry", found)
     except (TimeoutError, OSError) as error:
@@ -285,7 +285,8 @@ def salvaged_entry(
     return {**entry, "frames": frames, "outputs": outputs}
 
 
-def _logging() -> dict[str, str]:
+def logging_of_worker() -> dict[str, str]:
+    """Return the engine process's keys for logging as this worker does."""
     root = logging.getLogger()
     form = "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers) else "text"
     # What the engine tells at `info` is told here, with the job.

@@ -79,7 +79,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     announce(client(resolved_settings().broker_url), job)
     if not job.ended:
-        _send(self, job, "start")
+        send(self, job, "start")
     raise Ignore
 
 
@@ -130,7 +130,7 @@ def process_videos_yolo(
     if job is None:
         summary = _ended(self, opened, context)["processing_result"]
     elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
-        _send(self, opened, "end")
+        send(self, opened, "end")
     return outcomes.shortened(summary)
 
 
@@ -168,7 +168,7 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
     _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
     if job is not None:
         announce(client(resolved_settings().broker_url), job)
-        _send(self, job, "start")
+        send(self, job, "start")
     return told
 
 
@@ -202,10 +202,10 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
     """Puts steps on the queue, if it is the job's turn in its folder."""
     for key in keys:
         if key in ("start", "end") or turns.Turns(resolved_settings().lease_s).must_wait(job, key) is None:
-            _send(task, job, key)
+            send(task, job, key)
 
 
-def _send(task: Task, job: Job, key: str) -> None:
+def send(task: Task, job: Job, key: str) -> None:
     """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
     just coming back and the connection breaks in the sending, the look for lost messages sends the step."""
     try:

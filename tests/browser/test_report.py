@@ -20,7 +20,7 @@ FILMS = [
 
 def report(path, films, *, max_bytes=5_000_000, language="en", **options):
     folder = output_folder(path, films, **options)
-    settings = AnswerSettings.of(config_for_answers(folder.manifest, {}))
+    settings = AnswerSettings.of(config_for_answers(folder.manifest["config"], {}))
     made = write_report(folder.path, folder.manifest, settings, max_bytes=max_bytes, language=language)
     return made.report
 

@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
 from tests.e2e.runs import clip, fake_engine
+from tests.waiting import until
 
 HOOKS = Path(__file__).parent / "hooks"
 CONFIG: dict[str, Any] = {
@@ -197,13 +197,6 @@ def _parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
-
-
-def until(true: Callable[[], bool], within_s: float, about: Callable[[], str] = lambda: "") -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s:.0f} s. {about()}"
-        time.sleep(0.05)
 
 
 def times(path: Path) -> list[tuple[int, int]]:

@@ -159,7 +159,7 @@ class Actor:
 def _halting(halt_at: str | None) -> None:
     """Has this process halt itself at a step. Frames are steps here, and those that are passed over."""
     counts: Counter[str] = Counter()
-    write, passed = StreamRun.write, StreamReader._pass
+    write, passed = StreamRun.write, StreamReader.pass_over
 
     def reached(step: str) -> None:
         counts[step] += 1
@@ -176,7 +176,7 @@ def _halting(halt_at: str | None) -> None:
             reached(f"passed {self._index}")
 
     steps.reached = reached
-    StreamRun.write, StreamReader._pass = write_and_tell, pass_and_tell  # type: ignore[method-assign]
+    StreamRun.write, StreamReader.pass_over = write_and_tell, pass_and_tell  # type: ignore[method-assign]
 
 
 def _attempt(place: Place, output: Path, number: int, case: Case) -> list[dict[str, Any]]:

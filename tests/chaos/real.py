@@ -21,7 +21,8 @@ from orchestrator.broker.publish import publish
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ASSETS
-from tests.chaos.farm import Farm, times, until
+from tests.chaos.farm import Farm, times
+from tests.waiting import until
 
 VIDEOS = ("people.mp4", "bikes.mp4", "carphone_pristine.mp4", "vtest.avi")
 

@@ -26,8 +26,9 @@ from orchestrator.job.jobdir import jobs_in
 from orchestrator.settings import QUEUE, settings
 from orchestrator.worker import steps as jobs
 from tests.chaos import halted
-from tests.chaos.farm import CONFIG, Farm, small_disk, times, until
+from tests.chaos.farm import CONFIG, Farm, small_disk, times
 from tests.e2e.runs import clip
+from tests.waiting import until
 
 Scenario = Callable[[Path, Random, int], str]
 SCENARIOS: dict[str, Scenario] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from engine.stages.postprocess import Postprocess
 from engine.stages.preprocess import Preprocess
 from engine.stages.track import Track
 from tests.e2e.runs import clip, engine_threads, fake_engine, left_over, statuses
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -36,10 +36,7 @@ def videos(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 3
-    while engine_threads() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert engine_threads() == []
+    until(lambda: not engine_threads(), about=engine_threads)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 30, 100])

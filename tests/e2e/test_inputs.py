@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from engine.errors import InputError, OutputError
 from engine.media.inputs import find_videos
 from engine.sinks.base import sole_writer
 from tests.e2e.runs import cli, clip, ended, fake_engine, left_over, statuses
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -282,9 +282,7 @@ def test_two_runs_into_one_folder(tmp_path: Path, one: Path) -> None:
     long = clip(tmp_path / "long.mp4", 100)
     output = tmp_path / "out"
     first = cli("run", long, "--backend", "fake", "--no-visualize", "-o", output, delay_s=0.01)
-    while not (output / ".yolo-engine.lock").exists():
-        assert first.poll() is None
-        time.sleep(0.001)
+    until(lambda: (output / ".yolo-engine.lock").exists() or first.poll() is not None)
     first.send_signal(signal.SIGSTOP)  # it has the lock as long as the second needs
     try:
         with pytest.raises(OutputError, match="Another run is writing to"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.runs import cli, clip, ended, frames_in, left_over, rows
+from tests.waiting import until
 
 FRAMES = 60
 PARTS = (".tracks.jsonl.part", ".mot.txt.part", ".mp4.part")
@@ -25,11 +25,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _wait_for(folder: Path, pattern: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not _found(folder, pattern):
-        assert time.monotonic() < deadline, f"no {pattern}"
-        time.sleep(0.02)
+def _wait_for(folder: Path, pattern: str) -> None:
+    until(lambda: _found(folder, pattern), about=lambda: f"no {pattern}")
 
 
 def _found(folder: Path, pattern: str) -> bool:
@@ -42,22 +39,19 @@ def _found(folder: Path, pattern: str) -> bool:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    ("number", "after_s", "option"),
+    ("number", "moment", "option"),
     [
-        (signal.SIGINT, 0.0, "--no-resume"),
-        (signal.SIGTERM, 0.3, "--resume"),
-        (signal.SIGINT, 0.9, "--resume"),
-        (signal.SIGTERM, 1.7, "--no-resume"),
+        (signal.SIGINT, "*.part", "--no-resume"),
+        (signal.SIGTERM, "v0.tracks.jsonl", "--resume"),
+        (signal.SIGINT, "v2.mp4.part", "--resume"),
+        (signal.SIGTERM, "v3.mp4", "--no-resume"),
     ],
 )
-def test_a_signal_keeps_what_is_complete(
-    videos: Path, tmp_path: Path, number: int, after_s: float, option: str
-) -> None:
+def test_a_signal_keeps_what_is_complete(videos: Path, tmp_path: Path, number: int, moment: str, option: str) -> None:
     output = tmp_path / "out"
     arguments = ["--backend", "fake", "--json", "--visualize", option, "-o", output]
     process = cli("run", videos, *arguments, delay_s=0.02)
-    _wait_for(output, "*.part")
-    time.sleep(after_s + random.Random(after_s).uniform(0, 0.2))
+    _wait_for(output, moment)
     start = time.monotonic()
     process.send_signal(number)
     status, out, errors = ended(process, 20)
@@ -91,12 +85,13 @@ def test_a_signal_keeps_what_is_complete(
 @pytest.mark.timeout(60)
 def test_a_signal_before_anything_is_begun(videos: Path, tmp_path: Path) -> None:
     """While the libraries load: nothing is written, and the process ends."""
-    for number, after_s in ((signal.SIGINT, 0.5), (signal.SIGINT, 0.8), (signal.SIGINT, 1.1)):
+    for library in ("libpython", "numpy", "libavcodec"):
         process = cli("run", videos, "--backend", "fake", "--no-resume", "-o", tmp_path / "out", delay_s=0.05)
-        time.sleep(after_s)
-        process.send_signal(number)
+        maps = Path(f"/proc/{process.pid}/maps")
+        until(lambda: library in maps.read_text())  # noqa: B023 - called in this turn
+        process.send_signal(signal.SIGINT)
         status, _, errors = ended(process, 20)
-        assert status in (130, -number), errors  # Python itself ends so before the program has begun
+        assert status in (130, -signal.SIGINT), errors  # Python itself ends so before the program has begun
         assert left_over(tmp_path) == []
 
 
@@ -153,7 +148,9 @@ def test_a_killed_run(videos: Path, tmp_path: Path, intermediate: bool) -> None:
     arguments = ["--backend", "fake", "--no-visualize", "--streams", "2", "--config", config, "-o", output]
     process = cli("run", videos, *arguments, delay_s=0.02)
     _wait_for(output, "v0.tracks.jsonl")
-    time.sleep(0.6)
+    _wait_for(output, "v0.mot.txt")
+    if intermediate:
+        until(lambda: any(path.stat().st_size for path in output.rglob("v1.tracks.jsonl.part")))
     process.kill()
     assert ended(process)[0] == -signal.SIGKILL
     for path in output.glob("*.tracks.jsonl"):

@@ -57,7 +57,7 @@ def served(answer: Answer) -> Iterator[str]:
         thread.join()
 
 
-def _head(request: http.server.BaseHTTPRequestHandler, kind: str = "video/mp2t", size: int | None = None) -> None:
+def head(request: http.server.BaseHTTPRequestHandler, kind: str = "video/mp2t", size: int | None = None) -> None:
     request.send_response(200)
     request.send_header("Content-Type", kind)
     if size is not None:
@@ -87,10 +87,10 @@ def test_a_cut_connection_is_opened_again(ts: bytes, tmp_path: Path) -> None:
 
     def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
         if number == 0:
-            _head(request)
+            head(request)
             _slowly(request, ts[: len(ts) // 2], 0.5)
         elif number == 1:
-            _head(request)
+            head(request)
             _slowly(request, ts, 0.5)
         else:
             request.send_error(503)
@@ -111,7 +111,7 @@ def test_a_server_that_falls_silent(ts: bytes, tmp_path: Path) -> None:
 
     def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
         if number == 0:
-            _head(request)
+            head(request)
             request.wfile.write(ts)
             request.wfile.flush()
         done.wait(20)
@@ -148,7 +148,7 @@ def test_a_password_is_never_shown(ts: bytes, tmp_path: Path, caplog: pytest.Log
         if "denied" in request.path:
             request.send_error(403)
         elif number < 3:
-            _head(request)
+            head(request)
             request.wfile.write(ts)
         else:
             request.send_error(401)
@@ -223,7 +223,7 @@ def test_a_slow_consumer_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
         if number:
             request.send_error(404)
             return
-        _head(request)
+        head(request)
         start = time.monotonic()
         _slowly(request, ts, 1.0)
         sent_s.append(time.monotonic() - start)
@@ -238,7 +238,7 @@ def test_a_slow_consumer_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
 
 def test_a_slow_callback_of_a_live_source(ts: bytes) -> None:
     def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
-        _head(request)
+        head(request)
         _slowly(request, ts, 0.5)
 
     with served(answer) as url:
@@ -256,7 +256,7 @@ def test_a_file_over_http_is_a_file(tmp_path: Path, sized: bool) -> None:
     data = cut(clip(tmp_path / "a.mp4", 60), tmp_path / "header-first.mp4", 60).read_bytes()
 
     def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
-        _head(request, "video/mp4", len(data) if sized else None)
+        head(request, "video/mp4", len(data) if sized else None)
         request.wfile.write(data)
 
     with served(answer) as url:
@@ -271,7 +271,7 @@ def test_a_part_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
 
     def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
         asked.append(number)
-        _head(request)
+        head(request)
         for _ in range(20):  # far more than is wanted
             request.wfile.write(ts)
 

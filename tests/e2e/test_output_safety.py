@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +22,7 @@ from engine.resume.partial_outputs import publish_partial
 from engine.sinks.packet_log import read_header
 from tests.e2e.runs import attempt, cli, clip, ended, fake_engine, left_over
 from tests.e2e.test_resume import TRACES
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -252,10 +252,9 @@ def test_sigterm_ends_it(tmp_path: Path, video: Path, made: str) -> None:
         path.unlink()
         _put("FIFO" if made == "FIFO" else "device", path, path)
     process = cli("run", video, "--backend", "fake", "--visualize", "-o", output, delay_s=0.2)
-    while not (output / ".yolo-engine.lock").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(0.3)
+    # Once it has begun anew, without what can't be read.
+    before = attempt(output, "a")
+    until(lambda: attempt(output, "a") != before or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
     assert ended(process, 20)[0] == 130
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import random
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -33,6 +31,7 @@ from engine.resume.partial_outputs import publish_partial, salvage
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -171,14 +170,14 @@ def test_a_part_of_a_video_broken_off(
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     """How each search for a checkpoint's frame went: over a key frame or from the beginning, and whether it was met."""
     found: list[tuple[bool, bool]] = []
-    original = StreamReader._passes
+    original = StreamReader.passes
 
     def passes(self: StreamReader, mark: Any, anchor: Any) -> bool:
         met = original(self, mark, anchor)
         found.append((anchor is not None, met))
         return met
 
-    monkeypatch.setattr(StreamReader, "_passes", passes)
+    monkeypatch.setattr(StreamReader, "passes", passes)
     return found
 
 
@@ -201,14 +200,14 @@ def test_a_short_way_that_leads_astray(
     shift: int,
 ) -> None:
     """Counted from a wrong place, another frame than the checkpoint's is met: the long way is taken."""
-    original = reader._anchor
+    original = reader.anchor_of
 
     def wrong(*given: Any) -> Any:
         index, pts = original(*given)
         return index + shift, pts
 
     _break_off([shots["closed"]], tmp_path, 120, **EVERYTHING)
-    monkeypatch.setattr(reader, "_anchor", wrong)
+    monkeypatch.setattr(reader, "anchor_of", wrong)
     (entry,) = fake_engine(**EVERYTHING).run([shots["closed"]], tmp_path)["videos"]
     assert ways == [(True, False), (False, True)]
     assert entry["resumed_from"] > 0
@@ -265,7 +264,7 @@ def _short_part(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[st
 
 
 def _other_encoder(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    patch.setattr("engine.sinks.video.AnnotatedVideo._extradata", lambda self: "00")
+    patch.setattr("engine.sinks.video.AnnotatedVideo.extradata", lambda self: "00")
     return {}
 
 
@@ -372,10 +371,7 @@ def test_no_intermediate_results_no_checkpoints(tmp_path: Path) -> None:
 
 
 def _wait_for_checkpoint(output: Path, stem: str, frames: int = 1) -> None:
-    deadline = time.monotonic() + 30
-    while peek(output, PurePosixPath(stem)) < frames:
-        assert time.monotonic() < deadline, "no checkpoint"
-        time.sleep(0.02)
+    until(lambda: peek(output, PurePosixPath(stem)) >= frames, about=lambda: "no checkpoint")
 
 
 def test_killed_at_any_moment(shots: dict[str, Path], whole: Callable[..., Any], tmp_path: Path) -> None:
@@ -388,8 +384,7 @@ def test_killed_at_any_moment(shots: dict[str, Path], whole: Callable[..., Any],
     chance = random.Random(7)
     for _ in range(3):
         process = cli("run", *videos, "--config", config, *arguments, delay_s=0.02, checkpoint_s=0.1)
-        _wait_for_checkpoint(tmp_path, "closed", peek(tmp_path, PurePosixPath("closed")) + 1)
-        time.sleep(chance.uniform(0, 0.5))
+        _wait_for_checkpoint(tmp_path, "closed", peek(tmp_path, PurePosixPath("closed")) + chance.randint(1, 25))
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
         kept = peek(tmp_path, PurePosixPath("closed"))
@@ -419,12 +414,8 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
     """Ctrl-C: the last frame that was done is in the partial outputs, and is where the next run goes on."""
     video = shots["closed"]
     arguments = [video, "--backend", "fake", "--visualize", "--min-hits", "1", "-o", tmp_path]
-    process = cli("run", *arguments, "--json", delay_s=0.02)
-    deadline = time.monotonic() + 30
-    parts = str(tmp_path / "**" / "*.part")
-    while not glob.glob(parts, recursive=True, include_hidden=True) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.6)
+    process = cli("run", *arguments, "--json", delay_s=0.02, checkpoint_s=0.1)
+    _wait_for_checkpoint(tmp_path, "closed")
     process.send_signal(signal.SIGINT)
     status, out, errors = ended(process)
     assert status == 130, errors

@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,8 @@ from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.video import AnnotatedVideo
 from tests.e2e.rtsp_server import Camera, Play
 from tests.e2e.runs import cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
-from tests.e2e.test_live import _head, served
+from tests.e2e.test_live import head, served
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -62,12 +62,8 @@ def _begins(path: Path) -> tuple[int | None, bool]:
 
 
 def _wait(condition: Callable[[], object], process: Any = None) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.025)
-    raise AssertionError("it never came to be")
+    until(lambda: condition() or (process is not None and process.poll() is not None))
+    assert process is None or process.poll() is None, process.communicate()
 
 
 def _has_checkpoint(out: Path) -> bool:
@@ -349,7 +345,7 @@ def test_each_segment_has_its_sound(tmp_path: Path, again: bool) -> None:
         if number > again:
             request.send_error(404)
             return
-        _head(request)
+        head(request)
         request.wfile.write(data)
 
     with served(answer) as url:

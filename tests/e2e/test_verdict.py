@@ -18,6 +18,8 @@ from engine.sinks.mot import MotText
 from engine.stages.decode import Decoder
 from tests.e2e.runs import clip, fake_engine
 
+pytestmark = pytest.mark.alone
+
 ATTEMPTS = 3
 BUSY_CORES = 0.3
 
@@ -25,7 +27,7 @@ BUSY_CORES = 0.3
 INFER_S = 0.006
 
 
-def sleep(seconds):
+def idle(seconds):
     return lambda: time.sleep(seconds)
 
 
@@ -90,7 +92,7 @@ SLOW = {
 def test_a_stage_that_sleeps(videos, tmp_path, monkeypatch, stage, streams):
     def slow_run():
         with monkeypatch.context() as patch:
-            slowed(patch, *SLOW[stage], sleep(0.008 + 0.006 * streams))
+            slowed(patch, *SLOW[stage], idle(0.008 + 0.006 * streams))
             return verdict(videos[:streams], tmp_path / "slow", streams=streams)
 
     def repaired_run():
@@ -103,7 +105,7 @@ def test_a_stage_that_sleeps(videos, tmp_path, monkeypatch, stage, streams):
 
 def test_inference_that_sleeps(videos, tmp_path, monkeypatch):
     """Repaired, a sink of 7 ms binds."""
-    slowed(monkeypatch, TracksJsonl, "write", sleep(0.007))
+    slowed(monkeypatch, TracksJsonl, "write", idle(0.007))
     slow = compared(
         lambda: verdict(videos[:1], tmp_path / "slow", delay_s=0.022),
         lambda: verdict(videos[:1], tmp_path / "repaired", delay_s=0.0),
@@ -169,7 +171,7 @@ def test_a_run_without_a_frame_has_none(tmp_path):
 def test_it_is_in_summary_and_manifest(videos, tmp_path):
     with fake_engine(stats=True) as engine:
         summary = engine.run(videos, tmp_path)
-        assert summary["verdict"] == engine.verdict().as_json()
+        assert summary["verdict"] == engine.verdict().to_json()
     assert json.loads((tmp_path / "manifest.json").read_text())["verdict"] == summary["verdict"]
     assert summary["verdict"]["frames"] == summary["totals"]["frames"] == 100
     with fake_engine() as engine:

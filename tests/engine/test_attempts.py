@@ -130,14 +130,14 @@ def test_a_listing_that_is_old(tmp_path, monkeypatch):
     """As a network share may give it: whoever came before is found all the same, once the own number is there."""
     first, number = begun(tmp_path), begun(tmp_path).number
     verdict = finished(first, "one")
-    real, asked = attempts._numbers, 0
+    real, asked = attempts.attempt_numbers, 0
 
     def old(folder: Any) -> list[int]:
         nonlocal asked
         asked += 1
         return real(folder) if asked > 2 else [] if asked == 1 else [7]
 
-    monkeypatch.setattr(attempts, "_numbers", old)
+    monkeypatch.setattr(attempts, "attempt_numbers", old)
     last = begun(tmp_path)
     assert last.number > number > first.number
     with pytest.raises(LeaseLost):

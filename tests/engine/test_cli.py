@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +16,7 @@ from models import registry
 from tests.assets import ROOT
 from tests.engine.conftest import write_clip
 from tests.engine.test_report import VIDEO_KEYS
+from tests.waiting import until
 
 FAKE = ("--backend", "fake", "--no-visualize")
 
@@ -294,7 +294,7 @@ def test_models_pull_of_a_bundled_model(run, monkeypatch, own_cache):
 
 
 def test_a_bundled_model_that_is_damaged(run, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     assert "damaged" in run("models", "list").out
     for arguments in (["models", "info", "street-nano"], ["models", "pull", "street-nano"], ["run", clip]):
         done = run(*arguments)
@@ -405,13 +405,12 @@ def long_clip(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(long_clip, tmp_path, number):
     out = tmp_path / "out"
+    (tmp_path / "often.json").write_text('{"max_detections_in_memory": 1}')
     arguments = [*FAKE, "-o", out, "--json", "--streams", 1, "--workers", 1, "--no-resume"]
+    arguments += ["--config", tmp_path / "often.json"]
     process = start("run", long_clip, *arguments)
     try:
-        deadline = time.monotonic() + 30
-        while process.poll() is None and not out.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.3)
+        until(lambda: process.poll() is not None or any(out.glob("**/*.part")))
         process.send_signal(number)
         text, err = process.communicate(timeout=30)
     finally:
@@ -444,7 +443,7 @@ def test_interrupted(long_clip, tmp_path, number):
 )
 def test_how_to_go_on(outputs, settings, told):
     videos = [{"status": "ok", "outputs": {"mot": "b.mot.txt"}}, {"status": "partial", "outputs": outputs}]
-    assert cli._how_to_go_on(EngineConfig(**settings), {"videos": videos}) == told
+    assert cli.how_to_go_on(EngineConfig(**settings), {"videos": videos}) == told
 
 
 def test_a_reader_that_leaves():

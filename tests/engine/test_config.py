@@ -206,7 +206,11 @@ def test_accepted(key, given, kept):
         ("max_detections", 30_001, "at most 30000. Got 30001"),
         ("model", "", "a text that is not empty. Got ''"),
         ("model", 5, "a text. Got 5"),
-        ("layout", "yolo", "one of 'yolox', 'yolov5', 'yolov8' or 'end2end'. Got 'yolo'"),
+        (
+            "layout",
+            "yolo",
+            "one of 'yolox', 'yolov5', 'yolov8', 'end2end', 'detr', 'detr-post' or 'rtmdet'. Got 'yolo'",
+        ),
         ("class_names", [], "a list of at least one name. Got []"),
         ("classes", "", "a list of at least one name. Got ''"),  # would find nothing, without a word
         ("classes", [""], "a text that is not empty. Got ''"),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,6 +18,7 @@ from engine.resume import fingerprint
 from engine.resume.attempts import Attempt, forget, label, peek
 from engine.resume.checkpoint import Checkpoint, Checkpoints
 from engine.resume.journal import Damaged, packed, unpacked
+from engine.sinks.memory import CountersState
 from tests.assets import ROOT
 
 VALUES = {
@@ -27,16 +29,17 @@ VALUES = {
 }
 MARK = Barrier(7, 280, 40, 123, 0, 1.5, ((0, 0), (5, 200)), True, 3, 99, (1, 44_100), 1)
 STATE = TrackerState("sort", b"\x00tracker", np.array([1, 0], np.int32), np.array([0.1, 1 / 3], np.float32), 280)
-TALLY = {
-    "frames": 7,
-    "inferred": 7,
-    "detections": 9,
-    "tracks_by_class": [[0, 2]],
-    "last_pts_s": 0.28,
-    "last_seen": [[1, 7.5]],
-    "votes": [[1, 0, 2.25]],
-    "steps": 7.5,
-}
+TALLY = CountersState(
+    frames=7,
+    inferred=7,
+    detections=9,
+    tracks_by_class=[(0, 2)],
+    last_pts_s=0.28,
+    size_wh=(640, 480),
+    last_seen=[(1, 7.5)],
+    votes=[(1, 0, 2.25)],
+    steps=7.5,
+)
 
 
 def test_reads_back():
@@ -121,6 +124,15 @@ def test_a_checkpoint_reads_back_to_the_last_bit():
     for ours, theirs in ((read.tracker.class_ids, STATE.class_ids), (read.tracker.scores, STATE.scores)):
         assert ours.dtype == theirs.dtype
         assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_checkpoint_of_an_older_version_is_read():
+    values = json.loads(json.dumps(Checkpoint(MARK, STATE, TALLY, {}).to_json()))
+    for key in ("without_area", "non_finite", "first_pts_s", "last_duration_s", "size_wh"):
+        del values["tally"][key]
+    for key in ("origin", "tail"):
+        del values["mark"][key]
+    assert Checkpoint.from_json(values).tally == replace(TALLY, size_wh=None)
 
 
 def test_a_checkpoint_of_wrong_types_is_a_value_error():

@@ -6,6 +6,7 @@ import pytest
 from engine.inference.layouts import LAYOUTS, get_layout
 from engine_ext.decode_heads import decode_end2end, decode_yolov5, decode_yolov8, decode_yolox
 from models import manifest
+from tests.reference import decode_heads as reference
 
 COCO = 80
 HW = (416, 416)
@@ -16,11 +17,13 @@ def test_there_is_a_layout_for_each_name_of_a_manifest():
     for name, layout in LAYOUTS.items():
         assert layout.name == name
         assert layout is get_layout(name)
-        assert layout.needs_nms == (name != "end2end")
+        assert layout.needs_nms == (name in ("yolox", "yolov5", "yolov8"))
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match=r"layout must be one of yolox, yolov5, yolov8, end2end\. Got 'yolov4'\."):
+    with pytest.raises(
+        ValueError, match=r"layout must be one of yolox, .*, end2end, detr, detr-post, rtmdet\. Got 'yolov4'\."
+    ):
         get_layout("yolov4")
 
 
@@ -42,12 +45,15 @@ def test_the_table_of_layouts_is_frozen():
         ("yolov5", (500, 85), lambda output, mask: decode_yolov5(output, 0.5, class_mask=mask)),
         ("yolov8", (84, 500), lambda output, mask: decode_yolov8(output, 0.5, class_mask=mask)),
         ("end2end", (500, 6), lambda output, mask: decode_end2end(output, 0.5, class_mask=mask)),
+        ("detr-post", (500, 6), lambda output, mask: decode_end2end(output, 0.5, class_mask=mask)),
+        ("rtmdet", (500, 6), lambda output, mask: decode_end2end(output, 0.5, class_mask=mask)),
+        ("detr", (300, 84), lambda output, mask: reference.decode_detr(output, HW, 0.5, class_mask=mask)),
     ],
 )
 @pytest.mark.parametrize("mask", [None, np.arange(COCO) % 2 == 0])
 def test_decode_is_the_kernel(name, shape, direct, mask):
     output = np.random.default_rng(0).random(shape, dtype=np.float32)
-    if name == "end2end":
+    if shape[1] == 6:
         output[:, 5] = np.arange(500) % COCO
     found = get_layout(name).decode(output, HW, 0.5, mask)
     assert len(found[0])

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from engine.sinks.memory import CallbackSink, Counters
+from engine.sinks.memory import CallbackSink, Counters, CountersState
 from tests.engine.conftest import make_detections, make_end, make_frame, make_tracks
 
 BOX = (0, 0, 10, 10)
@@ -40,7 +41,8 @@ def test_a_track_counts_for_the_class_with_most_of_its_scores():
         tally.write(make_tracks(make_frame(index), [(1, class_id, score, BOX)], make_detections(BOX)))
     assert tally.tracks_by_class == {5: 1}
     copy = Counters(10)
-    copy.restore(json.loads(json.dumps(tally.state())))
+    kept = json.dumps(tally.state().to_json())
+    copy.restore(TypeAdapter(CountersState).validate_json(kept, strict=True))
     copy.write(make_tracks(make_frame(4), [(1, 0, 0.5, BOX)], make_detections(BOX)))
     assert copy.tracks_by_class == {0: 1}
 
@@ -58,7 +60,9 @@ def test_memory_does_not_grow_with_the_video(max_age):
     tally = Counters(max_age)
     for index in range(5000):
         tally.write(tracks(index, [index + 1]))
-        assert len(tally._last_seen) == len(tally._votes) <= 1024 + max_age + 2
+        if index % 100 == 99:
+            kept = tally.state()
+            assert len(kept["last_seen"]) == len(kept["votes"]) <= 1024 + max_age + 2
     assert tally.tracks_by_class == {0: 5000}
 
 

@@ -89,7 +89,7 @@ def test_no_video_is_no_time():
 )
 def test_waiting_for_a_core_is_shared_out(queued_s, cpu_s, shared):
     laps = {"a": [2.0, cpu_s[0], 1, 0.0], "b": [1.0, cpu_s[1], 1, 0.0]}
-    module._share_out(laps, queued_s)
+    module.share_out(laps, queued_s)
     assert [entry[3] for entry in laps.values()] == pytest.approx(shared)
 
 

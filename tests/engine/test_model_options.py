@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine.cli.trt import _fed
+from engine.cli.trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
-from engine.inference.trt.build import BuildOptions, _command
-from engine.inference.trt.find import fed_of
+from engine.inference.trt.build import BuildOptions, command_for
+from engine.inference.trt.find import Fed, fed_of
 from engine.inference.trt.sidecar import write_plan
 from engine.resume import fingerprint
-from orchestrator.engine_process.main import _model as model_of_a_job
+from orchestrator.engine_process.main import model_facts as model_of_a_job
 from tests.assets import require_asset
 from tests.engine.trt.conftest import RECORD
 from tests.models import builders
@@ -142,14 +142,14 @@ def test_other_weights_beside_a_model_are_another_model(tmp_path):
 def test_a_plan_remembers_what_was_said_of_its_input(tmp_path):
     path = save(builders.yolox(), tmp_path / "m.onnx")
     plan = tmp_path / "m.plan"
-    said = {"scale": (0.1, 0.2, 0.3), "mean": (1.0, 2.0, 3.0), "channel_order": "rgb"}
+    said = Fed((0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "rgb")
     write_plan(plan, b"a plan", replace(RECORD, model=str(path), layout="yolox", fed=said))
     assert fed_of(str(plan)) == said
     spec = resolved_model(EngineConfig(model=str(plan))).manifest.input
-    assert (spec.scale, spec.mean, spec.channel_order) == tuple(said.values())
+    assert (spec.scale, spec.mean, spec.channel_order) == (said.scale, said.mean, said.channel_order)
     spec = resolved_model(EngineConfig(model=str(plan), channel_order="bgr")).manifest.input
-    assert (spec.scale, spec.channel_order) == (said["scale"], "bgr")  # what is said now wins
-    assert fed_of("street-nano") == {}
+    assert (spec.scale, spec.channel_order) == (said.scale, "bgr")  # what is said now wins
+    assert fed_of("street-nano") == Fed()
 
 
 def test_coco80_names_the_classes(tmp_path):
@@ -160,9 +160,9 @@ def test_coco80_names_the_classes(tmp_path):
 
 def test_the_command_of_a_plan_says_what_was_said():
     options = BuildOptions("m.onnx", input_scale=(0.5, 0.25, 1e-07), input_mean=(1.0, 1.0, 1.0), channel_order="bgr")
-    words = shlex.split(_command(options, Path("m.plan"), SimpleNamespace(name="rtx"), "8.6", None))
+    words = shlex.split(command_for(options, Path("m.plan"), SimpleNamespace(name="rtx"), "8.6", None))
     said = dict(zip(words[3::2], words[4::2], strict=True))
     assert (said["--input-scale"], said["--input-mean"]) == ("0.5,0.25,1e-07", "1.0,1.0,1.0")
     assert said["--channel-order"] == "bgr"
-    again = _fed(said["--input-scale"], "1")  # one mean stands for all channels
-    assert again == {"input_scale": options.input_scale, "input_mean": options.input_mean}
+    again = scale_and_mean(said["--input-scale"], "1")  # one mean stands for all channels
+    assert again == (options.input_scale, options.input_mean)

@@ -125,7 +125,7 @@ def test_what_is_said_has_lines_of_its_own(terminal):
     bars = ProgressBars(console)
     with bars as tick:
         tick(STREAMS)
-        bars._bars.refresh()
+        bars.bars.refresh()
         bars.say("Stopping [now].")
         tick(STREAMS)
         bars.say("At the end.")
@@ -141,14 +141,14 @@ def test_bars_on_a_terminal():
     bars = ProgressBars(console)
     with bars as tick:
         tick([Progress("a[/].mp4", 0, None, 0.0)])  # named before it is open
-        (task,) = bars._bars.tasks
+        (task,) = bars.bars.tasks
         assert (task.total, task.fields["of"]) == (None, "?")
         tick([Progress("a[/].mp4", 500, 1200, 2.0), STREAMS[1]])
         assert (task.total, task.completed, task.fields["of"], task.fields["fps"]) == (1200, 500, "1,200", 250)
-        assert len(bars._bars.tasks) == 2
-        bars._bars.refresh()
+        assert len(bars.bars.tasks) == 2
+        bars.bars.refresh()
         tick([STREAMS[1]])  # a video that is done leaves
-        assert len(bars._bars.tasks) == 1
+        assert len(bars.bars.tasks) == 1
     text = console.file.getvalue()
     assert "500/1,200 frames" in text
     assert "a[/].mp4" in text
@@ -170,7 +170,7 @@ def test_the_whole_has_a_bar_and_nothing_breaks(width):
     bars = ProgressBars(console, lambda _: WHOLE)
     with bars as tick:
         tick([Progress("videos/with/a/long/way/people.mp4", 123_450, 1_234_567, 100.0), STREAMS[1]])
-        bars._bars.refresh()
+        bars.bars.refresh()
         shown = [line.rstrip() for line in re.split(r"[\r\n]+", plain(console)) if line.strip()]
     whole, people, camera = shown[-3:]
     assert whole.startswith("345 of 1,200 videos ")
@@ -186,7 +186,7 @@ def test_one_video_is_the_whole():
     bars = ProgressBars(console, lambda _: Total(1, 0, 50, 100, 25.0, 2.0, 2.0))
     with bars as tick:
         tick(STREAMS[:1])
-        assert len(bars._bars.tasks) == 1
+        assert len(bars.bars.tasks) == 1
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal():

@@ -306,7 +306,7 @@ def test_stored_detections_have_a_partial_name():
 def test_a_group_suppresses_its_duplicates():
     """A car that the model has found as a truck, too, is one detection where they are a group."""
     output = np.array([[10, 10, 60, 60, 0.9, 0], [11, 11, 61, 61, 0.8, 1], [11, 11, 61, 61, 0.7, 2]], np.float32)
-    image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio=1.0)
+    image, letterbox = make_image(128, 128), SimpleNamespace(pad_xy=(0, 0), ratio_xy=(1.0, 1.0))
 
     def found(groups):
         stage = Postprocess(get_layout("yolov8"), nms_iou=0.5, max_detections=9, groups=groups)

@@ -183,9 +183,9 @@ def test_none_without_a_frame():
     assert verdict_of(used(elapsed_s=0.0)) is None
 
 
-def test_as_json():
+def test_to_json():
     verdict = verdict_of(used())
-    told = json.loads(json.dumps(verdict.as_json()))
+    told = json.loads(json.dumps(verdict.to_json()))
     assert list(told) == [
         "fps", "frames", "elapsed_s", "binding", "stage", "ceiling_fps", "explained", "next", "changes", "limits",
         "threads", "cores",

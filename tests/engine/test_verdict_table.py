@@ -19,7 +19,7 @@ def shown(verdict, width=100):
 
 
 def told(costs, **run):
-    return verdict_of(simulate({**USUAL, **costs}, **run)).as_json()
+    return verdict_of(simulate({**USUAL, **costs}, **run)).to_json()
 
 
 def test_table():

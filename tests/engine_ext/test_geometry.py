@@ -62,6 +62,14 @@ def test_scale_boxes(box, expected, why):
     np.testing.assert_array_equal(boxes, np.array([expected], np.float32), why)
 
 
+def test_scale_boxes_by_a_ratio_for_each_axis():
+    boxes = np.array([[110, 70, 210, 120]], np.float32)
+    scale_boxes(boxes, (0.5, 0.25), 10.0, 20.0, 640, 480)
+    assert boxes.tolist() == [[200, 200, 400, 400]]
+    with pytest.raises(ValueError, match="ratio must be a finite number above 0, or two of them"):
+        scale_boxes(boxes, (0.5, 0.0), 10.0, 20.0, 640, 480)
+
+
 def test_scale_boxes_of_none():
     scale_boxes(np.zeros((0, 4), np.float32), 0.5, 0, 0, 1, 1)
 
@@ -72,7 +80,11 @@ def test_scale_boxes_of_none():
         (np.zeros((2, 4)), (1.0, 0, 0, 9, 9), r"boxes_xyxy must be .* Got shape \(2, 4\), dtype float64"),
         (np.zeros((2, 5), np.float32), (1.0, 0, 0, 9, 9), "boxes_xyxy must be "),
         (np.zeros((4, 4), np.float32)[::2], (1.0, 0, 0, 9, 9), "C-contiguous"),
-        (np.zeros((2, 4), np.float32), (0.0, 0, 0, 9, 9), r"ratio must be a finite number above 0\. Got 0\.0\."),
+        (
+            np.zeros((2, 4), np.float32),
+            (0.0, 0, 0, 9, 9),
+            r"ratio must be a finite number above 0, or two of them\. Got 0\.0\.",
+        ),
         (np.zeros((2, 4), np.float32), (1.0, 0, np.nan, 9, 9), "pad_y must be a finite number"),
         (np.zeros((2, 4), np.float32), (1.0, 0, 0, -1, 9), r"src_w must be an int >= 0\. Got -1\."),
     ],

@@ -269,6 +269,21 @@ def test_geometry(
     assert (letterbox.src_wh, letterbox.dst_hw, letterbox.pix_fmt) == (src_wh, dst_hw, "nv12")
 
 
+@pytest.mark.parametrize("src_wh", [(640, 427), (33, 64), (64, 64)])
+def test_a_stretched_image_fills_the_tensor(src_wh: tuple[int, int]) -> None:
+    planes = random_planes("yuv420p", *src_wh)
+    letterbox = Letterbox(src_wh, (48, 96), "yuv420p", pad="stretch")
+    assert (letterbox.resized_wh, letterbox.pad_xy) == ((96, 48), (0, 0))
+    assert letterbox.ratio_xy == (96 / src_wh[0], 48 / src_wh[1])
+    expected = reference.letterbox(planes, src_wh, (48, 96), "yuv420p", pad="stretch")
+    assert np.abs(run(planes, src_wh, (48, 96), "yuv420p", pad="stretch") - expected).max() < FLOAT_TOLERANCE
+
+
+def test_boxes_go_back_by_one_ratio_unless_stretched() -> None:
+    letterbox = Letterbox((640, 427), (416, 416), "gray")
+    assert letterbox.ratio_xy == (letterbox.ratio, letterbox.ratio)
+
+
 @pytest.mark.parametrize(
     ("src_wh", "dst_hw", "nearest", "down"),
     [
@@ -333,7 +348,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"pix_fmt": "yuv422p"}, r"pix_fmt must be one of yuv420p, .*, gray. Got 'yuv422p'."),
     ({"matrix": "bt601-6"}, r"matrix must be one of bt601, bt709, bt2020. Got 'bt601-6'."),
     ({"channel_order": "RGB"}, r"channel_order must be one of rgb, bgr. Got 'RGB'."),
-    ({"pad": "centre"}, r"pad must be one of center, topleft. Got 'centre'."),
+    ({"pad": "centre"}, r"pad must be one of center, topleft, stretch. Got 'centre'."),
     ({"rounding": "up"}, r"rounding must be one of nearest, down. Got 'up'."),
     ({"scale": 0}, r"scale must not be 0. Got 0."),
     ({"scale": (1, 1)}, r"scale must be a number, or three, in .*. Got \(1, 1\)."),

@@ -15,7 +15,7 @@ from models.files import sha256_of
 from models.metadata import declared_parts
 from models.onnx_meta import read_meta
 from models.registry import DEFAULT_MODEL, find, get_manifest, list_models, pull, require, smallest_that_knows
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import ROOT
 
 BUNDLED = [manifest for manifest in list_models() if manifest.bundled]
@@ -80,7 +80,7 @@ def test_it_is_found_with_no_download_whatever_a_mirror_holds(cache, tmp_path, m
 @pytest.mark.parametrize("content", [None, b"", b"something else"])
 def test_a_damaged_installation_is_told_with_its_repair(tmp_path, monkeypatch, content):
     manifest = get_manifest(DEFAULT_MODEL)
-    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     if content is not None:
         (tmp_path / manifest.file).write_bytes(content)
     for function in (find, require, pull, resolve):

@@ -13,7 +13,7 @@ from models.dynamic_axes import freed_model
 from models.errors import ModelError, OnnxFileError
 from models.files import sha256_of
 from models.onnx_meta import load_onnx
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.models import builders
 
 FED = {"layout": "yolox", "channel_order": "bgr", "scale": 1.0}

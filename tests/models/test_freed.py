@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from models import dynamic_axes as freed
+from models import reshape, verify_dynamic_axes
 from models.dynamic_axes import freed_model
 from models.errors import ModelError, ReshapeError
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import ROOT
 from tests.models import builders
 from tests.models.builders import save
@@ -24,8 +24,8 @@ def model(tmp_path):
 def made(monkeypatch):
     """Counts how often a model is really freed."""
     count = []
-    original = freed.free_shape
-    monkeypatch.setattr(freed, "free_shape", lambda *args: count.append(1) or original(*args))
+    original = reshape.free_shape
+    monkeypatch.setattr(reshape, "free_shape", lambda *args: count.append(1) or original(*args))
     return count
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_kept_of_a_failed_check(model, monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise ReshapeError("cannot free: the answer differs.")
 
-    monkeypatch.setattr(freed, "check_freed", refuse)
+    monkeypatch.setattr(verify_dynamic_axes, "check_freed", refuse)
     found = freed_model(model, tmp_path / "kept")
     assert (found.path, found.dynamic, found.reason) == (model.path, False, "cannot free: the answer differs.")
     assert list((tmp_path / "kept").glob("*.onnx*")) == []
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made(model, tmp_path):
 
 def test_two_processes_at_once(model, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from models.resolve import resolve\n"
+        "import sys; from pathlib import Path; from models.resolution import resolve\n"
         "from models.dynamic_axes import freed_model\n"
         "model = resolve(Path(sys.argv[1]), layout='yolox', channel_order='bgr', scale=1.0)\n"
         "print(freed_model(model, Path(sys.argv[2])).path)"

@@ -13,7 +13,7 @@ from models.errors import HashError, ManifestError, ModelError, OnnxFileError
 from models.files import accepted_hash, read_regular, sha256_of
 from models.manifest import from_toml, read_parts
 from models.registry import find, get_manifest, pull
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.models import builders
 from tests.models.builders import save
 

@@ -55,14 +55,18 @@ def test_a_complete_manifest(tmp_path):
         ('name = "m"\n', "", "name is missing."),
         ('pad = "center"', 'pad = "center"\npads = 1', "input.pads is no known key."),  # a misspelt key
         ('name = "m"', 'name = "m"\nlicense = "MIT"', "license is no known key."),  # the other spelling
-        ('layout = "yolov8"', 'layout = "yolo8"', "layout must be yolox, yolov5, yolov8 or end2end. Got 'yolo8'."),
+        (
+            'layout = "yolov8"',
+            'layout = "yolo8"',
+            "layout must be yolox, yolov5, yolov8, end2end, detr, detr-post or rtmdet. Got 'yolo8'.",
+        ),
         ("scale = 0.5", "scale = 0", "input.scale must be a number above 0"),  # zero means zero
         ("scale = 0.5", "scale = [1, 2]", "input.scale must be three numbers"),  # one a channel, or one for all
         ('name = "m"', 'name = "m"\nbundled = 1', "bundled must be true or false. Got 1."),
         ('sha256 = ""', 'sha256 = "abc"', "sha256 must be a SHA-256 in 64 small hexadecimal digits"),
         ("[8, 16, 32]", "[16, 8]", "strides must be a rising list"),
-        ('["a", "b"]', "[]", 'classes must be a list of names, or "coco80". Got [].'),
-        ('["a", "b"]', '"coco"', "classes must be a list of names, or \"coco80\". Got 'coco'."),
+        ('["a", "b"]', "[]", 'classes must be a list of names, "coco80" or "coco91". Got [].'),
+        ('["a", "b"]', '"coco"', 'classes must be a list of names, "coco80" or "coco91". Got \'coco\'.'),
         ("[input]", "[input", "cannot be read as TOML"),
     ],
 )

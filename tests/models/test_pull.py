@@ -66,7 +66,7 @@ def in_zoo(monkeypatch):
     """Put a manifest into the zoo under its name."""
 
     def put(manifest):
-        monkeypatch.setattr(registry, "_zoo", lambda: {manifest.name: manifest})
+        monkeypatch.setattr(registry, "zoo", lambda: {manifest.name: manifest})
         return manifest
 
     return put

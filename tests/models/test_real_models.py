@@ -4,8 +4,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engine import Engine, EngineConfig
+from engine_ext.letterbox import Letterbox
 from models.dynamic_axes import freed_model
-from models.resolve import resolve
+from models.resolution import resolve
 from models.verify_dynamic_axes import check_freed
 from tests.assets import require_asset
 
@@ -108,3 +110,32 @@ def test_a_wide_run_finds_what_the_padded_square_finds(file, rectangle, safe, ke
             break
     assert compared >= 20
     assert matched / compared > 0.9, f"{matched} of {compared}"
+
+
+def test_deimv2_gives_what_its_own_post_processing_gives():
+    """On the same tensor as plain ONNX Runtime, box by box: the file is quantized dynamically, and a difference of a
+    rounding in its input moves its answers more than that."""
+    images = sorted(require_asset("images/coco-val").glob("*.jpg"))[:8]
+    path = require_asset("models2/deimv2_atto_coco_int8.onnx")
+    plain = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    config = EngineConfig(model=str(path), class_names="coco80", input_scale=1 / 255, conf=0.25, device="cpu")
+    found = 0
+    with Engine(config) as engine:
+        assert engine.model.manifest.layout == "detr-post"
+        assert engine.model.shape((640, 360)) == (320, 320)
+        for image in images:
+            rgb = np.asarray(Image.open(image).convert("RGB"))
+            height, width = rgb.shape[:2]
+            tensor = np.empty((1, 3, 320, 320), np.float32)
+            letterbox = Letterbox((width, height), (320, 320), "rgb24", scale=1 / 255, pad="stretch")
+            letterbox.apply([rgb.reshape(height, -1)], tensor[0])
+            given = {"images": tensor, "orig_target_sizes": np.array([[width, height]])}
+            labels, boxes, scores = (np.squeeze(each) for each in plain.run(["labels", "boxes", "scores"], given))
+            detections = engine.detect(rgb)
+            order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= 0.25)]
+            np.testing.assert_array_equal(detections.class_ids, labels[order])
+            np.testing.assert_array_equal(detections.scores, scores[order])
+            clipped = np.clip(boxes[order], 0, [width, height] * 2)
+            np.testing.assert_allclose(detections.boxes_xyxy, clipped, atol=1e-3)
+            found += len(detections)
+    assert found > 20

@@ -9,7 +9,7 @@ from models.coco import COCO80
 from models.errors import LayoutError, ManifestError, ModelError, OnnxFileError
 from models.feeding import check_feeding
 from models.manifest import InputSpec
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 from tests.models.builders import save
@@ -52,10 +52,6 @@ KINDS = {
         "RT-DETR"),
     "RT-DETR without a word": (declared((1, 300, 84)), "RT-DETR"),
     "RT-DETR, one class": (declared((1, 300, 5)), "RT-DETR"),
-    "DETR": (declared(("logits", (1, 100, 92)), ("pred_boxes", (1, 100, 4))), "DETR"),
-    "D-FINE": (
-        declared(("labels", (1, 300)), ("boxes", (1, 300, 4)), ("scores", (1, 300)),
-                 inputs=(("images", (1, 3, 640, 640)), ("orig_target_sizes", (1, 2)))), "D-FINE"),
     "YOLO-NAS": (declared((1, 8400, 4), (1, 8400, 80)), "boxes and class scores in outputs of their own"),
     "with NMS": (
         declared(("num_dets", (1, 1)), ("det_boxes", (1, 100, 4)), ("det_scores", (1, 100)), ("det_classes", (1, 100))),
@@ -90,7 +86,6 @@ def test_another_kind_is_named_and_no_layout_helps(tmp_path, kind, layout):
 
 @pytest.mark.parametrize(("file", "named"), [
     ("nanodet_m.onnx", "NanoDet or PicoDet"), ("picodet_s_320_coco.onnx", "NanoDet or PicoDet"),
-    ("deimv2_atto_coco_int8.onnx", "D-FINE, DEIM"),
 ])  # fmt: skip
 @pytest.mark.parametrize("layout", [None, "yolov5", "yolov8", "yolox", "end2end"])
 def test_real_files_of_other_kinds(file, named, layout):

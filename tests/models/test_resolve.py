@@ -9,7 +9,7 @@ from models.coco import COCO80
 from models.errors import LayoutError, ManifestError, MissingModelError, ModelError, OnnxFileError, UnknownModelError
 from models.metadata import names_of
 from models.onnx_meta import read_meta
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 from tests.models.builders import save
@@ -137,7 +137,10 @@ def test_options_of_a_known_model(tmp_path, monkeypatch, known, options, message
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "yolo"}, "model options: layout must be yolox, yolov5, yolov8 or end2end. Got 'yolo'."),
+        (
+            {"layout": "yolo"},
+            "model options: layout must be yolox, yolov5, yolov8, end2end, detr, detr-post or rtmdet. Got 'yolo'.",
+        ),
         ({"channel_order": "RGB"}, "model options: input.channel_order must be rgb or bgr. Got 'RGB'."),
         ({"input_size": 0}, "model options: input.height must be an int in [32, 8192]. Got 0."),
         ({"scale": 0.0}, "model options: input.scale must be a number above 0"),

@@ -97,7 +97,8 @@ def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], fol
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
-    claims = Claims(job, job.start_record().videos, Owner.this_process(f"w{who}"), Settings())
+    videos = job.start_record().videos
+    claims = Claims(job, videos, Owner.this_process(f"w{who}"), Settings())
     chance, real = Random(who), os.open
 
     def sometimes(path: Any, *arguments: Any, **options: Any) -> int:
@@ -107,7 +108,7 @@ def work_while_reads_fail(who: int, barrier: Any, tell: Callable[..., None], fol
 
     os.open = sometimes
     barrier.wait()
-    while len(job.leases("videos")) < len(claims._open):
+    while len(job.leases("videos")) < len(videos):
         claim = claims.next(suspect=False)
         if claim is not None:
             tell((claim.index, claim.lease.number, who))

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,9 @@ from orchestrator.broker import exec_with_parent
 from orchestrator.broker.connection import socket_url
 from orchestrator.broker.local_server import client, server_program
 from orchestrator.settings import Settings, celery_settings
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -58,7 +51,7 @@ def server(folder: Path, *arguments: str) -> Iterator[Path]:
     socket = folder / "s.sock"
     options = ("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(folder))
     with process(str(server_program()), *arguments, *options, log=folder / "server.log") as running:
-        wait_for(lambda: socket.exists() or running.poll() is not None)
+        until(lambda: socket.exists() or running.poll() is not None)
         assert running.poll() is None, (folder / "server.log").read_text()
         yield socket
 
@@ -108,7 +101,7 @@ def worker(url: str, folder: Path) -> Iterator[Path]:
     log = folder / "worker.log"
     command = [sys.executable, "-m", "celery", "-A", "tests.orchestrator.tiny_app", "worker", "-c1", "-Qyolo,yolo-log"]
     with process(*command, "-E", "-ntiny@test", "-linfo", log=log, CELERY_BROKER_URL=url) as running:
-        wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 30)
+        until(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 30)
         assert running.poll() is None, log.read_text()
         yield log
 

@@ -19,7 +19,7 @@ from orchestrator.broker import local_server as module
 from orchestrator.broker.connection import socket_url
 from orchestrator.broker.local_server import EmbeddedBroker, client, find_embedded
 from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken
-from tests.orchestrator.servers import wait_for
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -83,7 +83,7 @@ def test_a_server_that_dies_is_started_again_with_its_data(fresh_valkey):
     fresh_valkey.client.set("key", "value")
     assert not broker.watch()
     os.kill(dead, signal.SIGKILL)
-    wait_for(lambda: not broker.alive())
+    until(lambda: not broker.alive())
     assert broker.watch()
     assert (broker.url, broker.pid != dead, broker.alive()) == (url, True, True)
     assert fresh_valkey.client.get("key") == "value"
@@ -96,20 +96,20 @@ def test_it_outlives_the_thread_that_started_it(folder):
     thread.start()
     thread.join()
     try:
-        time.sleep(0.3)
+        until(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
         assert client(broker.url).ping()
     finally:
         broker.stop()
 
 
 OWNER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from orchestrator.broker.local_server import EmbeddedBroker
 broker = EmbeddedBroker(Path(sys.argv[1]))
 broker.start()
 print(broker.pid, flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -169,7 +169,7 @@ def test_an_orphan_that_answers_is_taken_over(folder):
     first = EmbeddedBroker(folder)
     first.start()
     client(first.url).set("key", "value")
-    os.close(first._owner_lock)  # as if the owner had died on a system that lets its children live
+    os.close(first.owner_lock)  # as if the owner had died on a system that lets its children live
     second = EmbeddedBroker(folder)
     second.start()
     assert (second.pid, second.url, second.alive()) == (first.pid, first.url, True)
@@ -182,12 +182,12 @@ def test_an_orphan_that_answers_is_taken_over(folder):
 def test_an_orphan_that_is_silent_is_named(folder, monkeypatch):
     first = EmbeddedBroker(folder)
     first.start()
-    os.close(first._owner_lock)
+    os.close(first.owner_lock)
     os.kill(first.pid, signal.SIGSTOP)
-    monkeypatch.setattr(module, "_STOP_S", 0.2)
+    monkeypatch.setattr(module, "STOP_S", 0.2)
     with pytest.raises(EmbeddedBrokerError, match=f"process {first.pid} still holds .* `kill -9 {first.pid}`"):
         EmbeddedBroker(folder).start()
-    first._owner_lock = None
+    first.owner_lock = None
     first.stop(patience_s=0.0)
     assert not exists(first.pid or 0)
 

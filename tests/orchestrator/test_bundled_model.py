@@ -70,6 +70,6 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
 
 @pytest.mark.parametrize(("classes", "refused"), [(["person"], False), (["person", "dog"], True)])
 def test_a_job_with_classes_that_its_model_does_not_know_is_refused_at_its_start(classes, refused):
-    told = media._model(EngineConfig(classes=classes))
+    told = media.model_facts(EngineConfig(classes=classes))
     assert told["name"] == "street-nano"
     assert ("yolo-engine models pull yolox-nano" in told.get("error", "")) == refused

@@ -200,7 +200,9 @@ def test_deaths_without_progress(tmp_path, settings, monkeypatch, attempts, reac
     job = make(tmp_path, settings, (4.0,))
     ways(job, 0, *attempts)
     monkeypatch.setattr(module, "frames_kept", lambda *_: reached)
-    count, _ = module._died(job, job.start_record().videos[0], Lease(job.video_base(0), len(attempts)))
+    count, _ = module.deaths_without_progress(
+        job, job.start_record().videos[0], Lease(job.video_base(0), len(attempts))
+    )
     assert count == died
 
 

@@ -6,27 +6,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings
 from tests.assets import ROOT
 from tests.orchestrator import handmade as made
+from tests.waiting import until
 
 # A worker that does what its first argument says with the job; its child ignores whatever it can.
 WORKER = """
-import os, signal, subprocess, sys, time
+import os, signal, subprocess, sys
 from pathlib import Path
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
+from tests.waiting import until
 
 what, output = sys.argv[1], Path(sys.argv[2])
 Path(os.environ["TMPDIR"], "scratch").touch()
-stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+stubborn = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
 child = subprocess.Popen([sys.executable, "-c", stubborn])
 print("the child is", child.pid, flush=True)
 with open(output / "pids", "a") as pids:
@@ -38,15 +40,14 @@ if what == "does":
     made.start(job, 1)
     made.finish(job, 0)
     made.end(job, Settings())
-    time.sleep(60)
+    signal.pause()
 if what == "waits":
     made.start(job, 2)
     lease = made.hold(job, job.task_base("process-1"))
     made.finish(job, 0)
-    while not job.cancelled:
-        time.sleep(0.05)
+    until(lambda: job.cancelled, 60)
     lease.release("cancelled")
-    time.sleep(60)
+    signal.pause()
 """
 
 PROGRAM = """
@@ -55,7 +56,7 @@ from orchestrator.client import embedded, submit_cli
 from pathlib import Path
 
 what = sys.argv.pop()
-embedded._RESTART_PAUSE_S = 0.05
+embedded.RESTART_PAUSE_S = 0.05
 embedded.worker_command = lambda concurrency, queue: [sys.executable, "-c", Path("worker.py").read_text(), what, "out"]
 submit_cli.main()
 """
@@ -114,19 +115,13 @@ def run(tmp_path, monkeypatch):
             process.kill()
             process.communicate()
         pids = (tmp_path / "out" / "pids").read_text().split() if (tmp_path / "out" / "pids").exists() else []
-        left = until_nothing_is_left(pids, scratch)
+        until(lambda: not left_of(pids, scratch), about=lambda: left_of(pids, scratch))
         (scratch / "run").exists() and (scratch / "run").rmdir()
         scratch.rmdir()
-        assert left == []
 
 
-def until_nothing_is_left(pids, scratch, within_s=15.0):
-    deadline = time.monotonic() + within_s
-    while True:
-        left = [pid for pid in pids if runs(int(pid))] + [path.name for path in scratch.iterdir() if path.name != "run"]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.05)
+def left_of(pids, scratch):
+    return [pid for pid in pids if runs(int(pid))] + [path.name for path in scratch.iterdir() if path.name != "run"]
 
 
 def runs(pid):
@@ -136,12 +131,11 @@ def runs(pid):
         return False
 
 
-def wait_for(path, within_s=15.0):
-    deadline = time.monotonic() + within_s
-    while not list(path.parent.parent.glob(f"*/{path.name}")):
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.05)
-    return next(path.parent.parent.glob(f"*/{path.name}"))
+def the_job(run, name):
+    """Waits for this file in the directory of the job."""
+    jobs = run.folder / "out" / ".yolo-jobs"
+    until(lambda: list(jobs.glob(f"*/{name}")), about=lambda: f"no {name}")
+    return next(jobs.glob(f"*/{name}"))
 
 
 def test_success(run):
@@ -157,8 +151,7 @@ def test_success(run):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_the_job(run, number):
     process = run("waits", "--json")
-    wait_for(run.folder / "out" / ".yolo-jobs" / "*" / "start.json")
-    time.sleep(0.3)
+    until(Job.open(the_job(run, "start.json").parent).done_indices)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -170,11 +163,10 @@ def test_a_signal_cancels_the_job(run, number):
 def test_killed(run):
     """Even then: the guard ends the worker, cancels the job and removes the broker's folder."""
     process = run("waits")
-    start = wait_for(run.folder / "out" / ".yolo-jobs" / "*" / "start.json")
+    the_job(run, "start.json")
     process.kill()
     process.wait()
-    end = wait_for(start.parent / "end.json")
-    assert json.loads(end.read_text())["state"] == "cancelled"
+    assert json.loads(the_job(run, "end.json").read_text())["state"] == "cancelled"
 
 
 def test_a_worker_that_does_not_stay_up(run):
@@ -192,10 +184,12 @@ def test_a_broker_that_runs_already_is_used(run):
     state = run.folder / "state" / "yolo-engine" / "broker"
     with EmbeddedBroker(run.scratch / "run", state=state) as broker:
         process = run("does")
-        wait_for(run.folder / "out" / ".yolo-jobs" / "*" / "job.json")
-        time.sleep(0.5)
+        told = [process.stderr.readline()]
+        while not told[-1].startswith("Job "):  # it is on its queue, and followed from here on
+            told.append(process.stderr.readline())
+            assert told[-1], told
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        err = "".join(told) + process.communicate(timeout=30)[1]
         assert process.returncode == 130
         assert f"is used: {broker.url}" in err
         assert "The job goes on" in err

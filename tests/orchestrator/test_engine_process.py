@@ -22,10 +22,10 @@ from orchestrator.job.claims import Claims
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
-from orchestrator.worker.supervise import Watch, _Run
+from orchestrator.worker.supervise import SupervisedRun, Watch
 from tests.assets import ROOT
 from tests.e2e.runs import clip
-from tests.orchestrator.servers import wait_for
+from tests.waiting import until
 
 CONFIG = {"backend": "fake", "min_hits": 1, "visualize": False, "formats": ["tracks"], "streams": 2}
 
@@ -203,7 +203,7 @@ else:
     thread.start()
     thread.join()
     print("the thread has ended", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -214,7 +214,6 @@ def test_it_ends_with_whoever_started_it(tmp_path, thread):
     supervisor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         pid = int(supervisor.stdout.readline())
-        time.sleep(0.2)
         assert alive(pid)
         if thread == "main":
             supervisor.kill()
@@ -222,7 +221,7 @@ def test_it_ends_with_whoever_started_it(tmp_path, thread):
             supervisor.stdin.write("\n")
             supervisor.stdin.flush()
             assert supervisor.stdout.readline() == "the thread has ended\n"
-        wait_for(lambda: not alive(pid), 1.0)
+        until(lambda: not alive(pid), 1.0)
     finally:
         supervisor.kill()
         supervisor.communicate()
@@ -278,7 +277,7 @@ def test_an_engine_that_says_it_can_not(tmp_path, fault):
 
 
 def test_a_halted_engine_has_stalled(tmp_path, fault):
-    place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=1.5)
+    place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=10.0)  # what it may take to load on a busy machine
     place.start()
     fault("halt@frame", once=True)
     assert place.process()["how"] == "exhausted"
@@ -300,7 +299,7 @@ def in_background(step):
 
 
 def at_work(place) -> None:
-    wait_for(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
+    until(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
 
 
 def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
@@ -340,7 +339,7 @@ def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
 
 def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
     """A share that is away for a moment is no reason to give up; one that stays away is no licence to go on."""
-    fence, real, failures = media._Fence(tmp_path / "0000.2.json", tmp_path / "end.json"), os.stat, [3]
+    fence, real, failures = media.Fence(tmp_path / "0000.2.json", tmp_path / "end.json"), os.stat, [3]
 
     def fails(path, *arguments, **options):
         if failures[0] and str(path).startswith(str(tmp_path)):
@@ -348,7 +347,7 @@ def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(media, "_UNREADABLE_S", 0.4)
+    monkeypatch.setattr(media, "UNREADABLE_S", 0.4)
     monkeypatch.setattr(os, "stat", fails)
     fence()
     failures[0] = 1000
@@ -367,7 +366,7 @@ def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
     fault("exit@done", once=True)
     claims = Claims(place.job, place.job.start_record().videos, place.context.owner(), place.settings)
     watch = Watch(place.job, "process-1", "w@here", place.settings, lambda: False, lambda: None)
-    run = _Run(watch, claims, claims.next(suspect=False), alone=True)
+    run = SupervisedRun(watch, claims, claims.next(suspect=False), alone=True)
     assert run.go() == "exhausted"
     assert (place.endings(0), place.statuses()) == (["crashed"], {})
     assert jobs.cancel(place.job, "me", place.context) == "completed"
@@ -384,7 +383,7 @@ def test_an_engine_that_hears_nothing_is_killed_in_time(tmp_path, fault, told, h
     fault(delay_s=0.02)
     result = in_background(place.process)
     at_work(place)
-    wait_for(lambda: any(video.checkpoint_frames for t in place.job.progress() for video in t.videos), 20)
+    until(lambda: any(video.checkpoint_frames for t in place.job.progress() for video in t.videos), 20)
     for pid in engines():
         os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
@@ -420,31 +419,29 @@ def test_a_file_that_ends_the_one_who_looks_at_it(tmp_path, fault):
 def test_a_lease_is_renewed_while_files_are_looked_at(tmp_path, fault, monkeypatch):
     """A probe may take long: nobody else shall start it again meanwhile."""
     place = Place(tmp_path, "bad.mp4", lease_s=1.5)
-    monkeypatch.setattr(jobs, "_PROBE_SILENCE_S", 2.0)
+    monkeypatch.setattr(jobs, "PROBE_SILENCE_S", 2.0)
     fault("halt@open", once=True)
     record = in_background(place.start)
-    wait_for(lambda: "start" in place.job.leases("tasks"))
+    until(lambda: "start" in place.job.leases("tasks"))
     lease = place.job.leases("tasks")["start"]
     held = []
-    while not place.job.start_path.exists():
-        held.append(lease.held(1.5))
-        time.sleep(0.1)
+    until(lambda: held.append(lease.held(1.5)) or place.job.start_path.exists())
     assert len(held) > 10
-    assert sum(held) >= len(held) - 2, "a busy machine may be late once"
+    assert sum(held) >= 0.9 * len(held), "a busy machine may be late once"
     assert record().videos[0].error == "ended or stopped the program that looked at it"
 
 
 def test_a_process_that_hangs_in_the_kernel_is_left_behind(monkeypatch, caplog):
     """A read from a dead share can't be killed before it returns: the step must go on without it."""
-    monkeypatch.setattr(engine_process, "_KILLED_S", 0.2)
+    monkeypatch.setattr(engine_process, "KILLED_S", 0.2)
     engine = EngineProcess({"kind": "work", "config": {"backend": "fake"}, "output": "/nowhere"})
     os.kill(engine.pid, signal.SIGSTOP)
     begun = time.monotonic()
     with monkeypatch.context() as patched:
-        patched.setattr(engine._process, "kill", lambda: None)
+        patched.setattr(engine.process, "kill", lambda: None)
         engine.__exit__(None, None, None)
     assert "hangs in the kernel" in caplog.text
-    assert engine._process.poll() is None
+    assert engine.process.poll() is None
     assert time.monotonic() - begun < 5
     engine.__exit__(None, None, None)
-    assert engine._process.poll() is not None
+    assert engine.process.poll() is not None

@@ -45,7 +45,7 @@ def test_a_submit_to_a_far_broker_is_sent(call, far: SlowProxy, valkey: Valkey) 
 
 def test_a_broker_that_answers_late_is_waited_for(monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> None:
     """From answer to answer, not for all of them together."""
-    monkeypatch.setattr(preflight, "_DEADLINE_S", 0.9)
+    monkeypatch.setattr(preflight, "DEADLINE_S", 0.9)
     with slow_proxy(str(valkey.broker.socket), 0.3) as proxy:
         assert preflight.failure_of(proxy.url) is None
         proxy.mute.set()
@@ -80,7 +80,7 @@ def test_what_was_sent_is_never_called_unsent(far: SlowProxy, valkey: Valkey, he
 
 def test_whether_it_arrived_is_asked(far: SlowProxy, valkey: Valkey, here, monkeypatch) -> None:  # noqa: F811
     """A server that is silent while the message goes out, and answers when it is asked for it."""
-    monkeypatch.setattr(submission, "_PUBLISH_S", 1.0)
+    monkeypatch.setattr(submission, "PUBLISH_S", 1.0)
     job = made.make_job(here, settings())
 
     def arrives(app, job: Job, key: str, **facts):

@@ -19,8 +19,10 @@ from orchestrator.job.jobdir import Job
 from orchestrator.settings import settings
 from orchestrator.worker import alive
 from orchestrator.worker import steps as jobs
-from tests.chaos.farm import CONFIG, Farm, until
+from tests.chaos.farm import CONFIG, Farm
 from tests.e2e.runs import clip
+from tests.orchestrator import handmade as made
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -40,7 +42,11 @@ def send(farm: Farm, job: Job) -> None:
 
 def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
     """Pool child and engine halt; the worker's parent lives and beats."""
-    with farm_with(tmp_path, 2.0) as farm:
+    with farm_with(tmp_path, 5.0) as farm:
+
+        def beat():
+            return next(found for found in live(client(farm.broker.url)) if found.node.startswith("hanging"))
+
         farm.clips(1, frames=300)
         job = farm.submit()
         hanging = farm.worker("--name", "hanging")
@@ -53,8 +59,7 @@ def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
             farm.worker("--name", "other")
             until(lambda: (lease := job.leases("videos").get("0000")) is not None and lease.number > 1, 40, farm.tail)
             assert hanging.poll() is None
-            beats = {beat.node.partition("@")[0]: beat for beat in live(client(farm.broker.url))}
-            assert beats["hanging"].tasks == (), "it tells nobody that it works on it"
+            until(lambda: beat().tasks == (), about=lambda: "it tells that it works on it")
             record = farm.wait(job, 60)
         finally:
             for pid in halted:
@@ -62,7 +67,6 @@ def test_a_hanging_child_s_video_goes_to_another_worker(tmp_path: Path) -> None:
                     os.kill(pid, signal.SIGCONT)
         assert record.state == "completed"
         assert "no sign of life" in farm.log.read_text()
-        beat = lambda: next(b for b in live(client(farm.broker.url)) if b.node.startswith("hanging"))  # noqa: E731
         until(lambda: beat().busy == 0, 30, farm.tail)  # it wakes, finds that it was replaced, and is free again
         farm.judge(job, ok=1)
 
@@ -72,13 +76,9 @@ def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listener = alive.Listener(0.2)
     alive.show("a")
     alive.show("../../strange\ud800")
-    begun = time.monotonic()
     assert listener.silent(["a", "b"]) == set()
-    while time.monotonic() - begun < 0.4:
-        alive.show("a")
-        time.sleep(0.02)
-        late = listener.silent(["a", "b"])
-    assert late == {"b"}, "one that gives none at all is silent as well"
+    # One that gives none at all is silent as well.
+    until(lambda: alive.show("a") or listener.silent(["a", "b"]) == {"b"})
     alive.show("b")
     assert listener.silent(["a", "b"]) == set()
     alive.forget("a")
@@ -90,15 +90,16 @@ def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jobs_that_wait_for_a_folder_take_no_slot(tmp_path: Path) -> None:
     """Eight jobs into one folder behind one that takes its time, and one of another folder, on a single worker."""
-    with farm_with(tmp_path, 30.0, CHAOS_DELAY_S="0") as farm:
+    with farm_with(tmp_path, 120.0, CHAOS_DELAY_S="0") as farm:
         clip(farm.videos / "a.mp4", 5)
         many = [
             jobs.begin(str(farm.videos), {**CONFIG, "visualize": False}, settings(), output=str(farm.output))
             for _ in range(8)
         ]
-        # One that has begun, and of which nobody knows: all others wait for it.
+        # One that is at work, elsewhere: all others wait for it.
         first = many[0]
         jobs.start(first, jobs.Context("here", settings()))
+        step = made.hold(first, first.task_base("process-1"))
         for job in many[1:]:
             send(farm, job)
         other = jobs.begin(str(farm.videos), CONFIG, settings(), output=str(farm.folder / "other"))
@@ -108,6 +109,7 @@ def test_jobs_that_wait_for_a_folder_take_no_slot(tmp_path: Path) -> None:
         until(lambda: all(job.start_record() for job in many), 40, farm.tail)
         assert not any(job.ended for job in many)
         begun = time.monotonic()
+        step.release("cancelled")
         submission.cancel(first, "me", settings())
         for job in many[1:]:
             assert farm.wait(job, 60).state == "completed"

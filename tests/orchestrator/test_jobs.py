@@ -374,7 +374,7 @@ def test_a_step_that_somebody_is_at(job, context):
 
 
 def test_a_step_that_fails_gives_its_lease_back(job, context, monkeypatch):
-    monkeypatch.setattr(jobs, "_probe", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    monkeypatch.setattr(jobs, "probe", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
         jobs.start(job, context)
     assert job.leases("tasks")["start"].ending() == Ending(How.BROKE_OFF)

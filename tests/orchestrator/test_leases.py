@@ -17,7 +17,7 @@ from orchestrator.job.leases import Lease, Owner, age_of, latest, numbered, owne
 from orchestrator.job.records import Ending, How
 from tests.assets import ROOT
 from tests.orchestrator.racers import race, take_each
-from tests.orchestrator.servers import wait_for
+from tests.waiting import until
 
 LEASE_S = 30.0
 
@@ -97,21 +97,21 @@ def test_the_owner_s_death_is_seen_at_once(tmp_path, me):
 
 def test_a_zombie_is_dead(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    owner = Owner("w", socket.gethostname(), leases._boot(), child.pid, leases._started(child.pid))
+    owner = Owner("w", socket.gethostname(), leases.boot_id(), child.pid, leases.start_of(child.pid))
     assert not owner.gone
     child.stdin.close()
-    wait_for(lambda: owner.gone)  # nobody has waited for it yet
+    until(lambda: owner.gone)  # nobody has waited for it yet
     child.wait()
     assert owner.gone
 
 
 def test_a_pid_means_something_in_its_own_container_only(tmp_path, monkeypatch):
     """Two containers on one machine may share host name and kernel; their pids have nothing to do with each other."""
-    here = leases._boot()
-    leases._boot.cache_clear()
+    here = leases.boot_id()
+    leases.boot_id.cache_clear()
     monkeypatch.setattr(leases.os, "readlink", lambda path: "pid:[1]")
-    there = leases._boot()
-    leases._boot.cache_clear()
+    there = leases.boot_id()
+    leases.boot_id.cache_clear()
     assert here != there
 
 
@@ -252,10 +252,12 @@ def test_a_halted_owner_loses_it_and_knows_when_it_wakes(tmp_path, me):
     child = subprocess.Popen([sys.executable, "-c", STOPPED, base], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert child.stdout.readline() == "taken\n"
-        time.sleep(0.6)
+        file = numbered(base, 1)
+        taken_at = file.stat().st_mtime
+        until(lambda: file.stat().st_mtime > taken_at + 0.6)
         assert take(base, me, 0.5) is None, "it lives"
         child.send_signal(signal.SIGSTOP)
-        wait_for(lambda: not latest(base).held(0.5), 10)
+        until(lambda: not latest(base).held(0.5), 10)
         taken = take(base, me, 0.5)
         assert taken.number == 2
         child.send_signal(signal.SIGCONT)

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import itertools
 import shutil
-import threading
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from orchestrator.client.snapshot import Reader, VideoRow
 from orchestrator.errors import JobError
 from orchestrator.settings import Settings, settings
 from tests.orchestrator import handmade as made
+from tests.waiting import until
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -23,7 +23,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 def quick(monkeypatch):
     monkeypatch.setattr(monitor, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(monitor, "LINE_EVERY_S", 0.1)
-    monkeypatch.setattr(monitor, "_ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(monitor, "ASK_EVERY_S", 0.1)
 
 
 @pytest.fixture
@@ -47,20 +47,17 @@ def real(valkey, local, monkeypatch):
 
 
 def follow(job, given: Settings, *, terminal: bool = False, within_s: float = 10.0, steps=()):
-    """What is shown, and what was seen last; `steps` happen one after the other meanwhile."""
+    """What is shown, and what was seen last; `steps` happen one after the other meanwhile, one at each sixth look."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120, height=30)
+    looks, left = 0, list(steps)
 
-    def act():
-        for step in steps:
-            time.sleep(0.3)
-            step()
+    def tick(say):
+        nonlocal looks
+        looks += 1
+        if looks % 6 == 0 and left:
+            left.pop(0)()
 
-    actor = threading.Thread(target=act)
-    actor.start()
-    try:
-        shot = monitor.follow(job, given, console, until=time.monotonic() + within_s)
-    finally:
-        actor.join()
+    shot = monitor.follow(job, given, console, tick=tick, until=time.monotonic() + within_s)
     return console.file.getvalue(), shot
 
 
@@ -87,19 +84,19 @@ def test_from_queued_to_its_end(tmp_path, local, terminal):
         assert "little room" in shown
 
 
-def test_a_line_only_for_what_has_changed(tmp_path, local):
+def test_a_line_only_for_what_has_changed(tmp_path, local, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_EVERY_S", 0.0)
     job = made.make_job(tmp_path, local)
     shot = Reader(job, 30.0).read()
     console = Console(file=io.StringIO(), width=120)
     lines = monitor.Lines(console)
     for _ in range(5):
         lines.show(shot)
-        time.sleep(0.05)
     assert len(console.file.getvalue().splitlines()) == 1
 
 
 def test_the_directory_is_gone(tmp_path, local, monkeypatch):
-    monkeypatch.setattr(monitor, "_AWAY_S", 1.0)
+    monkeypatch.setattr(monitor, "AWAY_S", 1.0)
     job = made.make_job(tmp_path, local)
     with pytest.raises(JobError, match="is gone"):
         follow(job, local, steps=[lambda: shutil.rmtree(job.folder)])
@@ -145,20 +142,18 @@ def test_which_workers_count(tmp_path, real, valkey, queues, who, alive):
     made.heartbeat(valkey.client, "one", queues=queues, who=who)
     job = made.make_job(tmp_path, real)
     with monitor.Attendant(job, real) as attendant:
-        deadline = time.monotonic() + 5
-        while attendant.workers is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: attendant.workers is not None)
     assert attendant.workers == int(alive)
 
 
 def test_a_lost_message_is_sent_again(tmp_path, real, valkey, monkeypatch):
     from orchestrator.worker import requeue as rescue
 
-    monkeypatch.setattr(monitor, "_REQUEUE_EVERY_S", 0.2)
-    monkeypatch.setattr(rescue, "_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(monitor, "REQUEUE_EVERY_S", 0.2)
+    monkeypatch.setattr(rescue, "AGAIN_AFTER_S", -1.0)
     job = made.make_job(tmp_path, real)
-    time.sleep(1.1)  # a job's age is told in whole seconds
-    follow(job, real, within_s=1.5)
+    with monitor.Attendant(job, real):
+        until(lambda: valkey.client.llen("yolo-log"))
     assert valkey.client.llen("yolo-log") == 1
 
 

@@ -251,8 +251,8 @@ def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     assert words in text_of(views.live_view(shot, 10))
     assert [row.status for row in rows] == ["ok", "ok", "partial", "failed", "cancelled", "not begun"]
     assert views.as_json(shot)["counts"] == {**counted, "left": 0, "at_work": 0}
-    assert commands_broker._recent(settings)[0]["counts"] == {**counted, "left": 0, "at_work": 0}
-    assert commands_broker._cell(commands_broker._recent(settings)[0], "videos").plain == "2/6"
+    assert commands_broker.recent_jobs(settings)[0]["counts"] == {**counted, "left": 0, "at_work": 0}
+    assert commands_broker.cell(commands_broker.recent_jobs(settings)[0], "videos").plain == "2/6"
     for totals in (result["end_log"], result["processing_result"]["totals"]):
         assert {key: totals[key] for key in counted} == counted
     console = Console(width=160, file=io.StringIO())

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from celery import Celery
 from orchestrator.broker.heartbeats import live
 from orchestrator.broker.local_server import client
 from tests.assets import ROOT
-from tests.chaos.farm import CONFIG, Farm, until
+from tests.chaos.farm import CONFIG, Farm
 from tests.e2e.runs import clip
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -171,10 +171,10 @@ def test_pickle_is_refused(farm: Farm, tmp_path: Path) -> None:
     connection = client(farm.broker.url)
     connection.lpush("yolo-log", json.dumps(message))
     until(lambda: connection.llen("yolo-log") == 0, 20, farm.tail)
-    time.sleep(0.5)
+    # What comes after it is done: it was refused by then.
+    assert result_of(farm, "log_start_yolo", str(farm.videos), {**CONFIG, "output_folder": str(farm.folder / "p")})
     assert not proof.exists()
     assert farm.workers[0].poll() is None
-    assert result_of(farm, "log_start_yolo", str(farm.videos), {**CONFIG, "output_folder": str(farm.folder / "p")})
 
 
 def test_memory_of_the_worker_stays_flat(farm: Farm) -> None:

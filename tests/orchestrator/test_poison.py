@@ -21,7 +21,8 @@ from orchestrator.broker.local_server import client
 from orchestrator.broker.transport import MAX_DEAD
 from tests.e2e.runs import clip
 from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
-from tests.orchestrator.servers import Secured, client_app, process, secured_server, wait_for
+from tests.orchestrator.servers import Secured, client_app, process, secured_server
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -57,14 +58,14 @@ class Place:
         assert self.worker.poll() is None, self.tail()
         config = {**CONFIG, "output_folder": str(self.root / "out" / f"{time.monotonic_ns()}")}
         assert self.answer("log_start_yolo", str(self.root / "in"), config)["total_videos"] == 1
-        wait_for(lambda: self.broker.admin.hlen("unacked") == 0)
+        until(lambda: self.broker.admin.hlen("unacked") == 0)
 
     def looks_after_jobs(self) -> None:
         """Waits until the worker has looked for lost messages, from now on; there is a job of which it knows."""
         self.works()
         for _ in range(2):
-            wait_for(lambda: not self.broker.admin.exists("yolo:rescue"))
-            wait_for(lambda: self.broker.admin.exists("yolo:rescue"), 20)
+            until(lambda: not self.broker.admin.exists("yolo:rescue"))
+            until(lambda: self.broker.admin.exists("yolo:rescue"), 20)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -86,7 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         }
         command = [sys.executable, "-m", "orchestrator.worker.server_cli", "--worker"]
         with process(*command, log=log, **environment) as running:
-            wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
+            until(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
             assert running.poll() is None, log.read_text()
             with client(broker.urls["client"]) as mallory:
                 yield Place(broker, running, log, root, mallory)
@@ -105,14 +106,14 @@ def test_poison_is_dropped_and_set_aside_and_the_worker_lives(place: Place) -> N
         before = place.log.read_bytes().count(b"is dropped")
         for name in some:
             place.send(POISON[name])
-        wait_for(lambda some=some: len(place.dead()) == len(some) or place.worker.poll() is not None, 30)
+        until(lambda some=some: len(place.dead()) == len(some) or place.worker.poll() is not None, 30)
         assert place.worker.poll() is None, place.tail()
         dead = place.dead()[::-1]
         assert [entry["bytes"] for entry in dead] == [len(POISON[name]) for name in some]
         assert all(
             entry["queue"] == "yolo-log" and entry["why"] and len(entry["message"]) <= 4 * 8192 for entry in dead
         )
-        wait_for(lambda before=before, some=some: place.log.read_bytes().count(b"is dropped") == before + len(some))
+        until(lambda before=before, some=some: place.log.read_bytes().count(b"is dropped") == before + len(some))
     assert b"Traceback" not in place.log.read_bytes()
     assert b"\x1b[31m" not in place.log.read_bytes()
     assert not os.path.exists("/tmp/yolo-pickled")
@@ -124,7 +125,7 @@ def test_poison_is_dropped_and_set_aside_and_the_worker_lives(place: Place) -> N
 def test_what_is_set_aside_is_bounded(place: Place) -> None:
     for number in range(MAX_DEAD + 20):
         place.send(b"x" * 100_000 + str(number).encode())
-    wait_for(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MAX_DEAD)
+    until(lambda: place.broker.admin.llen("yolo-log") == 0 and len(place.dead()) == MAX_DEAD)
     assert place.broker.admin.memory_usage(keys.DEAD, samples=0) < 2 << 20
     place.works()
 
@@ -134,7 +135,7 @@ def test_messages_spoilt_at_random(place: Place, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(400):
         place.send(spoilt(chance), chance.choice(["yolo", "yolo-log"]))
-    wait_for(lambda: not place.broker.admin.exists("yolo", "yolo-log") or place.worker.poll() is not None, 60)
+    until(lambda: not place.broker.admin.exists("yolo", "yolo-log") or place.worker.poll() is not None, 60)
     assert place.worker.poll() is None, place.tail()
     place.broker.admin.delete("unacked", "unacked_index")  # what waits for its time, in the worker's hands
     place.works()
@@ -256,7 +257,7 @@ def test_what_a_client_announces_keeps_no_worker_from_its_duties(place: Place) -
     key = next(admin.scan_iter(match="yolo:worker:*"))
     for _ in range(3):
         admin.delete(key)
-        wait_for(lambda: admin.exists(key), 8)
+        until(lambda: admin.exists(key), 8)
     assert place.log.read_bytes().count(b"can't be reached") == lost
     assert b"\x1b[31m" not in place.log.read_bytes()
     admin.delete("yolo:jobs")
@@ -275,7 +276,7 @@ def test_a_client_can_t_command_workers(place: Place) -> None:
     follower = {"task": "log_end_yolo", "args": [], "kwargs": {}, "subtask_type": None, "immutable": True}
     to_all = {**follower, "options": {"exchange": "celery.pidbox", "exchange_type": "fanout"}}
     place.send(message(str(place.root / "in"), embedded={**NOTHING_FOLLOWS, "chain": [to_all]}))
-    wait_for(lambda: len(place.dead()) == 1)
+    until(lambda: len(place.dead()) == 1)
     place.works()
 
 

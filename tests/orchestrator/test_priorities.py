@@ -52,12 +52,12 @@ def test_a_message_of_any_priority_is_found(server, given, priority):
 
 @pytest.mark.parametrize("part", queues.parts_of("yolo"))
 def test_a_worker_that_gets_none_of_the_waiting_messages_is_deaf(server, given, monkeypatch, part):
-    thread = keeper._Thread(worker("w@here"), given)
+    thread = keeper.KeeperThread(worker("w@here"), given)
     begun = []
-    monkeypatch.setattr(thread, "_start_anew", lambda: begun.append(os.getpid()))
-    monkeypatch.setattr(thread, "_requeue", lambda: None)
+    monkeypatch.setattr(thread, "start_anew", lambda: begun.append(os.getpid()))
+    monkeypatch.setattr(thread, "requeue", lambda: None)
     server.lpush(part, json.dumps({}))
     deadline = time.monotonic() + 20
     while not begun and time.monotonic() < deadline:
-        thread._tick()
+        thread.tick()
     assert begun, "messages wait, a slot is free, nothing arrives"

@@ -55,7 +55,7 @@ def test_a_sweep_that_fails_is_told_in_all_three(broker, tmp_path: Path, caplog,
     assert "no such file" in row["why"]
     commands_broker.list_tasks(as_json=False)
     assert "refused" in capsys.readouterr().out
-    checks = health._refusals(broker)
+    checks = health.check_refusals(broker)
     assert [(check.name, check.state) for check in checks] == [("sweep", "failed")]
     assert "no such file" in checks[0].detail
     (tmp_path / "in").mkdir()
@@ -69,7 +69,7 @@ def test_a_refused_task_is_told_in_all_three(broker, tmp_path: Path, caplog, cap
     assert "task log_start_yolo an-id is refused: Video folder" in caplog.text
     commands_broker.list_tasks(as_json=True)
     assert json.loads(capsys.readouterr().out)["refused"][0]["what"] == "task log_start_yolo an-id"
-    (check,) = health._refusals(broker)
+    (check,) = health.check_refusals(broker)
     assert (check.name, check.state) == ("refused", "warning")
     assert check.detail.startswith("task log_start_yolo an-id: Video folder")
 

@@ -1,8 +1,8 @@
 """Whether a machine can do a job: what is needed, what is there, what is refused."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,8 +33,8 @@ def test_needed(videos, config, least, most, why):
 
 
 def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
-    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
-    monkeypatch.setattr(resources, "_available_memory", lambda: memory)
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(resources, "available_memory", lambda: memory)
     monkeypatch.setattr(resources.Path, "exists", lambda self: gpu if "nvidia" in str(self) else True)
 
 

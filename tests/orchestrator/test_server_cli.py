@@ -19,9 +19,10 @@ from orchestrator.broker.local_server import server_program
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings, settings
 from orchestrator.worker import server_cli
-from orchestrator.worker.server_cli import _queues, _the_only
+from orchestrator.worker.server_cli import chosen_queues, the_only
 from tests.assets import ROOT
-from tests.orchestrator.servers import process, strangers_folder, wait_for
+from tests.orchestrator.servers import process, strangers_folder
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +123,13 @@ def test_no_arguments_show_the_help(call):
     ],
 )
 def test_queues(asked, served):
-    assert _queues(Settings(queues=("mine",)), asked) == served
+    assert chosen_queues(Settings(queues=("mine",)), asked) == served
 
 
 @pytest.mark.parametrize(("asked", "said"), [("yolo,other", "Got other."), ("", "Got none."), (" , ", "Got none.")])
 def test_unknown_queues(asked, said):
     with pytest.raises(SettingsError, match=said) as error:
-        _queues(Settings(), asked)
+        chosen_queues(Settings(), asked)
     assert "yolo, yolo-gpu, yolo-log" in str(error.value)
 
 
@@ -195,12 +196,12 @@ def test_a_worker_runs_tasks_of_an_included_module(tmp_path, valkey, monkeypatch
 
 def test_one_beat_on_a_machine(tmp_path):
     with (
-        _the_only(tmp_path / "beat.lock", "Beat"),
+        the_only(tmp_path / "beat.lock", "Beat"),
         pytest.raises(SettingsError, match="Beat runs already on this machine"),
-        _the_only(tmp_path / "beat.lock", "Beat"),
+        the_only(tmp_path / "beat.lock", "Beat"),
     ):
         pass
-    with _the_only(tmp_path / "beat.lock", "Beat"):
+    with the_only(tmp_path / "beat.lock", "Beat"):
         pass
 
 
@@ -325,11 +326,11 @@ def test_a_real_flower_tells_strangers_nothing_and_nobody_the_password(tmp_path)
         process(*program, "--worker", "--name", "shown", "--pool", "solo", log=tmp_path / "worker.log", **environment),
     ):
         log = tmp_path / "flower.log"
-        wait_for(lambda: listening(port) or flower.poll() is not None, 30)
+        until(lambda: listening(port) or flower.poll() is not None, 30)
         assert listening(port) == {"0100007F"}, f"on the loopback alone. {log.read_text()}"
         base = f"http://127.0.0.1:{port}"
         workers = f"{base}/api/workers?refresh=1"
-        wait_for(lambda: "shown@" in get(workers, auth)[1], 30)
+        until(lambda: "shown@" in get(workers, auth)[1], 30)
         pages = [
             "/",
             "/workers",

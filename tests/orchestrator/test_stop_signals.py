@@ -7,7 +7,8 @@ import time
 import pytest
 
 from orchestrator.stop_signals import interrupting, spare_the_child, spare_the_worker
-from tests.chaos.farm import Farm, until
+from tests.chaos.farm import Farm
+from tests.waiting import until
 
 
 @pytest.mark.usefixtures("_handlers_are_put_back")

@@ -9,7 +9,8 @@ from orchestrator.client import embedded
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.e2e.runs import clip
-from tests.orchestrator.servers import client_app, process, strangers_folder, wait_for
+from tests.orchestrator.servers import client_app, process, strangers_folder
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -51,7 +52,7 @@ def test_a_worker_and_its_children_run_none_of_them(tmp_path, valkey):
     command = [*embedded.worker_command(1, "yolo")]
     environment = {"CELERY_BROKER_URL": valkey.url, "YOLO_STATE_DIR": str(tmp_path / "state")}
     with process(*command, log=log, cwd=here, **environment) as running, client_app(valkey.url) as app:
-        wait_for(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
+        until(lambda: b"ready." in log.read_bytes() or running.poll() is not None, 40)
         assert running.poll() is None, log.read_text()
         config = {**CONFIG, "output_folder": str(tmp_path / "out")}
         summary = app.send_task("process_videos_yolo", args=(str(here), config)).get(timeout=60)

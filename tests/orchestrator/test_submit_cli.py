@@ -18,13 +18,14 @@ import pytest
 
 from engine.cli.main import run
 from engine.config import EngineConfig
-from orchestrator.client import commands_submit, engine_options, submission, submit_cli
+from orchestrator.client import commands_jobs, commands_submit, engine_options, submission, submit_cli
 from orchestrator.job.atomic_json import write_quick
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.registry import remember
+from orchestrator.job.registry import known_jobs, remember
 from orchestrator.settings import settings
 from tests.assets import ROOT
 from tests.orchestrator import handmade as made
+from tests.waiting import until
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -374,7 +375,7 @@ def test_what_each_task_puts_where(call, broker, options, queue, tasks):
 def test_resume_is_a_key_of_the_configuration(call, broker, monkeypatch):
     seen = []
     monkeypatch.setattr(submission, "check", lambda request, given: seen.append(request.config) or request)
-    monkeypatch.setattr(commands_submit, "_submit", lambda *_: 0)
+    monkeypatch.setattr(commands_submit, "submit", lambda *_: 0)
     for options in ([], ["--resume"], ["--no-resume"]):
         call(*SUBMIT, *options)
     assert [config.get("resume") for config in seen] == [None, True, False]
@@ -393,11 +394,9 @@ def test_monitor_until_the_end(call, broker, here):
     """Somebody else does the job meanwhile."""
 
     def work():
-        jobs = here / "out" / ".yolo-jobs"
-        while not (jobs.exists() and list(jobs.glob("*/job.json"))):
-            time.sleep(0.05)
-        job = Job.open(next(jobs.iterdir()))
-        time.sleep(0.5)
+        until(lambda: broker.llen("yolo-log"))
+        broker.delete("yolo-log")
+        job = next(job for job in known_jobs(settings()) if not job.ended)
         made.start(job, 2)
         made.finish(job, 0)
         made.finish(job, 1, "failed", "no moov atom")
@@ -481,7 +480,7 @@ def test_log_end(call, broker, here, status, result, code):
 
 
 def test_log_end_without_a_worker(call, broker, monkeypatch):
-    monkeypatch.setattr(commands_submit, "_NO_WORKER_S", 0.2)
+    monkeypatch.setattr(commands_submit, "NO_WORKER_S", 0.2)
     code, _, err = call(*SUBMIT, "--task", "log_end")
     assert code == 1
     assert "No worker is alive for queue yolo-log" in err
@@ -516,7 +515,7 @@ def test_status_of_a_job_of_another_machine(call, here, monkeypatch):
 
 
 def test_attach_to_an_ended_job(call, here, monkeypatch):
-    monkeypatch.setattr("orchestrator.client.commands_jobs._RESULTS_S", 0.1)
+    monkeypatch.setattr(commands_jobs, "RESULTS_S", 0.1)
     job = made.make_job(here, settings())
     made.start(job, 1)
     made.finish(job, 0)
@@ -538,16 +537,15 @@ def test_attach_to_log_start(call, here):
 
 @pytest.mark.parametrize("obeys", [True, False])
 def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
-    monkeypatch.setattr("orchestrator.client.commands_jobs._CANCEL_S", 2.0)
+    monkeypatch.setattr(commands_jobs, "CANCEL_S", 2.0)
     job = made.make_job(here, settings())
     made.start(job, 2)
     step = made.hold(job, job.task_base("process-1"))
+    said, say = [], commands_jobs.say
+    monkeypatch.setattr(commands_jobs, "say", lambda text, **how: (said.append(text), say(text, **how)))
 
     def work():
-        deadline = time.monotonic() + 5
-        while not job.cancelled and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.3)
+        until(lambda: job.cancelled and said)
         made.finish(job, 0, "partial", "cancelled after 100 frames")
         if obeys:
             step.release("cancelled")
@@ -695,7 +693,7 @@ def test_there_is_one_list_of_the_engine_s_options():
     """All that `yolo-engine run` takes is taken here too, as it is there, or is named as one that is not."""
     here_too = {param.name: param for param in submit_cli.submit.params}
     for param in run.params:
-        if isinstance(param, click.Option) and param.name not in engine_options._OTHERS:
+        if isinstance(param, click.Option) and param.name not in engine_options.OTHERS:
             assert here_too[param.name] is param
     assert set(EngineConfig.model_fields) >= engine_options.NAMES
 

@@ -1,7 +1,6 @@
 """rediss:// URLs: everything that speaks to the broker takes the same one, and trusts no other certificate."""
 
 import shutil
-import ssl
 import tempfile
 import time
 from pathlib import Path
@@ -53,7 +52,7 @@ def test_a_client(tls, valkey):
     preflight(tls.url())
     with client(tls.url()) as connection:
         assert connection.info("server")["process_id"] == valkey.pid
-        assert isinstance(connection.connection_pool.get_connection()._sock, ssl.SSLSocket)
+        assert isinstance(connection.connection_pool.get_connection(), redis.SSLConnection)
 
 
 def test_a_worker_and_its_client(tls, valkey, tmp_path):
@@ -116,7 +115,7 @@ def test_plain_to_a_server_with_tls(tls):
 
 
 def test_tls_to_a_plain_server(tls, fresh_valkey, monkeypatch):
-    monkeypatch.setattr(module, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
     for port in range(20_000, 20_100):
         try:
             fresh_valkey.client.config_set("port", port)

@@ -247,14 +247,14 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
         assert any("70/100" in line and "processing" in line for line in lines)
     monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
-    commands_broker._show(
+    commands_broker.show(
         console,
         "active",
         [{"worker": "yolo-12345@machine-room-3", "job": job.id, "step": "process-1"}],
         ("worker", "job", "step"),
     )
-    commands_broker._show(
-        console, "recent", commands_broker._recent(settings), ("id", "state", "videos", "age", "video_folder")
+    commands_broker.show(
+        console, "recent", commands_broker.recent_jobs(settings), ("id", "state", "videos", "age", "video_folder")
     )
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 6, lines

@@ -95,26 +95,26 @@ def test_tasks_are_told_of_a_stop(monkeypatch, tmp_path, tidied_up):
     monkeypatch.setattr(worker.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "run"))
     (tmp_path / "run").mkdir()
     monkeypatch.setenv("YOLO_WORKER_RUNTIME", "")
-    worker._prepare()
+    worker.prepare()
     assert worker.stopping() is False
     if tidied_up:
         shutil.rmtree(tmp_path / "run")
-    worker._tell_tasks()
+    worker.tell_tasks()
     assert worker.stopping() is True
     assert [what for _, what, _ in timers] == [os._exit]
-    worker._clean()
+    worker.clean()
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("keywords", [None, {}, {"job": "/nowhere"}, {"step": "process-1"}])
 def test_a_revoked_task_without_a_job(keywords):
-    worker._cancel_revoked(request=SimpleNamespace(kwargs=keywords))
-    worker._cancel_revoked(request=None)
+    worker.cancel_revoked(request=SimpleNamespace(kwargs=keywords))
+    worker.cancel_revoked(request=None)
 
 
 def test_a_revoked_step_cancels_its_job(tmp_path):
     job = made.make_job(tmp_path, Settings(state_dir=tmp_path / "state"))
-    worker._cancel_revoked(request=SimpleNamespace(kwargs={"job": str(job.folder)}))
+    worker.cancel_revoked(request=SimpleNamespace(kwargs={"job": str(job.folder)}))
     assert Job.open(job.folder).cancelled
 
 
@@ -129,7 +129,7 @@ def test_a_broker_that_breaks_off_at_the_end_of_a_step(tmp_path, monkeypatch, ca
     """The step does not fail, nor fill the log with a traceback: the look for lost messages sends it."""
     job = made.make_job(tmp_path, Settings(state_dir=tmp_path / "state"))
     monkeypatch.setattr(tasks, "publish", lambda *_: (_ for _ in ()).throw(error))
-    tasks._send(SimpleNamespace(app=None), job, "end")
+    tasks.send(SimpleNamespace(app=None), job, "end")
     (record,) = caplog.records
     assert record.exc_info is None
     assert record.getMessage() == f"job {job.id}: end can't be put on its queue now, it is sent later: {said}"
@@ -293,7 +293,7 @@ def test_levels(told, level, shown):
 def test_task_worker_and_job_are_in_each_line(told, monkeypatch):
     written = told("json")
     task = SimpleNamespace(request=SimpleNamespace(id="1234.process-1", hostname="w@here"))
-    monkeypatch.setattr(logs, "_current_task", lambda: task)
+    monkeypatch.setattr(logs, "current_task", lambda: task)
     logging.getLogger("test").info("within")
     logging.getLogger("test").info("of another job", extra={"job": "77"})
     first, second = map(json.loads, written().splitlines())
@@ -308,7 +308,7 @@ def test_the_engine_logs_as_its_worker_does(told, form, formatter):
     assert type(handler.formatter) is formatter
     assert isinstance(handler.formatter, JsonFormatter) is (form == "json")
     assert isinstance(handler.filters[0], TaskFields)
-    assert supervise._logging()["log_format"] == form
+    assert supervise.logging_of_worker()["log_format"] == form
 
 
 def test_settings_are_read_once(monkeypatch, tmp_path):

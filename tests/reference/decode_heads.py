@@ -39,6 +39,24 @@ def decode_end2end(output, conf, *, class_mask=None):
     return boxes_xyxy[passes], scores[passes], class_ids[passes]
 
 
+def decode_detr(output, input_hw, conf, *, class_mask=None):
+    """As the post-processing of RT-DETR: a sigmoid, the best pairs of query and class, then the threshold."""
+    rows = output.astype(np.float32)
+    with np.errstate(over="ignore"):
+        scores = (np.float32(1) / (np.float32(1) + np.exp(-rows[:, 4:]))).astype(np.float32)
+    flat = np.where(np.isfinite(scores), scores, -1).ravel()
+    best = np.sort(np.argsort(-flat, kind="stable")[: len(rows)])
+    best = best[flat[best] >= np.float32(conf)]
+    queries, class_ids = best // scores.shape[1], (best % scores.shape[1]).astype(np.int32)
+    boxes = rows[queries, :4] * np.array([input_hw[1], input_hw[0]] * 2, np.float32)
+    half = np.float32(0.5) * boxes[:, 2:]
+    corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    passes = np.isfinite(corners).all(axis=1)
+    if class_mask is not None:
+        passes &= class_mask.astype(bool)[class_ids]
+    return corners[passes], flat[best][passes], class_ids[passes]
+
+
 def _select(boxes_cxcywh, objectness, class_scores, conf, class_mask):
     conf = np.float32(conf)
     class_scores = np.where(np.isnan(class_scores), np.float32(-np.inf), class_scores)

@@ -59,6 +59,8 @@ def letterbox(
     ratio = min(dst_w / w, dst_h / h)
     whole = int if rounding == "down" else round
     rw, rh = max(1, whole(w * ratio)), max(1, whole(h * ratio))
+    if pad == "stretch":
+        rw, rh = dst_w, dst_h
     left = top = 0
     if pad == "center":
         left, top = round((dst_w - rw) / 2 - 0.1), round((dst_h - rh) / 2 - 0.1)

@@ -87,7 +87,7 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
         if tensorrt and engines is not None:
-            providers[0] = (providers[0][0], providers[0][1] | _engine_options(path, engines, shapes))
+            providers[0] = (providers[0][0], providers[0][1] | engine_options(path, engines, shapes))
         if self.on_gpu:
             _preload(ort)
         try:
@@ -189,13 +189,13 @@ def engine_cache(onnx_sha256: str, gpu: str) -> Path:
     return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
 
 
-def _engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str, Any]:
-    """Options of the provider, as ONNX Runtime 1.20 names them."""
+def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str, object]:
+    """Return options of the provider, as ONNX Runtime 1.20 names them."""
     try:
         engines.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BackendMissing(f"the cache of engines {engines} can't be written: {error.strerror or error}.") from error
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": str(engines),
         "trt_timing_cache_enable": True,

@@ -53,33 +53,35 @@ class Nvrtc:
         self._nvrtc = ctypes.CDLL(library)
         self._nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
-        self._call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
+        self.call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
         self.version = (major.value, minor.value)
 
     def compile(self, source: str, name: str, capability: str) -> bytes:
         program = ctypes.c_void_p()
-        self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
+        self.call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
         try:
             options = [f"--gpu-architecture={_architecture(capability)}".encode(), f"--std={_STANDARD}".encode()]
             status = self._nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * 2)(*options))
             if status:
                 said = self._text(program).strip() or self._error(status)
                 raise BackendMissing(_refused(self, name, capability, said))
-            return self._bytes("nvrtcGetCUBIN", program)
+            return self.bytes_of("nvrtcGetCUBIN", program)
         finally:
             self._nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
     def _text(self, program: ctypes.c_void_p) -> str:
-        return self._bytes("nvrtcGetProgramLog", program).rstrip(b"\0").decode(errors="replace")
+        return self.bytes_of("nvrtcGetProgramLog", program).rstrip(b"\0").decode(errors="replace")
 
-    def _bytes(self, getter: str, program: ctypes.c_void_p) -> bytes:
+    def bytes_of(self, getter: str, program: ctypes.c_void_p) -> bytes:
+        """Return what a getter of NVRTC gives of a program: its log, PTX or CUBIN."""
         size = ctypes.c_size_t()
-        self._call(f"{getter}Size", program, ctypes.byref(size))
+        self.call(f"{getter}Size", program, ctypes.byref(size))
         buffer = ctypes.create_string_buffer(size.value)
-        self._call(getter, program, buffer)
+        self.call(getter, program, buffer)
         return buffer.raw
 
-    def _call(self, function: str, *arguments: object) -> None:
+    def call(self, function: str, *arguments: object) -> None:
+        """Call a function of NVRTC. Raises BackendMissing, with the repair, where it fails."""
         if status := getattr(self._nvrtc, function)(*arguments):
             raise BackendMissing(f"NVRTC can't be used: {function}: {self._error(status)}. Repair: {INSTALL}.")
 
@@ -120,7 +122,7 @@ def find_compiler(most_major: int | None = None) -> Compiler:
     """NVRTC where it is installed, else nvcc. `most_major`: the driver's major version of CUDA, which the code of a
     later compiler would not run on. Raises BackendMissing with the remedy."""
     later: list[str] = []
-    for found in _compilers():
+    for found in compilers_here():
         if most_major is None or found.version[0] <= most_major:
             return found
         later.append(f"{found.name} {'.'.join(map(str, found.version))}")
@@ -166,7 +168,7 @@ def _read(path: Path) -> bytes | None:
     return cubin if cubin and hashlib.sha256(cubin).digest() == digest else None
 
 
-def _compilers() -> Iterator[Compiler]:
+def compilers_here() -> Iterator[Compiler]:
     """Those that can be loaded here, the best first."""
     for library in _nvrtc_libraries():
         with contextlib.suppress(OSError, BackendMissing):

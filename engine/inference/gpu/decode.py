@@ -35,7 +35,7 @@ def hardware_decoding(device: int = 0) -> HardwareDecoding:
     except ImportError:
         return HardwareDecoding((), (), f"PyAV {av.__version__} has no hardware contexts: pip install 'av>=14'")
     kinds = tuple(hwdevices_available())
-    codecs = tuple(name for name in CODECS if name in av.codecs_available and _on_cuda(av.Codec(name, "r")))
+    codecs = tuple(name for name in CODECS if name in av.codecs_available and opens_on_cuda(av.Codec(name, "r")))
     if not codecs:
         return HardwareDecoding(kinds, codecs, "this FFmpeg was built without CUDA")
     try:
@@ -56,7 +56,8 @@ def hardware_planes(video: Path, device: int = 0) -> Iterator[Any]:
         yield from container.decode(video=0)
 
 
-def _on_cuda(codec: Any) -> bool:
+def opens_on_cuda(codec: Any) -> bool:
+    """Return whether FFmpeg was built with a CUDA way for this decoder."""
     return any(
         str(getattr(config.device_type, "name", config.device_type)) == "cuda" for config in codec.hardware_configs
     )

@@ -13,12 +13,12 @@ from engine.inference.gpu import heads_job, letterbox_job
 from engine.inference.gpu.compiler import compile_all, find_compiler
 from engine.inference.gpu.heads_job import HeadPlan
 from engine.inference.gpu.letterbox_job import LetterboxPlan
-from engine.inference.gpu.protocol import HeadSpec
+from engine.inference.gpu.protocol import Function, HeadSpec
 from engine.inference.letterbox import LetterboxSpec
 from models.manifest import LAYOUTS
 
-_LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
-_HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
+LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
+HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
 
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:
@@ -52,8 +52,8 @@ class CudaKernels:
     def __init__(self, driver: Any, cubins: Mapping[str, bytes]) -> None:
         self._driver = driver
         self._modules = {name: driver.module_from_buffer(cubin) for name, cubin in cubins.items()}
-        self._functions: dict[str, Any] = {}
-        for source, names, job in (("letterbox", _LETTERBOX, letterbox_job.JOB), ("heads", _HEADS, heads_job.JOB)):
+        self._functions: dict[str, Function] = {}
+        for source, names, job in (("letterbox", LETTERBOX, letterbox_job.JOB), ("heads", HEADS, heads_job.JOB)):
             for name in names:
                 self._functions[name] = self._modules[source].get_function(name)
                 self._functions[name].prepare([job])
@@ -82,7 +82,7 @@ class CudaKernels:
 class CudaLetterbox:
     """See protocol.LetterboxKernel."""
 
-    def __init__(self, plan: LetterboxPlan, function: Any, tables: Constant) -> None:
+    def __init__(self, plan: LetterboxPlan, function: Function, tables: Constant) -> None:
         self.plan = plan
         self._function = function
         self._tables = tables
@@ -95,7 +95,7 @@ class CudaLetterbox:
 class CudaHeadFilter:
     """See protocol.HeadFilter."""
 
-    def __init__(self, driver: Any, plan: HeadPlan, function: Any, mask: Constant) -> None:
+    def __init__(self, driver: Any, plan: HeadPlan, function: Function, mask: Constant) -> None:
         self.plan = plan
         self._driver = driver
         self._function = function

@@ -10,15 +10,15 @@ import os
 
 from engine.errors import BackendError
 
-_owner: int | None = None
+owner: int | None = None
 
 
 def claim() -> None:
     """To be called ahead of the first call into the driver. Raises BackendError in a fork of CUDA's process."""
-    global _owner
-    if _owner is None:
-        _owner = os.getpid()
-    check(_owner)
+    global owner
+    if owner is None:
+        owner = os.getpid()
+    check(owner)
 
 
 def check(owner: int) -> None:

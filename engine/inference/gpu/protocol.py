@@ -59,6 +59,26 @@ class HeadSpec:
     capacity: int
 
 
+class Event(Protocol):
+    """A `pycuda.driver.Event`, or the fake's."""
+
+    def record(self, stream: Any) -> object: ...
+
+    def synchronize(self) -> object: ...
+
+    def time_since(self, event: Any) -> float:
+        """Return the milliseconds between two events."""
+        ...
+
+
+class Function(Protocol):
+    """A `pycuda.driver.Function`, or the fake's."""
+
+    def prepare(self, arg_types: Sequence[Any]) -> object: ...
+
+    def prepared_async_call(self, grid: Any, block: Any, stream: Any, *arguments: Any) -> object: ...
+
+
 class LetterboxKernel(Protocol):
     """One frame's planes -> one slot of the input tensor, its padding included."""
 

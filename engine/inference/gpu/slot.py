@@ -27,7 +27,7 @@ from engine.inference.gpu.graphs import GraphApi, GraphError
 from engine.inference.gpu.heads_job import decoded
 from engine.inference.gpu.memory import Buffers
 from engine.inference.gpu.plan import LoadedPlan
-from engine.inference.gpu.protocol import CANDIDATE
+from engine.inference.gpu.protocol import CANDIDATE, Event
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Slot:
         self._graphs: dict[Shape, Graph] = {}
         self._seen: Counter[Shape] = Counter()
         self._context: Any = None
-        self._events: dict[str, Any] = {}
+        self._events: dict[str, Event] = {}
         try:
             self._context = plan.context()
             self._allocate(most)

@@ -6,14 +6,25 @@ What shapes a layout can have is models.output_shape's business: it is settled b
 from types import MappingProxyType
 
 from engine.inference.layouts.base import Decoded, Layout
+from engine.inference.layouts.detr import DetrLayout
+from engine.inference.layouts.detr_post import DetrPostLayout
 from engine.inference.layouts.end2end import End2endLayout
+from engine.inference.layouts.rtmdet import RtmdetLayout
 from engine.inference.layouts.yolov5 import Yolov5Layout
 from engine.inference.layouts.yolov8 import Yolov8Layout
 from engine.inference.layouts.yolox import YoloxLayout
 
 __all__ = ["LAYOUTS", "Decoded", "Layout", "get_layout"]
 
-_ALL: tuple[Layout, ...] = (YoloxLayout(), Yolov5Layout(), Yolov8Layout(), End2endLayout())
+_ALL: tuple[Layout, ...] = (
+    YoloxLayout(),
+    Yolov5Layout(),
+    Yolov8Layout(),
+    End2endLayout(),
+    DetrLayout(),
+    DetrPostLayout(),
+    RtmdetLayout(),
+)
 LAYOUTS: MappingProxyType[str, Layout] = MappingProxyType({layout.name: layout for layout in _ALL})
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from engine.inference.native.ops import Unsupported
+
+Attribute: TypeAlias = int | float | str | list[int] | NDArray[Any]
+"""The value of an attribute of kind INT, FLOAT, STRING, INTS or TENSOR."""
 
 _WINDOW = {"auto_pad": "STRING", "dilations": "INTS", "kernel_shape": "INTS", "pads": "INTS", "strides": "INTS"}
 
@@ -52,17 +55,17 @@ _KNOWN: dict[str, dict[str, str]] = {
 }
 
 # Those that are known with one value only. What reads the others checks theirs.
-_ONLY: dict[str, Any] = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
+_ONLY: dict[str, Attribute] = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
 
 
-def read_attributes(node: Any) -> dict[str, Any]:
-    """Those of an onnx.NodeProto as plain values; none where the operator is not known, which `trace` refuses.
+def read_attributes(node: Any) -> dict[str, Attribute]:
+    """Return those of an onnx.NodeProto as plain values; none where the operator is not known, which `trace` refuses.
 
     Raises Unsupported for an attribute that is not known, is of another kind, or is in a second file.
     """
     import onnx
 
-    known, found = _KNOWN.get(node.op_type), dict[str, Any]()
+    known, found = _KNOWN.get(node.op_type), dict[str, Attribute]()
     if known is None:
         return found
     for attribute in node.attribute:

@@ -35,7 +35,8 @@ def slice_ranges(node: Node, inputs: Sequence[Any], dims: Sequence[int]) -> list
 
 def asked_dims(node: Node, dims: Sequence[int]) -> Array:
     """Those of a shape that a Shape asks for."""
-    return np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)
+    end = node.whole("end") if "end" in node.attributes else None
+    return np.array(dims[node.whole("start", 0) : end], np.int64)
 
 
 def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
@@ -43,13 +44,13 @@ def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
     if len(inputs) > 1 and inputs[1] is not None:
         axes: list[int] = np.asarray(inputs[1]).reshape(-1).tolist()
         return axes
-    return node.attributes.get("axes")
+    return node.wholes("axes") if "axes" in node.attributes else None
 
 
 def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
     """The dimensions that a Reshape gives: 0 keeps one (unless `allowzero`), -1 takes the rest."""
     wanted = target.reshape(-1).tolist()
-    if not node.attributes.get("allowzero", 0):
+    if not node.whole("allowzero", 0):
         wanted = [dims[i] if n == 0 else n for i, n in enumerate(wanted)]
     known = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
     total = int(np.prod(dims, dtype=np.int64))
@@ -81,7 +82,7 @@ def _most(node: Node, inputs: Sequence[Any]) -> int:
     if node.op_type == "Concat":
         return sum(value.size for value in inputs)
     if node.op_type == "Gather":
-        chosen: int = inputs[0].size // max(1, inputs[0].shape[node.attributes.get("axis", 0)])
+        chosen: int = inputs[0].size // max(1, inputs[0].shape[node.whole("axis", 0)])
         return chosen * int(inputs[1].size)
     return 0
 
@@ -99,7 +100,7 @@ def _constant(node: Node, inputs: Sequence[Any]) -> Any:
 
 
 def _cast(node: Node, inputs: Sequence[Any]) -> Any:
-    kind = node.attributes["to"]
+    kind = node.whole("to")
     if kind not in _DTYPES:
         raise Unsupported(f"{node} casts to type {kind}")
     return inputs[0].astype(_DTYPES[kind])
@@ -126,6 +127,10 @@ def _squeezed(node: Node, inputs: Sequence[Any]) -> Any:
     return np.squeeze(inputs[0], None if axes is None else tuple(axes))
 
 
+def _permutation(node: Node) -> list[int] | None:
+    return node.wholes("perm") if "perm" in node.attributes else None
+
+
 _EVALUATE: dict[str, Callable[[Node, Sequence[Any]], Any]] = {
     "Constant": _constant,
     "Identity": lambda node, inputs: inputs[0],
@@ -139,11 +144,11 @@ _EVALUATE: dict[str, Callable[[Node, Sequence[Any]], Any]] = {
     "Floor": lambda node, inputs: np.floor(inputs[0]),
     "Ceil": lambda node, inputs: np.ceil(inputs[0]),
     "Sqrt": lambda node, inputs: np.sqrt(inputs[0]),
-    "Concat": lambda node, inputs: np.concatenate(inputs, node.attributes["axis"]),
-    "Gather": lambda node, inputs: np.take(inputs[0], inputs[1], node.attributes.get("axis", 0)),
+    "Concat": lambda node, inputs: np.concatenate(inputs, node.whole("axis")),
+    "Gather": lambda node, inputs: np.take(inputs[0], inputs[1], node.whole("axis", 0)),
     "Slice": _sliced,
     "Reshape": lambda node, inputs: inputs[0].reshape(reshaped(node, inputs[0].shape, inputs[1])),
-    "Transpose": lambda node, inputs: np.transpose(inputs[0], node.attributes.get("perm")),
+    "Transpose": lambda node, inputs: np.transpose(inputs[0], _permutation(node)),
     "Squeeze": _squeezed,
     "Unsqueeze": lambda node, inputs: np.expand_dims(inputs[0], tuple(axes_of(node, inputs) or ())),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engine.inference.native.attributes import array_of, read_attributes
+from engine.inference.native.attributes import Attribute, array_of, read_attributes
 from engine.inference.native.ops import Unsupported, refusing
 
 _OLDEST = 11  # before it, Resize, Clip and others meant other things
@@ -17,11 +17,37 @@ _MAX_NODES = 4096  # the largest detectors have about 1000
 
 @dataclass(frozen=True)
 class Node:
+    """One node. Its attributes are read by their kind, which is known of each (attributes.py)."""
+
     op_type: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: dict[str, Any]
+    attributes: dict[str, Attribute]
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        """Return an INT; without a default, raise KeyError where there is none."""
+        value = self.attributes[name] if default is None else self.attributes.get(name, default)
+        assert isinstance(value, int)
+        return value
+
+    def wholes(self, name: str, default: list[int] | None = None) -> list[int]:
+        """Return an INTS; without a default, raise KeyError where there is none."""
+        value = self.attributes[name] if default is None else self.attributes.get(name, default)
+        assert isinstance(value, list)
+        return value
+
+    def real(self, name: str, default: float) -> float:
+        """Return a FLOAT."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, float)
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        """Return a STRING."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, str)
+        return value
 
     def __str__(self) -> str:
         return f"{self.name} ({self.op_type})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine.inference.native.fuse import fuse, uses
@@ -30,11 +28,11 @@ from engine.inference.native.trace import trace
 from engine_ext.convnet import ACTIVATIONS, FIELDS, KINDS, WHENS, ConvNet
 
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
-_LONGEST_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
+MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of a picture
 
-Row = dict[str, Any]
+Row = dict[str, int]
 
 
 def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
@@ -105,7 +103,7 @@ class _Planner:
     def _check_result(self) -> None:
         """Every number of the result is written exactly once."""
         rows, columns = self._result.rows, self._result.columns
-        if max(rows, columns) > _LONGEST_ROW or rows * columns > _WORKSPACE_LIMIT:
+        if max(rows, columns) > MAX_ROW or rows * columns > _WORKSPACE_LIMIT:
             raise Unsupported(f"its output is {rows} x {columns}")
         written = sum(patch.rows * patch.channels for patch in self._result.patches)
         edges = sorted((p.row, p.column, p.rows, p.channels) for p in self._result.patches)
@@ -217,7 +215,7 @@ class _Planner:
             ("conv", group, planar), (op.weight,), lambda: pack_conv(op.weight, group, planar=planar)
         )
         pixels = op.out.height * op.out.width
-        if not planar and op.weight.shape[2:] == (1, 1) and op.strides == (1, 1) and pixels <= _LONGEST_ROW:
+        if not planar and op.weight.shape[2:] == (1, 1) and op.strides == (1, 1) and pixels <= MAX_ROW:
             row |= {"in_height": 1, "in_width": pixels, "out_height": 1, "out_width": pixels}
         per_pixel = op.weight.shape[1] * op.strides[1] * op.weight.shape[2]
         row["chunk"] = max(48, _INPUT_CACHE // per_pixel // 24 * 24)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.inference.native.constants import asked_dims, evaluate, reshaped, slice_ranges
 from engine.inference.native.graph import Graph, Node
@@ -42,7 +43,7 @@ _MAX_SAMPLES = 256  # of the picture side by side, and
 _MAX_PATCHES = 256  # of the result: a detector has a dozen
 _MAX_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
 _MAX_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
-_MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
+MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
@@ -61,7 +62,8 @@ class _Trace:
         self._values: dict[str, Value] = dict(graph.constants)
         self._maker: dict[Tensor, Any] = {}
         self._evaluated = self._weights = 0
-        self._with_two: dict[str, Any] = {}  # what a constant would be in a batch of two, where that is something else
+        # What a constant would be in a batch of two, where that is something else.
+        self._with_two: dict[str, NDArray[Any]] = {}
         self._values[graph.input] = PictureView(
             (height, width),
             tuple(Sample(c, 0, 0) for c in range(channels)),
@@ -95,7 +97,7 @@ class _Trace:
             value = evaluate(node, inputs)
             other = evaluate(node, with_two) if changed else value
             self._evaluated += value.size
-            if self._evaluated > _MAX_CONSTANTS:
+            if self._evaluated > MAX_CONSTANTS:
                 raise Unsupported(f"it computes {self._evaluated} constants")
         else:
             handler = _HANDLERS.get(node.op_type)
@@ -133,14 +135,14 @@ class _Trace:
         channels = weight.shape[0]
         given = inputs[2] if len(inputs) > 2 else None
         bias = np.zeros(channels, np.float32) if given is None else _float32(node, given)
-        declared = tuple(node.attributes.get("kernel_shape", weight.shape[2:]))
+        declared = tuple(node.wholes("kernel_shape", list(weight.shape[2:])))
         if bias.shape != (channels,) or declared != weight.shape[2:]:
             raise Unsupported(f"{node} has weights that do not fit together")
         if not isinstance(source, Tensor | PictureView):
             raise Unsupported(f"{node} convolves what is no picture")
         kernel = (weight.shape[2], weight.shape[3])
         strides, pads, (height, width) = _window(node, source.dims, kernel)
-        groups, entering = node.attributes.get("group", 1), source.dims[1]
+        groups, entering = node.whole("group", 1), source.dims[1]
         if groups < 1 or entering != weight.shape[1] * groups or channels % groups:
             raise Unsupported(f"{node} has weights for {weight.shape[1] * groups} channels, and reads {entering}")
         out = self._tensor(channels, height, width)
@@ -152,10 +154,10 @@ class _Trace:
         return self._add(Conv(source, out, weight, bias, strides, pads, depthwise))
 
     def batch_norm(self, node: Node, inputs: list[Any]) -> Tensor:
-        if not isinstance(inputs[0], Tensor) or node.attributes.get("training_mode", 0):
+        if not isinstance(inputs[0], Tensor) or node.whole("training_mode", 0):
             raise Unsupported(f"{node} is not supported")
         scale, shift, mean, variance = (_float32(node, value).astype(np.float64) for value in inputs[1:5])
-        factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        factor = scale / np.sqrt(variance + node.real("epsilon", 1e-5))
         return self._scaled(node, inputs[0], factor, shift - mean * factor)
 
     def _scaled(self, node: Node, source: Tensor, factor: Any, summand: Any) -> Tensor:
@@ -225,11 +227,12 @@ class _Trace:
 
     def max_pool(self, node: Node, inputs: list[Any]) -> Tensor:
         source = _the_tensor(node, inputs)
-        if len(node.outputs) != 1 or node.attributes.get("ceil_mode", 0) or node.attributes.get("storage_order", 0):
+        if len(node.outputs) != 1 or node.whole("ceil_mode", 0) or node.whole("storage_order", 0):
             raise Unsupported(f"{node} has attributes that are not supported")
-        kernel = tuple(node.attributes["kernel_shape"])
-        strides, pads, size = _window(node, source.dims, kernel)
-        return self._add(MaxPool(source, self._tensor(source.channels, *size), kernel, strides, pads))
+        kernel = node.wholes("kernel_shape")
+        strides, pads, size = _window(node, source.dims, tuple(kernel))
+        window = (kernel[0], kernel[1])
+        return self._add(MaxPool(source, self._tensor(source.channels, *size), window, strides, pads))
 
     def resize(self, node: Node, inputs: list[Any]) -> Tensor:
         """Nearest neighbour to a multiple of the size, where each of its rules gives the same pixels."""
@@ -244,7 +247,7 @@ class _Trace:
             dims = tuple(n * int(scale) for n, scale in zip(source.dims, scales, strict=True))
         if len(dims) != 4 or dims[:2] != source.dims[:2]:
             raise Unsupported(f"{node} is not supported")
-        if node.attributes.get("mode", "nearest") != "nearest":
+        if node.text("mode", "nearest") != "nearest":
             raise Unsupported(f"{node} interpolates; only nearest is supported")
         factors = (dims[2] // source.height, dims[3] // source.width)
         if min(factors) < 1:
@@ -272,7 +275,7 @@ class _Trace:
         return source  # type: ignore[no-any-return]
 
     def concat(self, node: Node, inputs: list[Any]) -> Value:
-        axis = node.attributes["axis"] % len(inputs[0].dims)
+        axis = node.whole("axis") % len(inputs[0].dims)
         if axis == 1 and all(isinstance(value, PictureView) for value in inputs):
             return _stacked(node, inputs)
         if axis == 1 and all(isinstance(value, Tensor) for value in inputs):
@@ -310,7 +313,7 @@ class _Trace:
 
     def transpose(self, node: Node, inputs: list[Any]) -> Cells:
         source = inputs[0]
-        if not isinstance(source, Cells) or list(node.attributes.get("perm", [])) != [0, 2, 1]:
+        if not isinstance(source, Cells) or node.wholes("perm", []) != [0, 2, 1]:
             raise Unsupported(f"{node} is not supported here")
         return Cells(source.rows, source.columns, source.patches, not source.turned)
 
@@ -368,12 +371,12 @@ def _window(
     node: Node, dims: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Strides, padding above and left, and the size of what a sliding window gives."""
-    strides = list(node.attributes.get("strides", [1, 1]))
-    pads = list(node.attributes.get("pads", [0, 0, 0, 0]))
-    automatic = node.attributes.get("auto_pad", "NOTSET")
+    strides = node.wholes("strides", [1, 1])
+    pads = node.wholes("pads", [0, 0, 0, 0])
+    automatic = node.text("auto_pad", "NOTSET")
     if automatic not in ("NOTSET", "VALID") or (automatic == "VALID" and any(pads)):
         raise Unsupported(f"{node} has auto_pad {automatic}")
-    if any(n != 1 for n in node.attributes.get("dilations", [])):
+    if any(n != 1 for n in node.wholes("dilations", [])):
         raise Unsupported(f"{node} is dilated")
     if len(kernel) != 2 or len(strides) != 2 or len(pads) != 4 or min(*kernel, *strides) < 1 or max(strides) > 64:
         raise Unsupported(f"{node} has a window of {kernel}, strides of {strides} and pads of {pads}")
@@ -461,11 +464,9 @@ def _per_channel(node: Node, constant: Any, channels: int) -> Any:
 
 def _activation(node: Node, inputs: list[Any]) -> Activation:
     if node.op_type == "LeakyRelu":
-        return Activation("leaky_relu", float(node.attributes.get("alpha", 0.01)))
+        return Activation("leaky_relu", node.real("alpha", 0.01))
     if node.op_type == "HardSigmoid":
-        return Activation(
-            "hard_sigmoid", float(node.attributes.get("alpha", 0.2)), float(node.attributes.get("beta", 0.5))
-        )
+        return Activation("hard_sigmoid", node.real("alpha", 0.2), node.real("beta", 0.5))
     if node.op_type == "HardSwish":
         return Activation("hard_swish", 1 / 6, 0.5)
     if node.op_type == "Clip":
@@ -480,14 +481,14 @@ def _activation(node: Node, inputs: list[Any]) -> Activation:
 def _repeats(node: Node, size: int, factor: int) -> bool:
     """Whether output pixel x is input pixel x // factor under the node's rules. `size` is the output's."""
     x = np.arange(size, dtype=np.float64)
-    how = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    how = node.text("coordinate_transformation_mode", "half_pixel")
     if how == "asymmetric":
         at = x / factor
     elif how == "half_pixel" or (how == "pytorch_half_pixel" and size > 1):
         at = (x + 0.5) / factor - 0.5
     else:
         return False
-    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
+    rounding = node.text("nearest_mode", "round_prefer_floor")
     rules: dict[str, Callable[[Any], Any]] = {
         "floor": np.floor,
         "ceil": np.ceil,

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
+from engine.inference.trt.find import Fed
 from engine.inference.trt.flavors import Flavor, check_capability, choose_flavor
 from engine.inference.trt.gpu import Gpu, find_gpu
 from engine.inference.trt.network import make_builder, make_logger, parse, tensors_of
@@ -25,10 +26,11 @@ from engine.inference.trt.prepare import VERSION, Prepared, prepare
 from engine.inference.trt.profile import Profile, make_profile
 from engine.inference.trt.progress import QuietWatcher, Watcher, make_monitor
 from engine.inference.trt.sidecar import (
+    CalibrationSet,
+    PlanParts,
     PlanRecord,
     Tensor,
     check_plan,
-    plan_key,
     read_record,
     sidecar_of,
     write_plan,
@@ -36,7 +38,7 @@ from engine.inference.trt.sidecar import (
 )
 from models.dynamic_axes import VERSION as FREED_VERSION
 from models.files import atomic_write, cache_dir
-from models.resolve import ResolvedModel
+from models.resolution import ResolvedModel
 
 _STEP_S = 0.1
 _BATCH = 8  # as the engine batches on a GPU
@@ -110,23 +112,22 @@ def build_plan(
         raise ConfigError(
             f"--timing-cache is for --flavor tensorrt: {flavor.info.title} times nothing while it builds."
         )
-    facts: dict[str, Any] = {
-        "onnx_sha256": resolved.sha256,
-        "layout": resolved.manifest.layout,
-        "flavor": flavor.name,
-        "version": flavor.version,
-        "gpu": gpu.name if gpu else None,
-        "compute_capability": capability,
-        "precision": options.precision,
-        "profile": profile,
-        "calibration": {"pictures": len(calibration.pictures), "sha256": calibration.sha256} if calibration else None,
-        "options": {"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
-    }
-    fed = {"scale": options.input_scale, "mean": options.input_mean, "channel_order": options.channel_order}
-    facts["fed"] = fed if any(value is not None for value in fed.values()) else None
-    key = plan_key(**facts)
-    plan = options.output if options.output is not None else _place(resolved, facts, key)
-    if (record := _same(plan, key)) is not None:
+    fed = Fed(options.input_scale, options.input_mean, options.channel_order)
+    parts = PlanParts(
+        onnx_sha256=resolved.sha256,
+        layout=resolved.manifest.layout,
+        flavor=flavor.name,
+        version=flavor.version,
+        gpu=gpu.name if gpu else None,
+        compute_capability=capability,
+        precision=options.precision,
+        profile=profile,
+        calibration=CalibrationSet(len(calibration.pictures), calibration.sha256) if calibration else None,
+        options={"workspace_mib": options.workspace_mib, "freed": FREED_VERSION, "conversions": VERSION},
+        fed=fed if fed != Fed() else None,
+    )
+    plan = options.output if options.output is not None else _place(resolved, parts)
+    if (record := _same(plan, parts.key)) is not None:
         return Built(plan, record, fresh=False)
     _check_writable(plan)
     started = time.monotonic()
@@ -137,7 +138,7 @@ def build_plan(
         calibration,
         _calibrating(watcher, calibration),
     )
-    data, inputs, outputs = _compile(flavor, capability, prepared, profile, options, watcher, say)
+    data, inputs, outputs = compile_network(flavor, capability, prepared, profile, options, watcher, say)
     record = PlanRecord(
         model=_model_name(options.model),
         plan_sha256=hashlib.sha256(data).hexdigest(),
@@ -147,8 +148,8 @@ def build_plan(
         outputs=outputs,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_s=round(time.monotonic() - started, 2),
-        command=_command(options, plan, flavor, capability, gpu),
-        **facts,
+        command=command_for(options, plan, flavor, capability, gpu),
+        **vars(parts),
     )
     write_plan(plan, data, record)
     if runner is not None and gpu is not None:
@@ -159,7 +160,7 @@ def build_plan(
 def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     from models.dynamic_axes import freed_model
     from models.errors import ModelError as ModelPackageError
-    from models.resolve import resolve
+    from models.resolution import resolve
 
     try:
         resolved = resolve(
@@ -189,10 +190,10 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     return resolved, freed.path, profile
 
 
-def _place(resolved: ResolvedModel, facts: dict[str, Any], key: str) -> Path:
-    """Where a plan without -o goes: a name to be recognised by, and the key over all that made it."""
+def _place(resolved: ResolvedModel, parts: PlanParts) -> Path:
+    """Return where a plan without -o goes: a name to be recognised by, and the key over all that made it."""
     name = re.sub(r"[^\w.-]", "_", resolved.manifest.name)
-    about = f"{name}-{facts['flavor']}-{facts['compute_capability']}-{facts['precision']}-{key[:12]}.plan"
+    about = f"{name}-{parts.flavor}-{parts.compute_capability}-{parts.precision}-{parts.key[:12]}.plan"
     return cache_dir("plans") / about
 
 
@@ -230,7 +231,7 @@ def _calibrating(watcher: Watcher, calibration: Calibration | None) -> Callable[
     return lambda number: watcher.phase("Calibrating", number, len(calibration.pictures))
 
 
-def _compile(
+def compile_network(
     flavor: Flavor,
     capability: str,
     prepared: Prepared,
@@ -259,20 +260,16 @@ def _compile(
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     shapes = builder.create_optimization_profile()
-    shapes.set_shape(inputs[0]["name"], profile.least, profile.opt, profile.most)
+    shapes.set_shape(inputs[0].name, profile.least, profile.opt, profile.most)
     if config.add_optimization_profile(shapes) < 0:
         raise PlanError(f"{flavor.info.title} refuses the shapes {profile}: {'; '.join(logger.errors)}")
     config.progress_monitor = make_monitor(trt, watcher)
-    with _timing_cache(flavor, config, options.timing_cache):
+    with timing_cache(flavor, config, options.timing_cache):
         data = _build_aside(builder, network, config, watcher)
         if data is None:
             said = logger.errors[-1] if logger.errors else "it gives no reason"
             raise PlanError(f"{flavor.info.title} {flavor.version} can't build {options.model}: {said}")
-    return bytes(data), tuple(_tensor(each) for each in inputs), tuple(_tensor(each) for each in outputs)
-
-
-def _tensor(described: dict[str, Any]) -> Tensor:
-    return Tensor(described["name"], described["dtype"], tuple(described["shape"]))
+    return bytes(data), inputs, outputs
 
 
 def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> Any:
@@ -306,7 +303,7 @@ def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> A
 
 
 @contextlib.contextmanager
-def _timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Iterator[None]:
+def timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Iterator[None]:
     """How fast kernels were on this GPU, kept between builds. One that does not fit is refused rather than ignored."""
     if path is None:
         yield
@@ -346,7 +343,7 @@ def _checked(
         sidecar_of(plan).unlink(missing_ok=True)
         plan.unlink(missing_ok=True)
         raise
-    record = replace(record, checked=parity.as_dict())
+    record = replace(record, checked=parity)
     write_record(plan, record)
     return record
 
@@ -361,7 +358,8 @@ def _listed(value: float | tuple[float, ...] | None) -> str | None:
     return ",".join(map(repr, value)) if isinstance(value, tuple) else None if value is None else repr(value)
 
 
-def _command(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
+def command_for(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
+    """Return the command line that builds this plan again."""
     words = ["yolo-engine", "build-trt", _model_name(options.model), "--flavor", flavor.name]
     if options.output is not None:
         words += ["-o", str(plan.resolve())]

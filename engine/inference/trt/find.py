@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.errors import BackendMissing, PlanError
 from engine.inference.trt.gpu import Gpu
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
 # What reads a side-car is loaded where there is a plan: every run asks here whether its model is one.
 
 SUFFIX = ".plan"
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What was said of a model's input where its file does not say: `scale` and `mean` of its pixels, `channel_order`.
+    None: nothing."""
+
+    scale: float | tuple[float, float, float] | None = None
+    mean: tuple[float, float, float] | None = None
+    channel_order: str | None = None
+
+    def over(self, other: Fed) -> Fed:
+        """Return what is said here, and what `other` says where nothing is."""
+        return Fed(
+            other.scale if self.scale is None else self.scale,
+            other.mean if self.mean is None else self.mean,
+            other.channel_order if self.channel_order is None else self.channel_order,
+        )
 
 
 def is_plan(model: str) -> bool:
@@ -32,15 +51,13 @@ def model_of(model: str) -> tuple[str, str | None]:
     return record.model, record.layout
 
 
-def fed_of(model: str) -> dict[str, Any]:
-    """What was said of the input when a plan was built, as arguments of `models.resolve.resolve`; nothing of any other
-    model. Raises PlanError."""
+def fed_of(model: str) -> Fed:
+    """Return what was said of the input when a plan was built; nothing of any other model. Raises PlanError."""
     if not is_plan(model):
-        return {}
+        return Fed()
     from engine.inference.trt.sidecar import read_record
 
-    fed = read_record(Path(model)).fed or {}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fed.items()}
+    return read_record(Path(model)).fed or Fed()
 
 
 def build_command(model: str) -> str:

@@ -62,7 +62,7 @@ class Flavor:
         """Whether it builds for a GPU that is not here."""
         return self.name == "rtx"
 
-    def capabilities(self) -> dict[str, Any]:
+    def capabilities(self) -> dict[str, object]:
         """What it builds ahead of time for: "8.6" -> its own name of it. Empty where it builds for this GPU only."""
         if not self.ahead_of_time:
             return {}

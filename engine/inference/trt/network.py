@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.errors import BackendMissing, PlanError
 from engine.inference.trt.flavors import Flavor
+from engine.inference.trt.sidecar import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +65,15 @@ def _first_error(parser: Any) -> str:
     return label + " ".join(error.desc().split()).rstrip(".")
 
 
-def tensors_of(trt: Any, network: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Inputs and outputs, each {name, dtype in NumPy's word, shape with -1 where free}."""
+def tensors_of(trt: Any, network: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return inputs and outputs."""
 
-    def described(tensor: Any) -> dict[str, Any]:
-        return {"name": tensor.name, "dtype": dtype_name(trt, tensor.dtype), "shape": list(tensor.shape)}
+    def described(tensor: Any) -> Tensor:
+        return Tensor(tensor.name, dtype_name(trt, tensor.dtype), tuple(tensor.shape))
 
     return (
-        [described(network.get_input(i)) for i in range(network.num_inputs)],
-        [described(network.get_output(i)) for i in range(network.num_outputs)],
+        tuple(described(network.get_input(i)) for i in range(network.num_inputs)),
+        tuple(described(network.get_output(i)) for i in range(network.num_outputs)),
     )
 
 

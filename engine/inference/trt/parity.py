@@ -9,7 +9,6 @@ importance lie far off.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PlanError
 from engine.inference.trt.profile import Profile
+from engine.inference.trt.sidecar import Parity
 
 if TYPE_CHECKING:
     from models.manifest import ModelManifest
@@ -41,19 +41,6 @@ class Runner(Protocol):
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """(B, 3, H, W) of `input_dtype` -> (B, ...)."""
         ...
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Differences as above: the largest to the CPU, that of 99.9 %, the largest between slots; the shapes run."""
-
-    worst: float
-    most: float
-    slots: float
-    shapes: tuple[tuple[int, ...], ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def check_parity(

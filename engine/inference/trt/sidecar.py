@@ -12,15 +12,15 @@ import hashlib
 import json
 import os
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from engine.errors import OutputError, PlanError, describe_os_error
+from engine.inference.trt.find import Fed
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile
-from engine.inference.trt.sidecar_fields import problem_of
+from engine.inference.trt.sidecar_fields import Fields, read_fields
 from models.files import atomic_write, cache_dir, read_regular, sha256_of
 
 SCHEMA = 1
@@ -37,6 +37,50 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class CalibrationSet:
+    """The pictures that int8 was calibrated with: their number and a hash over them."""
+
+    pictures: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a plan is from ONNX Runtime on the CPU (engine.inference.trt.parity): the largest difference, that of
+    99.9 %, the largest between slots of a batch; and the shapes that were run."""
+
+    worst: float
+    most: float
+    slots: float
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanParts:
+    """All that decides about a plan's content; see PlanRecord."""
+
+    onnx_sha256: str
+    layout: str
+    flavor: str
+    version: str
+    gpu: str | None
+    compute_capability: str
+    precision: str
+    profile: Profile
+    calibration: CalibrationSet | None
+    options: dict[str, int | None]
+    fed: Fed | None = None
+
+    @property
+    def key(self) -> str:
+        """A SHA-256 over all of it."""
+        parts = asdict(self)
+        if self.fed is None:  # plans of which nothing was said keep the key that they had before it was asked
+            del parts["fed"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """What PLAN.json holds.
 
@@ -47,7 +91,7 @@ class PlanRecord:
     gpu                 name of the GPU it was built on; None where it was built ahead of time
     compute_capability  of the GPU it is for
     profile             the input shapes it takes
-    calibration         int8: number of pictures and a hash over them, else None
+    calibration         the pictures of int8, else None
     options             what else changes the plan: workspace_mib, and versions of our conversions
     checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
     command             builds it again
@@ -69,38 +113,18 @@ class PlanRecord:
     batch_safe: bool
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    calibration: dict[str, Any] | None
-    options: dict[str, Any]
+    calibration: CalibrationSet | None
+    options: dict[str, int | None]
     built_at: str
     build_s: float
     command: str
-    checked: dict[str, Any] | None = None
-    fed: dict[str, Any] | None = None
+    checked: Parity | None = None
+    fed: Fed | None = None
 
     @property
     def key(self) -> str:
         """All that decides about the plan's content, as one hash."""
-        return plan_key(
-            onnx_sha256=self.onnx_sha256,
-            layout=self.layout,
-            flavor=self.flavor,
-            version=self.version,
-            gpu=self.gpu,
-            compute_capability=self.compute_capability,
-            precision=self.precision,
-            profile=self.profile,
-            calibration=self.calibration,
-            options=self.options,
-            fed=self.fed,
-        )
-
-
-def plan_key(*, profile: Profile, fed: dict[str, Any] | None = None, **parts: Any) -> str:
-    """SHA-256 over all that decides about a plan's content."""
-    if fed is not None:  # calibration pictures are fed so; plans of which nothing was said keep their key
-        parts["fed"] = fed
-    text = json.dumps({**parts, "profile": asdict(profile)}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        return PlanParts(**{each.name: getattr(self, each.name) for each in fields(PlanParts)}).key
 
 
 def sidecar_of(plan: Path) -> Path:
@@ -142,7 +166,7 @@ def read_record(plan: Path) -> PlanRecord:
             raise FileNotFoundError
         found = json.loads(read_regular(path, _MAX_BYTES).decode("utf-8"))
         schema = found.pop("schema", None) if isinstance(found, dict) else None
-        fields = json.dumps(found)
+        text = json.dumps(found)
     except FileNotFoundError:
         if not plan.exists():
             raise PlanError(f"{plan}: there is no such file. Build it: `{_build(plan)}`.") from None
@@ -159,9 +183,10 @@ def read_record(plan: Path) -> PlanRecord:
             f"{path}: has schema {schema!r:.40} where this version reads {SCHEMA}. "
             f"Build the plan again: `{_build(plan)}`."
         )
-    if (problem := problem_of(fields)) is not None:
-        raise PlanError(f"{path}: is no whole side-car ({problem}). Build the plan again: `{_build(plan)}`.")
-    return _record(found)
+    try:
+        return _record(read_fields(text))
+    except ValueError as error:
+        raise PlanError(f"{path}: is no whole side-car ({error}). Build the plan again: `{_build(plan)}`.") from error
 
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
@@ -178,13 +203,17 @@ def all_plans() -> list[tuple[Path, PlanRecord]]:
     return found
 
 
-def _record(found: dict[str, Any]) -> PlanRecord:
-    def tensors(each: list[dict[str, Any]]) -> tuple[Tensor, ...]:
-        return tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in each)
-
-    profile = Profile(*(tuple(found["profile"][key]) for key in ("least", "opt", "most")))
-    parts = {"profile": profile, "inputs": tensors(found["inputs"]), "outputs": tensors(found["outputs"])}
-    return PlanRecord(**found | parts)
+def _record(found: Fields) -> PlanRecord:
+    calibration, checked, fed = found.calibration, found.checked, found.fed
+    parts = {
+        "profile": Profile(found.profile.least, found.profile.opt, found.profile.most),
+        "inputs": tuple(Tensor(each.name, each.dtype, each.shape) for each in found.inputs),
+        "outputs": tuple(Tensor(each.name, each.dtype, each.shape) for each in found.outputs),
+        "calibration": CalibrationSet(calibration.pictures, calibration.sha256) if calibration else None,
+        "checked": Parity(checked.worst, checked.most, checked.slots, checked.shapes) if checked else None,
+        "fed": Fed(fed.scale, fed.mean, fed.channel_order) if fed else None,
+    }
+    return PlanRecord(**{**dict(found), **parts})
 
 
 def _build(plan: Path) -> str:

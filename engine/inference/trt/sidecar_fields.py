@@ -11,15 +11,15 @@ from engine.inference.trt.flavors import FLAVORS
 from models.manifest import LAYOUTS
 
 
-def problem_of(fields: str) -> str | None:
-    """The first thing that is wrong with a side-car's fields, as JSON without the schema; None where all are right."""
+def read_fields(text: str) -> Fields:
+    """Return the fields of a side-car, from its JSON without the schema. Raises ValueError with the first thing that is
+    wrong with them."""
     try:
-        _Fields.model_validate_json(fields)
+        return Fields.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        return f"{where!r:.60}: {first['msg']}" if where else first["msg"]
-    return None
+        raise ValueError(f"{where!r:.60}: {first['msg']}" if where else first["msg"]) from None
 
 
 def _known_layout(value: str) -> str:
@@ -97,7 +97,7 @@ class _Fed(_Strict):
     channel_order: Literal["rgb", "bgr"] | None
 
 
-class _Fields(_Strict):
+class Fields(_Strict):
     """See engine.inference.trt.sidecar.PlanRecord."""
 
     model: _Long

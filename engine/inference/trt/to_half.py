@@ -119,7 +119,7 @@ class _Narrowing:
                 f"the constant {tensor.name} reaches {largest:.3g}, which no float16 holds. Use --precision bf16."
             )
         return onnx.TensorProto(
-            name=name, data_type=self._to, dims=array.shape, raw_data=_bits(array, self._dtype).tobytes()
+            name=name, data_type=self._to, dims=array.shape, raw_data=bits_of(array, self._dtype).tobytes()
         )
 
     def _narrow_attributes(self, node: onnx.NodeProto) -> None:
@@ -158,7 +158,8 @@ def _types_of(model: onnx.ModelProto) -> dict[str, int]:
     return types
 
 
-def _bits(array: Array, dtype: str) -> Array:
+def bits_of(array: Array, dtype: str) -> Array:
+    """Return the values rounded to float16 or bfloat16, as their bits."""
     import numpy as np
 
     if dtype == "float16":

@@ -256,7 +256,7 @@ def test_the_tensorrt_provider_when_it_is_asked_for(machine):
 
 def test_options_of_the_tensorrt_provider(tmp_path):
     folder = tmp_path / "engines"
-    options = ort_backend._engine_options(
+    options = ort_backend.engine_options(
         Path(find_model(DEFAULT_MODEL)), folder, ((1, 3, 32, 32), (8, 3, 416, 416), (8, 3, 416, 416))
     )
     assert folder.is_dir()
@@ -266,4 +266,4 @@ def test_options_of_the_tensorrt_provider(tmp_path):
     assert (name, shape) == ("images", "1x3x32x32")
     (tmp_path / "file").write_text("")
     with pytest.raises(BackendMissing, match="can't be written"):
-        ort_backend._engine_options(tmp_path / "m.onnx", tmp_path / "file" / "engines", None)
+        ort_backend.engine_options(tmp_path / "m.onnx", tmp_path / "file" / "engines", None)

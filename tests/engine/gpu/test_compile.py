@@ -11,7 +11,7 @@ from engine.errors import BackendMissing
 from engine.inference.gpu import compiler as compilers
 from engine.inference.gpu import heads_job, letterbox_job
 from engine.inference.gpu.compiler import Nvcc, Nvrtc, compile_all, find_compiler, read_source
-from engine.inference.gpu.kernels import _HEADS, _LETTERBOX
+from engine.inference.gpu.kernels import HEADS, LETTERBOX
 from engine.inference.gpu.protocol import CANDIDATE
 
 REQUIRE = "YOLO_ENGINE_REQUIRE_RTX"
@@ -19,7 +19,7 @@ CAPABILITIES = ["7.5", "8.0", "8.6", "8.9", "9.0", "12.0"]
 
 
 def compilers_here(kind):
-    return [found for found in compilers._compilers() if isinstance(found, kind)]
+    return [found for found in compilers.compilers_here() if isinstance(found, kind)]
 
 
 @pytest.fixture(scope="module", params=[Nvrtc, Nvcc], ids=["nvrtc", "nvcc"])
@@ -44,9 +44,9 @@ def test_every_card(compiler, capability):
         assert cubin[:4] == b"\x7fELF"
         (machine,) = struct.unpack_from("<H", cubin, 18)
         assert machine == 190  # EM_CUDA
-    for name in _LETTERBOX:
+    for name in LETTERBOX:
         assert name.encode() in cubins["letterbox"]
-    for name in _HEADS:
+    for name in HEADS:
         assert name.encode() in cubins["heads"]
 
 
@@ -71,7 +71,7 @@ def test_every_kernel_of_the_sources_is_loaded():
     said = {
         name for source in compilers.SOURCES for name in re.findall(r"__global__ void (\w+)\(", read_source(source))
     }
-    assert said == {*_LETTERBOX, *_HEADS}
+    assert said == {*LETTERBOX, *HEADS}
 
 
 class FakeCompiler:
@@ -128,7 +128,7 @@ def test_without_a_place_for_the_cache(tmp_path, monkeypatch):
 
 
 def test_no_compiler_names_the_remedy(monkeypatch):
-    monkeypatch.setattr(compilers, "_compilers", lambda: iter(()))
+    monkeypatch.setattr(compilers, "compilers_here", lambda: iter(()))
     with pytest.raises(BackendMissing, match=r"no NVRTC and no nvcc. Repair: pip install nvidia-cuda-nvrtc \("):
         find_compiler()
 
@@ -136,7 +136,7 @@ def test_no_compiler_names_the_remedy(monkeypatch):
 def test_a_compiler_later_than_the_driver_is_not_taken(monkeypatch):
     older, later = FakeCompiler(), FakeCompiler()
     older.version = (12, 9)
-    monkeypatch.setattr(compilers, "_compilers", lambda: iter((later, older)))
+    monkeypatch.setattr(compilers, "compilers_here", lambda: iter((later, older)))
     assert find_compiler() is later
     assert find_compiler(13) is later
     assert find_compiler(12) is older
@@ -158,10 +158,10 @@ def test_a_capability_is_two_numbers(capability):
 def ptx_of(nvrtc, name):
     """What NVRTC makes of a source before it is machine code: readable."""
     program = ctypes.c_void_p()
-    nvrtc._call("nvrtcCreateProgram", ctypes.byref(program), read_source(name).encode(), b"x.cu", 0, None, None)
+    nvrtc.call("nvrtcCreateProgram", ctypes.byref(program), read_source(name).encode(), b"x.cu", 0, None, None)
     options = (ctypes.c_char_p * 2)(b"--gpu-architecture=compute_75", b"--std=c++17")
-    nvrtc._call("nvrtcCompileProgram", program, 2, options)
-    return nvrtc._bytes("nvrtcGetPTX", program).decode()
+    nvrtc.call("nvrtcCompileProgram", program, 2, options)
+    return nvrtc.bytes_of("nvrtcGetPTX", program).decode()
 
 
 def test_the_letterbox_is_never_fused(compiler):

@@ -31,7 +31,7 @@ def test_without_a_gpu_the_device_does_not_open_and_nothing_falls_back(clip):
 
 
 def test_a_build_without_cuda(monkeypatch):
-    monkeypatch.setattr(decode, "_on_cuda", lambda codec: False)
+    monkeypatch.setattr(decode, "opens_on_cuda", lambda codec: False)
     assert hardware_decoding().problem == "this FFmpeg was built without CUDA"
 
 

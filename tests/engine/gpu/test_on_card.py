@@ -53,9 +53,9 @@ def built(request, flavor, tmp_path_factory):
 def test_the_build_was_compared_with_the_cpu(built):
     checked = built.record.checked
     assert checked is not None
-    assert checked["worst"] <= WORST[built.record.precision]
-    assert checked["most"] <= MOST[built.record.precision]
-    assert len(checked["shapes"]) >= 2
+    assert checked.worst <= WORST[built.record.precision]
+    assert checked.most <= MOST[built.record.precision]
+    assert len(checked.shapes) >= 2
 
 
 def some_frames(tmp_path, count=8):

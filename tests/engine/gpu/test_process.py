@@ -36,7 +36,7 @@ def test_importing_touches_no_cuda():
         print([name for name in sys.modules if name.partition(".")[0] in ("pycuda", "tensorrt", "tensorrt_rtx")])
         print([line for line in open("/proc/self/maps") if "libcuda" in line or "libnvinfer" in line])
         from engine.inference.gpu import process
-        print(process._owner)
+        print(process.owner)
     """)
     assert said == "[]\n[]\nNone\n"
 
@@ -77,7 +77,7 @@ def test_a_backend_of_the_parent_is_refused_in_a_fork():
 
 
 def test_the_first_use_claims_cuda_for_the_process(monkeypatch):
-    monkeypatch.setattr(process, "_owner", None)
+    monkeypatch.setattr(process, "owner", None)
     process.claim()
     process.claim()
     monkeypatch.setattr(os, "getpid", lambda: -1)

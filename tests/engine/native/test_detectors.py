@@ -9,7 +9,7 @@ from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 from engine_ext.convnet import instruction_sets
 from models.dynamic_axes import freed_model
 from models.registry import DEFAULT_MODEL
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.engine.native.networks import Net, assert_close, expected, picture, saved
 

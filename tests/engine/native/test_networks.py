@@ -422,7 +422,7 @@ def test_results(tmp_path, instruction_set, build):
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("longest", [95, 96])
 def test_a_picture_too_large_for_one_row(tmp_path, monkeypatch, instruction_set, longest):
-    monkeypatch.setattr(plan_module, "_LONGEST_ROW", longest)
+    monkeypatch.setattr(plan_module, "MAX_ROW", longest)
     net = Net()
     source = net.silu(net.conv(first(net), 40))
     path = saved(net.model(net.conv(source, 7, (2, 2), stride=2, pads=[0] * 4)), tmp_path)

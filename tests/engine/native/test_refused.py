@@ -406,7 +406,7 @@ def test_more_nodes_than_any_detector_has(tmp_path):
 
 
 def test_many_constants(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_module, "_MAX_CONSTANTS", 100)
+    monkeypatch.setattr(trace_module, "MAX_CONSTANTS", 100)
     net = Net()
     for _ in range(6):
         net.op("Add", net.const(np.ones((4, 1))), net.const(np.ones((1, 5))))

@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
 
 def report(folder: Folder, **options):
-    settings = AnswerSettings.of(config_for_answers(folder.manifest, {}))
+    settings = AnswerSettings.of(config_for_answers(folder.manifest["config"], {}))
     return write_report(folder.path, folder.manifest, settings, **options)
 
 

@@ -205,9 +205,9 @@ def test_a_weight_too_large_for_a_half_is_named():
     ],
 )
 def test_bfloat16_rounds_to_the_nearest(value, kept):
-    from engine.inference.trt.to_half import _bits
+    from engine.inference.trt.to_half import bits_of
 
-    (bits,) = _bits(np.array([value], np.float32), "bfloat16")
+    (bits,) = bits_of(np.array([value], np.float32), "bfloat16")
     assert np.uint32(int(bits) << 16).view(np.float32) == pytest.approx(kept, rel=1e-3)
     assert abs(float(np.uint32(int(bits) << 16).view(np.float32)) - kept) <= abs(kept) * 1e-3
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from engine.errors import BackendMissing, ConfigError, OutputError, PlanError
-from engine.inference.trt.build import _timing_cache
+from engine.inference.trt.build import timing_cache
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.network import make_builder, parse
 
@@ -122,20 +122,20 @@ class Config:
 def test_timings_are_kept_between_builds(tmp_path):
     path, config = tmp_path / "t.cache", Config()
     for given in (b"", b"timings"):
-        with _timing_cache(flavor(), config, path):
+        with timing_cache(flavor(), config, path):
             assert config.given == given
         assert path.read_bytes() == b"timings"
     assert [each.name for each in tmp_path.iterdir()] == ["t.cache"]
 
 
 def test_no_timing_cache_was_asked_for():
-    with _timing_cache(flavor(), None, None):
+    with timing_cache(flavor(), None, None):
         pass
 
 
 def test_a_build_that_fails_changes_no_timings(tmp_path):
     path = tmp_path / "t.cache"
-    with contextlib.suppress(PlanError), _timing_cache(flavor(), Config(), path):
+    with contextlib.suppress(PlanError), timing_cache(flavor(), Config(), path):
         raise PlanError("no")
     assert not path.exists()
 
@@ -145,14 +145,14 @@ def test_timings_of_another_gpu_are_refused(tmp_path):
     path.write_bytes(b"foreign")
     with (
         pytest.raises(ConfigError, match=r"is of another GPU or version than TensorRT 11.4 here. Name another file."),
-        _timing_cache(flavor(), Config(accepts=False), path),
+        timing_cache(flavor(), Config(accepts=False), path),
     ):
         pytest.fail("it was used")
     assert path.read_bytes() == b"foreign"
 
 
 def test_timings_that_can_t_be_read_or_written(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="can't be read"), _timing_cache(flavor(), Config(), tmp_path):
+    with pytest.raises(ConfigError, match="can't be read"), timing_cache(flavor(), Config(), tmp_path):
         pytest.fail("it was used")
 
     def full(descriptor):
@@ -161,6 +161,6 @@ def test_timings_that_can_t_be_read_or_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(OutputError, match="can't be written: no space left on the disk"),
-        _timing_cache(flavor(), Config(), tmp_path / "t.cache"),
+        timing_cache(flavor(), Config(), tmp_path / "t.cache"),
     ):
         pass

@@ -11,7 +11,7 @@ from engine.inference.trt.profile import make_profile
 from models.dynamic_axes import freed_model
 from models.manifest import InputSpec, ModelManifest
 from models.reshape import free_shape
-from models.resolve import resolve
+from models.resolution import resolve
 from tests.assets import require_asset
 from tests.models import builders
 
@@ -50,7 +50,7 @@ def test_the_same_is_the_same():
     assert set(runner.shapes) == {(1, 3, 32, 32), (4, 3, 64, 64), (8, 3, 64, 64)}
     assert parity.worst < 1e-5
     assert parity.slots == 0.0
-    assert parity.as_dict()["shapes"] == ((1, 3, 32, 32), (4, 3, 64, 64), (8, 3, 64, 64))
+    assert parity.shapes == ((1, 3, 32, 32), (4, 3, 64, 64), (8, 3, 64, 64))
 
 
 def test_halves_go_in_as_halves():

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +15,19 @@ from click.testing import CliRunner
 
 from engine.cli.trt import build_trt
 from engine.errors import OutputError, PlanError
+from engine.inference.trt.find import Fed
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile
-from engine.inference.trt.sidecar import cached_plans, check_plan, read_record, sidecar_of, write_plan
+from engine.inference.trt.sidecar import (
+    CalibrationSet,
+    Parity,
+    cached_plans,
+    check_plan,
+    read_record,
+    sidecar_of,
+    write_plan,
+)
 from tests.assets import ROOT
 from tests.engine.trt.conftest import RECORD, record_with
 
@@ -249,12 +259,20 @@ def test_all_that_a_build_writes(tmp_path):
         gpu="NVIDIA A10",
         flavor="tensorrt",
         precision="int8",
-        calibration={"pictures": 4, "sha256": "d" * 64},
+        calibration=CalibrationSet(4, "d" * 64),
         options={"workspace_mib": 64, "freed": 1, "conversions": 1},
-        checked={"worst": 0.5, "most": 1e-05, "slots": 0.0, "shapes": [[1, 3, 32, 32]]},
+        checked=Parity(0.5, 1e-05, 0.0, ((1, 3, 32, 32),)),
+        fed=Fed(0.5, (1.0, 2.0, 3.0), "bgr"),
     )
     write_plan(tmp_path / "y.plan", DATA, record)
     assert check_plan(tmp_path / "y.plan") == record
+
+
+def test_the_key_of_a_plan_is_that_of_earlier_versions():
+    """Plans in a user's cache are found by it."""
+    assert RECORD.key == "a5628ba0850120faab3d5a68fa0745b9796072bae115d10562697ae940ecbda3"
+    said = replace(RECORD, calibration=CalibrationSet(4, "a" * 64), fed=Fed(1.0, (1.0, 2.0, 3.0), "bgr"))
+    assert said.key == "c6fe85111caa91bd0996178582b74c515bbb37b7a6aefe9d214f685c4670acca"
 
 
 def test_a_command_that_ends_in_the_option(tmp_path):

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not here: make test-trai
 
 from torch.multiprocessing import start_processes  # noqa: E402
 
-from models.resolve import resolve  # noqa: E402
+from models.resolution import resolve  # noqa: E402
 from models.train import CLASSES, loop  # noqa: E402
 from models.train.assign import assign, overlaps  # noqa: E402
 from models.train.export import Deployed, exported, halved  # noqa: E402

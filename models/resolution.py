@@ -7,24 +7,36 @@ are colours from a layout that more than one family writes.
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+from models.beside import transformers_parts
+from models.coco import COCO91
 from models.errors import LayoutError, ManifestError, OnnxFileError, UnknownModelError
 from models.external import identity_of
-from models.feeding import check_feeding, of_family, question
+from models.feeding import IMAGENET, check_feeding, of_family, question
 from models.files import sha256_of
-from models.manifest import DTYPES, InputSpec, ModelManifest, Scale, parse_parts, read_parts
+from models.manifest import (
+    DTYPES,
+    InputParts,
+    InputSpec,
+    ManifestParts,
+    ModelManifest,
+    Scale,
+    made_of,
+    parse_parts,
+    read_parts,
+)
 from models.metadata import declared_parts
-from models.onnx_meta import OnnxMeta, TensorInfo, dims_text, read_meta
-from models.output_shape import SHAPES, are_queries, candidates, cells, class_count, fits
+from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
+from models.parts import JOINED, Parts, as_joined, parts_of
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
+from models.tensor_info import OnnxMeta, TensorInfo, dims_text
 
 _MAX_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
-_INPUT_FIELDS = {field.name for field in fields(InputSpec)}
 
 
 @dataclass(frozen=True)
@@ -80,15 +92,15 @@ def _given(
     pad: str | None,
     pad_value: float | None,
     strides: tuple[int, ...] | None,
-) -> dict[str, Any]:
-    """The explicit arguments as checked parts of a manifest."""
+) -> ManifestParts:
+    """Check the explicit arguments and return them as parts of a manifest."""
     height, width = input_size if isinstance(input_size, tuple) else (input_size, input_size)
     inner = {
         "height": height, "width": width, "scale": _plain(scale), "channel_order": channel_order,
         "mean": _plain(mean), "pad": pad, "pad_value": pad_value,
     }  # fmt: skip
     outer = {"layout": layout, "classes": _plain(classes), "strides": _plain(strides)}
-    table: dict[str, Any] = {key: value for key, value in outer.items() if value is not None}
+    table: dict[str, object] = {key: value for key, value in outer.items() if value is not None}
     table["input"] = {key: value for key, value in inner.items() if value is not None}
     return parse_parts(table, "model options")
 
@@ -97,43 +109,54 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _zoo_model(name: str, given: dict[str, Any], allow_pull: bool) -> ResolvedModel:
+def _zoo_model(name: str, given: ManifestParts, allow_pull: bool) -> ResolvedModel:
     path = pull(name) if allow_pull else require(name)
     manifest = _override(get_manifest(name), given)
-    meta = read_meta(path)
+    meta, _ = _as_read(_read_meta(path))
     _check(manifest, meta, _picture_input(meta, path), name)
     check_feeding(manifest.input, name)
     return ResolvedModel(manifest, path, identity_of(path, sha256_of(path), meta.weights_in))
 
 
-def _override(manifest: ModelManifest, parts: dict[str, Any]) -> ModelManifest:
-    """A known model with the parts that were given. Its layout is known and no matter of choice."""
+def _read_meta(path: Path) -> OnnxMeta:
+    from models.onnx_meta import read_meta  # loads the ONNX library, which takes 0.3 s
+
+    return read_meta(path)
+
+
+def _override(manifest: ModelManifest, parts: ManifestParts) -> ModelManifest:
+    """Return a known model with the parts that were given. Its layout is known and not a matter of choice."""
     if (layout := parts.get("layout", manifest.layout)) != manifest.layout:
         raise LayoutError(
             f"layout must be {manifest.layout} for {manifest.name}, as its manifest says. Got {layout!r}. "
             "Leave --layout out."
         )
-    base = {field.name: getattr(manifest, field.name) for field in fields(ModelManifest)}
-    spec = {name: getattr(manifest.input, name) for name in _INPUT_FIELDS}
-    outer = {key: value for key, value in parts.items() if key != "input"}
-    return ModelManifest(**{**base, **outer, "input": InputSpec(**{**spec, **parts.get("input", {})})})
+    known = {each.name: getattr(manifest, each.name) for each in fields(manifest) if each.name != "input"}
+    return made_of({**cast(ManifestParts, known), **parts}, replace(manifest.input, **parts.get("input", {})))
 
 
-def _file_model(path: Path, given: dict[str, Any]) -> ResolvedModel:
-    meta = read_meta(path)
+def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
+    meta, parts = _as_read(_read_meta(path))
     tensor = _picture_input(meta, path)
     sha256 = sha256_of(path)
     known = by_hash(sha256)
     open_question = None
     if known is not None:
-        manifest = _override(known, {**given, "sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name})
+        facts: ManifestParts = {"sha256": sha256, "size_bytes": path.stat().st_size, "file": path.name}
+        manifest = _override(known, {**given, **facts})
     else:
-        manifest, open_question = _describe(path, meta, tensor, sha256, given)
+        manifest, open_question = _describe(path, meta, parts, tensor, sha256, given)
     _check(manifest, meta, tensor, path)
     if open_question is not None:
         raise open_question
     check_feeding(manifest.input, path)
     return ResolvedModel(manifest, path, identity_of(path, sha256, meta.weights_in))
+
+
+def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
+    """A file as it is read: with its outputs joined where they belong together, and what they are then."""
+    parts = parts_of(meta)
+    return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
@@ -162,7 +185,7 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
     return tensor
 
 
-def _side_car(path: Path) -> dict[str, Any]:
+def _side_car(path: Path) -> ManifestParts:
     for beside in (path.with_name(path.name + ".toml"), path.with_suffix(".toml")):
         if os.path.lexists(beside):  # also what is no file: it is refused by name, not passed over
             return read_parts(beside)
@@ -170,37 +193,71 @@ def _side_car(path: Path) -> dict[str, Any]:
 
 
 def _describe(
-    path: Path, meta: OnnxMeta, tensor: TensorInfo, sha256: str, given: dict[str, Any]
+    path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: ManifestParts
 ) -> tuple[ModelManifest, LayoutError | None]:
     """The manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
-    parts: dict[str, Any] = {}
-    spec: dict[str, Any] = {"stride": 32}
-    for source in (declared_parts(meta, str(path)), side_car, given):
-        parts.update({key: value for key, value in source.items() if key != "input"})
+    parts: ManifestParts = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
+    spec: InputParts = {}
+    declared = declared_parts(meta, str(path), joined.layout if joined is not None else None)
+    for source in (_of_parts(joined, meta), declared, transformers_parts(path, joined, meta), side_car, given):
+        parts.update(source)
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
-    spec = {**_input_size(tensor, spec, path), **spec, "dtype": tensor.dtype}
+    spec = {**_input_size(tensor, spec), **spec, "dtype": tensor.dtype}
+    _check_joined(parts.get("layout"), joined, path)
     if "layout" not in parts:
         raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
-    spec = {**of_family(parts["layout"]), **spec}
+    spec = {"stride": 32, **of_family(parts["layout"]), **spec}
     open_question = question(spec, parts["layout"], path)
     if "classes" not in parts:
         parts["classes"] = _numbered(parts["layout"], meta, path)
-    about = {"name": printable(path.stem), "url": "", "licence": "", "description": ""}
-    facts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size, "input": InputSpec(**spec)}
-    return ModelManifest(**{**about, **parts, **facts}), open_question
+    facts: ManifestParts = {"file": path.name, "sha256": sha256, "size_bytes": path.stat().st_size}
+    return made_of({**parts, **facts}, InputSpec(**spec)), open_question
 
 
-def _input_size(tensor: TensorInfo, spec: dict[str, Any], path: Path) -> dict[str, int]:
-    """Height and width of the export, or, where the file leaves them free, 640 unless told otherwise."""
-    size: dict[str, int] = {}
-    for key, dim in zip(("height", "width"), tensor.dims[2:], strict=True):
-        size[key] = dim if isinstance(dim, int) else spec.get(key, 640)
-    return size
+def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
+    """What the names of the outputs alone say."""
+    if joined is None or not joined.certain:
+        return {}
+    if joined.layout != "detr":
+        return {"layout": joined.layout}
+    parts: ManifestParts = {"layout": "detr", "input": IMAGENET.copy()}
+    if class_count("detr", meta.outputs[0].dims) == len(COCO91):
+        parts["classes"] = COCO91  # RF-DETR: its checkpoints of COCO number classes by COCO's own ids
+    return parts
+
+
+def _check_joined(layout: str | None, joined: Parts | None, path: Path) -> None:
+    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's."""
+    if joined is None:
+        if layout in JOINED:
+            raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
+        return
+    names = ", ".join(joined.outputs)
+    if layout is None:
+        raise LayoutError(
+            f"{path}: its outputs {names} are those of a DETR kind of detector, and the file does not say which. Where "
+            "scores are made by a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), say `--layout detr`. "
+            "Those of DETR itself and YOLOS, by a softmax, can't be run here."
+        )
+    if layout != joined.layout:
+        raise LayoutError(
+            f"{path}: layout must be {joined.layout} for the outputs {names}, those of a DETR kind of detector or of "
+            f"one with its own post-processing. Got {layout!r}."
+        )
+
+
+def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
+    """Return height and width of the export; where the file leaves them free, 640 unless told otherwise."""
+    height, width = tensor.dims[2:]
+    return {
+        "height": height if isinstance(height, int) else spec.get("height", 640),
+        "width": width if isinstance(width, int) else spec.get("width", 640),
+    }
 
 
 def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
@@ -211,15 +268,15 @@ def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     return tuple(f"class{i}" for i in range(count))
 
 
-def _check_head(parts: dict[str, Any], meta: OnnxMeta, path: Path) -> None:
+def _check_head(parts: ManifestParts, meta: OnnxMeta, path: Path) -> None:
     """Refuse a layout that the graph contradicts, or that leaves open what only a person can know."""
     layout, dims = parts["layout"], meta.outputs[0].dims
     if layout == "yolox" and meta.exponential:
         raise LayoutError(f"{path}: {_DECODED}, so that it is not layout yolox. Say `--layout yolov5`.")
-    if "classes" not in parts and layout == "end2end":
+    if "classes" not in parts and layout in FINISHED:
         raise LayoutError(
-            f"{path}: an end2end output does not say how many classes there are. Name them with `--class-names "
-            f'A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
+            f"{path}: an output of layout {layout} does not say how many classes there are. Name them with "
+            f'`--class-names A,B,...`, or by classes = [...] in {path.name}.toml ("coco80" for COCO\'s).'
         )
     if "classes" not in parts and may_be_pose(layout, dims):
         raise OnnxFileError(
@@ -232,7 +289,7 @@ _DECODED = "its boxes are decoded already, as by YOLOX exported with --decode_in
 
 
 def _undetermined(
-    path: Path, meta: OnnxMeta, spec: dict[str, Any], strides: tuple[int, ...]
+    path: Path, meta: OnnxMeta, spec: InputParts, strides: tuple[int, ...]
 ) -> OnnxFileError | LayoutError:
     dims = meta.outputs[0].dims
     fitting = candidates(dims, (spec["height"], spec["width"]), strides)
@@ -249,11 +306,11 @@ def _undetermined(
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
         return LayoutError(
             f"{path}: output {dims_text(dims)} fits none of the layouts: {shapes}. A DETR kind of detector (RT-DETR) "
-            "has a row for each of its queries, and can't be run here."
+            "has a row for each of its queries; export it with logits and boxes in outputs of their own."
         )
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
     fed = ""
-    if any(question(of_family(layout) | spec, layout, path) for layout in fitting):
+    if any(question({**of_family(layout), **spec}, layout, path) for layout in fitting):
         fed = " Say as well how pictures are fed to it, with --channel-order and --input-scale."
     return LayoutError(
         f"{path}: the file does not say how its output reads, and a shape is no proof. {dims_text(dims)} fits "
@@ -279,8 +336,9 @@ def _check(manifest: ModelManifest, meta: OnnxMeta, tensor: TensorInfo, name: st
     if are_queries(manifest.layout, dims, (spec.height, spec.width), manifest.strides):
         raise LayoutError(
             f"{name}: output {dims_text(dims)} is not laid out as {manifest.layout}: it has a row for each query, as a "
-            "DETR kind of detector (RT-DETR) has. Those can't be run here."
+            "DETR kind of detector (RT-DETR) has. Export it with logits and boxes in outputs of their own."
         )
     count = class_count(manifest.layout, dims)
-    if count is not None and count != len(manifest.classes):
+    spare = manifest.layout == "detr" and count == len(manifest.classes) + 1  # a last slot for "nothing"
+    if count is not None and count != len(manifest.classes) and not spare:
         raise LayoutError(f"{name}: the output has {count} classes. Got {len(manifest.classes)} class names.")

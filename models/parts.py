@@ -1,0 +1,82 @@
+"""Which outputs of a detector belong together, told by the names and shapes of its inputs and outputs. What is made of
+them is in `join`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from models.tensor_info import Dims, OnnxMeta, TensorInfo
+
+JOINED = ("detr", "detr-post", "rtmdet")
+OUTPUT = "joined"
+
+_SIZES = ("orig_target_sizes", "orig_size", "orig_sizes", "target_sizes")
+_LOGITS = ("logits", "pred_logits", "labels")
+_BOXES = ("pred_boxes", "boxes", "dets")
+_MAX_QUERIES = 2000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which outputs of a file belong together.
+
+    layout   what they are joined as
+    outputs  their names: logits and boxes; labels, boxes and scores; or dets and labels
+    picture  the input that takes the picture
+    sizes    the input that takes the frame's size; None where there is none
+    certain  whether names and shapes leave no other reading. `detr` is certain only of RF-DETR, since some of DETR's
+             kin need a softmax where it has a sigmoid; a person, or metadata, has to say so
+    """
+
+    layout: str
+    outputs: tuple[str, ...]
+    picture: str
+    sizes: str | None = None
+    certain: bool = True
+
+
+def parts_of(meta: OnnxMeta) -> Parts | None:
+    """Tell whether the outputs of a file are those of a layout that is joined."""
+    pictures = [each for each in meta.inputs if len(each.dims) == 4]
+    others = [each for each in meta.inputs if len(each.dims) != 4]
+    if len(pictures) != 1:
+        return None
+    by_name = {each.name.lower(): each for each in meta.outputs}
+    picture = pictures[0].name
+    if others:
+        sized = len(others) == 1 and others[0].name.lower() in _SIZES and set(by_name) == {"labels", "boxes", "scores"}
+        if not sized or len(by_name["boxes"].dims) not in (2, 3):
+            return None
+        names = tuple(by_name[name].name for name in ("labels", "boxes", "scores"))
+        return Parts("detr-post", names, picture, others[0].name)
+    if set(by_name) == {"dets", "labels"} and by_name["dets"].dims[2:] == (5,) and len(by_name["labels"].dims) == 2:
+        return Parts("rtmdet", (by_name["dets"].name, by_name["labels"].name), picture)
+    return _queries(meta.outputs, picture)
+
+
+def _queries(outputs: Sequence[TensorInfo], picture: str) -> Parts | None:
+    by_name = {each.name.lower(): each for each in outputs}
+    logits = next((by_name[name] for name in _LOGITS if name in by_name), None)
+    boxes = next((by_name[name] for name in _BOXES if name in by_name), None)
+    if logits is None or boxes is None or any(len(each.dims) > 3 for each in outputs):
+        return None
+    if len(logits.dims) != 3 or len(boxes.dims) != 3 or boxes.dims[2] != 4:
+        return None
+    rows = {dims[1] for dims in (logits.dims, boxes.dims) if isinstance(dims[1], int)}
+    if len(rows) > 1 or any(row > _MAX_QUERIES for row in rows):
+        return None
+    return Parts("detr", (logits.name, boxes.name), picture, certain=set(by_name) == {"dets", "labels"})
+
+
+def as_joined(meta: OnnxMeta, parts: Parts) -> OnnxMeta:
+    """Describe a file as it will be once its outputs are joined: one input, one output."""
+    by_name = {each.name: each for each in meta.outputs}
+    picture = next(each for each in meta.inputs if each.name == parts.picture)
+    first = by_name[parts.outputs[0]].dims
+    if parts.layout == "detr":
+        fields = first[2] + 4 if isinstance(first[2], int) else None
+        dims: Dims = (first[0], first[1], fields)
+    else:
+        boxes = by_name[parts.outputs[1 if parts.layout == "detr-post" else 0]].dims
+        dims = (boxes[0] if len(boxes) == 3 else 1, boxes[-2], 6)
+    return replace(meta, inputs=(picture,), outputs=(TensorInfo(OUTPUT, "float32", dims),), exponential=False)
