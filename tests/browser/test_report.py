@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from engine.analytics.settings import AnswerSettings
 from engine.answers import config_for_answers
+from engine.cli.main import commands
 from engine.report import write_report
 from tests.browser.conftest import DESK, PHONE, TOO_FAINT, shot, until
 from tests.engine.report.handmade import SCENE, Film, output_folder
@@ -147,6 +149,14 @@ def test_verdicts_are_saved_and_loaded(tmp_path, show):
     assert [each["verdict"] for each in told["verdicts"]] == ["confirmed", "rejected"]
     assert {"camera", "track_id", "kind", "place", "direction", "video", "pts"} <= told["verdicts"][0].keys()
 
+    counted = []
+    for arguments in ([], ["--verdicts", str(saved)]):
+        result = CliRunner().invoke(commands, ["analyze", str(tmp_path), "--json", *arguments], standalone_mode=False)
+        counted.append(json.loads(result.output)["cameras"])
+    (before, *_), (after, *_) = counted
+    assert after["reviewed"] == {"confirmed": 1, "rejected": 1, "unknown": 0}
+    assert _events(after) == _events(before) - 1
+
     other = show(path).page  # a browser of its own: nothing is kept there
     assert other.locator("#progress").inner_text().startswith("0 confirmed")
     other.locator("#load").set_input_files(saved)
@@ -155,6 +165,11 @@ def test_verdicts_are_saved_and_loaded(tmp_path, show):
     saved.write_text("{}")
     other.locator("#load").set_input_files(saved)
     other.get_by_text("This is no file of verdicts.").wait_for()
+
+
+def _events(camera):
+    """How many crossings and stays were counted at a camera."""
+    return sum(row["count"] for row in camera["lines"]) + sum(row["stays"] for row in camera["zones"])
 
 
 def test_strangers_names_do_no_harm(tmp_path, show):

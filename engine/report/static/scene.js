@@ -69,6 +69,7 @@
     frame.src = view.image || "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
     frame.width = width;
     frame.height = height;
+    find("#stage").style.maxWidth = `${(75 * width) / height}vh`; // all of it is in sight at once
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     about.elements.camera.value = view.camera;
     about.elements.margin.value = view.margin;
@@ -257,7 +258,7 @@
   svg.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     event.preventDefault();
-    svg.focus();
+    svg.focus({ preventScroll: true }); // else the place that was clicked is another one by then
     if (event.target.classList.contains("handle")) {
       const { shape } = event.target;
       const place = Number(event.target.dataset.place);
