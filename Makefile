@@ -54,7 +54,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -182,6 +182,18 @@ $(BROWSER)/.built: $(STAMP)
 # What the pages look like is in build/browser/screenshots afterwards.
 test-browser: build $(BROWSER)/.built ## Open the pages in a real Chromium (sudo apt-get install chromium), without a network
 	YOLO_ENGINE_REQUIRE_BROWSER=1 PYTHONPATH=.:$(abspath $(BROWSER))/site $(BIN)/python -m pytest tests/browser
+
+# The readers of the formats that `yolo-engine export` writes, in an environment of their own: they bring 700 MB that
+# nothing else needs.
+READERS := build/readers
+
+$(READERS)/.installed:
+	$(PYTHON) -m venv $(READERS)
+	$(READERS)/bin/python -m pip install -q datumaro motmetrics pycocotools voxel51-eta
+	@touch $@
+
+test-exports: build $(READERS)/.installed ## Read exports with datumaro, motmetrics, pycocotools and ETA (FiftyOne)
+	YOLO_ENGINE_READERS=$(abspath $(READERS))/bin/python $(BIN)/python -m pytest tests/engine/after/test_readers.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -26,7 +27,8 @@ from pydantic import (
 )
 
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import check_format
+from engine.formats import check_export, check_format
+from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -103,6 +105,7 @@ Three = tuple[float, float, float]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
 Format = Annotated[str, AfterValidator(check_format)]
+Exported = Annotated[str, AfterValidator(check_export)]
 
 
 def _groups(value: Any) -> Any:
@@ -191,6 +194,13 @@ def _several(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+def _wanted(value: Any) -> Any:
+    """true is a table without a key, false none."""
+    if value is not None and not isinstance(value, bool | Mapping | BaseModel):
+        raise ValueError("true, or a table of what and how")
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 def _scene(value: Any) -> Any:
     """A path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
     if not isinstance(value, str | Path | Mapping) or value == "":
@@ -204,6 +214,38 @@ Gap = Annotated[float, BeforeValidator(_length), Field(ge=0, le=3600, allow_inf_
 SceneOrPath = Annotated[Path | dict[str, object], BeforeValidator(_scene)]
 Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, BeforeValidator(not_bool), Field(gt=0, allow_inf_nan=False)]
+Roll = Annotated[float, BeforeValidator(_length), Field(ge=0, le=86_400, allow_inf_nan=False)]
+Kind = Literal["track", "crossing", "enter", "leave", "stay"]
+
+
+class ClipKeys(BaseModel):
+    """Which clips are cut at the end of a run, and how. See docs/after.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: Annotated[tuple[Kind, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    """Kinds of events, and `track` for whole tracks. None: crossings and stays where there is a scene, else tracks."""
+    classes: Names | None = None
+    """Names of classes; None takes all."""
+    places: Names | None = None
+    """Names of lines and zones; None takes all."""
+    directions: Names | None = None
+    """Words for directions over lines; None takes all."""
+    longer_s: Roll | None = None
+    """Seconds that a stay or a track lasts at least; also as the text "30s" or "2m"."""
+    shorter_s: Roll | None = None
+    """Seconds that it lasts at most."""
+    pre_s: Roll = 5.0
+    """Seconds before what happened."""
+    post_s: Roll = 5.0
+    """Seconds after it."""
+    merge_gap_s: Roll = 2.0
+    """Parts that are no further apart than so many seconds become one clip."""
+    max_length_s: Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    """Seconds of the longest clip: nothing is joined beyond it, and what lasts longer is cut into several."""
+    exact: bool = False
+    """false: packets are copied from the key frame before; true: a clip begins at the very frame, for which it is
+    encoded anew where no key frame is there."""
 
 
 class EngineConfig(TrackerKeys):
@@ -212,7 +254,7 @@ class EngineConfig(TrackerKeys):
     The first keys are the parameters of the trackers, in engine/trackers/keys.py.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=False)
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
@@ -272,6 +314,9 @@ class EngineConfig(TrackerKeys):
     backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
+    precision: Precision = "f32"
+    """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
+    that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
@@ -312,6 +357,8 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    crops: bool = False
+    """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
     report: bool | None = None
     """Write report.html, a page to look at: counts, maps, events with their video. None: at the end of a job, not of a
     run."""
@@ -335,6 +382,13 @@ class EngineConfig(TrackerKeys):
     """Seconds that may be missing between two files of a camera for the tracker to go on."""
     max_overlap_s: Gap = 2.0
     """Seconds that the next file of a camera may repeat: what is there twice is dropped."""
+
+    clips: Annotated[ClipKeys | None, BeforeValidator(_wanted)] = None
+    """Cut out of the videos what happened in them, into `clips` in the output folder: true, or a table of what and how.
+    None: don't. See docs/after.md."""
+
+    export: Annotated[tuple[Exported, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    """Write the tracks for other tools, into `export` in the output folder. See docs/after.md."""
 
     open_timeout_s: Seconds = 15.0
     """How long a URL may take to open."""
@@ -383,12 +437,21 @@ class EngineConfig(TrackerKeys):
             raise ValueError(f"end_s must be more than start_s = {self.start_s:g}")
         if self.writes_tables and "tracks" not in self.formats:
             raise ValueError("scene, tables and heatmap are made from tracks: add tracks to formats")
+        if self.clips is not None and "tracks" not in self.formats:
+            raise ValueError("clips are cut by tracks: add tracks to formats")
+        if self.export is not None and "tracks" not in self.formats:
+            raise ValueError("exports are made from tracks: add tracks to formats")
         return self
 
     @property
     def writes_tables(self) -> bool:
         """Whether tables are made at the end."""
         return bool(self.scene or self.tables or self.heatmap)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something is made of the tracks once the videos are done."""
+        return bool(self.writes_tables or self.clips is not None or self.export)
 
     @property
     def part_ends_s(self) -> float | None:
@@ -430,17 +493,25 @@ class EngineConfig(TrackerKeys):
 
 
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
-# go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
+# go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
-    " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
-    " max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
+    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
+    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s report report_language".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
+    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
+    " start clock_patterns camera max_gap_s max_overlap_s clips export report report_language".split()
 )
+
+
+def clip_keys(values: Mapping[str, Any]) -> ClipKeys:
+    """Return a checked ClipKeys. Raises ConfigError."""
+    try:
+        return ClipKeys(**values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, ClipKeys)) from None
 
 
 def load_config(path: Path) -> dict[str, object]:
@@ -472,17 +543,20 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
     )
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """The first error in one fixed form: key, rule, what was found."""
     first = error.errors()[0]
+    fields = (model or EngineConfig).model_fields
     if not first["loc"]:  # a rule between keys, which says all itself
         return f"{first['ctx']['error']}." if first["type"] == "value_error" else f"{first['msg']}."
     key = str(first["loc"][0]) if first["loc"] else "configuration"
+    if key == "clips" and len(first["loc"]) > 1:  # a table of its own
+        key, fields = str(first["loc"][1]), ClipKeys.model_fields
     if first["type"] == "extra_forbidden":
         import difflib
 
-        close = difflib.get_close_matches(key, EngineConfig.model_fields, n=1)
-        hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
+        close = difflib.get_close_matches(key, fields, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(fields)}."
         return f"Unknown key {key!r:.100} in the configuration.{hint}"
     context = first.get("ctx", {})
     rules: dict[str, Callable[[], str]] = {

@@ -33,14 +33,15 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "text", "trackers"},
+        "config": {"errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "text"},
-        "sinks": {"config", "media", "records", "errors", "text"},
+        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
+        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
@@ -50,9 +51,19 @@ ROOMS = {
             "text", "versions",
         },
         # A run.
+        "finished": {"analytics", "config", "errors"},
+        "clips": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "records", "sinks", "stages", "summary", "text",
+        },
+        "exports": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "sinks", "stages", "summary", "text",
+        },
+        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
@@ -61,9 +72,9 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
-            "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "text", "trackers",
-            "summary",
+            "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
+            "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "summary",
+            "text", "trackers",
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
@@ -72,8 +83,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "report", "results", "rework", "summary", "text", "trackers", "verify",
+            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "finished", "formats",
+            "inference", "install", "logs", "media", "pipeline", "profiling", "report", "results", "rework", "summary",
+            "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

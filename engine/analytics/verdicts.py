@@ -19,7 +19,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.analytics.analyse import Answers, Event, EventKind
+from engine.analytics.analysis import Answers, Event, EventKind
 from engine.errors import ConfigError, describe_os_error
 
 _MAX_FILE_BYTES = 256 << 20

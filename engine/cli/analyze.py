@@ -56,8 +56,8 @@ def analyze(
     """
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
-    from engine.analytics.export import check_formats, write_tables
-    from engine.analytics.settings import AnswerSettings
+    from engine.analytics.export import write_tables
+    from engine.analytics.settings import AnswerSettings, check_formats
     from engine.analytics.verdicts import read_verdicts
     from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
@@ -175,7 +175,7 @@ def _films(
 
 def _distinct(films: list[Film]) -> list[Film]:
     """Gives videos of several folders that bear the same name the folder's in front."""
-    from engine.analytics.timeline import camera_of
+    from engine.analytics.naming import camera_of
 
     names = Counter(film.name for film in films)
     taken: set[str] = set()

@@ -18,7 +18,9 @@ import click
 
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
+from engine.cli.clips import clips
 from engine.cli.evaluate import evaluate
+from engine.cli.exports import export, import_
 from engine.cli.models import models
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
@@ -135,6 +137,11 @@ def _model_options(command: _Command) -> _Command:
             ),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(["f32", "bf16", "int8"]),
+            help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
+        ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
         click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
         click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),
@@ -166,6 +173,11 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
 @click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
+@click.option("--clips/--no-clips", default=None, help="Cut clips of what happened; how: key `clips`.  [no-clips]")
+@click.option(
+    "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
+)
+@click.option("--crops/--no-crops", default=None, help="Write the best crop of each track.  [no-crops]")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
@@ -195,6 +207,7 @@ def run(
     from engine.cli.answers_table import print_answers
     from engine.cli.bottleneck_table import print_verdict
     from engine.cli.console import screen
+    from engine.cli.follow_up_lines import follow_up_lines
     from engine.cli.progress import ProgressBars, print_summary
 
     console = screen(stderr=True)
@@ -217,6 +230,8 @@ def run(
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
             print_answers(screen(), answers)
+        for line in follow_up_lines(summary):
+            say(line)
         if "report" in summary:
             say(f"Report: {summary['report']}")
     if "error" in summary:
@@ -258,6 +273,9 @@ def doctor() -> int:
 
 commands.add_command(analyze)
 commands.add_command(bench)
+commands.add_command(clips)
+commands.add_command(export)
+commands.add_command(import_)
 commands.add_command(models)
 commands.add_command(build_trt)
 commands.add_command(retrack)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import Scene
-from engine.analytics.answering import answer, films_of, name_of
+from engine.analytics.answering import answer, films_of
 from engine.analytics.export import write_whole
+from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
-from engine.analytics.timeline import camera_of
 from engine.config import EngineConfig
 from engine.errors import InputError
 from engine.media.inputs import Video, find_videos

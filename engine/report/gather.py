@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import Answers, Samples, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, name_of
+from engine.analytics.answering import CameraAnswers, answer, films_of
+from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
-from engine.analytics.timeline import Film, camera_of
+from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
@@ -156,7 +157,7 @@ def _report(work: Gathering) -> Report:
 
 
 def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
-    clock = entry.get("clock") or clock_entry(entry, work.settings)
+    clock = entry.get("clock") or work.settings.clock_entry(entry)
     return VideoFacts(
         name=name_of(entry),
         camera=camera,
@@ -224,8 +225,14 @@ def _provenance(manifest: JobManifestJson) -> Provenance:
         versions=tuple((str(key), str(value)) for key, value in (manifest.get("versions") or {}).items()),
         verdict=tuple(sentences(verdict)) if verdict else (),
         workers=tuple(map(str, manifest.get("workers") or ())),
-        float32=backend.get("name") in ("native", "openvino"),
+        precision=_precision(manifest),
     )
+
+
+def _precision(manifest: JobManifestJson) -> str:
+    """What a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
+    backend = manifest["backend"]
+    return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 
 
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -90,8 +90,8 @@ class CameraReport:
 @dataclass(frozen=True)
 class Provenance:
     """What made the results. `settings` are the keys that differ from the defaults, as texts; `verdict` are sentences
-    on where the time went, none where it was not measured; `float32` says that this precision was computed in,
-    whatever the model's file has."""
+    on where the time went, none where it was not measured; `precision` is what was computed in, empty where that is
+    the model's own."""
 
     model: str
     model_sha256: str
@@ -103,7 +103,7 @@ class Provenance:
     versions: tuple[tuple[str, str], ...]
     verdict: tuple[str, ...]
     workers: tuple[str, ...]
-    float32: bool
+    precision: str
 
 
 @dataclass(frozen=True)

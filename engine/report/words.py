@@ -131,7 +131,6 @@ _REPORT: dict[str, tuple[str, str]] = {
     "model": ("Model", "Modelo"),
     "backend": ("Computed by", "Calculado por"),
     "precision": ("Precision", "Precisión"),
-    "float32": ("float32", "float32"),
     "as_model": ("as the model's file or plan has it", "la del archivo o plan del modelo"),
     "started": ("Begun", "Comenzado"),
     "took": ("Took", "Duración"),

@@ -139,11 +139,14 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         click.echo(json.dumps({**value, **files}))
         return 0 if success else _FAILED
     from engine.cli.answers_table import print_answers
+    from engine.cli.follow_up_lines import follow_up_lines
     from engine.cli.progress import print_summary
 
     if not shot.refused:
         print_summary(views.screen(), result["processing_result"])
         print_answers(views.screen(), result["processing_result"].get("answers", {}))
+        for line in follow_up_lines(result["processing_result"]):
+            say(line)
     say(f"{result['message']}")
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")

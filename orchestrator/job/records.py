@@ -87,7 +87,7 @@ _MODEL: _Shape = {
     "[error]": (_or_none(_text), "a text or null"),
 }
 
-_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text")}
+_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text"), "[precision]": (_text, "a text")}
 
 _JOB: _Shape = {
     "id": (_text, "a text"),
@@ -176,9 +176,38 @@ _CAMERA: _Shape = {
     "zones": (_list_of(_ZONE), "a list of stays"),
 }
 
+
+def _named_texts(value: object) -> bool:
+    return type(value) is dict and all(map(_text, value.values()))
+
+
 _ANSWERS: _Shape = {
     "cameras": (_list_of(_CAMERA), "a list of cameras"),
-    "tables": (lambda value: type(value) is dict and all(map(_text, value.values())), "paths by name"),
+    "tables": (_named_texts, "paths by name"),
+    "[error]": (_text, "a text"),
+}
+
+_CLIP: _Shape = {
+    "clip": (_text, "a path"),
+    "mode": (_text, "a text"),
+}
+
+_CLIPS: _Shape = {
+    "[folder]": (_text, "a path"),
+    "clips": (_list_of(_CLIP), "a list of clips"),
+    "failed": (_named_texts, "texts by name"),
+    "[error]": (_text, "a text"),
+}
+
+_EXPORT: _Shape = {
+    "format": (_text, "a text"),
+    "folder": (_text, "a path"),
+    "tracks": (_count, "a count"),
+    "boxes": (_count, "a count"),
+}
+
+_EXPORTS: _Shape = {
+    "exports": (_list_of(_EXPORT), "a list of exports"),
     "[error]": (_text, "a text"),
 }
 
@@ -188,6 +217,8 @@ _SUMMARY: _Shape = {
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
     "[answers]": (_of(_ANSWERS), "counts"),
+    "[clips]": (_of(_CLIPS), "clips"),
+    "[exports]": (_of(_EXPORTS), "exports"),
     "[report]": (_text, "a path"),
     "[error]": (_or_none(_text), "a text or null"),
 }

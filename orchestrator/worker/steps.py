@@ -458,38 +458,50 @@ def _write_results(job: Job, result: dict[str, Any]) -> None:
 
 
 def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-    """The summary with the counts of what was asked for, whose tables are written. What is wrong with them is the
-    job's error: the same folder submitted again makes them, without doing the videos again."""
+    """The summary with the counts of what was asked for, whose tables are written, and what else was made of the
+    tracks. What is wrong with them is the job's error: the same folder submitted again makes them, without doing the
+    videos again."""
     try:
-        asked = JobConfig.parse(job.config).engine.writes_tables
+        config = JobConfig.parse(job.config).engine
     except RequestError:  # it was changed since, and the job's error says so
         return summary
-    if not summary["videos"] or not asked:
+    if not summary["videos"] or not config.goes_on:
         return summary
-    keys = ("path", "stem", "status", "media", "outputs", "sequence")
+    keys = (
+        "path", "stem", "status", "error", "frames", "inferred_frames", "detections", "tracks", "media", "outputs",
+        "sequence", "input",
+    )  # fmt: skip
     videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
-    task = {"kind": "answers", "output": str(job.output), "config": job.config, "videos": videos}
-    found: dict[str, Any] = {}
+    task = {
+        "kind": "answers",
+        "output": str(job.output),
+        "config": job.config,
+        "videos": videos,
+        "model": summary.get("model") or {},
+        "roots": list(map(str, context.settings.video_roots)),
+    }
+    event: dict[str, Any] = {}
     try:
         with EngineProcess(task) as engine:
-            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                found = event if event["kind"] in ("answered", "fatal") else found
-            why = None if found else f"the program that counts {engine.ended()}"
+            for each in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                event = each if each["kind"] in ("answered", "fatal") else event
+            why = None if event else f"the program that counts {engine.ended()}"
     except TimeoutError:
         why = "counting took too long"
-    answers = found.get("answers") or {"cameras": [], "tables": {}}
-    error = why or found.get("error") or answers.get("error")
+    found: dict[str, Any] = event.get("found") or {}
+    error = why or event.get("error") or next((each["error"] for each in found.values() if "error" in each), None)
+    if config.writes_tables and "answers" not in found:
+        found["answers"] = {"cameras": [], "tables": {}, "error": error}
     if error is not None:
-        answers = {**answers, "error": error}
         summary = {**summary, "success": False, "error": summary.get("error") or error}
-    clocks = found.get("clocks") or [None] * len(videos)
+    clocks = event.get("clocks") or [None] * len(videos)
     return {
         **summary,
         "videos": [
             video if clock is None else {**video, "clock": clock}
             for video, clock in zip(summary["videos"], clocks, strict=True)
         ],
-        "answers": answers,
+        **found,
     }
 
 

@@ -11,7 +11,7 @@ from orchestrator.errors import PathRefused
 from orchestrator.job.paths import scene_tables
 from orchestrator.settings import Settings
 from tests.chaos.farm import CONFIG, Farm
-from tests.e2e.runs import fake_engine
+from tests.e2e.runs import fake_engine, frames_in
 from tests.e2e.test_answers import SCENE
 from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
 from tests.waiting import until
@@ -112,3 +112,25 @@ def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
     assert "secret" not in str(told.value)
     with pytest.raises(PathRefused, match="no scene file"):
         scene_tables((inside / "none.toml",), settings)
+
+
+def test_a_job_cuts_clips_and_exports_at_its_end(tmp_path, capsys):
+    """In the process that opens media, below the folders that are allowed; its table of how comes with the message."""
+    keys = {"visualize": False, "clips": {"kinds": ["track"], "pre_s": 0, "post_s": "0s"}, "export": ["cvat", "mot"]}
+    with Farm(tmp_path / "f") as farm:
+        farm.clips(2, frames=30)
+        job = farm.submit(**keys)
+        farm.worker()
+        record = farm.wait(job)
+        summary = record.result["processing_result"]
+        assert record.state == "completed", summary
+        until((job.output / "manifest.json").exists, 20)
+        clips = json.loads((job.output / "manifest.json").read_text())["clips"]
+        assert clips == summary["clips"]
+        assert len(clips["clips"]) >= 2
+        assert not clips["failed"]
+        for each in clips["clips"]:
+            assert frames_in(each["clip"]) == each["last_frame"] - each["first_frame"] + 1
+        assert (job.output / "clips" / "empty.txt").exists()
+        assert [each["format"] for each in summary["exports"]["exports"]] == ["cvat", "mot"]
+        assert len(list((job.output / "export" / "cvat").glob("*.xml"))) == 2
