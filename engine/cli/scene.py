@@ -11,7 +11,7 @@ from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page on which lines and zones are drawn.")
-@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO|FOLDER...", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "page", type=click.Path(path_type=Path), default="scene.html", help="[scene.html]")
 @click.option(
     "--scene", "given", multiple=True, type=click.Path(path_type=Path), help="Scene file to edit, or a folder of them."
@@ -29,7 +29,7 @@ def scene(
 ) -> int:
     """Write a page on which lines, zones, ignored regions and map points are drawn, and which gives the scene file.
 
-    It shows each video's scene without those who pass, and opens from disk. Below it, with --tracks, lies where the
+    INPUT is a video, or a folder of them. The page shows each video's scene without those who pass, and opens from disk. Below it, with --tracks, lies where the
     objects of an earlier run went. A scene file that is given is edited.
     """
     from engine.analytics.settings import load_scenes
