@@ -59,7 +59,7 @@ from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
-from engine.summary import SummaryJson, VideoJson, VideoResult, VideoStatus
+from engine.summary import ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
 
@@ -253,7 +253,7 @@ class Engine:
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if left_out:
             summary["left_out"] = [{"path": each.path, "why": each.why} for each in left_out]
-        if self._stats:
+        if self._stats or self.config.report:  # a report says where the time went
             verdict = run.verdict()
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
@@ -275,7 +275,9 @@ class Engine:
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(place, "manifest.json", manifest)
-        except OutputError as error:  # what was done is told all the same
+            if self.config.report and settled:
+                summary["report"] = self._report(folder, manifest)
+        except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
             failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
@@ -284,6 +286,12 @@ class Engine:
                     attempts.forget(place, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(place)
         return summary
+
+    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+        """Write the report of a run and return its path. Raises InputError and OutputError."""
+        from engine.report import write_report  # templates: a run without a report starts without them
+
+        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
 
     def work(
         self,

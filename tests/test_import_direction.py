@@ -48,6 +48,10 @@ ROOMS = {
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
+        "report": {
+            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "summary",
+            "text", "versions",
+        },
         # A run.
         "finished": {"analytics", "config", "errors"},
         "clips": {
@@ -75,8 +79,8 @@ ROOMS = {
         "run": {"pipeline", "profiling"},
         "engine": {
             "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities", "inference",
-            "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary",
-            "text", "trackers",
+            "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages",
+            "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "agreement": {"records"},
@@ -93,7 +97,7 @@ ROOMS = {
         "cli": {
             "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
             "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
-            "quantize", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
+            "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

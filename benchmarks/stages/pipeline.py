@@ -31,7 +31,7 @@ from benchmarks.reference_sort import ReferenceSort
 from benchmarks.rounds import Samples, alternate
 from benchmarks.stages import ultralytics
 from engine import Engine, EngineConfig
-from engine.cli.bottleneck_table import sentences
+from engine.profiling.sentences import sentences
 
 MODEL = "models/yolox_nano.onnx"
 CONF, NMS_IOU = 0.25, 0.45

@@ -25,7 +25,9 @@ from engine.cli.exports import export, import_
 from engine.cli.find import find
 from engine.cli.models import models
 from engine.cli.quantize import quantize
+from engine.cli.report import report
 from engine.cli.retrack import render, retrack
+from engine.cli.scene import scene
 from engine.cli.statuses import FAILED, INTERRUPTED, USAGE
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
@@ -186,6 +188,8 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
+@click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
 @click.option("--clips/--no-clips", default=None, help="Cut clips of what happened; how: key `clips`.  [no-clips]")
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
@@ -253,6 +257,8 @@ commands.add_command(build_trt)
 commands.add_command(quantize)
 commands.add_command(retrack)
 commands.add_command(render)
+commands.add_command(report)
+commands.add_command(scene)
 commands.add_command(evaluate)
 
 

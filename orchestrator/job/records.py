@@ -288,6 +288,7 @@ _SUMMARY: _Shape = {
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
     "[workers]": (_texts, "a list of texts"),
+    "[report]": (_text, "a path"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -683,7 +684,7 @@ def follow_up_of(value: object) -> FollowUpJson:
 @dataclass(frozen=True)
 class JobSummary:
     """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
-    what was made of the tracks; `others` are keys of another version, which are kept."""
+    what was made of the tracks, `report` the path of the page; `others` are keys of another version, which are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -693,6 +694,7 @@ class JobSummary:
     workers: tuple[str, ...] = ()
     error: str | None = None
     made: FollowUpJson = field(default_factory=FollowUpJson)
+    report: str | None = None
     others: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -713,6 +715,7 @@ class JobSummary:
             workers=tuple(found.get("workers", ())),
             error=found.get("error"),
             made=follow_up_of(found),
+            report=found.get("report"),
             others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
         )
 
@@ -728,6 +731,7 @@ class JobSummary:
             "workers": list(self.workers),
             **error,
             **self.made,
+            **({"report": self.report} if self.report else {}),
             **self.others,
         }
 

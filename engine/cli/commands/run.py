@@ -63,6 +63,8 @@ def run(
             say(line)
         for line in follow_up_lines(summary):
             say(line)
+        if "report" in summary:
+            say(f"Report: {summary['report']}")
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
