@@ -67,7 +67,7 @@ class Totals:
                 self._known_bytes += size
 
     def now(self, active: Iterable[Progress]) -> Total:
-        """The total with what is under way."""
+        """Return the total with what is under way."""
         with self._lock:
             waiting, frames, before = dict(self._waiting), self._frames, self._before
             known_frames, known_bytes, done = self._known_frames, self._known_bytes, self._done

@@ -152,7 +152,7 @@ class Crops(FileSink):
                 del self._best[track_id]
 
     def _look(self, tracks: Tracks) -> None:
-        """Takes what is better than what there was of each track."""
+        """Take what is better than what there was of each track."""
         ids, due = tracks.track_ids.tolist(), []
         for row, track_id in enumerate(ids):
             known = self._best.get(track_id)
@@ -217,7 +217,7 @@ class Crops(FileSink):
         return json.dumps(values).encode() + b"\n"
 
     def _keep(self, track_id: int) -> None:
-        """Appends a track's best crop to the log, if it does not stand there."""
+        """Append a track's best crop to the log, if it does not stand there."""
         best = self._best[track_id]
         if best.image is None or best.shown is None:
             return
@@ -310,7 +310,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
-    """Each record's track id, and its place and the lengths of its two parts."""
+    """Return each record's track id, and its place and the lengths of its two parts."""
     place = 0
     while place < size:
         file.seek(place)

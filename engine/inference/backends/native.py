@@ -34,7 +34,7 @@ def on_cpu(model: CpuModel) -> NativeBackend:
 
 
 class NativeBackend:
-    """A model as tables of steps, one a size. Satisfies engine.inference.backends.base.Backend.
+    """A model as tables of steps, one per size. Satisfies engine.inference.backends.base.Backend.
 
     A batch is computed picture by picture, so that its size can't change a result.
     """

@@ -63,7 +63,7 @@ class HeadPlan:
         return max(1, -(-self._anchors // BLOCK[0])), batch
 
     def job(self, output: int, mask: int, counts: int, candidates: int) -> bytes:
-        """The argument of a launch, from addresses of memory. `counts` are to be zero."""
+        """Return the argument of a launch, from addresses of memory. `counts` are to be zero."""
         job = self._job.copy()
         job["output"], job["class_mask"], job["counts"], job["candidates"] = output, mask, counts, candidates
         return job.tobytes()

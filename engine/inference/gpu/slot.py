@@ -64,7 +64,7 @@ class Slot:
     """
 
     def __init__(self, driver: Any, plan: LoadedPlan, streams: Streams, most: Shape, graphs: GraphApi | None) -> None:
-        """Raises OutOfMemory; what was allocated by then is freed."""
+        """Raise OutOfMemory; what was allocated by then is freed."""
         self._driver = driver
         self._plan = plan
         self._streams = streams

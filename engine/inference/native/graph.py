@@ -1,4 +1,4 @@
-"""An ONNX file as plain Python: nodes with their attributes, and the weights as arrays. Read once a model."""
+"""An ONNX file as plain Python: nodes with their attributes, and the weights as arrays. Read once per model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Raises Unsupported for what is no float32 picture network, models.errors.OnnxFileError for what is no ONNX."""
+    """Return the graph of a file. Raises Unsupported for anything but a float32 network on images, models.errors.OnnxFileError for what is no ONNX."""
     model = parse_onnx(path)  # weights in a second file are refused below, and never opened
     try:
         with refusing():

@@ -186,7 +186,7 @@ Value = NDArray[Any] | PictureView | Tensor | Cells
 
 
 def sources(op: Op) -> list[Tensor]:
-    """The tensors an operation reads."""
+    """Return the tensors an operation reads."""
     if isinstance(op, Concat):
         return op.sources
     read = [op.source] if op.source is not None else []

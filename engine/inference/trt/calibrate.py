@@ -58,7 +58,7 @@ def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
 
 
 def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[Any]]:
-    """Each picture as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
+    """Give each picture as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
     letterboxes = Letterboxes(spec, "float32")
     for path in pictures:
         try:

@@ -156,7 +156,7 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 
 def read_record(plan: Path) -> PlanRecord:
-    """The side-car of a plan. Raises PlanError where there is none, or none that can be read."""
+    """Return the side-car of a plan. Raises PlanError where there is none, or none that can be read."""
     path = sidecar_of(plan)
     try:
         if not os.path.lexists(path):
@@ -226,7 +226,8 @@ def check_plan(
     gpu: Gpu | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> PlanRecord:
-    """The record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs it.
+    """Return the record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs
+    it.
 
     onnx_sha256, layout   of the model that is to be run; None: whichever the plan holds
     flavor, gpu           what is to load it, and where; None: not compared, as where there is none
@@ -303,7 +304,7 @@ def _check_gpu(plan: Path, record: PlanRecord, gpu: Gpu) -> None:
 
 
 def _replaced(command: str, option: str, value: str) -> str:
-    """A command with another value of one option."""
+    """Return a command with another value of one option."""
     words = shlex.split(command)
     if option in words:
         at = words.index(option) + 1
