@@ -17,7 +17,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 class TextFormatter(logging.Formatter):
-    """One line per message, whatever its text holds; the lines of a traceback are indented, so that none begins another."""
+    """One line per message, whatever its text holds; lines of a traceback are indented, so that none begins another."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
         record.message = printable(record.message, _LONGEST)

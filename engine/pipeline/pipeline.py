@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _IDLE_S = 1.0
 
-# Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
+# Images of more than this share of what is allowed are large: no more are in flight in a stream than two of the
 # largest take, and one stream of them is decoded at a time.
 _LARGE = 0.25
 _LARGEST_IN_FLIGHT = 2
@@ -228,7 +228,7 @@ class Pipeline:
             self._read(run, reader, clock)
 
     def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
-        """Holds up a stream of large pictures until no other is decoded, or it is stopped."""
+        """Holds up a stream of large images until no other is decoded, or it is stopped."""
         if reader.info.live or not self._is_large(reader.picture_bytes):
             return contextlib.nullcontext()
         while not self._large.acquire(timeout=_TICK_S):
@@ -291,7 +291,7 @@ class Pipeline:
             run.place.state = state
 
     def _narrow(self, run: StreamRun, frame: Frame) -> None:
-        """Large frames are few at once: what is in flight is bounded in bytes, whatever the pictures' size."""
+        """Large frames are few at once: what is in flight is bounded in bytes, whatever the images' size."""
         image = frame.image
         if image is not None and self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
             run.window.narrow(_LARGEST_IN_FLIGHT * (self._reader.max_frame_bytes or 0) // size)
@@ -404,7 +404,7 @@ class Pipeline:
                     clock.lap("finish")
                     return
                 run.write(item, clock)
-                del item  # the picture goes now, unless a caller of `stream` has it
+                del item  # the image goes now, unless a caller of `stream` has it
                 run.window.leave()
 
     # -- failure --------------------------------------------------------------------------------------------------

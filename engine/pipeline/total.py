@@ -56,7 +56,7 @@ class Totals:
             self._before += frames
 
     def ended(self, stem: str, frames: int, resumed_from: int = 0) -> None:
-        """A video is done, with so many frames."""
+        """Take a video that is done, with `frames` frames."""
         with self._lock:
             size = self._waiting.pop(stem, 0)
             self._done += 1

@@ -162,7 +162,7 @@ class Verdict:
         return next((change for change in self.changes if change.change is ChangeKind.WITHOUT), None)
 
     def predict(self, stage: str, left: float = 0.0) -> float:
-        """Return the frames per second, were a stage to take `left` times what it takes: 0.5 is half of it, 0 nothing."""
+        """Return the frames per second if a stage took `left` times what it takes: 0.5 is half of it, 0 nothing."""
         return self.explained * self.load.with_cost(stage, left).reached().fps
 
     def to_json(self) -> VerdictJson:

@@ -33,8 +33,8 @@ def partial_path(path: Path) -> Path:
 
 
 def partials_of(video: Video, folder: Path) -> list[Path]:
-    """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not the picture's
-    where the video itself lies there: a file of that name may be a video of its user's."""
+    """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not that
+    of the annotated video where the video itself lies there: such a file may be its user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
     suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == ".mp4")]
@@ -79,7 +79,7 @@ def salvage(
                 files[kind] = (folder / path, state["offset"], last.parts(path))
         with contextlib.ExitStack() as stack:
             file = None
-            with contextlib.suppress(VideoError):  # the pictures go without their sound
+            with contextlib.suppress(VideoError):  # the video goes without its sound
                 file = stack.enter_context(OpenedFile(video.path, roots))
             return set_aside(file, attempt, files, last.journal.get("live")), None
     finally:
@@ -123,7 +123,7 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
 
 
 def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
-    """The sound's format stands in the input alone; where that can't be read any more, the pictures go without."""
+    """The sound's format stands in the input alone; where that can't be read any more, the video goes without."""
     if file is None:
         mux_into(target, part, None, size)
         return

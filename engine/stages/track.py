@@ -38,7 +38,7 @@ class TrackerSettings:
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
         """The settings that a configuration has for a model of these classes. Raises ConfigError.
 
-        min_hits counts frames: where only some are inferred, so many fewer detections make a track count.
+        min_hits counts frames: where only some are inferred, fewer detections make a track count.
         """
         parameters = registry.parameters_of(config.tracker, config.model_dump(include=set(registry.KEYS)))
         if "min_hits" in parameters:

@@ -75,7 +75,7 @@ def _region(tensor: Tensor) -> Region:
 
 
 def allocate(regions: list[Region]) -> int:
-    """Put each region where no other is that lives at the same time, the largest ones first, and return the floats in all.
+    """Put each region where no other lives at the same time, the largest ones first, and return the floats in all.
 
     Those are alive where it begins, or begin later; both are kept by spans of operations, so that a long chain takes
     no square of its length.

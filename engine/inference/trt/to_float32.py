@@ -2,7 +2,7 @@
 
 Half-precision exports are widened, which is exact. Dynamic quantization, for which TensorRT has no operators, is
 undone: its weights are what they stand for, w = (q - zero) * scale, and its activations are no longer rounded. So the
-pictures of a batch no longer change each other.
+images of a batch no longer change each other.
 """
 
 from __future__ import annotations
