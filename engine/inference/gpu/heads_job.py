@@ -14,6 +14,8 @@ _LEVELS = 8
 _STRIDES = (8, 16, 32)
 _FLOAT_INTEGERS = 2.0**24  # end2end without a mask: any class that float32 and int32 hold will do
 _LEAST = {"yolox": 6, "yolov5": 6, "yolov8": 5, "end2end": 6}
+LAYOUTS = tuple(_LEAST)
+"""Those that heads.cu reads; outputs of others come back whole."""
 
 JOB = np.dtype(
     [

@@ -11,11 +11,10 @@ from typing import Any
 
 from engine.inference.gpu import heads_job, letterbox_job
 from engine.inference.gpu.compiler import compile_all, find_compiler
-from engine.inference.gpu.heads_job import HeadPlan
+from engine.inference.gpu.heads_job import LAYOUTS, HeadPlan
 from engine.inference.gpu.letterbox_job import LetterboxPlan
 from engine.inference.gpu.protocol import Function, HeadSpec
 from engine.inference.letterbox import LetterboxSpec
-from models.manifest import LAYOUTS
 
 LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
 HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
