@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, cast
 
 import av
 import av.error
@@ -377,7 +377,7 @@ def _for_jpeg(image: av.VideoFrame) -> av.VideoFrame:
             for target, source, table in zip(planes_of(full), planes_of(image), tables, strict=True):
                 np.take(table, source[: len(target), : target.shape[1]], out=target[:, : source.shape[1]])
             return full
-    colours: dict[str, Any] = {}
+    colours: dict[str, int] = {}
     if image.format.name not in ("rgb24", "bgr24", "gray"):
         matrix, full_range = colour_of(image)
         colours = {
