@@ -58,6 +58,10 @@ ROOMS = {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "sinks", "stages", "summary", "text",
         },
+        "find": {
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages",
+        },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
@@ -82,7 +86,7 @@ ROOMS = {
         },
         "cli": {
             "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "files",
-            "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results",
+            "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results",
             "rework", "summary", "text", "trackers", "verify",
         },
     },
