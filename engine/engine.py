@@ -509,7 +509,7 @@ class Engine:
         return pipeline
 
     def _begin(self, videos: int) -> Run:
-        """A run over so many videos, to be used as a context manager. From here on, `stop` ends it."""
+        """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
         run = Run(self._new_pipeline(videos), on_gpu=self.model.backend.on_gpu, ended=self._ended)
         with self._lock:
             self._runs.append(run)

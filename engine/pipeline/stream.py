@@ -550,7 +550,7 @@ class StreamRun:
         notes = [*end.notes, *notes, *self._given_up.values()]
         if self.tally.non_finite:
             notes.append(
-                f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"
+                f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
