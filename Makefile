@@ -91,7 +91,7 @@ test: build ## Run the tests, in WORKERS processes at a time (WORKERS=0: in one,
 FAST := tests/engine tests/engine_ext tests/models tests/reference
 
 test-fast: build ## Run the tests that need no waiting: a first look at a change
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not alone' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
 
 # What an extra changes is tested in an environment of its own: the run-time dependencies, that extra and pytest, over the
 # kernels built here. `bare` has no extra, and no ONNX Runtime either, which the default model does without.

@@ -365,8 +365,9 @@ class EngineConfig(TrackerKeys):
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest image that is decoded; a video with a larger one stops there."""
     max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
-    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
-    large are in flight between decoder and results, and six are kept for reference; of smaller ones, more."""
+    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. One as
+    large is in flight between decoder and results, and six are kept for reference; of smaller ones, more. Twice as
+    many bytes let the next one be decoded while one is worked on."""
     max_duration_s: Limit | None = None
     """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
     before. None: as long as it is."""
@@ -423,6 +424,21 @@ class EngineConfig(TrackerKeys):
     video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
     """Slower ones give smaller files: `superfast` saves a sixth to a half of the size for twice the time."""
 
+    blur: Names | None = None
+    """Classes that are made unrecognisable in the annotated video, by detections and tracks; no guarantee. See
+    docs/after.md. None: none."""
+    only_blur: bool = False
+    """true: no boxes are drawn in the annotated video, only `blur` is applied."""
+    blur_style: Literal["pixelate", "fill"] = "pixelate"
+    """pixelate: a few cells in place of each box; fill: plain grey, which tells less."""
+    blur_pad: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] = 0.15
+    """What is added on each side of a box that is blurred, in its sizes."""
+    blur_hold_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=5)] = 0.5
+    """Seconds for which a box is blurred after its track was seen last, and before it was seen first. Frames are held
+    so long, 256 MiB of them at most."""
+    blur_conf: Share = 0.1
+    """Lowest score of a detection that is blurred, below `conf` too: lower hides more, and more that is nothing."""
+
     @field_validator("input_size")
     @classmethod
     def _multiple_of_32(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -462,6 +478,17 @@ class EngineConfig(TrackerKeys):
             raise ValueError("exports are made from tracks: add tracks to formats")
         return self
 
+    @model_validator(mode="after")
+    def _blur_has_what_it_needs(self) -> Self:
+        if self.only_blur and not self.blur:
+            raise ValueError("only_blur needs blur: the classes that are to be hidden")
+        if self.blur and not self.visualize:
+            raise ValueError("blur is of the annotated video, and visualize is false")
+        left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
+        if left_out:
+            raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
+        return self
+
     @property
     def writes_tables(self) -> bool:
         """Whether tables are made at the end."""
@@ -485,7 +512,7 @@ class EngineConfig(TrackerKeys):
     @property
     def lowest_conf(self) -> float:
         """The lowest score of a detection that is of use: to be reported, to the tracker or to be stored."""
-        return min(self.conf, self.stored_conf)
+        return min(self.conf, self.stored_conf, self.blur_conf if self.blur else 1.0)
 
     @property
     def stored_conf(self) -> float:
@@ -516,12 +543,13 @@ class EngineConfig(TrackerKeys):
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
     " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
-    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
+    " blur_hold_s blur_conf zone start clock_patterns".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
-    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
-    " start clock_patterns camera max_gap_s max_overlap_s clips export".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"
+    " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
+    " bin_s camera max_gap_s max_overlap_s clips export".split()
 )
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 from engine.cli.repeats import SAME_S, Repeats
 
@@ -41,7 +41,7 @@ def spare_the_worker(told_at_s: float) -> None:
     """Ignore, in the worker's parent as it begins to stop, a SIGINT that belongs to the same stop."""
     last_resort = signal.getsignal(signal.SIGINT)
 
-    def again(number: int, frame: Any) -> None:
+    def again(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - told_at_s >= SAME_S and callable(last_resort):
             last_resort(number, frame)
 
@@ -56,7 +56,7 @@ def spare_the_child(stopped_at: Callable[[], float | None]) -> None:
     if getattr(usual, "spares", False):  # a child does one task after the other
         return
 
-    def told(number: int, frame: Any) -> None:
+    def told(number: int, frame: FrameType | None) -> None:
         came_at = time.time()
         while (at := stopped_at()) is None and time.time() - came_at < SAME_S:
             time.sleep(_TICK_S)  # the worker may hear of it a little later

@@ -58,6 +58,10 @@ ROOMS = {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "sinks", "stages", "summary", "text",
         },
+        "find": {
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages",
+        },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
@@ -88,7 +92,7 @@ ROOMS = {
         },
         "cli": {
             "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
-            "files", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
             "quantize", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },

@@ -22,6 +22,7 @@ from engine.cli.clips import clips
 from engine.cli.deferred import deferred
 from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
+from engine.cli.find import find
 from engine.cli.models import models
 from engine.cli.quantize import quantize
 from engine.cli.retrack import render, retrack
@@ -174,6 +175,9 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
+@click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
+@click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")
 @click.option(
     "--formats", metavar="tracks,mot,detections", help=_told("Data files to write.", ",".join(defaults.FORMATS))
 )
@@ -243,6 +247,7 @@ commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)
 commands.add_command(import_)
+commands.add_command(find)
 commands.add_command(models)
 commands.add_command(build_trt)
 commands.add_command(quantize)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from orchestrator.broker import reaper
 from orchestrator.broker.local_server import EmbeddedBroker, find_embedded
@@ -221,7 +221,7 @@ def _environment(**values: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **values}
 
 
-def _close(stream: IO[Any] | None) -> None:
+def _close(stream: IO[str] | None) -> None:
     if stream is not None:
         with contextlib.suppress(OSError):
             stream.close()

@@ -56,6 +56,7 @@ class Stage(StrEnum):
     PROCESSING = "processing"
     STOPPING = "stopping"
     ENDED = "ended"
+    WAITING = "waiting for files that other workers have"
 
 
 class How(StrEnum):

@@ -15,7 +15,7 @@ from engine.config import EngineConfig
 from orchestrator.job.records import ModelFacts, VideoFacts
 
 # H.264 at crf 25, ultrafast, of the videos of streets and shops that were tried: 0.1 to 0.2 bits per pixel. The
-# annotated video is there twice for a moment, as it grew and as it is finished.
+# annotated video is there twice for a moment, as it grows and as it is finished.
 _BITS_A_PIXEL = 0.15
 _VIDEO_COPIES = 2
 # Ten objects per frame, each a row of about 190 bytes in each of the JSON files and 60 in the MOT file.

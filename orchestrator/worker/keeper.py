@@ -22,12 +22,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from celery import bootsteps, signals
+from celery import Celery, bootsteps, signals
 from celery.worker import state
 
 from orchestrator.broker import heartbeats, keys
@@ -57,6 +57,31 @@ _REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
 
 
+class Pool(Protocol):
+    """The processes or threads of a worker."""
+
+    num_processes: int
+
+
+class Worker(Protocol):
+    """What is used of Celery's WorkController, which has no type hints."""
+
+    hostname: str
+    app: Celery
+    concurrency: int | None
+    pool: Pool
+    pool_cls: type
+    consumer: object
+
+
+class Request(Protocol):
+    """What is used of Celery's request: a message that a worker holds."""
+
+    id: str
+    message: object
+    kwargs: Mapping[str, object] | None
+
+
 def stopping() -> bool:
     """Return whether the worker around this task was told to stop."""
     runtime = os.environ.get(_RUNTIME)
@@ -70,13 +95,13 @@ def cores_for_a_task() -> int | None:
 
 
 @signals.celeryd_init.connect
-def _install(instance: Any, **_: Any) -> None:
+def _install(instance: Worker, **_: object) -> None:
     """Hang the keeper on a worker of ours: this module comes with our tasks, which a worker imports first of all."""
     instance.app.steps["worker"].add(Keeper)
 
 
 @signals.celeryd_init.connect
-def prepare(**_: Any) -> None:
+def prepare(**_: object) -> None:
     """Set up the environment before the pool, whose children inherit it, and clear away what killed workers left."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
@@ -90,7 +115,7 @@ def prepare(**_: Any) -> None:
 
 
 @signals.setup_logging.connect
-def _logging(loglevel: int | str | None = None, **_: Any) -> None:
+def _logging(loglevel: int | str | None = None, **_: object) -> None:
     set_up_worker_logging(loglevel)
 
 
@@ -103,7 +128,7 @@ def told_to_stop() -> bool:
 
 
 @signals.task_prerun.connect
-def _begin_task(**_: Any) -> None:
+def _begin_task(**_: object) -> None:
     """Set a pool child's handler; not when the child begins, since its pool sets its own after that."""
     if (
         os.environ.get(_PARENT) not in (None, str(os.getpid()))
@@ -119,7 +144,7 @@ def _stopped_at() -> float | None:
 
 
 @signals.worker_shutting_down.connect
-def tell_tasks(**_: Any) -> None:
+def tell_tasks(**_: object) -> None:
     """Tell the tasks, which are in other processes, that the worker stops; end it where Celery does not."""
     if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
         spare_the_worker(time.monotonic())
@@ -136,23 +161,23 @@ def tell_tasks(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect
-def clean(**_: Any) -> None:
+def clean(**_: object) -> None:
     """Remove the folder of this worker."""
     shutil.rmtree(os.environ.get(_RUNTIME, ""), ignore_errors=True)
 
 
 @signals.task_prerun.connect
-def _begins(task_id: str = "", **_: Any) -> None:
+def _begins(task_id: str = "", **_: object) -> None:
     alive.show(task_id)
 
 
 @signals.task_postrun.connect
-def _is_over(task_id: str = "", **_: Any) -> None:
+def _is_over(task_id: str = "", **_: object) -> None:
     alive.forget(task_id)
 
 
 @signals.task_revoked.connect
-def cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
+def cancel_revoked(request: Request | None = None, expired: bool = False, **_: object) -> None:
     """Cancel the job of a step that Flower or `celery control revoke` has ended: they mean the job. An expired message
     means nothing. The place of the job is a stranger's word, here as everywhere."""
     folder = (getattr(request, "kwargs", None) or {}).get("job")
@@ -166,7 +191,7 @@ class Keeper(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **options: Any) -> None:
+    def __init__(self, worker: Worker, **options: object) -> None:
         super().__init__(worker, **options)
         self._thread: KeeperThread | None = None
         os.environ["_MP_FORK_LOGLEVEL_"] = ""  # billiard's own line at the birth of each child
@@ -177,11 +202,11 @@ class Keeper(bootsteps.StartStopStep):
         if served_by_default and not Path("/proc/driver/nvidia/version").exists():
             queues.deselect(GPU_QUEUE)
 
-    def start(self, worker: Any) -> None:
+    def start(self, worker: Worker) -> None:
         self._thread = KeeperThread(worker, resolved_settings())
         self._thread.start()
 
-    def stop(self, worker: Any) -> None:
+    def stop(self, worker: Worker) -> None:
         if self._thread is not None:
             self._thread.end()
 
@@ -191,7 +216,7 @@ class Keeper(bootsteps.StartStopStep):
 class KeeperThread(threading.Thread):
     """Writes the worker's heartbeat, renews what it holds, and looks for lost messages."""
 
-    def __init__(self, worker: Any, given: Settings) -> None:
+    def __init__(self, worker: Worker, given: Settings) -> None:
         super().__init__(name="keeper", daemon=True)
         self._worker = worker
         self._settings = given
@@ -267,7 +292,7 @@ class KeeperThread(threading.Thread):
             log.warning("task %s gives signs of life again", one_line(task))
         self._silent = silent
 
-    def _renew(self, requests: list[Any]) -> None:
+    def _renew(self, requests: list[Request]) -> None:
         """Set the delivery time of each message held to now: the broker's visibility timeout counts from it."""
         tags = [tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))]
         if not tags:
@@ -327,7 +352,7 @@ class Deafness:
         return present - self._since > self._limit_s
 
 
-def _exec_again(**_: Any) -> None:
+def _exec_again(**_: object) -> None:
     """Replace this process by the same command. Its children end with it."""
     for path in Path("/proc/self/task").glob("*/children"):
         for child in path.read_text().split():

@@ -55,7 +55,7 @@ def set_up_worker_logging(level: int | str | None) -> None:
     # Celery's line at a task's end repeats its whole result; billiard tells of each child's birth.
     for noisy in ("celery.app.trace", "multiprocessing"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    chosen: Any = level or logging.INFO
+    chosen = level or logging.INFO
     logging.basicConfig(level=chosen.upper() if isinstance(chosen, str) else chosen, handlers=[handler], force=True)
 
 

@@ -489,7 +489,8 @@ def _write_results(job: Job, result: PipelineResult) -> None:
 
 # What of a video's entry is needed to go on with its tracks.
 _TO_GO_ON = tuple(
-    "path stem status error frames inferred_frames detections tracks media outputs sequence input".split()
+    "path stem status error frames inferred_frames detections tracks media outputs sequence input"
+    " video_offset_s".split()
 )
 
 

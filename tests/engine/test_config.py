@@ -75,6 +75,12 @@ DEFAULTS = {
     "segment": 600.0,
     "video_crf": 25,
     "video_preset": "ultrafast",
+    "blur": None,
+    "only_blur": False,
+    "blur_style": "pixelate",
+    "blur_pad": 0.15,
+    "blur_hold_s": 0.5,
+    "blur_conf": 0.1,
 }
 
 
@@ -281,6 +287,12 @@ def test_accepted(key, given, kept):
         ("segment", "0s", "at least 1. Got '0s'"),
         ("segment", "25h", "at most 86400. Got '25h'"),
         ("segment", True, "a number, not true or false. Got True"),
+        ("blur", [], "a list of at least one name. Got []"),
+        ("only_blur", "perhaps", "true or false. Got 'perhaps'"),
+        ("blur_style", "smear", "one of 'pixelate' or 'fill'. Got 'smear'"),
+        ("blur_pad", -1, "at least 0. Got -1"),
+        ("blur_hold_s", 6, "at most 5. Got 6"),
+        ("blur_conf", 2, "at most 1. Got 2"),
         ("video_crf", 52, "at most 51. Got 52"),
         ("video_crf", -1, "at least 0. Got -1"),
         (
