@@ -28,6 +28,7 @@ from pydantic import (
 
 from engine.errors import ConfigError, describe_os_error
 from engine.formats import check_export, check_format
+from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -253,7 +254,7 @@ class EngineConfig(TrackerKeys):
     The first keys are the parameters of the trackers, in engine/trackers/keys.py.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=False)
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
@@ -313,6 +314,9 @@ class EngineConfig(TrackerKeys):
     backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
+    precision: Precision = "f32"
+    """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
+    that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
@@ -353,6 +357,8 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    crops: bool = False
+    """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
     bin_s: Length = 900.0
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
@@ -453,6 +459,8 @@ class EngineConfig(TrackerKeys):
             raise ValueError("only_blur needs blur: the classes that are to be hidden")
         if self.blur and not self.visualize:
             raise ValueError("blur is of the annotated video, and visualize is false")
+        if self.blur and self.crops:
+            raise ValueError("crops are of the source and show what blur hides: ask for one of them")
         left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
         if left_out:
             raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
@@ -508,17 +516,17 @@ class EngineConfig(TrackerKeys):
 
 
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
-# go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
+# go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
-    " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
-    " max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s"
-    " blur_conf".split()
+    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
+    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur"
+    " only_blur blur_style blur_pad blur_hold_s blur_conf".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s clips export".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
+    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
+    " start clock_patterns camera max_gap_s max_overlap_s clips export".split()
 )
 
 

@@ -22,14 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import results as report
-from engine.analytics.answering import name_of
-from engine.analytics.export import check_formats
-from engine.analytics.ignore import IgnoreRegions
-from engine.analytics.settings import AnswerSettings
+from engine.analytics.naming import name_of
+from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
-from engine.follow_up import error_in, follow_up
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, load_model
@@ -261,7 +258,9 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
-        if settled:  # else the answers would be those of a part
+        if settled and (self.config.writes_tables or self.config.clips is not None):  # else those of a part
+            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+
             followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
             summary = {**summary, **followed}
             if (problem := error_in(followed)) is not None:
@@ -407,7 +406,7 @@ class Engine:
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            self._counters(),
+            self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -415,7 +414,7 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
             place=place,
         )
 
@@ -616,9 +615,9 @@ class Engine:
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
 
-    def _counters(self) -> Counters:
+    def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))
-        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf)
+        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf, objects=objects)
 
     def _source(self, path: str) -> Source:
         config = self.config

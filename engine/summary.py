@@ -127,6 +127,7 @@ class BackendJson(TypedDict):
     provider: str
     device: NotRequired[str]
     why: NotRequired[str | None]
+    precision: NotRequired[str]
     gpu_s: NotRequired[dict[str, float]]
 
 

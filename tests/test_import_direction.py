@@ -33,14 +33,15 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "text", "trackers"},
+        "config": {"errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "text"},
-        "sinks": {"config", "media", "records", "errors", "text"},
+        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
+        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
@@ -62,7 +63,7 @@ ROOMS = {
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",

@@ -20,8 +20,9 @@ from datetime import datetime
 from statistics import median, quantiles
 from typing import TypeAlias
 
-from engine.analytics.analyse import Answers, Event, EventKind
-from engine.analytics.bins import DEFAULT_BIN_S, counts_of
+from engine.analytics.analysis import Answers, Event, EventKind
+from engine.analytics.bins import counts_of
+from engine.analytics.settings import DEFAULT_BIN_S
 
 SCHEMA = 1
 Value: TypeAlias = str | int | float | None

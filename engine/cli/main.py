@@ -136,6 +136,11 @@ def _model_options(command: _Command) -> _Command:
             ),
             help="What computes the model; fake finds bright squares, for tests.  [auto]",
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(["f32", "bf16", "int8"]),
+            help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
+        ),
         click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
         click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
         click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),
@@ -172,6 +177,7 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
+@click.option("--crops/--no-crops", default=None, help="Write the best crop of each track.  [no-crops]")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")

@@ -10,7 +10,8 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics.answering import films_of, name_of
+from engine.analytics.answering import films_of
+from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.config import EngineConfig

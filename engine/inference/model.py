@@ -5,21 +5,26 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import EngineConfig
-from engine.errors import BackendMissing, ConfigError, ModelError
+from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
 from engine.inference.backends.base import Backend
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
+from engine.precision import Precision, processor
 from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
 from models.resolution import ResolvedModel
+
+if TYPE_CHECKING:
+    from models.dynamic_axes import FreedModel
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +32,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
-    where it does not."""
+    where it does not. `precision` is what it computes in; f32: in whatever its file has."""
 
     manifest: ModelManifest
     backend: Backend
@@ -37,6 +42,7 @@ class LoadedModel:
     note: str | None = None
     device: str = "cpu"
     why: str | None = None
+    precision: Precision = "f32"
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
         """(C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not know."""
@@ -135,12 +141,16 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     model_hw = fixed_hw or own_hw
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
     layout = get_layout(manifest.layout)
-    return LoadedModel(manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why)
+    return LoadedModel(
+        manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why, config.precision
+    )
 
 
-def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int, int]) -> Backend:
+def _on_cpu(config: EngineConfig, freed: FreedModel, workers: int, model_hw: tuple[int, int]) -> Backend:
     name = config.backend
     device = "cpu" if config.device == "auto" else config.device
+    if config.precision != "f32":
+        return _in_precision(config, freed, workers)
     if name == "native" and device != "cpu":
         raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
     if name == "native" or (name == "auto" and device == "cpu"):
@@ -162,6 +172,56 @@ def _on_cpu(config: EngineConfig, freed: Any, workers: int, model_hw: tuple[int,
     from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(freed.path, "cpu", batch_safe=freed.batch_safe)
+
+
+def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Backend:
+    """The model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
+    ConfigError where the model or another key speaks against it."""
+    precision = config.precision
+    if config.backend not in ("auto", "openvino"):
+        raise ConfigError(
+            f"precision must be f32 with --backend {config.backend}: OpenVINO alone computes in {precision}. "
+            "Leave --backend out, or --precision."
+        )
+    if (lacking := processor().lacks(precision)) is not None:
+        raise BackendMissing(
+            f"--precision {precision} was asked for, but this processor has no {lacking}. Repair: --precision f32"
+        )
+    from engine.inference.backends.openvino import OpenVinoBackend
+    from models.batching import batch_safe
+    from models.onnx_meta import load_onnx
+
+    model = load_onnx(freed.path)
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    if precision == "int8" and not quantized:
+        raise ConfigError(
+            f"precision must be f32 for {config.model}: its file is not quantized. `yolo-engine quantize "
+            f"{shlex.quote(config.model)} --calib FOLDER` makes one that is, from a folder of images; or leave "
+            "--precision out."
+        )
+    if precision == "int8":
+        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe, precision=precision)
+    if quantized:
+        raise ConfigError(
+            f"precision must be f32 or int8 for {config.model}: its file is quantized. Name the file that it was made "
+            "of, or say --precision int8."
+        )
+    from engine.inference.trt.to_float32 import plain
+
+    try:
+        made = plain(model)
+    except PlanError as error:
+        raise ConfigError(
+            f"precision must be f32 for {config.model}: its quantization can't be undone here. Export it in float32."
+        ) from error
+    alone = not freed.batch_safe and batch_safe(model)  # one image at a time, for another reason
+    return OpenVinoBackend(
+        made.SerializeToString(),
+        workers,
+        batch_safe=batch_safe(made) and not alone,
+        precision=precision,
+        named=config.model,
+    )
 
 
 def _fake(config: EngineConfig) -> LoadedModel:

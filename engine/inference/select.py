@@ -19,6 +19,7 @@ from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend
 from engine.inference.trt.find import build_command, find_plan, is_plan, model_of
 from engine.inference.trt.gpu import Gpu, find_gpu
+from engine.precision import processor
 from models.dynamic_axes import FreedModel
 from models.resolution import ResolvedModel
 
@@ -84,6 +85,9 @@ def choose(
 
 def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     config = asked.config
+    if config.precision != "f32":
+        why = _why_in(config)
+        return _cpu(on_cpu(), why)
     if is_plan(config.model) and config.backend not in ("auto", "tensorrt"):
         raise ConfigError(f"backend must be tensorrt, or auto, to run the plan {config.model}. Got {config.backend!r}.")
     wants_plan = config.backend == "tensorrt" or is_plan(config.model)
@@ -111,6 +115,18 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     why = asked.why("nothing on the GPU can be used")
     log.warning("The CPU computes, although there is a GPU: %s", why)
     return _cpu(on_cpu(), why)
+
+
+def _why_in(config: EngineConfig) -> str:
+    """Why a precision is computed on the CPU. Raises ConfigError where a GPU was asked for, too."""
+    if config.device.startswith("cuda") or is_plan(config.model) or config.backend in (PROVIDER, "tensorrt"):
+        raise ConfigError(
+            f"precision must be f32 on a GPU: it is that of CPUs, and a plan has its own (`yolo-engine build-trt "
+            f"--precision`). Got {config.precision!r}."
+        )
+    here = processor()
+    slow = "" if here.pays(config.precision) else f", which is no faster than f32 on {here.name or 'this processor'}"
+    return f"--precision {config.precision}{slow}"
 
 
 def _cpu(backend: Backend, why: str) -> Chosen:

@@ -18,9 +18,12 @@ from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.blur import BlurSettings
+from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
+from engine.sinks.crops import Crops
 from engine.sinks.rows import RowFile
 from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo
+from engine.trackers import registry
 
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
@@ -55,6 +58,10 @@ class Outputs:
         if config.store_conf is not None:
             path = base.with_name(base.name + SUFFIX)
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
+        if config.crops:  # before the annotated video, which draws on the frame
+            path = base.with_name(base.name + CROPS_SUFFIX)
+            values = config.model_dump(include=set(registry.KEYS))
+            sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder = AnnotatedVideo(

@@ -480,6 +480,7 @@ class StreamReader:
         if self._run.place is not None:
             self._run.place.tail.append(_sketch(image))
         if self._origin is None:
+            self._run.check_size((image.width, image.height))
             self._origin = index
             if self._settings.start_s:
                 self._drop_sound(float(pts * self._decoder.time_base))
@@ -490,7 +491,8 @@ class StreamReader:
         mark = self._mark(image, pts, duration) if due and self._marks else None
         infer = (index - self._origin) % self._every == 0
         step_s, base = self.info.step_s, self._decoder.time_base
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s)
+        look = not self._run.judged
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look)
 
     def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""

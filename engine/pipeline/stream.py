@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -41,6 +42,9 @@ from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
+if TYPE_CHECKING:
+    from engine.analytics import Scene
+
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +57,7 @@ class Outcome:
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
     video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
     one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
-    and at most; None where no tracks.jsonl tells."""
+    and at most; None where they were not counted."""
 
     key: int
     video: Video
@@ -100,8 +104,8 @@ class StreamRun:
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
-    of the sinks where the source proves to be live; its segments have attempts of their own. `ignore` is where nothing
-    is detected, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
+    of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
+    counted in it, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
     """
 
     def __init__(
@@ -118,12 +122,13 @@ class StreamRun:
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], VideoResult] | None = None,
-        ignore: IgnoreRegions | None = None,
+        scene: Scene | None = None,
         place: Place | None = None,
     ) -> None:
         self.key = key
         self.video = video
-        self.ignore = ignore
+        self.ignore = IgnoreRegions.of(scene)
+        self._scene = scene
         self.place = place
         self.carried: CarriedJson | None = None
         self.tally = tally
@@ -151,7 +156,6 @@ class StreamRun:
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
-        self._objects: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
@@ -194,6 +198,16 @@ class StreamRun:
     @property
     def failed(self) -> bool:
         return self._error is not None
+
+    def check_size(self, size_wh: tuple[int, int]) -> None:
+        """Refuse a video whose frames are not what its scene was drawn on, before work is spent. Raises VideoError."""
+        if self._scene is not None and (problem := self._scene.problem_of(size_wh)):
+            raise VideoError(problem)
+
+    @property
+    def judged(self) -> bool:
+        """Whether enough of its boxes were seen to know that they are read rightly."""
+        return self._look.done
 
     @property
     def fenced(self) -> bool:
@@ -418,8 +432,6 @@ class StreamRun:
                 with self._or_without(kind):
                     part = sink.complete(end)
                     made[kind] = made_file(part, paths[kind].relative_to(self.attempt.output))
-                    if kind == "tracks":
-                        self._objects = _objects_in(part)
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -558,7 +570,7 @@ class StreamRun:
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
-            objects=self._objects,
+            objects=self.tally.objects if outputs else None,
             sequence=self.place.facts() if self.place is not None else None,
         )
 
@@ -566,14 +578,6 @@ class StreamRun:
 def _lost(why: str) -> State:
     """Return what a checkpoint says of an output that was given up."""
     return lambda: {"lost": why}
-
-
-def _objects_in(tracks: Path) -> tuple[int, int]:
-    """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
-    from engine.analytics import count_objects, fragments_of, read_tracks
-
-    objects = count_objects(fragments_of(read_tracks(tracks)))
-    return objects.low, objects.high
 
 
 def _sentence(error: BaseException) -> str:

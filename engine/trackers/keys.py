@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def not_bool(value: Any) -> Any:
@@ -26,6 +26,8 @@ _Ratio = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=10)]
 
 class TrackerKeys(BaseModel):
     """Parameters of all trackers. None: not one of the tracker that is chosen."""
+
+    model_config = ConfigDict(defer_build=True)  # EngineConfig builds all of it once more
 
     max_age: _Age | None = 10
     min_hits: _Hits | None = 3

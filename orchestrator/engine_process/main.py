@@ -80,8 +80,7 @@ def _sentence(error: BaseException) -> str:
 def _probe(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) -> None:
     """Finds the videos of the inputs and tells size, duration and frames of each, as its container claims them. Tells
     first which file it opens: should that crash or hang this process, the worker knows which to pass over."""
-    from engine.analytics.export import check_formats
-    from engine.analytics.settings import AnswerSettings
+    from engine.analytics.settings import AnswerSettings, check_formats
     from engine.config import EngineConfig
     from engine.media.inputs import find_videos
     from engine.media.listing import LeftOut, told
@@ -190,7 +189,7 @@ class _Work:
         self._events.send(
             "ready",
             model={"name": model.manifest.name, "sha256": model.sha256},
-            backend={"name": backend.name, "provider": backend.provider},
+            backend={"name": backend.name, "provider": backend.provider, "precision": model.precision},
         )
         with engine:
             engine.work(
@@ -322,7 +321,6 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
     """Writes the tables of a job, and what else it asks for of its tracks; tells its counts, and the clock of each
     video."""
     from engine.analytics.settings import AnswerSettings
-    from engine.answers import with_clock
     from engine.config import EngineConfig
     from engine.follow_up import follow_up
 
@@ -336,7 +334,7 @@ def _answers(task: dict[str, Any], events: Sender, _: Iterator[dict[str, Any]]) 
 
     config = EngineConfig(**task["config"])
     settings = AnswerSettings.of(config)
-    clocks = [with_clock(video, settings).get("clock") for video in task["videos"]]
+    clocks = [settings.clock_entry(video) if "stem" in video else None for video in task["videos"]]
     roots, output = _roots(task), Path(task["output"])
     found = follow_up(task["videos"], output, config, task["model"], settings=settings, roots=roots, tick=tick)
     events.send("answered", clocks=clocks, found=found)

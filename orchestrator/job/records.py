@@ -87,7 +87,7 @@ _MODEL: _Shape = {
     "[error]": (_or_none(_text), "a text or null"),
 }
 
-_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text")}
+_BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text"), "[precision]": (_text, "a text")}
 
 _JOB: _Shape = {
     "id": (_text, "a text"),

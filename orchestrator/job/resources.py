@@ -20,6 +20,8 @@ _BITS_A_PIXEL = 0.15
 _VIDEO_COPIES = 2
 # Ten objects a frame, a row of about 190 bytes in each of the JSON files and 60 in the MOT file.
 _ROW_BYTES = {"tracks": 1900, "detections": 1700, "mot": 600}
+# A crop of 10 KB for each track, which is there twice for a moment, and a new track every fifth frame.
+_CROP_BYTES = 4000
 _ENGINE_BYTES = 400 << 20
 _FRAME_BYTES = 1.5
 _FRAMES_IN_FLIGHT = 16
@@ -37,6 +39,8 @@ def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int
         # A container may claim anything; it can't hold more frames than this.
         frames = min(video.frames or 0, video.size_bytes // _MIN_FRAME_BYTES)
         total += frames * rows
+        if config.get("crops", False):
+            total += frames * _CROP_BYTES
         if config.get("visualize", True):
             total += frames * video.pixels * _BITS_A_PIXEL / 8 * _VIDEO_COPIES
     return int(total)

@@ -162,16 +162,6 @@ def test_a_scene_that_is_none_is_told_before_anything_is_done(tmp_path, scene):
         fake_engine(scene=tmp_path / "none.toml")
 
 
-def test_another_aspect_is_the_answers_error(tmp_path, scene):
-    clip(tmp_path / "a.mp4", 12)
-    scene.write_text("size = [1000, 100]\n" + SCENE)
-    with fake_engine(scene=scene) as engine:
-        summary = engine.run([tmp_path / "a.mp4"], tmp_path / "out")
-    assert "another aspect" in summary["answers"]["error"]
-    assert summary["success"] is False
-    assert summary["videos"][0]["status"] == "ok"
-
-
 def test_analyze_a_foreign_mot_file(tmp_path, scene):
     lines = [f"{frame},7,{10 * frame},100,20,50,0.9,-1,-1,-1" for frame in range(1, 61)]
     (tmp_path / "other.txt").write_text("\n".join(lines))
@@ -247,3 +237,20 @@ def test_heatmap_of_a_run_and_afterwards(tmp_path):
     assert sum(seconds for *_, seconds in cells) == pytest.approx(1.5, abs=0.1)
     analyze(tmp_path / "out", "-o", tmp_path / "again", "--heatmap")
     assert (tmp_path / "again" / "heatmap.json").read_bytes() == first
+
+
+def test_another_aspect_is_told_before_work_is_spent(tmp_path, scene):
+    """A video that its scene is not for fails at its first frame; the others are done and counted."""
+    scene.write_text("size = [160, 90]\n" + SCENE)
+    clip(tmp_path / "in" / "tall.mp4", 30, (64, 96))
+    clip(tmp_path / "in" / "wide.mp4", 30, (96, 54))
+    with fake_engine(scene=scene) as engine:
+        summary = engine.run([tmp_path / "in"], tmp_path / "out")
+    tall, wide = summary["videos"]
+    assert (tall["status"], wide["status"]) == ("failed", "ok")
+    assert tall["error"] == (
+        "is 64x96, but its scene was drawn on 160x90: another aspect. Draw the scene on this video, or correct `size` "
+        "and `camera`"
+    )
+    assert tall["inferred_frames"] == 0
+    assert "error" not in summary["answers"]

@@ -122,7 +122,7 @@ def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
     assert (summary["schema"], summary["success"], summary["totals"]["frames"]) == (1, True, 12)
     assert summary["model"] == {"name": "fake", "sha256": ""}
     assert summary["backend"] == {
-        "name": "fake", "provider": "fake", "device": "cpu", "why": "--backend fake",
+        "name": "fake", "provider": "fake", "device": "cpu", "precision": "f32", "why": "--backend fake",
     }  # fmt: skip
     assert "infer" in done.err  # --stats is for people as well
     assert f"can do {summary['verdict']['ceiling_fps']:.1f} fps" in done.err
