@@ -69,12 +69,13 @@ ROOMS = {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
             "summary",
         },
+        "alarms": {"analytics", "errors", "records", "summary", "text"},
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
-            "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary", "text",
-            "trackers",
+            "alarms", "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference",
+            "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary",
+            "text", "trackers",
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
@@ -83,9 +84,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "find", "finished",
-            "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results", "rework", "summary",
-            "text", "trackers", "verify",
+            "alarms", "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "find",
+            "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results",
+            "rework", "summary", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

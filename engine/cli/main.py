@@ -30,6 +30,7 @@ from engine.text.say import say, show_usage
 from models.manifest import LAYOUTS
 
 if TYPE_CHECKING:
+    from engine.alarms import AlarmSettings
     from engine.config import EngineConfig
     from engine.engine import Engine
     from engine.summary import SummaryJson
@@ -188,6 +189,13 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
+@click.option(
+    "--on-event",
+    multiple=True,
+    metavar="COMMAND|URL",
+    help="Tell of each event as it happens: a program (JSON on its input), http(s):// or mqtt(s)://; several: again.",
+)
+@click.option("--event-kinds", metavar="A,B,...", help="crossing, stay, track.  [those of the scene, else track]")
 @click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
@@ -196,6 +204,8 @@ def run(
     output: Path | None,
     as_json: bool,
     stats: bool,
+    on_event: tuple[str, ...],
+    event_kinds: str | None,
     config_file: Path | None,
     **options: Any,
 ) -> int:
@@ -211,7 +221,8 @@ def run(
     from engine.cli.progress import ProgressBars, print_summary
 
     console = screen(stderr=True)
-    with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
+    alarms = _alarms(on_event, event_kinds)
+    with _engine(config_file, stats=stats, alarms=alarms, output_folder=output, **options) as engine:
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
         try:
@@ -291,10 +302,25 @@ def _config(config_file: Path | None, **options: Any) -> EngineConfig:
     return EngineConfig(**values)
 
 
-def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) -> Engine:
+def _engine(
+    config_file: Path | None, *, stats: bool = False, alarms: AlarmSettings | None = None, **options: Any
+) -> Engine:
     from engine.engine import Engine
 
-    return Engine(_config(config_file, **options), stats=stats)
+    return Engine(_config(config_file, **options), stats=stats, alarms=alarms)
+
+
+def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None:
+    """Who is told of events, with the secret of the environment."""
+    from engine.alarms import KINDS, SECRET, AlarmSettings
+
+    if not targets:
+        return None
+    wanted = tuple(kind.strip() for kind in (kinds or "").split(",") if kind.strip())
+    if unknown := sorted(set(wanted) - set(KINDS)):
+        raise click.BadParameter(f"{', '.join(KINDS)}. Got {unknown[0]!r}.", param_hint="--event-kinds")
+    secret = os.environ.get(SECRET, "").encode() or None
+    return AlarmSettings(targets, wanted, secret)
 
 
 def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:

@@ -27,6 +27,7 @@ from orchestrator.engine_process.ipc import Sender, received
 from orchestrator.job.atomic_json import there
 
 if TYPE_CHECKING:
+    from engine.alarms import AlarmSettings
     from engine.config import EngineConfig
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,16 @@ def model_facts(config: EngineConfig) -> dict[str, str]:
 # -- work -------------------------------------------------------------------------------------------------------------
 
 
+def _alarms(task: dict[str, Any]) -> AlarmSettings | None:
+    """Who is told of events: by the settings of this worker, never by what came with a job."""
+    from engine.alarms import SECRET, AlarmSettings
+
+    if not task.get("on_event"):
+        return None
+    secret = os.environ.get(SECRET, "").encode() or None
+    return AlarmSettings(tuple(task["on_event"]), tuple(task.get("event_kinds", ())), secret)
+
+
 class _Work:
     """Asks for videos, runs the engine over them and tells what becomes of each."""
 
@@ -178,7 +189,7 @@ class _Work:
         self._task = task
         self._engine: Engine | None = None
         threading.Thread(target=self._listen, args=(orders,), name="orders", daemon=True).start()
-        self._engine = Engine(EngineConfig(**task["config"]))
+        self._engine = Engine(EngineConfig(**task["config"]), alarms=_alarms(task))
         if self._stopped is not None:
             self._stop(self._stopped)
 
@@ -199,6 +210,8 @@ class _Work:
                 progress=self._progress(),
                 roots=_roots(self._task),
             )
+            if told := engine.alarms_told():
+                self._events.send("alarms", alarms=told)
         self._events.send("finished")
 
     def _assignments(self) -> Iterator[Any]:

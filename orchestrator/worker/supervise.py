@@ -97,7 +97,8 @@ class SupervisedRun:
             config["streams"] = 1
         roots = list(map(str, watch.settings.video_roots))
         where = {"output": str(watch.job.output), "job": watch.job.id, "roots": roots}
-        task = {"kind": "work", "config": config, **where, **logging_of_worker()}
+        alarms = {"on_event": list(watch.settings.on_event), "event_kinds": list(watch.settings.event_kinds)}
+        task = {"kind": "work", "config": config, **where, **alarms, **logging_of_worker()}
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
@@ -139,6 +140,9 @@ class SupervisedRun:
             asked, self._asked = self._asked, 0
             for _ in range(asked):
                 self._give_next(engine)
+        elif kind == "alarms":
+            for line in event["alarms"]:
+                self._watch.job.note("events told", worker=self._watch.node, **line)
         elif kind == "fatal":
             self._release_all(How.HANDED_BACK)
             raise EngineFailed(event["error"])
