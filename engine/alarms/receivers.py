@@ -155,7 +155,7 @@ class _Mqtt:
         if (
             not parts.hostname
             or not self._topic
-            or parts.fragment
+            or "#" in url
             or parts.query
             or any(sign in self._topic for sign in "+#\0")
         ):

@@ -211,6 +211,13 @@ _EXPORTS: _Shape = {
     "[error]": (_text, "a text"),
 }
 
+_ALARMS: _Shape = {
+    "target": (_text, "a text"),
+    "sent": (_count, "a count"),
+    "given_up": (_count, "a count"),
+    "[error]": (_text, "a text"),
+}
+
 _SUMMARY: _Shape = {
     "videos": (_list_of(_ENDED), "a list of results"),
     "totals": (_of(_TOTALS), "counts"),
@@ -219,6 +226,7 @@ _SUMMARY: _Shape = {
     "[answers]": (_of(_ANSWERS), "counts"),
     "[clips]": (_of(_CLIPS), "clips"),
     "[exports]": (_of(_EXPORTS), "exports"),
+    "[alarms]": (_list_of(_ALARMS), "a list of receivers"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 

@@ -9,8 +9,10 @@ now; it is asked at the end of each step, and by the look for lost messages (req
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
 _ANSWERS_SILENCE_S = 600.0
+_LONGEST_LOG = 1 << 26
 # Until the list of the files is there, and from one file to the next.
 _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
@@ -277,6 +280,7 @@ def end(job: Job, context: Context) -> dict[str, Any]:
         summary = outcomes.summarise(job, error)
         if not job.cancelled and error is None:  # of a refused job, the configuration may be none
             summary = _answered(job, summary, context)
+        summary = _with_alarms(job, summary)
         state = outcomes.end_state(job, summary)
         totals = summary["totals"]
         end_log = {
@@ -502,6 +506,33 @@ def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, 
         ],
         **found,
     }
+
+
+def _with_alarms(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary with what became of events, as the job's log has it of each worker, added up by receiver."""
+    told: dict[str, dict[str, Any]] = {}
+    for line in _log_of(job).splitlines():
+        try:
+            values = json.loads(line)
+            if values["event"] == "events told":
+                target, sent, given_up = str(values["target"]), int(values["sent"]), int(values["given_up"])
+                one = told.setdefault(target, {"target": target, "sent": 0, "given_up": 0})
+                one["sent"], one["given_up"] = one["sent"] + sent, one["given_up"] + given_up
+                if "error" in values:
+                    one["error"] = str(values["error"])
+        except (ValueError, KeyError, TypeError):  # cut short by a kill
+            continue
+    return {**summary, "alarms": list(told.values())} if told else summary
+
+
+def _log_of(job: Job) -> bytes:
+    """The job's own log, as far as it is a file; a link is not followed, a FIFO not waited for."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(job.folder / "events.jsonl", flags), "rb") as file:
+            return file.read(_LONGEST_LOG) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except OSError:
+        return b""
 
 
 def _salvage(job: Job, context: Context) -> None:
