@@ -154,13 +154,14 @@ def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
 
 
 def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
-    """A file as it is read: with its outputs joined where they belong together, and what they are then."""
+    """Return a file as it is read: with its outputs joined where they belong together, and what they are then."""
     parts = parts_of(meta)
     return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
-    """The one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is, instead."""
+    """Return the one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is,
+    instead."""
     if (other := told_by_inputs(meta)) is not None:
         raise OnnxFileError(f"{path}: {other}")
     if len(meta.inputs) != 1:
@@ -195,7 +196,7 @@ def _side_car(path: Path) -> ManifestParts:
 def _describe(
     path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: ManifestParts
 ) -> tuple[ModelManifest, LayoutError | None]:
-    """The manifest of a file that is not known, and the question that is still open, if one is."""
+    """Return the manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
@@ -220,7 +221,7 @@ def _describe(
 
 
 def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
-    """What the names of the outputs alone say."""
+    """Return what the names of the outputs alone say."""
     if joined is None or not joined.certain:
         return {}
     if joined.layout != "detr":
@@ -261,7 +262,7 @@ def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
 
 
 def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
-    """Stand-in names where nobody gave any: class0, class1, ..."""
+    """Return stand-in names where nobody gave any: class0, class1, ..."""
     count = class_count(layout, meta.outputs[0].dims) or 0
     if count > _MAX_CLASSES:
         raise OnnxFileError(f"{path}: is damaged, or no detector: its output has {count:,} classes.")

@@ -42,7 +42,7 @@ class CheckReport:
     """What the check found. Differences are parts of the largest value of the output field; 0.0 is bit for bit.
 
     same_shape    freed against original, at the original's shape
-    in_batch      each picture in a batch against itself alone; None where the model isn't batch-safe, so not compared
+    in_batch      each image in a batch against itself alone; None where the model isn't batch-safe, so not compared
     rectangle     (height, width) that was run, and that gave the right number of anchors
     centres       whether decoded centres were looked at (layouts yolov5 and yolov8) and lay at their cells
     """
@@ -127,7 +127,7 @@ def _run(session: _Session, pictures: Array) -> list[Array]:
 
 
 def _fill(session: _Session, fixed: list[int | None], picture: Array) -> list[Array]:
-    """Run one picture through the original, whatever its fixed batch is."""
+    """Run one image through the original, whatever its fixed batch is."""
     answers = _run(session, np.repeat(picture, fixed[0] or 1, axis=0))
     return [answer[:1] for answer in answers]
 
@@ -171,7 +171,7 @@ def _check_count(
     rectangle: tuple[int, int],
     strides: Sequence[int],
 ) -> None:
-    """The anchors' number must be what the cells' number says, and the other axes must stay."""
+    """Check that the number of anchors follows from that of the cells, and that the other axes stay."""
     if layout is None or layout == "end2end":
         return
     axis = 2 if layout == "yolov8" else 1
@@ -185,7 +185,8 @@ def _check_count(
 def _check_centres(
     answer: Array, layout: str | None, rectangle: tuple[int, int], strides: Sequence[int]
 ) -> bool:  # fmt: skip
-    """Decoded centres can't be further from their cell's centre than the head can reach; most are much nearer."""
+    """Check decoded centres: they can't be further from their cell's centre than the head can reach; most are much
+    nearer."""
     if layout not in ("yolov5", "yolov8"):
         return False
     rows = answer[0] if layout == "yolov5" else answer[0].T

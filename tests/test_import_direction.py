@@ -33,14 +33,16 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "backends": set(),
+        "defaults": set(),
         "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "precision", "text", "trackers"},
+        "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
+        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
@@ -73,9 +75,9 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "alarms", "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference",
-            "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary",
-            "text", "trackers",
+            "alarms", "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities",
+            "inference", "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages",
+            "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
@@ -84,9 +86,9 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "alarms", "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "find",
-            "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling", "results",
-            "rework", "summary", "text", "trackers", "verify",
+            "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",
+            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "results", "rework", "summary", "text", "trackers", "verify",
         },
     },
 }  # fmt: skip

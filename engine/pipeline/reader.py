@@ -199,7 +199,9 @@ class StreamReader:
                         continue
                     frame = self._frame(image, pts, duration, last=stop.is_set())
                     clock.lap(stage, 1)
+                    del item, image
                     yield frame
+                    del frame
                     clock.lap(ROOM)
                     # A stream with checkpoints gives one more frame, which bears the last mark.
                     if stop.is_set() and (self._run.failed or not self._marks or not self._given):

@@ -55,7 +55,7 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=3)
-        return f"{record.result['end_log']['attempts']} attempts at 3 videos"
+        return f"{record.result.end_log['attempts']} attempts at 3 videos"
 
 
 @scenario
@@ -110,7 +110,7 @@ def two_workers_and_one_dies(folder: Path, chance: Random, strikes: int) -> str:
         farm.kill(doomed)
         record = farm.wait(job)
         farm.judge(job, ok=6)
-        return f"workers that gave results: {len(record.result['processing_result']['workers'])}"
+        return f"workers that gave results: {len(record.result.to_json()['processing_result']['workers'])}"
 
 
 @scenario
@@ -341,7 +341,7 @@ def bad_videos_among_good(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=4, failed=3)
-        videos = record.result["processing_result"]["videos"]
+        videos = record.result.to_json()["processing_result"]["videos"]
         crash = next(video for video in videos if video["path"].endswith("crash.mp4"))
         assert crash["error"].startswith("gave up after 3 attempts"), crash["error"]
         return str(crash["error"])
@@ -367,7 +367,7 @@ def full_disk(folder: Path, chance: Random, strikes: int) -> str:
         assert farm.workers[0].poll() is None, farm.tail()
         hog.unlink()
         record = farm.wait(job)
-        errors = {video["error"] for video in record.result["processing_result"]["videos"] if video["error"]}
+        errors = {video["error"] for video in record.result.to_json()["processing_result"]["videos"] if video["error"]}
         assert all("no space left" in error for error in errors), errors
         again = farm.submit(output=small / "out")
         farm.wait(again)
@@ -441,7 +441,7 @@ def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> 
         record = job.end_record()
         assert record is not None
         reached = []
-        for video in record.result["processing_result"]["videos"]:
+        for video in record.result.to_json()["processing_result"]["videos"]:
             assert video["status"] == "partial", video
             assert len(times(Path(video["outputs"]["video"]))) == video["frames"] > 0
             reached.append(video["frames"])

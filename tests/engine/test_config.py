@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pydantic
 import pytest
 
+from engine.cli.main import run as run_command
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
 from engine.trackers import registry
@@ -431,3 +433,19 @@ def test_load_refuses(tmp_path, name, content, message):
 def test_load_refuses_a_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"can't be read: is a directory\."):
         load_config(tmp_path)
+
+
+def test_defaults_are_told_once():
+    """What an option's help names as its default is the configuration's."""
+    shown = {option.name: option.help or "" for option in run_command.params if isinstance(option, click.Option)}
+    for key in ("conf", "nms_iou", "max_detections", "shape", "backend", "device", "zone", "output"):
+        default = EngineConfig.model_fields["output_folder" if key == "output" else key].default
+        assert shown[key].endswith(f"  [{default}]"), key
+    assert shown["formats"].endswith(f"  [{','.join(EngineConfig().formats)}]")
+    for key in ("bin_s", "segment"):
+        written = shown[key].rpartition("  [")[2].rstrip("]")
+        assert getattr(EngineConfig(**{key: written}), key) == getattr(EngineConfig(), key), key
+    flags = {"visualize": "visualize", "resume": "resume", "heatmap": "no-heatmap", "class_agnostic": "aware"}
+    for key, word in flags.items():
+        assert shown[key].endswith(f"  [{word}]")
+        assert EngineConfig.model_fields[key].default is (word == key)

@@ -19,9 +19,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends.base import CpuModel
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
+from models.onnx_meta import read_meta
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ def shadowing() -> str | None:
     if len(builds) < 2:
         return None
     return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {onnxruntime_gpu()}"
+
+
+def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
+    """Make the backend for a CPU. Raises BackendMissing and ModelError."""
+    return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
 
 
 class OnnxRuntimeBackend:
@@ -202,8 +209,6 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
         "trt_timing_cache_path": str(engines),
     }
     if shapes is not None:
-        from models.onnx_meta import read_meta
-
         entry = read_meta(path).inputs[0].name
         for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
             options[f"trt_profile_{which}_shapes"] = f"{entry}:{'x'.join(map(str, shape))}"

@@ -9,13 +9,12 @@ channels have ranges of their own that one scale does not fit (YOLOX-nano with t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
 
 from engine.errors import PlanError
 from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, opset_of, picture_of, replace_nodes
-
-if TYPE_CHECKING:
-    import onnx
 
 _MIN_OPSET = 13  # the first with a scale for each channel
 
@@ -32,8 +31,6 @@ def refuse_quantized(model: onnx.ModelProto) -> None:
 
 def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in an opset that has a scale for each channel: itself, or converted by ONNX."""
-    import onnx
-
     if opset_of(model) >= _MIN_OPSET:
         return model
     try:
@@ -77,9 +74,6 @@ def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def quantize(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.ModelProto:
     """A copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept."""
-    import numpy as np
-    import onnx
-
     model = copy_of(model)
     chosen = {node.output[0] for node in quantizable(model)}
     weights = initializers(model)
