@@ -126,13 +126,16 @@ class Probe(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
-    """Do videos that are asked for one by one, for the job of that id, into `output`."""
+    """Do videos that are asked for one by one, for the job of that id, into `output`. `on_event` and `event_kinds` are
+    of the worker's settings."""
 
     kind = "work"
     output: str
     config: Mapping[str, object]
     job: str = ""
     roots: tuple[str, ...] = ()
+    on_event: tuple[str, ...] = ()
+    event_kinds: tuple[str, ...] = ()
 
     @classmethod
     def from_given(cls, given: _Given) -> Self:
@@ -141,6 +144,8 @@ class Work(Task):
             config=given.mapping("config"),
             job=given.text("job"),
             roots=given.texts("roots"),
+            on_event=given.texts("on_event"),
+            event_kinds=given.texts("event_kinds"),
             log_level=given.text("log_level"),
             log_format=given.text("log_format"),
         )
@@ -422,6 +427,18 @@ class Done(Message):
 
 
 @dataclass(frozen=True)
+class AlarmsTold(Message):
+    """What became of the events for each receiver."""
+
+    kind = "alarms"
+    alarms: tuple[Mapping[str, object], ...]
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(given.mappings("alarms"))
+
+
+@dataclass(frozen=True)
 class Finished(Message):
     """All work is done, or was stopped in order."""
 
@@ -500,6 +517,7 @@ Event = (
     | Next
     | Progressed
     | Done
+    | AlarmsTold
     | Finished
     | Fatal
     | Salvaged
@@ -522,6 +540,7 @@ _EVENTS: dict[str, type[Event]] = {
         Next,
         Progressed,
         Done,
+        AlarmsTold,
         Finished,
         Fatal,
         Salvaged,
