@@ -403,5 +403,6 @@ def encoded(image: av.VideoFrame) -> bytes:
     encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
     encoder.qmin = encoder.qmax = _QUALITY
     encoder.thread_count = 1
+    encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
     image.pts = 0
     return b"".join(bytes(packet) for packet in (*encoder.encode(image), *encoder.encode(None)))
