@@ -20,6 +20,7 @@ from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
 from engine.cli.models import models
+from engine.cli.overlay_options import overlay_options
 from engine.cli.retrack import render, retrack
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
@@ -156,6 +157,7 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@overlay_options
 @click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
 @click.option(
     "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."

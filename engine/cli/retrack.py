@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engine.cli.overlay_options import overlay_options
 from engine.cli.tracker_options import tracker_options
 from engine.text.say import say
 
@@ -49,15 +50,18 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
 @click.command(short_help="Draw the annotated videos of a run again.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
-def render(folder: Path, source: Path | None) -> int:
+@overlay_options
+def render(folder: Path, source: Path | None, **style: Any) -> int:
     """Draw the annotated videos of a run again, from their sources and the tracks as they are now.
 
     OUT is the output folder of a run or a job. A source must be the file that the run had read: its hash is checked.
+    The look is the run's, but for the options given here.
     """
     from engine.rework.render import render as draw
 
     partial = False
-    for each in draw(folder, source):
+    changes = {key: value for key, value in style.items() if value is not None}
+    for each in draw(folder, source, changes):
         partial |= bool(each.problems)
         say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
     return 1 if partial else 0

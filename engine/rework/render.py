@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from engine.records import Frame, Tracks
 from engine.results import file_identity
 from engine.sinks.base import sole_writer
 from engine.sinks.memory import Counters
+from engine.sinks.overlay import OverlayStyle
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
 from engine.summary import InputJson
@@ -39,14 +40,16 @@ class Rendered:
     problems: tuple[str, ...]
 
 
-def render(folder: Path, sources: Path | None = None) -> Iterator[Rendered]:
+def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any] | None = None) -> Iterator[Rendered]:
     """Draw every video of a run again, from its source and its tracks.jsonl as it is now, and let each appear as
     NAME.mp4, whole or not at all.
 
-    `sources` is where the videos lie now, if not where they lay. Raises InputError where the manifest, tracks or source
-    is missing or not the run's own, VideoError where a source can't be read, and OutputError and SinkError.
+    `sources` is where the videos lie now, if not where they lay; `changes` are keys of the configuration with which
+    they are drawn otherwise than in the run. Raises InputError where the manifest, tracks or source is missing or not
+    the run's own, ConfigError, VideoError where a source can't be read, and OutputError and SinkError.
     """
     config, jobs = _read(folder, sources)
+    config = config.updated(**(changes or {}))
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
@@ -130,7 +133,12 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
         reader.go_to_start()
         frames, due = 0, next(rows, None)
         sink = AnnotatedVideo(
-            target, _Names(names), crf=config.video_crf, preset=config.video_preset, threads=available_cores()
+            target,
+            _Names(names),
+            crf=config.video_crf,
+            preset=config.video_preset,
+            threads=available_cores(),
+            style=OverlayStyle.of(config),
         )
         try:
             sink.open(info)

@@ -19,10 +19,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 class OutputState(TypedDict, total=False):
-    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer."""
+    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
+    `trails` are those of an annotated video (engine/sinks/overlay.py)."""
 
     offset: int
     lost: str
+    trails: list[list[float]]
 
 
 State = Callable[[], OutputState | None]

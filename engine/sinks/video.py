@@ -32,8 +32,8 @@ from engine.sinks.mux import (
     ratio,
     sink_error,
 )
+from engine.sinks.overlay import Overlay, OverlayStyle
 from engine.sinks.packet_log import AUDIO, VIDEO, LogHeader, PacketLog, read_header
-from engine_ext.overlay import draw_tracks
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those of the tags
@@ -51,10 +51,19 @@ class AnnotatedVideo(FileSink):
 
     kind = "video"
 
-    def __init__(self, path: Path, class_names: Sequence[str], *, crf: int, preset: str, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        class_names: Sequence[str],
+        *,
+        crf: int,
+        preset: str,
+        threads: int,
+        style: OverlayStyle | None = None,
+    ) -> None:
         self._part = part_path(path)
         self._muxed = spare_path(path)
-        self._names = class_names
+        self._overlay = Overlay(style or OverlayStyle(), class_names)
         self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._threads = threads
         self._info: StreamInfo | None = None
@@ -97,6 +106,10 @@ class AnnotatedVideo(FileSink):
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
+        try:
+            self._overlay.restore(state.get("trails", []))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CheckpointMismatch("the trails of the annotated video are damaged") from error
 
     def write(self, tracks: Tracks) -> None:
         frame = tracks.frame
@@ -106,7 +119,7 @@ class AnnotatedVideo(FileSink):
                 self._configure(image, frame)
             assert self._encoder is not None
             assert self._header is not None
-            self._draw(image, tracks)
+            self._overlay.draw(image, tracks)
             if _look(image) != tuple(self._header["look"]):
                 image = self._fitted(image)
             image.pts, image.time_base = frame.pts + self._header["shift"], frame.time_base
@@ -125,7 +138,7 @@ class AnnotatedVideo(FileSink):
         return float(-self._header["shift"] * Fraction(*self._header["time_base"]))
 
     def mark(self) -> State:
-        number = self._given
+        number, trails = self._given, self._overlay.state()
         if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
             self.drain()
             assert self._header is not None
@@ -143,7 +156,10 @@ class AnnotatedVideo(FileSink):
             except OSError as error:
                 raise self._error(error) from error
             del self._ends[number]
-            return {"offset": size}
+            made: OutputState = {"offset": size}
+            if trails:
+                made["trails"] = trails
+            return made
 
         return state
 
@@ -243,24 +259,6 @@ class AnnotatedVideo(FileSink):
             dst_color_range=_FULL_RANGE if to_full_range else _LIMITED_RANGE,
         )
         return _even(fitted)
-
-    def _draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
-        if not len(tracks):
-            return
-        matrix, full_range = colour_of(image)
-        labels = [
-            f"{self._names[class_id]} {track_id}"
-            for class_id, track_id in zip(tracks.class_ids.tolist(), tracks.track_ids.tolist(), strict=True)
-        ]
-        draw_tracks(
-            planes_of(image),
-            (image.width, image.height),
-            tracks.boxes_xyxy,
-            tracks.track_ids,
-            labels,
-            matrix=matrix,
-            full_range=full_range,
-        )
 
     def _keep(self, packets: list[av.Packet]) -> None:
         """Logs what came out of the encoder: a packet a frame, in the frames' order, as there are no B-frames."""
