@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.analytics.evaluation import Scores, prepare, read_boxes, score
 from engine.analytics.samples import Samples
-from engine.analytics.stitch import count_objects, fragments_of, stitch
+from engine.analytics.stitching import count_objects, fragments_of, stitch
 from engine.config import EngineConfig
 from engine.records import Detections, Frame
 from engine.stages.track import StreamTracker, TrackerSettings

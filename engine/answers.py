@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from engine.analytics.answering import CameraAnswers, answer, clock_entry, films_of, told
+from engine.analytics.answering import CameraAnswers, answer, films_of, told
 from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
@@ -42,8 +42,3 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)
-
-
-def with_clock(entry: VideoJson, settings: AnswerSettings) -> VideoJson:
-    """Return a video's entry with its wall clock, as it stands in the manifest."""
-    return {**entry, "clock": clock_entry(entry, settings)} if "stem" in entry else entry

@@ -5,11 +5,12 @@ The first eight keys are those of the original program and keep their names, mea
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -25,8 +27,11 @@ from pydantic import (
     model_validator,
 )
 
+from engine import defaults
+from engine.backends import AUTO, BACKENDS
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import check_format
+from engine.formats import EXPORTS, FORMATS
+from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
@@ -107,7 +112,29 @@ def _scales(value: Any) -> Any:
 Three = tuple[float, float, float]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
-Format = Annotated[str, AfterValidator(check_format)]
+
+def _name_in(known: Collection[str], *others: str) -> BeforeValidator:
+    """Return the rule of a key whose values are the names in a registry."""
+
+    def check(value: Any) -> Any:
+        names = [*others, *known]
+        if not isinstance(value, str) or value not in names:
+            *first, last = map(repr, names)
+            raise ValueError(f"one of {', '.join(first)} or {last}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _enum(*names: str) -> Any:
+    """Return what a JSON schema says of such a key."""
+    return Field(json_schema_extra={"enum": list(names)})
+
+
+Format = Annotated[str, _name_in(FORMATS), _enum(*FORMATS)]
+BackendName = Annotated[str, _name_in(BACKENDS, AUTO), _enum(AUTO, *BACKENDS)]
+TrackerName = Annotated[str, _name_in(registry.TRACKERS), _enum(*registry.TRACKERS)]
+Exported = Annotated[str, _name_in(EXPORTS), _enum(*EXPORTS)]
 
 
 def _groups(value: Any) -> Any:
@@ -196,6 +223,13 @@ def _several(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+def _wanted(value: Any) -> Any:
+    """true is a table without a key, false none."""
+    if value is not None and not isinstance(value, bool | Mapping | BaseModel):
+        raise ValueError("true, or a table of what and how")
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 def _scene(value: Any) -> Any:
     """A path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
     if not isinstance(value, str | Path | Mapping) or value == "":
@@ -209,6 +243,38 @@ Gap = Annotated[float, BeforeValidator(_length), Field(ge=0, le=3600, allow_inf_
 SceneOrPath = Annotated[Path | dict[str, object], BeforeValidator(_scene)]
 Time = Annotated[float, BeforeValidator(_clock_time), Field(ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, BeforeValidator(not_bool), Field(gt=0, allow_inf_nan=False)]
+Roll = Annotated[float, BeforeValidator(_length), Field(ge=0, le=86_400, allow_inf_nan=False)]
+Kind = Literal["track", "crossing", "enter", "leave", "stay"]
+
+
+class ClipKeys(BaseModel):
+    """Which clips are cut at the end of a run, and how. See docs/after.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: Annotated[tuple[Kind, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    """Kinds of events, and `track` for whole tracks. None: crossings and stays where there is a scene, else tracks."""
+    classes: Names | None = None
+    """Names of classes; None takes all."""
+    places: Names | None = None
+    """Names of lines and zones; None takes all."""
+    directions: Names | None = None
+    """Words for directions over lines; None takes all."""
+    longer_s: Roll | None = None
+    """Seconds that a stay or a track lasts at least; also as the text "30s" or "2m"."""
+    shorter_s: Roll | None = None
+    """Seconds that it lasts at most."""
+    pre_s: Roll = 5.0
+    """Seconds before what happened."""
+    post_s: Roll = 5.0
+    """Seconds after it."""
+    merge_gap_s: Roll = 2.0
+    """Parts that are no further apart than so many seconds become one clip."""
+    max_length_s: Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
+    """Seconds of the longest clip: nothing is joined beyond it, and what lasts longer is cut into several."""
+    exact: bool = False
+    """false: packets are copied from the key frame before; true: a clip begins at the very frame, for which it is
+    encoded anew where no key frame is there."""
 
 
 class EngineConfig(TrackerKeys):
@@ -217,14 +283,14 @@ class EngineConfig(TrackerKeys):
     The first keys are the parameters of the trackers, in engine/trackers/keys.py.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=False)
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
     tracker predicts."""
     visualize: bool = True
     """Write an annotated video."""
-    output_folder: Path = Path("output_videos")
+    output_folder: Path = Path(defaults.OUTPUT_FOLDER)
     """Where results go."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
@@ -249,35 +315,38 @@ class EngineConfig(TrackerKeys):
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order of the channels that the model was trained on, where its file does not say."""
 
-    conf: Share = 0.25
+    conf: Share = defaults.CONF
     """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
-    nms_iou: Share = 0.45
+    nms_iou: Share = defaults.NMS_IOU
     """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
     classes: Names | None = None
     """Names of the classes to keep; None keeps all."""
     class_agnostic: bool = False
     """true: boxes of different classes suppress each other and tracks may change class."""
-    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
+    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = defaults.MAX_DETECTIONS
     """Most detections kept in a frame."""
 
-    tracker: Literal["sort", "bytetrack", "ocsort", "cbiou"] = "sort"
+    tracker: TrackerName = registry.DEFAULT
     """Which tracker joins the detections. Each has parameters of its own; see docs/trackers.md."""
     class_groups: Groups | None = None
     """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
     truck in some frames keeps its id. Rows keep the class of their detection."""
 
-    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = defaults.FORMATS
     """Data files to write."""
     store_conf: Share | None = None
     """Keep detections of this score and above in `<name>.detections.bin`, from which `yolo-engine retrack` makes tracks
     again without the model. None: don't."""
-    shape: Literal["auto", "square", "rect"] = "auto"
+    shape: Literal["auto", "square", "rect"] = defaults.SHAPE
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
-    backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
+    backend: BackendName = AUTO
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Precision = "f32"
+    """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
+    that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
@@ -318,9 +387,11 @@ class EngineConfig(TrackerKeys):
     """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
-    bin_s: Length = 900.0
+    crops: bool = False
+    """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
+    bin_s: Length = defaults.BIN_S
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
-    zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
     """IANA name of the cameras' time zone, such as Europe/Berlin."""
     start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
     """Wall clock at a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a time in
@@ -337,13 +408,20 @@ class EngineConfig(TrackerKeys):
     max_overlap_s: Gap = 2.0
     """Seconds that the next file of a camera may repeat: what is there twice is dropped."""
 
+    clips: Annotated[ClipKeys | None, BeforeValidator(_wanted)] = None
+    """Cut out of the videos what happened in them, into `clips` in the output folder: true, or a table of what and how.
+    None: don't. See docs/after.md."""
+
+    export: Annotated[tuple[Exported, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    """Write the tracks for other tools, into `export` in the output folder. See docs/after.md."""
+
     open_timeout_s: Seconds = 15.0
     """How long a URL may take to open."""
     read_timeout_s: Seconds = 15.0
     """How long a URL may stay silent."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """How often in a row a live source that broke off is opened again."""
-    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = 600.0
+    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
@@ -361,6 +439,21 @@ class EngineConfig(TrackerKeys):
     """Quality of the annotated video: lower is better and larger."""
     video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
     """Slower ones give smaller files: `superfast` saves a sixth to a half of the size for twice the time."""
+
+    blur: Names | None = None
+    """Classes that are made unrecognisable in the annotated video, by detections and tracks; no guarantee. See
+    docs/after.md. None: none."""
+    only_blur: bool = False
+    """true: no boxes are drawn in the annotated video, only `blur` is applied."""
+    blur_style: Literal["pixelate", "fill"] = "pixelate"
+    """pixelate: a few cells in place of each box; fill: plain grey, which tells less."""
+    blur_pad: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] = 0.15
+    """What is added on each side of a box that is blurred, in its sizes."""
+    blur_hold_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=5)] = 0.5
+    """Seconds for which a box is blurred after its track was seen last, and before it was seen first. Frames are held
+    so long, 256 MiB of them at most."""
+    blur_conf: Share = 0.1
+    """Lowest score of a detection that is blurred, below `conf` too: lower hides more, and more that is nothing."""
 
     @field_validator("input_size")
     @classmethod
@@ -395,12 +488,32 @@ class EngineConfig(TrackerKeys):
             raise ValueError(f"end_s must be more than start_s = {self.start_s:g}")
         if self.writes_tables and "tracks" not in self.formats:
             raise ValueError("scene, tables and heatmap are made from tracks: add tracks to formats")
+        if self.clips is not None and "tracks" not in self.formats:
+            raise ValueError("clips are cut by tracks: add tracks to formats")
+        if self.export is not None and "tracks" not in self.formats:
+            raise ValueError("exports are made from tracks: add tracks to formats")
+        return self
+
+    @model_validator(mode="after")
+    def _blur_has_what_it_needs(self) -> Self:
+        if self.only_blur and not self.blur:
+            raise ValueError("only_blur needs blur: the classes that are to be hidden")
+        if self.blur and not self.visualize:
+            raise ValueError("blur is of the annotated video, and visualize is false")
+        left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
+        if left_out:
+            raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
         return self
 
     @property
     def writes_tables(self) -> bool:
         """Whether tables are made at the end."""
         return bool(self.scene or self.tables or self.heatmap)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something is made of the tracks once the videos are done."""
+        return bool(self.writes_tables or self.clips is not None or self.export)
 
     @property
     def part_ends_s(self) -> float | None:
@@ -415,7 +528,7 @@ class EngineConfig(TrackerKeys):
     @property
     def lowest_conf(self) -> float:
         """The lowest score of a detection that is of use: to be reported, to the tracker or to be stored."""
-        return min(self.conf, self.stored_conf)
+        return min(self.conf, self.stored_conf, self.blur_conf if self.blur else 1.0)
 
     @property
     def stored_conf(self) -> float:
@@ -442,18 +555,26 @@ class EngineConfig(TrackerKeys):
 
 
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
-# go, how fast they come and how long to wait; what computes, the model and the backend, a fingerprint names by itself.
+# go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize layout class_names input_size input_scale channel_order conf class_groups store_conf"
-    " input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s max_pixels"
-    " max_frame_bytes max_duration_s max_decode_s video_crf video_preset"
-    " label colour_by line_width label_size trail_s".split()
+    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
+    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
+    " blur_hold_s blur_conf zone start clock_patterns label colour_by line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend device batch streams workers window"
-    " resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone start"
-    " clock_patterns camera max_gap_s max_overlap_s".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"
+    " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
+    " bin_s camera max_gap_s max_overlap_s clips export".split()
 )
+
+
+def clip_keys(values: Mapping[str, Any]) -> ClipKeys:
+    """Return a checked ClipKeys. Raises ConfigError."""
+    try:
+        return ClipKeys(**values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, ClipKeys)) from None
 
 
 def load_config(path: Path) -> dict[str, object]:
@@ -485,17 +606,18 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
     )
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """The first error in one fixed form: key, rule, what was found."""
     first = error.errors()[0]
+    fields = (model or EngineConfig).model_fields
     if not first["loc"]:  # a rule between keys, which says all itself
         return f"{first['ctx']['error']}." if first["type"] == "value_error" else f"{first['msg']}."
     key = str(first["loc"][0]) if first["loc"] else "configuration"
+    if key == "clips" and len(first["loc"]) > 1:  # a table of its own
+        key, fields = str(first["loc"][1]), ClipKeys.model_fields
     if first["type"] == "extra_forbidden":
-        import difflib
-
-        close = difflib.get_close_matches(key, EngineConfig.model_fields, n=1)
-        hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(EngineConfig.model_fields)}."
+        close = difflib.get_close_matches(key, fields, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(fields)}."
         return f"Unknown key {key!r:.100} in the configuration.{hint}"
     context = first.get("ctx", {})
     rules: dict[str, Callable[[], str]] = {

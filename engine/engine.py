@@ -21,12 +21,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import defaults
 from engine import results as report
-from engine.analytics.answering import name_of
-from engine.analytics.export import check_formats
-from engine.analytics.ignore import IgnoreRegions
-from engine.analytics.settings import AnswerSettings
-from engine.answers import answers_of
+from engine.analytics.naming import name_of
+from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
@@ -67,8 +65,6 @@ from engine.trackers import registry
 
 log = logging.getLogger(__name__)
 
-_GPU_BATCH = 8
-_GPU_WORKERS = 2
 _MIN_WINDOW = 6
 
 
@@ -119,12 +115,13 @@ class Engine:
 
     def _fit(self) -> None:
         """Arranges the stages around the model. Raises ConfigError where configuration and model don't fit."""
-        self.workers = self.config.workers or (_GPU_WORKERS if self.model.backend.on_gpu else self._cores)
+        self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
-        self.streams = self.config.streams or min(4, max(2, self._cores))
+        self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
+        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -261,12 +258,13 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
-        if settled:  # else the answers would be those of a part
-            answers = answers_of(summary["videos"], folder, self.config, self._answering)
-            if answers is not None:
-                summary["answers"] = answers
-                if "error" in answers:
-                    summary["success"], summary["error"] = False, answers["error"]
+        if settled and (self.config.writes_tables or self.config.clips is not None):  # else those of a part
+            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+
+            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
+            summary = {**summary, **followed}
+            if (problem := error_in(followed)) is not None:
+                summary["success"], summary["error"] = False, problem
         manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
         try:
             if not _stands(place, folder):
@@ -404,11 +402,12 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
+        name = name_of({"path": video.path, "stem": video.stem})
         return StreamRun(
             key,
             video,
             self._outputs.sinks(video, work.folder),
-            self._counters(),
+            self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
@@ -416,7 +415,8 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            ignore=IgnoreRegions.of(self._answering.scene(name_of({"path": video.path, "stem": video.stem}))),
+            scene=self._answering.scene(name),
+            clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
         )
 
@@ -610,16 +610,16 @@ class Engine:
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1
-        return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)
+        return self.config.batch or (defaults.GPU_BATCH if backend.on_gpu else 1)
 
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
 
-    def _counters(self) -> Counters:
+    def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))
-        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf)
+        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf, objects=objects)
 
     def _source(self, path: str) -> Source:
         config = self.config

@@ -32,9 +32,5 @@ FORMATS: dict[str, RowFormat] = {
 }
 
 
-def check_format(name: str) -> str:
-    """Return `name`. Raise ValueError, in the words of a configuration's rule, where there is no such format."""
-    if name not in FORMATS:
-        *first, last = map(repr, FORMATS)
-        raise ValueError(f"one of {', '.join(first)} or {last}")
-    return name
+EXPORTS = ("cvat", "mot", "coco", "yolo", "labelstudio", "fiftyone")
+"""What `yolo-engine export` writes."""

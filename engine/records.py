@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
 
@@ -144,7 +145,9 @@ class Frame:
     `image` is upright, in one of the pixel formats that preprocessing reads. `pts` and `duration` count ticks of
     `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
-    `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo).
+    `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
+    has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
+    tells it.
     """
 
     stream: int
@@ -157,11 +160,13 @@ class Frame:
     audio: tuple[av.Packet, ...] = ()
     mark: Barrier | None = None
     step_s: Fraction | None = None
+    look: bool = True
+    wall: datetime | None = None
 
     @property
     def time_s(self) -> float:
         """Presentation time in seconds."""
-        return float(self.pts * self.time_base)
+        return self.pts * self.time_base.numerator / self.time_base.denominator  # as a Fraction, and faster
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
-from engine.answers import with_clock
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
@@ -25,6 +24,7 @@ from engine.summary import (
     RunSummary,
     SummaryJson,
     Totals,
+    VideoJson,
     VideoResult,
     VideoStatus,
 )
@@ -66,6 +66,7 @@ def backend_of(model: LoadedModel) -> BackendJson:
         "provider": model.backend.provider,
         "device": model.device,
         "why": model.why,
+        "precision": model.precision,
     }
     if (times := getattr(model.backend, "times_ms", None)) is not None:
         parts = zip(("upload", "compute", "download"), times, strict=True)
@@ -125,7 +126,7 @@ def build_manifest(
         "started_at": started_at,
         "videos": [
             {
-                **with_clock(video, answering),
+                **_with_clock(video, answering),
                 "input": inputs.get(video["path"]),
                 "attempts": (attempts or {}).get(video["path"], 1),
             }
@@ -135,6 +136,10 @@ def build_manifest(
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
     }
+
+
+def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
+    return {**entry, "clock": answering.clock_entry(entry)} if "stem" in entry else entry
 
 
 def write_json(folder: Folder, name: str, value: object) -> None:

@@ -127,6 +127,7 @@ class BackendJson(TypedDict):
     provider: str
     device: NotRequired[str]
     why: NotRequired[str | None]
+    precision: NotRequired[str]
     gpu_s: NotRequired[dict[str, float]]
 
 
@@ -168,6 +169,57 @@ class AnswersJson(TypedDict):
     error: NotRequired[str]
 
 
+class ClipJson(TypedDict):
+    """A clip: its path, how it was made, and what of its video it shows."""
+
+    clip: str
+    mode: str
+    video: str
+    from_s: float
+    to_s: float
+    first_frame: int
+    last_frame: int
+    events: int
+    note: str
+
+
+class ClipsJson(TypedDict):
+    """What a summary says of clips. `failed` says by name why a video gave none, `error` why there are none at all."""
+
+    folder: NotRequired[str]
+    clips: list[ClipJson]
+    failed: dict[str, str]
+    error: NotRequired[str]
+
+
+class ExportJson(TypedDict):
+    """What was written for another tool. `key_frames` are the boxes from which the tool interpolates the others; None
+    where all are written."""
+
+    format: str
+    folder: str
+    videos: int
+    tracks: int
+    boxes: int
+    key_frames: int | None
+    images: int
+
+
+class ExportsJson(TypedDict):
+    """What a summary says of exports. `error`: why they are not all there."""
+
+    exports: list[ExportJson]
+    error: NotRequired[str]
+
+
+class FollowUpJson(TypedDict, total=False):
+    """What was made of the tracks once the videos were done, each where it was asked for."""
+
+    answers: AnswersJson
+    clips: ClipsJson
+    exports: ExportsJson
+
+
 class LeftOutJson(TypedDict):
     """A file or folder that was named, or found, and is not done, and why (engine/media/listing.py)."""
 
@@ -187,6 +239,8 @@ class SummaryJson(TypedDict):
     left_out: NotRequired[list[LeftOutJson]]
     verdict: NotRequired[VerdictJson | None]
     answers: NotRequired[AnswersJson]
+    clips: NotRequired[ClipsJson]
+    exports: NotRequired[ExportsJson]
     error: NotRequired[str]
 
 

@@ -13,6 +13,35 @@
 #define HEADS_WIDE
 #endif
 
+/* Whether none of count numbers is NaN or infinite: those have all bits of the exponent set. */
+HEADS_WIDE
+static int heads_all_finite_f32(const float *numbers, ptrdiff_t count)
+{
+    const uint32_t exponent = 0x7f800000u;
+    uint32_t found = 0;
+    ptrdiff_t i;
+
+    for (i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, numbers + i, sizeof bits);
+        found |= (bits & exponent) == exponent;
+    }
+    return !found;
+}
+
+HEADS_WIDE
+static int heads_all_finite_f16(const uint16_t *numbers, ptrdiff_t count)
+{
+    const uint16_t exponent = 0x7c00u;
+    uint16_t found = 0;
+    ptrdiff_t i;
+
+    for (i = 0; i < count; i++) {
+        found |= (uint16_t)((numbers[i] & exponent) == exponent);
+    }
+    return !found;
+}
+
 /* IEEE 754 binary16 -> binary32, exact, NaN and infinity included. No branch and no table, so that loops vectorise;
  * no subnormal binary32 on the way, so that a thread which flushes those to zero reads the same number. */
 static inline float heads_half_to_float(uint16_t half)

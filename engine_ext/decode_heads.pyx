@@ -12,6 +12,8 @@ from libc.stdlib cimport free, realloc
 from engine_ext.typedefs cimport f32, f64, i32, u8, u16
 
 cdef extern from "decode_heads.h" nogil:
+    bint heads_all_finite_f32(const f32* numbers, Py_ssize_t count) noexcept
+    bint heads_all_finite_f16(const u16* numbers, Py_ssize_t count) noexcept
     f32 heads_half_to_float(u16 half) noexcept
     f32 heads_row_max_f32(const f32* row, Py_ssize_t count) noexcept
     void heads_column_max_f32(f32* best, const f32* rows, Py_ssize_t row_stride, Py_ssize_t row_count,
@@ -297,6 +299,30 @@ cdef object as_arrays(const CandidateList* found):
         scores_view[k] = found.rows[k].score
         class_ids_view[k] = found.rows[k].class_id
     return boxes, scores, class_ids
+
+
+def all_finite(output):
+    """Whether no value is NaN or infinite. See decode_heads.pyi."""
+    cdef const f32[::1] wide
+    cdef const u16[::1] narrow
+    cdef bint finite = True
+    if not isinstance(output, np.ndarray):
+        raise TypeError(f"output must be a NumPy array. Got {type(output).__name__}.")
+    if not output.flags.c_contiguous:
+        raise ValueError("output must be C-contiguous. Got an array that is not.")
+    if output.size == 0:
+        return True
+    if output.dtype == np.float32:
+        wide = output.reshape(-1)
+        with nogil:
+            finite = heads_all_finite_f32(&wide[0], wide.shape[0])
+    elif output.dtype == np.float16:
+        narrow = output.reshape(-1).view(np.uint16)
+        with nogil:
+            finite = heads_all_finite_f16(&narrow[0], narrow.shape[0])
+    else:
+        raise TypeError(f"output must be float32 or float16. Got {output.dtype}.")
+    return finite
 
 
 def decode_yolox(output, input_hw, double conf, *, strides=(8, 16, 32), class_mask=None):

@@ -138,7 +138,8 @@ def test_python_examples_are_python(document):
 
 
 def test_the_summary_example_has_the_programs_keys():
-    row, summary = map(json.loads, blocks("docs/results.md", "json"))
+    row, summary, crop = map(json.loads, blocks("docs/results.md", "json"))
+    assert crop.keys() == json.loads((ROOT / "docs/schema/crops-row.json").read_text())["properties"].keys()
     assert summary.keys() == {"schema", "success", "videos", "totals", "model", "backend"}
     assert row["class"] == "person"
 

@@ -33,22 +33,39 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "backends": set(),
+        "defaults": set(),
+        "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "text", "trackers"},
+        "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "text"},
-        "sinks": {"config", "media", "records", "errors", "text"},
+        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
+        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
         # A run.
+        "finished": {"analytics", "config", "errors"},
+        "clips": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "records", "sinks", "stages", "summary", "text",
+        },
+        "exports": {
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
+            "sinks", "stages", "summary", "text",
+        },
+        "find": {
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages",
+        },
+        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary",
+            "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
@@ -57,18 +74,26 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "identities", "inference", "media", "pipeline",
-            "profiling", "records", "results", "resume", "run", "sinks", "stages", "text", "trackers", "summary"
+            "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities", "inference",
+            "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages", "summary",
+            "text", "trackers",
         },
         # What uses an engine, or its results.
+        "agreement": {"records"},
+        "faster": {"precision", "text"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "verify_precision": {
+            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "config", "engine", "errors", "files", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "results", "rework", "summary", "text", "trackers", "verify",
+            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
+            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "quantize", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """docs/schema/ against what runs and jobs really write: no key without a description, none that is never there."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     (folder / "videos" / "cut.mkv").write_bytes(whole[: len(whole) // 2])
     (folder / "videos" / "none.mp4").write_bytes(b"nothing of the kind")
     formats = ("tracks", "mot", "detections")
-    with fake_engine(stats=True, visualize=True, formats=formats) as engine:
+    with fake_engine(stats=True, visualize=True, crops=True, formats=formats) as engine:
         return engine.run([str(folder / "videos")], output=str(folder / "out")), folder / "out"
 
 
 def test_schemas_are_schemas():
-    assert SCHEMAS.keys() == {"summary.json", "manifest.json", "tracks-row.json"}
+    assert SCHEMAS.keys() == {"summary.json", "manifest.json", "tracks-row.json", "crops-row.json"}
     for schema in SCHEMAS.values():
         Draft202012Validator.check_schema(schema)
 
@@ -54,6 +55,14 @@ def test_the_manifest_of_a_run(run):
     manifest = json.loads((run[1] / "manifest.json").read_text())
     check("manifest.json", manifest)
     assert all("input" in video for video in manifest["videos"])
+
+
+def test_crops(run):
+    with zipfile.ZipFile(run[0]["videos"][0]["outputs"]["crops"]) as archive:
+        lines = [json.loads(line) for line in archive.read("index.jsonl").splitlines()]
+    assert lines
+    for line in lines:
+        check("crops-row.json", line)
 
 
 def test_rows(run):
@@ -77,7 +86,7 @@ def test_a_job(tmp_path, cancelled):
         job.cancel("test")
     made.end(job, settings)
     check("manifest.json", json.loads((job.output / "manifest.json").read_text()))
-    check("summary.json", outcomes.summarise(job, "the folder is gone"))
+    check("summary.json", outcomes.summarise(job, "the folder is gone").to_json())
 
 
 def test_a_job_that_never_began(tmp_path):

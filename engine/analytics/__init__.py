@@ -8,20 +8,25 @@
     counts = pandas.DataFrame(tables_of(answers)["counts"])
 
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
-(the rules), `trajectories` and `ground` (whole tracks), `clock`, `analyse` (all of it), `bins` and `tables`.
-For runs: `settings` (what a configuration asks for), `timeline` (the files of a camera), `ignore` (where nothing is
-detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
+(the rules), `trajectories` and `ground` (whole tracks), `stitching` (tracks that broke), `clock`, `analysis` (all of
+it), `bins` and `tables`.
+For runs: `settings` (what a configuration asks for), `naming` (of videos and cameras), `timeline` (the files of a
+camera), `ignore` (where nothing is detected), `answering` (a manifest's answers), `heatmap`, `export` (files).
 """
 
-from engine.analytics import answering, clock, evaluation, export, heatmap, ignore, samples, scene, settings, timeline
-from engine.analytics.analyse import Answers, Event, EventKind, Recording, analyse
-from engine.analytics.bins import Bin, Count, bins_of, counts_of
-from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
-from engine.analytics.samples import Moment, Samples, read_mot, read_tracks
-from engine.analytics.scene import Scene
-from engine.analytics.stitch import Objects, count_objects, fragments_of, stitch
-from engine.analytics.tables import tables_of, to_csv
-from engine.analytics.trajectories import Trajectory
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.analytics.analysis import Answers, Event, EventKind, Recording, analyse
+    from engine.analytics.bins import Bin, Count, bins_of, counts_of
+    from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
+    from engine.analytics.samples import Moment, Samples, read_mot, read_tracks
+    from engine.analytics.scene import Scene
+    from engine.analytics.stitching import Objects, count_objects, fragments_of, stitch
+    from engine.analytics.tables import tables_of, to_csv
+    from engine.analytics.trajectories import Trajectory
 
 __all__ = [
     "Answers",
@@ -49,14 +54,54 @@ __all__ = [
     "fragments_of",
     "heatmap",
     "ignore",
+    "naming",
     "read_mot",
     "read_tracks",
     "samples",
     "scene",
     "settings",
     "stitch",
+    "stitching",
+    "tables",
     "tables_of",
     "timeline",
     "to_csv",
     "zone_of",
 ]
+
+_HOMES = {
+    "Answers": "engine.analytics.analysis",
+    "Event": "engine.analytics.analysis",
+    "EventKind": "engine.analytics.analysis",
+    "Recording": "engine.analytics.analysis",
+    "analyse": "engine.analytics.analysis",
+    "Bin": "engine.analytics.bins",
+    "Count": "engine.analytics.bins",
+    "bins_of": "engine.analytics.bins",
+    "counts_of": "engine.analytics.bins",
+    "Clock": "engine.analytics.clock",
+    "ClockOrigin": "engine.analytics.clock",
+    "clock_of": "engine.analytics.clock",
+    "zone_of": "engine.analytics.clock",
+    "Moment": "engine.analytics.samples",
+    "Samples": "engine.analytics.samples",
+    "read_mot": "engine.analytics.samples",
+    "read_tracks": "engine.analytics.samples",
+    "Scene": "engine.analytics.scene",
+    "Objects": "engine.analytics.stitching",
+    "count_objects": "engine.analytics.stitching",
+    "fragments_of": "engine.analytics.stitching",
+    "stitch": "engine.analytics.stitching",
+    "tables_of": "engine.analytics.tables",
+    "to_csv": "engine.analytics.tables",
+    "Trajectory": "engine.analytics.trajectories",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: every run needs the settings, and only one with tables what computes them.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'engine.analytics' has no attribute {name!r}")

@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
-from engine.analytics.analyse import Answers, EventKind, Recording, analyse
+from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap
+from engine.analytics.naming import camera_of, name_of
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
-from engine.analytics.stitch import Fragments, Objects, count_objects
-from engine.analytics.timeline import Film, camera_of, lay_out
+from engine.analytics.stitching import Fragments, Objects, count_objects
+from engine.analytics.timeline import Film, lay_out
 from engine.errors import InputError
 
 Entry = Mapping[str, Any]
@@ -29,20 +30,6 @@ class CameraAnswers:
     answers: Answers
     objects: Objects
     heatmap: Heatmap | None = None
-
-
-def name_of(entry: Entry) -> str:
-    """Return a video's name in all tables: its path below the input folder, as far as its outputs tell it."""
-    stem, path = str(entry["stem"]), str(entry["path"])
-    suffix = "" if "://" in path else PurePosixPath(path).suffix
-    return stem if stem.endswith(suffix) else stem + suffix
-
-
-def clock_entry(entry: Entry, settings: AnswerSettings) -> dict[str, Any]:
-    """Return a video's clock as it stands in the manifest: its first frame's time, how that is known, the zone."""
-    clock = settings.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))
-    start = None if clock.start is None else clock.start.isoformat(timespec="milliseconds")
-    return {"start": start, "origin": clock.origin.value, "zone": str(settings.zone)}
 
 
 def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from engine.analytics.analyse import Answers, EventKind
-
-DEFAULT_BIN_S = 900.0
+from engine.analytics.analysis import Answers, EventKind
+from engine.analytics.settings import DEFAULT_BIN_S
 
 
 @dataclass(frozen=True)

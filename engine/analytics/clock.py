@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from functools import cache
 from pathlib import PurePath
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -21,6 +22,7 @@ _DATE = r"(?P<Y>(?:19|20)\d\d){d}(?P<m>0[1-9]|1[0-2]){d}(?P<d>0[1-9]|[12]\d|3[01
 _TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z)?(?!\d)"
 
 
+@cache  # compiled when a name has enough digits: most runs have none
 def _pattern(date: str, between: str, time: str) -> re.Pattern[str]:
     return re.compile(r"(?<!\d)" + _DATE.replace("{d}", date) + between + _TIME.format(t=time))
 
@@ -28,13 +30,15 @@ def _pattern(date: str, between: str, time: str) -> re.Pattern[str]:
 # Of common recorders and phones: 2020-01-01_00-00-00, 2020-01-01T00-00-00Z, 20200101_000000, 20200101000000,
 # 2020.01.01 00.00.00, and a folder for the day with names that begin with the time (2020-01-01/.../00.00.00-00.10.00).
 _PATTERNS = (
-    _pattern("[-._]", r"[ T_.-]{1,3}", "[-._:h]"),
-    _pattern("[-._]", r"[ T_.-]{1,3}", ""),
-    _pattern("", r"[ T_.-]{1,3}", "[-._:]"),
-    _pattern("", r"[ T_.-]{0,3}", ""),
-    _pattern("[-._]?", r"/(?:[^/]*/)*", "[-._]"),
+    ("[-._]", r"[ T_.-]{1,3}", "[-._:h]"),
+    ("[-._]", r"[ T_.-]{1,3}", ""),
+    ("", r"[ T_.-]{1,3}", "[-._:]"),
+    ("", r"[ T_.-]{0,3}", ""),
+    ("[-._]?", r"/(?:[^/]*/)*", "[-._]"),
 )
-_EPOCH = re.compile(r"(?<!\d)(1\d{9})(?:\.(\d{1,6})|(\d{3}))?(?!\d)")
+_EPOCH = r"(?<!\d)(1\d{9})(?:\.(\d{1,6})|(\d{3}))?(?!\d)"
+# Of seconds since 1970; a date and a time have 14.
+_LEAST_DIGITS = 10
 
 
 class ClockOrigin(StrEnum):
@@ -100,9 +104,11 @@ def clock_of(
 
 def in_name(path: str) -> datetime | None:
     """Return the time that a path names, by the built-in patterns; with a zone only where it ends in Z."""
+    if sum(letter.isdecimal() for letter in path) < _LEAST_DIGITS:
+        return None
     for text in (path.rpartition("/")[2], path):
-        for pattern in _PATTERNS:
-            for match in pattern.finditer(text):
+        for parts in _PATTERNS:
+            for match in _pattern(*parts).finditer(text):
                 part = match.groupdict()
                 try:
                     year, month, day, hour, minute, second = (int(part[key]) for key in "YmdHMS")
@@ -111,7 +117,7 @@ def in_name(path: str) -> datetime | None:
                     continue
                 moment += timedelta(microseconds=int((part["f"] or "0").ljust(6, "0")))
                 return moment.replace(tzinfo=UTC) if part["z"] else moment
-    epoch = _EPOCH.search(path.rpartition("/")[2])
+    epoch = re.search(_EPOCH, path.rpartition("/")[2])
     if epoch:
         seconds, fraction, millis = epoch.groups()
         behind = float(f"0.{fraction}") if fraction else int(millis or 0) / 1000

@@ -6,23 +6,19 @@ a long table is never held twice. Files appear whole or not at all, and the same
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from engine.analytics.analyse import Answers
-from engine.analytics.bins import DEFAULT_BIN_S
+from engine.analytics.analysis import Answers
+from engine.analytics.settings import DEFAULT_BIN_S, check_formats
 from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
-from engine.errors import ConfigError, OutputError, describe_os_error
+from engine.errors import OutputError, describe_os_error
 
-TableFormat: TypeAlias = Literal["csv", "parquet", "xlsx"]
-
-_NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
 _WHOLE = frozenset("track_id first_frame last_frame rows best_frame pts born_inside ended_inside count tracks".split())
 _REAL = frozenset(
     "first_s last_s duration_s mean_score path_px path_m speed_kmh time_s video_s frame dwell_s x y examined_s median_s"
@@ -30,14 +26,6 @@ _REAL = frozenset(
 )
 _ROWS_OF_A_SHEET = 1_048_575
 _LONGEST_CELL = 32_767
-
-
-def check_formats(formats: Iterable[str]) -> None:
-    """Raises ConfigError where the library for a format is not installed."""
-    for name in formats:
-        module = _NEEDS.get(name)
-        if module is not None and importlib.util.find_spec(module) is None:
-            raise ConfigError(f"{name} tables need {module}, which is not installed: pip install 'yolo-engine[tables]'")
 
 
 def write_tables(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.analytics.geometry import Point, Polygon
-from engine.analytics.scene import Scene
 from engine.records import Detections
+
+if TYPE_CHECKING:
+    from engine.analytics.scene import Scene
 
 
 class IgnoreRegions:

@@ -27,6 +27,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.analytics.geometry import Anchor, Polygon, PolyLine
+from engine.analytics.naming import glob_of
 from engine.errors import ConfigError, InputError, describe_os_error
 
 # Videos whose sides differ by more than this share have another aspect than the scene.
@@ -153,28 +154,27 @@ class Scene(_Part):
 
     def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:
         """Refuse a video of another aspect. Raises InputError."""
+        if problem := self.problem_of(size_wh):
+            raise InputError(f"{video} {problem}.")
+
+    def problem_of(self, size_wh: tuple[int, int]) -> str | None:
+        """Return why a video whose upright frames have this size is refused; None where it is not."""
         if self.size is None:
-            return
+            return None
         ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])
-        if abs(ratio - 1) > _SAME_ASPECT:
-            drawn, given = "x".join(map(str, self.size)), "x".join(map(str, size_wh))
-            raise InputError(
-                f"{video} is {given}, but its scene was drawn on {drawn}: another aspect. Draw the scene on this video,"
-                " or correct `size` and `camera`."
-            )
+        if abs(ratio - 1) <= _SAME_ASPECT:
+            return None
+        drawn, given = "x".join(map(str, self.size)), "x".join(map(str, size_wh))
+        return (
+            f"is {given}, but its scene was drawn on {drawn}: another aspect. Draw the scene on this video, or correct "
+            "`size` and `camera`"
+        )
 
     def line_shape(self, line: SceneLine, size_wh: tuple[int, int]) -> PolyLine:
         return PolyLine(line.points, size_wh, line.anchor, self.margin)
 
     def zone_shape(self, zone: SceneZone, size_wh: tuple[int, int]) -> Polygon:
         return Polygon(zone.polygon, size_wh, zone.anchor, self.margin)
-
-
-def glob_of(pattern: str) -> re.Pattern[str]:
-    """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))
 
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:

@@ -1,20 +1,28 @@
-"""How recordings become answers: their clocks, their cameras, what is counted and in which bins."""
+"""How recordings become answers: their clocks, their cameras, what is counted and in which bins.
+
+Every run needs this of the room; what computes answers, and what reads scenes, is loaded by those who have some.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.analytics.bins import DEFAULT_BIN_S
 from engine.analytics.clock import Clock, clock_of, zone_of
-from engine.analytics.scene import Scene, glob_of
+from engine.analytics.naming import glob_of, name_of
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
+    from engine.analytics.scene import Scene
     from engine.config import EngineConfig
+
+DEFAULT_BIN_S = 900.0
+
+_NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,13 @@ class AnswerSettings:
         patterns = self.clock_patterns
         return clock_of(video, zone=self.zone, start=start, patterns=patterns, creation_time=creation_time)
 
+    def clock_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a video's clock as it stands in the manifest, from its entry in a summary: its first frame's time, how
+        that is known, the zone."""
+        clock = self.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))
+        start = None if clock.start is None else clock.start.isoformat(timespec="milliseconds")
+        return {"start": start, "origin": clock.origin.value, "zone": str(self.zone)}
+
     def scene(self, video: str) -> Scene | None:
         """Return the first scene that is for a video."""
         return next((scene for scene in self.scenes if scene.matches(video)), None)
@@ -61,6 +76,10 @@ class AnswerSettings:
 def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
     """Read scenes: files, folders of `*.toml` files in the order of their names, and tables that were read before.
     Raises ConfigError."""
+    if not given:
+        return ()
+    from engine.analytics.scene import Scene  # pydantic's models take their time
+
     scenes: list[Scene] = []
     for item in given:
         if isinstance(item, Mapping):
@@ -73,3 +92,11 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
         else:
             scenes.append(Scene.load(item))
     return tuple(scenes)
+
+
+def check_formats(formats: Iterable[str]) -> None:
+    """Raises ConfigError where the library for a format of tables is not installed."""
+    for name in formats:
+        module = _NEEDS.get(name)
+        if module is not None and importlib.util.find_spec(module) is None:
+            raise ConfigError(f"{name} tables need {module}, which is not installed: pip install 'yolo-engine[tables]'")

@@ -20,8 +20,9 @@ from datetime import datetime
 from statistics import median, quantiles
 from typing import TypeAlias
 
-from engine.analytics.analyse import Answers, Event, EventKind
-from engine.analytics.bins import DEFAULT_BIN_S, counts_of
+from engine.analytics.analysis import Answers, Event, EventKind
+from engine.analytics.bins import counts_of
+from engine.analytics.settings import DEFAULT_BIN_S
 
 SCHEMA = 1
 Value: TypeAlias = str | int | float | None
@@ -56,8 +57,13 @@ def tables_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> dict[str, list[
 def to_csv(name: str, rows: Sequence[Row]) -> str:
     """Return a table as CSV (RFC 4180), with its header also where it has no row. Text that a spreadsheet would take
     for a formula gets an apostrophe in front."""
+    return csv_of(COLUMNS[name], rows)
+
+
+def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return rows as `to_csv` does, under any columns."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS[name], lineterminator="\r\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
     return out.getvalue()

@@ -8,12 +8,12 @@ puts that near is taken to follow at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from engine.analytics.clock import Clock, ClockOrigin
+from engine.analytics.naming import natural
 
 # A name or a container gives whole seconds: two of them may be wrong by one in their distance.
 _WHOLE_SECOND_S = 1.0
@@ -49,29 +49,6 @@ class Placed:
     film: Film
     offset_s: float
     joined: bool = False
-
-
-def camera_of(video: str, camera: str | None) -> str:
-    """Return the name of a video's camera. None: each video is one of its own; "folder": its folder; else a regular
-    expression that finds the name in the path, in its first group if it has one; what it does not find is a camera of
-    its own."""
-    path = PurePosixPath(video)
-    own = path.with_suffix("").as_posix() if path.suffix else video
-    if camera is None:
-        return own
-    if camera == "folder":
-        return path.parent.as_posix()
-    found = re.search(camera, video)
-    if found is None:
-        return own
-    return next((part for part in found.groups() if part), found[0]) or own
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts names as people count: `a2` before `a10`."""
-    parts = re.split(r"(\d+)", name.casefold())
-    numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
-    return (*numbered, (0, 0, name))
 
 
 def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float = 2.0) -> tuple[list[Placed], Clock]:

@@ -46,8 +46,8 @@ def analyze(
     """
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
-    from engine.analytics.export import check_formats, write_tables
-    from engine.analytics.settings import AnswerSettings
+    from engine.analytics.export import write_tables
+    from engine.analytics.settings import AnswerSettings, check_formats
     from engine.answers import write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
@@ -161,7 +161,7 @@ def _films(
 
 def _distinct(films: list[Film]) -> list[Film]:
     """Gives videos of several folders that bear the same name the folder's in front."""
-    from engine.analytics.timeline import camera_of
+    from engine.analytics.naming import camera_of
 
     names = Counter(film.name for film in films)
     taken: set[str] = set()

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import BackendError, NotFinite
 from engine.inference.layouts import Decoded, Layout
 from engine.records import Anchors, Head
-
-# Bytes of a floating-point number -> an integer of as many, and infinity's bits: NaN has more, every other number less.
-_BITS: dict[int, tuple[Any, int]] = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F80_0000)}
+from engine_ext.decode_heads import all_finite
 
 
 class HeadReader:
@@ -48,13 +46,11 @@ class HeadReader:
 def count_non_finite(output: NDArray[Any]) -> int:
     """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
 
-    The bits without their sign tell that all are finite (30 us for the 182,000 values of YOLOX-nano at 416x256, under a
-    hundredth of its inference); only another output is looked at closely.
+    A kernel looks whether all are finite; only another output is looked at closely.
     """
-    if output.dtype.kind != "f" or output.dtype.itemsize not in _BITS:  # no layout takes it
+    if output.dtype not in (np.float32, np.float16) or not output.flags.c_contiguous:  # no layout takes it
         return 0
-    bits, infinity = _BITS[output.dtype.itemsize]
-    if not output.size or int((output.view(bits) & bits(np.iinfo(bits).max >> 1)).max()) < infinity:
+    if all_finite(output):
         return 0
     finite = np.isfinite(output)
     non_finite = int(finite.size - np.count_nonzero(finite))

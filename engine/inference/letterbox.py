@@ -74,20 +74,22 @@ class Letterboxes:
     def __init__(self, model: InputSpec, dtype: str) -> None:
         self._model = model
         self._dtype = dtype
-        self._made: dict[LetterboxSpec, Letterbox] = {}
+        # By what tells one kind of frame from another: a LetterboxSpec takes longer to make than to find.
+        self._made: dict[tuple[object, ...], tuple[LetterboxSpec, Letterbox]] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
     def of(self, image: av.VideoFrame, tensor_hw: tuple[int, int]) -> tuple[LetterboxSpec, Letterbox]:
         """Return what `image` needs. Raises ValueError where it can't be letterboxed."""
-        spec = LetterboxSpec.of(image, tensor_hw, self._model, self._dtype)
-        letterbox = self._made.get(spec)
-        if letterbox is None:
+        kind = (image.width, image.height, image.format.name, tensor_hw, *colour_of(image))
+        found = self._made.get(kind)
+        if found is None:
             if len(self._made) >= _KEPT:
                 self._made.clear()
-            letterbox = self._made[spec] = spec.make()
-        return spec, letterbox
+            spec = LetterboxSpec.of(image, tensor_hw, self._model, self._dtype)
+            found = self._made[kind] = spec, spec.make()
+        return found
 
     def fill(self, image: av.VideoFrame, out: NDArray[Any]) -> Letterbox:
         """Write `image` into one slot of a batch, (3, H, W), and return its letterbox. Raises ValueError."""

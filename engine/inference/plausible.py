@@ -64,6 +64,11 @@ class FirstLook:
         self._seen: list[Signs] = []
         self._done = False
 
+    @property
+    def done(self) -> bool:
+        """Whether the verdict was given: no more signs are needed."""
+        return self._done
+
     def see(self, signs: Signs | None) -> None:
         """Take the next inferred frame's signs, None where they were not counted. Raises BackendError once enough
         frames say that the output is not what it was taken for."""

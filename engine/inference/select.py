@@ -14,19 +14,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from engine.backends import AUTO, BACKENDS
 from engine.config import EngineConfig
+from engine.defaults import GPU_BATCH
 from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend
 from engine.inference.trt.find import build_command, find_plan, is_plan, model_of
 from engine.inference.trt.gpu import Gpu, find_gpu
+from engine.precision import processor
 from models.dynamic_axes import FreedModel
 from models.resolution import ResolvedModel
 
 log = logging.getLogger(__name__)
 
-_BATCH = 8
 PROVIDER = "onnxruntime-tensorrt"
-_ON_GPU = ("auto", "onnxruntime", PROVIDER, "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def choose(
 
 def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     config = asked.config
+    if config.precision != "f32":
+        why = _why_in(config)
+        return _cpu(on_cpu(), why)
     if is_plan(config.model) and config.backend not in ("auto", "tensorrt"):
         raise ConfigError(f"backend must be tensorrt, or auto, to run the plan {config.model}. Got {config.backend!r}.")
     wants_plan = config.backend == "tensorrt" or is_plan(config.model)
@@ -92,7 +96,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
         raise BackendMissing(
             f"{what} was asked for, but --device cpu has no TensorRT. Leave --device out, or {_for_the_cpu(config)}."
         )
-    if config.device == "cpu" or config.backend not in _ON_GPU:
+    if config.device == "cpu" or not (config.backend == AUTO or BACKENDS[config.backend].gpu):
         return _cpu(on_cpu(), "--device cpu" if config.device == "cpu" else f"--backend {config.backend}")
     if wants_plan:
         return _plan(asked)
@@ -111,6 +115,18 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     why = asked.why("nothing on the GPU can be used")
     log.warning("The CPU computes, although there is a GPU: %s", why)
     return _cpu(on_cpu(), why)
+
+
+def _why_in(config: EngineConfig) -> str:
+    """Why a precision is computed on the CPU. Raises ConfigError where a GPU was asked for, too."""
+    if config.device.startswith("cuda") or is_plan(config.model) or config.backend in (PROVIDER, "tensorrt"):
+        raise ConfigError(
+            f"precision must be f32 on a GPU: it is that of CPUs, and a plan has its own (`yolo-engine build-trt "
+            f"--precision`). Got {config.precision!r}."
+        )
+    here = processor()
+    slow = "" if here.pays(config.precision) else f", which is no faster than f32 on {here.name or 'this processor'}"
+    return f"--precision {config.precision}{slow}"
 
 
 def _cpu(backend: Backend, why: str) -> Chosen:
@@ -142,7 +158,7 @@ def _plan(asked: _Asked) -> Chosen:
     backend = TensorRtBackend(
         plan,
         device=asked.number,
-        batch=config.batch or _BATCH,
+        batch=config.batch or GPU_BATCH,
         lanes=asked.workers,
         onnx_sha256=asked.sha256,
         layout=manifest.layout,
@@ -174,7 +190,7 @@ def _provider(asked: _Asked, *, unasked: bool = True) -> Chosen:
 def _profile(asked: _Asked) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Least, tuned and largest input of the TensorRT provider, so that no shape on the way makes it build again."""
     spec = asked.resolved.manifest.input
-    batch = asked.config.batch or _BATCH
+    batch = asked.config.batch or GPU_BATCH
     least = (spec.height, spec.width) if asked.config.shape == "square" else (spec.stride, spec.stride)
     return (1, 3, *least), (batch, 3, spec.height, spec.width), (batch, 3, spec.height, spec.width)
 

@@ -17,10 +17,14 @@ from engine.media.source import scheme
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
+from engine.sinks.blur import BlurSettings
+from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
+from engine.sinks.crops import Crops
 from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
 from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo
+from engine.trackers import registry
 
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
@@ -55,6 +59,10 @@ class Outputs:
         if config.store_conf is not None:
             path = base.with_name(base.name + SUFFIX)
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
+        if config.crops:  # before the annotated video, which draws on the frame
+            path = base.with_name(base.name + CROPS_SUFFIX)
+            values = config.model_dump(include=set(registry.KEYS))
+            sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder = AnnotatedVideo(
@@ -64,6 +72,7 @@ class Outputs:
                 preset=config.video_preset,
                 threads=self._threads,
                 style=OverlayStyle.of(config),
+                blur=BlurSettings.of(config),
             )
             sinks["video"] = (encoder, path)
         return sinks

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -26,6 +26,9 @@ from engine.profiling.metrics import ROOM, Clock
 from engine.records import Barrier, EndOfStream, Frame, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
+
+if TYPE_CHECKING:
+    from engine.analytics import Clock as WallClock
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
@@ -416,6 +419,11 @@ class StreamReader:
             self._first_pts = pts
         return float((pts - self._first_pts) * self._decoder.time_base)
 
+    @cached_property
+    def _wall_clock(self) -> WallClock | None:
+        """Of the file's first frame; a live source has none: its rows begin anew with each segment."""
+        return None if self.info.live else self._run.clock_of(self.info.creation_time)
+
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
@@ -482,6 +490,7 @@ class StreamReader:
         if self._run.place is not None:
             self._run.place.tail.append(_sketch(image))
         if self._origin is None:
+            self._run.check_size((image.width, image.height))
             self._origin = index
             if self._settings.start_s:
                 self._drop_sound(float(pts * self._decoder.time_base))
@@ -492,7 +501,9 @@ class StreamReader:
         mark = self._mark(image, pts, duration) if due and self._marks else None
         infer = (index - self._origin) % self._every == 0
         step_s, base = self.info.step_s, self._decoder.time_base
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s)
+        look, clock = not self._run.judged, self._wall_clock
+        wall = clock.at(self._seconds(pts)) if clock is not None else None
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall)
 
     def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""

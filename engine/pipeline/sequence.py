@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 
-from engine.analytics import Clock, ClockOrigin
-from engine.analytics.answering import name_of
+from engine.analytics.clock import Clock, ClockOrigin
+from engine.analytics.naming import camera_of, name_of, natural
 from engine.analytics.settings import AnswerSettings
-from engine.analytics.timeline import Film, Placed, camera_of, natural, place
+from engine.analytics.timeline import Film, Placed, place
 from engine.media.inputs import Video
 from engine.records import Frame, StreamInfo, TrackerState
 from engine.resume.journal import CarriedJson

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -29,7 +30,7 @@ from engine.pipeline.facts import media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.recording import Recording
 from engine.pipeline.sequence import Place
-from engine.profiling.metrics import Clock
+from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
 from engine.resume.attempts import Attempt, made_file
@@ -40,6 +41,9 @@ from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
+
+if TYPE_CHECKING:
+    from engine.analytics import Clock, Scene
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +57,7 @@ class Outcome:
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
     video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
     one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
-    and at most; None where no tracks.jsonl tells."""
+    and at most; None where they were not counted."""
 
     key: int
     video: Video
@@ -100,8 +104,9 @@ class StreamRun:
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
-    of the sinks where the source proves to be live; its segments have attempts of their own. `ignore` is where nothing
-    is detected, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
+    of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
+    counted in it, `place` the file's in its camera's sequence, and `carried` what it leaves to the next one. `clock`
+    finds its wall clock, given what its container says of its making.
     """
 
     def __init__(
@@ -118,12 +123,15 @@ class StreamRun:
         on_begin: Callable[[], None] = lambda: None,
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], VideoResult] | None = None,
-        ignore: IgnoreRegions | None = None,
+        scene: Scene | None = None,
+        clock: Callable[[str | None], Clock] | None = None,
         place: Place | None = None,
     ) -> None:
         self.key = key
         self.video = video
-        self.ignore = ignore
+        self.ignore = IgnoreRegions.of(scene)
+        self._scene = scene
+        self._clock = clock
         self.place = place
         self.carried: CarriedJson | None = None
         self.tally = tally
@@ -151,7 +159,6 @@ class StreamRun:
         self._look = FirstLook()
         self._started = time.perf_counter()
         self._opened: list[Sink] = []
-        self._objects: tuple[int, int] | None = None
 
     def begin(self) -> None:
         """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
@@ -194,6 +201,21 @@ class StreamRun:
     @property
     def failed(self) -> bool:
         return self._error is not None
+
+    def check_size(self, size_wh: tuple[int, int]) -> None:
+        """Refuse a video whose frames are not what its scene was drawn on, before work is spent. Raises VideoError."""
+        if self._scene is not None and (problem := self._scene.problem_of(size_wh)):
+            raise VideoError(problem)
+
+    def clock_of(self, creation_time: str | None) -> Clock | None:
+        """Return the wall clock of its first frame; None where nothing tells it."""
+        found = self._clock(creation_time) if self._clock is not None else None
+        return found if found is not None and found.start is not None else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether enough of its boxes were seen to know that they are read rightly."""
+        return self._look.done
 
     @property
     def fenced(self) -> bool:
@@ -242,7 +264,7 @@ class StreamRun:
         self.resumed_from = self.done_before = 0
         self.checkpoints.start_over(why)
 
-    def write(self, tracks: Tracks, clock: Clock) -> None:
+    def write(self, tracks: Tracks, clock: metrics.Clock) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
         if self.failed or self._implausible(tracks):
             return
@@ -418,8 +440,6 @@ class StreamRun:
                 with self._or_without(kind):
                     part = sink.complete(end)
                     made[kind] = made_file(part, paths[kind].relative_to(self.attempt.output))
-                    if kind == "tracks":
-                        self._objects = _objects_in(part)
                 steps.reached("an output complete")
             if self.failed:
                 return {}
@@ -558,7 +578,7 @@ class StreamRun:
             offset_s=next(iter(offsets), None) if "video" in outputs else None,
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
-            objects=self._objects,
+            objects=self.tally.objects if outputs else None,
             sequence=self.place.facts() if self.place is not None else None,
         )
 
@@ -566,14 +586,6 @@ class StreamRun:
 def _lost(why: str) -> State:
     """Return what a checkpoint says of an output that was given up."""
     return lambda: {"lost": why}
-
-
-def _objects_in(tracks: Path) -> tuple[int, int]:
-    """How many objects the tracks of a tracks.jsonl stand for, at least and at most."""
-    from engine.analytics import count_objects, fragments_of, read_tracks
-
-    objects = count_objects(fragments_of(read_tracks(tracks)))
-    return objects.low, objects.high
 
 
 def _sentence(error: BaseException) -> str:

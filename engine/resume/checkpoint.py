@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 
-_MARK, _TALLY = TypeAdapter(Barrier), TypeAdapter(CountersState)
 _TOO_LARGE = 1 << 63
 
 
@@ -60,8 +59,8 @@ class Checkpoint:
     @classmethod
     def from_json(cls, values: CheckpointJson) -> Checkpoint:
         """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
-        mark = _MARK.validate_json(json.dumps(values["mark"]), strict=True)
-        tally = _TALLY.validate_json(json.dumps(values["tally"]), strict=True)
+        mark = TypeAdapter(Barrier).validate_json(json.dumps(values["mark"]), strict=True)
+        tally = TypeAdapter(CountersState).validate_json(json.dumps(values["tally"]), strict=True)
         # Of a part of a video, fewer are counted than were passed.
         if not 0 < tally.frames <= mark.frames == values["frames"] or mark.audio_time_base[1] < 1:
             raise ValueError("its numbers do not fit each other")

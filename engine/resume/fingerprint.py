@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from engine.analytics import Scene
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.resume.journal import Fingerprint
 from engine.versions import versions
+
+if TYPE_CHECKING:
+    from engine.analytics import Scene
 
 _LOOKED_AT_BYTES = 64 * 1024
 _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
@@ -28,7 +31,8 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
         "backend": [model.backend.name, model.backend.provider],
         "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
         "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
-        # Not there in the journals of runs without scenes, and of versions before there were any.
+        # Not there in the journals of runs without them, and of versions before there were any.
+        **({"precision": model.precision} if model.precision != "f32" else {}),
         **({"scene": hashlib.sha256(json.dumps(ignored).encode()).hexdigest()} if ignored else {}),
     }
 

@@ -14,11 +14,12 @@ from engine.media.source import Source
 from engine.resume.attempts import Attempt
 from engine.resume.journal import LiveJson
 from engine.sinks.base import cut, spare_path
+from engine.sinks.crops import make_archive
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
 from engine.summary import EntryJson
 
-_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".detections.bin", ".mot.txt", ".mp4")
+_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".detections.bin", ".mot.txt", ".crops.zip", ".mp4")
 
 
 def partial_path(path: Path) -> Path:
@@ -111,6 +112,8 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
             mux_into(target, part, sound_of(bytes.fromhex(live["audio"])), size)
         elif kind == "video":
             _mux(file, part, target, size)
+        elif kind == "crops":
+            make_archive(part, target, size)
         else:
             cut(part, target, size)
     except CheckpointMismatch as error:

@@ -24,6 +24,7 @@ from engine.profiling.metrics import Metrics
 from engine.records import Frame, Tracks
 from engine.results import file_identity
 from engine.sinks.base import sole_writer
+from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
 from engine.sinks.overlay import OverlayStyle
 from engine.sinks.video import AnnotatedVideo
@@ -139,6 +140,7 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
             preset=config.video_preset,
             threads=available_cores(),
             style=OverlayStyle.of(config),
+            blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
         )
         try:
             sink.open(info)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from engine.analytics.stitching import ObjectCounter, ObjectCounterState
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _FRAMES_BETWEEN_PURGES = 1024
@@ -31,10 +32,12 @@ class CountersState:
     last_seen: list[tuple[int, float]]
     votes: list[tuple[int, int, float]]
     steps: float
+    objects: ObjectCounterState | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values, with tuples for arrays."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "objects": self.objects.to_json() if self.objects is not None else None}
 
 
 class Counters:
@@ -43,9 +46,9 @@ class Counters:
     A track counts for the class that has most of its scores, added up.
     """
 
-    def __init__(self, forget_after: int, conf: float = 0.0) -> None:
+    def __init__(self, forget_after: int, conf: float = 0.0, *, objects: bool = False) -> None:
         """`forget_after`: steps, between frames at the nominal rate, after which a track that was not seen is gone for
-        good. `conf`: the lowest score of a detection that counts."""
+        good. `conf`: the lowest score of a detection that counts. `objects`: count those, too."""
         self.frames = 0
         self.inferred = 0
         self.detections = 0
@@ -60,13 +63,15 @@ class Counters:
         self._steps = 0.0
         self._last_seen: dict[int, float] = {}
         self._votes: dict[int, dict[int, float]] = {}
+        self._objects = ObjectCounter(forget_after) if objects else None
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
         if self.size_wh is None and tracks.frame.image is not None:
             self.size_wh = tracks.frame.image.width, tracks.frame.image.height
-        self.last_pts_s = tracks.frame.time_s
-        self.last_duration_s = float(tracks.frame.duration * tracks.frame.time_base)
+        frame = tracks.frame
+        self.last_pts_s = frame.time_s
+        self.last_duration_s = frame.duration * frame.time_base.numerator / frame.time_base.denominator
         if self.first_pts_s is None:
             self.first_pts_s = self.last_pts_s
         if tracks.detections is not None:  # frames that are not inferred don't age a track
@@ -81,8 +86,20 @@ class Counters:
             if tracks.detections is not None:
                 votes = self._votes.setdefault(track_id, {})
                 votes[class_id] = votes.get(class_id, 0.0) + score
+        if self._objects is not None:
+            self._objects.follow(
+                self.last_pts_s, self._steps, tracks.track_ids, tracks.class_ids, tracks.scores, tracks.boxes_xyxy
+            )
         if self.frames % _FRAMES_BETWEEN_PURGES == 0:
             self._forget()
+
+    @property
+    def objects(self) -> tuple[int, int] | None:
+        """How many objects the tracks so far stand for, at least and at most; None where they are not counted."""
+        if self._objects is None:
+            return None
+        found = self._objects.objects()
+        return found.low, found.high
 
     @property
     def tracks_by_class(self) -> Counter[int]:
@@ -120,6 +137,7 @@ class Counters:
                 (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
             ],
             steps=self._steps,
+            objects=self._objects.state() if self._objects is not None else None,
         )
 
     def restore(self, state: CountersState) -> None:
@@ -133,6 +151,11 @@ class Counters:
         self._steps, self._last_seen, self._votes = state.steps, dict(state.last_seen), {}
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes
+        if self._objects is not None:
+            if (objects := state.objects) is None:
+                self._objects = None  # a checkpoint of a version that did not count them
+            else:
+                self._objects.restore(objects)
 
 
 def _winner(votes: dict[int, float]) -> int:

@@ -31,9 +31,9 @@ class Postprocess:
         groups: tuple[int, ...] | None = None,
     ) -> None:
         """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
-        their stream, signs of a wrong layout are counted. Only detections with a score of `reported` and above count in
-        them, and as without area; lower ones may be among the anchors. `groups` has for each class the number under
-        which boxes suppress each other."""
+        their stream, while that is not judged, signs of a wrong layout are counted. Only detections with a score of
+        `reported` and above count in them, and as without area; lower ones may be among the anchors. `groups` has for
+        each class the number under which boxes suppress each other."""
         self._layout = layout
         self._nms_iou = nms_iou
         self._max_detections = max_detections
@@ -47,7 +47,7 @@ class Postprocess:
         """Raises NotFinite and BackendError, as engine.inference.heads does."""
         slots = zip(raw.heads, raw.frames, raw.letterboxes, strict=True)
         return [
-            self.read(head(), raw.tensor_hw, frame.image, letterbox, look=frame.index < self._look_until)
+            self.read(head(), raw.tensor_hw, frame.image, letterbox, look=frame.look and frame.index < self._look_until)
             for head, frame, letterbox in slots
         ]
 
@@ -65,14 +65,17 @@ class Postprocess:
         assert image is not None, "a dropped frame is never inferred"
         boxes, scores, class_ids = anchors.boxes_xyxy, anchors.scores, anchors.class_ids
         self._check_classes(class_ids)
-        counted = scores >= self._reported
-        signs = signs_of(self._layout.name, boxes[counted], scores[counted], tensor_hw) if look else None
+        signs = None
+        if look:
+            counted = scores >= self._reported
+            signs = signs_of(self._layout.name, boxes[counted], scores[counted], tensor_hw)
         pad_x, pad_y = letterbox.pad_xy
         in_frame = boxes.copy()
         scale_boxes(in_frame, letterbox.ratio_xy, pad_x, pad_y, image.width, image.height)
-        has_area = (in_frame[:, 2:] > in_frame[:, :2]).all(axis=1)
-        without_area = int(np.count_nonzero(counted & ~has_area))
+        has_area = (in_frame[:, 2] > in_frame[:, 0]) & (in_frame[:, 3] > in_frame[:, 1])
+        without_area = 0
         if not has_area.all():
+            without_area = int(np.count_nonzero((scores >= self._reported) & ~has_area))
             in_frame, boxes = in_frame[has_area], boxes[has_area]
             scores, class_ids = scores[has_area], class_ids[has_area]
         if self._layout.needs_nms:

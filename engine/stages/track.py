@@ -78,6 +78,7 @@ class StreamTracker:
         self._latest = Detections()
         self._pts: int | None = None  # of the frame before
         self._gap_s: Fraction | None = None  # to the frame before, where that was in another file
+        self._step: tuple[int, Fraction, Fraction | None, float] | None = None  # ticks, time base, step, how many steps
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
         """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
@@ -135,7 +136,11 @@ class StreamTracker:
             return 1.0
         if self._gap_s is not None:
             before, self._gap_s = frame.pts - max(1, round(self._gap_s / frame.time_base)), None
-        return steps_between(before, frame.pts, frame.time_base, frame.step_s)
+        ticks, known = frame.pts - before, self._step
+        if known is None or known[0] != ticks or known[1] is not frame.time_base or known[2] is not frame.step_s:
+            steps = steps_between(before, frame.pts, frame.time_base, frame.step_s)
+            known = self._step = ticks, frame.time_base, frame.step_s, steps
+        return known[3]
 
     def _joined(self, class_ids: NDArray[np.int32]) -> NDArray[np.int32]:
         return class_ids if self._groups is None else self._groups[class_ids]

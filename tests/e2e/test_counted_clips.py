@@ -5,7 +5,7 @@ import json
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.analytics.analyse import EventKind
+from engine.analytics.analysis import EventKind
 from tests.assets import require_asset
 from tests.e2e.test_answers import table
 

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pydantic
 import pytest
 
+from engine.cli.main import run as run_command
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
 from engine.trackers import registry
@@ -40,6 +42,7 @@ DEFAULTS = {
     "store_conf": None,
     "shape": "auto",
     "backend": "auto",
+    "precision": "f32",
     "device": "auto",
     "batch": None,
     "streams": None,
@@ -56,6 +59,7 @@ DEFAULTS = {
     "scene": None,
     "tables": None,
     "heatmap": False,
+    "crops": False,
     "bin_s": 900.0,
     "zone": "UTC",
     "start": None,
@@ -63,6 +67,8 @@ DEFAULTS = {
     "camera": None,
     "max_gap_s": 1.0,
     "max_overlap_s": 2.0,
+    "clips": None,
+    "export": None,
     "open_timeout_s": 15.0,
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
@@ -74,6 +80,12 @@ DEFAULTS = {
     "trail_s": 0.0,
     "video_crf": 25,
     "video_preset": "ultrafast",
+    "blur": None,
+    "only_blur": False,
+    "blur_style": "pixelate",
+    "blur_pad": 0.15,
+    "blur_hold_s": 0.5,
+    "blur_conf": 0.1,
 }
 
 
@@ -147,6 +159,7 @@ def test_defaults():
         ("output_folder", "out", Path("out")),
         ("layout", "yolov5", "yolov5"),
         ("channel_order", "bgr", "bgr"),
+        ("precision", "bf16", "bf16"),
         ("video_preset", "medium", "medium"),
         ("label", "id,score", ("id", "score")),
         ("label", "none", ()),
@@ -170,6 +183,7 @@ def test_accepted(key, given, kept):
         ("scene", "", "a path, or a scene as a table. Got ''"),
         ("tables", "csv,ods", "one of 'csv', 'parquet' or 'xlsx'. Got 'ods'"),
         ("heatmap", "perhaps", "true or false. Got 'perhaps'"),
+        ("crops", "perhaps", "true or false. Got 'perhaps'"),
         ("bin_s", "soon", "seconds, or a length such as 30s, 15m or 1h. Got 'soon'"),
         ("bin_s", 0, "at least 1. Got 0"),
         ("bin_s", "25h", "at most 86400. Got '25h'"),
@@ -237,6 +251,7 @@ def test_accepted(key, given, kept):
         ("input_scale", True, "a number, not true or false. Got True"),
         ("input_scale", float("inf"), "a finite number. Got inf"),
         ("channel_order", "gbr", "one of 'rgb' or 'bgr'. Got 'gbr'"),
+        ("precision", "fp16", "one of 'f32', 'bf16' or 'int8'. Got 'fp16'"),
         ("formats", "tracks,csv", "one of 'tracks', 'mot' or 'detections'. Got 'csv'"),
         ("shape", "round", "one of 'auto', 'square' or 'rect'. Got 'round'"),
         (
@@ -269,6 +284,8 @@ def test_accepted(key, given, kept):
         ("max_frame_bytes", 0, "at least 1. Got 0"),
         ("max_duration_s", 0, "more than 0. Got 0"),
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
+        ("export", "voc", "one of 'cvat', 'mot', 'coco', 'yolo', 'labelstudio' or 'fiftyone'. Got 'voc'"),
+        ("clips", "yes", "true, or a table of what and how. Got 'yes'"),
         ("open_timeout_s", 0, "more than 0. Got 0"),
         ("open_timeout_s", True, "a number, not true or false. Got True"),
         ("read_timeout_s", 3601, "at most 3600. Got 3601"),
@@ -280,6 +297,12 @@ def test_accepted(key, given, kept):
         ("segment", "0s", "at least 1. Got '0s'"),
         ("segment", "25h", "at most 86400. Got '25h'"),
         ("segment", True, "a number, not true or false. Got True"),
+        ("blur", [], "a list of at least one name. Got []"),
+        ("only_blur", "perhaps", "true or false. Got 'perhaps'"),
+        ("blur_style", "smear", "one of 'pixelate' or 'fill'. Got 'smear'"),
+        ("blur_pad", -1, "at least 0. Got -1"),
+        ("blur_hold_s", 6, "at most 5. Got 6"),
+        ("blur_conf", 2, "at most 1. Got 2"),
         ("video_crf", 52, "at most 51. Got 52"),
         ("video_crf", -1, "at least 0. Got -1"),
         (
@@ -420,3 +443,19 @@ def test_load_refuses(tmp_path, name, content, message):
 def test_load_refuses_a_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"can't be read: is a directory\."):
         load_config(tmp_path)
+
+
+def test_defaults_are_told_once():
+    """What an option's help names as its default is the configuration's."""
+    shown = {option.name: option.help or "" for option in run_command.params if isinstance(option, click.Option)}
+    for key in ("conf", "nms_iou", "max_detections", "shape", "backend", "device", "zone", "output"):
+        default = EngineConfig.model_fields["output_folder" if key == "output" else key].default
+        assert shown[key].endswith(f"  [{default}]"), key
+    assert shown["formats"].endswith(f"  [{','.join(EngineConfig().formats)}]")
+    for key in ("bin_s", "segment"):
+        written = shown[key].rpartition("  [")[2].rstrip("]")
+        assert getattr(EngineConfig(**{key: written}), key) == getattr(EngineConfig(), key), key
+    flags = {"visualize": "visualize", "resume": "resume", "heatmap": "no-heatmap", "class_agnostic": "aware"}
+    for key, word in flags.items():
+        assert shown[key].endswith(f"  [{word}]")
+        assert EngineConfig.model_fields[key].default is (word == key)

@@ -62,7 +62,7 @@ def test_memory_does_not_grow_with_the_video(max_age):
         tally.write(tracks(index, [index + 1]))
         if index % 100 == 99:
             kept = tally.state()
-            assert len(kept["last_seen"]) == len(kept["votes"]) <= 1024 + max_age + 2
+            assert len(kept.last_seen) == len(kept.votes) <= 1024 + max_age + 2
     assert tally.tracks_by_class == {0: 5000}
 
 

@@ -65,7 +65,7 @@ def test_the_summary_is_the_documented_one():
             "fps": 4.0,
         },
         "model": {"name": "fake", "sha256": "ab" * 32},
-        "backend": {"name": "fake", "provider": "fake", "device": "cpu", "why": None},
+        "backend": {"name": "fake", "provider": "fake", "device": "cpu", "why": None, "precision": "f32"},
     }  # fmt: skip
     assert list(summary["videos"][0]) == VIDEO_KEYS
     assert json.loads(json.dumps(summary)) == summary

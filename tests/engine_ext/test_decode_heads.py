@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine_ext.decode_heads import decode_end2end, decode_yolov5, decode_yolov8, decode_yolox
+from engine_ext.decode_heads import all_finite, decode_end2end, decode_yolov5, decode_yolov8, decode_yolox
 from engine_ext.nms import nms
 from tests.assets import require_asset
 from tests.reference import decode_heads as reference
@@ -434,3 +434,25 @@ def test_real_model_finds_what_is_labelled(model, layout, side):
         for class_id, box_xyxy in zip(class_ids, boxes_xyxy, strict=True)
     ]
     assert np.mean(right) >= 0.75
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("shape", [(0, 6), (1, 1), (7,), (3, 5), (33, 85), (2, 3, 100)])
+@pytest.mark.parametrize("value", [None, NAN, INF, -INF])
+def test_all_finite(dtype, shape, value):
+    rng = np.random.default_rng(len(shape))
+    output = ((rng.random(shape) - 0.5) * 2 * np.finfo(dtype).max).astype(dtype)
+    for place in range(output.size) if value is not None else ():
+        one = output.copy()
+        one.flat[place] = value
+        assert all_finite(one) is reference.all_finite(one) is False
+    assert all_finite(output) is reference.all_finite(output) is True
+
+
+def test_all_finite_refuses_what_no_decoder_takes():
+    with pytest.raises(TypeError, match="float32 or float16"):
+        all_finite(np.zeros((3, 6)))
+    with pytest.raises(TypeError, match="NumPy array"):
+        all_finite([0.0])
+    with pytest.raises(ValueError, match="C-contiguous"):
+        all_finite(np.zeros((6, 3), np.float32).T)

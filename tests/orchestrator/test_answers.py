@@ -11,7 +11,7 @@ from orchestrator.errors import PathRefused
 from orchestrator.job.paths import scene_tables
 from orchestrator.settings import Settings
 from tests.chaos.farm import CONFIG, Farm
-from tests.e2e.runs import fake_engine
+from tests.e2e.runs import fake_engine, frames_in
 from tests.e2e.test_answers import SCENE
 from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
 from tests.waiting import until
@@ -52,7 +52,7 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         if not farm.workers:
             farm.worker()
         record = farm.wait(job)
-        summary = record.result["processing_result"]
+        summary = record.result.to_json()["processing_result"]
         assert record.state == "completed", summary
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
@@ -85,7 +85,7 @@ def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
         for _ in range(2):
             farm.worker()
         record = farm.wait(job)
-        assert record.state == "completed", record.result["processing_result"]
+        assert record.state == "completed", record.result.to_json()["processing_result"]
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         for video in expected["videos"]:
             name = f"{video['stem']}.tracks.jsonl"
@@ -108,3 +108,25 @@ def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
     assert "secret" not in str(told.value)
     with pytest.raises(PathRefused, match="no scene file"):
         scene_tables((inside / "none.toml",), settings)
+
+
+def test_a_job_cuts_clips_and_exports_at_its_end(tmp_path, capsys):
+    """In the process that opens media, below the folders that are allowed; its table of how comes with the message."""
+    keys = {"visualize": False, "clips": {"kinds": ["track"], "pre_s": 0, "post_s": "0s"}, "export": ["cvat", "mot"]}
+    with Farm(tmp_path / "f") as farm:
+        farm.clips(2, frames=30)
+        job = farm.submit(**keys)
+        farm.worker()
+        record = farm.wait(job)
+        summary = record.result.to_json()["processing_result"]
+        assert record.state == "completed", summary
+        until((job.output / "manifest.json").exists, 20)
+        clips = json.loads((job.output / "manifest.json").read_text())["clips"]
+        assert clips == summary["clips"]
+        assert len(clips["clips"]) >= 2
+        assert not clips["failed"]
+        for each in clips["clips"]:
+            assert frames_in(each["clip"]) == each["last_frame"] - each["first_frame"] + 1
+        assert (job.output / "clips" / "empty.txt").exists()
+        assert [each["format"] for each in summary["exports"]["exports"]] == ["cvat", "mot"]
+        assert len(list((job.output / "export" / "cvat").glob("*.xml"))) == 2

@@ -168,6 +168,9 @@ def test_the_parent_holds_no_media_library(farm: Farm) -> None:
 
 
 def test_logs_name_job_task_and_worker(farm: Farm) -> None:
+    config = {**CONFIG, "output_folder": str(farm.folder / "logs"), "visualize": False}
+    sent = farm.app.send_task("complete_pipeline", args=(str(farm.videos), config))
+    until(lambda: sent.state == "SUCCESS", 60, farm.tail)
     lines = [json.loads(line) for line in farm.log.read_text().splitlines() if line.startswith("{")]
     ended = [line for line in lines if line["message"].endswith(": completed")]
     assert ended
@@ -212,7 +215,9 @@ def test_memory_of_the_worker_stays_flat(farm: Farm) -> None:
         status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in status)
 
-    config = {**CONFIG, "output_folder": str(farm.folder / "alone"), "visualize": False}
+    config = {**CONFIG, "output_folder": str(farm.folder / "flat"), "visualize": False}
+    for name in ("log_start_yolo", "process_videos_yolo"):
+        result_of(farm, name, str(farm.videos), config)
 
     def ends(count: int) -> None:
         sent = [farm.app.send_task("log_end_yolo", args=(str(farm.videos), config)) for _ in range(count)]

@@ -3,6 +3,10 @@
 import numpy as np
 
 
+def all_finite(output):
+    return bool(np.isfinite(output).all())
+
+
 def decode_yolox(output, input_hw, conf, *, strides=(8, 16, 32), class_mask=None):
     rows = output.astype(np.float32)
     height, width = input_hw

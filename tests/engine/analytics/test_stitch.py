@@ -1,10 +1,22 @@
 """Fragments of one object are joined again, and the number of objects is a range."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from engine.analytics.samples import Samples
-from engine.analytics.stitch import Objects, StitchRules, count_objects, fragments_of, stitch
+from engine.analytics.stitching import (
+    ObjectCounter,
+    ObjectCounterState,
+    Objects,
+    StitchRules,
+    count_objects,
+    fragments_of,
+    stitch,
+)
 from tests.assets import require_asset
 
 
@@ -71,3 +83,65 @@ def test_the_range_holds_the_people_of_a_street():
     assert objects.ids == 50
     assert objects.low - 26 < 10
     assert len(set(stitch(fragments_of([samples])).values())) < objects.ids - 5
+
+
+def frames_of(samples):
+    """What a run gives an ObjectCounter, frame by frame."""
+    for frame in range(int(samples.frames.max()) + 1):
+        rows = samples.take(np.flatnonzero(samples.frames == frame))
+        columns = rows.track_ids, rows.class_ids.astype(np.int32), rows.scores.astype(np.float32), rows.boxes_xyxy
+        yield round(frame / 10, 6), float(frame), *columns
+
+
+def crowd(seed, tracks=60):
+    """Tracks that come, break and go on, near each other, of two classes, with holes."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for track_id in range(1, tracks + 1):
+        start_s, seconds = round(random.uniform(0, 20), 1), random.uniform(0.3, 4)
+        one = track(
+            track_id,
+            start_s,
+            random.uniform(0, 400),
+            speed=random.uniform(-80, 80),
+            seconds=seconds,
+            height=random.uniform(60, 110),
+            class_id=int(random.integers(2)),
+            y=random.uniform(200, 320),
+        )
+        kept = np.flatnonzero(random.random(len(one)) > 0.1)
+        parts.append(one.take(kept if len(kept) else [0]))
+    columns = ("frames", "pts", "times_s", "track_ids", "class_ids", "scores", "boxes_xyxy")
+    whole = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+    return whole.take(np.lexsort((whole.track_ids, whole.frames)))
+
+
+def counted(samples, forget_after=12, killed=()):
+    counter = ObjectCounter(forget_after)
+    for number, frame in enumerate(frames_of(samples)):
+        counter.follow(*frame)
+        if number in killed:
+            state = json.dumps(counter.state().to_json())
+            counter = ObjectCounter(forget_after)
+            counter.restore(TypeAdapter(ObjectCounterState).validate_json(state, strict=True))
+    return counter
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_run_counts_what_its_rows_give(seed):
+    rows = crowd(seed)
+    rounded = replace(rows, times_s=rows.frames / 10, boxes_xyxy=np.round(rows.boxes_xyxy, 2))
+    whole = count_objects(fragments_of([rounded]))
+    assert counted(rows).objects() == whole
+    assert whole.low < whole.ids
+    assert counted(rows, killed=(1, 50, 64, 100, 101, 170)).objects() == whole
+
+
+def test_a_run_does_not_keep_tracks_that_can_not_be_joined_any_more():
+    counter = counted(crowd(5, tracks=200))
+    _, _, track_ids, *columns = next(frames_of(FIRST))
+    for frame in range(300, 500):
+        counter.follow(frame / 10, float(frame), track_ids + 1000, *columns)
+    state = counter.state()
+    assert len(state.alive) == 1
+    assert state.ended == ([], [])

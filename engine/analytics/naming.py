@@ -1,0 +1,46 @@
+"""How videos are named in tables, and which camera each is of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """Return a video's name in all tables, from its entry in a summary: its path below the input folder, as far as its
+    outputs tell it."""
+    stem, path = str(entry["stem"]), str(entry["path"])
+    suffix = "" if "://" in path else PurePosixPath(path).suffix
+    return stem if stem.endswith(suffix) else stem + suffix
+
+
+def camera_of(video: str, camera: str | None) -> str:
+    """Return the name of a video's camera. None: each video is one of its own; "folder": its folder; else a regular
+    expression that finds the name in the path, in its first group if it has one; what it does not find is a camera of
+    its own."""
+    path = PurePosixPath(video)
+    own = path.with_suffix("").as_posix() if path.suffix else video
+    if camera is None:
+        return own
+    if camera == "folder":
+        return path.parent.as_posix()
+    found = re.search(camera, video)
+    if found is None:
+        return own
+    return next((part for part in found.groups() if part), found[0]) or own
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts names as people count: `a2` before `a10`."""
+    parts = re.split(r"(\d+)", name.casefold())
+    numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
+    return (*numbered, (0, 0, name))
+
+
+def glob_of(pattern: str) -> re.Pattern[str]:
+    """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))

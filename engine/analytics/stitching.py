@@ -1,0 +1,494 @@
+"""How many objects there were: tracks that broke are joined again, afterwards, where one goes on as another ended.
+
+A track ends where its object is hidden for longer than the tracker waits, and the object gets a second id. Of two
+tracks of one class the later goes on with the earlier where it begins soon after, near the place where the earlier
+would be by then, and is about as large. Each has one successor at most; the nearest pairs are joined first.
+
+`stitch` and `count_objects` do that with all tracks of a camera at hand. `ObjectCounter` counts the same while tracks
+are made, and keeps those alone that may still be joined.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import numpy as np
+from pydantic import Field, FiniteFloat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from engine.analytics.samples import Samples
+
+# Velocity is that of the last, or first, second of a track; beyond as long a gap nobody goes on straight.
+_VELOCITY_S = 1.0
+# Frames that are taken in together; then, tracks that are gone for good are settled.
+_FRAMES_AT_ONCE = 64
+
+Place: TypeAlias = tuple[float, float, float, float]
+"""Time in seconds, the middle of the box's lower edge x and y, and its height in pixels."""
+
+
+@dataclass(frozen=True)
+class StitchRules:
+    """When two tracks are one. Higher values join more: fewer objects are counted twice, and more that are two become
+    one. `max_distance` is in heights of the object, `max_ratio` that of the two heights."""
+
+    max_gap_s: float = 2.0
+    max_distance: float = 0.5
+    max_ratio: float = 1.4
+
+
+STRICT = StitchRules(1.0, 0.25, 1.25)
+LOOSE = StitchRules(4.0, 1.0, 1.6)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """How many ids there were, and the number of objects that they stand for: from `low`, joined freely, to `high`."""
+
+    ids: int
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        number = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+        objects = f"{number} object{'' if self.high == 1 else 's'}"
+        return objects if self.ids == self.high == self.low else f"{self.ids} ids, {objects}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What is needed of a whole track to join it: its class by vote, where and how fast it began and ended. Velocities
+    are (x, y) pixels a second."""
+
+    class_id: int
+    begin: Place
+    begin_velocity: tuple[float, float]
+    end: Place
+    end_velocity: tuple[float, float]
+
+
+@dataclass
+class Fragment:
+    """The two ends of a track: its places of its first and its last second."""
+
+    track_id: int
+    votes: dict[int, float] = field(default_factory=dict)
+    head: list[Place] = field(default_factory=list)
+    tail: list[Place] = field(default_factory=list)
+
+    @property
+    def ends(self) -> Ends:
+        return Ends(
+            max(sorted(self.votes), key=lambda kind: self.votes[kind]),
+            self.head[0],
+            _velocity(self.head),
+            self.tail[-1],
+            _velocity(self.tail),
+        )
+
+
+class Fragments:
+    """Collects the ends of all tracks, from rows given in pieces. Memory is bounded by the number of tracks."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Fragment] = {}
+
+    def feed(self, samples: Samples) -> None:
+        """Take the next rows."""
+        for track_id, track in samples.by_track():
+            fragment = self._found.setdefault(track_id, Fragment(track_id))
+            x1, y1, x2, y2 = track.boxes_xyxy.T
+            # Rounded: where the same rows lie on the timeline by another sum, the same gaps are as long.
+            times = np.round(track.times_s + track.offset_s, 6)
+            places = list(zip(times.tolist(), ((x1 + x2) / 2).tolist(), y2.tolist(), (y2 - y1).tolist(), strict=True))
+            first = fragment.head[0][0] if fragment.head else places[0][0]
+            fragment.head += [place for place in places if place[0] <= first + _VELOCITY_S]
+            last = places[-1][0]
+            fragment.tail = [place for place in (*fragment.tail, *places) if place[0] >= last - _VELOCITY_S]
+            for class_id in np.unique(track.class_ids).tolist():
+                score = float(track.scores[track.class_ids == class_id].sum())
+                fragment.votes[class_id] = fragment.votes.get(class_id, 0.0) + score
+
+    def all(self) -> list[Fragment]:
+        """Return the tracks' ends, in the order of their first rows."""
+        return list(self._found.values())
+
+
+def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
+    """Collect the ends of all tracks, in the order of their first rows."""
+    fragments = Fragments()
+    for samples in rows:
+        fragments.feed(samples)
+    return fragments.all()
+
+
+def stitch(fragments: list[Fragment], rules: StitchRules | None = None) -> dict[int, int]:
+    """Return for each track id the id of the first track of its object."""
+    rules = rules or StitchRules()
+    pairs: list[tuple[float, int, int]] = []
+    ends = [fragment.ends for fragment in fragments]
+    starts = np.array([each.begin[0] for each in ends])
+    order = np.argsort(starts, kind="stable")
+    sorted_starts = starts[order]
+    for index, earlier in enumerate(ends):
+        ended = earlier.end[0]
+        low = int(np.searchsorted(sorted_starts, ended, side="right"))
+        high = int(np.searchsorted(sorted_starts, ended + rules.max_gap_s, side="right"))
+        for later_index in order[low:high].tolist():
+            distance = _distance(earlier, ends[later_index], rules)
+            if distance is not None:
+                pairs.append((distance, index, later_index))
+    successor: set[int] = set()
+    follows: dict[int, int] = {}
+    for _, index, later_index in sorted(pairs):
+        if index not in successor and later_index not in follows:
+            successor.add(index)
+            follows[later_index] = index
+    roots: dict[int, int] = {}
+    for index in order.tolist():  # an earlier one always begins earlier
+        before = follows.get(index)
+        own = fragments[index].track_id
+        roots[own] = roots[fragments[before].track_id] if before is not None else own
+    return roots
+
+
+def count_objects(fragments: list[Fragment]) -> Objects:
+    """Count ids, and objects as a range: what is surely one is joined for `high`, what may well be one for `low`."""
+    numbers = [len(set(stitch(fragments, rules).values())) for rules in (LOOSE, STRICT)]
+    return Objects(len(fragments), min(numbers), max(numbers))
+
+
+def _distance(earlier: Ends, later: Ends, rules: StitchRules) -> float | None:
+    """Return how far the later begins from where the earlier would be, and the other way round, in heights; None where
+    they can't be one."""
+    if earlier.class_id != later.class_id:
+        return None
+    end, begin = earlier.end, later.begin
+    gap = begin[0] - end[0]
+    height = (end[3] + begin[3]) / 2
+    if min(end[3], begin[3]) <= 0 or max(end[3], begin[3]) > rules.max_ratio * min(end[3], begin[3]):
+        return None
+    reach = min(gap, _VELOCITY_S)
+    x, y = begin[1] - end[1], begin[2] - end[2]
+    forwards = math.hypot(x - earlier.end_velocity[0] * reach, y - earlier.end_velocity[1] * reach)
+    backwards = math.hypot(x - later.begin_velocity[0] * reach, y - later.begin_velocity[1] * reach)
+    distance = (forwards + backwards) / 2 / height
+    return distance if distance <= rules.max_distance else None
+
+
+def _velocity(places: Sequence[Place]) -> tuple[float, float]:
+    """Return pixels a second, x and y: the least-squares slope over time."""
+    mean_s = sum(place[0] for place in places) / len(places)
+    spread = x = y = 0.0
+    for time_s, place_x, place_y, _ in places:
+        from_mean_s = time_s - mean_s
+        spread += from_mean_s * from_mean_s
+        x += from_mean_s * place_x
+        y += from_mean_s * place_y
+    return (x / spread, y / spread) if spread else (0.0, 0.0)
+
+
+# -- while tracks are made --------------------------------------------------------------------------------------------
+
+
+_Numbers = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+_Velocity = tuple[FiniteFloat, FiniteFloat]
+_Places = Annotated[list[_Numbers], Field(min_length=1)]
+_Votes = Annotated[list[tuple[int, FiniteFloat]], Field(min_length=1)]
+_EndedState = tuple[int, int, _Numbers, _Velocity, _Numbers, _Velocity, bool, bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCounterState:
+    """An ObjectCounter at one moment, for a checkpoint; its fields are the keys there. `alive` has of each track: its
+    id, number, (class id, sum of scores), first places, first velocity once it is known, last places, step at which it
+    was last seen. Of each set of rules there is how many were `joined`, and of the tracks that have `ended`: number,
+    class id, first place and velocity, last place and velocity, whether one may still be joined to one before, to one
+    after."""
+
+    ids: int
+    frames: int
+    now_s: FiniteFloat
+    steps: FiniteFloat
+    alive: list[tuple[int, int, _Votes, _Places, _Velocity | None, _Places, FiniteFloat]]
+    joined: tuple[int, int]
+    ended: tuple[list[_EndedState], list[_EndedState]]
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values, with tuples for arrays."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass
+class _Alive:
+    """A track that may go on. `head` is complete where `begun` is there, which then stands for all of it."""
+
+    number: int
+    votes: dict[int, float]
+    head: list[Place]
+    begun: tuple[float, float] | None
+    tail: list[Place]
+    seen: float
+
+    def ends(self) -> Ends:
+        kind = max(sorted(self.votes), key=lambda kind: self.votes[kind])
+        begun = self.begun or _velocity(self.head)
+        return Ends(kind, self.head[0], begun, self.tail[-1], _velocity(self.tail))
+
+
+@dataclass
+class _Ended:
+    """A track that is gone for good. `before`, `after`: it may still be joined to one that ended before it began, or
+    began after it ended."""
+
+    ends: Ends
+    before: bool = True
+    after: bool = True
+
+
+class _Joins:
+    """Joins tracks by one set of rules, nearest pairs first, as soon as no other pair can come between.
+
+    A pair is settled once it is the nearest of both its ends and neither can get another one: what is left is joined
+    as if all pairs were at hand. So it does not matter when `settle` is called.
+    """
+
+    def __init__(self, rules: StitchRules) -> None:
+        self.rules = rules
+        self.joined = 0
+        self.ended: dict[int, _Ended] = {}
+        self._pairs: dict[tuple[int, int], float] = {}
+
+    def add(self, number: int, track: _Ended) -> None:
+        """Take a track that has ended."""
+        for other, known in self.ended.items():
+            if known.after and track.before:
+                self._pair(other, known.ends, number, track.ends)
+            if known.before and track.after:
+                self._pair(number, track.ends, other, known.ends)
+        self.ended[number] = track
+
+    def _pair(self, earlier: int, ended: Ends, later: int, begun: Ends) -> None:
+        if ended.end[0] < begun.begin[0] <= ended.end[0] + self.rules.max_gap_s:
+            distance = _distance(ended, begun, self.rules)
+            if distance is not None:
+                self._pairs[earlier, later] = distance
+
+    def settle(self, now_s: float, begun_s: list[float], seen_s: list[float]) -> None:
+        """Join what can be. `begun_s` and `seen_s` have, ascending, when tracks that are alive began and were last
+        seen; `now_s`: none will begin before."""
+        gap_s = self.rules.max_gap_s
+        after = {
+            number
+            for number, track in self.ended.items()
+            if now_s > track.ends.end[0] + gap_s
+            and bisect_right(begun_s, track.ends.end[0]) == bisect_right(begun_s, track.ends.end[0] + gap_s)
+        }
+        # One that is alive can be followed by what begins later than it was last seen.
+        before = {
+            number
+            for number, track in self.ended.items()
+            if not any(track.ends.begin[0] - gap_s <= seen < track.ends.begin[0] for seen in seen_s)
+        }
+        while True:
+            pairs = sorted((distance, *pair) for pair, distance in self._pairs.items())
+            nearest_after: dict[int, int] = {}
+            nearest_before: dict[int, int] = {}
+            for _, earlier, later in pairs:
+                nearest_after.setdefault(earlier, later)
+                nearest_before.setdefault(later, earlier)
+            sure = [
+                (earlier, later)
+                for earlier, later in nearest_after.items()
+                if nearest_before[later] == earlier and earlier in after and later in before
+            ]
+            if not sure:
+                break
+            for earlier, later in sure:
+                self.joined += 1
+                self.ended[earlier].after = self.ended[later].before = False
+                self._pairs = {
+                    pair: far for pair, far in self._pairs.items() if pair[0] != earlier and pair[1] != later
+                }
+        for number in after - {earlier for earlier, _ in self._pairs}:
+            self.ended[number].after = False
+        for number in before - {later for _, later in self._pairs}:
+            self.ended[number].before = False
+        self.ended = {number: track for number, track in self.ended.items() if track.after or track.before}
+
+    def state(self) -> list[_EndedState]:
+        return [
+            (
+                number,
+                track.ends.class_id,
+                track.ends.begin,
+                track.ends.begin_velocity,
+                track.ends.end,
+                track.ends.end_velocity,
+                track.before,
+                track.after,
+            )
+            for number, track in self.ended.items()
+        ]
+
+    def copy(self) -> _Joins:
+        other = _Joins(self.rules)
+        other.joined = self.joined
+        for number, track in self.ended.items():
+            other.add(number, _Ended(track.ends, track.before, track.after))
+        return other
+
+
+_Frame: TypeAlias = tuple[
+    float, float, "NDArray[np.int64]", "NDArray[np.int32]", "NDArray[np.float32]", "NDArray[np.float64]"
+]
+"""Time, steps, and the columns of a frame's rows."""
+
+
+class ObjectCounter:
+    """Counts the objects of one video while its tracks are made: what `count_objects` finds in its rows.
+
+    Memory depends on the tracks alive and those of the last seconds, not on the length of the video.
+    """
+
+    def __init__(self, forget_after: int) -> None:
+        """`forget_after`: steps after which a track that was not seen is gone for good."""
+        self._forget_after = forget_after
+        self._alive: dict[int, _Alive] = {}
+        self._ids = self._frames = 0
+        self._now_s = -math.inf
+        self._steps = 0.0
+        self._waiting: list[_Frame] = []
+        self._told: tuple[int, Objects] | None = None  # behind so many frames
+        self._joins = (_Joins(LOOSE), _Joins(STRICT))
+
+    def follow(
+        self,
+        time_s: float,
+        steps: float,
+        track_ids: NDArray[np.int64],
+        class_ids: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        boxes_xyxy: NDArray[np.float64],
+    ) -> None:
+        """Take a frame's tracks: (M,), (M,), (M,) and (M, 4) pixels, which are kept for a while. `steps` is the time
+        since the first frame in steps of the nominal rate. All is rounded as in the rows, so that these give the same.
+        """
+        self._now_s, self._steps = round(time_s, 6), steps
+        if len(track_ids):
+            self._waiting.append((self._now_s, steps, track_ids, class_ids, scores, boxes_xyxy))
+        self._frames += 1
+        if self._frames % _FRAMES_AT_ONCE == 0:
+            self._take_in()
+            self._settle()
+
+    def _take_in(self) -> None:
+        """Adds the frames that wait to their tracks: at once, for NumPy takes its time for each call."""
+        if not self._waiting:
+            return
+        counts = [len(frame[2]) for frame in self._waiting]
+        times_s, steps = (np.repeat([frame[column] for frame in self._waiting], counts) for column in (0, 1))
+        ids, kinds, scores = (np.concatenate([frame[column] for frame in self._waiting]) for column in (2, 3, 4))
+        left, top, right, bottom = np.round(np.concatenate([frame[5] for frame in self._waiting]), 2).T
+        places = np.column_stack((times_s, (left + right) / 2, bottom, bottom - top))
+        scores = np.round(scores.astype(np.float64), 4)
+        self._waiting.clear()
+        order = np.lexsort((steps, ids))
+        groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
+        for group in sorted(groups, key=lambda rows: (float(steps[rows[0]]), int(ids[rows[0]]))):
+            track_id, at_s = int(ids[group[0]]), times_s[group]
+            track = self._alive.get(track_id)
+            if track is None:
+                track = self._alive[track_id] = _Alive(self._ids, {}, [], None, [], 0.0)
+                self._ids += 1
+            track.seen = float(steps[group[-1]])
+            for kind, score in zip(kinds[group].tolist(), scores[group].tolist(), strict=True):
+                track.votes[kind] = track.votes.get(kind, 0.0) + score
+            if track.begun is None:
+                first_s = track.head[0][0] if track.head else float(at_s[0])
+                near = int(np.searchsorted(at_s, first_s + _VELOCITY_S, side="right"))
+                track.head += map(_place, places[group[:near]].tolist())
+                if near < len(group):
+                    track.begun = _velocity(track.head)
+                    del track.head[1:]
+            oldest_s = float(at_s[-1]) - _VELOCITY_S
+            track.tail = [place for place in track.tail if place[0] >= oldest_s]
+            track.tail += map(_place, places[group[int(np.searchsorted(at_s, oldest_s)) :]].tolist())
+
+    def _settle(self) -> None:
+        oldest = self._steps - self._forget_after - 1
+        for track_id in [track_id for track_id, track in self._alive.items() if track.seen < oldest]:
+            track = self._alive.pop(track_id)
+            for joins in self._joins:
+                joins.add(track.number, _Ended(track.ends()))
+        begun_s = sorted(track.head[0][0] for track in self._alive.values())
+        seen_s = sorted(track.tail[-1][0] for track in self._alive.values())
+        for joins in self._joins:
+            joins.settle(self._now_s, begun_s, seen_s)
+
+    def objects(self) -> Objects:
+        """Return what there was so far, as if all tracks had ended."""
+        if self._told is not None and self._told[0] == self._frames:
+            return self._told[1]
+        self._take_in()
+        numbers = []
+        for joins in self._joins:
+            whole = joins.copy()
+            for track in self._alive.values():
+                whole.add(track.number, _Ended(track.ends()))
+            whole.settle(math.inf, [], [])
+            numbers.append(self._ids - whole.joined)
+        found = Objects(self._ids, min(numbers), max(numbers))
+        self._told = self._frames, found
+        return found
+
+    def state(self) -> ObjectCounterState:
+        """Return it for a checkpoint."""
+        self._take_in()
+        return ObjectCounterState(
+            ids=self._ids,
+            frames=self._frames,
+            now_s=self._now_s if self._frames else 0.0,
+            steps=self._steps,
+            alive=[
+                (
+                    track_id,
+                    track.number,
+                    list(track.votes.items()),
+                    list(track.head),
+                    track.begun,
+                    list(track.tail),
+                    track.seen,
+                )
+                for track_id, track in self._alive.items()
+            ],
+            joined=(self._joins[0].joined, self._joins[1].joined),
+            ended=(self._joins[0].state(), self._joins[1].state()),
+        )
+
+    def restore(self, state: ObjectCounterState) -> None:
+        """Go back, or on, to where `state` was taken."""
+        self._ids, self._frames, self._steps = state.ids, state.frames, state.steps
+        self._now_s = state.now_s if self._frames else -math.inf
+        self._waiting.clear()
+        self._told = None
+        self._alive = {
+            track_id: _Alive(number, dict(votes), list(head), begun, list(tail), seen)
+            for track_id, number, votes, head, begun, tail, seen in state.alive
+        }
+        self._joins = (_Joins(LOOSE), _Joins(STRICT))
+        for joins, joined, ended in zip(self._joins, state.joined, state.ended, strict=True):
+            joins.joined = joined
+            for number, class_id, begin, begun, end, going, before, after in ended:
+                joins.add(number, _Ended(Ends(class_id, begin, begun, end, going), before, after))
+
+
+def _place(values: list[float]) -> Place:
+    time_s, x, y, height = values
+    return time_s, x, y, height

@@ -1,0 +1,113 @@
+"""`yolo-engine export` and `import`: tracks for the tools in which people correct them, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from engine.formats import EXPORTS
+from engine.text.say import say
+
+
+@click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--to", "form", required=True, type=click.Choice(EXPORTS), help="The tool, or its format.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where it goes.  [OUT/export/FORMAT]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; several: again.  [all]")
+@click.option(
+    "--max-error",
+    "error_px",
+    type=click.FloatRange(min=0, max=1000),
+    default=2.0,
+    metavar="PIXELS",
+    help="How far a side may lie beside what follows from the key frames, for cvat and labelstudio.  [2]",
+)
+@click.option("--images", is_flag=True, help="Cut out the frames as JPEG, for coco, yolo and mot.")
+@click.option(
+    "--every", type=click.IntRange(1), default=1, metavar="N", help="Only every Nth frame, for coco and yolo.  [1]"
+)
+@click.option(
+    "--job-frames", type=click.IntRange(2), metavar="N", help="Also a file per job of so many frames, for cvat and mot."
+)
+@click.option("--job-overlap", type=click.IntRange(0), default=0, metavar="N", help="Frames two jobs share.  [0]")
+@click.option("--json", "as_json", is_flag=True, help="What was written as one JSON line on standard output.")
+def export(
+    folder: Path,
+    form: str,
+    output: Path | None,
+    source: Path | None,
+    videos: tuple[str, ...],
+    error_px: float,
+    images: bool,
+    every: int,
+    job_frames: int | None,
+    job_overlap: int,
+    as_json: bool,
+) -> int:
+    """Write the tracks of a run for another tool: to be corrected, to learn from, to be looked at.
+
+    OUT is the output folder of a run or a job. cvat and labelstudio get key frames, from which the tool interpolates
+    the rest; the others every box. An earlier export in the same folder is replaced.
+    """
+    from engine.exports import ExportSettings, export_run, told
+    from engine.finished import FinishedRun
+
+    if job_frames is not None and job_overlap >= job_frames:
+        raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
+    settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
+    made = export_run(FinishedRun.load(folder, sources=source), form, settings, output, only=videos)
+    if as_json:
+        click.echo(json.dumps(told(made)))
+    else:
+        images_too = f", {made.images:,} images" if images else ""
+        say(
+            f"{made.folder}: {made.videos:,} videos, {made.tracks:,} tracks, {made.boxes:,} boxes"
+            f"{f' from {made.keys:,} key frames' if made.keys is not None else ''}{images_too}"
+        )
+    return 0
+
+
+@click.command("import", no_args_is_help=True, short_help="Take corrected tracks back.")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--video", metavar="NAME", help="The video that they are of.  [the only one]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option(
+    "--first-frame",
+    "first_frames",
+    multiple=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Frame of the video at which a job's file begins; again for each file, in their order.  [0]",
+)
+@click.option("--json", "as_json", is_flag=True, help="What was made as one JSON line on standard output.")
+def import_(
+    folder: Path,
+    files: tuple[Path, ...],
+    video: str | None,
+    source: Path | None,
+    first_frames: tuple[int, ...],
+    as_json: bool,
+) -> int:
+    """Take tracks back that people have corrected, so that analyze, clips and render use them.
+
+    FILE is what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", packed or not, or any MOTChallenge text. The rows of
+    the video are replaced; what they were before is kept as NAME.before-import.tracks.jsonl.
+    """
+    from engine.exports import import_corrected
+    from engine.finished import FinishedRun
+
+    done = import_corrected(FinishedRun.load(folder, sources=source), files, video=video, first_frames=first_frames)
+    if as_json:
+        values = asdict(done)
+        click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))
+        return 0
+    say(f"{done.rows}: {done.tracks:,} tracks, {done.boxes:,} boxes of {done.video}; before: {done.kept}")
+    if done.timed == "rows":
+        say("Times are those of the rows before, interpolated: the source is not there, or has changed.", err=True)
+    say(f"Count again with: yolo-engine analyze {done.rows.parent}")
+    return 0

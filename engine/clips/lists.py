@@ -1,0 +1,111 @@
+"""clips.csv: what is in each clip. empty.txt: in which videos nothing was found, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from engine.analytics.tables import Row, csv_of
+from engine.finished import FinishedRun, FinishedVideo
+from engine.summary import ClipsJson
+from engine.text.printable import printable
+
+if TYPE_CHECKING:
+    from engine.clips.cutting import Clip, Cut
+
+COLUMNS = tuple(
+    "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
+    " track_ids event_first_s event_last_s lead_s note".split()
+)
+
+
+def clips_csv(clips: Sequence[Clip]) -> str:
+    """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
+    in front of what was asked for, back to a key frame."""
+    return csv_of(COLUMNS, [_row(clip) for clip in clips])
+
+
+def told(cut: Cut) -> ClipsJson:
+    """Return what a summary says of clips, as JSON values."""
+    return {
+        "folder": str(cut.folder),
+        "clips": [
+            {
+                "clip": str(clip.path),
+                "mode": clip.mode,
+                "video": clip.video,
+                "from_s": round(clip.begins_s, 6),
+                "to_s": round(clip.ends_s, 6),
+                "first_frame": clip.first_frame,
+                "last_frame": clip.last_frame,
+                "events": len(clip.part.happenings),
+                "note": clip.note,
+            }
+            for clip in cut.clips
+        ],
+        "failed": dict(cut.failed),
+    }
+
+
+def _row(clip: Clip) -> Row:
+    happenings = [happening for happening, _ in clip.part.happenings]
+    spans = [span for _, span in clip.part.happenings]
+    return {
+        "clip": str(clip.name),
+        "mode": clip.mode,
+        "camera": happenings[0].camera,
+        "video": clip.video,
+        "from_time": _time(clip.begins_at),
+        "to_time": _time(clip.ends_at),
+        "from_s": round(clip.begins_s, 3),
+        "to_s": round(clip.ends_s, 3),
+        "first_frame": clip.first_frame,
+        "last_frame": clip.last_frame,
+        "part": f"{clip.part.number} of {clip.part.of}" if clip.part.of > 1 else "",
+        "kinds": _several(each.kind for each in happenings),
+        "places": _several(each.place for each in happenings),
+        "directions": _several(each.direction for each in happenings),
+        "classes": _several(each.class_name for each in happenings),
+        "track_ids": _several(str(each.track_id) for each in happenings),
+        "event_first_s": round(min(span.begins_s for span in spans), 3),
+        "event_last_s": round(max(span.ends_s for span in spans), 3),
+        "lead_s": round(clip.lead_s, 3),
+        "note": clip.note,
+    }
+
+
+def empty_txt(run: FinishedRun) -> str:
+    """Return the list of the videos in which nothing was found. A line each: the name, a tab, and how many of its
+    frames were looked at. What was not examined, or not to its end, is told apart: it may hold something."""
+    config = run.config
+    classes = "all classes" if config.classes is None else "only " + ", ".join(config.classes)
+    looked_at = f"model {run.model}" + (f" (SHA-256 {run.model_sha256[:12]}...)" if run.model_sha256 else "")
+    head = (
+        "# Videos in which no track was found. That is no proof that nothing is there:\n"
+        f"# {printable(looked_at)}, {printable(classes)}, scores from {config.conf:g}, tracker {config.tracker}.\n"
+    )
+    empty = [video for video in run.videos if not video.objects and video.examined]
+    whole = [video for video in empty if video.status == "ok"]
+    unsure = [video for video in run.videos if not video.objects and video not in whole]
+    lines = [_line(video) for video in whole]
+    if unsure:
+        lines += ["# Not examined to the end:", *(f"# {_line(video)}" for video in unsure)]
+    return head + "".join(f"{line}\n" for line in lines)
+
+
+def _line(video: FinishedVideo) -> str:
+    found = f"{video.examined:,} of {video.frames:,} frames examined"
+    if video.detections:
+        found += f", {video.detections:,} detections that made no track"
+    why = f", {video.status}: {video.error}" if video.status != "ok" else ""
+    return printable(video.name, 4000) + "\t" + printable(found + why)
+
+
+def _several(words: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(chain(word for word in words if word)))
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat(timespec="milliseconds")

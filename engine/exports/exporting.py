@@ -1,0 +1,175 @@
+"""Writes a run's tracks for another tool, as a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+from engine.errors import InputError, OutputError, describe_os_error
+from engine.exports import formats
+from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
+from engine.exports.formats.base import ExportSettings, image_name, with_stems
+from engine.exports.images import cut_images
+from engine.exports.key_frames import key_frames, runs_of
+from engine.files.opened import OpenedFile
+from engine.finished import FinishedRun
+from engine.summary import ExportJson
+
+__all__ = ["FORMATS", "Export", "ExportSettings", "export_run", "told"]
+
+FOLDER = "export"
+NOTE = "yolo-engine-export.json"
+
+FORMATS: dict[str, ModuleType] = {
+    "cvat": formats.cvat,
+    "mot": formats.mot,
+    "coco": formats.coco,
+    "yolo": formats.yolo,
+    "labelstudio": formats.labelstudio,
+    "fiftyone": formats.fiftyone,
+}
+# Those with key frames, and those of single images.
+_THINNED = frozenset({"cvat", "labelstudio"})
+_THINNED_OUT = frozenset({"coco", "yolo"})
+_IMAGES = {"coco": "images/default", "yolo": "images/train", "mot": "img1"}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written: the folder, and how many videos, tracks, boxes and images are in it; `keys` are the boxes that
+    the others follow from, None where all are written."""
+
+    form: str
+    folder: Path
+    videos: int
+    tracks: int
+    boxes: int
+    keys: int | None
+    images: int
+
+
+def export_run(
+    run: FinishedRun,
+    form: str,
+    settings: ExportSettings | None = None,
+    folder: Path | None = None,
+    *,
+    only: Sequence[str] = (),
+    roots: Sequence[Path] = (),
+    tick: Callable[[], None] = lambda: None,
+) -> Export:
+    """Write the tracks of a run as `form` into `folder` (None: `export/<form>` in the run's own); `only` names some of
+    its videos. An earlier export of ours there is replaced. Raises InputError where rows or sources can't be read, and
+    OutputError."""
+    settings = settings or ExportSettings()
+    target = folder or run.folder / FOLDER / form
+    found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
+    if unknown := sorted(set(only) - {video.name for video in run.videos}):
+        raise InputError(f"{run.folder} has no video {unknown[0]}.")
+    videos = with_stems([each for each in found if each is not None])
+    if not videos:
+        raise InputError(f"{run.folder} holds no tracks: a run writes them with --formats tracks.")
+    growing = target.with_name(f".{target.name}-{secrets.token_hex(8)}.part")
+    try:
+        _check_target(target)
+        growing.mkdir(parents=True)
+        FORMATS[form].write(videos, classes_of(videos), growing, settings)
+        images = _images(run, form, videos, growing, settings, roots, tick) if settings.images else 0
+        made = Export(
+            form,
+            target,
+            len(videos),
+            sum(len(each.tracks) for each in videos),
+            _boxes(videos, settings.every if form in _THINNED_OUT else 1),
+            _keys(videos, settings.error_px) if form in _THINNED else None,
+            images,
+        )
+        note = {"format": form, **asdict(settings), "videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
+        (growing / NOTE).write_text(json.dumps(note, indent=1) + "\n")
+        _put(growing, target)
+    except OSError as error:
+        raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
+    return made
+
+
+def told(export: Export) -> ExportJson:
+    """Return what a summary says of an export, as JSON values."""
+    return {
+        "format": export.form,
+        "folder": str(export.folder),
+        "videos": export.videos,
+        "tracks": export.tracks,
+        "boxes": export.boxes,
+        "key_frames": export.keys,
+        "images": export.images,
+    }
+
+
+def _boxes(videos: Sequence[VideoBoxes], every: int) -> int:
+    return sum(int((track.frames % every == 0).sum()) for video in videos for track in video.tracks)
+
+
+def _keys(videos: Sequence[VideoBoxes], error_px: float) -> int:
+    return sum(
+        len(key_frames(track.frames[run], track.boxes_xyxy[run], error_px))
+        for video in videos
+        for track in video.tracks
+        for run in runs_of(track.frames)
+    )
+
+
+def _check_target(target: Path) -> None:
+    """Raise OutputError where something stands that is none of ours."""
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise OutputError(f"{target} is no folder. Name another one with --output DIR.")
+    if any(target.iterdir()) and not (target / NOTE).is_file():
+        raise OutputError(f"{target} holds other files than an export. Name another folder with --output DIR.")
+
+
+def _put(growing: Path, target: Path) -> None:
+    """Put the finished folder in its place."""
+    old = target.with_name(f".{target.name}-{secrets.token_hex(8)}.old")
+    if target.exists():
+        target.rename(old)
+    growing.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _images(
+    run: FinishedRun,
+    form: str,
+    videos: Sequence[VideoBoxes],
+    folder: Path,
+    settings: ExportSettings,
+    roots: Sequence[Path],
+    tick: Callable[[], None],
+) -> int:
+    place = _IMAGES.get(form)
+    if place is None:
+        raise InputError(f"{form} takes videos: images are for {', '.join(_IMAGES)}.")
+    count = 0
+    for video in videos:
+        if video.video.source is None:
+            continue
+        stem = video.stem
+        with OpenedFile(str(video.video.source), roots) as file:
+
+            def name_of(frame: int, stem: PurePosixPath = stem) -> Path | None:
+                if form == "mot":
+                    return folder / stem / "img1" / f"{frame + 1:06d}.jpg"
+                if frame % settings.every:
+                    return None
+                return folder / str(place) / f"{image_name(stem, frame)}.jpg"
+
+            count += cut_images(file, str(video.video.source), run.config, name_of, tick)
+    return count

@@ -1,0 +1,5 @@
+"""One file a format: `write(videos, target, settings)` makes a folder that the tool's own importer reads."""
+
+from engine.exports.formats import base, coco, cvat, fiftyone, labelstudio, mot, yolo
+
+__all__ = ["base", "coco", "cvat", "fiftyone", "labelstudio", "mot", "yolo"]

@@ -1,0 +1,70 @@
+"""Frames of a video as JPEG files, numbered as its rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import av
+
+from engine.config import EngineConfig
+from engine.errors import OutputError, describe_os_error
+from engine.files.opened import OpenedFile
+from engine.inference.model import available_cores
+from engine.media.inputs import Video
+from engine.media.source import Source
+from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import Metrics
+from engine.sinks.memory import Counters
+from engine.stages.decode import never_begun
+
+# FFmpeg's scale from 1 to 31; 2 keeps what a detector sees.
+_QUALITY = 2
+
+
+def cut_images(
+    file: OpenedFile,
+    path: str,
+    config: EngineConfig,
+    name_of: Callable[[int], Path | None],
+    tick: Callable[[], None] = lambda: None,
+) -> int:
+    """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many. Raises
+    VideoError and OutputError."""
+    source = Source(path, options=never_begun(config.max_frame_bytes))
+    source.file = file
+    count = 0
+    with closing(source):
+        run = StreamRun(0, Video(path, PurePosixPath("frames")), {}, Counters(0), 8)
+        limits = ReaderSettings(
+            decode_threads=available_cores(), max_pixels=config.max_pixels, max_frame_bytes=config.max_frame_bytes
+        )
+        reader = StreamReader(source, run, limits)
+        reader.open()
+        with Metrics().clock("decode") as clock:
+            for frame in reader.frames(clock):
+                target = name_of(frame.index)
+                if target is not None and frame.image is not None:
+                    try:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(jpeg(frame.image))
+                    except OSError as error:
+                        raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
+                    count += 1
+                tick()
+    return count
+
+
+def jpeg(image: av.VideoFrame) -> bytes:
+    """Return a frame as JPEG."""
+    encoder: Any = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height = image.width, image.height
+    encoder.pix_fmt = "yuvj420p"
+    encoder.time_base = image.time_base or 1
+    encoder.options = {"qmin": str(_QUALITY), "qmax": str(_QUALITY)}
+    full = image.reformat(format="yuvj420p", dst_color_range=2)
+    full.pts, full.pict_type = 0, 0
+    return b"".join(bytes(packet) for packet in (*encoder.encode(full), *encoder.encode(None)))

@@ -1,0 +1,42 @@
+"""The few boxes of a track from which the others follow, so that people edit 20 of them and not 2000.
+
+Between two key frames every tool interpolates linearly in the frame's number. Douglas and Peucker's way (1973) keeps
+the two ends of a part, and of what lies between the box that is furthest from the line, until none is further than the
+error that is allowed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def runs_of(frames: NDArray[np.int64]) -> list[slice]:
+    """Return the parts of a track without a hole. frames: (N,) int64, growing."""
+    bounds = np.flatnonzero(np.diff(frames) != 1) + 1
+    starts, ends = [0, *bounds.tolist()], [*bounds.tolist(), len(frames)]
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
+
+
+def key_frames(frames: NDArray[np.int64], boxes: NDArray[np.float64], error_px: float) -> NDArray[np.intp]:
+    """Return the places (K,) of the boxes to keep, ends included: no side of any other box is further than `error_px`
+    pixels from what lies on the line between its neighbours kept. frames (N,) int64, boxes (N, 4) float64, of a part
+    without a hole. The same arguments give the same places."""
+    keep = np.zeros(len(frames), dtype=np.bool_)
+    if not len(frames):
+        return np.flatnonzero(keep)
+    keep[[0, -1]] = True
+    left = [(0, len(frames) - 1)]
+    while left:
+        first, last = left.pop()
+        if last - first < 2:
+            continue
+        share = (frames[first + 1 : last] - frames[first]) / (frames[last] - frames[first])
+        on_the_line = boxes[first] + share[:, None] * (boxes[last] - boxes[first])
+        off = np.abs(boxes[first + 1 : last] - on_the_line).max(axis=1)
+        worst = int(off.argmax())
+        if off[worst] > error_px:
+            middle = first + 1 + worst
+            keep[middle] = True
+            left += [(first, middle), (middle, last)]
+    return np.flatnonzero(keep)

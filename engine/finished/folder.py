@@ -1,0 +1,177 @@
+"""The output folder of a run or a job, read from its manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from engine.analytics.answering import films_of
+from engine.analytics.naming import name_of
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.timeline import Film
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InputError, describe_os_error
+
+_LARGEST_MANIFEST = 1 << 28
+
+
+@dataclass(frozen=True)
+class FinishedVideo:
+    """One video of a run.
+
+    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; `source` is where the video
+    lies, None for a live one. `tracks` is the file of its rows, None where there is none. `size_wh` is that of the
+    upright frame, None where no frame was looked at; `examined` counts frames that the model saw. `time_base` and
+    `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` is
+    the source's own when it was read, None where nobody noted it. `annotated` is its annotated video, None where there
+    is none, which begins at `annotated_s` of the source's time.
+    """
+
+    name: str
+    stem: PurePosixPath
+    source: Path | None
+    status: str
+    error: str | None
+    frames: int
+    examined: int
+    detections: int
+    objects: int
+    tracks: Path | None
+    annotated: Path | None
+    size_wh: tuple[int, int] | None
+    first_s: float
+    time_base: Fraction | None
+    step_s: Fraction | None
+    size_bytes: int | None = None
+    annotated_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
+
+    `films` are the same videos, in the same order, as `engine.analytics` takes them.
+    """
+
+    folder: Path
+    videos: tuple[FinishedVideo, ...]
+    films: tuple[Film, ...]
+    config: EngineConfig
+    settings: AnswerSettings
+    model: str
+    model_sha256: str
+
+    @classmethod
+    def load(cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = ()) -> FinishedRun:
+        """Read the manifest of an output folder. `sources` is where the videos lie now, if not where they lay; `scenes`
+        take the place of the run's own, where there are any. Raises InputError and ConfigError."""
+        manifest = _manifest(folder)
+        try:
+            config = EngineConfig(**manifest["config"])
+        except (KeyError, TypeError, ConfigError) as error:
+            raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+        if scenes:
+            config = config.updated(scene=tuple(scenes))
+        try:
+            return cls.of(manifest["videos"], folder, config, manifest.get("model") or {}, sources=sources)
+        except ConfigError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+
+    @classmethod
+    def of(
+        cls,
+        entries: Iterable[Mapping[str, Any]],
+        folder: Path,
+        config: EngineConfig,
+        model: Mapping[str, Any],
+        *,
+        sources: Path | None = None,
+        settings: AnswerSettings | None = None,
+    ) -> FinishedRun:
+        """Take the entries of a manifest. Raises InputError, and KeyError, TypeError or ValueError where they are
+        none."""
+        settings = settings or AnswerSettings.of(config)
+        # What is not examined has no rows either: a failed file, a live source.
+        kept = [entry for entry in entries if "stem" in entry and "segments" not in entry]
+        films = films_of(kept, folder, settings)
+        videos = [
+            _video(entry, film, folder, sources, bool(config.visualize))
+            for entry, film in zip(kept, films, strict=True)
+        ]
+        name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
+        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256)
+
+    @property
+    def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:
+        """Give the videos of which frames were looked at."""
+        return [
+            (video, film) for video, film in zip(self.videos, self.films, strict=True) if film.examined_s is not None
+        ]
+
+
+def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | None, visualize: bool) -> FinishedVideo:
+    media = entry.get("media") or {}
+    outputs = entry.get("outputs") or {}
+    stem = PurePosixPath(entry["stem"])
+    path, live = str(entry["path"]), "://" in str(entry["path"])
+    annotated = folder / stem.parent / os.path.basename(outputs["video"]) if "video" in outputs and visualize else None
+    return FinishedVideo(
+        name=name_of(entry),
+        stem=stem,
+        source=None if live else _moved(Path(path), film.name, sources),
+        status=str(entry["status"]),
+        error=entry.get("error"),
+        frames=int(entry.get("frames", 0)),
+        examined=int(entry.get("inferred_frames", entry.get("frames", 0))),
+        detections=int(entry.get("detections", 0)),
+        objects=int(entry.get("tracks", 0)),
+        tracks=film.tracks,
+        annotated=annotated,
+        size_wh=film.size_wh,
+        first_s=film.first_s,
+        time_base=Fraction(media["time_base"]) if media.get("time_base") else None,
+        step_s=Fraction(media["step_s"]) if media.get("step_s") else None,
+        size_bytes=(entry.get("input") or {}).get("size_bytes"),
+        annotated_s=float(entry.get("video_offset_s", 0.0)),
+    )
+
+
+def _moved(path: Path, name: str, sources: Path | None) -> Path:
+    """Where a source lies now: by its path below the input folder, else by its name alone."""
+    if sources is None:
+        return path
+    if sources.is_file():
+        return sources
+    below = sources / PurePosixPath(name)
+    if below.is_file():
+        return below
+    return next(iter(sorted(sources.rglob(_literal(path.name)))), sources / path.name)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise InputError(f"{path} is too large for a manifest.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {what}: name the output folder of a run or a job.") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("videos"), list):
+        raise InputError(f"{path} is not the manifest of a run.")
+    return values

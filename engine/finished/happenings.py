@@ -1,0 +1,140 @@
+"""What happened in a run's videos and how long it lasted, chosen by kind, class, place and duration."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil, floor
+
+from engine.analytics import Answers, Event, EventKind, Trajectory
+from engine.analytics.answering import answer
+from engine.analytics.timeline import Film, Placed, lay_out
+from engine.finished.folder import FinishedRun, FinishedVideo
+
+TRACK = "track"
+KINDS = (TRACK, *(kind.value for kind in EventKind))
+
+# Times in files of rows are rounded to a microsecond.
+_TICK_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which happenings are meant; None or empty: all. Durations in seconds, of a stay or a track; what has none, a
+    crossing, lasts 0."""
+
+    kinds: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    directions: tuple[str, ...] = ()
+    longer_s: float | None = None
+    shorter_s: float | None = None
+
+    def kinds_of(self, scenes: bool) -> tuple[str, ...]:
+        """Return the kinds that are meant: where none is named, events where there is a scene, else tracks."""
+        return self.kinds or ((EventKind.CROSSING.value, EventKind.STAY.value) if scenes else (TRACK,))
+
+    def takes(self, happening: Happening) -> bool:
+        """Say whether it is one of them."""
+        lasts = happening.ends_s - happening.begins_s
+        return (
+            (not self.classes or happening.class_name in self.classes)
+            and (not self.places or happening.place in self.places)
+            and (not self.directions or happening.direction in self.directions)
+            and (self.longer_s is None or lasts >= self.longer_s)
+            and (self.shorter_s is None or lasts <= self.shorter_s)
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a happening that lies in one video: seconds of its container, of the first and last frame in which
+    it is; `frames` are those between which it happened, where it happened between two."""
+
+    video: int
+    begins_s: float
+    ends_s: float
+    frames: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event, or the life of a track. Times are seconds of its camera's timeline; `at` is the clock's where it
+    begins, None without a clock. `spans` are its parts, by the run's videos."""
+
+    kind: str
+    camera: str
+    track_id: int
+    class_name: str
+    place: str
+    direction: str
+    begins_s: float
+    ends_s: float
+    at: datetime | None
+    spans: tuple[Span, ...]
+
+
+def happenings_of(
+    run: FinishedRun, selection: Selection, tick: Callable[[], None] = lambda: None
+) -> Iterator[Happening]:
+    """Find what is chosen, by camera and time. Raises InputError where rows can't be read."""
+    numbers = {id(film): number for number, film in enumerate(run.films)}
+    by_camera: defaultdict[str, list[Film]] = defaultdict(list)
+    for film in run.films:
+        by_camera[film.camera].append(film)
+    kinds = selection.kinds_of(bool(run.settings.scenes))
+    for found in answer(run.films, run.settings, tick=tick):
+        answers = found.answers
+        placed, _ = lay_out(by_camera[answers.camera], run.settings.max_gap_s, run.settings.max_overlap_s)
+        parts = [(numbers[id(each.film)], each) for each in placed if each.film.examined_s is not None]
+        by_name = {run.videos[number].name: (number, run.videos[number]) for number, _ in parts}
+        all_of_it = [_of_event(answers, event, parts, by_name) for event in answers.events if event.kind.value in kinds]
+        if TRACK in kinds:
+            all_of_it += [_of_track(answers, track, parts) for track in answers.tracks]
+        all_of_it.sort(key=lambda each: (each.begins_s, each.ends_s, each.track_id, each.kind))
+        yield from (each for each in all_of_it if each.spans and selection.takes(each))
+
+
+def _of_track(answers: Answers, track: Trajectory, parts: list[tuple[int, Placed]]) -> Happening:
+    spans = _spans(track.first_s, track.last_s, parts)
+    first_s, last_s, at = track.first_s, track.last_s, answers.clock.at(track.first_s)
+    return Happening(TRACK, answers.camera, track.track_id, track.class_name, "", "", first_s, last_s, at, spans)
+
+
+def _of_event(
+    answers: Answers, event: Event, parts: list[tuple[int, Placed]], by_name: dict[str, tuple[int, FinishedVideo]]
+) -> Happening:
+    begins_s = event.at.time_s
+    ends_s = begins_s + (event.dwell_s or 0.0 if event.kind is EventKind.STAY else 0.0)
+    if event.kind is EventKind.STAY:
+        spans = _spans(begins_s, ends_s, parts)
+    else:
+        number, _ = by_name[event.at.video]
+        frames = floor(event.at.frame), ceil(event.at.frame)
+        spans = (Span(number, event.at.video_s, event.at.video_s, frames),)
+    return Happening(
+        event.kind.value,
+        answers.camera,
+        event.track_id,
+        event.class_name,
+        event.place,
+        event.direction,
+        begins_s,
+        ends_s,
+        answers.clock.at(begins_s),
+        spans,
+    )
+
+
+def _spans(begins_s: float, ends_s: float, parts: list[tuple[int, Placed]]) -> tuple[Span, ...]:
+    """Cut a part of the timeline where its videos meet."""
+    found = []
+    for number, placed in parts:
+        assert placed.film.examined_s is not None
+        first_s, last_s = placed.film.examined_s
+        begin, end = max(begins_s - placed.offset_s, first_s), min(ends_s - placed.offset_s, last_s)
+        if begin <= end + _TICK_S and begin < last_s - _TICK_S:
+            found.append(Span(number, begin, max(begin, end)))
+    return tuple(found)

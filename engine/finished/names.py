@@ -1,0 +1,31 @@
+"""Words that become parts of file names: what strangers named lines, classes and videos."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Container
+
+_LONGEST_WORD = 40
+_LONGEST_STEM = 180  # bytes, with a number and a suffix behind it still a name on any file system
+_UNFIT = re.compile(r"[^\w.]+")
+
+
+def file_word(text: str, longest: int = _LONGEST_WORD) -> str:
+    """Return `text` as a part of a file name: letters, digits, dots, `_` and `-`, not at its ends. Letters of all
+    scripts stay; nothing that a shell, a URL or a file system takes for more than a letter does. "" where none is
+    left."""
+    plain = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
+    return _UNFIT.sub("-", plain)[:longest].strip("-._")
+
+
+def fresh_name(words: list[str], suffix: str, taken: Container[str]) -> str:
+    """Return a file name of these words, cut where it is too long, with a number where it is taken."""
+    stem = "-".join(word for word in words if word) or "clip"
+    while len(stem.encode()) > _LONGEST_STEM:
+        stem = stem[:-1]
+    name, number = f"{stem}{suffix}", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}{suffix}"
+    return name

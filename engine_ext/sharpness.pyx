@@ -1,0 +1,64 @@
+"""How sharp parts of a frame are. The interface is described in sharpness.pyi."""
+
+import numpy as np
+
+from engine_ext.typedefs cimport f64, u8
+
+cdef enum:
+    MOST = 16  # points looked at across a box, and down
+
+
+def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
+    """Mean size of the Laplacian inside boxes. See sharpness.pyi."""
+    cdef const u8[:, ::1] rows = plane
+    cdef const f64[:, :] boxes = boxes_xyxy
+    cdef Py_ssize_t width = size_wh[0], height = size_wh[1], step = components
+    cdef Py_ssize_t i, count = boxes.shape[0]
+    if boxes.shape[1] != 4:
+        raise ValueError(f"boxes_xyxy must be (M, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
+    if step not in (1, 3):
+        raise ValueError(f"components must be 1 or 3. Got {step}.")
+    if width < 1 or height < 1 or rows.shape[0] < height or rows.shape[1] < width * step:
+        raise ValueError(
+            f"plane must hold {height} rows of {width * step} bytes. Got {rows.shape[0]} of {rows.shape[1]}."
+        )
+    found = np.zeros(count, np.float64)
+    cdef f64[::1] out = found
+    if width < 3 or height < 3:
+        return found
+    with nogil:
+        for i in range(count):
+            out[i] = _of(
+                &rows[0, 0] + step // 2, rows.shape[1], step,
+                _inside(boxes[i, 0], width), _inside(boxes[i, 1], height),
+                _inside(boxes[i, 2], width), _inside(boxes[i, 3], height),
+            )
+    return found
+
+
+cdef inline Py_ssize_t _inside(f64 at, Py_ssize_t size) noexcept nogil:
+    """The pixel at a place, with a neighbour on each side; NaN is the first one."""
+    if not at > 1:
+        return 1
+    return <Py_ssize_t>at if at < size - 1 else size - 1
+
+
+cdef f64 _of(
+    const u8* plane, Py_ssize_t stride, Py_ssize_t step, Py_ssize_t x1, Py_ssize_t y1, Py_ssize_t x2, Py_ssize_t y2
+) noexcept nogil:
+    cdef Py_ssize_t across = x2 - x1, down = y2 - y1, nx, ny, column, row
+    cdef long long total = 0
+    cdef int value
+    cdef const u8* line
+    cdef const u8* at
+    if across <= 0 or down <= 0:
+        return 0.0
+    nx = across if across < MOST else MOST
+    ny = down if down < MOST else MOST
+    for row in range(ny):
+        line = plane + (y1 + (2 * row + 1) * down // (2 * ny)) * stride
+        for column in range(nx):
+            at = line + (x1 + (2 * column + 1) * across // (2 * nx)) * step
+            value = 4 * at[0] - at[-step] - at[step] - at[-stride] - at[stride]
+            total += value if value >= 0 else -value
+    return total / <f64>(nx * ny)

@@ -1,0 +1,386 @@
+"""`yolo-engine clips`: every frame of an event is in its clip, whatever the file is like."""
+
+import csv
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from engine.clips import ClipSettings, cut_clips
+from engine.clips.plan import parts_of
+from engine.config import clip_keys
+from engine.errors import ConfigError, InputError
+from engine.finished import FinishedRun, Happening, Selection
+from engine.finished.happenings import Span
+from engine.media.planes import planes_of
+from engine.stages.decode import readable
+from tests.assets import require_asset
+from tests.e2e.clips import Shot, make
+from tests.engine.after.finished_runs import Life, finished, frames_of
+
+NO_ROLL = {"pre_s": 0.0, "post_s": 0.0}
+
+
+def pictures(path):
+    """(time, luma) of each frame of a clip, as a player shows them."""
+    with av.open(str(path)) as container:
+        found = []
+        for frame in container.decode(video=0):
+            rotated = frame.rotation % 180 != 0
+            image = readable(frame)
+            wide = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
+            luma = np.array(planes_of(image)[0][: image.height, :wide])
+            found.append((frame.pts * frame.time_base, None if rotated else luma))
+        return found
+
+
+def check_inside(clip, shown, first, last, exact):
+    """Every frame from `first` to `last` is in the clip, at its time, and looks as in the source."""
+    within = {frame.index: frame for frame in shown}
+    begins = Fraction(clip.begins_s).limit_denominator(10**9)
+    there = pictures(clip.path)
+    for index in range(first, last + 1):
+        frame = within[index]
+        due = float(Fraction(frame.time_s) - begins)
+        near = min(there, key=lambda each: abs(float(each[0]) - due))
+        assert abs(float(near[0]) - due) < 0.0015, f"frame {index} is not in {clip.name}"
+        if near[1] is None or near[1].shape != frame.luma.shape:
+            continue
+        difference = np.abs(near[1].astype(int) - frame.luma).mean()
+        assert difference < (4 if exact else 0.01), f"frame {index} of {clip.name} is another picture"
+
+
+MADE = {
+    "closed, no B-frames": Shot(frames=60, options={"g": "12", "bf": "0"}),
+    "B-frames, an edit list": Shot(frames=60, options={"g": "15", "bf": "3", "preset": "medium"}),
+    "open groups of pictures": Shot(
+        frames=60, options={"g": "15", "bf": "3", "preset": "medium", "x264-params": "open-gop=1:scenecut=0"}
+    ),
+    "the same as a stream": Shot(
+        suffix=".ts",
+        frames=60,
+        options={"g": "15", "bf": "3", "preset": "medium", "x264-params": "open-gop=1:scenecut=0"},
+        audio="mp2",
+    ),
+    "intra refresh, one key frame": Shot(
+        frames=60, options={"g": "20", "bf": "0", "x264-params": "intra-refresh=1:keyint=20"}
+    ),
+    "H.265, open": Shot(
+        codec="libx265",
+        frames=60,
+        options={"x265-params": "keyint=15:open-gop=1:bframes=3:log-level=error:pools=1:frame-threads=1"},
+    ),
+    "Matroska with sound": Shot(suffix=".mkv", frames=60, options={"g": "12"}, audio="aac"),
+    "MP4 with sound": Shot(frames=60, options={"g": "12", "bf": "2"}, audio="aac"),
+    "variable rate": Shot(
+        frames=40,
+        options={"g": "8", "bf": "2"},
+        time_base=Fraction(1, 1000),
+        pts=[k * 40 + 7 * (k % 3) for k in range(40)],
+    ),
+    "AVI with B-frames": Shot(suffix=".avi", codec="libx264", frames=60, options={"g": "15", "bf": "2"}),
+    "AVI in order": Shot(suffix=".avi", codec="mpeg4", frames=60, options={"g": "12", "bf": "0"}),
+    "turned by 90 degrees": Shot(frames=40, options={"g": "10", "bf": "0"}, matrix=(0, 1, -1, 0)),
+    "what an MP4 does not hold": Shot(suffix=".avi", codec="mjpeg", pix_fmt="yuvj420p", frames=30),
+}
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
+@pytest.mark.parametrize("kind", MADE)
+def test_every_frame_of_an_event_is_in_its_clip(tmp_path, kind, exact):
+    shot = MADE[kind]
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", shot).path
+    shown = frames_of(video)
+    assert len(shown) == shot.frames
+    lives = [Life(3, 6, 1), Life(17, 22, 2), Life(shot.frames - 4, shot.frames - 1, 3)]
+    out = finished(tmp_path / "out", {video: (shown, lives)})
+    settings = ClipSettings(exact=exact, merge_gap_s=0.0, **NO_ROLL)
+    cut = cut_clips(FinishedRun.load(out), settings)
+    assert len(cut.clips) == 3
+    if not exact:
+        as_it_is = kind not in ("AVI with B-frames", "what an MP4 does not hold")
+        assert {clip.mode for clip in cut.clips} == {"copy" if as_it_is else "exact"}
+    for clip, life in zip(cut.clips, lives, strict=True):
+        # Copying a GOP's inter pictures gives the very pictures; what is encoded anew is near them.
+        check_inside(clip, shown, life.first, life.last, clip.mode == "exact")
+        assert clip.first_frame <= life.first
+        assert clip.last_frame >= life.last
+        if exact:
+            assert (clip.first_frame, clip.last_frame) == (life.first, life.last)
+            assert len(pictures(clip.path)) == life.last - life.first + 1
+        with av.open(str(clip.path)) as container:
+            assert bool(container.streams.audio) == (shot.audio is not None)
+    assert not [path for path in (out / "clips").iterdir() if path.name.startswith(".")]
+
+
+# Not each of them can be copied; each gives clips that hold the event.
+REAL = [
+    "media/media__mp4_h265_bframes.mp4",
+    "media/media__mp4_sample.mp4",
+    "media/media__mp4_midroll-5s.mp4",
+    "media/media__mp4_sample_android_slow_motion.mp4",
+    "media/media__mp4_sample_av1.mp4",
+    "media/media__mp4_bbb_176x144_192kbps_15fps_mpeg4.mp4",
+    "media/media__mkv_sample.mkv",
+    "media/media__ts_sample_h264.ts",
+    "media/media__ts_sample_h264_mpeg_audio.ts",
+    "media/media__ts_sample_h264_dts_audio.ts",
+    "media/media__ts_sample_h262_mpeg_audio.ps",
+    "media/media__ts_sample_h263.ts",
+    "media/media__ts_sample_h265_rps_pred.ts",
+    "media/media__dash_captions_h265_fragmented_captions_h265.mp4",
+    "media/decord__tests_test_data_video_90.mov",
+    "media/torchcodec__test_resources_h265_10bits.mp4",
+    "media/media__vp9_bear-vp9-odd-dimensions.webm",
+    "media/moviepy__docs__static_medias_user_guide_circle.gif",
+    "faults/clock_restart.ts",
+    "faults/midgop.ts",
+    "faults/gaps.avi",
+    "faults/trimend.mp4",
+    "faults/dahua_like.dav",
+]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files(tmp_path, name):
+    video = require_asset(name)
+    shown = frames_of(video)
+    count = len(shown)
+    first = shown[0].index
+    middle, last = first + count // 2, first + count - 1
+    lives = [Life(first, first, 1), Life(middle, min(last, middle + 3), 2), Life(last, last, 3)]
+    lives = [life for k, life in enumerate(lives) if k == 0 or life.first > lives[k - 1].last]
+    out = finished(tmp_path / "out", {video: (shown, lives)})
+    cut = cut_clips(FinishedRun.load(out), ClipSettings(merge_gap_s=0.0, **NO_ROLL))
+    assert not cut.failed
+    held = {}
+    for clip in cut.clips:
+        for happening, _ in clip.part.happenings:
+            held[happening.track_id] = clip
+    for life in lives:
+        check_inside(held[life.track_id], shown, life.first, life.last, held[life.track_id].mode == "exact")
+
+
+def test_sound_goes_along_and_stays_with_the_picture(tmp_path):
+    """The tone of the clip is that of the source at that place, whether copied or encoded."""
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=150, options={"g": "25", "bf": "2"}, audio="aac")).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [Life(60, 90)])})
+    for exact in (False, True):
+        cut = cut_clips(FinishedRun.load(out), ClipSettings(exact=exact, **NO_ROLL), tmp_path / f"clips-{exact}")
+        (clip,) = cut.clips
+        length_s = clip.ends_s - clip.begins_s
+        with av.open(str(clip.path)) as container:
+            (sound,) = container.streams.audio
+            times = [
+                (float(frame.pts * frame.time_base), frame.samples / frame.sample_rate)
+                for frame in container.decode(sound)
+            ]
+        assert times[0][0] < 0.06
+        assert abs(times[-1][0] + times[-1][1] - length_s) < 0.06
+        assert abs(sum(samples for _, samples in times) - length_s) < 0.1
+
+
+def test_sound_that_an_mp4_does_not_take_is_kept_in_matroska(tmp_path):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(suffix=".mkv", frames=50, options={"g": "10"}, audio="pcm_s16le")).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(20, 30)])})
+    (clip,) = cut_clips(FinishedRun.load(out), ClipSettings(**NO_ROLL)).clips
+    assert (clip.path.suffix, clip.mode) == (".mkv", "copy")
+    with av.open(str(clip.path)) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s16le"
+
+
+def happening(first_s, last_s, number=1, video=0):
+    return Happening("track", "cam", number, "car", "", "", first_s, last_s, None, (Span(video, first_s, last_s),))
+
+
+@pytest.mark.parametrize(
+    ("spans", "settings", "expected"),
+    [
+        ([(10, 12)], {}, [(5, 17)]),
+        ([(10, 12), (20, 21)], {}, [(5, 26)]),  # 17 and 15 overlap
+        ([(10, 12), (24.0, 25)], {}, [(5, 30)]),  # 2 s apart
+        ([(10, 12), (24.1, 25)], {}, [(5, 17), (19.1, 30)]),
+        ([(10, 12), (20, 21)], {"max_length_s": 20}, [(5, 17), (15, 26)]),  # rather twice than cut
+        ([(0, 30)], {"max_length_s": 20, **NO_ROLL}, [(0, 15), (15, 30)]),
+        ([(10, 10)], {**NO_ROLL}, [(10, 10)]),
+    ],
+)
+def test_parts(spans, settings, expected):
+    given = [happening(first, last, k) for k, (first, last) in enumerate(spans)]
+    parts = parts_of(given, ClipSettings(**settings))[0]
+    found = [second for part in parts for second in (part.begins_s, part.ends_s)]
+    assert found == pytest.approx([second for pair in expected for second in pair])
+
+
+def test_what_is_too_long_is_cut_without_loss_or_repetition(tmp_path):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=100, options={"g": "10", "bf": "2"})).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [Life(5, 94)])})
+    settings = ClipSettings(exact=True, max_length_s=1.5, **NO_ROLL)
+    clips = cut_clips(FinishedRun.load(out), settings).clips
+    assert [(clip.first_frame, clip.last_frame) for clip in clips] == [(5, 34), (35, 64), (65, 94)]
+    assert [clip.name.name[-15:] for clip in clips] == [f"part-{k}-of-3.mp4" for k in (1, 2, 3)]
+
+
+def scene(tmp_path):
+    path = tmp_path / "scene.toml"
+    path.write_text(
+        '[[line]]\nname = "../up <b>"\npoints = [[0.5, 0.0], [0.5, 1.0]]\nanchor = "centre"\n'
+        '[[zone]]\nname = "left"\npolygon = [[0,0],[0.4,0],[0.4,1],[0,1]]\nanchor = "centre"\n'
+    )
+    return path
+
+
+def test_events_of_a_scene_with_a_clock(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=100, options={"g": "10"}), name="cam_2024-05-01_08-00-00").path
+    shown = frames_of(video)
+    lives = [Life(10, 40, 1, (5, 8, 25, 28)), Life(41, 60, 1, (70, 8, 90, 28)), Life(80, 99, 2, (70, 8, 90, 28))]
+    out = finished(tmp_path / "out", {video: (shown, lives)}, scene=[str(scene(tmp_path))], zone="Europe/Berlin")
+    done = run("clips", out, "--kind", "crossing", "--pre", "0", "--post", "0")
+    assert done.status == 0, done.err
+    (row,) = csv.DictReader((out / "clips" / "clips.csv").read_text().splitlines())
+    assert row["kinds"] == "crossing"
+    assert row["clip"] == "cam_2024-05-01_08-00-00-2024-05-01T08-00-01+0200-crossing-up-b-out-person-1.mp4"
+    assert int(row["first_frame"]) <= 40
+    assert int(row["last_frame"]) >= 41  # it happened between two frames
+    assert row["from_time"].startswith("2024-05-01T08:00:01")
+    done = run("clips", out, "--kind", "stay,crossing", "--place", "left", "--longer", "1s", "--json")
+    (told,) = json.loads(done.out)["clips"]
+    assert told["events"] == 1
+    assert run("clips", out, "--class", "car").out.startswith("0 clips")
+
+
+def test_what_is_empty_and_how_sure_that_is(tmp_path):
+    (tmp_path / "in").mkdir()
+    videos = {}
+    for name, lives in (("seen", [Life(2, 5)]), ("empty\n\x1b[2J", [])):
+        path = make(tmp_path / "in", Shot(frames=12), name=name).path
+        videos[path] = (frames_of(path), lives)
+    out = finished(tmp_path / "out", videos, conf=0.4)
+    manifest = json.loads((out / "manifest.json").read_text())
+    failed = {**manifest["videos"][0], "path": "x.mp4", "stem": "x", "status": "failed", "error": "broken", "tracks": 0}
+    nothing = {"frames": 0, "inferred_frames": 0, "detections": 0, "outputs": {}, "media": None}
+    manifest["videos"].append({**failed, **nothing})
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    cut_clips(FinishedRun.load(out), ClipSettings())
+    text = (out / "clips" / "empty.txt").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    (line,) = lines
+    assert line.startswith("empty\\n\\x1b[2J.mp4\t12 of 12 frames examined")
+    assert "model fake" in text
+    assert "scores from 0.4" in text
+    assert "# x.mp4\t0 of 0 frames examined, failed: broken" in text
+
+
+def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    videos = {}
+    for name in "abc":
+        path = make(tmp_path / "in", Shot(frames=12), name=name).path
+        videos[path] = (frames_of(path), [Life(2, 5)])
+    out = finished(tmp_path / "out", videos)
+    (tmp_path / "in" / "a.mp4").unlink()
+    with open(tmp_path / "in" / "b.mp4", "ab") as file:
+        file.write(b"x")
+    done = run("clips", out)
+    assert done.status == 1
+    assert "a.mp4: no clips: does not exist" in done.err
+    assert "b.mp4: no clips: is not the file that the tracks are of" in done.err
+    assert "1 clips" in done.out
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert run("clips", out, "--source", tmp_path / "moved").status == 1  # c is found again
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kinds": "crash"}, "kinds must be one of 'track', 'crossing', 'enter', 'leave' or 'stay'. Got 'crash'"),
+        ({"pre_s": "soon"}, "pre_s must be seconds, or a length such as 30s, 15m or 1h. Got 'soon'"),
+        ({"max_length_s": 0}, "max_length_s must be at least 1"),
+        ({"klasses": "car"}, "Unknown key 'klasses' in the configuration. Did you mean classes?"),
+    ],
+)
+def test_wrong_settings(values, message):
+    with pytest.raises(ConfigError, match="^" + message.replace(".", r"\.").replace("?", r"\?")):
+        clip_keys(values)
+
+
+def test_no_output_folder(tmp_path):
+    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+        FinishedRun.load(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        FinishedRun.load(tmp_path / "none")
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        FinishedRun.load(tmp_path)
+
+
+def test_selections():
+    short, long = happening(0, 1), happening(0, 9)
+    assert Selection(longer_s=5).takes(long)
+    assert not Selection(longer_s=5).takes(short)
+    assert Selection(shorter_s=5, classes=("car",)).takes(short)
+    assert not Selection(classes=("bus",)).takes(short)
+
+
+def test_a_run_cuts_them_at_its_end(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in", Shot(frames=40, options={"g": "10"}))
+    (tmp_path / "c.toml").write_text('[clips]\nkinds = "track"\npre_s = 0\n')
+    done = run(
+        "run",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--backend",
+        "fake",
+        "--config",
+        tmp_path / "c.toml",
+        "--no-visualize",
+    )
+    assert done.status == 0, done.err
+    assert f"1 clips in {tmp_path / 'out' / 'clips'}, 1 of them copied" in done.out
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    (clip,) = manifest["clips"]["clips"]
+    assert (clip["mode"], clip["last_frame"]) == ("copy", 39)
+    assert len(pictures(clip["clip"])) == clip["last_frame"] - clip["first_frame"] + 1
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, run):
+    """What can't be written is no clip, and no half of one."""
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=12)).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(2, 5)])})
+    (out / "clips").write_text("in the way")
+    done = run("clips", out)
+    assert done.status == 2
+    assert "clips can't be made" in done.err
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
+def test_clips_of_a_run_that_blurs_are_of_its_annotated_video(tmp_path, run, exact):
+    """What is hidden there is hidden in the clip; frames and times are those of the source all the same."""
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in", Shot(suffix=".ts", frames=80, options={"g": "10"}, audio="mp2"))
+    options = ("--backend", "fake", "--start", "0.4", "--blur", "square", "--only-blur", "--blur-style", "fill")
+    done = run("run", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert done.status == 0, done.err
+    cut = cut_clips(FinishedRun.load(tmp_path / "out"), ClipSettings(exact=exact, **NO_ROLL))
+    (clip,) = cut.clips
+    shown = pictures(clip.path)
+    assert max(luma.max() for _, luma in shown) < 200
+    rows = [json.loads(line) for line in (tmp_path / "out" / "clip.tracks.jsonl").read_text().splitlines()]
+    assert clip.first_frame <= rows[0]["frame"]
+    assert clip.last_frame == rows[-1]["frame"] == 79
+    assert clip.begins_s <= rows[0]["time_s"] + 1e-3
+    assert len(shown) == clip.last_frame - clip.first_frame + 1
+    (tmp_path / "out" / "clip.mp4").unlink()
+    assert "clip.ts: no clips: does not exist" in run("clips", tmp_path / "out").err

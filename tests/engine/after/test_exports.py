@@ -1,0 +1,365 @@
+"""Exports: frames, ids, classes and boxes of each format are those of the rows; what comes back is what went."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.analytics import read_tracks
+from engine.errors import ConfigError, InputError, OutputError
+from engine.exports import ExportSettings, export_run, import_corrected
+from engine.exports.key_frames import key_frames, runs_of
+from engine.finished import FinishedRun
+from tests.e2e.clips import Shot, make
+from tests.engine.after.finished_runs import finished, frames_of
+
+
+def moving(frames, tracks, hole=None):
+    """Rows of tracks, {id: class}, that move in bends; not in the frames of `hole`."""
+    rows = []
+    for frame in range(frames):
+        for track_id, name in tracks.items():
+            if hole is not None and hole[0] <= frame <= hole[1]:
+                continue
+            x = 5 + track_id + 20 * abs(np.sin(frame / 9 + track_id))
+            y = 6 + 10 * abs(np.cos(frame / 7))
+            box = [round(float(v), 2) for v in (x, y, x + 20 + frame / 10, y + 24)]
+            rows.append({"frame": frame, "track_id": track_id, "class": name, "box_xyxy": box})
+    return rows
+
+
+def run_with(folder, videos, **settings):
+    """The output folder of a run whose rows are these, {video: (frames, rows)}."""
+    out = finished(folder, {video: (frames, []) for video, (frames, _) in videos.items()}, **settings)
+    for video, (frames, rows) in videos.items():
+        names = sorted({row["class"] for row in rows})
+        lines = [
+            {
+                "frame": row["frame"],
+                "pts": frames[row["frame"]].pts,
+                "time_s": round(frames[row["frame"]].time_s, 6),
+                "track_id": row["track_id"],
+                "class_id": names.index(row["class"]),
+                "class": row["class"],
+                "score": 0.5,
+                "box_xyxy": row["box_xyxy"],
+            }
+            for row in rows
+        ]
+        (out / f"{video.stem}.tracks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return out
+
+
+@pytest.fixture
+def one(tmp_path):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=40, options={"bf": "2"}), name="a").path
+    rows = moving(40, {3: "car", 7: "person"}, hole=(15, 19))
+    return run_with(tmp_path / "out", {video: (frames_of(video), rows)}), rows
+
+
+def rows_in(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_key_frames_stay_within_the_error_and_are_few():
+    random = np.random.default_rng(0)
+    for error in (0.0, 0.5, 2.0, 10.0):
+        for length in (1, 2, 3, 50, 400):
+            frames = np.arange(7, 7 + length)
+            boxes = random.normal(0, 1.5, (length, 4)).cumsum(axis=0)
+            kept = key_frames(frames, boxes, error)
+            assert kept[0] == 0
+            assert kept[-1] == length - 1
+            line = np.stack([np.interp(frames, frames[kept], boxes[kept, side]) for side in range(4)], axis=1)
+            assert np.abs(line - boxes).max() <= error + 1e-9
+    straight = np.outer(np.arange(2000), [1.0, 2.0, 1.0, 2.0])
+    assert len(key_frames(np.arange(2000), straight, 0.01)) == 2
+    assert len(key_frames(np.arange(0), np.empty((0, 4)), 1.0)) == 0
+
+
+def test_holes_split_a_track():
+    assert runs_of(np.array([1, 2, 3, 7, 8, 10])) == [slice(0, 3), slice(3, 5), slice(5, 6)]
+    assert runs_of(np.array([], dtype=np.int64)) == []
+
+
+def test_cvat_interpolates_to_the_rows_within_the_error(one):
+    out, rows = one
+    made = export_run(FinishedRun.load(out), "cvat", ExportSettings(error_px=1.5))
+    root = ElementTree.parse(made.folder / "a.xml").getroot()
+    assert root.find("version").text == "1.1"
+    assert root.find("meta/task/size").text == "40"
+    assert [label.text for label in root.iterfind("meta/task/labels/label/name")] == ["car", "person"]
+    found = {}
+    for track in root.iterfind("track"):
+        boxes = [
+            (int(box.get("frame")), box.get("outside"), [float(box.get(key)) for key in ("xtl", "ytl", "xbr", "ybr")])
+            for box in track.iterfind("box")
+        ]
+        assert [frame for frame, _, _ in boxes] == sorted({frame for frame, _, _ in boxes})
+        assert [frame for frame, outside, _ in boxes if outside == "1"] == [15]  # at its end the video ends as well
+        for (frame, outside, box), (after, ends, following) in pairwise(boxes):
+            for between in range(frame, after) if outside == "0" else ():
+                target = box if ends == "1" else following
+                share = (between - frame) / (after - frame)
+                found[between, int(track.get("id")), track.get("label")] = [
+                    a + share * (b - a) for a, b in zip(box, target, strict=True)
+                ]
+        found[boxes[-1][0], int(track.get("id")), track.get("label")] = boxes[-1][2]
+    expected = {(row["frame"], row["track_id"], row["class"]): row["box_xyxy"] for row in rows}
+    assert found.keys() == expected.keys()
+    assert max(np.abs(np.subtract(found[key], expected[key])).max() for key in expected) <= 1.51
+    assert made.keys < made.boxes / 3
+
+
+def test_jobs_begin_at_frame_0_again(one):
+    out, rows = one
+    settings = ExportSettings(error_px=0.0, job_frames=16, job_overlap=4)
+    folder = export_run(FinishedRun.load(out), "cvat", settings).folder
+    # 0 to 15, 12 to 27, 24 to 39
+    assert sorted(path.name for path in folder.glob("*.xml")) == ["a.job-0.xml", "a.job-1.xml", "a.job-2.xml", "a.xml"]
+    for number, first in enumerate((0, 12, 24)):
+        root = ElementTree.parse(folder / f"a.job-{number}.xml").getroot()
+        assert root.find("meta/task/stop_frame").text == "15"
+        there = [int(box.get("frame")) for box in root.iterfind("track[@id='3']/box") if box.get("outside") == "0"]
+        expected = [row["frame"] - first for row in rows if row["track_id"] == 3 and 0 <= row["frame"] - first < 16]
+        assert (there[0], there[-1]) == (expected[0], expected[-1])
+    folder = export_run(FinishedRun.load(out), "mot", settings).folder
+    text = (folder / "a.job-2" / "gt" / "gt.txt").read_text()
+    assert text.splitlines()[0].startswith("1,3,")
+
+
+def test_mot_frames_classes_and_the_sequence(one):
+    out, rows = one
+    folder = export_run(FinishedRun.load(out), "mot").folder / "a"
+    lines = [line.split(",") for line in (folder / "gt" / "gt.txt").read_text().splitlines()]
+    assert len(lines) == len(rows)
+    x1, y1, x2, y2 = rows[0]["box_xyxy"]
+    assert [float(value) for value in lines[0]] == pytest.approx([1, 3, x1, y1, x2 - x1, y2 - y1, 1, 1, 1], abs=0.01)
+    assert (folder / "gt" / "labels.txt").read_text() == "car\nperson\n"
+    info = (folder / "seqinfo.ini").read_text()
+    assert "frameRate=25\nseqLength=40\nimWidth=96\nimHeight=64" in info
+
+
+def test_coco_ids_count_from_1_and_every_frame_is_an_image(one):
+    out, rows = one
+    folder = export_run(FinishedRun.load(out), "coco", ExportSettings(every=10)).folder
+    data = json.loads((folder / "annotations" / "instances_default.json").read_text())
+    assert [(image["id"], image["frame_index"]) for image in data["images"]] == [(1, 0), (2, 10), (3, 20), (4, 30)]
+    assert [box["id"] for box in data["annotations"]] == list(range(1, 9))
+    assert {box["image_id"] for box in data["annotations"]} == {1, 2, 3, 4}
+    assert data["categories"][0] == {"id": 1, "name": "car", "supercategory": ""}
+    first = data["annotations"][0]
+    x1, y1, x2, y2 = rows[0]["box_xyxy"]
+    assert first["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.011)
+    assert (first["track_id"], first["category_id"]) == (3, 1)
+
+
+def test_yolo_labels_are_shares_of_the_frame_and_images_those_of_the_rows(one):
+    import av
+
+    out, rows = one
+    folder = export_run(FinishedRun.load(out), "yolo", ExportSettings(images=True, every=8)).folder
+    assert '  0: "car"\n  1: "person"' in (folder / "data.yaml").read_text()
+    names = [f"a_{frame:06d}" for frame in range(0, 40, 8)]
+    assert sorted(path.stem for path in (folder / "labels" / "train").iterdir()) == names
+    assert sorted(path.stem for path in (folder / "images" / "train").iterdir()) == names
+    assert (folder / "labels" / "train" / "a_000016.txt").read_text() == ""  # in the hole
+    kind, x, y, w, h = map(float, (folder / "labels" / "train" / "a_000000.txt").read_text().splitlines()[0].split())
+    x1, y1, x2, y2 = rows[0]["box_xyxy"]
+    assert (kind, (x - w / 2) * 96, (y - h / 2) * 64) == pytest.approx((0, x1, y1), abs=0.001)
+    assert (w * 96, h * 64) == pytest.approx((x2 - x1, y2 - y1), abs=0.001)
+    shown = frames_of(Path(FinishedRun.load(out).videos[0].source))
+    with av.open(str(folder / "images" / "train" / "a_000024.jpg")) as picture:
+        found = next(picture.decode(video=0)).to_ndarray(format="gray").astype(float)
+    near = [np.abs(found - (frame.luma.astype(float) - 16) * 255 / 219).mean() for frame in shown]
+    assert int(np.argmin(near)) == 24  # not one beside
+
+
+def test_labelstudio_counts_from_1_and_ends_what_ends(one):
+    out, rows = one
+    folder = export_run(FinishedRun.load(out), "labelstudio", ExportSettings(error_px=1.0)).folder
+    (task,) = json.loads((folder / "tasks.json").read_text())
+    regions = task["predictions"][0]["result"]
+    told = [(region["meta"]["track_id"], region["value"]["labels"]) for region in regions]
+    assert told == [(3, ["car"]), (7, ["person"])]
+    sequence = regions[0]["value"]["sequence"]
+    assert sequence[0]["frame"] == 1
+    assert [key["frame"] for key in sequence if not key["enabled"]] == [15, 40]  # frames 14 and 39
+    x1, y1, _, y2 = rows[0]["box_xyxy"]
+    assert sequence[0]["x"] == pytest.approx(100 * x1 / 96, abs=0.001)
+    assert sequence[0]["height"] == pytest.approx(100 * (y2 - y1) / 64, abs=0.001)
+    ElementTree.parse(folder / "interface.xml")
+
+
+def test_fiftyone_links_the_source_and_counts_from_1(one):
+    out, rows = one
+    folder = export_run(FinishedRun.load(out), "fiftyone").folder
+    (pair,) = json.loads((folder / "manifest.json").read_text())["index"]
+    assert (folder / pair["data"]).read_bytes() == Path(FinishedRun.load(out).videos[0].source).read_bytes()
+    frames = json.loads((folder / pair["labels"]).read_text())["frames"]
+    assert list(frames) == [str(frame + 1) for frame in sorted({row["frame"] for row in rows})]
+    assert frames["1"]["objects"]["objects"][0]["index"] == 3
+
+
+def as_seen(path):
+    return {(row["frame"], row["track_id"], row["class"]): tuple(row["box_xyxy"]) for row in rows_in(path)}
+
+
+@pytest.mark.parametrize("form", ["cvat", "mot"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_there_and_back(one, tmp_path, form, archive):
+    """Frames, times, ids and classes come back; boxes within what was allowed."""
+    out, _ = one
+    before = as_seen(out / "a.tracks.jsonl")
+    times = {row["frame"]: (row["pts"], row["time_s"]) for row in rows_in(out / "a.tracks.jsonl")}
+    folder = export_run(FinishedRun.load(out), form, ExportSettings(error_px=1.0)).folder
+    file = folder / "a.xml" if form == "cvat" else folder / "a" / "gt" / "gt.txt"
+    if archive:
+        packed = tmp_path / "task.zip"
+        with zipfile.ZipFile(packed, "w") as target:
+            target.write(file, "annotations.xml" if form == "cvat" else "gt/gt.txt")
+            if form == "mot":
+                target.write(file.with_name("labels.txt"), "gt/labels.txt")
+        file = packed
+    done = import_corrected(FinishedRun.load(out), [file])
+    after = as_seen(out / "a.tracks.jsonl")
+    assert after.keys() == before.keys()
+    allowed = 1.02 if form == "cvat" else 0.02
+    assert max(np.abs(np.subtract(after[key], before[key])).max() for key in before) <= allowed
+    for row in rows_in(out / "a.tracks.jsonl"):
+        assert (row["pts"], row["time_s"]) == times[row["frame"]]
+    assert done.timed == "source"
+    assert as_seen(done.kept) == before
+
+
+def test_analyze_runs_over_what_was_mended(one, run):
+    out, _ = one
+    assert run("analyze", out).status == 0
+    before = (out / "tracks.csv").read_text()
+    mended = "<annotations><version>1.1</version>" + "".join(
+        f'<track id="{k}" label="bus"><box frame="{k}" outside="0" occluded="0" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+        f'<box frame="{k + 30}" outside="0" keyframe="1" xtl="31" ytl="1" xbr="39" ybr="9"/></track>'
+        for k in range(2)
+    )
+    (out / "mended.xml").write_text(mended + "</annotations>")
+    done = run("import", out, out / "mended.xml")
+    assert done.status == 0, done.err
+    assert "2 tracks, 62 boxes" in done.out
+    rows = rows_in(out / "a.tracks.jsonl")
+    assert {row["track_id"] for row in rows} == {1, 2}  # CVAT counts from 0
+    assert {(row["class"], row["class_id"]) for row in rows} == {("bus", 2)}
+    halfway = next(row for row in rows if row["frame"] == 15 and row["track_id"] == 1)
+    assert halfway["box_xyxy"] == [16.0, 1.0, 24.0, 9.0]
+    assert sum(len(samples) for samples in read_tracks(out / "a.tracks.jsonl")) == 62
+    assert run("analyze", out).status == 0
+    after = (out / "tracks.csv").read_text()
+    assert after != before
+    assert after.count("bus") >= 2
+    kept = (out / "a.before-import.tracks.jsonl").read_text()
+    assert run("import", out, out / "mended.xml").status == 0
+    assert (out / "a.before-import.tracks.jsonl").read_text() == kept  # the machine's own
+
+
+def test_jobs_come_back_at_their_place(one, run):
+    out, _ = one
+    before = as_seen(out / "a.tracks.jsonl")
+    settings = ExportSettings(error_px=0.0, job_frames=16, job_overlap=4)
+    folder = export_run(FinishedRun.load(out), "cvat", settings).folder
+    files = [folder / f"a.job-{number}.xml" for number in range(3)]
+    firsts = [word for first in (0, 12, 24) for word in ("--first-frame", str(first))]
+    assert run("import", out, *files, *firsts).status == 0
+    after = as_seen(out / "a.tracks.jsonl")
+    assert after.keys() == before.keys()
+    assert max(np.abs(np.subtract(after[key], before[key])).max() for key in before) <= 0.02
+
+
+def test_without_the_source_the_rows_tell_the_times(one):
+    out, _ = one
+    times = {row["frame"]: row["time_s"] for row in rows_in(out / "a.tracks.jsonl")}
+    folder = export_run(FinishedRun.load(out), "mot").folder
+    (FinishedRun.load(out).videos[0].source).unlink()
+    text = (folder / "a" / "gt" / "gt.txt").read_text() + "18,9,1,1,5,5,1,1,1\n"  # in the hole
+    (out / "x.txt").write_text(text)
+    done = import_corrected(FinishedRun.load(out), [out / "x.txt"])
+    assert done.timed == "rows"
+    found = {row["frame"]: row["time_s"] for row in rows_in(out / "a.tracks.jsonl")}
+    assert {frame: found[frame] for frame in times} == times
+    assert found[17] == pytest.approx(17 / 25, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<annotations>", "is not XML"),
+        ("<osm></osm>", "is not an export of CVAT: it begins with <osm>"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "declares a document type"),
+        ("<annotations><image id='0'/></annotations>", "CVAT for images: export it as CVAT for video"),
+        ("<annotations><track id='x' label='a'/></annotations>", "line 1: not a track"),
+        ("<annotations><track id='1' label='a'><box frame='1'/></track></annotations>", "line 1: not a track"),
+        (
+            "<annotations><track id='1' label='a'><box frame='9999' xtl='1' ytl='1' xbr='2' ybr='2'/>"
+            "</track></annotations>",
+            "boxes in frame 9999, and a.mp4 has none of that number",
+        ),
+        ("1,2,3\n", "line 1: not a row of MOTChallenge"),
+        ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
+        ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
+    ],
+)
+def test_what_is_no_correction_changes_nothing(one, content, message):
+    out, _ = one
+    before = (out / "a.tracks.jsonl").read_bytes()
+    (out / "x").write_text(content)
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        import_corrected(FinishedRun.load(out), [out / "x"])
+    assert (out / "a.tracks.jsonl").read_bytes() == before
+
+
+def test_names_that_would_be_files_or_markup(tmp_path):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=6), name='<b>&"x" \x1b').path
+    twin = make(tmp_path / "in", Shot(frames=6), name="b x").path
+    found = {
+        video: (frames_of(video), moving(6, {1: 'a"<&>\x07', 2: "../up"})),
+        twin: (frames_of(twin), moving(6, {1: "car"})),
+    }
+    out = run_with(tmp_path / "out", found)
+    run = FinishedRun.load(out)
+    made = export_run(run, "cvat")
+    assert sorted(path.name for path in made.folder.glob("*.xml")) == ["b-x-2.xml", "b-x.xml"]
+    labels = set()
+    for path in made.folder.glob("*.xml"):
+        labels |= {track.get("label") for track in ElementTree.parse(path).getroot().iterfind("track")}
+    assert labels == {'a"<&>\\x07', "../up", "car"}
+    for form in ("mot", "coco", "yolo", "labelstudio", "fiftyone"):
+        folder = export_run(run, form).folder
+        assert all(path.resolve().is_relative_to(tmp_path) for path in folder.rglob("*"))
+
+
+def test_an_export_never_replaces_what_is_not_one(one, run):
+    out, _ = one
+    export_run(FinishedRun.load(out), "mot")
+    export_run(FinishedRun.load(out), "mot")  # ours
+    (out / "mine").mkdir()
+    (out / "mine" / "thesis.txt").write_text("!")
+    with pytest.raises(OutputError, match="holds other files than an export"):
+        export_run(FinishedRun.load(out), "mot", folder=out / "mine")
+    assert (out / "mine" / "thesis.txt").read_text() == "!"
+    assert not list(out.glob("**/.*.part"))
+    assert "has no video none" in run("export", out, "--to", "mot", "--video", "none").err
+    assert run("export", out, "--to", "cvat", "--images").status == 2
+
+
+def test_wrong_formats_of_a_configuration():
+    from engine import EngineConfig
+
+    with pytest.raises(ConfigError, match="export must be one of"):
+        EngineConfig(export=["voc"])
+    with pytest.raises(ConfigError, match="exports are made from tracks"):
+        EngineConfig(export="cvat", formats="mot")
+    assert EngineConfig(export="cvat,mot").export == ("cvat", "mot")
