@@ -303,6 +303,12 @@ def test_accepted(key, given, kept):
         ("blur_pad", -1, "at least 0. Got -1"),
         ("blur_hold_s", 6, "at most 5. Got 6"),
         ("blur_conf", 2, "at most 1. Got 2"),
+        ("label", "size", "one of 'class', 'id' or 'score'. Got 'size'"),
+        ("colour_by", "score", "one of 'id' or 'class'. Got 'score'"),
+        ("line_width", 0, "at least 1. Got 0"),
+        ("label_size", 6, "at least 7. Got 6"),
+        ("trail_s", 61, "at most 60. Got 61"),
+        ("trail_s", True, "a number, not true or false. Got True"),
         ("video_crf", 52, "at most 51. Got 52"),
         ("video_crf", -1, "at least 0. Got -1"),
         (
