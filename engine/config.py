@@ -97,6 +97,11 @@ def _one_or_three(value: Any) -> Any:
     return numbers if len(numbers) == 3 else numbers[0]
 
 
+def _parts(value: Any) -> Any:
+    """Names of parts of a label; "none" for none of them."""
+    return () if value == "none" else _listed(value)
+
+
 def _scales(value: Any) -> Any:
     checked = _one_or_three(value)
     if any(number <= 0 for number in (checked if isinstance(checked, tuple) else (checked,))):
@@ -424,6 +429,17 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
+    label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
+    """What stands in the label of a track in an annotated video, in this order; "none" for no labels. Where the whole
+    finds no room that covers no other label, the id alone is drawn."""
+    colour_by: Literal["id", "class"] = "id"
+    """Whether each track or each class has a colour of its own in an annotated video."""
+    line_width: Annotated[Count, Field(ge=1, le=64)] | None = None
+    """Of boxes and trails in an annotated video, in pixels. None: by the frame's size, 3 at 1080p."""
+    label_size: Annotated[Count, Field(ge=7, le=64)] | None = None
+    """Of labels in an annotated video, in pixels per em. None: by the frame's size, 19 at 1080p."""
+    trail_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
+    """Seconds of its way that are drawn behind each track in an annotated video, at the foot of its boxes. 0: none."""
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25
     """Quality of the annotated video: lower is better and larger."""
     video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
@@ -551,7 +567,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
     " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
     " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
-    " blur_hold_s blur_conf zone start clock_patterns".split()
+    " blur_hold_s blur_conf zone start clock_patterns label colour_by line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"

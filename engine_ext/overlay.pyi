@@ -1,10 +1,15 @@
-"""Overlay: track boxes and their labels, drawn on the planes of a decoded frame."""
+"""Overlay: boxes and their labels, lines and texts, drawn on the planes of a decoded frame."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+LIGHT: int
+"""The colour, for `draw_lines` and `draw_texts`, that is white."""
+DARK: int
+"""The colour, for `draw_lines` and `draw_texts`, that is nearly black."""
 
 def draw_tracks(
     planes: Sequence[npt.NDArray[np.uint8]],
@@ -13,10 +18,12 @@ def draw_tracks(
     ids: npt.NDArray[np.int64],
     labels: Sequence[str],
     *,
+    short_labels: Sequence[str] | None = None,
+    colours: npt.NDArray[np.int64] | None = None,
     matrix: str = "bt601",
     full_range: bool = False,
     thickness: int | None = None,
-    font_scale: int | None = None,
+    font_size: int | None = None,
 ) -> None:
     """Draw the tracks' boxes and labels on a yuv420p frame, in place.
 
@@ -27,20 +34,24 @@ def draw_tracks(
     boxes_xyxy (in): (N, 4) float64 or float32, the columns left, top, right, bottom in pixels of the frame. Edges are
         rounded to the nearest pixel; right and bottom are exclusive. A box that has no area (inverted, NaN) or lies
         outside the frame is left out with its label; one that is partly outside is clipped.
-    ids (in): (N,) int64, any values. An id sets the track's colour, the same one in every frame and video. There are
-        64; ids that differ by a multiple of 64 share one.
+    ids (in): (N,) int64, any values. Labels of smaller ones have the choice of places.
     labels: N texts. "" draws no label. Printable ASCII is drawn; accented Latin letters lose their accents, and each
         other character is drawn as a hollow box. A label wider than the frame is cut off at its right edge.
+    short_labels: N texts, each for where its label can't be placed without covering a head or another label.
+    colours (in): (N,) int64, any values; None: the ids. There are 64 colours, each the same in every frame and video;
+        values that differ by a multiple of 64 share one.
     matrix: "bt601", "bt709" or "bt2020": how the frame encodes colours (ITU-R BT.601-7, BT.709-6, BT.2020-2).
     full_range: whether luma and chroma use 0 to 255 (JPEG) instead of 16 to 235 and 16 to 240.
     thickness: of the outline, in pixels, [1, 64]. It grows inwards from the box's edges. Thicker lines are seen from
         further away and hide more of what they surround. None: 1/320 of the frame's shorter side, 3 at 1080p.
-    font_scale: pixels a font pixel, [1, 16]: capitals are 7 * font_scale high, labels 12 * font_scale. Larger labels
-        read better and cover more of the neighbours. None: 1/400 of the frame's shorter side, 3 at 1080p.
+    font_size: pixels per em, [1, 200]; the largest of font.SIZES that is no larger is taken. None: 5 and 1/75 of the
+        frame's shorter side, 19 at 1080p.
 
-    A label stands above its box, or inside the box's top edge where there is no room above, moved left at the frame's
-    right edge: it is fully visible unless it is larger than the frame. Its text is black or white, whichever contrasts
-    more with the colour. Later tracks are drawn over earlier ones, and all labels over all outlines.
+    A label stands above its box where that covers nothing, else beside, below or inside it: where it covers fewest
+    cells of a grid in which the upper middle of a box lies (a head, of people), the nearer places first. No label lies
+    on another one: one for which there is no place is left out. It is fully visible unless it is larger than the frame.
+    Its text is black or white, whichever contrasts more with the colour, and anti-aliased. Later tracks are drawn over
+    earlier ones, and all labels over all outlines.
 
     Chroma has half the resolution: a 2x2 block takes the colour if any of its pixels is drawn on, so that thin lines
     keep their full colour; the colour may reach one pixel past an odd edge. Text has no colour of its own: the chroma
@@ -50,4 +61,45 @@ def draw_tracks(
 
     ValueError: a shape, a size, a value or the number of planes, ids or labels does not fit; a plane is read-only.
     TypeError: a wrong dtype, or something else than an array or a str. Nothing has been drawn in either case.
+    """
+
+def draw_lines(
+    planes: Sequence[npt.NDArray[np.uint8]],
+    frame_wh: tuple[int, int],
+    points: npt.NDArray[np.float64],
+    ends: npt.NDArray[np.int64],
+    colours: npt.NDArray[np.int64],
+    *,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    thickness: int | None = None,
+) -> None:
+    """Draw lines through points on a yuv420p frame, in place: anti-aliased, with round ends.
+
+    points (in): (P, 2) float64, x and y in pixels of the frame, the points of all lines one after the other. A piece
+        between two of them is left out where one is not finite or beyond 1e7.
+    ends (in): (K,) int64, where in `points` each line ends, exclusive; they don't fall. A line of one point is none.
+    colours (in): (K,) int64, as those of `draw_tracks`, or LIGHT or DARK.
+
+    All else as in `draw_tracks`.
+    """
+
+def draw_texts(
+    planes: Sequence[npt.NDArray[np.uint8]],
+    frame_wh: tuple[int, int],
+    places_xy: npt.NDArray[np.float64],
+    colours: npt.NDArray[np.int64],
+    texts: Sequence[str],
+    *,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    font_size: int | None = None,
+) -> None:
+    """Draw texts on grounds of their colours on a yuv420p frame, in place.
+
+    places_xy (in): (N, 2) float64, left and top of each in pixels of the frame, moved into the frame and to an even
+        column and row.
+    colours (in): (N,) int64, as those of `draw_tracks`, or LIGHT or DARK.
+
+    All else as in `draw_tracks`.
     """

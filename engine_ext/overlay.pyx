@@ -1,7 +1,8 @@
-"""Boxes and labels, drawn on the planes of a yuv420p frame. The interface is described in overlay.pyi.
+"""Boxes, labels and lines, drawn on the planes of a yuv420p frame. The interface is described in overlay.pyi.
 
-All outlines are drawn before the first label, so that no box crosses out another's label. Whatever is drawn comes down
-to filled rectangles, each clipped to the frame where it is drawn, and to the rows of a label's text.
+All outlines are drawn before the first label, so that no box crosses out another's label. Boxes and the grounds of
+labels are filled rectangles, each clipped to the frame where it is drawn; text and lines are blended by how much of
+each pixel they cover.
 """
 
 import colorsys
@@ -9,25 +10,43 @@ import math
 
 import numpy as np
 
-from libc.math cimport floor
+from libc.math cimport ceil, floor, sqrt
 from libc.string cimport memcpy, memset
 
 from engine_ext import font
-from engine_ext.typedefs cimport f64, i64, u8
+from engine_ext.letterbox_tables import LUMA_WEIGHTS
+from engine_ext.typedefs cimport f64, i32, i64, u8
+
+cdef extern from "overlay_blend.h" nogil:
+    enum:
+        BLEND_CHUNK
+    u8 blend_one(u8 ground, u8 ink, u8 share)
+    void blend_luma(u8* out, const u8* mask, Py_ssize_t width, u8 ground, u8 ink)
+    void blend_chroma(u8* out_u, u8* out_v, const u8* upper, const u8* lower, Py_ssize_t width, u8 u, u8 v)
+    void blend_glyph(
+        u8* mask, Py_ssize_t mask_stride, const u8* glyph, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t chunks
+    )
+    unsigned long long blend_cells(const u8* cells, Py_ssize_t count, Py_ssize_t* heads)
 
 cdef enum:
-    GLYPH_WIDTH = 5
-    GLYPH_HEIGHT = 9
     GLYPH_FIRST = 0x20
-    GLYPH_COUNT = 96
-    # A label in font pixels. Two rows lie above a capital and two, of the descenders, below; one more row makes the
-    # height even at every scale, so that labels end where blocks of chroma do.
-    ADVANCE = GLYPH_WIDTH + 1
-    MARGIN = 2
-    LABEL_HEIGHT = MARGIN + GLYPH_HEIGHT + 1
-    SCALE_MAX = 16
     # Track ids that differ by a multiple of this share a colour. A power of two, so that a negative id has one as well.
     COLOURS = 64
+    # Of the grid on which labels are placed: what lies in a cell.
+    HEAD = 1
+    LABEL = 2
+    LABELS = 0x02020202
+    # Costs of a place: a cell with a head, a step down the list of places, the short text.
+    HEAD_COST = 4
+    PLACE_COST = 3
+    SHORT_COST = 8
+    PLACES = 10
+
+if font.CHUNK != BLEND_CHUNK or font.FIRST != GLYPH_FIRST:
+    raise ImportError("engine_ext.font and engine_ext.overlay differ in how glyphs are stored.")
+
+# Points of lines beyond it are no points of a frame.
+cdef f64 FAR = 1e7
 
 cdef struct Colour:
     u8 y
@@ -47,15 +66,24 @@ cdef struct Extent:
     Py_ssize_t width
     Py_ssize_t height
 
-cdef u8[GLYPH_COUNT][GLYPH_HEIGHT] GLYPHS
+# One size of the font, and a label's measures in it.
+cdef struct Face:
+    const u8* glyphs
+    const i32* advances
+    const i32* chunks
+    Py_ssize_t rows
+    Py_ssize_t stride
+    Py_ssize_t left
+    Py_ssize_t margin_x
+    Py_ssize_t margin_y
+    Py_ssize_t height
 
-if (font.GLYPH_WIDTH, font.GLYPH_HEIGHT, font.FIRST) != (GLYPH_WIDTH, GLYPH_HEIGHT, GLYPH_FIRST):
-    raise ImportError("engine_ext.font and engine_ext.overlay differ in the size of a glyph.")
-for _at, _row in enumerate(font.GLYPH_ROWS):
-    GLYPHS[_at // GLYPH_HEIGHT][_at % GLYPH_HEIGHT] = _row
-
-# The weights of red and blue in luma: ITU-R BT.601-7, BT.709-6, BT.2020-2.
-LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+# Cells of `size` pixels, `columns` by `rows` of them, in rows.
+cdef struct Grid:
+    u8* cells
+    Py_ssize_t size
+    Py_ssize_t columns
+    Py_ssize_t rows
 
 
 def track_colour(index):
@@ -71,12 +99,14 @@ def relative_luminance(rgb):
 
 
 def make_palette(matrix, full_range):
-    """(COLOURS, 4) uint8: luma, two chromas, and the luma of the text, black or white, that contrasts more."""
+    """(COLOURS + 2, 4) uint8: luma, two chromas, and the luma of the text, black or white, that contrasts more. The
+    last two colours are LIGHT and DARK."""
     weight_red, weight_blue = LUMA_WEIGHTS[matrix]
     black, luma_range, chroma_range = (0.0, 255.0, 255.0) if full_range else (16.0, 219.0, 224.0)
-    palette = np.empty((COLOURS, 4), np.uint8)
-    for index in range(COLOURS):
-        red, green, blue = rgb = track_colour(index)
+    colours = [*map(track_colour, range(COLOURS)), (1.0, 1.0, 1.0), (0.08, 0.08, 0.08)]
+    palette = np.empty((len(colours), 4), np.uint8)
+    for index, rgb in enumerate(colours):
+        red, green, blue = rgb
         luma = weight_red * red + (1.0 - weight_red - weight_blue) * green + weight_blue * blue
         # Contrast with black and with white is equal at sqrt(1.05 * 0.05) - 0.05.
         text = 0.0 if relative_luminance(rgb) > 0.179 else 1.0
@@ -91,6 +121,7 @@ def make_palette(matrix, full_range):
 
 
 PALETTES = {(matrix, full): make_palette(matrix, full) for matrix in LUMA_WEIGHTS for full in (False, True)}
+LIGHT, DARK = COLOURS, COLOURS + 1
 
 
 cdef int fill(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
@@ -173,102 +204,240 @@ cdef int draw_outline(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Box box,
     return 0
 
 
-cdef Py_ssize_t label_width(Py_ssize_t length, Py_ssize_t scale) noexcept nogil:
-    """In pixels, rounded up to even: a label consists of whole blocks of chroma."""
-    return ((ADVANCE * length - 1 + 2 * MARGIN) * scale + 1) & ~1
+# --- where labels go
+
+cdef Py_ssize_t text_width(const Face* face, const u8* text, Py_ssize_t length) noexcept nogil:
+    """Of a label, in pixels, rounded up to even: it consists of whole blocks of chroma."""
+    cdef Py_ssize_t i, width = 2 * face.margin_x
+    for i in range(length):
+        width += face.advances[text[i] - GLYPH_FIRST]
+    return (width + 1) & ~1
 
 
-cdef int spread_text(u8[:, ::1] mask, const u8[::1] text, Py_ssize_t scale) except -1 nogil:
-    """Write a label's font rows into the mask's columns, `scale` columns a font pixel: 255 is text, 0 is not.
+cdef void mark(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
+               u8 what) noexcept nogil:
+    """Note what lies in the cells that a rectangle, clipped to the frame, touches."""
+    cdef Py_ssize_t row, column
+    left, top = max(left, 0) // grid.size, max(top, 0) // grid.size
+    right, bottom = max(right, 0) + grid.size - 1, max(bottom, 0) + grid.size - 1
+    right, bottom = min(right // grid.size, grid.columns), min(bottom // grid.size, grid.rows)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            grid.cells[row * grid.columns + column] |= what
 
-    A font pixel is written as SCALE_MAX columns, whatever the scale, and the next one over the rest of them: stores of
-    a fixed size are several times as fast as calls of memset. The mask is that much wider than the label.
-    """
-    cdef Py_ssize_t width = label_width(text.shape[0], scale), i, row, column
-    cdef u8[2][SCALE_MAX] pixels
-    cdef u8* at
-    cdef u8 bits
-    memset(pixels[0], 0, SCALE_MAX)
-    memset(pixels[1], 255, SCALE_MAX)
-    for row in range(LABEL_HEIGHT):
-        memset(&mask[row, 0], 0, <size_t> width)
-    for row in range(GLYPH_HEIGHT):
-        for i in range(text.shape[0]):
-            at = &mask[MARGIN + row, (MARGIN + ADVANCE * i) * scale]
-            bits = GLYPHS[text[i] - GLYPH_FIRST][row]
-            for column in range(GLYPH_WIDTH):
-                memcpy(at + column * scale, pixels[bits >> (GLYPH_WIDTH - 1 - column) & 1], SCALE_MAX)
-            memcpy(at + GLYPH_WIDTH * scale, pixels[0], SCALE_MAX)
+
+cdef Py_ssize_t cost_of(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right,
+                        Py_ssize_t bottom) noexcept nogil:
+    """What a label there would cover; -1 where it would lie on another one."""
+    cdef Py_ssize_t row, heads = 0
+    cdef unsigned long long there = 0
+    left, top = left // grid.size, top // grid.size
+    right, bottom = min((right - 1) // grid.size + 1, grid.columns), min((bottom - 1) // grid.size + 1, grid.rows)
+    for row in range(top, bottom):
+        there |= blend_cells(grid.cells + row * grid.columns + left, right - left, &heads)
+        if (there | there >> 32) & LABELS:
+            return -1
+    return HEAD_COST * heads
+
+
+cdef bint place_at(Py_ssize_t place, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height, Py_ssize_t* left,
+                   Py_ssize_t* top) noexcept nogil:
+    """One of the places beside a box, the better ones first: even, and moved along the box into the frame. False where
+    the frame has no room there."""
+    cdef Py_ssize_t box_left = max(box.left, 0), box_top = max(box.top, 0)
+    cdef Py_ssize_t box_right = min(box.right, frame.width), box_bottom = min(box.bottom, frame.height)
+    cdef Py_ssize_t x, y
+    if place == 0:      # above
+        x, y = box_left, box.top - height
+    elif place == 1:
+        x, y = box_right - width, box.top - height
+    elif place == 2:    # beside its top
+        x, y = box_right, box_top
+    elif place == 3:
+        x, y = box_left - width, box_top
+    elif place == 4:    # below
+        x, y = box_left, box_bottom
+    elif place == 5:
+        x, y = box_right - width, box_bottom
+    elif place == 6:    # inside, at its foot
+        x, y = box_left, box_bottom - height
+    elif place == 7:    # beside its foot
+        x, y = box_right, box_bottom - height
+    elif place == 8:
+        x, y = box_left - width, box_bottom - height
+    else:               # inside, at its top
+        x, y = box_left, box_top
+    # Above a box an odd row is rounded into the outline, which has the label's colour.
+    x, y = (x + 1) & ~1, (y + 1) & ~1
+    if place == 2 or place == 3 or place == 7 or place == 8:
+        if x < 0 or x + width > frame.width:
+            return False
+        y = min(max(y, 0), max((frame.height - height) & ~1, 0))
+    elif place <= 5:
+        if y < 0 or y + height > frame.height:
+            return False
+        x = min(max(x, 0), max((frame.width - width) & ~1, 0))
+    else:
+        x = min(max(x, 0), max((frame.width - width) & ~1, 0))
+        y = min(max(y, 0), max((frame.height - height) & ~1, 0))
+    left[0], top[0] = x, y
+    return True
+
+
+cdef Py_ssize_t find_place(const Grid* grid, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height,
+                           Py_ssize_t* left, Py_ssize_t* top) noexcept nogil:
+    """The cheapest place for a label, and what it costs; -1 where each would cover another label."""
+    cdef Py_ssize_t place, x = 0, y = 0, cost, best = -1
+    for place in range(PLACES):
+        if best >= 0 and PLACE_COST * place >= best:
+            break
+        if not place_at(place, frame, box, width, height, &x, &y):
+            continue
+        cost = cost_of(grid, x, y, min(x + width, frame.width), min(y + height, frame.height))
+        if cost < 0:
+            continue
+        cost += PLACE_COST * place
+        if best < 0 or cost < best:
+            best = cost
+            left[0], top[0] = x, y
+    return best
+
+
+# --- text
+
+cdef int spread_text(u8[:, ::1] mask, const Face* face, const u8* text, Py_ssize_t length,
+                     Py_ssize_t width) except -1 nogil:
+    """Write how much of each of a text's pixels is covered into the mask, which is a glyph's stride wider."""
+    cdef Py_ssize_t row, i, which, pen = face.margin_x - face.left
+    for row in range(face.rows):
+        memset(&mask[row, 0], 0, <size_t> (width + face.stride))
+    for i in range(length):
+        which = text[i] - GLYPH_FIRST
+        blend_glyph(
+            &mask[0, pen], mask.strides[0], face.glyphs + which * face.rows * face.stride, face.stride, face.rows,
+            face.chunks[which],
+        )
+        pen += face.advances[which]
     return 0
 
 
-cdef void blend_luma(u8* out, const u8* mask, Py_ssize_t width, u8 ground, u8 text) noexcept nogil:
-    cdef u8 difference = ground ^ text
-    cdef Py_ssize_t x
-    for x in range(width):
-        out[x] = ground ^ (mask[x] & difference)
-
-
-cdef void blend_chroma(u8* out, const u8* upper, const u8* lower, Py_ssize_t width, u8 ground) noexcept nogil:
-    """A block's chroma is the mean of its four pixels', so that text stays without colour where it fills the block."""
-    cdef Py_ssize_t x
-    cdef int covered
-    for x in range(width):
-        covered = (upper[2 * x] & 1) + (upper[2 * x + 1] & 1) + (lower[2 * x] & 1) + (lower[2 * x + 1] & 1)
-        out[x] = <u8> ((ground * (4 - covered) + 128 * covered + 2) >> 2)
-
-
-cdef int draw_label(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Box box, const u8[::1] text, u8[:, ::1] mask,
-                    Py_ssize_t scale, Colour colour) except -1 nogil:
-    """The text on a ground of the track's colour: above the box, or inside its top edge if there is no room above."""
-    cdef Py_ssize_t width = label_width(text.shape[0], scale), height = LABEL_HEIGHT * scale
-    cdef Py_ssize_t left, top, edge, row, upper, lower, luma_width, chroma_width
-    # The text starts on an even row and column. Above the box this puts it up to one row into the outline, which has
-    # its colour; the column that is left free at the box's own edge is filled.
-    top = (box.top - height + 1) & ~1
-    if box.top < height:
-        top = (max(box.top, 0) + 1) & ~1
-    top = min(top, max((frame.height - height) & ~1, 0))
-    edge = min(max(box.left, 0), max((frame.width - width) & ~1, 0))
-    left = (edge + 1) & ~1
-    fill_rectangle(y, u, v, frame, edge, top, left, top + height, colour)
-
-    spread_text(mask, text, scale)
-    luma_width = min(width, frame.width - left)
-    for row in range(min(height, frame.height - top)):
-        if row % scale == 0:
-            blend_luma(&y[top + row, left], &mask[row // scale, 0], luma_width, colour.y, colour.text_y)
+cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t left, Py_ssize_t top, const Face* face,
+                   const u8* text, Py_ssize_t length, u8[:, ::1] mask, Colour colour) except -1 nogil:
+    """A text on a ground of its colour, from an even column and row on; what is beyond the frame is cut off."""
+    cdef Py_ssize_t width = text_width(face, text, length), row, at, upper, lower
+    cdef Py_ssize_t luma_width = min(width, frame.width - left), chroma_width = (luma_width + 1) >> 1
+    cdef Py_ssize_t rows = min(face.height, frame.height - top)
+    cdef const u8* nothing = &mask[face.rows, 0]
+    spread_text(mask, face, text, length, width)
+    for row in range(rows):
+        at = row - face.margin_y
+        if 0 <= at < face.rows:
+            blend_luma(&y[top + row, left], &mask[at, 0], luma_width, colour.y, colour.text_y)
         else:
-            memcpy(&y[top + row, left], &y[top + row - 1, left], <size_t> luma_width)
-    chroma_width = (luma_width + 1) >> 1
-    for row in range(min(height >> 1, ((frame.height + 1) >> 1) - (top >> 1))):
-        upper, lower = 2 * row // scale, (2 * row + 1) // scale
-        blend_chroma(&u[(top >> 1) + row, left >> 1], &mask[upper, 0], &mask[lower, 0], chroma_width, colour.u)
-        blend_chroma(&v[(top >> 1) + row, left >> 1], &mask[upper, 0], &mask[lower, 0], chroma_width, colour.v)
+            memset(&y[top + row, left], colour.y, <size_t> luma_width)
+    for row in range(min(face.height >> 1, ((frame.height + 1) >> 1) - (top >> 1))):
+        upper, lower = 2 * row - face.margin_y, 2 * row - face.margin_y + 1
+        blend_chroma(
+            &u[(top >> 1) + row, left >> 1], &v[(top >> 1) + row, left >> 1],
+            &mask[upper, 0] if 0 <= upper < face.rows else nothing,
+            &mask[lower, 0] if 0 <= lower < face.rows else nothing, chroma_width, colour.u, colour.v,
+        )
     return 0
 
 
-cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] boxes, const i64[::1] ids,
-                  const u8[::1] text, const i64[::1] ends, u8[:, ::1] mask, const u8[:, ::1] palette,
-                  Py_ssize_t thickness, Py_ssize_t scale) except -1 nogil:
-    cdef Py_ssize_t row, start = 0
+cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] boxes, const i64[::1] colours,
+                  const i64[::1] order, const u8[::1] text, const i64[::1] ends, const u8[::1] short,
+                  const i64[::1] short_ends, u8[:, ::1] mask, const u8[:, ::1] palette, Py_ssize_t thickness,
+                  const Face* face, Grid* grid) except -1 nogil:
+    cdef Py_ssize_t row, at, start, left = 0, top = 0, other_left = 0, other_top = 0, width, cost, other
+    cdef const u8* shown
+    cdef Py_ssize_t length
     cdef Box box
     for row in range(boxes.shape[0]):
         if place_box(boxes, row, frame, thickness, &box):
-            draw_outline(y, u, v, frame, box, thickness, colour_of(palette, ids[row]))
-    for row in range(boxes.shape[0]):
-        if ends[row] > start and place_box(boxes, row, frame, thickness, &box):
-            draw_label(y, u, v, frame, box, text[start:ends[row]], mask, scale, colour_of(palette, ids[row]))
-        start = ends[row]
+            draw_outline(y, u, v, frame, box, thickness, colour_of(palette, colours[row]))
+            width = box.right - box.left
+            # From the first whole cell on: a label that ends where the box begins covers nothing of it.
+            mark(grid, box.left + width // 4, box.top + grid.size - 1, box.right - width // 4,
+                 box.top + max((box.bottom - box.top) // 5, grid.size), HEAD)
+    for at in range(boxes.shape[0]):
+        row = order[at]
+        start = ends[row - 1] if row > 0 else 0
+        if ends[row] == start or not place_box(boxes, row, frame, thickness, &box):
+            continue
+        shown, length = &text[start], ends[row] - start
+        width = text_width(face, shown, length)
+        cost = find_place(grid, frame, box, width, face.height, &left, &top)
+        start = short_ends[row - 1] if row > 0 else 0
+        if cost != 0 and short_ends[row] > start:
+            width = text_width(face, &short[start], short_ends[row] - start)
+            other = find_place(grid, frame, box, width, face.height, &other_left, &other_top)
+            if other >= 0 and (cost < 0 or other + SHORT_COST < cost):
+                shown, length = &short[start], short_ends[row] - start
+                left, top, cost = other_left, other_top, other
+        if cost < 0:
+            continue
+        width = text_width(face, shown, length)
+        mark(grid, left, top, min(left + width, frame.width), min(top + face.height, frame.height), LABEL)
+        draw_text(y, u, v, frame, left, top, face, shown, length, mask, colour_of(palette, colours[row]))
     return 0
 
 
-cdef Colour colour_of(const u8[:, ::1] palette, i64 track_id) noexcept nogil:
+cdef Colour colour_of(const u8[:, ::1] palette, i64 which) noexcept nogil:
     cdef Colour colour
-    cdef Py_ssize_t index = track_id & (COLOURS - 1)
+    cdef Py_ssize_t index = which if which == COLOURS or which == COLOURS + 1 else which & (COLOURS - 1)
     colour.y, colour.u = palette[index, 0], palette[index, 1]
     colour.v, colour.text_y = palette[index, 2], palette[index, 3]
     return colour
+
+
+# --- lines
+
+cdef void draw_segment(u8[:, :] plane, Py_ssize_t width, Py_ssize_t height, f64 x0, f64 y0, f64 x1, f64 y1, f64 radius,
+                       u8 value) noexcept nogil:
+    """A line with round ends, blended by how much of a pixel it covers: by the distance of the pixel's centre. In each
+    row only the columns that the line can reach are looked at."""
+    cdef f64 dx = x1 - x0, dy = y1 - y0, reach = radius + 1.0, length2 = dx * dx + dy * dy
+    cdef f64 px, py, t, ex, ey, share, centre, half
+    cdef f64 most_left = min(x0, x1) - reach, most_right = max(x0, x1) + reach
+    cdef Py_ssize_t row, column, top = <Py_ssize_t> max(floor(min(y0, y1) - reach), 0.0)
+    cdef Py_ssize_t bottom = <Py_ssize_t> max(min(ceil(max(y0, y1) + reach), <f64> height), 0.0), left, right
+    for row in range(top, bottom):
+        py = row + 0.5
+        centre, half = 0.5 * (x0 + x1), most_right - most_left
+        if abs(dy) > 1e-3:
+            centre, half = x0 + (py - y0) * dx / dy, reach * sqrt(length2) / abs(dy)
+        left = <Py_ssize_t> max(floor(max(most_left, centre - half)), 0.0)
+        right = <Py_ssize_t> max(min(ceil(min(most_right, centre + half)), <f64> width), 0.0)
+        for column in range(left, right):
+            px = column + 0.5
+            t = ((px - x0) * dx + (py - y0) * dy) / length2 if length2 > 0.0 else 0.0
+            t = min(max(t, 0.0), 1.0)
+            ex, ey = px - x0 - t * dx, py - y0 - t * dy
+            share = min(max(radius + 0.5 - sqrt(ex * ex + ey * ey), 0.0), 1.0)
+            plane[row, column] = blend_one(plane[row, column], value, <u8> (share * 255.0 + 0.5))
+
+
+cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] points,
+                         const i64[::1] ends, const i64[::1] colours, f64 radius,
+                         const u8[:, ::1] palette) noexcept nogil:
+    cdef Py_ssize_t which, at, start = 0
+    cdef Colour colour
+    cdef f64 x0, y0, x1, y1
+    for which in range(ends.shape[0]):
+        colour = colour_of(palette, colours[which])
+        for at in range(start, ends[which] - 1):
+            x0, y0, x1, y1 = points[at, 0], points[at, 1], points[at + 1, 0], points[at + 1, 1]
+            # Written so that NaN fails.
+            if not (max(abs(x0), abs(y0)) <= FAR and max(abs(x1), abs(y1)) <= FAR):
+                continue
+            draw_segment(y, frame.width, frame.height, x0, y0, x1, y1, radius, colour.y)
+            # Chroma a little wider, so that a thin line keeps its colour.
+            draw_segment(u, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
+                         radius / 2 + 0.25, colour.u)
+            draw_segment(v, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
+                         radius / 2 + 0.25, colour.v)
+        start = ends[which]
 
 
 def is_int(value):
@@ -293,58 +462,173 @@ def check_planes(planes, width, height):
             raise ValueError(f"{name} must have rows without gaps. Got strides {plane.strides}.")
 
 
-def check_tracks(boxes_xyxy, ids, labels):
+def check_frame(planes, frame_wh, matrix, font_size=None, thickness=None):
+    if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(n) and n >= 1 for n in frame_wh)):
+        raise ValueError(f"frame_wh must be two ints of at least 1. Got {frame_wh!r}.")
+    check_planes(planes, *frame_wh)
+    if matrix not in LUMA_WEIGHTS:
+        raise ValueError(f"matrix must be one of {', '.join(LUMA_WEIGHTS)}. Got {matrix!r}.")
+    if thickness is not None and not (is_int(thickness) and 1 <= thickness <= 64):
+        raise ValueError(f"thickness must be None or an int in [1, 64]. Got {thickness!r}.")
+    if font_size is not None and not (is_int(font_size) and 1 <= font_size <= 200):
+        raise ValueError(f"font_size must be None or an int in [1, 200]. Got {font_size!r}.")
+
+
+def check_ids(name, ids, count):
+    if not isinstance(ids, np.ndarray) or ids.dtype != np.int64:
+        found = ids.dtype if isinstance(ids, np.ndarray) else type(ids).__name__
+        raise TypeError(f"{name} must be an int64 array. Got {found}.")
+    if ids.shape != (count,):
+        raise ValueError(f"{name} must have the shape ({count},), one a box. Got {ids.shape}.")
+
+
+def check_labels(name, labels, count):
+    if isinstance(labels, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of str, one a box. Got {type(labels).__name__}.")
+    if len(labels) != count:
+        raise ValueError(f"{name} must be {count} str, one a box. Got {len(labels)}.")
+    for index, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise TypeError(f"{name}[{index}] must be a str. Got {type(label).__name__}.")
+
+
+def check_points(name, points):
+    if not isinstance(points, np.ndarray) or points.dtype != np.float64 or points.ndim != 2 or points.shape[1] != 2:
+        found = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
+        raise ValueError(f"{name} must be a float64 array of shape (N, 2). Got {found}.")
+
+
+def check_boxes(boxes_xyxy):
     if not isinstance(boxes_xyxy, np.ndarray) or boxes_xyxy.dtype not in (np.float32, np.float64):
         found = boxes_xyxy.dtype if isinstance(boxes_xyxy, np.ndarray) else type(boxes_xyxy).__name__
         raise TypeError(f"boxes_xyxy must be a float64 or float32 array. Got {found}.")
     if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4:
         raise ValueError(f"boxes_xyxy must have the shape (N, 4). Got {boxes_xyxy.shape}.")
-    if not isinstance(ids, np.ndarray) or ids.dtype != np.int64:
-        found = ids.dtype if isinstance(ids, np.ndarray) else type(ids).__name__
-        raise TypeError(f"ids must be an int64 array. Got {found}.")
-    if ids.shape != (len(boxes_xyxy),):
-        raise ValueError(f"ids must have the shape ({len(boxes_xyxy)},), one a box. Got {ids.shape}.")
-    if isinstance(labels, (str, bytes)):
-        raise TypeError(f"labels must be a sequence of str, one a box. Got {type(labels).__name__}.")
-    if len(labels) != len(boxes_xyxy):
-        raise ValueError(f"labels must be {len(boxes_xyxy)} str, one a box. Got {len(labels)}.")
-    for index, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise TypeError(f"labels[{index}] must be a str. Got {type(label).__name__}.")
 
 
-def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, matrix="bt601", full_range=False, thickness=None,
-                font_scale=None):
-    if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(n) and n >= 1 for n in frame_wh)):
-        raise ValueError(f"frame_wh must be two ints of at least 1. Got {frame_wh!r}.")
-    check_planes(planes, *frame_wh)
-    check_tracks(boxes_xyxy, ids, labels)
-    if matrix not in LUMA_WEIGHTS:
-        raise ValueError(f"matrix must be one of {', '.join(LUMA_WEIGHTS)}. Got {matrix!r}.")
-    if thickness is not None and not (is_int(thickness) and 1 <= thickness <= 64):
-        raise ValueError(f"thickness must be None or an int in [1, 64]. Got {thickness!r}.")
-    if font_scale is not None and not (is_int(font_scale) and 1 <= font_scale <= SCALE_MAX):
-        raise ValueError(f"font_scale must be None or an int in [1, {SCALE_MAX}]. Got {font_scale!r}.")
-    if len(boxes_xyxy) == 0:
+def line_thickness(frame_wh):
+    """Of outlines and lines, where none is given: in pixels."""
+    return max(1, (min(frame_wh) + 160) // 320)
+
+
+def default_font_size(frame_wh):
+    """In pixels per em, where none is given."""
+    return 5 + min(frame_wh) // 75
+
+
+cdef class Text:
+    """Texts in one size of the font, as the drawing reads them: characters one after the other, and where each ends."""
+
+    cdef Face face
+    cdef object kept
+    cdef const u8[::1] codes
+    cdef const i64[::1] ends
+    cdef Py_ssize_t widest
+
+    def __init__(self, labels, Py_ssize_t frame_width, size):
+        cdef const u8[:, :, ::1] glyphs
+        cdef const i32[::1] advances, chunks
+        found = font.face(size)
+        glyphs, advances, chunks = found.glyphs, found.advances, found.chunks
+        self.kept = found
+        self.face.glyphs, self.face.advances, self.face.chunks = &glyphs[0, 0, 0], &advances[0], &chunks[0]
+        self.face.rows, self.face.stride, self.face.left = glyphs.shape[1], glyphs.shape[2], found.left
+        self.face.margin_x, self.face.margin_y = max(found.left, found.size // 4), max(1, found.size // 8)
+        self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
+        # What lies beyond the frame's width is cut off here, which bounds the mask as well.
+        most = frame_width // found.narrowest + 1
+        texts = [font.fold(label)[:most] for label in labels]
+        self.codes = b"".join(texts) or b" "
+        self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        self.widest = max(map(len, texts), default=0)
+
+    cdef mask(self):
+        """Room for the widest text, and a row of nothing below it."""
+        columns = self.widest * self.kept.broadest + 2 * self.face.margin_x + 2 + self.face.stride
+        return np.zeros((self.face.rows + 1, columns), np.uint8)
+
+
+def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None, colours=None, matrix="bt601",
+                full_range=False, thickness=None, font_size=None):
+    check_frame(planes, frame_wh, matrix, font_size, thickness)
+    check_boxes(boxes_xyxy)
+    count = len(boxes_xyxy)
+    check_ids("ids", ids, count)
+    check_labels("labels", labels, count)
+    if short_labels is not None:
+        check_labels("short_labels", short_labels, count)
+    if colours is not None:
+        check_ids("colours", colours, count)
+    if count == 0:
         return
 
     cdef Extent frame
     frame.width, frame.height = frame_wh
-    cdef Py_ssize_t side = min(frame.width, frame.height)
-    cdef Py_ssize_t line = max(1, (side + 160) // 320) if thickness is None else thickness
-    cdef Py_ssize_t scale = max(1, (side + 200) // 400) if font_scale is None else font_scale
-
-    # One buffer of text. What lies beyond the frame's width is cut off here, which bounds the mask as well.
-    most = frame.width // (ADVANCE * scale) + 1
-    texts = [font.fold(label)[:most] for label in labels]
-    lengths = [len(text) for text in texts]
-    cdef const i64[::1] ends = np.cumsum(lengths, dtype=np.int64)
-    cdef const u8[::1] text = b"".join(texts)
-    cdef u8[:, ::1] mask = np.empty((LABEL_HEIGHT, label_width(max(lengths), scale) + SCALE_MAX), np.uint8)
+    cdef Py_ssize_t line = line_thickness(frame_wh) if thickness is None else thickness
+    size = default_font_size(frame_wh) if font_size is None else font_size
+    cdef Text text = Text(labels, frame.width, size), short = Text(short_labels or [""] * count, frame.width, size)
+    cdef Face face = text.face
+    cdef u8[:, ::1] mask = (text if text.widest >= short.widest else short).mask()
+    cdef Grid grid
+    grid.size = max(2, face.height // 3)
+    grid.columns, grid.rows = (frame.width - 1) // grid.size + 1, (frame.height - 1) // grid.size + 1
+    cdef u8[::1] cells = np.zeros(grid.columns * grid.rows, np.uint8)
+    grid.cells = &cells[0]
 
     cdef const f64[:, ::1] boxes = np.array(boxes_xyxy, np.float64, order="C")
-    cdef const i64[::1] track_ids = np.array(ids, order="C")
+    cdef const i64[::1] which = (ids if colours is None else colours) & (COLOURS - 1)
+    # Objects that are known for longer have the choice of places: their labels move less.
+    cdef const i64[::1] order = np.argsort(ids, kind="stable")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
     with nogil:
-        draw_all(y, u, v, frame, boxes, track_ids, text, ends, mask, palette, line, scale)
+        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short.ends, mask, palette,
+                 line, &face, &grid)
+
+
+def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_range=False, thickness=None):
+    check_frame(planes, frame_wh, matrix, thickness=thickness)
+    check_points("points", points)
+    check_ids("ends", ends, len(ends))
+    check_ids("colours", colours, len(ends))
+    if len(ends) and (np.any(np.diff(ends, prepend=0) < 0) or ends.max() > len(points)):
+        raise ValueError(f"ends must not fall, and end at {len(points)} at most. Got {ends.tolist()[:8]}.")
+    if len(ends) == 0:
+        return
+    cdef Extent frame
+    frame.width, frame.height = frame_wh
+    cdef f64 radius = 0.5 * (line_thickness(frame_wh) if thickness is None else thickness)
+    cdef const f64[:, ::1] at = np.ascontiguousarray(points)
+    cdef const i64[::1] stops = np.ascontiguousarray(ends), which = np.ascontiguousarray(colours)
+    cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
+    cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
+    with nogil:
+        draw_all_lines(y, u, v, frame, at, stops, which, radius, palette)
+
+
+def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", full_range=False, font_size=None):
+    check_frame(planes, frame_wh, matrix, font_size)
+    check_points("places_xy", places_xy)
+    check_ids("colours", colours, len(places_xy))
+    check_labels("texts", texts, len(places_xy))
+    if len(places_xy) == 0:
+        return
+    cdef Extent frame
+    frame.width, frame.height = frame_wh
+    cdef Text text = Text(texts, frame.width, default_font_size(frame_wh) if font_size is None else font_size)
+    cdef Face face = text.face
+    cdef u8[:, ::1] mask = text.mask()
+    cdef const i64[::1] which = np.ascontiguousarray(colours)
+    cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
+    cdef const f64[:, ::1] places = np.nan_to_num(np.clip(places_xy, 0.0, 1e6))
+    cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
+    cdef Py_ssize_t row, start = 0, left, top, width
+    with nogil:
+        for row in range(places.shape[0]):
+            if text.ends[row] > start:
+                width = text_width(&face, &text.codes[start], text.ends[row] - start)
+                left = min((<Py_ssize_t> places[row, 0] + 1) & ~1, max((frame.width - width) & ~1, 0))
+                top = min((<Py_ssize_t> places[row, 1] + 1) & ~1, max((frame.height - face.height) & ~1, 0))
+                draw_text(y, u, v, frame, left, top, &face, &text.codes[start], text.ends[row] - start, mask,
+                          colour_of(palette, which[row]))
+            start = text.ends[row]

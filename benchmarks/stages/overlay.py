@@ -23,7 +23,10 @@ from engine_ext.overlay import draw_tracks
 OURS = "draw_tracks"
 ON_BGR, ON_YUV = "OpenCV, on BGR", "OpenCV, YUV->BGR->YUV"
 WIDTH, HEIGHT = 1920, 1080
-THICKNESS, FONT_SCALE = 3, 3
+THICKNESS = 3
+FONT_SIZE = 19
+# Of a label: no wider and no higher than this.
+LABEL_WIDE, LABEL_HIGH = 120, 26
 BOXES = {"quick": (30, 300), "full": (10, 30, 100, 300, 1000), "large": (10, 30, 100, 300, 1000)}
 # They are short: for each of the profile's.
 ROUNDS = 3
@@ -70,7 +73,7 @@ def measure_case(context: Context, count: int) -> Row:
 
 
 def draw(planes: list[U8], tracks: Tracks) -> None:
-    draw_tracks(planes, (WIDTH, HEIGHT), *tracks, thickness=THICKNESS, font_scale=FONT_SCALE)
+    draw_tracks(planes, (WIDTH, HEIGHT), *tracks, thickness=THICKNESS, font_size=FONT_SIZE)
 
 
 def make_frame() -> U8:
@@ -103,8 +106,12 @@ def answer_of(tracks: Tracks) -> Answer:
             np.s_[top:bottom, right - THICKNESS : right],
         ):
             outlines[box] = True
-        width = (6 * len(label) + 3) * FONT_SCALE + 2
-        allowed[top - 12 * FONT_SCALE : top + 1, max(0, left - width) : left + width] = True
+        if label:
+            rows = np.s_[max(0, top - LABEL_HIGH) : bottom + LABEL_HIGH]
+            allowed[rows, max(0, left - LABEL_WIDE) : left] = True  # not where a thicker line would be drawn
+            allowed[rows, right : right + LABEL_WIDE] = True
+            allowed[max(0, top - LABEL_HIGH) : top + 1, left : left + LABEL_WIDE] = True
+            allowed[bottom : bottom + LABEL_HIGH, left:right] = True
     missing = int(np.count_nonzero(outlines & ~changed))
     stray = int(np.count_nonzero(changed & ~(outlines | allowed)))
     return checked(

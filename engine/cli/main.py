@@ -24,6 +24,7 @@ from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
 from engine.cli.find import find
 from engine.cli.models import models
+from engine.cli.overlay_options import overlay_options
 from engine.cli.quantize import quantize
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
@@ -177,6 +178,7 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
+@overlay_options
 @click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
 @click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
 @click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli.deferred import Command, deferred
+from engine.cli.overlay_options import overlay_options
 from engine.cli.tracker_options import tracker_options
 
 
@@ -36,9 +37,11 @@ def retrack() -> None:
 @click.command(short_help="Draw the annotated videos of a run again.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@overlay_options
 @deferred("retrack:render")
 def render() -> None:
     """Draw the annotated videos of a run again, from their sources and the tracks as they are now.
 
     OUT is the output folder of a run or a job. A source must be the file that the run had read: its hash is checked.
+    The look is the run's, but for the options given here.
     """

@@ -20,6 +20,7 @@ from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.blur import BlurSettings
 from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
 from engine.sinks.crops import Crops
+from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
 from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo
@@ -70,6 +71,7 @@ class Outputs:
                 crf=config.video_crf,
                 preset=config.video_preset,
                 threads=self._threads,
+                style=OverlayStyle.of(config),
                 blur=BlurSettings.of(config),
             )
             sinks["video"] = (encoder, path)

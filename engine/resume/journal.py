@@ -186,7 +186,12 @@ def _count(value: Any) -> bool:
 
 
 def _state(value: Any) -> bool:
-    return isinstance(value, dict) and (_count(value.get("offset")) or isinstance(value.get("lost"), str))
+    return (
+        isinstance(value, dict)
+        and (_count(value.get("offset")) or isinstance(value.get("lost"), str))
+        and isinstance(trails := value.get("trails", []), list)
+        and all(isinstance(trail, list) and all(type(number) is float for number in trail) for trail in trails)
+    )
 
 
 def _entry(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,7 @@ from engine.results import file_identity
 from engine.sinks.base import sole_writer
 from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
+from engine.sinks.overlay import OverlayStyle
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
 from engine.summary import InputJson
@@ -40,14 +41,16 @@ class Rendered:
     problems: tuple[str, ...]
 
 
-def render(folder: Path, sources: Path | None = None) -> Iterator[Rendered]:
+def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any] | None = None) -> Iterator[Rendered]:
     """Draw every video of a run again, from its source and its tracks.jsonl as it is now, and let each appear as
     NAME.mp4, whole or not at all.
 
-    `sources` is where the videos lie now, if not where they lay. Raises InputError where the manifest, tracks or source
-    is missing or not the run's own, VideoError where a source can't be read, and OutputError and SinkError.
+    `sources` is where the videos lie now, if not where they lay; `changes` are keys of the configuration with which
+    they are drawn otherwise than in the run. Raises InputError where the manifest, tracks or source is missing or not
+    the run's own, ConfigError, VideoError where a source can't be read, and OutputError and SinkError.
     """
     config, jobs = _read(folder, sources)
+    config = config.updated(**(changes or {}))
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
@@ -136,6 +139,7 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
             crf=config.video_crf,
             preset=config.video_preset,
             threads=available_cores(),
+            style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
         )
         try:

@@ -20,11 +20,13 @@ _CHUNK_BYTES = 1 << 20
 
 class OutputState(TypedDict, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py)."""
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `trails` are its trails
+    (engine/sinks/overlay.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
+    trails: list[list[float]]
 
 
 State = Callable[[], OutputState | None]

@@ -36,8 +36,8 @@ from engine.sinks.mux import (
     ratio,
     sink_error,
 )
+from engine.sinks.overlay import Overlay, OverlayStyle
 from engine.sinks.packet_log import AUDIO, VIDEO, LogHeader, PacketLog, read_header
-from engine_ext.overlay import draw_tracks
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those of the tags
@@ -63,12 +63,15 @@ class AnnotatedVideo(FileSink):
         crf: int,
         preset: str,
         threads: int,
+        style: OverlayStyle | None = None,
         blur: BlurSettings | None = None,
     ) -> None:
         """With `blur`, frames are held a while before they are encoded (engine/sinks/blur.py)."""
         self._part = part_path(path)
         self._muxed = spare_path(path)
         self._names = class_names
+        self._overlay = Overlay(style or OverlayStyle(), class_names)
+        self._trails: dict[int, list[list[float]]] = {}  # of marked frames, as they were behind them
         self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._threads = threads
         self._info: StreamInfo | None = None
@@ -113,6 +116,10 @@ class AnnotatedVideo(FileSink):
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
+        try:
+            self._overlay.restore(state.get("trails", []))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CheckpointMismatch("the trails of the annotated video are damaged") from error
         if self._window is not None:
             try:
                 self._window.restore(state.get("blur", ()))
@@ -142,13 +149,15 @@ class AnnotatedVideo(FileSink):
         assert self._encoder is not None
         assert self._header is not None
         if self._blur is None or self._blur.boxes:
-            self._draw(image, tracks)
+            self._overlay.draw(image, tracks)
         if _look(image) != tuple(self._header["look"]):
             image = self._fitted(image)
         image.pts, image.time_base = frame.pts + self._header["shift"], frame.time_base
         image.pict_type = 0
         self._encoding.append((frame.duration, frame.audio))
         self._given += 1
+        if self._given in self._ends:  # marked while it was held
+            self._trails[self._given] = self._overlay.state()
         self._keep(self._encoder[1].encode(image))
 
     def _encode_hidden(self, image: av.VideoFrame, tracks: Tracks, boxes: NDArray[np.float64]) -> None:
@@ -185,6 +194,8 @@ class AnnotatedVideo(FileSink):
                 raise self._error(error) from error
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
         blurred = None if self._window is None else self._window.state()
+        if self._given == number:
+            self._trails[number] = self._overlay.state()
 
         def state() -> OutputState | None:
             if (size := self._ends[number]) is None or self._log is None:
@@ -194,7 +205,12 @@ class AnnotatedVideo(FileSink):
             except OSError as error:
                 raise self._error(error) from error
             del self._ends[number]
-            return {"offset": size} if blurred is None else {"offset": size, "blur": blurred}
+            made: OutputState = {"offset": size}
+            if blurred is not None:
+                made["blur"] = blurred
+            if trails := self._trails.pop(number, None):
+                made["trails"] = trails
+            return made
 
         return state
 
@@ -302,24 +318,6 @@ class AnnotatedVideo(FileSink):
             dst_color_range=_FULL_RANGE if to_full_range else _LIMITED_RANGE,
         )
         return _even(fitted)
-
-    def _draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
-        if not len(tracks):
-            return
-        matrix, full_range = colour_of(image)
-        labels = [
-            f"{self._names[class_id]} {track_id}"
-            for class_id, track_id in zip(tracks.class_ids.tolist(), tracks.track_ids.tolist(), strict=True)
-        ]
-        draw_tracks(
-            planes_of(image),
-            (image.width, image.height),
-            tracks.boxes_xyxy,
-            tracks.track_ids,
-            labels,
-            matrix=matrix,
-            full_range=full_range,
-        )
 
     def _keep(self, packets: list[av.Packet]) -> None:
         """Logs what came out of the encoder: a packet a frame, in the frames' order, as there are no B-frames."""

@@ -156,7 +156,7 @@ def test_overlay(context):
 )
 def test_overlay_notices(monkeypatch, thickness, words):
     def draw(planes, tracks):
-        overlay.draw_tracks(planes, (overlay.WIDTH, overlay.HEIGHT), *tracks, thickness=thickness, font_scale=3)
+        overlay.draw_tracks(planes, (overlay.WIDTH, overlay.HEIGHT), *tracks, thickness=thickness, font_size=19)
 
     monkeypatch.setattr(overlay, "draw", draw)
     with pytest.raises(WrongAnswer, match=words):

@@ -518,6 +518,16 @@ def test_frames_slower_than_the_encoder_lets_go_of_them(tmp_path: Path, whole: C
     _assert_same(entry, whole(video, **settings))
 
 
+@pytest.mark.parametrize("style", [{"trail_s": 1.0}, {"trail_s": 0.4, "colour_by": "class", "label": "id,score"}])
+def test_trails_go_on_where_they_were(tmp_path: Path, whole: Callable[..., Any], style: dict[str, Any]) -> None:
+    """They are part of the checkpoint: the video is that of a run that was not broken off, to the last byte."""
+    video, settings = clip(tmp_path / "a.mp4", 60), {"visualize": True, **style}
+    _break_off([video], tmp_path / "out", 35, **settings)
+    (entry,) = fake_engine(**settings).run([video], tmp_path / "out")["videos"]
+    assert entry["resumed_from"] > 0
+    _assert_same(entry, whole(video, **settings))
+
+
 class Office:
     """Gives out assignments and writes down what it is told."""
 

@@ -93,3 +93,15 @@ def test_no_manifest_of_a_run(tmp_path, text):
         (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError):
         list(render(tmp_path))
+
+
+def test_it_is_drawn_in_another_style(out):
+    list(render(out))
+    before = pictures(out / "a.mp4")
+    for change in ({"label": "none"}, {"line_width": 9}, {"trail_s": 5.0}, {"colour_by": "class"}, {"label_size": 40}):
+        list(render(out, changes=change))
+        after = pictures(out / "a.mp4")
+        assert len(after) == len(before)
+        assert any((one != other).any() for one, other in zip(before, after, strict=True)), change
+    list(render(out))
+    assert all((one == other).all() for one, other in zip(before, pictures(out / "a.mp4"), strict=True))

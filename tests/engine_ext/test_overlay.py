@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine_ext import font
-from engine_ext.overlay import draw_tracks
+from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_texts, draw_tracks
 from tests.assets import require_asset
 from tests.reference import overlay as reference
 
@@ -57,7 +57,7 @@ def test_random_tracks_equal_the_twin(width, height, dtype):
     rng = np.random.default_rng(width * 1000 + height)
     texts = ["person 12", "", "x", "Ünïcode ✓", "a label that is wider than many a frame", "\t\x7f\x00"]
     for _ in range(12):
-        count = int(rng.integers(1, 9))
+        count = int(rng.integers(1, 25))
         corners = rng.uniform(-0.4, 1.4, (count, 2, 2)) * [width, height]
         corners.sort(axis=1)
         draw_both(
@@ -72,7 +72,9 @@ def test_random_tracks_equal_the_twin(width, height, dtype):
             matrix=str(rng.choice(["bt601", "bt709", "bt2020"])),
             full_range=bool(rng.integers(0, 2)),
             thickness=[None, 1, 2, 3, 5, 9, 30][int(rng.integers(0, 7))],
-            font_scale=[None, 1, 2, 3][int(rng.integers(0, 4))],
+            font_size=[None, 1, 7, 9, 12, 20, 40][int(rng.integers(0, 7))],
+            short_labels=[None, [str(i) for i in range(count)]][int(rng.integers(0, 2))],
+            colours=[None, np.arange(count)][int(rng.integers(0, 2))],
         )
 
 
@@ -151,9 +153,11 @@ def test_nothing_beyond_the_picture_is_written():
     planes, wholes = make_planes(width, height, pad=19, guard=guard)
     boxes = np.array([[-9, -9, 400, 400], [0, 0, 61, 45], [50, 30, 70, 50], [-1e30, 5, 1e30, 1e30]], np.float64)
     for thickness in (1, 3, 64):
-        for scale in (1, 2, 16):
+        for size in (7, 12, 64):
             ids = np.arange(4)
-            draw_tracks(planes, (width, height), boxes, ids, ["label"] * 4, thickness=thickness, font_scale=scale)
+            draw_tracks(planes, (width, height), boxes, ids, ["label"] * 4, thickness=thickness, font_size=size)
+            draw_lines(planes, (width, height), boxes.reshape(8, 2), np.array([4, 8]), ids[:2], thickness=thickness)
+            draw_texts(planes, (width, height), boxes[:, 2:].copy(), ids, ["label"] * 4, font_size=size)
     for plane, whole in zip(planes, wholes, strict=True):
         columns = width if plane is planes[0] else (width + 1) // 2
         assert (whole[:guard] == POISON).all()
@@ -176,31 +180,47 @@ def test_planes_may_be_views():
             np.testing.assert_array_equal(view, plane)
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3])
-def test_text_is_the_font_s(scale):
-    """Read each character back from the frame, through the art in the font's sheet."""
-    bands = [[line.split(" ") for line in band.split("\n")] for band in font.SHEET.strip("\n").split("\n\n")]
-    art = {}
-    for code in range(0x20, 0x80):
-        band, column = divmod(code - 0x20, 16)
-        art["\n".join(line[column] for line in bands[band])] = chr(code)
-    assert len(art) == 96, "two glyphs are alike"
+def as_text(label, ink, ground, face, margin_x, margin_y):
+    """Read a label back: the glyph that is most alike at each place."""
+    shares = np.clip((label.astype(float) - ground) / (float(ink) - ground), 0, 1)
+    read, pen = "", margin_x
+    rows, stride = face.glyphs.shape[1:]
+    while pen + 1 < label.shape[1] - margin_x:
+        place = shares[margin_y : margin_y + rows, max(pen - face.left, 0) : pen - face.left + stride]
+        errors = []
+        for glyph, advance in zip(face.glyphs, face.advances, strict=True):
+            wide = min(face.left + int(advance), place.shape[1])
+            errors.append(np.abs(place[:, :wide] - glyph[:, :wide] / 255).mean())
+        best = int(np.argmin(errors))
+        read += chr(best + font.FIRST)
+        pen += int(face.advances[best])
+    return read
 
-    text = "person 12"
-    width, height = 220, 100
+
+@pytest.mark.parametrize("size", [12, 19, 32])
+def test_text_is_the_font_s(size):
+    """Read each character back from the frame, through the font's glyphs."""
+    text, width, height = "person 12", 400, 200
     planes, _ = make_planes(width, height)
-    draw_tracks(planes, (width, height), np.array([[20.0, 60, 60, 90]]), np.array([1]), [text], font_scale=scale)
+    draw_tracks(planes, (width, height), np.array([[20.0, 100, 160, 190]]), np.array([1]), [text], font_size=size)
     ground, _, _, ink = reference.colour_yuv(1, "bt601", False)
-    top, left = 60 - 12 * scale, 20
-    label = planes[0][top:60, left : left + (6 * len(text) + 3) * scale]
-    assert set(np.unique(label)) == {ground, ink}
-    pixels = label[::scale, ::scale]
-    np.testing.assert_array_equal(label, pixels.repeat(scale, axis=0).repeat(scale, axis=1))
-    read = ""
-    for i in range(len(text)):
-        cell = pixels[2:11, 2 + 6 * i : 2 + 6 * i + 5]
-        read += art["\n".join("".join("#" if level == ink else "." for level in row) for row in cell)]
-    assert read == text
+    face = font.face(size)
+    mask = reference.label_mask(text, size, width)
+    label = planes[0][100 - mask.shape[0] : 100, 20 : 20 + mask.shape[1]]
+    assert as_text(label, ink, ground, face, max(face.left, size // 4), max(1, size // 8)) == text
+
+
+def test_every_size_of_the_font_is_there():
+    for size in font.SIZES:
+        face = font.face(size)
+        assert (face.size, face.glyphs.shape[0], face.glyphs.shape[2] % font.CHUNK) == (size, 96, 0)
+        assert face.glyphs[1:].reshape(95, -1).max(axis=1).min() > 50, "a glyph is empty"
+        assert len({glyph.tobytes() for glyph in face.glyphs}) > 90, "glyphs are alike"
+        digits = face.advances[ord("0") - font.FIRST : ord("9") - font.FIRST + 1]
+        assert len(set(digits.tolist())) == 1, "numbers of the same length are as wide"
+    assert font.face(1).size == 7
+    assert font.face(25).size == 24
+    assert font.face(1000).size == 64
 
 
 @pytest.mark.parametrize(
@@ -224,37 +244,141 @@ def test_fold(text, codes, remark):
     assert font.fold(text) == codes, remark
 
 
+WIDE = reference.label_mask("abcdefgh", 12, 160).shape[1]
 LABEL_PLACES = [
-    # box's left, top; label's left, top; why
-    ((20, 40), (20, 28), "above"),
-    ((21, 41), (21, 30), "above, odd: one row into the outline"),
-    ((20, 12), (20, 0), "just room above"),
-    ((20, 11), (20, 12), "no room above: inside, under the outline's first row"),
-    ((20, 0), (20, 0), "inside at the frame's top"),
-    ((20, -30), (20, 0), "the box starts above the frame"),
-    ((-30, 40), (0, 28), "the box starts left of the frame"),
-    ((95, 40), (66, 28), "moved left at the right edge"),
+    # the box, where its label's left and top are (it is WIDE x 14); why
+    ([20, 40, 80, 70], (20, 26), "above"),
+    ([21, 41, 81, 70], (22, 28), "above, odd: into the outline"),
+    ([20, 14, 80, 70], (20, 0), "just room above"),
+    ([20, 12, 80, 70], (80, 12), "no room above: beside"),
+    ([20, -30, 80, 70], (80, 0), "the box begins above the frame"),
+    ([-30, 40, 60, 70], (0, 26), "the box begins left of the frame"),
+    ([120, 40, 160, 70], (160 - WIDE, 26), "moved left at the right edge"),
+    ([0, 0, 160, 60], (0, 60), "no room above or beside: below"),
+    ([0, 0, 160, 80], (0, 66), "as large as the frame: at its foot"),
 ]
 
 
-@pytest.mark.parametrize(("corner", "place", "remark"), LABEL_PLACES, ids=[case[2] for case in LABEL_PLACES])
-def test_label_is_fully_visible(corner, place, remark):
-    width, height = 100, 80
-    left, top = corner
-    planes = draw_both(width, height, [[left, top, left + 60, 70]], [1], ["abcde"], thickness=1, font_scale=1)
+@pytest.mark.parametrize(("box", "place", "remark"), LABEL_PLACES, ids=[case[2] for case in LABEL_PLACES])
+def test_where_a_label_goes(box, place, remark):
+    planes = draw_both(160, 80, [box], [1], ["abcdefgh"], thickness=1, font_size=12)
+    mask = reference.label_mask("abcdefgh", 12, 160)
     ground, _, _, ink = reference.colour_yuv(1, "bt601", False)
     x, y = place
-    right = x + x % 2 + 34
-    label = planes[0][y : y + 12, x:right]
-    assert label.shape == (12, right - x)
-    assert set(np.unique(label)) == {ground, ink}
+    label = planes[0][y : y + mask.shape[0], x : x + mask.shape[1]]
+    assert label.shape == mask.shape
+    np.testing.assert_array_equal(label, reference.mix(ground, ink, mask))
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+@pytest.mark.parametrize("size_wh", [(320, 180), (854, 480)])
+def test_labels_cover_no_other_label_and_few_heads(size_wh, count):
+    rng = np.random.default_rng(count)
+    width, height = size_wh
+    corner = rng.uniform([0, 0], [width - 30, height - 60], (count, 2))
+    boxes = np.hstack([corner, corner + np.array([width / 30, height / 6])])
+    planes, _ = make_planes(width, height)
+    for plane in planes:
+        plane[:] = 128
+    draw_both(width, height, boxes, np.arange(count), [f"person {i}" for i in range(count)])
+    places = []
+    original = reference.paint_text
+
+    def noted(planes, frame_wh, left, top, mask, colour):
+        places.append((left, top, left + mask.shape[1], top + mask.shape[0]))
+        original(planes, frame_wh, left, top, mask, colour)
+
+    reference.paint_text = noted
+    try:
+        labels = [f"person {i}" for i in range(count)]
+        short = [str(i) for i in range(count)]
+        reference.draw_tracks(planes, size_wh, boxes, np.arange(count), labels, short_labels=short)
+    finally:
+        reference.paint_text = original
+    for index, one in enumerate(places):
+        assert 0 <= one[0] < one[2] <= width
+        assert 0 <= one[1] < one[3] <= height
+        for other in places[:index]:
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            assert apart, (one, other)
+    assert len(places) >= 0.8 * count
 
 
 def test_labels_lie_over_all_outlines():
-    boxes = [[10, 40, 60, 70], [0, 30, 90, 34]]
-    planes = draw_both(100, 80, boxes, [1, 2], ["abcd", ""], thickness=1, font_scale=1)
+    boxes = [[10, 40, 60, 70], [30, 10, 34, 79]]
+    planes = draw_both(100, 80, boxes, [1, 2], ["abcdef", ""], thickness=1, font_size=12)
     second = reference.colour_yuv(2, "bt601", False)[0]
-    assert not (planes[0][28:40, 10:36] == second).any()
+    assert (planes[0][12:26, 30] == second).all()
+    mask = reference.label_mask("abcdef", 12, 100)
+    ground, _, _, ink = reference.colour_yuv(1, "bt601", False)
+    np.testing.assert_array_equal(planes[0][26:40, 10 : 10 + mask.shape[1]], reference.mix(ground, ink, mask))
+
+
+def test_a_short_label_where_the_whole_has_no_room():
+    """Between two boxes whose upper parts a long label would cover."""
+    boxes = [[0, 10, 60, 310], [62, 30, 72, 60], [74, 10, 134, 310]]
+    labels, short = ["", "a long label", ""], ["", "7", ""]
+    planes = draw_both(134, 320, boxes, [1, 2, 3], labels, short_labels=short, font_size=12, thickness=1)
+    mask = reference.label_mask("7", 12, 134)
+    ground, _, _, ink = reference.colour_yuv(2, "bt601", False)
+    np.testing.assert_array_equal(planes[0][16:30, 62 : 62 + mask.shape[1]], reference.mix(ground, ink, mask))
+
+
+# --- lines and texts
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_lines_and_texts_equal_the_twin(width, height):
+    rng = np.random.default_rng(width)
+    for turn in range(8):
+        count = int(rng.integers(2, 9))
+        points = rng.uniform(-0.5, 1.5, (count, 2)) * [width, height]
+        if turn == 3:
+            points[0] = NAN, 3
+        if turn == 4:
+            points[:] = points[0]  # a dot
+        ends, colours = np.array([count // 2, count]), np.array([LIGHT, -3])
+        planes, wholes = make_planes(width, height, pad=9, guard=2)
+        twin_planes, twin_wholes = make_planes(width, height, pad=9, guard=2)
+        options = {"thickness": [None, 1, 3, 8][turn % 4], "matrix": "bt709", "full_range": turn % 2 == 0}
+        draw_lines(planes, (width, height), points, ends, colours, **options)
+        reference.draw_lines(twin_planes, (width, height), points, ends, colours, **options)
+        for whole, twin in zip(wholes, twin_wholes, strict=True):
+            np.testing.assert_allclose(whole.astype(int), twin.astype(int), atol=1)  # roots differ in the last place
+        for plane, twin in zip(planes, twin_planes, strict=True):
+            plane[:] = twin
+        arguments = np.nan_to_num(points), np.arange(count) + 60, ["person 12", "", "x", "ünï"] * 3
+        for draw, given in ((draw_texts, planes), (reference.draw_texts, twin_planes)):
+            draw(given, (width, height), arguments[0], arguments[1], arguments[2][:count], font_size=12)
+        for whole, twin in zip(wholes, twin_wholes, strict=True):
+            np.testing.assert_array_equal(whole, twin)
+
+
+def test_a_line_is_as_thick_and_as_bright_as_asked():
+    planes, _ = make_planes(64, 64)
+    for plane in planes:
+        plane[:] = 128
+    draw_lines(planes, (64, 64), np.array([[8.0, 32], [56, 32]]), np.array([2]), np.array([DARK]), thickness=4)
+    dark = reference.colour_yuv(DARK, "bt601", False)[0]
+    assert (planes[0][30:34, 10:54] == dark).all()
+    assert (planes[0][:29] == 128).all()
+    assert (planes[0][35:] == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "ends", "message"),
+    [
+        ([[1, 2]], [1], "points must be a float64 array"),
+        ([[1.0, 2, 3]], [1], "points must be a float64 array of shape"),
+        ([[1.0, 2]], [2], "ends must not fall, and end at 1 at most"),
+        ([[1.0, 2], [3, 4]], [2, 1], "ends must not fall"),
+        ([[1.0, 2], [3, 4]], [-1, 1], "ends must not fall"),
+    ],
+)
+def test_lines_refused(points, ends, message):
+    planes, _ = make_planes(20, 20)
+    with pytest.raises(ValueError, match=message):
+        draw_lines(planes, (20, 20), np.array(points), np.array(ends), np.zeros(len(ends), np.int64))
 
 
 def rgb_of(yuv, matrix, full_range):
@@ -296,10 +420,12 @@ def test_colours_are_the_same_in_every_encoding(matrix, full_range):
 def test_text_is_black_or_white_in_the_frame_s_range(full_range, levels):
     seen = set()
     for track_id in range(64):
-        planes, _ = make_planes(60, 40)
-        box, ids = np.array([[4.0, 20, 50, 38]]), np.array([track_id])
-        draw_tracks(planes, (60, 40), box, ids, ["I"], full_range=full_range, font_scale=1)
-        seen.add(int(planes[0][8 + 2, 4 + 2 + 2]))
+        planes, _ = make_planes(90, 120)
+        box, ids = np.array([[4.0, 80, 80, 118]]), np.array([track_id])
+        draw_tracks(planes, (90, 120), box, ids, ["|"], full_range=full_range, font_size=64)
+        ground = reference.colour_yuv(track_id, "bt601", full_range)[0]
+        label = planes[0][4:78, 6:30].astype(int)
+        seen.add(int(label.flat[np.argmax(np.abs(label - ground))]))
     assert seen == levels
 
 
@@ -332,25 +458,26 @@ def test_chroma_reaches_one_pixel_past_an_odd_edge_at_most():
 
 
 def test_text_has_no_colour_where_it_fills_a_block():
-    planes = draw_both(60, 60, [[10, 30, 50, 50]], [0], ["I"], font_scale=2)
-    _, u, v, _ = reference.colour_yuv(0, "bt601", False)
-    stem = (6 + 4, 10 + 2 * (2 + 2))
-    assert planes[1][stem[0] // 2 + 4, stem[1] // 2] == 128
-    assert planes[2][stem[0] // 2 + 4, stem[1] // 2] == 128
-    assert (planes[1][4, 6], planes[2][4, 6]) == (u, v)
+    planes = draw_both(160, 160, [[10, 90, 150, 150]], [0], ["I"], font_size=64)
+    _, u, v, ink = reference.colour_yuv(0, "bt601", False)
+    filled = (planes[0][:90] == ink).reshape(45, 2, 80, 2).all(axis=(1, 3))
+    assert filled.any()
+    assert (planes[1][:45][filled] == 128).all()
+    assert (planes[2][:45][filled] == 128).all()
+    assert (planes[1][8, 6], planes[2][8, 6]) == (u, v)
 
 
 @pytest.mark.parametrize(
-    ("size_wh", "thickness", "scale"),
-    [((320, 240), 1, 1), ((854, 480), 2, 1), ((1280, 720), 2, 2), ((1920, 1080), 3, 3), ((1080, 1920), 3, 3)],
+    ("size_wh", "thickness", "size"),
+    [((320, 180), 1, 7), ((854, 480), 2, 11), ((1280, 720), 2, 14), ((1920, 1080), 3, 19), ((1080, 1920), 3, 19)],
 )
-def test_sizes_follow_the_frame(size_wh, thickness, scale):
+def test_sizes_follow_the_frame(size_wh, thickness, size):
     width, height = size_wh
     box, ids = np.array([[20.0, 100, 200, 200]]), np.array([1])
     automatic, _ = make_planes(width, height)
     chosen, _ = make_planes(width, height)
     draw_tracks(automatic, size_wh, box, ids, ["a"])
-    draw_tracks(chosen, size_wh, box, ids, ["a"], thickness=thickness, font_scale=scale)
+    draw_tracks(chosen, size_wh, box, ids, ["a"], thickness=thickness, font_size=size)
     for one, other in zip(automatic, chosen, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -432,8 +559,10 @@ REJECTED = [
     ({"thickness": 0}, ValueError, "thickness must be None or an int in [1, 64]. Got 0."),
     ({"thickness": 65}, ValueError, "thickness must be None or an int in [1, 64]. Got 65."),
     ({"thickness": 1.5}, ValueError, "thickness must be None or an int in [1, 64]. Got 1.5."),
-    ({"font_scale": 0}, ValueError, "font_scale must be None or an int in [1, 16]. Got 0."),
-    ({"font_scale": 17}, ValueError, "font_scale must be None or an int in [1, 16]. Got 17."),
+    ({"font_size": 0}, ValueError, "font_size must be None or an int in [1, 200]. Got 0."),
+    ({"font_size": 201}, ValueError, "font_size must be None or an int in [1, 200]. Got 201."),
+    ({"short_labels": ["a", "b"]}, ValueError, "short_labels must be 1 str, one a box. Got 2."),
+    ({"colours": np.array([1.0])}, TypeError, "colours must be an int64 array. Got float64."),
 ]
 
 

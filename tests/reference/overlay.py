@@ -1,21 +1,24 @@
-"""engine_ext.overlay in plain NumPy: a mask of the frame a shape. It shares the font's table, and nothing else."""
+"""engine_ext.overlay in plain NumPy: a mask of the frame a shape. It shares the font's faces, and nothing else."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from engine_ext import font
 
-COLOURS = 64
+COLOURS, LIGHT, DARK = 64, 64, 65
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+HEAD_COST, PLACE_COST, SHORT_COST = 4, 3, 8
 
 
-def colour_yuv(track_id: int, matrix: str, full_range: bool) -> tuple[int, int, int, int]:
-    """Luma, chroma, chroma of the track's colour, and the luma of text on it."""
-    index = track_id % COLOURS
+def colour_yuv(index: int, matrix: str, full_range: bool) -> tuple[int, int, int, int]:
+    """Luma, chroma, chroma of a colour, and the luma of text on it."""
     golden = (5**0.5 - 1) / 2
-    rgb = np.array(colorsys.hsv_to_rgb((0.58 + index * golden) % 1, 0.55 if index % 2 else 0.8, 1.0))
+    rgb = {LIGHT: np.ones(3), DARK: np.full(3, 0.08)}.get(
+        index, np.array(colorsys.hsv_to_rgb((0.58 + index * golden) % 1, 0.55 if index % 2 else 0.8, 1.0))
+    )
     red_weight, blue_weight = LUMA_WEIGHTS[matrix]
     luma = rgb @ [red_weight, 1 - red_weight - blue_weight, blue_weight]
     blue_difference = (rgb[2] - luma) / (2 * (1 - blue_weight))
@@ -33,17 +36,26 @@ def colour_yuv(track_id: int, matrix: str, full_range: bool) -> tuple[int, int, 
     return y, u, v, text_y
 
 
-def label_mask(text: str, scale: int) -> np.ndarray:
-    """(12 * scale, even) bool: where a label's pixels are text."""
-    codes = font.fold(text)
-    width = 2 + 6 * len(codes) - 1 + 2
-    small = np.zeros((12, width), bool)
-    for i, code in enumerate(codes):
-        for row in range(font.GLYPH_HEIGHT):
-            bits = f"{font.GLYPH_ROWS[(code - font.FIRST) * font.GLYPH_HEIGHT + row]:05b}"
-            small[2 + row, 2 + 6 * i : 2 + 6 * i + 5] = [bit == "1" for bit in bits]
-    large = small.repeat(scale, axis=0).repeat(scale, axis=1)
-    return np.pad(large, ((0, 0), (0, large.shape[1] % 2)))
+def label_mask(text: str, size: int, frame_width: int) -> np.ndarray:
+    """(height, even) uint8: how much of each of a label's pixels is text."""
+    face = font.face(size)
+    codes = font.fold(text)[: frame_width // int(face.advances.min()) + 1]
+    margin_x, margin_y = max(face.left, face.size // 4), max(1, face.size // 8)
+    advances = [int(face.advances[code - font.FIRST]) for code in codes]
+    width = even_up(2 * margin_x + sum(advances))
+    rows, stride = face.glyphs.shape[1:]
+    mask = np.zeros((even_up(rows + 2 * margin_y), width + 2 * stride), np.uint8)
+    pen = margin_x - face.left
+    for code, advance in zip(codes, advances, strict=True):
+        place = mask[margin_y : margin_y + rows, pen : pen + stride]
+        place[:] = np.maximum(place, face.glyphs[code - font.FIRST])
+        pen += advance
+    return mask[:, :width]
+
+
+def mix(ground: int | np.ndarray, ink: int, share: np.ndarray) -> np.ndarray:
+    share = share.astype(np.int64)
+    return (ground * (255 - share) + ink * share + 127) // 255
 
 
 def paint(planes: Sequence[np.ndarray], mask: np.ndarray, colour: tuple[int, int, int, int]) -> None:
@@ -54,6 +66,19 @@ def paint(planes: Sequence[np.ndarray], mask: np.ndarray, colour: tuple[int, int
     blocks = even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2]
     for plane, level in zip(planes[1:], colour[1:3], strict=True):
         plane[: blocks.shape[0], : blocks.shape[1]][blocks] = level
+
+
+def paint_text(planes, frame_wh, left: int, top: int, mask: np.ndarray, colour: tuple[int, int, int, int]) -> None:
+    width, height = frame_wh
+    quarters = mask[::2, ::2].astype(int) + mask[1::2, ::2] + mask[::2, 1::2] + mask[1::2, 1::2]
+    covered = (quarters + 2) // 4
+    parts = [mix(colour[0], colour[3], mask), *(mix(level, 128, covered) for level in colour[1:3])]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    y, x = top, left
+    for plane, values, size in zip(planes, parts, [(height, width), half, half], strict=True):
+        target = plane[: size[0], : size[1]][y : y + values.shape[0], x : x + values.shape[1]]
+        target[:] = values[: target.shape[0], : target.shape[1]]
+        y, x = top // 2, left // 2
 
 
 def rectangle(width: int, height: int, left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -69,6 +94,64 @@ def even_down(value: int) -> int:
     return value - value % 2
 
 
+def places(frame_wh, box, size_wh):
+    """Left and top of each place beside a box, the better ones first; None where there is no room."""
+    (width, height), (w, h) = frame_wh, size_wh
+    left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
+    above, beside, below, inside = "above beside below inside".split()
+    for kind, x, y in (
+        (above, left, box[1] - h),
+        (above, right - w, box[1] - h),
+        (beside, right, top),
+        (beside, left - w, top),
+        (below, left, bottom),
+        (below, right - w, bottom),
+        (inside, left, bottom - h),
+        (beside, right, bottom - h),
+        (beside, left - w, bottom - h),
+        (inside, left, top),
+    ):
+        x, y = even_up(x), even_up(y)
+        if (kind == beside and not 0 <= x <= width - w) or (kind in (above, below) and not 0 <= y <= height - h):
+            yield None
+            continue
+        x = x if kind == beside else min(max(x, 0), max(even_down(width - w), 0))
+        y = y if kind in (above, below) else min(max(y, 0), max(even_down(height - h), 0))
+        yield x, y
+
+
+class Cells:
+    """Which cells of the frame have a head in them, or a label."""
+
+    def __init__(self, frame_wh, size):
+        self.frame_wh, self.size = frame_wh, size
+        shape = (-(-frame_wh[1] // size), -(-frame_wh[0] // size))
+        self.heads, self.labels = np.zeros(shape, bool), np.zeros(shape, bool)
+
+    def of(self, left, top, right, bottom):
+        left, top = max(left, 0) // self.size, max(top, 0) // self.size
+        return np.s_[top : max(top, -(-bottom // self.size)), left : max(left, -(-right // self.size))]
+
+    def find(self, box, size_wh):
+        best = None
+        for place, at in enumerate(places(self.frame_wh, box, size_wh)):
+            if best is not None and PLACE_COST * place >= best[0]:
+                break
+            if at is None:
+                continue
+            cells = self.label(at, size_wh)
+            if self.labels[cells].any():
+                continue
+            cost = PLACE_COST * place + HEAD_COST * int(self.heads[cells].sum())
+            if best is None or cost < best[0]:
+                best = cost, at
+        return best
+
+    def label(self, at, size_wh):
+        (x, y), (w, h), (width, height) = at, size_wh, self.frame_wh
+        return self.of(x, y, min(x + w, width), min(y + h, height))
+
+
 def draw_tracks(
     planes: Sequence[np.ndarray],
     frame_wh: tuple[int, int],
@@ -76,49 +159,93 @@ def draw_tracks(
     ids: np.ndarray,
     labels: Sequence[str],
     *,
+    short_labels: Sequence[str] | None = None,
+    colours: np.ndarray | None = None,
     matrix: str = "bt601",
     full_range: bool = False,
     thickness: int | None = None,
-    font_scale: int | None = None,
+    font_size: int | None = None,
 ) -> None:
     width, height = frame_wh
     line = max(1, (min(frame_wh) + 160) // 320) if thickness is None else thickness
-    scale = max(1, (min(frame_wh) + 200) // 400) if font_scale is None else font_scale
+    size = 5 + min(frame_wh) // 75 if font_size is None else font_size
+    label_height = label_mask("", size, width).shape[0]
+    cells = Cells(frame_wh, max(2, label_height // 3))
+    shorter = short_labels if short_labels is not None else [""] * len(ids)
+    which = (ids if colours is None else colours) % COLOURS
 
     visible = []
-    for (x1, y1, x2, y2), track_id, text in zip(boxes_xyxy.astype(np.float64), ids, labels, strict=True):
+    for row, (x1, y1, x2, y2) in enumerate(boxes_xyxy.astype(np.float64)):
         if not (x2 > x1 and y2 > y1):
             continue
         left, top, right, bottom = np.floor(np.array([x1, y1, x2, y2]) + 0.5)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         if left < width and top < height and right > 0 and bottom > 0:
-            visible.append(((left, top, right, bottom), colour_yuv(int(track_id), matrix, full_range), text))
+            # An edge further out than this is as invisible.
+            left, top = max(left, -line), max(top, -line)
+            right, bottom = min(right, width + line), min(bottom, height + line)
+            box = int(left), int(top), int(right), int(bottom)
+            visible.append((int(ids[row]), row, box, colour_yuv(int(which[row]), matrix, full_range)))
 
-    for (left, top, right, bottom), colour, _ in visible:
+    for _, _, (left, top, right, bottom), colour in visible:
         box = rectangle(width, height, left, top, right, bottom)
         inside = rectangle(width, height, left + line, top + line, right - line, bottom - line)
         paint(planes, box & ~inside, colour)
+        aside = (right - left) // 4
+        head = max((bottom - top) // 5, cells.size)
+        cells.heads[cells.of(left + aside, top + cells.size - 1, right - aside, top + head)] = True
 
-    for (left, top, _, _), colour, text in visible:
-        if not text:
+    for _, row, box, colour in sorted(visible, key=lambda each: each[0]):
+        if not font.fold(labels[row]):
             continue
-        is_text = label_mask(text, scale)
-        label_height, label_width = is_text.shape
-        if top - label_height >= 0:
-            label_top = even_up(int(top) - label_height)
-        else:
-            label_top = even_up(int(max(top, 0)))
-        label_top = min(label_top, max(even_down(height - label_height), 0))
-        edge = min(int(max(left, 0)), max(even_down(width - label_width), 0))
-        label_left = even_up(edge)
+        mask = label_mask(labels[row], size, width)
+        found = cells.find(box, mask.shape[::-1])
+        if (found is None or found[0]) and font.fold(shorter[row]):
+            other = label_mask(shorter[row], size, width)
+            instead = cells.find(box, other.shape[::-1])
+            if instead is not None and (found is None or instead[0] + SHORT_COST < found[0]):
+                mask, found = other, instead
+        if found is None:
+            continue
+        (left, top) = found[1]
+        cells.labels[cells.label((left, top), mask.shape[::-1])] = True
+        paint_text(planes, frame_wh, left, top, mask, colour)
 
-        paint(planes, rectangle(width, height, edge, label_top, label_left, label_top + label_height), colour)
-        luma = np.where(is_text, colour[3], colour[0])
-        covered = is_text[::2, ::2].astype(int) + is_text[1::2, ::2] + is_text[::2, 1::2] + is_text[1::2, 1::2]
-        chromas = [(level * (4 - covered) + 128 * covered + 2) // 4 for level in colour[1:3]]
-        half = ((height + 1) // 2, (width + 1) // 2)
-        y, x = label_top, label_left
-        for plane, values, size in zip(planes, [luma, *chromas], [(height, width), half, half], strict=True):
-            target = plane[: size[0], : size[1]][y : y + values.shape[0], x : x + values.shape[1]]
-            target[:] = values[: target.shape[0], : target.shape[1]]
-            y, x = label_top // 2, label_left // 2
+
+def cover(shape, a, b, radius):
+    """(H, W) int: of 255, how much of each pixel a line with round ends covers, by its centre's distance."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    length2 = dx * dx + dy * dy
+    t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / length2, 0, 1) if length2 > 0 else np.zeros(shape)
+    distance = np.hypot(x - a[0] - t * dx, y - a[1] - t * dy)
+    return (np.clip(radius + 0.5 - distance, 0, 1) * 255 + 0.5).astype(int)
+
+
+def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_range=False, thickness=None):
+    width, height = frame_wh
+    radius = (max(1, (min(frame_wh) + 160) // 320) if thickness is None else thickness) / 2
+    start = 0
+    for end, index in zip(ends.tolist(), colours.tolist(), strict=True):
+        colour = colour_yuv(index if index in (LIGHT, DARK) else index % COLOURS, matrix, full_range)
+        for a, b in zip(points[start : end - 1], points[start + 1 : end], strict=True):
+            if not all(math.isfinite(value) and abs(value) <= 1e7 for value in (*a, *b)):
+                continue
+            for plane, level, by in zip(planes, colour, (1, 2, 2), strict=False):
+                part = plane[: -(-height // by), : -(-width // by)]
+                wide = radius if by == 1 else radius / 2 + 0.25
+                part[:] = mix(part.astype(int), level, cover(part.shape, a / by, b / by, wide))
+        start = end
+
+
+def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", full_range=False, font_size=None):
+    width, height = frame_wh
+    size = 5 + min(frame_wh) // 75 if font_size is None else font_size
+    for (x, y), index, text in zip(places_xy, colours.tolist(), texts, strict=True):
+        if not font.fold(text):
+            continue
+        mask = label_mask(text, size, width)
+        left = min(even_up(int(max(x, 0))), max(even_down(width - mask.shape[1]), 0))
+        top = min(even_up(int(max(y, 0))), max(even_down(height - mask.shape[0]), 0))
+        colour = colour_yuv(index if index in (LIGHT, DARK) else index % COLOURS, matrix, full_range)
+        paint_text(planes, frame_wh, left, top, mask, colour)

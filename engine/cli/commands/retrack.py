@@ -27,10 +27,11 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
     return 0
 
 
-def render(folder: Path, source: Path | None) -> int:
+def render(folder: Path, source: Path | None, **style: object) -> int:
     """Draw the videos again and print each."""
     partial = False
-    for each in draw(folder, source):
+    changes = {key: value for key, value in style.items() if value is not None}
+    for each in draw(folder, source, changes):
         partial |= bool(each.problems)
         say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
     return FAILED if partial else 0
