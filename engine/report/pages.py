@@ -138,7 +138,8 @@ class _Writer:
         rows: list[dict[str, str]] = []
         pages: list[Path] = []
         size = 0
-        for number, camera in enumerate(cameras(self._work)):
+        examined = (each for each in cameras(self._work) if each.answers.examined_s)  # the others are problems only
+        for number, camera in enumerate(examined):
             part = self._part(camera, number)
             held.append(part)
             size += part.bytes

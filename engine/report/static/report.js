@@ -279,10 +279,11 @@
   function newRow() {
     const row = make("div", "row");
     row.setAttribute("role", "option");
-    row.append(make("canvas"), make("div"), make("span", "mark"));
-    row.children[1].append(make("b"), make("small"));
-    row.firstChild.width = 152;
-    row.firstChild.height = 104;
+    const [canvas, text] = [make("canvas"), make("div")];
+    text.append(make("b"), make("small"));
+    canvas.width = 152;
+    canvas.height = 104;
+    row.append(canvas, text, make("span", "mark"));
     rows.append(row);
     return row;
   }
@@ -295,11 +296,10 @@
     row.setAttribute("aria-setsize", shown.length);
     row.setAttribute("aria-posinset", place + 1);
     row.setAttribute("aria-selected", item === chosen);
-    const [title, below] = row.children[1].children;
-    title.textContent = what(item);
+    find("b", row).textContent = what(item);
     const parts = [time(item.camera, item.at), page.classes[item.track.kind], say("id", { id: item.track.id })];
     if (cameras.length > 1) parts.push(item.camera.camera);
-    below.textContent = parts.join(" · ");
+    find("small", row).textContent = parts.join(" · ");
     mark(row, item);
     picture(row, item);
     return row;
