@@ -91,7 +91,7 @@ test: build ## Run the tests, in WORKERS processes at a time (WORKERS=0: in one,
 FAST := tests/engine tests/engine_ext tests/models tests/reference
 
 test-fast: build ## Run the tests that need no waiting: a first look at a change
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not alone' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
 
 # What an extra changes is tested in an environment of its own: the run-time dependencies, that extra and pytest, over the
 # kernels built here. `bare` has no extra, and no ONNX Runtime either, which the default model does without.
@@ -114,7 +114,7 @@ test-eval: build build/extras/eval/.installed ## Run the tests of `yolo-engine e
 	build/extras/eval/bin/python -m pytest tests/engine/test_evaluation.py tests/engine/test_sweep.py
 
 test-openvino: build build/extras/openvino/.installed ## Run the tests of the OpenVINO backend
-	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py
+	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
 
 test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
 	build/extras/bare/bin/python -m pytest tests/extras
@@ -250,7 +250,7 @@ bench-ultralytics: build $(VENV)/.bench $(ULTRALYTICS)/.installed ## Fetch Ultra
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx,cuda-compile]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx,cuda-compile,eval,openvino]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built

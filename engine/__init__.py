@@ -7,6 +7,7 @@ summary = Engine(EngineConfig(classes=["person", "car"])).run(["videos/"], outpu
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `yolo-engine --help` must not wait for PyAV and NumPy.
     if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'engine' has no attribute {name!r}")

@@ -5,11 +5,12 @@ The first eight keys are those of the original program and keep their names, mea
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,8 +27,10 @@ from pydantic import (
     model_validator,
 )
 
+from engine import defaults
+from engine.backends import AUTO, BACKENDS
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import check_export, check_format
+from engine.formats import EXPORTS, FORMATS
 from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
@@ -104,8 +107,29 @@ def _scales(value: Any) -> Any:
 Three = tuple[float, float, float]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
-Format = Annotated[str, AfterValidator(check_format)]
-Exported = Annotated[str, AfterValidator(check_export)]
+
+def _name_in(known: Collection[str], *others: str) -> BeforeValidator:
+    """Return the rule of a key whose values are the names in a registry."""
+
+    def check(value: Any) -> Any:
+        names = [*others, *known]
+        if not isinstance(value, str) or value not in names:
+            *first, last = map(repr, names)
+            raise ValueError(f"one of {', '.join(first)} or {last}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _enum(*names: str) -> Any:
+    """Return what a JSON schema says of such a key."""
+    return Field(json_schema_extra={"enum": list(names)})
+
+
+Format = Annotated[str, _name_in(FORMATS), _enum(*FORMATS)]
+BackendName = Annotated[str, _name_in(BACKENDS, AUTO), _enum(AUTO, *BACKENDS)]
+TrackerName = Annotated[str, _name_in(registry.TRACKERS), _enum(*registry.TRACKERS)]
+Exported = Annotated[str, _name_in(EXPORTS), _enum(*EXPORTS)]
 
 
 def _groups(value: Any) -> Any:
@@ -261,7 +285,7 @@ class EngineConfig(TrackerKeys):
     tracker predicts."""
     visualize: bool = True
     """Write an annotated video."""
-    output_folder: Path = Path("output_videos")
+    output_folder: Path = Path(defaults.OUTPUT_FOLDER)
     """Where results go."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
@@ -286,38 +310,38 @@ class EngineConfig(TrackerKeys):
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order of the channels that the model was trained on, where its file does not say."""
 
-    conf: Share = 0.25
+    conf: Share = defaults.CONF
     """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
-    nms_iou: Share = 0.45
+    nms_iou: Share = defaults.NMS_IOU
     """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
     classes: Names | None = None
     """Names of the classes to keep; None keeps all."""
     class_agnostic: bool = False
     """true: boxes of different classes suppress each other and tracks may change class."""
-    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = 300
+    max_detections: Annotated[Count, Field(ge=1, le=30_000)] = defaults.MAX_DETECTIONS
     """Most detections kept in a frame."""
 
-    tracker: Literal["sort", "bytetrack", "ocsort", "cbiou"] = "sort"
+    tracker: TrackerName = registry.DEFAULT
     """Which tracker joins the detections. Each has parameters of its own; see docs/trackers.md."""
     class_groups: Groups | None = None
     """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
     truck in some frames keeps its id. Rows keep the class of their detection."""
 
-    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = ("tracks", "mot")
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = defaults.FORMATS
     """Data files to write."""
     store_conf: Share | None = None
     """Keep detections of this score and above in `<name>.detections.bin`, from which `yolo-engine retrack` makes tracks
     again without the model. None: don't."""
-    shape: Literal["auto", "square", "rect"] = "auto"
+    shape: Literal["auto", "square", "rect"] = defaults.SHAPE
     """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
     stride; auto: rect where the model allows it."""
-    backend: Literal["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"] = "auto"
+    backend: BackendName = AUTO
     """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
     TensorRT provider, which builds its engine when it is first used."""
     precision: Precision = "f32"
     """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
     that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
@@ -341,8 +365,9 @@ class EngineConfig(TrackerKeys):
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
     """Pixels (width x height) of the largest image that is decoded; a video with a larger one stops there."""
     max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
-    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. Two as
-    large are in flight between decoder and results, and six are kept for reference; of smaller ones, more."""
+    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. One as
+    large is in flight between decoder and results, and six are kept for reference; of smaller ones, more. Twice as
+    many bytes let the next one be decoded while one is worked on."""
     max_duration_s: Limit | None = None
     """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
     before. None: as long as it is."""
@@ -364,9 +389,9 @@ class EngineConfig(TrackerKeys):
     run."""
     report_language: Literal["en", "es"] = "en"
     """Language of the page: English or Spanish."""
-    bin_s: Length = 900.0
+    bin_s: Length = defaults.BIN_S
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
-    zone: Annotated[str, BeforeValidator(_zone)] = "UTC"
+    zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
     """IANA name of the cameras' time zone, such as Europe/Berlin."""
     start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
     """Wall clock at a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a time in
@@ -396,13 +421,28 @@ class EngineConfig(TrackerKeys):
     """How long a URL may stay silent."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """How often in a row a live source that broke off is opened again."""
-    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = 600.0
+    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25
     """Quality of the annotated video: lower is better and larger."""
     video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
     """Slower ones give smaller files: `superfast` saves a sixth to a half of the size for twice the time."""
+
+    blur: Names | None = None
+    """Classes that are made unrecognisable in the annotated video, by detections and tracks; no guarantee. See
+    docs/after.md. None: none."""
+    only_blur: bool = False
+    """true: no boxes are drawn in the annotated video, only `blur` is applied."""
+    blur_style: Literal["pixelate", "fill"] = "pixelate"
+    """pixelate: a few cells in place of each box; fill: plain grey, which tells less."""
+    blur_pad: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] = 0.15
+    """What is added on each side of a box that is blurred, in its sizes."""
+    blur_hold_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=5)] = 0.5
+    """Seconds for which a box is blurred after its track was seen last, and before it was seen first. Frames are held
+    so long, 256 MiB of them at most."""
+    blur_conf: Share = 0.1
+    """Lowest score of a detection that is blurred, below `conf` too: lower hides more, and more that is nothing."""
 
     @field_validator("input_size")
     @classmethod
@@ -443,6 +483,17 @@ class EngineConfig(TrackerKeys):
             raise ValueError("exports are made from tracks: add tracks to formats")
         return self
 
+    @model_validator(mode="after")
+    def _blur_has_what_it_needs(self) -> Self:
+        if self.only_blur and not self.blur:
+            raise ValueError("only_blur needs blur: the classes that are to be hidden")
+        if self.blur and not self.visualize:
+            raise ValueError("blur is of the annotated video, and visualize is false")
+        left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
+        if left_out:
+            raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
+        return self
+
     @property
     def writes_tables(self) -> bool:
         """Whether tables are made at the end."""
@@ -466,7 +517,7 @@ class EngineConfig(TrackerKeys):
     @property
     def lowest_conf(self) -> float:
         """The lowest score of a detection that is of use: to be reported, to the tracker or to be stored."""
-        return min(self.conf, self.stored_conf)
+        return min(self.conf, self.stored_conf, self.blur_conf if self.blur else 1.0)
 
     @property
     def stored_conf(self) -> float:
@@ -497,12 +548,13 @@ class EngineConfig(TrackerKeys):
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
     " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
-    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset".split()
+    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
+    " blur_hold_s blur_conf zone start clock_patterns".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
-    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
-    " start clock_patterns camera max_gap_s max_overlap_s clips export report report_language".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"
+    " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
+    " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
 )
 
 
@@ -553,8 +605,6 @@ def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> s
     if key == "clips" and len(first["loc"]) > 1:  # a table of its own
         key, fields = str(first["loc"][1]), ClipKeys.model_fields
     if first["type"] == "extra_forbidden":
-        import difflib
-
         close = difflib.get_close_matches(key, fields, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" The keys are: {', '.join(fields)}."
         return f"Unknown key {key!r:.100} in the configuration.{hint}"

@@ -21,6 +21,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import defaults
 from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
@@ -64,8 +65,6 @@ from engine.trackers import registry
 
 log = logging.getLogger(__name__)
 
-_GPU_BATCH = 8
-_GPU_WORKERS = 2
 _MIN_WINDOW = 6
 
 
@@ -116,12 +115,13 @@ class Engine:
 
     def _fit(self) -> None:
         """Arranges the stages around the model. Raises ConfigError where configuration and model don't fit."""
-        self.workers = self.config.workers or (_GPU_WORKERS if self.model.backend.on_gpu else self._cores)
+        self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
-        self.streams = self.config.streams or min(4, max(2, self._cores))
+        self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
+        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -217,12 +217,12 @@ class Engine:
                 kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
                 if entry := kept[key].done():
                     earlier[key] = entry
-                    order.done(key, _carried(attempts.verdict_of(folder, videos[key].stem)))
+                    order.done(key, _carried(attempts.verdict_of(place, videos[key].stem)))
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
         try:
-            salvaged = salvaging.submit(salvage, folder, attempts.labels(folder))
+            salvaged = salvaging.submit(salvage, place, attempts.labels(place))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -248,6 +248,7 @@ class Engine:
         finally:
             broken_off.set()
             identities.shutdown(cancel=True)
+            salvaging.shutdown(cancel_futures=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if left_out:
@@ -273,7 +274,7 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            report.write_json(folder / "manifest.json", manifest)
+            report.write_json(place, "manifest.json", manifest)
             if self.config.report and settled:
                 summary["report"] = self._report(folder, manifest)
         except (InputError, OutputError) as error:  # what was done is told all the same
@@ -282,8 +283,8 @@ class Engine:
             failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
             for key, video in enumerate(videos):
                 if key not in failed:  # of those, what could go is gone
-                    attempts.forget(folder, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
-            attempts.clean(folder)
+                    attempts.forget(place, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
+            attempts.clean(place)
         return summary
 
     def _report(self, folder: Path, manifest: ManifestJson) -> str:
@@ -409,6 +410,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
+        name = name_of({"path": video.path, "stem": video.stem})
         return StreamRun(
             key,
             video,
@@ -417,11 +419,12 @@ class Engine:
             pipeline.window,
             attempt=attempt,
             checkpoints=checkpoints,
-            recording=self._recording(video, work.folder) if scheme(video.path) is not None else None,
+            recording=self._recording(video, work.place) if scheme(video.path) is not None else None,
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
+            scene=self._answering.scene(name),
+            clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
         )
 
@@ -451,14 +454,14 @@ class Engine:
         classes = len(self.model.manifest.classes)
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
 
-    def _recording(self, video: Video, folder: Path) -> Recording:
+    def _recording(self, video: Video, place: Folder) -> Recording:
         """What a URL is recorded into, should it prove to be live."""
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, folder, lambda segment: self._outputs.sinks(segment, folder), rules)
+        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
@@ -615,7 +618,7 @@ class Engine:
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1
-        return self.config.batch or (_GPU_BATCH if backend.on_gpu else 1)
+        return self.config.batch or (defaults.GPU_BATCH if backend.on_gpu else 1)
 
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""

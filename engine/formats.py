@@ -6,7 +6,7 @@ Importing this loads none of them: the configuration is checked against it by pr
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +34,3 @@ FORMATS: dict[str, RowFormat] = {
 
 EXPORTS = ("cvat", "mot", "coco", "yolo", "labelstudio", "fiftyone")
 """What `yolo-engine export` writes."""
-
-
-def check_format(name: str) -> str:
-    """Return `name`. Raise ValueError, in the words of a configuration's rule, where there is no such format."""
-    return _one_of(name, FORMATS)
-
-
-def check_export(name: str) -> str:
-    """Return `name`, as `check_format` does."""
-    return _one_of(name, EXPORTS)
-
-
-def _one_of(name: str, known: Collection[str]) -> str:
-    *first, last = map(repr, known)
-    if name not in known:
-        raise ValueError(f"one of {', '.join(first)} or {last}")
-    return name

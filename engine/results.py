@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
+from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
-from engine.sinks.base import discard
 from engine.summary import (
     BackendJson,
     InputJson,
@@ -142,19 +142,20 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
     return {**entry, "clock": answering.clock_entry(entry)} if "stem" in entry else entry
 
 
-def write_json(path: Path, value: object) -> None:
-    """Writes a file that appears whole or not at all. Raises OutputError."""
+def write_json(folder: Folder, name: str, value: object) -> None:
+    """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
-    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    part = f"{name}.{secrets.token_hex(8)}.part"
     try:
-        with open(part, "xb") as file:  # never what somebody has put there
+        with folder.create(part) as file:  # never what somebody has put there
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        folder.rename(part, name)
     except OSError as error:
-        discard(part)
-        raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
+        with contextlib.suppress(OSError):
+            folder.remove(part)
+        raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 
 def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> InputJson | None:

@@ -66,6 +66,37 @@ ANGLE_WIDE static void angle_gains(
         gains[k] = angle_gain(x, y, from_x[k], from_y[k], dx[k], dy[k], weight);
 }
 
+/* Which of the tracks may have an angle whose cosine is `cosine` > 0 or more; no other has one. Their number, and in
+ * `found` which. Neither roots nor divisions: this looks at every pair, angle_gain at few. */
+ANGLE_WIDE static ptrdiff_t angle_below(
+    double x, double y, double cosine, const double *restrict from_x, const double *restrict from_y,
+    const double *restrict dx, const double *restrict dy, ptrdiff_t count, int *restrict found)
+{
+    enum { BLOCK = 16 };
+    /* The headings are no longer than 1, and less by a part in 1e9 is as good as equal. */
+    const double limit = cosine * cosine * (1.0 - 1e-9);
+    ptrdiff_t total = 0;
+    for (ptrdiff_t begin = 0; begin < count; begin += BLOCK) {
+        const ptrdiff_t size = count - begin < BLOCK ? count - begin : BLOCK;
+        double above[BLOCK];
+        double most = -1.0;
+        for (ptrdiff_t k = 0; k < size; k++) {
+            const double way_x = x - from_x[begin + k], way_y = y - from_y[begin + k];
+            const double along = dx[begin + k] * way_x + dy[begin + k] * way_y;
+            const double length = way_x * way_x + way_y * way_y;
+            above[k] = along > 0.0 ? along * along - limit * length : -1.0;
+        }
+        for (ptrdiff_t k = 0; k < size; k++)
+            most = above[k] > most ? above[k] : most;
+        if (most < 0.0)
+            continue;
+        for (ptrdiff_t k = 0; k < size; k++)
+            if (!(above[k] < 0.0))
+                found[total++] = (int)(begin + k);
+    }
+    return total;
+}
+
 #pragma GCC pop_options
 
 #endif

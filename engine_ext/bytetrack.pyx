@@ -1,6 +1,5 @@
 """ByteTrack (Zhang et al. 2022): what detections of high score leave, those of low score find. See bytetrack.pyi."""
 cimport cython
-from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
 from engine_ext.assignment cimport (
@@ -9,7 +8,8 @@ from engine_ext.assignment cimport (
 from engine_ext.geometry cimport iou_padded
 from engine_ext.kalman cimport AspectFilter, aspect_box, aspect_predict, aspect_start, aspect_update
 from engine_ext.tracker cimport (
-    DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
+    DETECTION_BYTES, HIGH, LOW, PART_BYTES, Detections, Part, Tracker, as_bool, as_count, as_number, carve, carve_part,
+    grade, take_det, take_detections, take_track,
 )
 from engine_ext.typedefs cimport f64, i32, i64
 
@@ -28,10 +28,6 @@ cdef enum:
     CONFIRMED
     LOST
     GONE
-    # What a stage of the association takes.
-    UNUSED = 0
-    HIGH
-    LOW
 
 
 ctypedef struct Track:
@@ -62,12 +58,7 @@ cdef class ByteTracker(Tracker):
     cdef Track* tracks
     cdef Track* next_tracks
     cdef f64* track_boxes
-    cdef i32* part_det
-    cdef i32* part_track
-    cdef f64* part_det_boxes
-    cdef f64* part_track_boxes
-    cdef i64* part_det_class
-    cdef i64* part_track_class
+    cdef Part part
     cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
     cdef unsigned char* drop         # of each track
 
@@ -92,7 +83,7 @@ cdef class ByteTracker(Tracker):
             self._reserve_tracks(after) < 0
             or grow(
                 <void**>&self.scratch, &self.scratch_size,
-                dets * (DETECTION_BYTES + 64) + after * (sizeof(Track) + 128) + 256,
+                dets * (DETECTION_BYTES + PART_BYTES + 8) + after * (sizeof(Track) + PART_BYTES + 64) + 256,
             ) < 0
         ):
             return -1
@@ -100,12 +91,7 @@ cdef class ByteTracker(Tracker):
         at = self.scratch + dets * DETECTION_BYTES + 64
         self.next_tracks = <Track*>carve(&at, after, sizeof(Track))
         self.track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
-        self.part_det = <i32*>carve(&at, dets, sizeof(i32))
-        self.part_track = <i32*>carve(&at, after, sizeof(i32))
-        self.part_det_boxes = <f64*>carve(&at, dets, 4 * sizeof(f64))
-        self.part_track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
-        self.part_det_class = <i64*>carve(&at, dets, sizeof(i64))
-        self.part_track_class = <i64*>carve(&at, after, sizeof(i64))
+        carve_part(&self.part, &at, dets, after)
         self.level = <unsigned char*>carve(&at, dets, 1)
         self.drop = <unsigned char*>carve(&at, after, 1)
         return 0
@@ -113,25 +99,18 @@ cdef class ByteTracker(Tracker):
     cdef int _update(self, const f64* given, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil:
         cdef:
             Detections dets
-            Py_ssize_t i, t
+            Py_ssize_t t
             char* at = self.scratch
             Track* track
         take_detections(&dets, &at, given, class_of, n)
-        for i in range(dets.count):
-            # A score equal to the threshold is in neither set.
-            if dets.scores[i] > self.track_thresh:
-                self.level[i] = HIGH
-            elif LOW_SCORE < dets.scores[i] < self.track_thresh:
-                self.level[i] = LOW
-            else:
-                self.level[i] = UNUSED
+        grade(&dets, LOW_SCORE, self.track_thresh, self.level)
         self._move(dt)
         for t in range(self.track_count):
             track = self.tracks + t
             track.age += dt
             track.missed += dt
             track.det = -1
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         if (
             self._match(&dets, HIGH, CONFIRMED, LOST, not self.mot20, self.match_thresh) < 0
             or self._match(&dets, LOW, CONFIRMED, CONFIRMED, False, SECOND_LIMIT) < 0
@@ -151,7 +130,7 @@ cdef class ByteTracker(Tracker):
             for t in range(self.track_count):
                 self.tracks[t].age += dt
                 self.tracks[t].missed += dt
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         self._write_rows()
 
     cdef void _move(self, f64 dt) noexcept nogil:
@@ -167,19 +146,8 @@ cdef class ByteTracker(Tracker):
                 track.filter.dh = 0.0
             aspect_predict(&track.filter, dt)
 
-    cdef void _drop_lost_boxes(self) noexcept nogil:
-        # Fills track_boxes; a track whose box has left the finite numbers goes.
-        cdef:
-            Py_ssize_t t, kept = 0
-            f64* box
-        for t in range(self.track_count):
-            box = self.track_boxes + 4 * kept
-            aspect_box(&self.tracks[t].filter, box)
-            if isfinite(box[0] + box[1] + box[2] + box[3]):
-                if kept < t:
-                    self.tracks[kept] = self.tracks[t]
-                kept += 1
-        self.track_count = kept
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
+        aspect_box(&(<const Track*>track).filter, box)
 
     cdef int _match(
         self, Detections* dets, unsigned char level, i64 first, i64 second, bint fused, f64 limit
@@ -193,28 +161,24 @@ cdef class ByteTracker(Tracker):
             f64 gain, score
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
-                self.part_det[n] = <i32>i
-                self.part_det_class[n] = dets.class_ids[i]
-                one_class = one_class and self.part_det_class[n] == self.part_det_class[0]
-                memcpy(self.part_det_boxes + 4 * n, dets.boxes + 4 * i, 4 * sizeof(f64))
+                take_det(&self.part, dets, i, n)
+                one_class = one_class and self.part.det_class[n] == self.part.det_class[0]
                 n += 1
         if n == 0:
             return 0
         for t in range(self.track_count):
             if self.tracks[t].det < 0 and (self.tracks[t].state == first or self.tracks[t].state == second):
-                self.part_track[m] = <i32>t
-                self.part_track_class[m] = self.tracks[t].class_id
-                one_class = one_class and self.tracks[t].class_id == self.part_det_class[0]
-                memcpy(self.part_track_boxes + 4 * m, self.track_boxes + 4 * t, 4 * sizeof(f64))
+                take_track(&self.part, t, self.tracks[t].class_id, self.track_boxes + 4 * t, m)
+                one_class = one_class and self.part.track_class[m] == self.part.det_class[0]
                 m += 1
         if m == 0:
             return 0
-        if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, PIXEL) < 0:
+        if find_edges(&self.work, self.part.det_boxes, n, self.part.track_boxes, m, PIXEL) < 0:
             return -1
         if self.class_aware:
-            drop_edges_between_classes(&self.work, n, self.part_det_class, self.part_track_class)
+            drop_edges_between_classes(&self.work, n, self.part.det_class, self.part.track_class)
         for i in range(n):
-            score = dets.scores[self.part_det[i]]
+            score = dets.scores[self.part.det[i]]
             end = self.work.edge_start[i + 1]
             for e in range(begin, end):
                 gain = limit - cost_of(self.work.edges[e].gain, score, fused)
@@ -234,8 +198,8 @@ cdef class ByteTracker(Tracker):
         for i in range(n):
             j = self.work.row_column[i]
             if j >= 0:
-                dets.track[self.part_det[i]] = self.part_track[j]
-                self._take(dets, self.part_det[i], self.tracks + self.part_track[j])
+                dets.track[self.part.det[i]] = self.part.track[j]
+                self._take(dets, self.part.det[i], self.tracks + self.part.track[j])
         return 0
 
     cdef int _solve_as_the_authors(
@@ -253,8 +217,8 @@ cdef class ByteTracker(Tracker):
         for j in range(k):
             for i in range(k):
                 if j < m and i < n:
-                    iou = iou_padded(self.part_track_boxes + 4 * j, self.part_det_boxes + 4 * i, PIXEL)
-                    cost[j * k + i] = cost_of(iou, dets.scores[self.part_det[i]], fused)
+                    iou = iou_padded(self.part.track_boxes + 4 * j, self.part.det_boxes + 4 * i, PIXEL)
+                    cost[j * k + i] = cost_of(iou, dets.scores[self.part.det[i]], fused)
                 else:
                     cost[j * k + i] = 0.0 if j >= m and i >= n else limit / 2.0
         solve_dense(&self.work, k)
@@ -330,7 +294,7 @@ cdef class ByteTracker(Tracker):
             return 0
         for t in range(self.track_count):
             aspect_box(&self.tracks[t].filter, self.track_boxes + 4 * t)
-            self.part_track_class[t] = self.tracks[t].class_id
+            self.part.track_class[t] = self.tracks[t].class_id
             self.drop[t] = 0
         if find_edges(
             &self.work, self.track_boxes, tracked, self.track_boxes + 4 * tracked, self.track_count - tracked, PIXEL
@@ -338,7 +302,7 @@ cdef class ByteTracker(Tracker):
             return -1
         if self.class_aware:
             drop_edges_between_classes(
-                &self.work, tracked, self.part_track_class, self.part_track_class + tracked
+                &self.work, tracked, self.part.track_class, self.part.track_class + tracked
             )
         for t in range(tracked):
             for e in range(self.work.edge_start[t], self.work.edge_start[t + 1]):

@@ -1,6 +1,6 @@
 """C-BIoU (Yang et al. 2023): boxes with a margin, narrow, then wide, find tracks that move oddly. See cbiou.pyi."""
 cimport cython
-from libc.math cimport ceil, isfinite
+from libc.math cimport ceil
 from libc.string cimport memcpy, memset
 
 from engine_ext.assignment cimport (
@@ -9,7 +9,8 @@ from engine_ext.assignment cimport (
 )
 from engine_ext.kalman cimport SizeFilter, size_box, size_predict, size_start, size_update
 from engine_ext.tracker cimport (
-    DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
+    DETECTION_BYTES, HIGH, LOW, PART_BYTES, UNUSED, Detections, Part, Tracker, as_bool, as_count, as_number, carve,
+    carve_part, take_detections,
 )
 from engine_ext.typedefs cimport f32, f64, i32, i64
 
@@ -18,10 +19,6 @@ cdef f64 TINY = 5e-324               # above nothing: boxes apart never match
 
 
 cdef enum:
-    # Of a detection.
-    UNUSED = 0
-    HIGH
-    LOW
     # Of a track, as a frame finds it.
     UNCONFIRMED = 0
     CONFIRMED                        # found in the update before
@@ -64,13 +61,8 @@ cdef class CBIoUTracker(Tracker):
     cdef f64 max_lost
     cdef Track* tracks
     cdef f64* track_boxes
-    cdef i32* part_det
-    cdef i32* part_track
+    cdef Part part
     cdef i32* part_taken
-    cdef f64* part_det_boxes
-    cdef f64* part_track_boxes
-    cdef i64* part_det_class
-    cdef i64* part_track_class
     cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
     cdef unsigned char* state        # of each track: UNCONFIRMED, CONFIRMED or LOST
 
@@ -118,20 +110,16 @@ cdef class CBIoUTracker(Tracker):
         if (
             self._reserve_tracks(after) < 0
             or grow(
-                <void**>&self.scratch, &self.scratch_size, dets * (DETECTION_BYTES + 64) + after * 128 + 256
+                <void**>&self.scratch, &self.scratch_size,
+                dets * (DETECTION_BYTES + PART_BYTES + 8) + after * (PART_BYTES + 64) + 256,
             ) < 0
         ):
             return -1
         self.tracks = <Track*>self.track_memory
         at = self.scratch + dets * DETECTION_BYTES + 64
         self.track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
-        self.part_det = <i32*>carve(&at, dets, sizeof(i32))
-        self.part_track = <i32*>carve(&at, after, sizeof(i32))
+        carve_part(&self.part, &at, dets, after)
         self.part_taken = <i32*>carve(&at, after, sizeof(i32))
-        self.part_det_boxes = <f64*>carve(&at, dets, 4 * sizeof(f64))
-        self.part_track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
-        self.part_det_class = <i64*>carve(&at, dets, sizeof(i64))
-        self.part_track_class = <i64*>carve(&at, after, sizeof(i64))
         self.level = <unsigned char*>carve(&at, dets, 1)
         self.state = <unsigned char*>carve(&at, after, 1)
         return 0
@@ -155,7 +143,7 @@ cdef class CBIoUTracker(Tracker):
             size_predict(&track.filter, dt)
             track.missed += dt
             track.det = -1
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         for t in range(self.track_count):
             track = self.tracks + t
             if track.id == 0 and track.hits < self.minimum_consecutive_frames:
@@ -188,22 +176,11 @@ cdef class CBIoUTracker(Tracker):
             size_predict(&self.tracks[t].filter, dt)
             if aging:
                 self.tracks[t].missed += dt
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         self._write_rows_of(True)
 
-    cdef void _drop_lost_boxes(self) noexcept nogil:
-        # Fills track_boxes; a track whose box has left the finite numbers goes.
-        cdef:
-            Py_ssize_t t, kept = 0
-            f64* box
-        for t in range(self.track_count):
-            box = self.track_boxes + 4 * kept
-            size_box(&self.tracks[t].filter, box)
-            if isfinite(box[0] + box[1] + box[2] + box[3]):
-                if kept < t:
-                    self.tracks[kept] = self.tracks[t]
-                kept += 1
-        self.track_count = kept
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
+        size_box(&(<const Track*>track).filter, box)
 
     cdef int _match(
         self, Detections* dets, unsigned char level, unsigned char first, unsigned char second, f64 margin,
@@ -216,9 +193,9 @@ cdef class CBIoUTracker(Tracker):
             f64 least = max(threshold if fused else <f64><f32>threshold, TINY)
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
-                self.part_det[n] = <i32>i
-                self.part_det_class[n] = dets.class_ids[i]
-                add_margin(dets.boxes + 4 * i, margin, self.part_det_boxes + 4 * n)
+                self.part.det[n] = <i32>i
+                self.part.det_class[n] = dets.class_ids[i]
+                add_margin(dets.boxes + 4 * i, margin, self.part.det_boxes + 4 * n)
                 n += 1
         if n == 0:
             return 0
@@ -227,15 +204,15 @@ cdef class CBIoUTracker(Tracker):
             m = self._take_part_tracks(second, margin, m)
         if m == 0:
             return 0
-        if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, 0.0) < 0:
+        if find_edges(&self.work, self.part.det_boxes, n, self.part.track_boxes, m, 0.0) < 0:
             return -1
         if self.class_aware:
-            drop_edges_between_classes(&self.work, n, self.part_det_class, self.part_track_class)
+            drop_edges_between_classes(&self.work, n, self.part.det_class, self.part.track_class)
         for i in range(n):
             for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                 self.work.edges[e].gain = <f64><f32>self.work.edges[e].gain
                 if fused:
-                    self.work.edges[e].gain *= dets.scores[self.part_det[i]]
+                    self.work.edges[e].gain *= dets.scores[self.part.det[i]]
         if solve_uncontested(&self.work, n, m, 0.0):
             pass
         elif n <= SMALL and m <= SMALL:
@@ -249,11 +226,11 @@ cdef class CBIoUTracker(Tracker):
         for i in range(n):
             j = self.work.row_column[i]
             if j >= 0 and gain_of(&self.work, i, j) >= least:
-                dets.track[self.part_det[i]] = self.part_track[j]
-                self.part_taken[j] = self.part_det[i]
+                dets.track[self.part.det[i]] = self.part.track[j]
+                self.part_taken[j] = self.part.det[i]
         for j in range(m):
             if self.part_taken[j] >= 0:
-                self._take(dets, self.part_taken[j], self.tracks + self.part_track[j])
+                self._take(dets, self.part_taken[j], self.tracks + self.part.track[j])
         return 0
 
     cdef Py_ssize_t _take_part_tracks(self, unsigned char state, f64 margin, Py_ssize_t m) noexcept nogil:
@@ -261,9 +238,9 @@ cdef class CBIoUTracker(Tracker):
         cdef Py_ssize_t t
         for t in range(self.track_count):
             if self.state[t] == state and not self.tracks[t].found:
-                self.part_track[m] = <i32>t
-                self.part_track_class[m] = self.tracks[t].class_id
-                add_margin(self.track_boxes + 4 * t, margin, self.part_track_boxes + 4 * m)
+                self.part.track[m] = <i32>t
+                self.part.track_class[m] = self.tracks[t].class_id
+                add_margin(self.track_boxes + 4 * t, margin, self.part.track_boxes + 4 * m)
                 m += 1
         return m
 

@@ -1,33 +1,34 @@
 """OC-SORT (Cao et al. 2023): SORT that leans on observations, not on the filter's guesses. See ocsort.pyi."""
 cimport cython
-from libc.math cimport isfinite, sqrt
+from libc.math cimport cos, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from engine_ext.assignment cimport (
-    SMALL, drop_edges_between_classes, find_edges, gain_of, grow, reserve_cost, solve_dense, solve_rectangle,
-    solve_sparse, solve_uncontested,
+    SMALL, Edge, Workspace, drop_edges_between_classes, find_edges, gain_of, grow, reserve_cost, reserve_solver,
+    solve_dense, solve_rectangle, solve_sparse, solve_uncontested, workspace_free,
 )
 from engine_ext.geometry cimport iou_xyxy
 from engine_ext.kalman cimport BoxFilter, filter_box, filter_move, filter_predict, filter_start, filter_update
 from engine_ext.tracker cimport (
-    DETECTION_BYTES, Detections, Tracker, as_bool, as_count, as_number, carve, take_detections,
+    DETECTION_BYTES, HIGH, LOW, Detections, Part, Tracker, as_bool, as_count, as_number, carve, carve_part, grade,
+    take_det, take_detections, take_track,
 )
 from engine_ext.typedefs cimport f64, i32, i64
 
 cdef f64 LOW_SCORE = 0.1             # the authors' constant
 cdef f64 TINY = 5e-324               # above nothing
 cdef f64 ROUNDING = 1e-9             # far above that of the sums compared with it
+cdef f64 HALF_TURN = 3.141592653589793
 
 
 cdef enum:
-    # Of a detection.
-    UNUSED = 0
-    HIGH
-    LOW
     # Of a track: its box for an association.
     PREDICTED = 0
     OBSERVED
+    # Of what is left of a large scene: so many pairs are all looked at, and beyond them so many for each detection.
+    ALL_PAIRS = 8192
+    BEST_PAIRS = 24
 
 
 cdef extern from "angle.h" nogil:
@@ -35,6 +36,10 @@ cdef extern from "angle.h" nogil:
     void angle_gains(
         f64 x, f64 y, f64 weight, const f64* from_x, const f64* from_y, const f64* dx, const f64* dy, Py_ssize_t count,
         f64* gains
+    )
+    Py_ssize_t angle_below(
+        f64 x, f64 y, f64 cosine, const f64* from_x, const f64* from_y, const f64* dx, const f64* dy, Py_ssize_t count,
+        i32* found
     )
 
 
@@ -94,12 +99,7 @@ cdef class OCSortTracker(Tracker):
     cdef Heading* headings
     cdef i32* track_det              # the detection that a track took, or -1
     # of the part that one association looks at, detections and tracks,
-    cdef i32* part_det
-    cdef i32* part_track
-    cdef f64* part_det_boxes
-    cdef f64* part_track_boxes
-    cdef i64* part_det_class
-    cdef i64* part_track_class
+    cdef Part part
     # and of the first association: rows are detections.
     cdef i32* row_open
     cdef i32* column_open
@@ -118,6 +118,7 @@ cdef class OCSortTracker(Tracker):
     cdef f64* overlaps               # of each edge its IoU: its gain has the angle as well
     cdef f64* gains                  # of each edge, while its gain is something else
     cdef size_t overlaps_size, gains_size
+    cdef Workspace rest              # of the sparse problem in _solve_best
 
     def __cinit__(
         self, det_thresh=0.6, max_age=30, min_hits=3, iou_threshold=0.3, delta_t=3, inertia=0.2, use_byte=False, *,
@@ -136,6 +137,7 @@ cdef class OCSortTracker(Tracker):
     def __dealloc__(self):
         free(self.overlaps)
         free(self.gains)
+        workspace_free(&self.rest)
 
     cdef inline Track* track(self, Py_ssize_t t) noexcept nogil:
         return <Track*>(self.track_memory + t * self.track_bytes)
@@ -157,12 +159,7 @@ cdef class OCSortTracker(Tracker):
         self.last_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
         self.headings = <Heading*>carve(&at, after, sizeof(Heading))
         self.track_det = <i32*>carve(&at, after, sizeof(i32))
-        self.part_det = <i32*>carve(&at, dets, sizeof(i32))
-        self.part_track = <i32*>carve(&at, after, sizeof(i32))
-        self.part_det_boxes = <f64*>carve(&at, dets, 4 * sizeof(f64))
-        self.part_track_boxes = <f64*>carve(&at, after, 4 * sizeof(f64))
-        self.part_det_class = <i64*>carve(&at, dets, sizeof(i64))
-        self.part_track_class = <i64*>carve(&at, after, sizeof(i64))
+        carve_part(&self.part, &at, dets, after)
         self.row_open = <i32*>carve(&at, dets, sizeof(i32))
         self.column_open = <i32*>carve(&at, after, sizeof(i32))
         self.row_best = <i32*>carve(&at, dets, sizeof(i32))
@@ -186,14 +183,7 @@ cdef class OCSortTracker(Tracker):
             char* at = self.scratch
             Track* track
         take_detections(&dets, &at, given, class_of, n)
-        for i in range(dets.count):
-            # A score equal to the threshold is in neither set.
-            if dets.scores[i] > self.det_thresh:
-                self.level[i] = HIGH
-            elif self.use_byte and LOW_SCORE < dets.scores[i] < self.det_thresh:
-                self.level[i] = LOW
-            else:
-                self.level[i] = UNUSED
+        grade(&dets, LOW_SCORE, self.det_thresh, self.level)
         for t in range(self.track_count):
             track = self.track(t)
             filter_predict(&track.filter, dt)
@@ -201,7 +191,7 @@ cdef class OCSortTracker(Tracker):
                 track.streak = 0
             track.missed += dt
             track.det = -1
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         for t in range(self.track_count):
             self.track_det[t] = -1
             memcpy(self.last_boxes + 4 * t, self.track(t).last.box, 4 * sizeof(f64))
@@ -234,22 +224,11 @@ cdef class OCSortTracker(Tracker):
             filter_predict(&self.track(t).filter, dt)
             if aging:
                 self.track(t).missed += dt
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         self._write_rows_of(True)
 
-    cdef void _drop_lost_boxes(self) noexcept nogil:
-        # Fills track_boxes; a track whose box has left the finite numbers goes.
-        cdef:
-            Py_ssize_t t, kept = 0
-            f64* box
-        for t in range(self.track_count):
-            box = self.track_boxes + 4 * kept
-            filter_box(&self.track(t).filter, box)
-            if isfinite(box[0] + box[1] + box[2] + box[3]):
-                if kept < t:
-                    memcpy(self.track(kept), self.track(t), self.track_bytes)
-                kept += 1
-        self.track_count = kept
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
+        filter_box(&(<const Track*>track).filter, box)
 
     # --- a track and its observations
 
@@ -360,22 +339,22 @@ cdef class OCSortTracker(Tracker):
             f64 least = max(self.iou_threshold, TINY)
         for i in range(dets.count):
             if dets.track[i] < 0 and self.level[i] == level:
-                self._take_part_det(dets, i, n)
-                one_class = one_class and dets.class_ids[i] == self.part_det_class[0]
+                take_det(&self.part, dets, i, n)
+                one_class = one_class and dets.class_ids[i] == self.part.det_class[0]
                 n += 1
         if n == 0:
             return 0
         for t in range(self.track_count):
             if self.track_det[t] < 0:
-                self._take_part_track(boxes, t, m)
-                one_class = one_class and self.part_track_class[m] == self.part_det_class[0]
+                take_track(&self.part, t, self.track(t).class_id, boxes + 4 * t, m)
+                one_class = one_class and self.part.track_class[m] == self.part.det_class[0]
                 m += 1
         if m == 0:
             return 0
-        if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, 0.0) < 0:
+        if find_edges(&self.work, self.part.det_boxes, n, self.part.track_boxes, m, 0.0) < 0:
             return -1
         if self.class_aware:
-            drop_edges_between_classes(&self.work, n, self.part_det_class, self.part_track_class)
+            drop_edges_between_classes(&self.work, n, self.part.det_class, self.part.track_class)
         for e in range(self.work.edge_start[n]):
             any_good = any_good or self.work.edges[e].gain > self.iou_threshold
         if not any_good:
@@ -406,28 +385,18 @@ cdef class OCSortTracker(Tracker):
         cost = self.work.cost
         memset(cost, 0, k * k * sizeof(f64))
         for i in range(n):
-            score = dets.scores[self.part_det[i]]
+            score = dets.scores[self.part.det[i]]
             for j in range(m):
-                gain = iou_xyxy(self.part_det_boxes + 4 * i, self.part_track_boxes + 4 * j)
+                gain = iou_xyxy(self.part.det_boxes + 4 * i, self.part.track_boxes + 4 * j)
                 if angles:
                     gain += self._angle_gain(i, j, score)
                 cost[i * k + j] = -gain
         solve_dense(&self.work, k)
         return 0
 
-    cdef inline void _take_part_det(self, const Detections* dets, Py_ssize_t i, Py_ssize_t at) noexcept nogil:
-        self.part_det[at] = <i32>i
-        self.part_det_class[at] = dets.class_ids[i]
-        memcpy(self.part_det_boxes + 4 * at, dets.boxes + 4 * i, 4 * sizeof(f64))
-
-    cdef inline void _take_part_track(self, const f64* boxes, Py_ssize_t t, Py_ssize_t at) noexcept nogil:
-        self.part_track[at] = <i32>t
-        self.part_track_class[at] = self.track(t).class_id
-        memcpy(self.part_track_boxes + 4 * at, boxes + 4 * t, 4 * sizeof(f64))
-
     cdef inline void _pair(self, Detections* dets, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
-        dets.track[self.part_det[row]] = self.part_track[column]
-        self.track_det[self.part_track[column]] = self.part_det[row]
+        dets.track[self.part.det[row]] = self.part.track[column]
+        self.track_det[self.part.track[column]] = self.part.det[row]
 
     cdef int _associate_first(self, Detections* dets) noexcept nogil:
         # Each class by itself, as if it had a tracker of its own.
@@ -441,12 +410,12 @@ cdef class OCSortTracker(Tracker):
             n = m = 0
             for i in range(first, dets.count):
                 if self.level[i] == HIGH and (dets.class_ids[i] == class_id or not self.class_aware):
-                    self._take_part_det(dets, i, n)
+                    take_det(&self.part, dets, i, n)
                     dets.track[i] = -2
                     n += 1
             for t in range(self.track_count):
                 if self.track(t).class_id == class_id or not self.class_aware:
-                    self._take_part_track(self.track_boxes, t, m)
+                    take_track(&self.part, t, self.track(t).class_id, self.track_boxes + 4 * t, m)
                     m += 1
             if m > 0 and self._associate_class(dets, n, m) < 0:
                 return -1
@@ -461,7 +430,7 @@ cdef class OCSortTracker(Tracker):
             Py_ssize_t i, j, e, good = 0
             bint plain = True
             f64 score
-        if find_edges(&self.work, self.part_det_boxes, n, self.part_track_boxes, m, 0.0) < 0:
+        if find_edges(&self.work, self.part.det_boxes, n, self.part.track_boxes, m, 0.0) < 0:
             return -1
         if (
             grow(<void**>&self.overlaps, &self.overlaps_size, (self.work.edge_start[n] + 1) * sizeof(f64)) < 0
@@ -488,7 +457,7 @@ cdef class OCSortTracker(Tracker):
                     self._pair(dets, i, self.row_best[i])
             return 0
         for i in range(n):
-            score = dets.scores[self.part_det[i]]
+            score = dets.scores[self.part.det[i]]
             for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                 self.work.edges[e].gain += self._angle_gain(i, self.work.edges[e].column, score)
         return self._solve(dets, n, m)
@@ -496,8 +465,8 @@ cdef class OCSortTracker(Tracker):
     cdef inline f64 _angle_gain(self, Py_ssize_t row, Py_ssize_t column, f64 score) noexcept nogil:
         # inertia x score x (90 degrees - angle between the track's way so far and the way to the detection) / 180.
         cdef:
-            const Heading* heading = self.headings + self.part_track[column]
-            const f64* box = self.part_det_boxes + 4 * row
+            const Heading* heading = self.headings + self.part.track[column]
+            const f64* box = self.part.det_boxes + 4 * row
         if not heading.known:
             return 0.0
         return angle_gain(
@@ -528,7 +497,7 @@ cdef class OCSortTracker(Tracker):
                 self.row_best[i] = -1
                 if not self.row_open[i]:
                     continue
-                most = max(most, 0.5 * self.inertia * dets.scores[self.part_det[i]])
+                most = max(most, 0.5 * self.inertia * dets.scores[self.part.det[i]])
                 for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                     j = self.work.edges[e].column
                     gain = self.work.edges[e].gain
@@ -539,9 +508,9 @@ cdef class OCSortTracker(Tracker):
                 j = self.row_best[i]
                 if j < 0 or self.column_best[j] != i:
                     continue
-                score = dets.scores[self.part_det[i]]
+                score = dets.scores[self.part.det[i]]
                 elsewhere = max(self.row_second[i], 0.5 * self.inertia * score)
-                elsewhere += max(self.column_second[j], most if self.headings[self.part_track[j]].known else 0.0)
+                elsewhere += max(self.column_second[j], most if self.headings[self.part.track[j]].known else 0.0)
                 if self.row_first[i] > elsewhere + most + ROUNDING:
                     self.row_open[i] = self.column_open[j] = 0
                     taken += 1
@@ -599,12 +568,12 @@ cdef class OCSortTracker(Tracker):
         for j in range(m):
             if self.column_open[j]:
                 columns += 1
-                if not self.column_fixed[j] and not self.headings[self.part_track[j]].known:
+                if not self.column_fixed[j] and not self.headings[self.part.track[j]].known:
                     idle += 1
         for i in range(n):
             if self.row_open[i]:
                 rows += 1
-                most = max(most, 0.5 * self.inertia * dets.scores[self.part_det[i]])
+                most = max(most, 0.5 * self.inertia * dets.scores[self.part.det[i]])
         solve_sparse(&self.work, n, m)
         for i in range(n):
             self.row_best[i] = self.work.row_column[i]
@@ -612,7 +581,7 @@ cdef class OCSortTracker(Tracker):
                 self.column_best[self.row_best[i]] = <i32>i
         many_idle = idle >= rows
         for i in range(n):
-            per_row = 0.5 * self.inertia * dets.scores[self.part_det[i]]
+            per_row = 0.5 * self.inertia * dets.scores[self.part.det[i]]
             for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
                 j = self.work.edges[e].column
                 join(group, <i32>j, self.work.edges[self.work.edge_start[i]].column)
@@ -623,7 +592,7 @@ cdef class OCSortTracker(Tracker):
                 elif not many_idle:
                     gain += per_row
                 if self.column_best[j] >= 0:
-                    per_column = most if self.headings[self.part_track[j]].known else 0.0
+                    per_column = most if self.headings[self.part.track[j]].known else 0.0
                     gain -= per_column if many_idle else per_column + most
                 if self.row_best[i] == j:
                     gain -= ROUNDING
@@ -657,17 +626,9 @@ cdef class OCSortTracker(Tracker):
     cdef int _solve_rest(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
         # All pairs of what is open. row_best and column_best become the numbers in the smaller problem.
         cdef:
-            Py_ssize_t rows = 0, columns = 0, plain = 0, i, j, e, at, k, step_i, step_j
-            f64 score
-            f64* from_x = self.column_first
-            f64* from_y = self.column_second
-            f64* dx = self.column_dx
-            f64* dy = self.column_dy
-            f64* gains = self.column_gains
-            f64* cost
-            const f64* box
-            const Heading* heading
-            bint turned
+            Py_ssize_t rows = 0, columns = 0, plain = 0, heading = 0, i, j, e, k
+            int solved = 0
+            const Heading* each
         for j in range(m):
             self.column_best[j] = -1
         for i in range(n):
@@ -679,7 +640,7 @@ cdef class OCSortTracker(Tracker):
         for j in range(m):
             if not self.column_open[j]:
                 continue
-            if self.column_best[j] < 0 and not self.headings[self.part_track[j]].known:
+            if self.column_best[j] < 0 and not self.headings[self.part.track[j]].known:
                 # Tracks that gain nothing with any detection are all alike: as many as there are detections suffice.
                 plain += 1
                 if plain > rows:
@@ -688,10 +649,98 @@ cdef class OCSortTracker(Tracker):
             self.column_open[columns] = <i32>j
             columns += 1
         for k in range(columns):
-            heading = self.headings + self.part_track[self.column_open[k]]
-            from_x[k], from_y[k], dx[k], dy[k] = heading.from_x, heading.from_y, heading.dx, heading.dy
-        # The solver wants no more rows than columns.
-        turned = rows > columns
+            each = self.headings + self.part.track[self.column_open[k]]
+            self.column_first[k], self.column_second[k] = each.from_x, each.from_y
+            self.column_dx[k], self.column_dy[k] = each.dx, each.dy
+            heading += each.known
+        if heading == 0 or (rows * columns > ALL_PAIRS and rows < columns):
+            solved = self._solve_best(dets, rows, columns, heading)
+        if solved == 0:
+            solved = self._solve_all(dets, rows, columns)
+        if solved < 0:
+            return -1
+        for k in range(rows):
+            if self.row_best[k] >= 0:
+                i, j = self.row_open[k], self.column_open[self.row_best[k]]
+                if self._overlap(i, j) >= self.iou_threshold and self._overlap(i, j) > 0.0:
+                    self._pair(dets, i, j)
+        return 0
+
+    cdef int _solve_best(
+        self, const Detections* dets, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t heading
+    ) noexcept nogil:
+        # As _solve_all, over the pairs that overlap and those that gain most by their angle, as many as there are below
+        # one angle. Proven by the prices at which the solver ends: where each detection is left with as much as any
+        # pair that was not looked at could gain, no such pair is part of a better answer. 0 where it is not proven.
+        # Without any heading, no other pair gains anything.
+        cdef:
+            Py_ssize_t at, i, k, e, f, found, own, edges = 0
+            f64 share = <f64>BEST_PAIRS / max(heading, 1), score, x, y, gain
+            const f64* box
+            i32* which = self.column_group
+            unsigned char* has_edge = self.column_fixed
+            Workspace* rest = &self.rest
+        if heading > 0 and share > 0.25:
+            return 0
+        if (
+            reserve_solver(rest, rows, columns) < 0
+            or grow(<void**>&rest.edge_start, &rest.edge_start_size, (rows + 1) * sizeof(i32)) < 0
+        ):
+            return -1
+        memset(has_edge, 0, columns)
+        for at in range(rows):
+            i = self.row_open[at]
+            score = dets.scores[self.part.det[i]]
+            box = self.part.det_boxes + 4 * i
+            x, y = (box[0] + box[2]) / 2.0, (box[1] + box[3]) / 2.0
+            found = 0
+            if heading > 0:
+                found = angle_below(
+                    x, y, cos(HALF_TURN * share), self.column_first, self.column_second, self.column_dx, self.column_dy,
+                    columns, which,
+                )
+            own = self.work.edge_start[i + 1] - self.work.edge_start[i]
+            if grow(<void**>&rest.edges, &rest.edges_size, (edges + found + own) * sizeof(Edge)) < 0:
+                return -1
+            rest.edge_start[at] = <i32>edges
+            for e in range(self.work.edge_start[i], self.work.edge_start[i + 1]):
+                k = self.column_best[self.work.edges[e].column]
+                if k >= 0 and self.column_open[k] == self.work.edges[e].column:
+                    rest.edges[edges].column, rest.edges[edges].gain = <i32>k, self.work.edges[e].gain
+                    has_edge[k] = 1
+                    edges += 1
+            for f in range(found):
+                k = which[f]
+                if not has_edge[k]:
+                    gain = angle_gain(
+                        x, y, self.column_first[k], self.column_second[k], self.column_dx[k], self.column_dy[k],
+                        self.inertia * score,
+                    )
+                    rest.edges[edges].column, rest.edges[edges].gain = <i32>k, gain
+                    edges += 1
+            for e in range(rest.edge_start[at], edges):
+                has_edge[rest.edges[e].column] = 0
+        rest.edge_start[rows] = <i32>edges
+        solve_sparse(rest, rows, columns)
+        for at in range(rows):
+            k = rest.row_column[at]
+            self.row_best[at] = <i32>k
+            if heading == 0:
+                continue
+            score = dets.scores[self.part.det[self.row_open[at]]]
+            if k < 0 or gain_of(rest, at, k) + rest.potential[k] < self.inertia * score * (0.5 - share) + ROUNDING:
+                return 0
+        return 1
+
+    cdef int _solve_all(self, const Detections* dets, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+        # Over all pairs: row_best becomes the column of each row. 1, or -1 without memory.
+        cdef:
+            Py_ssize_t i, e, at, k, step_i, step_j
+            f64* gains = self.column_gains
+            f64* cost
+            const f64* box
+            # The solver wants no more rows than columns.
+            bint turned = rows > columns
         step_i = 1 if turned else columns
         step_j = rows if turned else 1
         if reserve_cost(&self.work, rows, columns) < 0:
@@ -699,11 +748,10 @@ cdef class OCSortTracker(Tracker):
         cost = self.work.cost
         for at in range(rows):
             i = self.row_open[at]
-            score = dets.scores[self.part_det[i]]
-            box = self.part_det_boxes + 4 * i
+            box = self.part.det_boxes + 4 * i
             angle_gains(
-                (box[0] + box[2]) / 2.0, (box[1] + box[3]) / 2.0, self.inertia * score, from_x, from_y, dx, dy, columns,
-                gains,
+                (box[0] + box[2]) / 2.0, (box[1] + box[3]) / 2.0, self.inertia * dets.scores[self.part.det[i]],
+                self.column_first, self.column_second, self.column_dx, self.column_dy, columns, gains,
             )
             for k in range(columns):
                 cost[at * step_i + k * step_j] = -gains[k]
@@ -713,12 +761,8 @@ cdef class OCSortTracker(Tracker):
                     cost[at * step_i + k * step_j] = -self.work.edges[e].gain
         solve_rectangle(&self.work, min(rows, columns), max(rows, columns))
         for at in range(rows):
-            k = self.work.column_row[at] if turned else self.work.row_column[at]
-            if k >= 0:
-                i, j = self.row_open[at], self.column_open[k]
-                if self._overlap(i, j) >= self.iou_threshold and self._overlap(i, j) > 0.0:
-                    self._pair(dets, i, j)
-        return 0
+            self.row_best[at] = self.work.column_row[at] if turned else self.work.row_column[at]
+        return 1
 
     # --- the answer
 

@@ -1,6 +1,5 @@
 """SORT (Bewley et al. 2016): boxes of each frame in, boxes with track ids out."""
 cimport cython
-from libc.math cimport isfinite
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -96,7 +95,7 @@ cdef class SortTracker(Tracker):
             track.found = 0
             track.missed += dt
             track.det = -1
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         count = self._take_dets(dets, class_of, n)
         if self._one_class(count):
             status = associate(
@@ -129,23 +128,11 @@ cdef class SortTracker(Tracker):
             filter_predict(&self.tracks[t].filter, dt)
             if aging:
                 self.tracks[t].missed += dt
-        self._drop_lost_boxes()
+        self._keep_finite(self.track_boxes)
         self._write_rows()
 
-    cdef void _drop_lost_boxes(self) noexcept nogil:
-        # Fills track_boxes; a track whose box has left the finite numbers goes.
-        cdef:
-            Py_ssize_t t, kept = 0
-            f64* box
-        for t in range(self.track_count):
-            box = self.track_boxes + 4 * kept
-            filter_box(&self.tracks[t].filter, box)
-            # One sum for four tests: it is finite only if all of them are, or at sizes of no use here either.
-            if isfinite(box[0] + box[1] + box[2] + box[3]):
-                if kept < t:
-                    self.tracks[kept] = self.tracks[t]
-                kept += 1
-        self.track_count = kept
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
+        filter_box(&(<const Track*>track).filter, box)
 
     cdef Py_ssize_t _take_dets(self, const f64* dets, const i64* class_of, Py_ssize_t n) noexcept nogil:
         # Copies the detections that are boxes. How many.

@@ -4,6 +4,7 @@
 # A track is a block of track_bytes, a multiple of 8, that holds doubles and 64-bit integers only: the state of a
 # checkpoint is those blocks as they are.
 cimport numpy as cnp
+from libc.string cimport memcpy
 
 from engine_ext.assignment cimport Workspace
 from engine_ext.typedefs cimport f64, i32, i64
@@ -35,6 +36,10 @@ cdef class Tracker:
     cdef int _update(self, const f64* dets, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil
     cdef void _write_rows(self) noexcept nogil
+    # Where a track is by its filter.
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil
+    # Fills `boxes` with that of every track; a track whose box has left the finite numbers goes.
+    cdef void _keep_finite(self, f64* boxes) noexcept nogil
 
 
 ctypedef struct Detections:
@@ -47,12 +52,42 @@ ctypedef struct Detections:
     i32* track                    # the track that took it, or -1
 
 
+ctypedef struct Part:
+    # The detections and tracks that one association looks at: which they are, their boxes for it, their classes.
+    i32* det
+    i32* track
+    f64* det_boxes
+    f64* track_boxes
+    i64* det_class
+    i64* track_class
+
+
 cdef enum:
     DETECTION_BYTES = 7 * 8       # of scratch for each detection
+    PART_BYTES = 7 * 8            # of scratch for each detection or track of a part
+    # What a stage of the association takes.
+    UNUSED = 0
+    HIGH
+    LOW
 
 cdef void take_detections(
     Detections* into, char** scratch, const f64* dets, const i64* class_of, Py_ssize_t n
 ) noexcept nogil
+
+cdef inline void take_det(Part* part, const Detections* dets, Py_ssize_t i, Py_ssize_t at) noexcept nogil:
+    part.det[at] = <i32>i
+    part.det_class[at] = dets.class_ids[i]
+    memcpy(part.det_boxes + 4 * at, dets.boxes + 4 * i, 4 * sizeof(f64))
+
+
+cdef inline void take_track(Part* part, Py_ssize_t t, i64 class_id, const f64* box, Py_ssize_t at) noexcept nogil:
+    part.track[at] = <i32>t
+    part.track_class[at] = class_id
+    memcpy(part.track_boxes + 4 * at, box, 4 * sizeof(f64))
+
+
+cdef void carve_part(Part* part, char** scratch, size_t dets, size_t tracks) noexcept nogil
+cdef void grade(const Detections* dets, f64 low, f64 high, unsigned char* level) noexcept nogil
 
 cdef i64 as_count(str name, value, i64 least=*, i64 most=*) except? -1
 cdef f64 as_number(str name, value, f64 least, f64 most) except? -1

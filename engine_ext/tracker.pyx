@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 
 cimport numpy as cnp
+from libc.math cimport isfinite
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
@@ -213,6 +214,25 @@ cdef class Tracker:
     cdef void _write_rows(self) noexcept nogil:
         pass
 
+    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
+        pass
+
+    cdef void _keep_finite(self, f64* boxes) noexcept nogil:
+        cdef:
+            Py_ssize_t t, kept = 0
+            const char* track
+            f64* box
+        for t in range(self.track_count):
+            track = self.track_memory + t * self.track_bytes
+            box = boxes + 4 * kept
+            self._box_of(track, box)
+            # One sum for four tests: it is finite only if all of them are, or at sizes of no use here either.
+            if isfinite(box[0] + box[1] + box[2] + box[3]):
+                if kept < t:
+                    memcpy(self.track_memory + kept * self.track_bytes, track, self.track_bytes)
+                kept += 1
+        self.track_count = kept
+
 
 cdef void take_detections(
     Detections* into, char** scratch, const f64* dets, const i64* class_of, Py_ssize_t n
@@ -235,6 +255,25 @@ cdef void take_detections(
             into.track[count] = -1
             count += 1
     into.count = count
+
+
+cdef void carve_part(Part* part, char** scratch, size_t dets, size_t tracks) noexcept nogil:
+    part.det = <i32*>carve(scratch, dets, sizeof(i32))
+    part.track = <i32*>carve(scratch, tracks, sizeof(i32))
+    part.det_boxes = <f64*>carve(scratch, dets, 4 * sizeof(f64))
+    part.track_boxes = <f64*>carve(scratch, tracks, 4 * sizeof(f64))
+    part.det_class = <i64*>carve(scratch, dets, sizeof(i64))
+    part.track_class = <i64*>carve(scratch, tracks, sizeof(i64))
+
+
+cdef void grade(const Detections* dets, f64 low, f64 high, unsigned char* level) noexcept nogil:
+    # HIGH above `high`, LOW between the two. A score equal to a threshold is in neither set, as the authors have it.
+    cdef Py_ssize_t i
+    for i in range(dets.count):
+        if dets.scores[i] > high:
+            level[i] = HIGH
+        else:
+            level[i] = LOW if low < dets.scores[i] < high else UNUSED
 
 
 # --- validation

@@ -23,8 +23,8 @@ _SOFTMAX = ("detr", "yolos", "table-transformer")
 
 
 def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
-    """What the files beside the model at `path` say of it, as parts of a manifest (see `manifest.parse_parts`); empty
-    where there are none, or where its outputs are not those of a DETR kind.
+    """Return what the files beside the model at `path` say of it, as parts of a manifest (see `manifest.parse_parts`);
+    empty where there are none, or where its outputs are not those of a DETR kind.
 
     Raises LayoutError for a kind that can't be run, ManifestError for files that can't be read.
     """
@@ -65,7 +65,8 @@ def _names(table: object) -> tuple[str, ...] | None:
 
 
 def _input(data: Mapping[str, object], where: Path) -> InputParts:
-    """How an image processor of Transformers feeds: `(pixel * rescale_factor - image_mean) / image_std`, in RGB."""
+    """Return how an image processor of Transformers feeds: `(pixel * rescale_factor - image_mean) / image_std`, in
+    RGB."""
     size = data.get("size")
     if isinstance(size, Mapping) and not {"height", "width"} <= set(size) and data.get("do_resize", True):
         raise LayoutError(

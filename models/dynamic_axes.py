@@ -28,7 +28,7 @@ class FreedModel:
     """A model in the freest form it can be run in.
 
     path         the freed or joined file, or the original where nothing was to free or nothing could be freed
-    batch_safe   False: it takes one picture at a time, or pictures of one batch change each other's boxes, so run it
+    batch_safe   False: it takes one image at a time, or images of one batch change each other's boxes, so run it
                  at batch 1
     dynamic      whether batch, height and width are free
     reason       why the shape could not be freed; None where it could
@@ -56,6 +56,8 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     if (parts := parts_of(meta_of(model))) is not None:
         return _joined_model(resolved, model, parts, cache_dir if cache_dir is not None else _default_folder())
     safe = batch_safe(model)
+    if resolved.manifest.layout in ("detr", "detr-post"):  # joined already
+        return FreedModel(resolved.path, safe, dynamic=False, reason=_STRETCHED)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
     dims = picture.type.tensor_type.shape.dim
@@ -95,7 +97,7 @@ _STRETCHED = "a DETR kind of detector was made for one size, to which images are
 
 
 def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Parts, folder: Path) -> FreedModel:
-    """The model with its outputs joined (models.join). Its axes stay as they are."""
+    """Return the model with its outputs joined (models.join). Its axes stay as they are."""
     from models.batching import batch_safe
     from models.join import join
     from models.verify_join import check_joined
@@ -144,10 +146,11 @@ def _is_whole(target: Path) -> bool:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Hold the entry against other processes. The lock falls with the process, so a crash leaves nothing locked."""
+    """Lock the entry against other processes. The lock is released when the process ends, so a crash leaves nothing
+    locked."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A link is not followed and nothing is emptied: a shared cache may be written by others.
+        # No link is followed and nothing is truncated: others may write to a shared cache.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
     except OSError as error:

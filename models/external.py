@@ -21,13 +21,13 @@ _MAX_FILES = 4096
 
 
 def external_locations(model: "onnx.ModelProto") -> tuple[str, ...]:
-    """The files of weights that a model names, as it names them, each once and in the order of their names."""
+    """Return the files of weights that a model names, as it names them, each once and in the order of their names."""
     return tuple(sorted({_entries(tensor).get("location", "") for tensor in _external(model)}))
 
 
 def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
-    """One SHA-256 over all that is loaded: of the ONNX file itself where it holds all its weights, otherwise over its
-    hash and those of the files of weights, by name. Raises OnnxFileError for a location that is refused."""
+    """Return one SHA-256 over all that is loaded: of the ONNX file itself where it holds all its weights, otherwise
+    over its hash and those of the files of weights, by name. Raises OnnxFileError for a location that is refused."""
     lines: list[str] = []
     for location in locations:
         if len(lines) == _MAX_FILES:
@@ -61,7 +61,8 @@ def load_external(model: "onnx.ModelProto", path: Path) -> None:
 
 @contextlib.contextmanager
 def open_beside(path: Path, location: str) -> Iterator[IO[bytes]]:
-    """A stream of the file that the model at `path` calls `location`, opened folder by folder below the model's own."""
+    """Return a stream of the file that the model at `path` calls `location`, opened folder by folder below the model's
+    own."""
     parts = PurePosixPath(location).parts
     if not parts or location.startswith("/") or ".." in parts or "\0" in location or "\\" in location:
         raise OnnxFileError(
@@ -111,7 +112,7 @@ def _external(model: "onnx.ModelProto") -> Iterator["onnx.TensorProto"]:
 
 
 def _tensors(model: "onnx.ModelProto") -> Iterator["onnx.TensorProto"]:
-    """Every tensor of a model, those of subgraphs and functions included."""
+    """Return every tensor of a model, those of subgraphs and functions included."""
     for function in model.functions:
         yield from _of_nodes(function.node)
     yield from _of_graph(model.graph)

@@ -1,8 +1,8 @@
-"""How a picture is fed to a model: what of it can be known, and what has to be said.
+"""How images are fed to a model: what can be known of it, and what has to be stated.
 
-Colours and numbers can't be seen in a file. A known file, a manifest or an exporter's metadata says them; of the
+The order of the colours and the scale can't be seen in a file. A known file, a manifest or metadata states them; of the
 layouts one alone, yolov8, is written by a single family that feeds all its models alike. Wrong ones do not fail: they
-give fewer and other boxes, so that nothing is assumed where nothing says it.
+give fewer and different boxes, so that nothing is assumed where nothing states it.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ IMAGENET: InputParts = {
 }
 _FLOAT16_MAX = 65504
 
-# Where a picture lies and how its size is rounded, as each family's own programs do it.
+# Where an image is placed and how its size is rounded, as in each family's own programs.
 _OF_LAYOUT: dict[str, InputParts] = {
     "yolox": {"pad": "topleft", "rounding": "down"},
     "yolov5": {"pad": "center"},
@@ -51,10 +51,11 @@ def of_family(layout: str) -> InputParts:
 
 
 def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
-    """The error that asks for what `spec` leaves open and must be known; None where it says all of it."""
+    """Return the error that asks for what `spec` leaves open and must be known; None where it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]
-    if isinstance(spec.get("scale"), tuple) and "mean" not in spec:  # who has three deviations has three means
+    # Whoever scales by three deviations subtracts three means.
+    if isinstance(spec.get("scale"), tuple) and "mean" not in spec:
         missing += ["--input-mean"]
     if not missing:
         return None

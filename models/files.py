@@ -26,7 +26,7 @@ def cache_dir(kind: str) -> Path:
 
 
 def open_regular(path: Path, most_bytes: int = _MAX_BYTES, *, beside: int | None = None) -> IO[bytes]:
-    """A binary stream of a regular file of at most `most_bytes`; anything else is a ModelError that names it.
+    """Return a binary stream of a regular file of at most `most_bytes`; anything else is a ModelError that names it.
 
     Opening never waits, as it would for a FIFO's writer, and what is opened is what was looked at. With `beside`, the
     descriptor of a folder, `path` is one name in it and no link.
@@ -54,7 +54,7 @@ def _kind(mode: int) -> str:
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file of at most `most_bytes`. Raises ModelError."""
+    """Return the content of a regular file of at most `most_bytes`. Raises ModelError."""
     try:
         with open_regular(path, most_bytes) as stream:
             data = stream.read(most_bytes + 1)
@@ -66,14 +66,14 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def sha256_of(path: Path, most_bytes: int = _MAX_BYTES) -> str:
-    """SHA-256 of a regular file of at most `most_bytes` in 64 hexadecimal digits; any other, or an unreadable one, is a
-    ModelError."""
+    """Return the SHA-256 of a regular file of at most `most_bytes` in 64 hexadecimal digits; any other, or an
+    unreadable one, is a ModelError."""
     with open_regular(path, most_bytes) as stream:
         return sha256_of_stream(stream, str(path))
 
 
 def sha256_of_stream(stream: IO[bytes], name: str) -> str:
-    """SHA-256 of what is left of a stream. `name` stands for it in a ModelError."""
+    """Return the SHA-256 of what is left of a stream. `name` stands for it in a ModelError."""
     digest = hashlib.sha256()
     try:
         while chunk := stream.read(_CHUNK):
@@ -85,7 +85,7 @@ def sha256_of_stream(stream: IO[bytes], name: str) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary stream whose content appears at `path` when the block ends well, and nowhere when it raises."""
+    """Return a binary stream whose content appears at `path` when the block ends well, and nowhere when it raises."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -105,12 +105,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def record_of(path: Path) -> Path:
-    """The file beside `path` that holds the hash under which `path` was accepted."""
+    """Return the file beside `path` that holds the hash under which `path` was accepted."""
     return path.with_name(path.name + ".sha256")
 
 
 def accepted_hash(path: Path) -> str:
-    """The hash on record beside `path`, empty where there is no record."""
+    """Return the hash on record beside `path`, empty where there is no record."""
     try:
         words = read_regular(record_of(path), _MAX_RECORD_BYTES).decode("ascii").split()
     except (ModelError, UnicodeDecodeError):

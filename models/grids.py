@@ -57,7 +57,7 @@ def recognise(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> GridPlan | None:
-    """The plan for `constant`, whose `axes` follow the input's size; None where it is no grid.
+    """Return the plan for `constant`, whose `axes` follow the input's size; None where it is no grid.
 
     size, probe        (height, width) of the input as exported, and in a second shape
     sizes_elsewhere    what the lengths of `axes` have to be in that second shape
@@ -161,7 +161,7 @@ class GridBuilder:
         self._made: dict[object, str] = {}
 
     def extent(self, axis: int, stride: int) -> str:
-        """Name of an int64 `(1,)`: the number of cells of `stride` along axis 2 (height) or 3 (width)."""
+        """Return the name of an int64 `(1,)`: the number of cells of `stride` along axis 2 (height) or 3 (width)."""
         key = ("extent", axis, stride)
         if key not in self._made:
             if "shape" not in self._made:
@@ -171,7 +171,7 @@ class GridBuilder:
         return self._made[key]
 
     def _count(self, axis: int, stride: int) -> str:
-        """Name of a float32 `(cells,)`: 0, 1, 2, ... along height (axis 2) or width (axis 3)."""
+        """Return the name of a float32 `(cells,)`: 0, 1, 2, ... along height (axis 2) or width (axis 3)."""
         key = ("count", axis, stride)
         if key not in self._made:
             scalar = self._emit("Reshape", [self.extent(axis, stride), self._constant(np.zeros(0, np.int64))])
@@ -181,7 +181,7 @@ class GridBuilder:
         return self._made[key]
 
     def build(self, plan: GridPlan) -> str:
-        """Name of the tensor that takes the constant's place."""
+        """Return the name of the tensor that takes the constant's place."""
         parts = [self._level(level, keep_cells=plan.join_axis is not None) for level in plan.levels]
         if plan.join_axis is not None:
             shape = self._constant(np.array(plan.shape, np.int64))

@@ -69,7 +69,7 @@ class _Graph:
         return name
 
     def floats(self, output: str, rank: int) -> str:
-        """An output as float32 with `rank` axes: exporters squeeze the batch away where it is 1."""
+        """Return an output as float32 with `rank` axes: exporters squeeze the batch away where it is 1."""
         found = next((each for each in self._graph.output if each.name == output), None)
         if found is None:
             raise LayoutError(f"the graph has no output {output!r}.")
@@ -85,11 +85,11 @@ class _Graph:
         return self.op("Reshape", rows, self.constant([0, -1, 1]))
 
     def first(self, rows: str, count: int) -> str:
-        """The first `count` of the last axis."""
+        """Return the first `count` of the last axis."""
         return self.op("Slice", rows, *(self.constant([value]) for value in (0, count, 2)))
 
     def replace_sizes(self, sizes: str, picture: str, input_hw: tuple[int, int]) -> None:
-        """The input that takes a frame's width and height becomes those of the model's input, for each image."""
+        """Replace the input that takes a frame's width and height by those of the model's input, for each image."""
         entry = next(each for each in self._graph.input if each.name == sizes)
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
         self._graph.input.remove(entry)

@@ -32,15 +32,15 @@ Scale = float | tuple[float, float, float]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network wants to be fed: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
+    """What the network expects as input: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
 
     height, width   the exported size in pixels, multiples of `stride`
     channel_order   order of the three channels
-    scale           one factor, or one a channel in `channel_order`; 1 leaves pixels at 0..255
-    mean            one a channel, in pixel units; (0, 0, 0) subtracts nothing
-    pad_value       pixel value (0..255, before `scale`) that fills what the picture does not cover
-    pad             where the picture lies: "center" or "topleft"; "stretch": it fills the input, its aspect is not kept
-    rounding        how the resized picture's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
+    scale           one factor, or one per channel in `channel_order`; 1 leaves pixels at 0..255
+    mean            one per channel, in pixel units; (0, 0, 0) subtracts nothing
+    pad_value       pixel value (0..255, before `scale`) that fills what the image does not cover
+    pad             where the image lies: "center" or "topleft"; "stretch": it fills the input, its aspect is not kept
+    rounding        how the resized image's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
     stride          height and width must be multiples of it: the network's coarsest cell
     """
 
@@ -60,7 +60,7 @@ class InputSpec:
 class ModelManifest:
     """One model. `sha256` is empty where no published hash is known, `size_bytes` 0 where the size is not.
 
-    layout        how the output tensor reads: one of `LAYOUTS`
+    layout        how the output tensor is laid out: one of `LAYOUTS`
     strides       cell sizes in pixels of the detection levels, in the order the output lists them
     classes       names by class id
     other_sha256  known re-exports of the same weights with the same input and layout
@@ -83,7 +83,7 @@ class ModelManifest:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """Every hash under which this model is known; empty where none is."""
+        """Return every hash under which this model is known; empty where none is."""
         return tuple(h for h in (self.sha256, *self.other_sha256) if h)
 
 

@@ -28,7 +28,7 @@ _ULTRALYTICS_INPUT: InputParts = {"channel_order": "rgb", "scale": 1 / 255, "pad
 
 
 def names_of(text: str) -> tuple[str, ...] | None:
-    """Class names out of a printed dict `{0: 'person', ...}` or list; None where the text is neither."""
+    """Return the class names out of a printed dict `{0: 'person', ...}` or list; None where the text is neither."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -45,7 +45,7 @@ def names_of(text: str) -> tuple[str, ...] | None:
 
 
 def declared_parts(meta: OnnxMeta, where: str, joined: str | None = None) -> ManifestParts:
-    """What the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
+    """Return what the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
     `joined` is the layout that outputs were joined to, where they were.
 
     Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
@@ -143,7 +143,8 @@ def _libreyolo(meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined
 
 
 def _free_size(meta: OnnxMeta, stride: int) -> InputParts:
-    """Height and width that an Ultralytics export was made for, where its axes are free: `640`, or `[480, 640]`."""
+    """Return height and width that an Ultralytics export was made for, where its axes are free: `640`, or `[480,
+    640]`."""
     found = re.fullmatch(r"\[?\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\]?", meta.metadata.get("imgsz", ""))
     if found is None or len(meta.inputs) != 1 or len(meta.inputs[0].dims) != 4:
         return {}

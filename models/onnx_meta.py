@@ -25,7 +25,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 
 
 def parse_onnx(path: Path) -> onnx.ModelProto:
-    """`load_onnx` without the weights that lie beside the file."""
+    """Do what `load_onnx` does, without the weights that lie beside the file."""
     if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
     if not os.path.lexists(path):
@@ -50,7 +50,7 @@ def parse_onnx(path: Path) -> onnx.ModelProto:
 
 
 def _undecodable(model: onnx.ModelProto) -> str | None:
-    """The first text of a graph that protobuf could not decode, and gives as bytes; None where there is none."""
+    """Return the first text of a graph that protobuf could not decode, and gives as bytes; None where there is none."""
     for number, node in enumerate(model.graph.node):
         texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
         if any(isinstance(text, bytes) for text in texts):
@@ -69,7 +69,7 @@ def read_meta(path: Path) -> OnnxMeta:
 
 
 def meta_of(model: onnx.ModelProto) -> OnnxMeta:
-    """`read_meta` of a model already parsed."""
+    """Do what `read_meta` does, for a model already parsed."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return OnnxMeta(
         inputs=tuple(_info(value) for value in model.graph.input if value.name not in weights),
@@ -86,7 +86,7 @@ _MAX_STEPS = 200
 
 
 def _ends_in_exp(model: onnx.ModelProto) -> bool:
-    """Whether an Exp lies between the last real computation and the first output."""
+    """Return whether an Exp lies between the last real computation and the first output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, seen = [model.graph.output[0].name], set[str]()
     while waiting and len(seen) < _MAX_STEPS:

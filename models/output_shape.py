@@ -22,12 +22,13 @@ _MAX_DETECTIONS = 2000
 
 
 def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
-    """Number of grid cells of all levels together."""
+    """Return the number of grid cells of all levels together."""
     return sum((height // s) * (width // s) for s in strides)
 
 
 def class_count(layout: str, dims: Dims) -> int | None:
-    """C as the output's shape has it, None where the shape doesn't say (a free dimension, or finished detections)."""
+    """Return C as the output's shape has it, None where the shape doesn't say (a free dimension, or finished
+    detections)."""
     at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4), "detr": (2, 4)}.get(layout)
     if at is None:
         return None
@@ -37,7 +38,7 @@ def class_count(layout: str, dims: Dims) -> int | None:
 
 
 def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
-    """Whether an output of shape `dims` can be read as `layout`; free dimensions fit anything.
+    """Return whether an output of shape `dims` can be read as `layout`; free dimensions fit anything.
 
     `cell_count` is the number of grid cells at the input's size, None where that size is free.
     """
@@ -66,8 +67,8 @@ _QUERIES_STEP = 50
 
 
 def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> bool:
-    """Whether an output has a row for each of a DETR's queries: a round number of them, and one that no grids over an
-    input of (height, width) `hw` have, be it those of `strides` or of two and more levels in a row."""
+    """Return whether an output has a row for each of a DETR's queries: a round number of them, and one that no grids
+    over an input of (height, width) `hw` have, be it those of `strides` or of two and more levels in a row."""
     axis = {"yolox": 1, "yolov5": 1, "yolov8": 2}.get(layout)
     anchors = dims[axis] if axis is not None else None
     if not isinstance(anchors, int) or not 0 < anchors <= _MAX_QUERIES or anchors % _QUERIES_STEP:
@@ -79,7 +80,7 @@ def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int
 
 
 def candidates(dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> list[str]:
-    """The layouts that `dims`, of a file's one output, does not rule out."""
+    """Return the layouts that `dims`, of a file's one output, does not rule out."""
     count = cells(*hw, strides)
     return [
         layout

@@ -1,7 +1,7 @@
-"""What a model is that is none of the detectors that are read here, told from all its inputs and outputs.
+"""Recognise models that are none of the detectors supported here, from all their inputs and outputs.
 
-A shape is no proof of what can be read, but it does prove what cannot: a detector whose boxes and scores come apart is
-none whose first output holds both. Naming it saves its user from the garbage that a wrong `--layout` would give.
+A shape does not prove what can be read, but it does prove what cannot: a detector with boxes and scores in separate
+outputs is none whose first output holds both. Naming it saves its user from the garbage that a wrong `--layout` gives.
 """
 
 import re
@@ -22,14 +22,14 @@ _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
 
 
 def told_by_inputs(meta: OnnxMeta) -> str | None:
-    """The kind of the model by its metadata and inputs, as the rest of a sentence that begins with the file; None where
-    nothing there speaks against a detector that can be read here."""
+    """Return the kind of the model by its metadata and inputs, as the rest of a sentence that begins with the file;
+    None where nothing there speaks against a detector that can be read here."""
     kind = _by_metadata(meta.metadata) or _by_inputs(meta.inputs)
     return _sentence(kind) if kind is not None else None
 
 
 def told_by_outputs(meta: OnnxMeta) -> str | None:
-    """The same by all its outputs."""
+    """Return the same, judged by all its outputs."""
     kind = _by_outputs(meta.outputs)
     if kind is not None:
         return _sentence(kind)
@@ -46,7 +46,7 @@ def _sentence(kind: str) -> str:
 
 
 def may_be_pose(layout: str, dims: Dims) -> bool:
-    """Whether an output has just as many fields as that of a pose model with COCO's key points."""
+    """Return whether an output has just as many fields as that of a pose model with COCO's key points."""
     return class_count(layout, dims) == _KEYPOINTS
 
 
@@ -96,7 +96,7 @@ def _by_one(dims: Dims) -> str | None:
 
 
 def _prototypes(boxes: Dims, masks: Dims) -> bool:
-    """Mask prototypes (N, M, h, w) beside rows that end in M coefficients."""
+    """Recognise mask prototypes (N, M, h, w) beside rows that end in M coefficients."""
     if len(boxes) != 3 or len(masks) != 4 or not isinstance(masks[1], int):
         return False
     fields = [d for d in boxes[1:] if isinstance(d, int)]
@@ -104,7 +104,7 @@ def _prototypes(boxes: Dims, masks: Dims) -> bool:
 
 
 def _distributions(dims: Sequence[Dims]) -> bool:
-    """At least two levels (N, A, C), each with its (N, A, 4 x bins)."""
+    """Recognise at least two levels (N, A, C), each with its (N, A, 4 x bins)."""
     by_anchors: dict[int | str | None, list[int]] = {}
     for each in dims:
         if len(each) != 3 or not isinstance(each[2], int):
@@ -117,7 +117,8 @@ def _distributions(dims: Sequence[Dims]) -> bool:
 
 
 def _grids_beside(outputs: Sequence[TensorInfo]) -> bool:
-    """A decoded output, and behind it the raw grids that it was made of, as older exporters of YOLOv5 leave them."""
+    """Recognise a decoded output with, behind it, the raw grids that it was made of, as older exporters of YOLOv5 leave
+    them."""
     first, *others = (output.dims for output in outputs)
     return len(first) == 3 and all(len(other) == 5 for other in others)
 

@@ -2,7 +2,7 @@
 
 The file of a bundled model lies in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
 by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like `PATH`), then in the
-user's cache. Wherever a file is found, its hash is checked before its path is given away.
+user's cache. Wherever a file is found, its hash is checked before its path is returned.
 """
 
 import difflib
@@ -20,14 +20,14 @@ from models.manifest import ModelManifest, from_toml
 if TYPE_CHECKING:
     from models.download import Progress
 
-# No export of a model has this many times the bytes of another, and none more than protobuf can hold. What is larger is
-# not read to its end, only to find that it is something else.
+# No export of a model is this many times larger than another, and none is larger than protobuf can hold. A larger file
+# is not read to its end only to find that it is something else.
 _LARGEST_EXPORT = 16
 _LARGEST_ONNX = 2**31 - 1
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 
-# What runs where nobody names a model: bundled, so that nothing has to be fetched first.
+# What runs when no model is named: bundled, so that nothing has to be fetched first.
 DEFAULT_MODEL = "street-nano"
 
 _ZOO = Path(__file__).parent / "zoo"
@@ -42,12 +42,12 @@ def zoo() -> dict[str, ModelManifest]:
 
 
 def list_models() -> tuple[ModelManifest, ...]:
-    """All models of the zoo, by name."""
+    """Return all models of the zoo, by name."""
     return tuple(zoo().values())
 
 
 def get_manifest(name: str) -> ModelManifest:
-    """The manifest of a zoo model; a wrong name is an error that lists close and available names."""
+    """Return the manifest of a zoo model; a wrong name is an error that lists close and available names."""
     try:
         return zoo()[name]
     except KeyError:
@@ -55,27 +55,27 @@ def get_manifest(name: str) -> ModelManifest:
 
 
 def names_hint(name: str) -> str:
-    """How a message about a wrong model name ends: close names first, then all of them."""
+    """Return how a message about a wrong model name ends: close names first, then all of them."""
     close = difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
     return f"{did_you_mean} Available: {', '.join(zoo())}."
 
 
 def by_hash(sha256: str) -> ModelManifest | None:
-    """The zoo model of which a file with this hash is a known export."""
+    """Return the zoo model of which a file with this hash is a known export."""
     return next((manifest for manifest in list_models() if sha256 in manifest.hashes), None)
 
 
 def smallest_that_knows(classes: Iterable[str]) -> ModelManifest | None:
-    """The smallest model of the zoo that knows all these classes, None where none does. A size that is not known is
-    taken for a large one."""
+    """Return the smallest model of the zoo that knows all these classes, None where none does. A size that is not known
+    is taken for a large one."""
     wanted = set(classes)
     able = [manifest for manifest in list_models() if wanted <= set(manifest.classes)]
     return min(able, key=lambda manifest: manifest.size_bytes or math.inf, default=None)
 
 
 def models_cache() -> Path:
-    """The folder that `pull` fills."""
+    """Return the folder that `pull` fills."""
     return cache_dir("models")
 
 
@@ -84,13 +84,13 @@ def _mirrors() -> list[Path]:
 
 
 def in_mirrors(name: str) -> Path | None:
-    """The file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
+    """Return the file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
     names = [name] if Path(name).suffix else [name, f"{name}.onnx"]
     return next((path for folder in _mirrors() for each in names if os.path.isfile(path := folder / each)), None)
 
 
 def _known_hashes(manifest: ModelManifest, path: Path) -> tuple[str, ...]:
-    """The published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
+    """Return the published hashes, else the accepted one: on record beside the file, or, as a mirror may be read-only,
     in the cache."""
     accepted = accepted_hash(path) or accepted_hash(models_cache() / manifest.file)
     return manifest.hashes or ((accepted,) if accepted else ())
@@ -124,7 +124,7 @@ def check_file(manifest: ModelManifest, path: Path) -> str:
 
 
 def _bundled(manifest: ModelManifest) -> Path:
-    """The file in this package, or a HashError with the repair: such a file can't be missing, only damaged."""
+    """Return the file in this package, or a HashError with the repair: such a file can't be missing, only damaged."""
     path = WEIGHTS / manifest.file
     got = sha256_of(path) if path.is_file() else "no file"
     if got not in manifest.hashes:
@@ -140,7 +140,8 @@ def _candidates(manifest: ModelManifest) -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """The verified file of a zoo model, or None where no searched folder has one. A wrong file is a HashError."""
+    """Return the verified file of a zoo model, or None where no searched folder has one. A wrong file is a
+    HashError."""
     manifest = get_manifest(name)
     if manifest.bundled:
         return _bundled(manifest)
@@ -152,7 +153,7 @@ def find(name: str) -> Path | None:
 
 
 def offline_remedy(manifest: ModelManifest) -> str:
-    """What to do about a missing file on a machine without a network."""
+    """Return what to do about a missing file on a machine without a network."""
     return (
         f"Without a network: get {manifest.url} elsewhere and put it into {models_cache()}, "
         f"or into a folder of your own that {MIRRORS_VARIABLE} names."
@@ -160,7 +161,7 @@ def offline_remedy(manifest: ModelManifest) -> str:
 
 
 def require(name: str) -> Path:
-    """`find`, with a missing file an error that says how to get it."""
+    """Do what `find` does, but raise where the file is missing and say how to get it."""
     path = find(name)
     if path is None:
         manifest = get_manifest(name)
@@ -179,7 +180,7 @@ def pull(
     accept_unverified: bool = False,
     timeout_s: float = 30.0,
 ) -> Path:
-    """Have the file of a zoo model on this machine, verified, and return its path.
+    """Make sure that the file of a zoo model is on this machine, verified, and return its path.
 
     A bundled file, and a good one in a mirror folder or in the cache, is reported as it is; otherwise the file is
     downloaded into the cache, where it appears only whole and verified. A file there with the wrong hash is replaced.
@@ -228,7 +229,7 @@ def pull(
 
 
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
-    """The verified file where `path` will do, None where a download has to replace it (in the cache only)."""
+    """Return the verified file where `path` will do, None where a download has to replace it (in the cache only)."""
     got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):

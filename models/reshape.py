@@ -27,7 +27,7 @@ _INT64_MAX = 2**63 - 1
 
 
 def free_shape(model: onnx.ModelProto, stride: int = 32, strides: Sequence[int] = (8, 16, 32)) -> onnx.ModelProto:
-    """A copy of `model` whose input is `(batch, 3, height, width)`, height and width any multiples of `stride`.
+    """Return a copy of `model` whose input is `(batch, 3, height, width)`, height and width any multiples of `stride`.
 
     strides   cell sizes of the detection levels, see `ModelManifest`
     Raises ReshapeError, which names the node in the way, where the graph can't be freed.
@@ -124,7 +124,7 @@ class _Surgery:
         node.input[1] = self._target(node.input[0], entries, source)
 
     def _target(self, source: str, entries: list[Entry], dims: tuple[int, ...]) -> str:
-        """Name of the int64 target: a constant with 0 (copied) and -1 (what is left) if that says it all."""
+        """Return the name of the int64 target: a constant with 0 (copied) and -1 (what is left) if that says it all."""
         short: list[int | None] = []
         for position, entry in enumerate(entries):
             copied = isinstance(entry, Copy) and entry.dims == (position,)
@@ -225,7 +225,8 @@ class _Surgery:
     def _following_axes(
         shape: tuple[int, ...], others: list[tuple[tuple[int, ...], tuple[int, ...]]]
     ) -> dict[int, int]:  # fmt: skip
-        """Axes of `shape` that meet a longer or shorter partner at the probe size, with that partner's length there."""
+        """Return the axes of `shape` that meet a longer or shorter partner at the probe size, with that partner's
+        length there."""
         found: dict[int, int] = {}
         for here, there in others:
             for back in range(1, min(len(shape), len(here)) + 1):

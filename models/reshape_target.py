@@ -61,7 +61,8 @@ def relative_target(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> list[Entry] | None:
-    """One entry a dimension of `target`: an int that holds at any size, or how to find it. None where it is unclear.
+    """Return one entry per dimension of `target`: an int that holds at any size, or how to find it. None where it is
+    unclear.
 
     source, source_probe   the tensor's shape as exported and at the probe size
     target                 the shape it is given as exported, no 0 or -1 in it
@@ -92,7 +93,7 @@ def relative_target(
 def _cells(
     rows: int, columns: int, total_probe: int, size: tuple[int, int], probe: tuple[int, int], strides: Sequence[int]
 ) -> tuple[Cells, Cells] | None:
-    """A flat axis unfolded into a feature map: the stride whose cells make that very map, at both sizes."""
+    """Unfold a flat axis into a feature map: find the stride whose cells make that very map, at both sizes."""
     for stride in strides:
         here = (size[0] // stride, size[1] // stride)
         if here == (rows, columns) and (probe[0] // stride) * (probe[1] // stride) == total_probe:

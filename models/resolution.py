@@ -30,7 +30,7 @@ from models.manifest import (
 )
 from models.metadata import declared_parts
 from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
-from models.parts import JOINED, Parts, as_joined, parts_of
+from models.parts import JOINED, OUTPUT, Parts, as_joined, parts_of
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
@@ -154,13 +154,14 @@ def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
 
 
 def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
-    """A file as it is read: with its outputs joined where they belong together, and what they are then."""
+    """Return a file as it is read: with its outputs joined where they belong together, and what they are then."""
     parts = parts_of(meta)
     return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
-    """The one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is, instead."""
+    """Return the one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is,
+    instead."""
     if (other := told_by_inputs(meta)) is not None:
         raise OnnxFileError(f"{path}: {other}")
     if len(meta.inputs) != 1:
@@ -195,7 +196,7 @@ def _side_car(path: Path) -> ManifestParts:
 def _describe(
     path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: ManifestParts
 ) -> tuple[ModelManifest, LayoutError | None]:
-    """The manifest of a file that is not known, and the question that is still open, if one is."""
+    """Return the manifest of a file that is not known, and the question that is still open, if one is."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
@@ -207,7 +208,7 @@ def _describe(
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec), **spec, "dtype": tensor.dtype}
-    _check_joined(parts.get("layout"), joined, path)
+    _check_joined(parts.get("layout"), joined, meta.outputs[0].name == OUTPUT, path)
     if "layout" not in parts:
         raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
@@ -220,7 +221,7 @@ def _describe(
 
 
 def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
-    """What the names of the outputs alone say."""
+    """Return what the names of the outputs alone say."""
     if joined is None or not joined.certain:
         return {}
     if joined.layout != "detr":
@@ -231,10 +232,11 @@ def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
     return parts
 
 
-def _check_joined(layout: str | None, joined: Parts | None, path: Path) -> None:
-    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's."""
+def _check_joined(layout: str | None, joined: Parts | None, already: bool, path: Path) -> None:
+    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's. `already`: the
+    file has its outputs joined, as one that `yolo-engine quantize` made of a joined model."""
     if joined is None:
-        if layout in JOINED:
+        if layout in JOINED and not already:
             raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
         return
     names = ", ".join(joined.outputs)
@@ -261,7 +263,7 @@ def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
 
 
 def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
-    """Stand-in names where nobody gave any: class0, class1, ..."""
+    """Return stand-in names where nobody gave any: class0, class1, ..."""
     count = class_count(layout, meta.outputs[0].dims) or 0
     if count > _MAX_CLASSES:
         raise OnnxFileError(f"{path}: is damaged, or no detector: its output has {count:,} classes.")

@@ -18,7 +18,7 @@ _SMALL = 64
 
 
 def label(node: onnx.NodeProto) -> str:
-    """A node as a message names it: `/model.22/Add (Add)`."""
+    """Return a node as a message names it: `/model.22/Add (Add)`."""
     return f"{node.name or node.output[0]} ({node.op_type})"
 
 
@@ -41,20 +41,20 @@ class ShapeWalk:
             self._types[world][picture] = onnx.helper.make_tensor_type_proto(element, list(dims))
 
     def add_constant(self, name: str, array: Array) -> None:
-        """Make a constant known that was added to the graph."""
+        """Register a constant that was added to the graph."""
         kind = onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         self._types[0][name] = self._types[1][name] = kind
         self._constants[name] = array
 
     def is_constant(self, node: onnx.NodeProto) -> bool:
-        """Whether a node's result depends on weights and constants only."""
+        """Return whether a node's result depends on weights and constants only."""
         return all(self._is_constant(name) for name in node.input if name)
 
     def _is_constant(self, name: str) -> bool:
         return name in self._weights or name in self._constants or name in self._constant_nodes
 
     def constant(self, name: str) -> Array | None:
-        """The value of a tensor that depends on weights and constants only, else None."""
+        """Return the value of a tensor that depends on weights and constants only, else None."""
         if name in self._constants:
             return self._constants[name]
         if name in self._weights:
@@ -69,7 +69,7 @@ class ShapeWalk:
         return value
 
     def dims(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shape of a tensor, here and there. An input left out ("") is a scalar."""
+        """Return the shape of a tensor, here and there. An input left out ("") is a scalar."""
         if not name:
             return (), ()
         here, there = (self._types[world][name].tensor_type.shape.dim for world in (0, 1))
@@ -105,7 +105,7 @@ class ShapeWalk:
         return found
 
     def _small(self, name: str, world: int) -> onnx.TensorProto | None:
-        """The value of a small tensor as shape inference wants it, where it is known."""
+        """Return the value of a small tensor as shape inference wants it, where it is known."""
         if name in self._values[world]:
             return onnx.numpy_helper.from_array(self._values[world][name], name)
         size = 1

@@ -29,12 +29,12 @@ class _Tensor(Protocol):
     shape: list[int | str | None]
 
 
-class _Session(Protocol):
+class Session(Protocol):
     """What is used of ONNX Runtime's InferenceSession, which has no type hints."""
 
     def get_inputs(self) -> list[_Tensor]: ...
 
-    def run(self, outputs: None, feeds: dict[str, Array]) -> list[Array]: ...
+    def run(self, outputs: list[str] | None, feeds: dict[str, Array]) -> list[Array]: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CheckReport:
     """What the check found. Differences are parts of the largest value of the output field; 0.0 is bit for bit.
 
     same_shape    freed against original, at the original's shape
-    in_batch      each picture in a batch against itself alone; None where the model isn't batch-safe, so not compared
+    in_batch      each image in a batch against itself alone; None where the model isn't batch-safe, so not compared
     rectangle     (height, width) that was run, and that gave the right number of anchors
     centres       whether decoded centres were looked at (layouts yolov5 and yolov8) and lay at their cells
     """
@@ -100,12 +100,12 @@ def check_freed(
     return CheckReport(same, together, rectangle, _check_centres(wide, layout, rectangle, strides))
 
 
-def _session(model: Path | bytes) -> _Session:
+def _session(model: Path | bytes) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # its errors come as exceptions, written as strangers' text
     try:
-        session: _Session = onnxruntime.InferenceSession(
+        session: Session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
         )
         return session
@@ -113,21 +113,21 @@ def _session(model: Path | bytes) -> _Session:
         raise ReshapeError(f"cannot free: ONNX Runtime does not load the model: {error}.") from error
 
 
-def _input(session: _Session) -> tuple[str, list[int | None]]:
+def _input(session: Session) -> tuple[str, list[int | None]]:
     tensor = session.get_inputs()[0]
     dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}[tensor.type]
     return dtype, [d if isinstance(d, int) else None for d in tensor.shape]
 
 
-def _run(session: _Session, pictures: Array) -> list[Array]:
+def _run(session: Session, pictures: Array) -> list[Array]:
     try:
         return session.run(None, {session.get_inputs()[0].name: pictures})
     except Exception as error:
         raise ReshapeError(f"cannot free: the freed model fails on {pictures.shape}: {error}.") from error
 
 
-def _fill(session: _Session, fixed: list[int | None], picture: Array) -> list[Array]:
-    """Run one picture through the original, whatever its fixed batch is."""
+def _fill(session: Session, fixed: list[int | None], picture: Array) -> list[Array]:
+    """Run one image through the original, whatever its fixed batch is."""
     answers = _run(session, np.repeat(picture, fixed[0] or 1, axis=0))
     return [answer[:1] for answer in answers]
 
@@ -171,7 +171,7 @@ def _check_count(
     rectangle: tuple[int, int],
     strides: Sequence[int],
 ) -> None:
-    """The anchors' number must be what the cells' number says, and the other axes must stay."""
+    """Check that the number of anchors follows from that of the cells, and that the other axes stay."""
     if layout is None or layout == "end2end":
         return
     axis = 2 if layout == "yolov8" else 1
@@ -185,7 +185,8 @@ def _check_count(
 def _check_centres(
     answer: Array, layout: str | None, rectangle: tuple[int, int], strides: Sequence[int]
 ) -> bool:  # fmt: skip
-    """Decoded centres can't be further from their cell's centre than the head can reach; most are much nearer."""
+    """Check decoded centres: they can't be further from their cell's centre than the head can reach; most are much
+    nearer."""
     if layout not in ("yolov5", "yolov8"):
         return False
     rows = answer[0] if layout == "yolov5" else answer[0].T

@@ -6,8 +6,8 @@ JobError                    (exit status 1)
 ├── RequestError            what was asked for is wrong: a folder, a key, an option (exit status 2)
 │   ├── PathRefused         a path is outside the roots, or is no folder or file
 │   └── UnknownJob          no job of that id is known here
-├── BrokerUnreachable       the broker or the result store does not answer as one   (exit status 3)
-├── EmbeddedBrokerError     the broker that was to run on this machine does not
+├── BrokerUnreachable       the broker or the result store does not answer as such  (exit status 3)
+├── EmbeddedBrokerError     the broker that should run on this machine does not
 │   └── EmbeddedBrokerTaken another process runs it already
 ├── EngineFailed            the engine can't run at all: its model, its device, its configuration
 ├── FolderTaken             another job writes to the same folder: this one waits for its turn
@@ -15,6 +15,9 @@ JobError                    (exit status 1)
 """
 
 from __future__ import annotations
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+"""Exit statuses of the command lines."""
 
 
 class JobError(Exception):
@@ -38,7 +41,7 @@ class PathRefused(RequestError):
 
 
 class UnknownJob(RequestError):
-    """No job of that id is known here."""
+    """No job with that id is known here."""
 
 
 class BrokerUnreachable(JobError):
@@ -66,5 +69,5 @@ class Duplicate(JobError):
 
 
 def reason_of(error: Exception) -> str:
-    """Why it happened, without the path that an OSError repeats: the message around it names that."""
+    """Return why it happened, without the path that an OSError repeats: the message around it names that."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

@@ -1,7 +1,7 @@
 """Settings of the job system: one module for worker, client, Beat and Flower.
 
-Every process that reads from the broker enforces its own visibility timeout, so that a single process with other
-settings re-queues tasks that are running. That is why everything here is built once, in `celery_settings`, and why
+Every process that reads from the broker enforces its own visibility timeout, so that a single process with different
+settings would requeue tasks that are running. That is why everything here is built once, in `celery_settings`, and why
 the launchers start nothing without it.
 
 Values come from the environment and, below it, from a TOML file that `YOLO_SETTINGS` names:
@@ -17,7 +17,7 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,11 +27,12 @@ DEFAULT_URL = "redis://localhost:6379/0"
 
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
 PLAIN_QUEUE = "celery"
-"""Where a program's `Celery(...).send_task(...)` goes that was told of no queue: it is served as well."""
+"""Where `Celery(...).send_task(...)` of a program sends that names no queue: it is served as well."""
 
 
 def worker_command(queue: str) -> str:
-    """The command of a worker that serves a queue. One that serves it alone would leave a job's other steps waiting."""
+    """Return the command of a worker that serves a queue. One that served it alone would leave a job's other steps
+    waiting."""
     return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
 
 
@@ -39,7 +40,7 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
 
 class Watch(BaseModel):
-    """A folder that Beat sweeps: new and complete videos become a job, once each."""
+    """A folder that Beat sweeps: new and complete videos become a job, each video once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,8 +51,8 @@ class Watch(BaseModel):
     every_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 5.0
     """How often it is swept."""
     quiet_s: Annotated[float, Field(ge=0)] = 60.0
-    """A file that has not changed for so long is complete."""
-    config: dict[str, Any] = {}
+    """A file that has not changed for this long is complete."""
+    config: dict[str, object] = {}
     """Keys of the engine's configuration for its jobs; they win over `config` of the settings."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Workers that share one of its jobs."""
@@ -75,29 +76,29 @@ class Settings(BaseModel):
     """Where this machine remembers its jobs and its embedded broker."""
 
     queues: tuple[str, ...] = ()
-    """Queues of your own, beside yolo, yolo-gpu, yolo-log and celery."""
+    """Queues of your own, besides yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
     """Folders that Beat sweeps."""
-    config: dict[str, Any] = {}
+    config: dict[str, object] = {}
     """Defaults of every job, keys of the engine's configuration; what a job asks for itself wins."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    """Attempts in a row that get no further in a video before it is given up."""
+    """How many attempts in a row may get no further in a video before it is given up."""
     lease_s: Seconds = 30.0
-    """A video whose worker shows no sign of life for so long goes to another."""
+    """A video whose worker shows no sign of life for this long goes to another."""
     grace_s: Seconds = 20.0
     """How long a worker that was told to stop may take for its last checkpoint."""
     cancel_s: Seconds = 1.0
     """How long the engine may take to finish the frames in flight when a job is cancelled."""
     stall_s: Seconds = 300.0
-    """A run that makes no progress for so long is ended and counts as an attempt."""
+    """A run that makes no progress for this long is ended and counts as an attempt."""
     visibility_timeout_s: Seconds = 600.0
-    """A message whose worker shows no sign of life for so long is delivered again. It must exceed the longest outage
-    of the broker that you expect, and the difference of the machines' clocks."""
+    """A message whose worker shows no sign of life for this long is delivered again. It must exceed the longest outage
+    of the broker that you expect, and the difference between the machines' clocks."""
     task_time_limit_s: Seconds = 7 * 86_400.0
     """A last resort against a task that hangs; the engine's own watch (stall_s) is far below it."""
     deaf_s: Seconds = 120.0
-    """A worker with free slots that gets none of the waiting messages for so long starts itself anew."""
+    """A worker with free slots that gets none of the waiting messages for this long restarts itself."""
 
     @property
     def results_url(self) -> str:
@@ -105,7 +106,7 @@ class Settings(BaseModel):
 
     @property
     def broker_state(self) -> Path:
-        """Where the embedded broker keeps its data."""
+        """Return where the embedded broker keeps its data."""
         return self.state_dir / "broker"
 
     @property
@@ -131,7 +132,7 @@ def settings() -> Settings:
     if "state_dir" not in values and os.environ.get("XDG_STATE_HOME"):
         values["state_dir"] = Path(os.environ["XDG_STATE_HOME"]) / "yolo-engine"
     try:
-        read = Settings(**values)
+        read = Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -163,7 +164,7 @@ def settings() -> Settings:
     return read.model_copy(update=home)
 
 
-def _from_file(name: str | None) -> dict[str, Any]:
+def _from_file(name: str | None) -> dict[str, object]:
     if not name:
         return {}
     path = Path(name).expanduser()
@@ -179,8 +180,8 @@ Role = Literal["worker", "client"]
 
 
 def celery_settings(given: Settings, role: Role) -> dict[str, object]:
-    """Celery's configuration. What every process must agree on is the same for both roles; a client differs only in
-    how long it is willing to wait for a broker that is away."""
+    """Return Celery's configuration. What every process must agree on is the same for both roles; a client differs only
+    in how long it is willing to wait for a broker that is away."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
     transport = {
         **visibility,
@@ -191,7 +192,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
         "health_check_interval": 25,
     }
-    shared: dict[str, Any] = {
+    shared: dict[str, object] = {
         "broker_url": given.broker_url,
         "result_backend": given.results_url,
         "broker_transport_options": transport,

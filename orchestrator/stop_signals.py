@@ -1,4 +1,4 @@
-"""Who is told to stop twice at once, itself and its whole group, as `timeout` does it: the two are one.
+"""A process that is told to stop twice at once, itself and as one of its group, as `timeout` does it: the two are one.
 
 Celery takes the second of two SIGINTs for "drop everything", and its pool children die of a SIGTERM in the midst of a
 step, though the worker has just begun to let them end in order.
@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 from engine.cli.repeats import SAME_S, Repeats
 
@@ -20,8 +20,8 @@ _TICK_S = 0.02
 
 @contextlib.contextmanager
 def interrupting(*numbers: signal.Signals) -> Iterator[None]:
-    """Within it, each of these signals raises KeyboardInterrupt, but one that comes twice at once only once. A SIGINT
-    that is ignored, as in a shell's background, stays so."""
+    """Have each of these signals raise KeyboardInterrupt within a block, one that comes twice at once only once. A
+    SIGINT that is ignored, as in a shell's background, stays ignored."""
     repeats = Repeats()
 
     def interrupt(*_: object) -> None:
@@ -38,10 +38,10 @@ def interrupting(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def spare_the_worker(told_at_s: float) -> None:
-    """In the worker's parent, as it begins to stop: a SIGINT that belongs to the same stop does nothing."""
+    """Ignore, in the worker's parent as it begins to stop, a SIGINT that belongs to the same stop."""
     last_resort = signal.getsignal(signal.SIGINT)
 
-    def again(number: int, frame: Any) -> None:
+    def again(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - told_at_s >= SAME_S and callable(last_resort):
             last_resort(number, frame)
 
@@ -49,14 +49,14 @@ def spare_the_worker(told_at_s: float) -> None:
 
 
 def spare_the_child(stopped_at: Callable[[], float | None]) -> None:
-    """In a pool child: a SIGTERM that came to the worker as well does nothing here; any other one ends the child.
+    """Ignore, in a pool child, a SIGTERM that came to the worker as well; any other one ends the child.
     `stopped_at` is when the worker was told to stop, in seconds since the epoch; None: it was not."""
 
     usual = signal.getsignal(signal.SIGTERM)
     if getattr(usual, "spares", False):  # a child does one task after the other
         return
 
-    def told(number: int, frame: Any) -> None:
+    def told(number: int, frame: FrameType | None) -> None:
         came_at = time.time()
         while (at := stopped_at()) is None and time.time() - came_at < SAME_S:
             time.sleep(_TICK_S)  # the worker may hear of it a little later

@@ -1,6 +1,5 @@
 """Foreign errors become the engine's own at the border, and reach a user as a sentence, never as a traceback."""
 
-import importlib
 import sys
 
 import av
@@ -9,13 +8,12 @@ import pytest
 
 from engine import errors
 from engine.cli import main as cli
+from engine.cli.commands import models
 from engine.config import EngineConfig
+from engine.inference import model
 from engine.inference.model import load_model
 from engine.media.source import Source
 from models import errors as model_errors
-from models import registry
-
-RESOLVE = importlib.import_module("models.resolution")
 
 
 def classes_of(module, root):
@@ -73,7 +71,7 @@ def test_whoever_catches_the_parent_catches_the_child(kind, parent):
 @pytest.mark.parametrize("kind", MODEL_ERRORS)
 def test_errors_of_models_become_the_engine_s(monkeypatch, kind):
     foreign = kind("the file is odd. Mend it.")
-    monkeypatch.setattr(RESOLVE, "resolve", raising(foreign))
+    monkeypatch.setattr(model, "resolve", raising(foreign))
     with pytest.raises(errors.ModelError) as caught:
         load_model(EngineConfig(), 1)
     assert str(caught.value) == "the file is odd. Mend it."
@@ -91,7 +89,7 @@ def test_errors_of_models_become_the_engine_s(monkeypatch, kind):
 )
 def test_errors_of_models_are_a_sentence(monkeypatch, capsys, kind, command):
     error = kind("the file is odd. Mend it.")
-    for module, name in ((registry, "find"), (registry, "pull"), (RESOLVE, "resolve")):
+    for module, name in ((models, "find"), (models, "pull_model"), (model, "resolve")):
         monkeypatch.setattr(module, name, raising(error))
     assert run(monkeypatch, capsys, *command) == (2, "Error: the file is odd. Mend it.\n")
 

@@ -33,14 +33,16 @@ ROOMS = {
         "profiling": set(),
         "summary": {"profiling"},
         "formats": set(),
+        "backends": set(),
+        "defaults": set(),
         "precision": set(),
         "trackers": {"errors"},
-        "config": {"errors", "formats", "precision", "text", "trackers"},
+        "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "errors", "text", "trackers"},
-        "inference": {"config", "media", "records", "errors", "install", "precision", "text"},
+        "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
@@ -60,6 +62,10 @@ ROOMS = {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "sinks", "stages", "summary", "text",
         },
+        "find": {
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages",
+        },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
@@ -72,20 +78,27 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "errors", "files", "follow_up", "identities", "inference", "media",
-            "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "summary",
+            "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities", "inference",
+            "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages",
+            "summary",
             "text", "trackers",
         },
         # What uses an engine, or its results.
+        "agreement": {"records"},
+        "faster": {"precision", "text"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "verify_precision": {
+            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "clips", "config", "engine", "errors", "exports", "files", "finished", "formats",
-            "inference", "install", "logs", "media", "pipeline", "profiling", "report", "results", "rework", "summary",
-            "text", "trackers", "verify",
+            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
+            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
+            "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

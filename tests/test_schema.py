@@ -86,7 +86,7 @@ def test_a_job(tmp_path, cancelled):
         job.cancel("test")
     made.end(job, settings)
     check("manifest.json", json.loads((job.output / "manifest.json").read_text()))
-    check("summary.json", outcomes.summarise(job, "the folder is gone"))
+    check("summary.json", outcomes.summarise(job, "the folder is gone").to_json())
 
 
 def test_a_job_that_never_began(tmp_path):

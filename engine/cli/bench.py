@@ -64,7 +64,7 @@ def report(files: tuple[Path, ...]) -> int:
 
 def _suite(*arguments: str) -> int:
     """Run it in a process of its own, so that nothing of the command line is measured with it."""
-    import subprocess
+    import subprocess  # help need not wait for it
 
     if not (CLONE / "benchmarks" / "suite.py").is_file():
         raise click.ClickException(

@@ -6,11 +6,10 @@ import importlib
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
@@ -54,7 +53,7 @@ def all_checks() -> dict[str, Callable[[], Finding]]:
         "tensorrt": lambda: _optional("tensorrt", "tensorrt", extra("tensorrt")),
         "tensorrt_rtx": lambda: _optional("tensorrt_rtx", "tensorrt_rtx", extra("rtx")),
         "models": _models,
-        "broker": _broker,
+        **_checks_of_others(),
     }
 
 
@@ -239,12 +238,14 @@ def _models() -> Finding:
     return Finding("models", "ok", ", ".join(here) + more)
 
 
-def _broker() -> Finding:
-    url = urlsplit(os.environ.get("CELERY_BROKER_URL", "redis://localhost:6379/0"))
-    address = (url.hostname or "localhost", url.port or 6379)
-    shown = f"{address[0]}:{address[1]}"
-    try:
-        with socket.create_connection(address, timeout=2):
-            return Finding("broker", "ok", f"{shown} answers")
-    except OSError:
-        return Finding("broker", "absent", f"nothing answers at {shown}: only needed for jobs, not for `run`")
+def _checks_of_others() -> dict[str, Callable[[], Finding]]:
+    """Return what the packages around the engine check, by the name of their entry point: the job system its broker."""
+    return {each.name: _loaded(each) for each in metadata.entry_points(group="yolo_engine.checks")}
+
+
+def _loaded(entry: metadata.EntryPoint) -> Callable[[], Finding]:
+    def check() -> Finding:
+        found: Finding = entry.load()()
+        return found
+
+    return check

@@ -17,3 +17,5 @@ def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
             yield f"{name}: no clips: {why}"
     for each in exports["exports"] if exports is not None else ():
         yield f"{each['folder']}: {each['tracks']:,} tracks, {each['boxes']:,} boxes for {each['format']}."
+    if "report" in summary:
+        yield f"Report: {summary['report']}"

@@ -6,53 +6,50 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from engine import defaults
+from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
 from engine.cli.bench import bench
 from engine.cli.clips import clips
+from engine.cli.deferred import deferred
 from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
+from engine.cli.find import find
 from engine.cli.models import models
+from engine.cli.quantize import quantize
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
 from engine.cli.scene import scene
+from engine.cli.statuses import FAILED, INTERRUPTED, USAGE
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
+from engine.errors import (
+    BackendMissing,
+    ConfigError,
+    EngineError,
+    InputError,
+    ModelError,
+    OutputError,
+    describe_os_error,
+)
+from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
+from models.errors import ModelError as ModelPackageError
 from models.manifest import LAYOUTS
 
-if TYPE_CHECKING:
-    from engine.config import EngineConfig
-    from engine.engine import Engine
-    from engine.summary import SummaryJson
-
-# Nothing heavy is imported up here: --help answers at once.
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+# Nothing heavy is imported here: --help answers at once.
 
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    from engine.errors import (
-        BackendMissing,
-        ConfigError,
-        EngineError,
-        InputError,
-        ModelError,
-        OutputError,
-        describe_os_error,
-    )
-    from models.errors import ModelError as ModelPackageError
-
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -95,12 +92,15 @@ def main() -> None:
 )
 def commands(log_level: str, log_format: str) -> None:
     """Detect and track objects in videos: a folder in, tracks and annotated videos out."""
-    from engine.logs import set_up_logging
-
     set_up_logging(log_level, log_format)
 
 
 _Command = Callable[..., Any]
+
+
+def _told(text: str, default: object) -> str:
+    """Return an option's help with its default, as it stands behind all of them."""
+    return f"{text}  [{default}]"
 
 
 def _model_options(command: _Command) -> _Command:
@@ -118,34 +118,46 @@ def _model_options(command: _Command) -> _Command:
         click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by."),
         click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
-        click.option("--conf", type=float, help="Lowest score of a detection.  [0.25]"),
-        click.option("--nms-iou", type=float, help="Overlap above which the weaker box is removed.  [0.45]"),
+        click.option("--conf", type=float, help=_told("Lowest score of a detection.", defaults.CONF)),
+        click.option(
+            "--nms-iou", type=float, help=_told("Overlap above which the weaker box is removed.", defaults.NMS_IOU)
+        ),
         click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
         click.option(
             "--class-agnostic/--class-aware",
             default=None,
             help="Let boxes of different classes suppress each other.  [aware]",
         ),
-        click.option("--max-detections", type=int, help="Maximum number of detections per frame.  [300]"),
+        click.option(
+            "--max-detections", type=int, help=_told("Maximum number of detections per frame.", defaults.MAX_DETECTIONS)
+        ),
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
-        click.option("--shape", type=click.Choice(["auto", "square", "rect"]), help="Input shape.  [auto]"),
+        click.option(
+            "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
+        ),
         click.option(
             "--backend",
-            type=click.Choice(
-                ["auto", "native", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "fake"]
-            ),
-            help="What computes the model; fake finds bright squares, for tests.  [auto]",
+            type=click.Choice([AUTO, *BACKENDS]),
+            help=_told("What computes the model; fake finds bright squares, for tests.", AUTO),
         ),
         click.option(
             "--precision",
             type=click.Choice(["f32", "bf16", "int8"]),
             help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
         ),
-        click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [auto]"),
-        click.option("--batch", type=int, help="Frames per inference.  [1 on a CPU, 8 on a GPU]"),
-        click.option("--streams", type=int, help="Videos decoded at the same time.  [one per core, 2 to 4]"),
-        click.option("--workers", type=int, help="Inferences at the same time.  [one per core, 2 on a GPU]"),
+        click.option("--device", metavar="auto|cpu|cuda[:N]", help=_told("Where to compute.", defaults.DEVICE)),
+        click.option("--batch", type=int, help=f"Frames per inference.  [1 on a CPU, {defaults.GPU_BATCH} on a GPU]"),
+        click.option(
+            "--streams",
+            type=int,
+            help=f"Videos decoded at the same time.  [one per core, {defaults.MIN_STREAMS} to {defaults.MAX_STREAMS}]",
+        ),
+        click.option(
+            "--workers",
+            type=int,
+            help=f"Inferences at the same time.  [one per core, {defaults.GPU_WORKERS} on a GPU]",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -154,7 +166,7 @@ def _model_options(command: _Command) -> _Command:
 
 @commands.command(no_args_is_help=True)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [output_videos]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=_told("Output folder.", defaults.OUTPUT_FOLDER))
 @_model_options
 @click.option("--start", "start_s", metavar="TIME", help="Where to begin in each video: seconds, or H:MM:SS.  [0]")
 @click.option("--end", "end_s", metavar="TIME", help="Where to end in each video.  [at its end]")
@@ -165,7 +177,12 @@ def _model_options(command: _Command) -> _Command:
     help="How much of each video to take, from --start on; for live sources too.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
-@click.option("--formats", metavar="tracks,mot,detections", help="Data files to write.  [tracks,mot]")
+@click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
+@click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
+@click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")
+@click.option(
+    "--formats", metavar="tracks,mot,detections", help=_told("Data files to write.", ",".join(defaults.FORMATS))
+)
 @click.option(
     "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."
 )
@@ -178,8 +195,13 @@ def _model_options(command: _Command) -> _Command:
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
 @click.option("--crops/--no-crops", default=None, help="Write the best crop of each track.  [no-crops]")
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
-@click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
+@click.option(
+    "--bin",
+    "bin_s",
+    metavar="LENGTH",
+    help=_told("Length of a bin of counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
+)
+@click.option("--zone", metavar="NAME", help=_told("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE))
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
 @click.option(
@@ -188,87 +210,40 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
-@click.option("--segment", metavar="90s|10m|1h", help="Length of a live source's recordings.  [10m]")
+@click.option(
+    "--segment",
+    metavar="90s|10m|1h",
+    help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
-def run(
-    inputs: tuple[str, ...],
-    output: Path | None,
-    as_json: bool,
-    stats: bool,
-    config_file: Path | None,
-    **options: Any,
-) -> int:
+@deferred("run:run")
+def run() -> None:
     """Detect and track objects in videos.
 
     INPUT is a file, a folder (searched recursively), a glob or a URL (rtsp, http). Results go to the output folder:
     <name>.mp4, <name>.tracks.jsonl, <name>.mot.txt and manifest.json.
     """
-    from engine.cli.answers_table import print_answers
-    from engine.cli.bottleneck_table import print_verdict
-    from engine.cli.console import screen
-    from engine.cli.follow_up_lines import follow_up_lines
-    from engine.cli.progress import ProgressBars, print_summary
-
-    console = screen(stderr=True)
-    with _engine(config_file, stats=stats, output_folder=output, **options) as engine:
-        bars = ProgressBars(console, engine.total)
-        previous = _stop_on_signals(engine, bars.say)
-        try:
-            with bars as tick:
-                begun = None if as_json else lambda: _tell_model(engine.config, bars.say)
-                summary = engine.run(inputs, progress=tick, begun=begun)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        interrupted = engine.interrupted
-    if stats:
-        print_verdict(console, summary["verdict"])
-    if as_json:
-        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
-    else:
-        print_summary(screen(), summary)
-        if (answers := summary.get("answers")) is not None:
-            print_answers(screen(), answers)
-        for line in follow_up_lines(summary):
-            say(line)
-        if "report" in summary:
-            say(f"Report: {summary['report']}")
-    if "error" in summary:
-        say(f"Error: {summary['error']}", err=True)
-    if interrupted:
-        say(how_to_go_on(engine.config, summary), err=True)
-        return INTERRUPTED
-    return 0 if summary["success"] else FAILED
 
 
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: Any) -> int:
+@deferred("run:verify")
+def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
+    With --precision bf16 or int8 it measures instead how far that agrees with f32 on INPUT, and how much faster it is.
     """
-    from engine.cli.console import screen, tell_on
-    from engine.verify import verify_invariance
-
-    tell = tell_on(screen(stderr=True))
-    config = _config(config_file, **options)
-    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
-    return 0 if same else FAILED
 
 
 @commands.command()
-def doctor() -> int:
+@deferred("doctor:doctor")
+def doctor() -> None:
     """Show what is installed and working here."""
-    from engine.cli.console import screen
-    from engine.cli.doctor import examine, print_findings
-
-    findings = examine()
-    print_findings(screen(), findings)
-    return FAILED if any(finding.state == "broken" for finding in findings) else 0
 
 
 commands.add_command(analyze)
@@ -276,78 +251,15 @@ commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)
 commands.add_command(import_)
+commands.add_command(find)
 commands.add_command(models)
 commands.add_command(build_trt)
+commands.add_command(quantize)
 commands.add_command(retrack)
 commands.add_command(render)
 commands.add_command(report)
 commands.add_command(scene)
 commands.add_command(evaluate)
-
-
-def _config(config_file: Path | None, **options: Any) -> EngineConfig:
-    """The configuration: the file's keys, and over them the options that were given."""
-    from engine.config import EngineConfig, load_config
-
-    values = load_config(config_file) if config_file is not None else {}
-    values |= {key: value for key, value in options.items() if value not in (None, ())}
-    return EngineConfig(**values)
-
-
-def _engine(config_file: Path | None, *, stats: bool = False, **options: Any) -> Engine:
-    from engine.engine import Engine
-
-    return Engine(_config(config_file, **options), stats=stats)
-
-
-def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
-    """One line, for whoever named no model."""
-    from engine.config import note_on_default
-
-    if (note := note_on_default(config)) is not None:
-        tell(note)
-
-
-def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
-    """For whoever interrupted a run."""
-    if all("segments" in video for video in summary["videos"]):
-        return "What was recorded is complete; the same command goes on with new segments."
-    kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
-    goes_on = config.resume and config.save_intermediate_results
-    if kept and goes_on:
-        return (
-            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
-        )
-    if kept:
-        return "Unfinished videos are kept as NAME.partial.*."
-    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
-
-
-def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, Any]:
-    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one, not the same once more, ends
-    the process at once."""
-    from engine.cli.repeats import Repeats
-
-    repeats = Repeats()
-
-    def second(number: int, _: Any) -> None:
-        if not repeats.seen():
-            os._exit(INTERRUPTED)
-
-    def first(number: int, _: Any) -> None:
-        repeats.seen()
-        for each in previous:
-            signal.signal(each, second)
-        begun = engine.last_run is not None
-        engine.stop()
-        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
-            raise KeyboardInterrupt
-        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
-
-    previous: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, first)
-    return previous
 
 
 if __name__ == "__main__":

@@ -1,32 +1,16 @@
-"""`yolo-engine build-trt`."""
+"""`yolo-engine build-trt`: its options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.text.say import say
-from models.coco import NAME_LISTS
+from engine.cli.deferred import deferred
+from engine.defaults import GPU_BATCH
 from models.manifest import LAYOUTS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from engine.inference.backends.tensorrt import TensorRtBackend
-    from engine.inference.trt.build import Built
-    from engine.inference.trt.profile import Profile
-    from engine.inference.trt.progress import Watcher
-    from engine.inference.trt.sidecar import Parity, PlanRecord
-
-    Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
-
 _MAX_MIB = 1 << 20
-_Three = tuple[float, float, float]
 
 
 def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
@@ -61,7 +45,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 @click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Images to calibrate int8 with.")
 @click.option("--min-batch", type=int, default=1, help="Minimum number of frames per inference.  [1]")
 @click.option("--opt-batch", type=int, help="The batch to tune for.  [the largest]")
-@click.option("--max-batch", type=int, help="Maximum number of frames per inference.  [8]")
+@click.option("--max-batch", type=int, help=f"Maximum number of frames per inference.  [{GPU_BATCH}]")
 @click.option(
     "--shape",
     metavar="auto|square|rect|HxW",
@@ -85,124 +69,10 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 @click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before.")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
 @click.option("--verbose", is_flag=True, help="Show what TensorRT says, on standard error.")
-def build_trt(verbose: bool, **given: Any) -> None:
+@deferred("build_trt:build_trt")
+def build_trt() -> None:
     """Build a TensorRT plan of MODEL, a name of `models list` or an ONNX file.
 
     Beside PLAN goes PLAN.json, the record that is checked before a plan is loaded. A plan that is there already and was
     made from the very same things is left as it is.
     """
-    from engine.inference.trt.build import BuildOptions, build_plan
-
-    scale, mean = scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
-    options = BuildOptions(
-        workspace_mib=given.pop("workspace"),
-        class_names=_names(given.pop("class_names")),
-        input_size=_size(given.pop("input_size")),
-        input_scale=scale,
-        input_mean=mean,
-        **given,
-    )
-    try:
-        with _watching(quiet=verbose) as watcher:
-            built = build_plan(options, watcher, say=_say if verbose else None, runner=_runner())
-    except KeyboardInterrupt:
-        say("Interrupted: no plan was written.", err=True)
-        raise
-    _show(built)
-
-
-def _runner() -> Runner | None:
-    """What runs a plan on this machine's GPU, to compare it with the CPU. None where there is no GPU, or no PyCUDA."""
-    from engine.errors import BackendMissing
-    from engine.inference.backends.tensorrt import open_plan
-    from engine.inference.gpu.context import load_driver
-    from engine.inference.trt.gpu import find_gpu
-
-    if find_gpu() is None:
-        return None
-    try:
-        load_driver()
-    except BackendMissing as error:
-        say(f"The plan will not be compared with the CPU: {error}", err=True)
-        return None
-    return open_plan
-
-
-def _names(text: str | None) -> tuple[str, ...] | str | None:
-    if text is None or text in NAME_LISTS:
-        return text
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, comma, width = text.partition(",")
-    if not (comma and height.strip().isdecimal() and width.strip().isdecimal()):
-        raise click.UsageError(f"--input-size must be two numbers, height and width. Got {text!r}.")
-    return int(height), int(width)
-
-
-def scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
-    """Return both, checked as those of a configuration are; one mean stands for all channels."""
-    from engine.config import EngineConfig
-
-    config = EngineConfig(input_scale=scale, input_mean=mean)
-    means = config.input_mean
-    return config.input_scale, (means, means, means) if isinstance(means, float) else means
-
-
-def _say(line: str) -> None:
-    say(line, err=True)
-
-
-@contextmanager
-def _watching(*, quiet: bool) -> Iterator[Watcher]:
-    """A bar on standard error where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from engine.inference.trt.progress import CallingWatcher
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
-        task = bars.add_task("Preparing", total=None)
-        yield CallingWatcher(
-            lambda name, done, steps: bars.update(task, description=name, completed=done, total=steps or None)
-        )
-
-
-def _show(built: Built) -> None:
-    record, profile = built.record, built.record.profile
-    if not built.fresh:
-        say("The same plan is there already: nothing was built.", err=True)
-    on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
-    rows = [
-        ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),
-        ("side-car", f"{built.plan}.json"),
-        ("built", f"{on} in {record.build_s:.1f} s, by {record.flavor} {record.version}"),
-        ("for", f"compute capability {record.compute_capability}, {record.precision}"),
-        *(("input", f"{each.name} {each.dtype} {_range(each.shape, profile)}") for each in record.inputs),
-        *(("output", f"{each.name} {each.dtype} {_dims(each.shape)}") for each in record.outputs),
-        ("checked", _checked(record.checked)),
-    ]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        say(f"{name:<{width}}  {value}")
-
-
-def _range(shape: tuple[int, ...], profile: Profile) -> str:
-    """The input's dimensions; a free one as least..most."""
-    parts = zip(shape, profile.least, profile.most, strict=True)
-    return " x ".join(str(most) if low == most else f"{low}..{most}" for _, low, most in parts)
-
-
-def _dims(shape: tuple[int, ...]) -> str:
-    return " x ".join("?" if side < 0 else str(side) for side in shape)
-
-
-def _checked(checked: Parity | None) -> str:
-    if checked is None:
-        return "not on a GPU"
-    return f"against the CPU on its GPU: off by {checked.worst:.2g} at most, {checked.most:.2g} in 99.9 %"

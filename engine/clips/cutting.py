@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
@@ -113,7 +113,10 @@ class _VideoCutter:
 
     def cut(self, parts: Sequence[Part], taken: set[str], roots: Sequence[Path]) -> Iterator[Clip]:
         """Give each clip once it stands under its name. Raises VideoError, InputError and OutputError."""
-        if self._video.source is None:
+        path = self._video.annotated if self._hides else self._video.source
+        if path is None and self._hides:
+            raise VideoError("has no annotated video, from which clips of a run with `blur` are cut")
+        if path is None:
             raise VideoError("is a live source, of which no file is kept")
         try:
             self._place.mkdir(parents=True, exist_ok=True)
@@ -121,14 +124,14 @@ class _VideoCutter:
             raise OutputError(f"Folder {self._place} can't be made: {describe_os_error(error)}.") from error
         growing = [self._place / f".clip-{self._token}-{number}.part" for number in range(len(parts))]
         try:
-            with OpenedFile(str(self._video.source), roots) as file:
-                if self._video.size_bytes not in (None, file.facts.st_size):
+            with OpenedFile(str(path), () if self._hides else roots) as file:
+                if not self._hides and self._video.size_bytes not in (None, file.facts.st_size):
                     raise VideoError("is not the file that the tracks are of: its size has changed since the run")
                 for made in self._made(file, parts, growing):
                     yield self._published(made, taken)
         finally:
-            for path in growing:
-                discard(path)
+            for each in growing:
+                discard(each)
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}
@@ -137,34 +140,56 @@ class _VideoCutter:
             audio = source.open().audio
             index = PacketIndex.read(source)
             suffix = copy_suffix(audio)
-        if index.problem is None and self._video.tracks is not None:
-            for samples in read_tracks(self._video.tracks):
-                index.check_rows(samples.frames, samples.pts)
-                self._tick()
-        for part, path in zip(parts, growing, strict=True):
+        shift = self._shift_of(index)
+        own = [shift.there(part) for part in parts]
+        for part, path in zip(own, growing, strict=True):
             frames = index.frames_of(part) if index.problem is None else None
             found = index.cut(*frames) if frames is not None else None
             if found is None:
                 why[path] = index.problem or "no key frame stands in front of it"
             elif not self._settings.exact or found.shown == found.wanted:
                 cuts[path] = part, found
+        by_path = dict(zip(growing, parts, strict=True))
         if cuts:
             with closing(self._source(file)) as source:
                 audio = source.open().audio
                 copies = [Copy(found, path, suffix) for path, (_, found) in cuts.items()]
                 why |= copy(source, audio, index, copies, self._tick)
-            for path, (part, found) in cuts.items():
+            for path, (_, found) in cuts.items():
                 if path not in why:
-                    yield self._copied(path, part, found, index, suffix)
-        left = [(part, path) for part, path in zip(parts, growing, strict=True) if path in why or path not in cuts]
+                    yield shift.back(self._copied(path, by_path[path], found, index, suffix))
+        left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in cuts]
         if left:
-            path_of_source = str(self._video.source)
-            made = encode(file, path_of_source, self._video.first_s, left, self._run.config, self._tick)
-            for part, path in left:
+            first_s = 0.0 if self._hides else self._video.first_s
+            made = encode(file, file.path, first_s, left, self._run.config, self._tick)
+            for _, path in left:
                 if (each := made.get(path)) is not None:
                     note = "; ".join(filter(None, ("" if self._settings.exact else why.get(path, ""), *each.notes)))
                     frames = each.first_frame, each.last_frame
-                    yield _Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note)
+                    part = by_path[path]
+                    yield shift.back(_Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note))
+
+    @property
+    def _hides(self) -> bool:
+        """Whether clips are cut from the annotated video: the source shows what that one hides."""
+        return bool(self._run.config.blur)
+
+    def _shift_of(self, index: PacketIndex) -> _Shift:
+        """Compare the rows with the frames of the file; where they don't fit, note it in the index. Raises InputError,
+        and VideoError where an annotated video is not that of the rows."""
+        origin: int | None = None
+        if self._video.tracks is None:
+            return _Shift(0, 0.0)
+        for samples in read_tracks(self._video.tracks):
+            if self._hides:
+                found = index.origin_of(samples.frames, samples.times_s, self._video.annotated_s)
+                if found is None or origin not in (None, found):
+                    raise VideoError("has tracks that are not those of its annotated video: `yolo-engine render` it")
+                origin = found
+            else:
+                index.check_rows(samples.frames, samples.pts)
+            self._tick()
+        return _Shift(origin or 0, self._video.annotated_s if self._hides else 0.0)
 
     def _copied(self, path: Path, part: Part, cut: PacketCut, index: PacketIndex, suffix: str) -> _Made:
         base = index.time_base
@@ -202,9 +227,29 @@ class _VideoCutter:
         )
 
     def _source(self, file: OpenedFile) -> Source:
-        source = Source(str(self._video.source), audio=True, options=never_begun(self._run.config.max_frame_bytes))
+        source = Source(file.path, audio=True, options=never_begun(self._run.config.max_frame_bytes))
         source.file = file
         return source
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """How frames are numbered and timed in the rows, against the file that is cut."""
+
+    frames: int
+    seconds: float
+
+    def there(self, part: Part) -> Part:
+        """Return a part as the file has it."""
+        frames = None if part.frames is None else (part.frames[0] - self.frames, part.frames[1] - self.frames)
+        begins_s, ends_s = part.begins_s - self.seconds, part.ends_s - self.seconds
+        return replace(part, begins_s=begins_s, ends_s=ends_s, after_s=part.after_s - self.seconds, frames=frames)
+
+    def back(self, made: _Made) -> _Made:
+        """Return a clip as the rows have it."""
+        first, last = made.frames
+        begins_s, ends_s = made.begins_s + self.seconds, made.ends_s + self.seconds
+        return replace(made, begins_s=begins_s, ends_s=ends_s, frames=(first + self.frames, last + self.frames))
 
 
 @dataclass(frozen=True)

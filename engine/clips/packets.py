@@ -14,6 +14,8 @@ from engine.media.source import Source
 
 # Rows have their times to a microsecond.
 _ROUNDED_S = 1e-6
+# Two clocks of one video; a frame is never so short.
+_SAME_S = 1e-3
 
 # What an MP4 holds that players can play.
 _COPIED = frozenset("h264 hevc av1 vp9 mpeg4 mpeg2video".split())
@@ -91,6 +93,19 @@ class PacketIndex:
             inside = (frames >= 0) & (frames < len(self.frames_pts))
             if not inside.all() or (self.frames_pts[frames] != pts).any():
                 self.problem = "its packets are not numbered as its frames are"
+
+    def origin_of(self, frames: NDArray[np.int64], times_s: NDArray[np.float64], offset_s: float) -> int | None:
+        """Return by how much rows number the frames higher than they stand here, of a video whose own clock is
+        `offset_s` behind theirs; None where they are not its rows. frames (N,) int64, times_s (N,) float64."""
+        own_s = self.frames_pts * float(self.time_base)
+        if not len(own_s) or not len(frames):
+            return None
+        places = np.abs(own_s - (times_s[0] - offset_s)).argmin()
+        origin = int(frames[0]) - int(places)
+        at = frames - origin
+        if (at < 0).any() or (at >= len(own_s)).any() or (np.abs(own_s[at] - (times_s - offset_s)) > _SAME_S).any():
+            return None
+        return origin
 
     def frames_of(self, part: Part) -> tuple[int, int] | None:
         """Return the first and last frame of a part; None where there is none."""

@@ -5,8 +5,18 @@ In the order of the data: `boxes` (a video's tracks as arrays), `key_frames` (th
 mended becomes rows again).
 """
 
-from engine.exports import formats
+from engine.exports import formats, images
 from engine.exports.corrected import Imported, import_corrected
-from engine.exports.exporting import Export, ExportSettings, export_run, told
+from engine.exports.exporting import NOTE, Export, ExportSettings, export_run, told
 
-__all__ = ["Export", "ExportSettings", "Imported", "export_run", "formats", "import_corrected", "told"]
+__all__ = [
+    "NOTE",
+    "Export",
+    "ExportSettings",
+    "Imported",
+    "export_run",
+    "formats",
+    "images",
+    "import_corrected",
+    "told",
+]

@@ -24,7 +24,7 @@ from engine.summary import ExportJson
 __all__ = ["FORMATS", "Export", "ExportSettings", "export_run", "told"]
 
 FOLDER = "export"
-_NOTE = "yolo-engine-export.json"
+NOTE = "yolo-engine-export.json"
 
 FORMATS: dict[str, ModuleType] = {
     "cvat": formats.cvat,
@@ -91,7 +91,7 @@ def export_run(
             images,
         )
         note = {"format": form, **asdict(settings), "videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
-        (growing / _NOTE).write_text(json.dumps(note, indent=1) + "\n")
+        (growing / NOTE).write_text(json.dumps(note, indent=1) + "\n")
         _put(growing, target)
     except OSError as error:
         raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
@@ -132,7 +132,7 @@ def _check_target(target: Path) -> None:
         return
     if target.is_symlink() or not target.is_dir():
         raise OutputError(f"{target} is no folder. Name another one with --output DIR.")
-    if any(target.iterdir()) and not (target / _NOTE).is_file():
+    if any(target.iterdir()) and not (target / NOTE).is_file():
         raise OutputError(f"{target} holds other files than an export. Name another folder with --output DIR.")
 
 

@@ -214,11 +214,11 @@ class Folder:
 
 
 @contextlib.contextmanager
-def opened(path: Path, *names: str) -> Iterator[Folder | None]:
-    """The folder `names` below `path`, for a look; None where it can't be opened."""
+def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
+    """The folder `names` below a path, or below an open folder, for a look; None where it can't be opened."""
     folder: Folder | None = None
     try:
-        folder = Folder.at(path)
+        folder = place.again() if isinstance(place, Folder) else Folder.at(place)
         for name in names:
             with folder as parent:
                 folder = parent.sub(name)

@@ -28,7 +28,8 @@ class FinishedVideo:
     lies, None for a live one. `tracks` is the file of its rows, None where there is none. `size_wh` is that of the
     upright frame, None where no frame was looked at; `examined` counts frames that the model saw. `time_base` and
     `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` is
-    the source's own when it was read, None where nobody noted it.
+    the source's own when it was read, None where nobody noted it. `annotated` is its annotated video, None where there
+    is none, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FinishedVideo:
     time_base: Fraction | None
     step_s: Fraction | None
     size_bytes: int | None = None
+    annotated_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
         time_base=Fraction(media["time_base"]) if media.get("time_base") else None,
         step_s=Fraction(media["step_s"]) if media.get("step_s") else None,
         size_bytes=(entry.get("input") or {}).get("size_bytes"),
+        annotated_s=float(entry.get("video_offset_s", 0.0)),
     )
 
 

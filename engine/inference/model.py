@@ -7,24 +7,24 @@ import logging
 import os
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backends import AUTO, BACKENDS
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
-from engine.inference.backends.base import Backend
+from engine.inference.backends.base import Backend, CpuModel
+from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
+from engine.inference.trt.find import Fed, fed_of, model_of
 from engine.precision import Precision, processor
 from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest
-from models.resolution import ResolvedModel
-
-if TYPE_CHECKING:
-    from models.dynamic_axes import FreedModel
+from models.registry import smallest_that_knows
+from models.resolution import ResolvedModel, resolve
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,6 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> No
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
-    from models.registry import smallest_that_knows
-
     close = difflib.get_close_matches(unknown[0], manifest.classes, n=1)
     hint = ""
     if (able := smallest_that_knows(wanted or ())) is not None:
@@ -97,9 +95,6 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 def resolved_model(config: EngineConfig) -> ResolvedModel:
     """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
     was built from. Raises models.errors.ModelError, or PlanError."""
-    from engine.inference.trt.find import Fed, fed_of, model_of
-    from models.resolution import resolve
-
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
@@ -124,6 +119,7 @@ def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, floa
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
+    # `import engine` need not wait for what is of use to a model from a file only.
     from engine.inference.select import choose
     from models.dynamic_axes import freed_model
 
@@ -135,7 +131,8 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     note = None if freed.dynamic else f"{manifest.name} runs at its own size only: {freed.reason}"
     sha256 = resolved.sha256
     own_hw = (manifest.input.height, manifest.input.width)
-    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, freed, workers, own_hw))
+    on_cpu = CpuModel(freed.path, config.model, own_hw, workers, freed.batch_safe)
+    chosen = choose(config, resolved, freed, sha256, config.workers, lambda: _on_cpu(config, on_cpu))
     fixed_hw = chosen.backend.fixed_hw if chosen.backend.name == "tensorrt" else None  # a plan for one size
     rect = freed.dynamic and config.shape != "square" and fixed_hw is None
     model_hw = fixed_hw or own_hw
@@ -146,35 +143,27 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     )
 
 
-def _on_cpu(config: EngineConfig, freed: FreedModel, workers: int, model_hw: tuple[int, int]) -> Backend:
-    name = config.backend
-    device = "cpu" if config.device == "auto" else config.device
+def _on_cpu(config: EngineConfig, model: CpuModel) -> Backend:
     if config.precision != "f32":
-        return _in_precision(config, freed, workers)
-    if name == "native" and device != "cpu":
-        raise BackendMissing(f"--device {device} was asked for, but --backend native runs on the CPU.")
-    if name == "native" or (name == "auto" and device == "cpu"):
-        from engine.inference.backends.native import NativeBackend
-
+        return _in_precision(config, model)
+    name = config.backend
+    if name == AUTO:
         try:
-            return NativeBackend(freed.path, model_hw, model=config.model)
+            return _made("native", model)
         except BackendMissing as error:
-            if name == "native":
-                raise
             log.info("ONNX Runtime computes: %s", error)
-    if name == "openvino":
-        if device != "cpu":
-            raise BackendMissing(f"--device {device} was asked for, but --backend openvino runs on the CPU here.")
-        from engine.inference.backends.openvino import OpenVinoBackend
-
-        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe)
-
-    from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(freed.path, "cpu", batch_safe=freed.batch_safe)
+            return _made("onnxruntime", model)
+    if config.device.startswith("cuda") and not BACKENDS[name].gpu:
+        raise BackendMissing(f"--device {config.device} was asked for, but --backend {name} runs on the CPU.")
+    return _made(name, model)
 
 
-def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Backend:
+def _made(name: str, model: CpuModel) -> Backend:
+    backend: Backend = BACKENDS[name].on_cpu(model)
+    return backend
+
+
+def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
     """The model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
     ConfigError where the model or another key speaks against it."""
     precision = config.precision
@@ -191,7 +180,7 @@ def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Back
     from models.batching import batch_safe
     from models.onnx_meta import load_onnx
 
-    model = load_onnx(freed.path)
+    model = load_onnx(asked.path)
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     if precision == "int8" and not quantized:
         raise ConfigError(
@@ -200,7 +189,7 @@ def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Back
             "--precision out."
         )
     if precision == "int8":
-        return OpenVinoBackend(freed.path, workers, batch_safe=freed.batch_safe, precision=precision)
+        return OpenVinoBackend(asked.path, asked.workers, batch_safe=asked.batch_safe, precision=precision)
     if quantized:
         raise ConfigError(
             f"precision must be f32 or int8 for {config.model}: its file is quantized. Name the file that it was made "
@@ -214,10 +203,10 @@ def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Back
         raise ConfigError(
             f"precision must be f32 for {config.model}: its quantization can't be undone here. Export it in float32."
         ) from error
-    alone = not freed.batch_safe and batch_safe(model)  # one image at a time, for another reason
+    alone = not asked.batch_safe and batch_safe(model)  # one image at a time, for another reason
     return OpenVinoBackend(
         made.SerializeToString(),
-        workers,
+        asked.workers,
         batch_safe=batch_safe(made) and not alone,
         precision=precision,
         named=config.model,
@@ -225,8 +214,6 @@ def _in_precision(config: EngineConfig, freed: FreedModel, workers: int) -> Back
 
 
 def _fake(config: EngineConfig) -> LoadedModel:
-    from engine.inference.backends.fake import FakeBackend, fake_manifest
-
     if config.device.startswith("cuda"):
         raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from engine.backends import AUTO, BACKENDS
 from engine.config import EngineConfig
+from engine.defaults import GPU_BATCH
 from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend
 from engine.inference.trt.find import build_command, find_plan, is_plan, model_of
@@ -25,9 +27,7 @@ from models.resolution import ResolvedModel
 
 log = logging.getLogger(__name__)
 
-_BATCH = 8
 PROVIDER = "onnxruntime-tensorrt"
-_ON_GPU = ("auto", "onnxruntime", PROVIDER, "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
         raise BackendMissing(
             f"{what} was asked for, but --device cpu has no TensorRT. Leave --device out, or {_for_the_cpu(config)}."
         )
-    if config.device == "cpu" or config.backend not in _ON_GPU:
+    if config.device == "cpu" or not (config.backend == AUTO or BACKENDS[config.backend].gpu):
         return _cpu(on_cpu(), "--device cpu" if config.device == "cpu" else f"--backend {config.backend}")
     if wants_plan:
         return _plan(asked)
@@ -158,7 +158,7 @@ def _plan(asked: _Asked) -> Chosen:
     backend = TensorRtBackend(
         plan,
         device=asked.number,
-        batch=config.batch or _BATCH,
+        batch=config.batch or GPU_BATCH,
         lanes=asked.workers,
         onnx_sha256=asked.sha256,
         layout=manifest.layout,
@@ -190,7 +190,7 @@ def _provider(asked: _Asked, *, unasked: bool = True) -> Chosen:
 def _profile(asked: _Asked) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Least, tuned and largest input of the TensorRT provider, so that no shape on the way makes it build again."""
     spec = asked.resolved.manifest.input
-    batch = asked.config.batch or _BATCH
+    batch = asked.config.batch or GPU_BATCH
     least = (spec.height, spec.width) if asked.config.shape == "square" else (spec.stride, spec.stride)
     return (1, 3, *least), (batch, 3, spec.height, spec.width), (batch, 3, spec.height, spec.width)
 

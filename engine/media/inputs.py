@@ -109,6 +109,7 @@ def _takes(path: Path, roots: Sequence[Path]) -> bool:
 
 def _probe(path: Path, roots: Sequence[Path]) -> bool:
     """Opens a file of an unknown suffix. True when its container holds moving pictures."""
+    # Folders are looked through by programs that need not wait for PyAV.
     import av.error
 
     from engine.media.source import best_video, open_container, points_elsewhere

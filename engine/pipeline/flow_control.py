@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-_MIN_FRAMES = 2  # one that is decoded, one that is worked on
-
 
 class Window:
     """Counts frames in flight, at most `size`. `enter` waits for room, `leave` makes it."""
@@ -17,9 +15,9 @@ class Window:
         self._changed = threading.Condition()
 
     def narrow(self, size: int) -> None:
-        """Lets in at most `size` frames from now on, two at least: they are large."""
+        """Lets in at most `size` frames from now on, one at least: they are large."""
         with self._changed:
-            self._size = min(self._size, max(_MIN_FRAMES, size))
+            self._size = min(self._size, max(1, size))
 
     def enter(self, *, wait: bool = True) -> bool:
         """True when there is room for one more; False when there is none (`wait=False`) or the window was closed."""
@@ -30,6 +28,12 @@ class Window:
                 return False
             self._inside += 1
             return True
+
+    def wait_for_room(self) -> None:
+        """Returns once one more could enter, or the window was closed."""
+        with self._changed:
+            while self._open and self._inside >= self._size:
+                self._changed.wait()
 
     def leave(self) -> None:
         with self._changed:

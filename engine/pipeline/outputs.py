@@ -17,6 +17,7 @@ from engine.media.source import scheme
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
+from engine.sinks.blur import BlurSettings
 from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
 from engine.sinks.crops import Crops
 from engine.sinks.rows import RowFile
@@ -64,7 +65,12 @@ class Outputs:
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder = AnnotatedVideo(
-                path, names, crf=config.video_crf, preset=config.video_preset, threads=self._threads
+                path,
+                names,
+                crf=config.video_crf,
+                preset=config.video_preset,
+                threads=self._threads,
+                blur=BlurSettings.of(config),
             )
             sinks["video"] = (encoder, path)
         return sinks

@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _IDLE_S = 1.0
 
-# Pictures of more than this share of what is allowed are large: no more are in flight in a stream than two of the
-# largest take, and one stream of them is decoded at a time.
+# Pictures of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
+# done with than take what is allowed for one, and one stream of them is decoded at a time.
 _LARGE = 0.25
-_LARGEST_IN_FLIGHT = 2
+_MIN_LIVE = 2
 
 Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
 
@@ -255,13 +255,16 @@ class Pipeline:
                     if not begun:
                         self._start_tracking(run, reader.info, frame)
                     begun = True
-                    self._narrow(run, frame)
+                    large = self._narrow(run, frame, live=reader.info.live)
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
                         self._frames.put(frame)
                     else:
                         raise Closed(run.video.shown)
+                    del frame  # while the next is decoded, it is held by those alone who still work on it
+                    if large and not reader.info.live:
+                        run.window.wait_for_room()
             except Closed:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
@@ -290,11 +293,15 @@ class Pipeline:
         if run is not None and run.place is not None:
             run.place.state = state
 
-    def _narrow(self, run: StreamRun, frame: Frame) -> None:
-        """Large frames are few at once: what is in flight is bounded in bytes, whatever the pictures' size."""
+    def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
+        """Lets large frames in one by one, so that what is in flight is bounded in bytes, whatever the pictures' size.
+        Whether the frame is a large one."""
         image = frame.image
-        if image is not None and self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
-            run.window.narrow(_LARGEST_IN_FLIGHT * (self._reader.max_frame_bytes or 0) // size)
+        if image is None or not self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
+            return False
+        # A live source does not wait: it would lose each frame that comes while another is worked on.
+        run.window.narrow(max((self._reader.max_frame_bytes or 0) // size, _MIN_LIVE if live else 1))
+        return True
 
     def _is_large(self, size: int) -> bool:
         return self._reader.max_frame_bytes is not None and size > _LARGE * self._reader.max_frame_bytes
@@ -335,6 +342,7 @@ class Pipeline:
             batch = self._batcher.take()
             clock.lap(INPUT)
             self._infer(batch, clock)
+            del batch  # or each idle worker would hold the pictures of its last one
 
     def _infer(self, batch: FrameBatch, clock: Clock) -> None:
         stages, frames = self._stages, len(batch.frames)
@@ -387,6 +395,8 @@ class Pipeline:
                 if run is not None:
                     with contextlib.suppress(Closed):  # its sinks are gone: it was given up
                         run.tracks.put(item)
+                del item
+            del result
             clock.lap("track", of_frame)
 
     def _sink(self, run: StreamRun, clock: Clock) -> None:

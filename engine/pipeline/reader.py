@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -26,6 +26,9 @@ from engine.profiling.metrics import ROOM, Clock
 from engine.records import Barrier, EndOfStream, Frame, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
+
+if TYPE_CHECKING:
+    from engine.analytics import Clock as WallClock
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
@@ -199,7 +202,9 @@ class StreamReader:
                         continue
                     frame = self._frame(image, pts, duration, last=stop.is_set())
                     clock.lap(stage, 1)
+                    del item, image
                     yield frame
+                    del frame
                     clock.lap(ROOM)
                     # A stream with checkpoints gives one more frame, which bears the last mark.
                     if stop.is_set() and (self._run.failed or not self._marks or not self._given):
@@ -414,6 +419,11 @@ class StreamReader:
             self._first_pts = pts
         return float((pts - self._first_pts) * self._decoder.time_base)
 
+    @cached_property
+    def _wall_clock(self) -> WallClock | None:
+        """Of the file's first frame; a live source has none: its rows begin anew with each segment."""
+        return None if self.info.live else self._run.clock_of(self.info.creation_time)
+
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
@@ -491,8 +501,9 @@ class StreamReader:
         mark = self._mark(image, pts, duration) if due and self._marks else None
         infer = (index - self._origin) % self._every == 0
         step_s, base = self.info.step_s, self._decoder.time_base
-        look = not self._run.judged
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look)
+        look, clock = not self._run.judged, self._wall_clock
+        wall = clock.at(self._seconds(pts)) if clock is not None else None
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall)
 
     def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""

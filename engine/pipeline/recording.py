@@ -72,7 +72,7 @@ class Recording:
     def __init__(
         self,
         video: Video,
-        folder: Path,
+        place: Folder,
         sinks: MakeSinks,
         rules: Rules,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -80,7 +80,7 @@ class Recording:
         self.notes: list[str] = []
         self.outputs: dict[str, str] = {}
         self._video = video
-        self._folder = folder
+        self._place = place
         self._sinks = sinks
         self._rules = rules
         self._now = now
@@ -88,7 +88,7 @@ class Recording:
         self._sound = b""
         self._session = ""  # when its first frame came
         self._segment: _Segment | None = None
-        self._list = SegmentList(folder, video.stem)
+        self._list = SegmentList(place, video.stem)
         self._error: BaseException | None = None
         self._ending: Handoff[_Segment] = Handoff("segments that end", _WAITING)
         self._ender: threading.Thread | None = None
@@ -113,7 +113,7 @@ class Recording:
             assert self._info is not None
             now = self._now()
             self._session = self._session or _shown(now)
-            self._segment = _Segment(self._video, self._folder, self._sinks, self._rules, now, self._session, frame)
+            self._segment = _Segment(self._video, self._place, self._sinks, self._rules, now, self._session, frame)
             self._segment.open(self._info, self._sound)
         self._segment.write(tracks)
 
@@ -139,7 +139,7 @@ class Recording:
         listed = self._list.entries()
         found = [entry for entry in listed if entry.get("session") == self._session and not entry.get("salvaged")]
         for entry in found:
-            entry["outputs"] = {kind: str(self._folder / path) for kind, path in entry["outputs"].items()}
+            entry["outputs"] = {kind: str(self._place.shown / path) for kind, path in entry["outputs"].items()}
         return found
 
     def _end(self) -> None:
@@ -176,16 +176,16 @@ class _Segment:
     """One segment: its sinks, and where it begins in the stream."""
 
     def __init__(
-        self, video: Video, folder: Path, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
+        self, video: Video, place: Folder, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
     ) -> None:
         """Takes a name that nobody has. Raises SinkError and OutputError."""
         self.sound: tuple[av.Packet, ...] = ()
-        self._folder = folder
+        self._place, self._folder = place, place.shown
         self._of = video.stem
         self._rules = rules
         self._pts, self._time_base = first.pts, first.time_base
         self._began_s = time.monotonic()
-        self._attempt, self._stem = claim(folder, video.stem, started)
+        self._attempt, self._stem = claim(place, video.stem, started)
         self._journal: Journal = {}
         self._session = session
         self._started_at = _shown(started)
@@ -278,7 +278,7 @@ class _Segment:
             if self._attempt.verdict is None:  # what is committed is finished by whoever salvages it
                 for sink in self._opened:
                     sink.suspend()
-            _salvage(self._folder, self._stem)
+            _salvage(self._place, self._stem)
             raise
 
     @property
@@ -381,8 +381,8 @@ def _shown(at: datetime) -> str:
 class SegmentList:
     """`<stem>.segments.jsonl`: only ever appended to. Links are not followed."""
 
-    def __init__(self, folder: Path, stem: PurePath) -> None:
-        self._folder = folder
+    def __init__(self, place: Folder, stem: PurePath) -> None:
+        self._place = place
         self._path = PurePosixPath(stem.with_name(f"{stem.name}.segments.jsonl"))
         self._from = self._size()
 
@@ -390,8 +390,7 @@ class SegmentList:
         """Appends a line, durably. Raises SinkError and OutputError."""
         try:
             with (
-                Folder.at(self._folder) as root,
-                root.below(self._path.parent, make=True) as folder,
+                self._place.below(self._path.parent, make=True) as folder,
                 folder.open(self._path.name, append=True) as file,
             ):
                 torn = file.seek(0, os.SEEK_END) > 0 and not _ends_a_line(file)
@@ -406,7 +405,7 @@ class SegmentList:
     def entries(self, *, everything: bool = False) -> list[SegmentJson]:
         """What was added since this object was made, or `everything`; nothing where it can't be read any more."""
         try:
-            with opened(self._folder, *self._path.parent.parts) as folder:
+            with opened(self._place, *self._path.parent.parts) as folder:
                 if folder is None:
                     return []
                 with folder.open(self._path.name) as file:
@@ -420,7 +419,7 @@ class SegmentList:
             return []
 
     def _size(self) -> int:
-        with opened(self._folder, *self._path.parent.parts) as folder, contextlib.suppress(OSError):
+        with opened(self._place, *self._path.parent.parts) as folder, contextlib.suppress(OSError):
             facts = folder.facts(self._path.name) if folder is not None else None
             return facts.st_size if facts is not None else 0
         return 0
@@ -432,35 +431,35 @@ def _ends_a_line(file: IO[bytes]) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def claim(folder: Path, stem: PurePosixPath, at: datetime) -> tuple[Attempt, PurePosixPath]:
+def claim(place: Folder, stem: PurePosixPath, at: datetime) -> tuple[Attempt, PurePosixPath]:
     """The first attempt at a segment begun at `at`, with a name that no file bears: where the clock was set back, or
     two begin in one second, a number is added. Raises SinkError and OutputError."""
     name = f"{stem.name}-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
     number = 1
     while True:
         own = stem.with_name(name if number == 1 else f"{name}-{number}")
-        if not _is_taken(folder, own) and (attempt := _first_attempt(folder, own)) is not None:
+        if not _is_taken(place, own) and (attempt := _first_attempt(place, own)) is not None:
             return attempt, own
         number += 1
 
 
-def _is_taken(folder: Path, stem: PurePosixPath) -> bool:
+def _is_taken(place: Folder, stem: PurePosixPath) -> bool:
     """Whether a file bears the name."""
     try:
-        with opened(folder, *stem.parent.parts) as found:
+        with opened(place, *stem.parent.parts) as found:
             return found is not None and any(name.startswith(f"{stem.name}.") for name in found.names())
     except OSError as error:
-        raise SinkError(f"{folder / stem.parent} can't be read: {describe_os_error(error)}") from error
+        raise SinkError(f"{place.shown / stem.parent} can't be read: {describe_os_error(error)}") from error
 
 
-def _first_attempt(folder: Path, stem: PurePosixPath) -> Attempt | None:
+def _first_attempt(place: Folder, stem: PurePosixPath) -> Attempt | None:
     """None where another has the name; it is not disturbed."""
 
     def alone() -> None:
         if attempt.number != 1:
             raise LeaseLost("another segment has this name")
 
-    attempt = Attempt(folder, stem, job=str(stem), fence=alone, replaces=False)
+    attempt = Attempt(place.shown, stem, job=str(stem), fence=alone, replaces=False, place=place)
     try:
         attempt.begin()
     except BaseException as error:
@@ -472,34 +471,34 @@ def _first_attempt(folder: Path, stem: PurePosixPath) -> Attempt | None:
     return attempt
 
 
-def salvage(folder: Path, there: list[str]) -> None:
+def salvage(place: Folder, there: list[str]) -> None:
     """Makes `.partial` files of segments that a killed run left in an output folder. `there` are the labels of the
     videos at which there were attempts before this run began to record. What can't be salvaged is told and stays as it
     is. Never raises."""
     for name in there:
-        if (stem := _segment_of(folder, name)) is not None:
-            _salvage(folder, stem)
+        if (stem := _segment_of(place, name)) is not None:
+            _salvage(place, stem)
     if there:
-        clean(folder)
+        clean(place)
 
 
-def _segment_of(folder: Path, name: str) -> PurePosixPath | None:
+def _segment_of(place: Folder, name: str) -> PurePosixPath | None:
     """The stem of a segment that is not done with; None where the label is that of another video."""
-    for job, values in left(folder, name):
+    for job, values in left(place, name):
         stem = PurePosixPath(values.get("live", {}).get("segment", job))
         if label(stem) == name:
             return stem
     return None
 
 
-def _salvage(folder: Path, stem: PurePosixPath) -> None:
+def _salvage(place: Folder, stem: PurePosixPath) -> None:
     """Salvages one segment, and removes its parts once all that is worth keeping is in other files, and listed."""
-    attempt = Attempt(folder, stem, job=str(stem), replaces=False)
+    attempt = Attempt(place.shown, stem, job=str(stem), replaces=False, place=place)
     try:
         attempt.begin()
         if attempt.damaged is not None:
             raise SinkError(f"its journal is damaged ({attempt.damaged})")
-        paths = _publish(attempt, stem)
+        paths = _publish(place, attempt)
         attempt.disregard()
         attempt.sweep()
     except (EngineError, OSError) as error:
@@ -512,14 +511,14 @@ def _salvage(folder: Path, stem: PurePosixPath) -> None:
         log.warning("%s was not complete; salvaged: %s", stem, ", ".join(map(str, paths)))
 
 
-def _publish(attempt: Attempt, stem: PurePosixPath) -> list[Path]:
+def _publish(place: Folder, attempt: Attempt) -> list[Path]:
     """Lets appear and lists what there is of a segment. The paths of what is not complete. Raises SinkError, LeaseLost
     and OutputError."""
     if attempt.verdict is not None:
         if (live := attempt.verdict.get("live")) is None or "line" not in live:
             raise OutputError("there is another video of this name")
         attempt.publish()
-        _list_once(attempt.output, live, live["line"])
+        _list_once(place, live, live["line"])
         return []
     if not attempt.earlier or not (last := attempt.earlier[-1]).journal.get("checkpoint"):
         return []
@@ -539,12 +538,12 @@ def _publish(attempt: Attempt, stem: PurePosixPath) -> list[Path]:
         "outputs": {kind: os.path.relpath(path, attempt.output) for kind, path in made.items()},
         "salvaged": True,
     }
-    _list_once(attempt.output, live, line)
+    _list_once(place, live, line)
     return list(made.values())
 
 
-def _list_once(folder: Path, live: LiveJson, line: SegmentJson) -> None:
+def _list_once(place: Folder, live: LiveJson, line: SegmentJson) -> None:
     """A run may have been killed behind the listing."""
-    listed = SegmentList(folder, PurePosixPath(live["stem"]))
+    listed = SegmentList(place, PurePosixPath(live["stem"]))
     if line not in listed.entries(everything=True):
         listed.add(line)

@@ -479,14 +479,14 @@ def peek(output: Path, stem: PurePath) -> int:
     return frames
 
 
-def labels(output: Path) -> list[str]:
+def labels(output: Path | Folder) -> list[str]:
     """Of the videos at which there are attempts."""
     with opened(output, STATE_FOLDER) as state, contextlib.suppress(OSError):
         return sorted(state.names()) if state is not None else []
     return []
 
 
-def left(output: Path, name: str) -> Iterator[tuple[str, Written]]:
+def left(output: Path | Folder, name: str) -> Iterator[tuple[str, Written]]:
     """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
     is none that can be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
@@ -503,7 +503,7 @@ def _last_word(folder: Folder) -> Written:
     return {}
 
 
-def verdict_of(output: Path, stem: PurePath) -> Verdict | None:
+def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
     """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
         for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
@@ -528,7 +528,7 @@ def _as_verdict(values: Journal) -> Verdict:
     return cast("Verdict", {**values, "entry": values["done"]["entry"], "made": made})
 
 
-def forget(output: Path, stem: PurePath, *jobs: str) -> None:
+def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
     """Removes the attempts of some jobs at a video, and those before them that have ended. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
         if root is None:
@@ -557,7 +557,7 @@ def _state(folder: Folder) -> tuple[bool, str | None]:
     return False, None
 
 
-def clean(output: Path) -> None:
+def clean(output: Path | Folder) -> None:
     """Removes what attempts that were killed left without a number, and folders that are empty. Whoever works there is
     not disturbed. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER) as state:

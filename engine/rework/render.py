@@ -24,6 +24,7 @@ from engine.profiling.metrics import Metrics
 from engine.records import Frame, Tracks
 from engine.results import file_identity
 from engine.sinks.base import sole_writer
+from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
@@ -130,7 +131,12 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
         reader.go_to_start()
         frames, due = 0, next(rows, None)
         sink = AnnotatedVideo(
-            target, _Names(names), crf=config.video_crf, preset=config.video_preset, threads=available_cores()
+            target,
+            _Names(names),
+            crf=config.video_crf,
+            preset=config.video_preset,
+            threads=available_cores(),
+            blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
         )
         try:
             sink.open(info)

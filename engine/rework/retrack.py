@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
 from engine.config import EngineConfig
 from engine.errors import InputError
+from engine.files.folders import Folder
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.results import write_json
@@ -100,9 +101,9 @@ def retrack(source: Path, output: Path | None, changes: Mapping[str, object], *,
     base = source if source.is_dir() else source.parent
     folder = output or base
     prepare(folder)
-    with sole_writer(folder):
+    with sole_writer(folder), Folder.at(folder) as held:
         done = [_one(path, folder / path.relative_to(base), changes, join=join) for path in stores]
-        write_json(folder / "retrack.json", {"schema": 1, "stitch": join, "videos": [each.to_json() for each in done]})
+        write_json(held, "retrack.json", {"schema": 1, "stitch": join, "videos": [each.to_json() for each in done]})
     return done
 
 

@@ -5,4 +5,4 @@ under its final name only when it is complete. A sink is one file here and one n
 is what an annotated video grows as, since a log can be cut behind any packet and an MP4 can't; `mux` makes the MP4.
 """
 
-__all__ = ["base", "crops", "jsonl", "memory", "mot", "mux", "rows", "sound_head", "store", "video"]
+__all__ = ["base", "blur", "crops", "jsonl", "memory", "mot", "mux", "rows", "sound_head", "store", "video"]

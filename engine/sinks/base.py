@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol, TypedDict
 
@@ -19,10 +19,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 class OutputState(TypedDict, total=False):
-    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer."""
+    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py)."""
 
     offset: int
     lost: str
+    blur: Sequence[Mapping[str, object]]
 
 
 State = Callable[[], OutputState | None]

@@ -24,6 +24,10 @@ from engine.sinks.packet_log import VIDEO, LogHeader, read_header, read_packets
 _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
 _OPTIONS = {"crf", "preset", "bf"}
+# Pictures of more pixels than 4K has are encoded with as few of them held as can be: x264 takes up to 90 MB for one of
+# 8K, and has one in hand for each that it looks ahead, and one more to learn how long a picture lasts.
+_MANY_PIXELS = 4096 * 2304
+_FRUGAL = "force-cfr=1:rc-lookahead=0:sync-lookahead=0:ref=1"
 _LARGEST_TIMESCALE = 2**31 - 1
 _LONGEST_GAP_TICKS = 2**31 - 1
 
@@ -81,6 +85,8 @@ def _video_of(container: OutputContainer, header: LogHeader, threads: int) -> Vi
     context.time_base = Fraction(*header["time_base"])
     context.thread_count = threads
     context.options = dict(header["options"])
+    if context.width * context.height > _MANY_PIXELS:
+        context.options = {**context.options, "x264-params": _FRUGAL}
     context.gop_size = header["gop"]
     for name, value in header["colour"].items():
         setattr(context, name, value)

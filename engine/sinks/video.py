@@ -10,18 +10,22 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
+import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from engine.errors import CheckpointMismatch, SinkError
 from engine.media.planes import colour_of, planes_of
-from engine.records import EndOfStream, Frame, StreamInfo, Tracks
+from engine.records import Detections, EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish, reopened, spare_path
+from engine.sinks.blur import BlurSettings, BlurWindow, hide
 from engine.sinks.mux import (
     MUX_ERRORS,
     audio_problem,
@@ -51,7 +55,17 @@ class AnnotatedVideo(FileSink):
 
     kind = "video"
 
-    def __init__(self, path: Path, class_names: Sequence[str], *, crf: int, preset: str, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        class_names: Sequence[str],
+        *,
+        crf: int,
+        preset: str,
+        threads: int,
+        blur: BlurSettings | None = None,
+    ) -> None:
+        """With `blur`, frames are held a while before they are encoded (engine/sinks/blur.py)."""
         self._part = part_path(path)
         self._muxed = spare_path(path)
         self._names = class_names
@@ -65,7 +79,9 @@ class AnnotatedVideo(FileSink):
         self._encoding: deque[tuple[int, tuple[av.Packet, ...]]] = (
             deque()
         )  # duration and sound of frames in the encoder
-        self._given = self._logged = 0  # frames, into the encoder and out of it
+        self._taken = self._given = self._logged = 0  # frames, from the tracker, into the encoder and out of it
+        self._blur = blur
+        self._window: BlurWindow[tuple[av.VideoFrame, Tracks]] | None = BlurWindow(blur.hold_s) if blur else None
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
         self.notes: list[str] = []
 
@@ -97,25 +113,58 @@ class AnnotatedVideo(FileSink):
         # One head describes all packets of an MP4, those of the encoder before and those of this one.
         if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
+        if self._window is not None:
+            try:
+                self._window.restore(state.get("blur", ()))
+            except (KeyError, TypeError, ValueError) as error:
+                raise CheckpointMismatch(f"what was blurred before the checkpoint is not known: {error}") from error
 
     def write(self, tracks: Tracks) -> None:
-        frame = tracks.frame
         try:
-            image = _drawable(frame.image)
+            image = _drawable(tracks.frame.image)
             if self._encoder is None:
-                self._configure(image, frame)
-            assert self._encoder is not None
-            assert self._header is not None
-            self._draw(image, tracks)
-            if _look(image) != tuple(self._header["look"]):
-                image = self._fitted(image)
-            image.pts, image.time_base = frame.pts + self._header["shift"], frame.time_base
-            image.pict_type = 0
-            self._encoding.append((frame.duration, frame.audio))
-            self._given += 1
-            self._keep(self._encoder[1].encode(image))
+                self._configure(image, tracks.frame)
+            self._taken += 1
+            if self._window is None:
+                self._encode(image, tracks)
+            else:
+                size = sum(plane.buffer_size for plane in image.planes)
+                hidden = self._hidden(tracks)
+                for (held, its_tracks), boxes in self._window.push(
+                    (image, replace(tracks, detections=None)), tracks.frame.time_s, size, *hidden
+                ):
+                    self._encode_hidden(held, its_tracks, boxes)
         except MUX_ERRORS as error:
             raise self._error(error) from error
+
+    def _encode(self, image: av.VideoFrame, tracks: Tracks) -> None:
+        frame = tracks.frame
+        assert self._encoder is not None
+        assert self._header is not None
+        if self._blur is None or self._blur.boxes:
+            self._draw(image, tracks)
+        if _look(image) != tuple(self._header["look"]):
+            image = self._fitted(image)
+        image.pts, image.time_base = frame.pts + self._header["shift"], frame.time_base
+        image.pict_type = 0
+        self._encoding.append((frame.duration, frame.audio))
+        self._given += 1
+        self._keep(self._encoder[1].encode(image))
+
+    def _encode_hidden(self, image: av.VideoFrame, tracks: Tracks, boxes: NDArray[np.float64]) -> None:
+        assert self._blur is not None
+        hide(image, boxes, self._blur)
+        self._encode(image, tracks)
+
+    def _hidden(self, tracks: Tracks) -> tuple[list[tuple[int, NDArray[np.float64]]], NDArray[np.float64]]:
+        """What hides in a frame: the tracks, and all that was detected there, of the classes that are meant."""
+        assert self._blur is not None
+        classes, conf = self._blur.classes, self._blur.conf
+        rows = zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.boxes_xyxy, strict=True)
+        seen = [(track_id, box) for track_id, class_id, box in rows if self._names[class_id] in classes]
+        found = tracks.detections.above(conf) if tracks.detections is not None else Detections()
+        kept = [self._names[class_id] in classes for class_id in found.class_ids.tolist()]
+        return seen, found.boxes_xyxy[np.array(kept, np.bool_)].astype(np.float64).reshape(-1, 4)
 
     @property
     def offset_s(self) -> float | None:
@@ -125,8 +174,9 @@ class AnnotatedVideo(FileSink):
         return float(-self._header["shift"] * Fraction(*self._header["time_base"]))
 
     def mark(self) -> State:
-        number = self._given
-        if None in self._ends.values():  # the mark before still waits in the encoder: slow frames, or a slow preset
+        number = self._taken
+        # The mark before still waits in the encoder: slow frames, or a slow preset.
+        if any(size is None and marked <= self._given for marked, size in self._ends.items()):
             self.drain()
             assert self._header is not None
             try:
@@ -134,6 +184,7 @@ class AnnotatedVideo(FileSink):
             except MUX_ERRORS as error:
                 raise self._error(error) from error
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
+        blurred = None if self._window is None else self._window.state()
 
         def state() -> OutputState | None:
             if (size := self._ends[number]) is None or self._log is None:
@@ -143,12 +194,13 @@ class AnnotatedVideo(FileSink):
             except OSError as error:
                 raise self._error(error) from error
             del self._ends[number]
-            return {"offset": size}
+            return {"offset": size} if blurred is None else {"offset": size, "blur": blurred}
 
         return state
 
     def drain(self) -> None:
-        """Ends the encoder: what it still holds goes to the log. Raises SinkError."""
+        """Ends the encoder: what it still holds goes to the log. Frames of which it is not known yet what must be
+        hidden stay behind. Raises SinkError."""
         try:
             if self._encoder is not None:
                 self._keep(self._encoder[1].encode(None))
@@ -158,6 +210,13 @@ class AnnotatedVideo(FileSink):
 
     def complete(self, end: EndOfStream) -> Path:
         """Makes the MP4, still under another name. Raises SinkError."""
+        try:
+            for (image, tracks), boxes in self._window.flush() if self._window is not None else ():
+                if self._encoder is None and self._header is not None:
+                    self._encoder = new_encoder(self._header, self._threads)
+                self._encode_hidden(image, tracks, boxes)
+        except MUX_ERRORS as error:
+            raise self._error(error) from error
         self.drain()
         try:
             assert self._log is not None

@@ -191,7 +191,8 @@ class Decoder:
         return found
 
     def _finish(self, images: list[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        for image in images:
+        while images:
+            image = images.pop(0)  # at the end there are several; none is held longer than whoever takes it holds it
             check_pixels(image.width, image.height, self._max_pixels)
             check_frame_bytes(image.format.name, image.width, image.height, self._max_frame_bytes)
             self.corrupt += bool(image.is_corrupt)

@@ -38,11 +38,12 @@ class TrackerSettings:
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
         """The settings that a configuration has for a model of these classes. Raises ConfigError.
 
-        min_hits counts frames: where only some are inferred, so many fewer detections make a track count.
+        What counts a track's first detections counts frames: where only some are inferred, so many fewer will do.
         """
         parameters = registry.parameters_of(config.tracker, config.model_dump(include=set(registry.KEYS)))
-        if "min_hits" in parameters:
-            parameters["min_hits"] = math.ceil(parameters["min_hits"] / (config.frames_between_inferences + 1))
+        for key in registry.FIRST_HITS:
+            if key in parameters:
+                parameters[key] = math.ceil(parameters[key] / (config.frames_between_inferences + 1))
         groups = groups_of(config.class_groups, class_names)
         return cls(config.tracker, parameters, not config.class_agnostic, config.tracker_conf, groups)
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from engine.trackers.registry import DEFAULT, TRACKERS
+
 
 def not_bool(value: Any) -> Any:
     """Refuses true and false where a number is meant: Python counts them as 1 and 0."""
@@ -24,14 +26,19 @@ _Hits = Annotated[Count, Field(ge=0, le=1000)]
 _Ratio = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=10)]
 
 
+def _default(key: str) -> Any:
+    """Return what the default tracker has."""
+    return TRACKERS[DEFAULT].defaults[key]
+
+
 class TrackerKeys(BaseModel):
     """Parameters of all trackers. None: not one of the tracker that is chosen."""
 
     model_config = ConfigDict(defer_build=True)  # EngineConfig builds all of it once more
 
-    max_age: _Age | None = 10
-    min_hits: _Hits | None = 3
-    iou_threshold: Share | None = 0.3
+    max_age: _Age | None = _default("max_age")
+    min_hits: _Hits | None = _default("min_hits")
+    iou_threshold: Share | None = _default("iou_threshold")
     det_thresh: Share | None = None
     delta_t: Annotated[Count, Field(ge=1, le=100)] | None = None
     inertia: Share | None = None

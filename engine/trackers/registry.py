@@ -23,6 +23,9 @@ LOW_SCORE = 0.1
 # Parameters that say for how many frames a track may stay lost.
 _LIFETIMES = ("max_age", "track_buffer", "lost_track_buffer")
 
+# Parameters that say for how many frames an object must have been detected before its track counts.
+FIRST_HITS = ("min_hits", "minimum_consecutive_frames")
+
 # Every parameter: what it does. The rules are in `keys`, the defaults with each tracker.
 HELP = {
     "max_age": "Inferred frames a track outlives unseen.",

@@ -11,7 +11,7 @@ Its forms:
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Literal, TypedDict
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import redis
@@ -23,12 +23,34 @@ from orchestrator.errors import BrokerUrlError
 
 _SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
-_SSL_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_SSL_FILES: tuple[Literal["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"], ...] = (
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+)
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
 
 
+class _Parameters(TypedDict, total=False):
+    """What redis-py calls the parts of a URL."""
+
+    connection_class: type[redis.Connection] | type[redis.UnixDomainSocketConnection]
+    username: str | None
+    password: str | None
+    host: str
+    port: int
+    path: str
+    db: int
+    socket_connect_timeout: float
+    ssl_cert_reqs: str
+    ssl_check_hostname: bool
+    ssl_ca_certs: str
+    ssl_certfile: str
+    ssl_keyfile: str
+
+
 def without_password(url: str) -> str:
-    """The URL, or several with `;` between them, as it may be logged."""
+    """Return the URL, or several with `;` between them, as it may be logged."""
     return ";".join(map(_one_without_password, _NEXT_URL.split(url)))
 
 
@@ -39,14 +61,14 @@ def _one_without_password(url: str) -> str:
 
 
 def socket_url(path: str, db: int = 0) -> str:
-    """The URL of a server on a unix socket, in the form that Celery takes as a broker and as a result store."""
+    """Return the URL of a server on a unix socket, in the form that Celery takes as a broker and as a result store."""
     return f"redis+socket://{quote(path)}?virtual_host={db}"
 
 
 def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
-    """A redis-py client that answers in text, waits `timeout_s` at most for each answer, and never tries again.
+    """Return a redis-py client that answers in text, waits at most `timeout_s` for each answer, and never tries again.
 
-    Nothing is sent yet. A URL that can't be used is a BrokerUrlError.
+    Nothing is sent yet. Raises BrokerUrlError for a URL that can't be used.
     """
     return redis.Redis(
         connection_pool=redis.ConnectionPool(
@@ -61,8 +83,7 @@ def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
     )
 
 
-def _parameters(url: str, timeout_s: float) -> dict[str, Any]:
-    """What redis-py calls the parts of the URL."""
+def _parameters(url: str, timeout_s: float) -> _Parameters:
     shown = without_password(url)
     if ";" in url and _NEXT_URL.search(url):
         raise BrokerUrlError(f"{shown}: this names several brokers. Name one: jobs need one place that holds them.")
@@ -82,7 +103,7 @@ def _parameters(url: str, timeout_s: float) -> dict[str, Any]:
         raise BrokerUrlError(
             f"{shown}: host or port can't be read. In a password, write / as %2F, @ as %40, : as %3A, # as %23."
         ) from None
-    found: dict[str, Any] = {
+    found: _Parameters = {
         "username": unquote(parts.username or "") or query.get("username"),
         "password": unquote(parts.password or "") or query.get("password"),
     }
@@ -90,18 +111,21 @@ def _parameters(url: str, timeout_s: float) -> dict[str, Any]:
         if len(parts.path) < 2 or host:
             raise BrokerUrlError(f"{shown}: a socket's URL has three slashes and a path, {scheme}:///run/redis.sock.")
         database = query.get("virtual_host", query.get("db", "0"))
-        found |= {"connection_class": redis.UnixDomainSocketConnection, "path": unquote(parts.path)}
+        found["connection_class"], found["path"] = redis.UnixDomainSocketConnection, unquote(parts.path)
     else:
         database = query.get("db") or unquote(parts.path).strip("/") or query.get("virtual_host", "0")
-        found |= {"host": unquote(host or "localhost"), "port": port or 6379, "socket_connect_timeout": timeout_s}
+        found["host"], found["port"] = unquote(host or "localhost"), port or 6379
+        found["socket_connect_timeout"] = timeout_s
     if not database.isdecimal():
         raise BrokerUrlError(f"{shown}: the database must be a number, like in redis://localhost:6379/0.")
     if scheme == "rediss":
-        found |= {"connection_class": redis.SSLConnection, **_tls_parameters(query, shown)}
-    return {**found, "db": int(database)}
+        found.update(_tls_parameters(query, shown))
+        found["connection_class"] = redis.SSLConnection
+    found["db"] = int(database)
+    return found
 
 
-def _tls_parameters(query: dict[str, str], shown: str) -> dict[str, object]:
+def _tls_parameters(query: dict[str, str], shown: str) -> _Parameters:
     given = query.get("ssl_cert_reqs")
     required = _CERT_REQS.get(given or "", given)
     if required not in _CERT_REQS.values():
@@ -110,7 +134,10 @@ def _tls_parameters(query: dict[str, str], shown: str) -> dict[str, object]:
             f"{shown}: a rediss:// URL must say how the server's certificate is checked. Add ?ssl_cert_reqs=required, "
             "and &ssl_ca_certs=/PATH/ca.pem for a certificate authority of your own."
         )
-    found: dict[str, Any] = {"ssl_cert_reqs": required, **{key: query[key] for key in _SSL_FILES if key in query}}
+    found: _Parameters = {"ssl_cert_reqs": str(required)}
+    for key in _SSL_FILES:
+        if key in query:
+            found[key] = query[key]
     if "ssl_check_hostname" in query:
         found["ssl_check_hostname"] = query["ssl_check_hostname"].lower() != "false"
     return found

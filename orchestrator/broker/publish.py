@@ -1,48 +1,58 @@
-"""Puts a job's steps on the queue. Messages are small: who, where, and nothing that could not be read from the job."""
+"""Put a job's steps on the queue. Messages are small: who, where, and nothing that could not be read from the job."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from celery import Celery
+import redis
 
+from engine.backends import needs_gpu
 from engine.inference.trt.find import is_plan
 from orchestrator.broker import keys
 from orchestrator.errors import RequestError
 from orchestrator.job.atomic_json import write_quick
 from orchestrator.job.jobdir import Job, now
+from orchestrator.job.records import Sent
 from orchestrator.job.turns import proceed
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 
 
 def task_id(job: Job, key: str) -> str:
-    """The Celery id of a step's message."""
+    """Return the Celery id of a step's message."""
     return f"{job.id}.{key}"
 
 
 def queue_of(job: Job) -> str:
-    """Where the job's process steps go."""
+    """Return the queue of the job's process steps."""
     return process_queue(job.spec.queue, job.spec.config)
 
 
-def process_queue(asked: str | None, config: Mapping[str, Any]) -> str:
+def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
     """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
     needs."""
     if asked:
         return asked
     device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
-    on_gpu = device.startswith("cuda") or backend in ("tensorrt", "onnxruntime-tensorrt") or is_plan(model)
+    on_gpu = device.startswith("cuda") or needs_gpu(backend) or is_plan(model)
     return GPU_QUEUE if on_gpu else QUEUE
 
 
+def queue_for(task: str, asked: str | None, config: Mapping[str, object]) -> str:
+    """Return the queue on which a job of this task depends most: that of its process steps, where it has some."""
+    return LOG_QUEUE if task == "log_start" else process_queue(asked, config)
+
+
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
-    """Sends the message of one step and returns its id. Raises what kombu raises when the broker is away, and
-    RequestError where the job's queue is none of this machine's."""
+    """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
+    RequestError where the job's queue is not one of this machine's."""
     names = {"start": "log_start_yolo", "end": "log_end_yolo"}
     queue = LOG_QUEUE if key in names else queue_of(job)
     if queue not in app.conf.task_queues:
@@ -60,22 +70,20 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
         queue=queue,
     )
     with contextlib.suppress(OSError):
-        write_quick(
-            job.folder / "tasks" / f"{key}.sent.json", {"id": sent, "queue": queue, "at": now(), "again": again}
-        )
+        write_quick(job.folder / "tasks" / f"{key}.sent.json", Sent(sent, queue, now(), again).to_json())
     log.info("job %s: %s is on queue %s", job.id, key, queue, extra={"job": job.id})
     return sent
 
 
-def announce(client: Any, job: Job) -> None:
-    """Lets workers on other machines know of a job, for the day its messages are lost. Best effort."""
+def announce(client: redis.Redis, job: Job) -> None:
+    """Let workers on other machines know of a job, in case its messages are lost. Best effort."""
     try:
         client.hset(keys.JOBS, job.id, str(job.folder))
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth
         log.debug("job %s can't be announced: %s", job.id, error)
 
 
-def withdraw(client: Any, job_id: str) -> None:
+def withdraw(client: redis.Redis, job_id: str) -> None:
     try:
         client.hdel(keys.JOBS, job_id)
     except Exception as error:  # noqa: BLE001 - as above

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import redis
 
 from orchestrator.broker import keys
 
@@ -43,7 +44,7 @@ def parts_of(queue: str) -> tuple[str, ...]:
     return tuple(queue + suffix for suffix in _PRIORITIES)
 
 
-def lengths(client: Any, queues: Iterable[str]) -> dict[str, int]:
+def lengths(client: redis.Redis, queues: Iterable[str]) -> dict[str, int]:
     """Return how many messages wait in each of the queues."""
     names = list(queues)
     read = client.pipeline(transaction=False)
@@ -53,7 +54,7 @@ def lengths(client: Any, queues: Iterable[str]) -> dict[str, int]:
     return {name: sum(next(counts) for _ in _PRIORITIES) for name in names}
 
 
-def message_ids(client: Any, queues: Iterable[str]) -> set[str] | None:
+def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
     """Return the ids of the messages in these queues; None where one holds too many to be looked through."""
     found = set[str]()
     for part in (part for queue in queues for part in parts_of(queue)):
@@ -64,18 +65,18 @@ def message_ids(client: Any, queues: Iterable[str]) -> set[str] | None:
     return found
 
 
-def waiting(client: Any, queues: Iterable[str], most: int = 1000) -> list[Message]:
-    """The messages in these queues, `most` of each, the next one to be taken first."""
+def waiting(client: redis.Redis, queues: Iterable[str], limit: int = 1000) -> list[Message]:
+    """Return the messages in these queues, at most `limit` of each, the next one to be taken first."""
     found = []
     for queue in queues:
         for part in parts_of(queue):
-            for raw in reversed(client.lrange(part, -most, -1)):
+            for raw in reversed(client.lrange(part, -limit, -1)):
                 found.append(_message(raw, queue))
     return found
 
 
-def held_back(client: Any) -> list[Message]:
-    """Messages that a worker holds until their time has come."""
+def held_back(client: redis.Redis) -> list[Message]:
+    """Return the messages that a worker holds until their time has come."""
     found = []
     for raw in client.hvals(keys.UNACKED):
         try:
@@ -88,8 +89,8 @@ def held_back(client: Any) -> list[Message]:
     return found
 
 
-def take_away(client: Any, queues: Iterable[str]) -> list[Message]:
-    """Removes the messages that wait in these queues, and returns them: each was removed, and no other was."""
+def take_away(client: redis.Redis, queues: Iterable[str]) -> list[Message]:
+    """Remove the messages that wait in these queues, and return them: each was removed, and no other was."""
     found = []
     for queue in queues:
         for part in parts_of(queue):
@@ -102,7 +103,7 @@ def take_away(client: Any, queues: Iterable[str]) -> list[Message]:
 
 
 def step_of(message_id: str) -> tuple[str, str]:
-    """Job and step that a message's id names; the step is empty for a task that was sent without a job."""
+    """Return the job and the step that a message's id names; the step is empty for a task sent without a job."""
     job, _, step = _AGAIN.sub("", message_id).partition(".")
     return job, step
 
@@ -114,10 +115,10 @@ def _id_of(raw: bytes | str) -> str:
         return ""
 
 
-def _message(raw: str, queue: str) -> Message:
-    """What a person wants to know of it. Nothing of it is believed: anybody who may submit may have written it."""
-    headers: dict[str, Any] = {}
-    keywords: dict[str, Any] = {}
+def _message(raw: bytes | str, queue: str) -> Message:
+    """Return what a person wants to know of it. Nothing in it is trusted: whoever may submit may have written it."""
+    headers: dict[str, object] = {}
+    keywords: dict[str, object] = {}
     with contextlib.suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         value = json.loads(raw)
         body = value["body"]
@@ -140,5 +141,5 @@ def _message(raw: str, queue: str) -> Message:
 
 
 def _word(value: object) -> str:
-    """A text of a header; of anything else, nothing."""
+    """Return the text of a header; nothing of anything else."""
     return value[:_MAX_WORD] if isinstance(value, str) else ""

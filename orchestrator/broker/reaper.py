@@ -1,9 +1,9 @@
-"""Clears up after a program that is killed: `python reaper.py FOLDER LOCK`, told on standard input what to clear up.
+"""Clear up after a program that is killed: `python reaper.py FOLDER LOCK`, told on standard input what to clear up.
 
 A line `worker PID` names the leader of a process group, `then [...]` a command, as JSON; `done` says that nothing is
-left to do. When the input ends without that word, whoever wrote it is no more: the group is ended, asked first, the
-command is run, and the folder is removed once nobody holds the lock. A file of its own that imports next to nothing: it
-waits all the time that a job takes.
+left to do. When the input ends without that word, whoever wrote it is gone: the group is asked to end, then killed, the
+command is run, and the folder is removed once nobody holds the lock. It is a file of its own that imports next to
+nothing: it waits as long as a job takes.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ ASKED_S, COMMAND_S, LOCKED_S = 10.0, 60.0, 10.0
 
 
 def main() -> None:
-    """Waits for the end of the input."""
+    """Wait for the end of the input, then clear up unless all is done."""
     folder, lock = sys.argv[1:3]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what ends the program may have been sent to us as well
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def end_group(leader: int, patience_s: float) -> None:
-    """Asks the leader of a group to end, waits for it at most `patience_s`, and kills what is left of the group."""
+    """Ask the leader of a group to end, wait for it at most `patience_s`, and kill what is left of the group."""
     deadline = time.monotonic() + patience_s
     with contextlib.suppress(ProcessLookupError):
         os.kill(leader, signal.SIGTERM)
@@ -57,7 +57,7 @@ def end_group(leader: int, patience_s: float) -> None:
 
 
 def held(lock: str) -> bool:
-    """Whether a process holds the lock of a file."""
+    """Return whether a process holds the lock of a file."""
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -1,5 +1,5 @@
-"""Which broker this process uses: the one that is named, else the one that `yolo-server --worker --embedded` keeps up
-on this machine, else the default."""
+"""Which broker this process uses: the one that is named, else the one that `yolo-server --worker --embedded` runs on
+this machine, else the default."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
@@ -24,13 +25,13 @@ from orchestrator.settings import settings
 log = logging.getLogger(__name__)
 
 MAX_DEAD = 100
-"""Messages that are kept, the newest; of each not more than its first bytes, so that all take some megabytes."""
+"""How many messages are kept, the newest ones; of each only the first bytes, so that all take some megabytes."""
 
 _KEPT_BYTES = 8192
 
 
 def install() -> None:
-    """Has this process read from its broker through the transport of this file."""
+    """Have this process read from its broker through the transport of this file."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 
@@ -51,7 +52,7 @@ class Channel(base.Channel):  # type: ignore[misc]
         return client
 
     def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
-        """What was taken from a queue, checked; None, which kombu takes for an empty queue, where it is dropped."""
+        """Check what was taken from a queue. Return None where it is dropped, which kombu takes for an empty queue."""
         key, raw = found
         queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
         queues = settings().known_queues
@@ -64,7 +65,7 @@ class Channel(base.Channel):  # type: ignore[misc]
             return None
 
     def set_aside(self, raw: bytes, queue: str, why: str) -> None:
-        """Keeps a message that was dropped for whoever wants to look at it, and says so. Best effort."""
+        """Keep a message that was dropped, for whoever wants to look at it, and log that. Best effort."""
         dead = {
             "at": now(),
             "queue": queue,
@@ -83,11 +84,11 @@ class Channel(base.Channel):  # type: ignore[misc]
 
 
 class Transport(base.Transport):  # type: ignore[misc]
-    """The last net: what ends Celery's handling of one message must not end the worker."""
+    """The last safety net: what breaks Celery's handling of one message must not end the worker."""
 
     Channel = Channel
 
-    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+    def _deliver(self, message: Mapping[str, object], queue: str) -> None:
         try:
             super()._deliver(message, queue)
         except (*self.connection_errors, *self.channel_errors, base.Empty):
@@ -100,4 +101,6 @@ class Transport(base.Transport):  # type: ignore[misc]
             channel.set_aside(
                 json.dumps(message, default=str).encode(), queue, printable(f"{type(error).__name__}: {error}")
             )
-            channel.qos.ack(message["properties"]["delivery_tag"])
+            properties = message["properties"]
+            assert isinstance(properties, dict)  # it has passed the checks of inbound
+            channel.qos.ack(properties["delivery_tag"])

@@ -1,6 +1,7 @@
-"""The command line `yolo-submit`: submits jobs, follows, lists and cancels them, with a broker or without.
+"""The command line `yolo-submit`: submit jobs, follow, list and cancel them, with a broker or without.
 
-`submission` checks a request and makes the job, `commands_*` are one per command, `snapshot` reads a job's directory,
-`views` draws it, `monitor` follows it, `embedded` brings a broker and a worker along. A client asks the broker once
-before anything else, because Celery's own clients hang where a broker does.
+`submit_cli` reads the command line into `options`, and each command has its `commands_*`. `submission` checks a request
+and makes the job, `asking` asks the broker, `snapshot` reads a job's directory, `views` draws it, `monitor` follows it,
+`embedded` brings a broker and a worker along. A client asks the broker once before anything else, because Celery's own
+clients hang where a broker does.
 """

@@ -1,4 +1,4 @@
-"""`yolo-submit --video-folder`: checks, makes the job, puts it on the queue and, where asked, follows it."""
+"""`yolo-submit --video-folder`: check, make the job, put it on the queue and, where asked, follow it."""
 
 from __future__ import annotations
 
@@ -7,68 +7,67 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
+from redis import exceptions
 from rich.console import Console
 
+from engine.config import EngineConfig, load_config, note_on_default
 from engine.text.say import say
+from orchestrator.broker.connection import client
 from orchestrator.broker.heartbeats import Heartbeat, consumers, live
+from orchestrator.broker.preflight import explain, extra_s, within
 from orchestrator.broker.resolve import resolved_settings
-from orchestrator.client import engine_options, monitor, submission, views
-from orchestrator.client.commands_jobs import report
+from orchestrator.client import monitor, submission, views
+from orchestrator.client.commands_jobs import interrupted, report
 from orchestrator.client.embedded import Embedded
+from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
-from orchestrator.errors import BrokerUnreachable, JobError, RequestError
-from orchestrator.job.jobdir import Job
+from orchestrator.errors import FAILED, INTERRUPTED, BrokerUnreachable, JobError, RequestError
+from orchestrator.job.jobdir import Job, who
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.stop_signals import interrupting
-
-_FAILED, _INTERRUPTED = 1, 130
 
 _WORKERS_S, _WORKERS_TRIPS = 3.0, 15
 _CANCEL_S = 30.0
 NO_WORKER_S = 20.0
 
 
-def run(options: dict[str, Any], as_json: bool) -> int:
+def run(options: SubmitOptions) -> int:
     """Submit, follow where asked, and return the exit status.
 
     Raises what submission.py and embedded.py raise, and ConfigError for the file.
     """
     request = submission.check(_request(options), resolved_settings())
     if request.task == "log_end":
-        if options["embedded"]:
+        if options.embedded:
             raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
-        return _log_end(request, as_json)
-    if options["embedded"]:
-        return _run_embedded(request, as_json)
-    return submit(request, options["monitor"], as_json)
+        return _log_end(request, options.as_json)
+    if options.embedded:
+        return _run_embedded(request, options.as_json)
+    return submit(request, options.monitor, options.as_json)
 
 
-def _request(options: dict[str, Any]) -> submission.Request:
-    config = configuration(options)
+def _request(options: SubmitOptions) -> submission.Request:
     return submission.Request(
-        options["video_folder"],
-        options["task"],
-        config,
-        options["output"],
-        options["workers"] or None,
-        options["queue"],
+        video_folder=options.video_folder,
+        task=options.task,
+        config=configuration(options),
+        output=options.output,
+        workers=options.workers,
+        queue=options.queue,
     )
 
 
-def configuration(options: dict[str, Any]) -> dict[str, object]:
+def configuration(options: SubmitOptions) -> dict[str, object]:
     """Return the keys of the settings, over them those of the file, over them the options that were given. Raises
     ConfigError for the file."""
-    from engine.config import load_config
-
-    config = load_config(Path(options["config_file"])) if options["config_file"] else {}
-    config |= engine_options.chosen(options)
-    if options["resume"] is not None:
-        config["resume"] = options["resume"]
+    config: dict[str, object] = load_config(Path(options.config_file)) if options.config_file else {}
+    config |= options.engine
+    if options.resume is not None:
+        config["resume"] = options.resume
     if config.get("scene"):
         config["scene"] = _scenes(config)
     model = config.get("model")
@@ -77,12 +76,12 @@ def configuration(options: dict[str, Any]) -> dict[str, object]:
     return {**resolved_settings().config, **config}
 
 
-def _scenes(config: dict[str, Any]) -> list[dict[str, Any]]:
+def _scenes(config: Mapping[str, object]) -> list[Mapping[str, object]]:
     """Read and check the scenes: workers have files of their own. Raises ConfigError that names file, line, key."""
-    from engine.analytics.settings import load_scenes
-    from engine.config import EngineConfig
+    from engine.analytics.settings import load_scenes  # brings NumPy: 0.3 s for those who have scenes
 
-    return [scene.table() for scene in load_scenes(EngineConfig(scene=config["scene"]).scene or ())]
+    scenes = EngineConfig(scene=config["scene"]).scene
+    return [scene.table() for scene in load_scenes(scenes or ())]
 
 
 def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
@@ -106,9 +105,7 @@ def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
 
 
 def _begin(request: submission.JobRequest, given: Settings, workers: int, as_json: bool) -> Job:
-    """Makes the job's directory and tells whoever named no model which one it gets."""
-    from engine.config import note_on_default
-
+    """Make the job's directory and tell whoever named no model which one it gets."""
     job = submission.begin(request, given, workers)
     note = note_on_default(request.config.engine)
     if note is not None and not as_json:
@@ -150,12 +147,12 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
         finally:
             if job.cancelled and not job.ended:
                 local.kill_worker()
-                submission.cancel(job, submission.who(), given)
+                submission.cancel(job, who(), given)
     return report(job, shot, given, as_json)
 
 
 def _check_writer_before(job: Job, given: Settings) -> None:
-    """A job that nobody here will go on with must not be waited for. Raises RequestError."""
+    """Refuse to wait for a job that nobody here will go on with. Raises RequestError."""
     other = submission.writer_before(job, given)
     if other is None or other.start_record() is None:
         return
@@ -170,31 +167,19 @@ def _check_writer_before(job: Job, given: Settings) -> None:
 def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
     def look(say: Callable[[str], None]) -> None:
         local.look(say)
-        submission.cancel(job, submission.who(), given)  # ends it as soon as nobody is at work
+        submission.cancel(job, who(), given)  # ends it as soon as nobody is at work
 
     say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
         local.kill_worker()
-        submission.cancel(job, submission.who(), given)
+        submission.cancel(job, who(), given)
     shot = Reader(job, given.lease_s).read()
     say(f"Job {job.id} is {shot.state}: {views.counts(shot)}. {views.kept(shot)}", err=True)
     if as_json:
         click.echo(json.dumps({"success": False, **views.as_json(shot), "error": "interrupted"}))
-    return _INTERRUPTED
-
-
-def interrupted(job: Job, as_json: bool) -> int:
-    """Return what to say when a person stops watching."""
-    say(
-        f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
-        f"End it: `yolo-submit --cancel {job.id}`.",
-        err=True,
-    )
-    if as_json:
-        click.echo(json.dumps({"success": False, "id": job.id, "error": "interrupted"}))
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, other: Job | None) -> None:
@@ -214,11 +199,7 @@ def _introduce(job: Job) -> None:
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
-    """Live workers that serve a queue, None where the broker does not tell in time."""
-    from redis import exceptions
-
-    from orchestrator.broker.connection import client
-    from orchestrator.broker.preflight import extra_s, within
+    """Return the live workers that serve a queue, None where the broker does not tell in time."""
 
     def ask() -> list[Heartbeat]:
         with client(given.broker_url, 2.0) as connection:
@@ -231,7 +212,7 @@ def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
 
 
 def _log_end(request: submission.JobRequest, as_json: bool) -> int:
-    """Waits as long as somebody is there to answer."""
+    """Wait as long as somebody is there to answer."""
     given = resolved_settings()
     submission.preflight_both(given)
     result = submission.end_log(request, given)
@@ -241,8 +222,6 @@ def _log_end(request: submission.JobRequest, as_json: bool) -> int:
         try:
             meta = result.backend.get_task_meta(result.id)
         except Exception as error:
-            from orchestrator.broker.preflight import explain
-
             what, remedy = explain(error.__cause__ or error, given.results_url, "CELERY_RESULT_BACKEND")
             raise BrokerUnreachable(f"The result can't be asked for: {what}. {remedy}") from error
         if meta["status"] == "SUCCESS":
@@ -259,14 +238,14 @@ def _log_end(request: submission.JobRequest, as_json: bool) -> int:
         time.sleep(monitor.LOOK_EVERY_S)
 
 
-def _tell_end(end_log: dict[str, Any], as_json: bool) -> int:
+def _tell_end(end_log: Mapping[str, object], as_json: bool) -> int:
     success = end_log.get("state") == "completed"
     if as_json:
         click.echo(json.dumps({"success": success, "end_log": end_log}))
     else:
         for key, value in end_log.items():
             say(f"{key:14} {value}")
-    return 0 if success else _FAILED
+    return 0 if success else FAILED
 
 
 def _warn(text: str) -> None:

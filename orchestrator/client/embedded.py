@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from orchestrator.broker import reaper
 from orchestrator.broker.local_server import EmbeddedBroker, find_embedded
@@ -163,7 +163,7 @@ class Embedded:
         self._tell_reaper(f"worker {self._worker.pid}")
 
     def _tail(self) -> list[str]:
-        """The last lines of the worker's log."""
+        """Return the last lines of the worker's log."""
         try:
             with open(self._log, "rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))
@@ -215,12 +215,13 @@ def _start_reaper(broker: EmbeddedBroker) -> subprocess.Popen[str]:
 
 
 def _environment(**values: str) -> dict[str, str]:
-    """What is imported here is found there as well, also from a checkout that is not installed."""
+    """Return an environment in which what is imported here is found as well, even in a checkout that is not
+    installed."""
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, **values}
 
 
-def _close(stream: IO[Any] | None) -> None:
+def _close(stream: IO[str] | None) -> None:
     if stream is not None:
         with contextlib.suppress(OSError):
             stream.close()

@@ -1,14 +1,15 @@
-"""The options of `yolo-engine run` that a job takes as well: taken from there, so that there is one list of them."""
+"""The options of `yolo-engine run` that a job accepts as well: taken from there, so that there is one list of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from engine.cli.main import run
 
-# What a submit has itself, means otherwise, or has no use for.
+# What `yolo-submit` has itself, means otherwise, or has no use for.
 OTHERS = frozenset({"output", "config_file", "as_json", "stats", "workers", "resume"})
 
 OPTIONS: list[click.Option] = [
@@ -17,17 +18,13 @@ OPTIONS: list[click.Option] = [
 NAMES = frozenset(str(option.name) for option in OPTIONS)
 
 
-def chosen(options: dict[str, Any]) -> dict[str, object]:
-    """Return the options that were given, as keys of the configuration. One that was not given is None, or a
-    flag that is not set."""
-    given = {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
-    from engine.config import EngineConfig
-
-    return {key: value for key, value in given.items() if value is not False or key in EngineConfig.model_fields}
+def chosen(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that were given. One that was not given is None or empty."""
+    return {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
 
 
 class Command(click.Command):
-    """A command that takes them beside its own, and shows them under a heading of their own."""
+    """A command that accepts them beside its own, and shows them under a heading of their own."""
 
     def __init__(self, *arguments: Any, **facts: Any) -> None:
         super().__init__(*arguments, **facts)

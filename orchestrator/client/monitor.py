@@ -1,7 +1,7 @@
 """`--monitor`: a live view of one job, until it has ended.
 
 The job's directory is all that is read, so that a restart of a worker, of Redis or of the monitor itself changes
-nothing here. Beside it a thread looks after the job at the broker, as well as that can be reached (Attendant).
+nothing here. A thread beside it looks after the job at the broker, as far as that can be reached (Attendant).
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from redis.exceptions import NoPermissionError
 from rich.console import Console
 from rich.live import Live
 
 from engine.text.printable import printable
+from orchestrator.broker import publish
+from orchestrator.broker.connection import client
 from orchestrator.broker.heartbeats import consumers, live
-from orchestrator.client import submission, views
+from orchestrator.broker.preflight import explain
+from orchestrator.client import views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
 from orchestrator.job.jobdir import Job
+from orchestrator.job.records import JobState
 from orchestrator.settings import Settings, worker_command
 
 LOOK_EVERY_S = 0.5
@@ -31,12 +36,12 @@ NOBODY_AFTER_S = 20.0
 AWAY_S = 20.0
 ASK_EVERY_S = 5.0
 REQUEUE_EVERY_S = 15.0
-_WAITING_STATES = ("queued", "waiting", "ending")
+_WAITING_STATES = (JobState.QUEUED, JobState.WAITING, JobState.ENDING)
 
 
 class Attendant:
-    """Looks after a job at the broker: sends its messages again where they were lost, counts the workers that could
-    take them. Best effort, on a thread of its own: a broker that hangs holds nobody up."""
+    """Looks after a job at the broker: sends lost messages again, and counts the workers that could take them. Best
+    effort, on a thread of its own: a broker that hangs holds nobody up."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
         self._job = job
@@ -59,11 +64,8 @@ class Attendant:
         self._thread.join(timeout=3.0)
 
     def _run(self) -> None:
-        from redis.exceptions import NoPermissionError
-
+        # Celery's application and the steps of a job: 0.4 s to load, in which the view is drawn already.
         from orchestrator.application import client_app
-        from orchestrator.broker.connection import client
-        from orchestrator.broker.preflight import explain
         from orchestrator.worker.requeue import requeue_lost
 
         url = self._settings.broker_url
@@ -86,7 +88,7 @@ class Attendant:
 
 
 class Display(Protocol):
-    """Shows snapshots, and says things above them."""
+    """Shows snapshots, and prints remarks above them."""
 
     def show(self, shot: Snapshot) -> None: ...
 
@@ -217,7 +219,7 @@ class _Nobody:
 
 def queue_for(job: Job) -> str:
     """Return the queue on which a job depends most."""
-    return submission.queue_for(job.spec.task, job.spec.queue, job.spec.config)
+    return publish.queue_for(job.spec.task, job.spec.queue, job.spec.config)
 
 
 def no_worker(queue: str) -> str:

@@ -1,4 +1,4 @@
-"""What a job's directory tells at one moment, as plain values: for `--status`, `--list-tasks` and the monitor.
+"""What a job's directory tells at one moment, for `--status`, `--list-tasks` and the monitor.
 
 Nothing here asks the broker, so that it works whatever has been restarted, and whatever is away.
 """
@@ -6,30 +6,46 @@ Nothing here asks the broker, so that it works whatever has been restarted, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from orchestrator.job import outcomes
 from orchestrator.job.claims import frames_kept
-from orchestrator.job.jobdir import ENDED_STATES, Job
+from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, age_of, latest, owner_of
-from orchestrator.job.records import EndRecord, How, StartRecord, VideoFacts, VideoProgress, VideoResult
+from orchestrator.job.records import (
+    EndRecord,
+    EntryStatus,
+    How,
+    JobState,
+    Stage,
+    StartRecord,
+    VideoEntry,
+    VideoFacts,
+    VideoProgress,
+    VideoResult,
+)
 from orchestrator.job.turns import waits_for
 
 _NOTHING_YET = StartRecord(started_at=None, worker="")
-
-RESULTS = tuple(outcomes.ENDINGS)
 
 _RATE_OVER_S = 15.0
 _LAST_ENDED = 5
 
 
+class OpenStatus(StrEnum):
+    """Where a video without a result is. It waits where an attempt ended and nobody is at work."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    WAITING = "waiting"
+
+
 @dataclass(frozen=True)
 class VideoRow:
-    """One video. `status`: queued, processing, waiting (an attempt ended without a result); and at the end ok, partial,
-    failed, cancelled or not begun.
+    """One video.
 
     A row without an index is a worker's that has no video in hand, while it loads its model, say. `age_s` is the time
     since its worker's last sign of life.
@@ -37,7 +53,7 @@ class VideoRow:
 
     index: int | None
     path: str
-    status: str
+    status: OpenStatus | EntryStatus
     frames: int = 0
     frames_total: int | None = None
     fps: float = 0.0
@@ -55,7 +71,7 @@ class Snapshot:
 
     id: str
     task: str
-    state: str
+    state: JobState
     folder: Path
     video_folder: str
     source: Path
@@ -66,7 +82,7 @@ class Snapshot:
     warnings: list[str]
     refused: str | None
     videos: int | None
-    counts: dict[str, int]
+    counts: dict[EntryStatus, int]
     left: int
     frames: int
     frames_total: int
@@ -79,7 +95,7 @@ class Snapshot:
 
     @property
     def ended(self) -> bool:
-        return self.state in ENDED_STATES
+        return self.state.ended
 
 
 class Reader:
@@ -94,7 +110,7 @@ class Reader:
 
     def read(self) -> Snapshot:
         job = self.job
-        end = job.end_record()  # first: what is read after it is complete if it is there
+        end = job.end_record()  # first: if it is there, what is read after it is complete
         steps = {key: lease for key, lease in job.leases("tasks").items() if end is None and lease.held(self._lease_s)}
         self._start = self._start or job.start_record()
         start = self._start or _NOTHING_YET
@@ -108,7 +124,7 @@ class Reader:
             id=job.id,
             task=job.spec.task,
             state=state,
-            waits_for=waits_for(job) if state == "waiting" else None,
+            waits_for=waits_for(job) if state is JobState.WAITING else None,
             folder=job.folder,
             video_folder=job.spec.video_folder,
             source=Path(job.spec.inputs[0]),
@@ -121,7 +137,7 @@ class Reader:
             videos=len(rows) if self._start else None,
             counts=counts,
             left=max(0, len(rows) - sum(counts.values())),
-            frames=sum(r.entry["frames"] for r in self._results.values()) + sum(row.frames for row in working),
+            frames=sum(r.entry.frames for r in self._results.values()) + sum(row.frames for row in working),
             frames_total=start.total_frames,
             fps=fps,
             eta_s=self._time_left_s(rows, working, fps),
@@ -133,7 +149,7 @@ class Reader:
         """Return every video of the job, in its order; `working` as the last snapshot had it."""
         by_index = {row.index: row for row in working}
         end = self.job.end_record()
-        given_up = {entry["path"]: entry for entry in (end.entries if end else [])}
+        given_up = {entry.path: entry for entry in (end.result.summary.videos if end else ())}
         found = []
         for video in (self._start or _NOTHING_YET).videos:
             index = video.index
@@ -147,19 +163,19 @@ class Reader:
                 found.append(self._open_row(video))
         return found
 
-    def _counts(self, end: EndRecord | None) -> dict[str, int]:
-        """How many videos ended in which way. When the job has ended, all of them have."""
+    def _counts(self, end: EndRecord | None) -> dict[EntryStatus, int]:
+        """Count how many videos ended in which way. When the job has ended, all of them have."""
         statuses = [result.status for result in self._results.values()]
         if end is not None:
-            statuses = [str(entry.get("status")) for entry in end.entries]
-        return {status: statuses.count(status) for status in RESULTS}
+            statuses = [entry.status for entry in end.result.summary.videos]
+        return {status: statuses.count(status) for status in EntryStatus}
 
-    def _state(self, end: EndRecord | None, steps: dict[str, Lease]) -> str:
+    def _state(self, end: EndRecord | None, steps: dict[str, Lease]) -> JobState:
         if end is None and steps and self.job.spec.task != "log_start":
             # What outcomes.state_of would find as well, after a look at the lease of every video.
             if self.job.cancelled:
-                return "cancelling"
-            return "processing" if self._start else "starting"
+                return JobState.CANCELLING
+            return JobState.PROCESSING if self._start else JobState.STARTING
         return outcomes.state_of(self.job, self._lease_s)
 
     def _read_results(self) -> None:
@@ -173,12 +189,14 @@ class Reader:
         found = []
         for told in self.job.progress():
             key = told.key
-            if key not in steps or told.stage == "ended":
+            if key not in steps or told.stage == Stage.ENDED:
                 continue
             age_s = age_of(self.job.task_base(key).with_name(f"{key}.progress.json"))
             videos = [video for video in told.videos if video.index not in self._results]
             if not videos:
-                found.append(VideoRow(None, "", "processing", stage=told.stage, worker=told.worker, age_s=age_s))
+                found.append(
+                    VideoRow(None, "", OpenStatus.PROCESSING, stage=told.stage, worker=told.worker, age_s=age_s)
+                )
             for video in videos:
                 frames = video.frames
                 total = video.frames_total or claimed.get(video.index)
@@ -188,7 +206,7 @@ class Reader:
                     VideoRow(
                         video.index,
                         video.path,
-                        "processing",
+                        OpenStatus.PROCESSING,
                         frames,
                         total,
                         fps,
@@ -202,7 +220,7 @@ class Reader:
         return found
 
     def _rate(self, at: float, video: VideoProgress) -> float:
-        """Frames a second of late; over the attempt so far where that is not known yet."""
+        """Return the recent frames per second; those of the attempt so far where that is not known yet."""
         frames = video.frames
         seen = self._rates.setdefault(video.index, deque())
         if seen and (frames < seen[-1][1] or at < seen[-1][0]):  # another attempt, from its checkpoint
@@ -218,46 +236,48 @@ class Reader:
         return max(0, frames - (video.resumed_from or 0)) / elapsed_s if elapsed_s > 0 else 0.0
 
     def _time_left_s(self, rows: Sequence[VideoFacts], working: list[VideoRow], fps: float) -> float | None:
-        """None while nothing moves, and where a container does not say how many frames it holds."""
+        """Estimate the seconds left; None while nothing moves, and where a container does not say how many frames it
+        holds."""
         left = [video.frames or 0 for video in rows if video.index not in self._results]
         if fps <= 0 or not all(left):
             return None
         return max(0, sum(int(count) for count in left) - sum(row.frames for row in working)) / fps
 
     def _open_row(self, video: VideoFacts) -> VideoRow:
-        """A video that has no result and of which no worker tells at the moment."""
+        """Describe a video that has no result and of which no worker tells at the moment."""
         index, path, total = video.index, video.path, video.frames
         lease = latest(self.job.video_base(index))
         if lease is None:
-            return VideoRow(index, path, "queued", frames_total=total)
+            return VideoRow(index, path, OpenStatus.QUEUED, frames_total=total)
         owner = owner_of(lease.path)
         worker = "" if owner is None else owner.node
         ending = lease.ending()
         if ending is None:
             held = lease.held(self._lease_s)
             error = None if held else "its worker died"
-            status = "processing" if held else "waiting"
+            status = OpenStatus.PROCESSING if held else OpenStatus.WAITING
         else:
             error = None if ending.how == How.HANDED_BACK else ": ".join(filter(None, [ending.how, ending.error]))
-            status = "waiting"
+            status = OpenStatus.WAITING
         kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt goes on there
         return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
 
 
 def _result_row(index: int, result: VideoResult) -> VideoRow:
-    return _entry_row(index, {"attempts": result.attempt, **result.entry, "worker": result.worker})
+    attempts = result.attempt if result.entry.attempts is None else result.entry.attempts
+    return _entry_row(index, replace(result.entry, attempts=attempts, worker=result.worker))
 
 
-def _entry_row(index: int, entry: Mapping[str, Any]) -> VideoRow:
-    """A video as the job's summary has it."""
+def _entry_row(index: int, entry: VideoEntry) -> VideoRow:
+    """Describe a video as the job's summary has it."""
     return VideoRow(
         index,
-        entry["path"],
-        entry["status"],
-        entry["frames"],
-        entry["frames"],
-        entry["fps"],
-        worker=str(entry.get("worker", "")),
-        attempts=int(entry.get("attempts", 0)),
-        error=entry["error"],
+        entry.path,
+        entry.status,
+        entry.frames,
+        entry.frames,
+        entry.fps,
+        worker=entry.worker,
+        attempts=entry.attempts or 0,
+        error=entry.error,
     )

@@ -1,8 +1,7 @@
-"""Submitting: what is asked for becomes a job's directory and a message. Refusals come first, with their remedy."""
+"""Submit: what is asked for becomes a job's directory and a message. Refusals come first, with their remedy."""
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import socket
@@ -10,15 +9,33 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from redis import exceptions
+
+from engine.errors import InputError
+from engine.media.inputs import find_videos
+from engine.media.listing import FolderWalk, told
+from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.text.did_you_mean import near
+from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.preflight import MAX_LOOK_S, explain, extra_s, preflight, within
+from orchestrator.broker.preflight import begin as ask
+from orchestrator.broker.publish import announce, publish, queue_for
+from orchestrator.broker.queues import message_ids
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
+from orchestrator.job import outcomes
+from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
+from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.records import JobState
 from orchestrator.settings import LOG_QUEUE, Settings
+from orchestrator.worker import steps
+from orchestrator.worker.requeue import messages_held
 
 if TYPE_CHECKING:
-    from orchestrator.job.job_config import JobConfig
+    from celery import Celery
+    from celery.result import AsyncResult
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +51,7 @@ class Request:
 
     video_folder: str
     task: str
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     output: str | None
     workers: int | None
     queue: str | None
@@ -53,32 +70,17 @@ class JobRequest:
 
     @property
     def job_queue(self) -> str:
-        """The queue on which the job depends most."""
+        """Return the queue on which the job depends most."""
         return queue_for(self.task, self.queue, self.config.given)
 
     def output_folder(self, settings: Settings) -> Path:
-        """Where the job writes. Raises PathRefused."""
-        from orchestrator.job.paths import output_folder
-
+        """Return where the job writes. Raises PathRefused."""
         return output_folder(self.output or str(self.config.engine.output_folder), settings)
-
-
-def who() -> str:
-    """Return who asks, as it stands in a job's records."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def check(request: Request, settings: Settings) -> JobRequest:
     """Check the folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
-    from orchestrator.broker.connection import client
-    from orchestrator.job.job_config import JobConfig
-    from orchestrator.job.paths import video_folder
-
-    client(settings.broker_url).close()  # what is no URL is told before what follows from it
+    client(settings.broker_url).close()  # a bad URL is told before what follows from it
     _check_folder(request.video_folder)
     video_folder(request.video_folder, settings)
     config = JobConfig.parse(dict(request.config))
@@ -93,18 +95,9 @@ def check(request: Request, settings: Settings) -> JobRequest:
     return checked
 
 
-def queue_for(task: str, queue: str | None, config: Mapping[str, Any]) -> str:
-    """The queue on which a job of this task depends most: of its process steps, where it has some."""
-    from orchestrator.broker.publish import process_queue
-
-    return LOG_QUEUE if task == "log_start" else process_queue(queue, config)
-
-
 def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
     """Make the job's directory. Raises RequestError, PathRefused."""
-    from orchestrator.worker import steps as jobs
-
-    return jobs.begin(
+    return steps.begin(
         request.video_folder,
         request.config,
         settings,
@@ -117,13 +110,10 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
     """Find an unfinished job that writes to the same folder: this one waits for it."""
-    from orchestrator.job.jobdir import ENDED_STATES
-    from orchestrator.job.outcomes import state_of
-
     for other in jobs_in(job.output):
         if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
-        if state_of(other, settings.lease_s) not in ENDED_STATES:
+        if not outcomes.state_of(other, settings.lease_s).ended:
             return other
     return None
 
@@ -131,9 +121,6 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
 def send(job: Job, settings: Settings) -> None:
     """Put the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
     job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
-    from orchestrator.broker.connection import without_password
-    from orchestrator.broker.preflight import explain, extra_s, within
-
     sending = _Sending(job, settings)
     try:
         within(PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
@@ -156,15 +143,9 @@ def send(job: Job, settings: Settings) -> None:
 
 
 def _arrived(job: Job, settings: Settings) -> bool:
-    """Whether the job's first message is known to be at the broker, or with a worker."""
-    from redis import exceptions
+    """Return whether the job's first message is known to be at the broker, or with a worker."""
 
-    from orchestrator.broker.connection import client
-    from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.broker.queues import message_ids
-    from orchestrator.worker.requeue import messages_held
-
-    def ask() -> set[str]:
+    def look() -> set[str]:
         with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
             return (message_ids(connection, settings.known_queues) or set()) | messages_held(connection)
 
@@ -172,32 +153,26 @@ def _arrived(job: Job, settings: Settings) -> bool:
     begun = set(job.leases("tasks"))
     if len(begun) < first:
         try:
-            found = within(_LOOK_S + extra_s(settings.broker_url, _LOOK_TRIPS), ask)
+            found = within(_LOOK_S + extra_s(settings.broker_url, _LOOK_TRIPS), look)
         except (exceptions.RedisError, OSError):
             return job.start_record() is not None
         begun |= {name.partition(".")[2] for name in found if name.startswith(f"{job.id}.")}
     return len(begun) >= first or job.start_record() is not None
 
 
-def cancel(job: Job, by: str, settings: Settings) -> str:
+def cancel(job: Job, by: str, settings: Settings) -> JobState:
     """Ask for the job's end and return its state. Where nobody is at work it ends here and now."""
-    from orchestrator.worker import steps as jobs
-
-    return jobs.cancel(job, by, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings))
+    return steps.cancel(job, by, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
 def tell_result(job: Job, settings: Settings) -> None:
     """Put the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
     job's own files have it."""
-    from orchestrator.application import client_app
-    from orchestrator.broker.preflight import extra_s, within
-    from orchestrator.job import outcomes
-    from orchestrator.worker import steps as jobs
 
     def tell() -> None:
-        result = outcomes.shortened(jobs.end(job, jobs.Context(f"yolo-submit@{socket.gethostname()}", settings)))
-        with client_app() as app:
-            app.backend.store_result(job.id, result, "SUCCESS")
+        result = steps.end(job, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
+        with _app() as app:
+            app.backend.store_result(job.id, outcomes.shortened_result(result).to_json(), "SUCCESS")
 
     try:
         within(PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), tell)
@@ -208,9 +183,6 @@ def tell_result(job: Job, settings: Settings) -> None:
 def preflight_both(settings: Settings) -> None:
     """Ask broker and result store at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
     longer only while they answer."""
-    from orchestrator.broker.preflight import MAX_LOOK_S, preflight
-    from orchestrator.broker.preflight import begin as ask
-
     answers = [ask(lambda: preflight(settings.broker_url))]
     if settings.results_url != settings.broker_url:
         answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
@@ -218,17 +190,22 @@ def preflight_both(settings: Settings) -> None:
         answer(MAX_LOOK_S)
 
 
-def end_log(request: JobRequest, settings: Settings) -> Any:
-    """Send `log_end_yolo` without a job and return the pending result."""
+def _app() -> Celery:
+    """Return Celery's application. Importing it makes the worker's as well, with the broker that is in use by then."""
     from orchestrator.application import client_app
 
+    return client_app()
+
+
+def end_log(request: JobRequest, settings: Settings) -> AsyncResult:
+    """Send `log_end_yolo` without a job and return the pending result."""
     config = {**request.config.given, "output_folder": str(request.output_folder(settings))}
     folder = os.path.abspath(request.video_folder)
-    return client_app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
+    return _app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
 
 
 class _Sending:
-    """The sending of a job's first messages, on a thread that may be given up. Whether it had begun is then known."""
+    """Sends a job's first messages, on a thread that may be given up. Whether sending had begun is then known."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
         self._job = job
@@ -237,31 +214,27 @@ class _Sending:
         self._given_up = threading.Event()
 
     def send(self) -> None:
-        from orchestrator.application import client_app
-        from orchestrator.broker.connection import client
-        from orchestrator.broker.preflight import extra_s
-        from orchestrator.broker.publish import announce, publish
-
         job, url = self._job, self._settings.broker_url
         with client(url, 2.0 + extra_s(url, 1)) as connection:
             connection.ping()  # before it answers nothing is sent
             announce(connection, job)
-        with client_app() as app:
+        with _app() as app:
             self._begun.set()
             if self._given_up.is_set():
                 return
             first = job.workers if job.spec.task == "process_videos" else 0
-            for key in [f"process-{number}" for number in range(1, first + 1)] or ["start"]:
+            for key in steps.process_steps(first) or ["start"]:
                 publish(app, job, key)
 
     def give_up(self) -> bool:
-        """Nothing more is sent. Whether nothing was: of two that set one event and look at the other, one sees it."""
+        """Send nothing more, and return whether nothing was sent: of two that set one event and look at the other, one
+        sees it."""
         self._given_up.set()
         return not self._begun.is_set()
 
 
 def _check_folder(given: str) -> None:
-    """The mistakes that people make, with a better remedy than paths.video_folder has, which finds the others."""
+    """Find the common mistakes, with a better remedy than that of paths.video_folder, which finds the others."""
     path = Path(given)
     try:
         there = path.exists()
@@ -276,18 +249,12 @@ def _check_folder(given: str) -> None:
 
 
 def _check_for_videos(given: str, output: Path) -> None:
-    """Raises RequestError for a folder without a video."""
-    from engine.media.listing import FolderWalk, told
-    from engine.media.suffixes import VIDEO_SUFFIXES
-
+    """Raise RequestError for a folder without a video."""
     folder, walk, count = Path(given), FolderWalk(output), 0
     for path in [folder] if folder.is_file() else walk.files(folder):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return
         count += 1
-    from engine.errors import InputError
-    from engine.media.inputs import find_videos
-
     try:
         find_videos([given], output)  # opens files of unknown suffix
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The command line `yolo-submit`: submits jobs, follows, lists and cancels them.
+"""The command line `yolo-submit`: submit jobs, follow, list and cancel them.
 
 Exit status: 0 done, or on its way; 1 failed, partial or cancelled; 2 wrong usage, or an unknown job; 3 the broker
 can't be reached; 130 interrupted. With `--json` standard output is one line, a JSON object.
@@ -10,17 +10,29 @@ import io
 import json
 import os
 import sys
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import click
 
+from engine.errors import EngineError
+from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from orchestrator.client import engine_options
+from orchestrator.client.options import SubmitOptions
+from orchestrator.errors import (
+    FAILED,
+    INTERRUPTED,
+    UNREACHABLE,
+    USAGE,
+    BrokerUnreachable,
+    JobError,
+    RequestError,
+    SettingsError,
+    reason_of,
+)
 
 # Nothing heavy is imported up here: --help answers at once.
-
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 
@@ -39,9 +51,6 @@ _COMMANDS = {
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    from engine.errors import EngineError
-    from orchestrator.errors import BrokerUnreachable, JobError, RequestError, SettingsError, reason_of
-
     for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -70,10 +79,10 @@ def main() -> None:
     sys.exit(status)
 
 
-def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    """A number of workers; 0 for `all`."""
+def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """Read a number of workers; None for `all`."""
     if value == "all":
-        return 0
+        return None
     if value.isdecimal() and 1 <= int(value) <= 1000:
         return int(value)
     raise click.BadParameter(f"it must be a whole number in [1, 1000], or all. Got {value!r}.")
@@ -105,42 +114,46 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 @click.pass_context
-def submit(context: click.Context, /, as_json: bool, **options: Any) -> int:
+def submit(context: click.Context, /, **given: Any) -> int:
     """Submit a folder of videos, or ask about jobs: --status, --list-tasks, --cancel, --purge, --health-check.
 
     The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it). A job's results, and all that is
     known of it, are in its output folder.
     """
-    from engine.logs import set_up_logging
-
-    command = _command(context, options)
+    command = _command(context)
     set_up_logging("warning", "text")
+    own = {each.name: given[each.name] for each in fields(SubmitOptions) if each.name in given}
+    job_id = given["status"] or given["cancel"] or ""
+    options = SubmitOptions(
+        **{**own, "video_folder": given["video_folder"] or ""}, job_id=job_id, engine=engine_options.chosen(given)
+    )
+    # Loaded when asked for: they bring Redis, rich and the engine's configuration, half a second of it.
     if command == "submit":
-        from orchestrator.client.commands_submit import run
+        from orchestrator.client import commands_submit
 
-        return run(options, as_json)
-    from orchestrator.client import commands_jobs as jobs
+        return commands_submit.run(options)
+    if command in ("status", "cancel"):
+        from orchestrator.client import commands_jobs
 
-    output = Path(options["output"]) if options["output"] else None
-    if command == "status":
-        return jobs.status(options["status"], output, options["monitor"], as_json)
-    if command == "cancel":
-        return jobs.cancel(options["cancel"], output, as_json)
-    from orchestrator.client import commands_broker as broker
-
+        return commands_jobs.status(options) if command == "status" else commands_jobs.cancel(options)
     if command == "list_tasks":
-        return broker.list_tasks(as_json)
+        from orchestrator.client import commands_list
+
+        return commands_list.list_tasks(options)
     if command == "purge":
-        return broker.purge(options["yes"], as_json)
-    return broker.health_check(options, output, as_json)
+        from orchestrator.client import commands_purge
+
+        return commands_purge.purge(options)
+    from orchestrator.client import commands_health
+
+    return commands_health.health_check(options)
 
 
-def _command(context: click.Context, options: dict[str, Any]) -> str:
-    """The one command that is asked for, `submit` where none is named. Raises UsageError where options do not go
+def _command(context: click.Context) -> str:
+    """Return the one command that is asked for, `submit` where none is named. Raises UsageError where options do not go
     together."""
-    given = {
-        name for name in options if context.get_parameter_source(name) not in (click.core.ParameterSource.DEFAULT, None)
-    }
+    default = (click.core.ParameterSource.DEFAULT, None)
+    given = {name for name in context.params if context.get_parameter_source(name) not in default} - {"as_json"}
     named = [name for name in _COMMANDS if name in given]
     if len(named) > 1:
         raise click.UsageError(f"{_option(named[0])} and {_option(named[1])} are two commands. Give one at a time.")
@@ -150,7 +163,7 @@ def _command(context: click.Context, options: dict[str, Any]) -> str:
         other = _option(command) if named else "a submit"
         words = {param.name: "/".join([*param.opts[-1:], *param.secondary_opts[-1:]]) for param in submit.params}
         raise click.UsageError(f"{words[strange[0]]} does not go with {other}.")
-    if not named and options["video_folder"] is None:
+    if not named and context.params["video_folder"] is None:
         raise click.UsageError(
             "Missing option '--video-folder', the folder to submit. For jobs that were submitted: --status ID, "
             "--list-tasks, --cancel ID, --purge, --health-check."

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
@@ -15,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.text.printable import printable
-from orchestrator.client.snapshot import RESULTS, Snapshot, VideoRow
+from orchestrator.client.snapshot import Snapshot, VideoRow
 from orchestrator.job.outcomes import ENDINGS
+from orchestrator.job.records import EntryStatus
 
 STYLES = {
     "ok": "green",
@@ -123,7 +123,7 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
 
 
 def line(shot: Snapshot) -> str:
-    """Return the same in one line, for a log."""
+    """Return the state of a job in one line, for a log."""
     other = f" for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else ""
     parts = [f"{shot.state}{other}: {counts(shot)}"]
     for row in shot.working[:4]:
@@ -138,7 +138,7 @@ def line(shot: Snapshot) -> str:
 
 def kept(shot: Snapshot) -> str:
     """Say what a job that was ended early leaves, and how to go on from it."""
-    partial = ", as valid .partial files" if shot.counts["partial"] else ""
+    partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
     return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
 
 
@@ -146,8 +146,8 @@ def counts(shot: Snapshot) -> str:
     """Say how far a job is."""
     if shot.videos is None:
         return "its videos are not counted yet"
-    words = [f"{shot.counts['ok']} of {shot.videos} videos done"]
-    words += [f"{shot.counts[name]} {name}" for name in RESULTS[1:] if shot.counts[name]]
+    words = [f"{shot.counts[EntryStatus.OK]} of {shot.videos} videos done"]
+    words += [f"{count} {status}" for status, count in shot.counts.items() if count and status is not EntryStatus.OK]
     if shot.left and not shot.ended:
         words.append(f"{shot.left} left")
     if shot.working:
@@ -200,12 +200,12 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
 
 
 def _video(row: VideoRow, shot: Snapshot, width: int) -> Text:
-    """A video's name on one line; the end of a long one."""
+    """Return a video's name on one line; the end of a long one."""
     return Text(end_of(shown(row.path, shot), max(16, width // 3)), no_wrap=True)
 
 
 def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
-    """What became of a video, on lines of its own where columns would break it into pieces."""
+    """Say what became of a video, on lines of its own where columns would break it into pieces."""
     name = end_of(shown(row.path, shot), max(16, width // 3))
     remark = f"{row.status}: {row.error}" if row.error else row.status
     return Text.assemble(f"{name}  ", (printable(remark), STYLES.get(row.status, "")))
@@ -213,7 +213,7 @@ def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
 
 def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, object]:
     """Return a job as plain values; with `rows`, its videos."""
-    value: dict[str, Any] = {
+    value: dict[str, object] = {
         "id": shot.id,
         "state": shot.state,
         "task": shot.task,
@@ -224,7 +224,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
         "ended_at": shot.ended_at,
         "counts": {
             "videos": shot.videos,
-            **{key: shot.counts[status] for status, (key, _, _) in ENDINGS.items()},
+            **{word.key: shot.counts[status] for status, word in ENDINGS.items()},
             "left": shot.left,
             "at_work": len(shot.working),
         },
@@ -255,13 +255,13 @@ def shown(path: str, shot: Snapshot) -> str:
     return end_of(text, _MAX_PATH)
 
 
-def end_of(text: str, most: int) -> str:
+def end_of(text: str, width: int) -> str:
     """Return the end of a text, which of a path says more than its beginning."""
-    return text if len(text) <= most else "…" + text[1 - most :]
+    return text if len(text) <= width else "…" + text[1 - width :]
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def short_ids(text: str, width: int) -> str:
@@ -270,7 +270,7 @@ def short_ids(text: str, width: int) -> str:
 
 
 def frames(row: VideoRow) -> str:
-    if row.status in RESULTS:
+    if isinstance(row.status, EntryStatus):
         return f"{row.frames:,}"
     if not row.frames and not row.frames_total:
         return ""
@@ -299,7 +299,7 @@ def age_s(at: str | None) -> float | None:
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def listed(names: Iterable[str], limit: int = 5) -> str:
     """Join as `a, b and 3 more`."""
     every = list(names)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")

@@ -1,4 +1,4 @@
-"""The worker's side of an engine process (main.py): starts it, reads its events, gives orders, ends it."""
+"""The worker's side of an engine process (main.py): start it, read its events, give orders, end it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any
 
 from orchestrator.engine_process.ipc import Sender, received
+from orchestrator.engine_process.messages import AnyTask, Event, Order, event_of
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 class EngineProcess:
     """One engine process. Use it as a context manager: whatever happens, it does not outlive the block."""
 
-    def __init__(self, task: dict[str, Any], *, cores: int | None = None) -> None:
-        """`task` is its first order; `cores` how many it may reckon with (None: all this worker may use)."""
+    def __init__(self, task: AnyTask, *, cores: int | None = None) -> None:
+        """`cores` is how many it may count on (None: all that this worker may use)."""
         events_read, events_write = os.pipe()
         orders_read, orders_write = os.pipe()
         environment = dict(os.environ)
@@ -52,10 +52,11 @@ class EngineProcess:
             os.close(orders_read)
         self._events = os.fdopen(events_read, "rb")
         self._orders = Sender(orders_write)
-        self._arrived: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._arrived: SimpleQueue[Event | None] = SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="engine events", daemon=True)
         self._reader.start()
-        self.order(**task)
+        with contextlib.suppress(OSError):
+            self._orders.send(task)
 
     def __enter__(self) -> EngineProcess:
         return self
@@ -74,13 +75,13 @@ class EngineProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    def order(self, kind: str, **facts: Any) -> None:
-        """Gives an order. A process that is gone takes none: its end is told by `event`."""
+    def order(self, order: Order) -> None:
+        """Give an order. A process that is gone takes none: its end is told by `event`."""
         with contextlib.suppress(OSError):
-            self._orders.send(kind, **facts)
+            self._orders.send(order)
 
-    def event(self, timeout_s: float) -> dict[str, Any] | None:
-        """The next event; None after `timeout_s`. Raises EOFError when the process has told all and is gone."""
+    def event(self, timeout_s: float) -> Event | None:
+        """Return the next event; None after `timeout_s`. Raises EOFError when the process has told all and is gone."""
         try:
             event = self._arrived.get(timeout=timeout_s)
         except Empty:
@@ -90,11 +91,9 @@ class EngineProcess:
             raise EOFError
         return event
 
-    def events(
-        self, first_s: float, silence_s: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> Iterator[dict[str, Any]]:
-        """Events until the end of the process. Raises TimeoutError after so long without the first, or another one.
-        `meanwhile` is called at least once a second."""
+    def events(self, first_s: float, silence_s: float, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Event]:
+        """Yield events until the end of the process. Raises TimeoutError after `first_s` without the first one, or
+        `silence_s` without another. `meanwhile` is called at least once a second."""
         until = time.monotonic() + first_s
         while True:
             meanwhile()
@@ -109,8 +108,8 @@ class EngineProcess:
                 raise TimeoutError
 
     def kill(self) -> None:
-        """Returns when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when that
-        returns: it is not waited for longer than some seconds."""
+        """End it, and return when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when
+        that returns: it is not waited for longer than some seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         try:
@@ -119,7 +118,7 @@ class EngineProcess:
             log.error("engine process %d hangs in the kernel: it is left behind", self.process.pid)
 
     def ended(self) -> str:
-        """How it ended, in words. To be asked after EOFError."""
+        """Say how it ended. To be asked after EOFError."""
         deadline = time.monotonic() + 5
         while self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -133,6 +132,6 @@ class EngineProcess:
 
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):
-            for event in received(self._events):
+            for event in received(self._events, event_of):
                 self._arrived.put(event)
         self._arrived.put(None)

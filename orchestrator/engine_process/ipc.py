@@ -1,7 +1,6 @@
-"""The line between a worker and its engine process: one JSON object a line, over a pair of pipes.
+"""How messages travel between a worker and its engine process: one JSON object per line, over a pair of pipes.
 
-Events go up (`next`, `done`, `progress`, `video`, `fatal`), orders come down (`video`, `kept`, `stop`). Neither side
-trusts the other to live: the end of a pipe is the end of the other process.
+Neither side trusts the other to live: the end of a pipe is the end of the other process.
 """
 
 from __future__ import annotations
@@ -9,20 +8,24 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from typing import IO, TypeVar
+
+from orchestrator.engine_process.messages import Message
+
+M = TypeVar("M")
 
 
 class Sender:
-    """Writes messages; any thread may."""
+    """Writes messages, from any thread."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
 
-    def send(self, kind: str, **facts: Any) -> None:
-        """Raises OSError (BrokenPipeError) when the other side is gone."""
-        line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
+    def send(self, message: Message) -> None:
+        """Send a message. Raises OSError (BrokenPipeError) when the other side is gone."""
+        line = json.dumps(message.to_json()).encode() + b"\n"
         with self._lock:
             view = memoryview(line)
             while view:
@@ -32,8 +35,9 @@ class Sender:
         self._file.close()
 
 
-def received(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Messages until the other side is gone; a line cut short by its death is dropped."""
+def received(file: IO[bytes], parse: Callable[[object], M]) -> Iterator[M]:
+    """Yield messages until the other side is gone; a line that its death cut short is dropped. Raises ValueError for
+    what is not a message."""
     for line in file:
         if line.endswith(b"\n"):
-            yield json.loads(line)
+            yield parse(json.loads(line))

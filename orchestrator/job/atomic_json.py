@@ -8,9 +8,8 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 MAX_BYTES = 1 << 20
 """Bytes of a record: a lease, a result, a cancellation."""
@@ -19,19 +18,19 @@ MAX_LIST_BYTES = 256 << 20
 """Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes or replaces a file; after a crash it holds the old or the new value. Raises OSError."""
+def write_json(path: Path, value: object) -> None:
+    """Write or replace a file; after a crash it holds the old or the new value. Raises OSError."""
     _replace(path, json.dumps(value, indent=1) + "\n", durable=True)
     _sync_folder(path.parent)
 
 
-def write_quick(path: Path, value: Any) -> None:
-    """Replaces a file that may be lost in a crash of the machine (progress). Raises OSError."""
+def write_quick(path: Path, value: object) -> None:
+    """Replace a file that may be lost in a crash of the machine (progress). Raises OSError."""
     _replace(path, json.dumps(value), durable=False)
 
 
-def write_once(path: Path, value: Any) -> bool:
-    """Writes a file that nobody has written before. False where somebody has; of two who try, one wins."""
+def write_once(path: Path, value: object) -> bool:
+    """Write a file that nobody has written before. Return False where somebody has; of two who try, one wins."""
     with _part(path, json.dumps(value, indent=1) + "\n", durable=True) as part:
         try:
             os.link(part, path)
@@ -42,11 +41,11 @@ def write_once(path: Path, value: Any) -> bool:
     return True
 
 
-def read_json(path: Path, largest: int = MAX_BYTES) -> Any | None:
-    """The value, None where there is no such file. Raises OSError for one that can't be read, ValueError for one that
-    holds something else or more than `largest` bytes, and for what is no file.
+def read_json(path: Path, largest: int = MAX_BYTES) -> object:
+    """Return the value of a file, None where there is no such file. Raises OSError for one that can't be read,
+    ValueError for one that holds something else or more than `largest` bytes, and for what is not a file.
 
-    What others put in its place is neither followed, where it is a link, nor waited for, nor read without end.
+    What others put in its place is not followed where it is a link, not waited for, and not read without end.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -65,11 +64,12 @@ def read_json(path: Path, largest: int = MAX_BYTES) -> Any | None:
         return parse_json(file.read(status.st_size))  # no more, should somebody make it grow meanwhile
 
 
-def parse_json(data: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, also where it is nested too deeply, and for what only Python takes
-    for JSON: another encoding than UTF-8, NaN, Infinity."""
+def parse_json(data: bytes | str) -> object:
+    """Return the value of a JSON text. Raises ValueError, also where it is nested too deeply, and for what only Python
+    takes for JSON: another encoding than UTF-8, NaN, Infinity."""
     try:
-        return json.loads(data.decode(), parse_constant=_no_number)
+        value: object = json.loads(data if isinstance(data, str) else data.decode(), parse_constant=_no_number)
+        return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -78,8 +78,17 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
+def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | None:
+    """Return the object that a file holds; None where there is none, it can't be read, or it holds something else."""
+    try:
+        value = read_json(path, largest)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def there(path: Path) -> bool:
-    """Whether there is such a file. Raises OSError where that can't be known."""
+    """Return whether there is such a file. Raises OSError where that can't be known."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -90,8 +99,8 @@ def there(path: Path) -> bool:
     return True
 
 
-def append_line(path: Path, value: Any) -> None:
-    """Adds one line of JSON. Lines of several processes don't mix: each is one write. Raises OSError."""
+def append_line(path: Path, value: object) -> None:
+    """Add one line of JSON. Lines of several processes don't mix: each is one write. Raises OSError."""
     line = json.dumps(value, ensure_ascii=True).encode() + b"\n"
     # Neither a link out of the folder nor a FIFO that nobody reads is followed.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -110,7 +119,8 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
 
 @contextlib.contextmanager
 def _part(path: Path, text: str, *, durable: bool) -> Iterator[Path]:
-    """A file beside `path` that holds the text, on the disk where it must be durable; gone at the end of the block."""
+    """Make a file beside `path` that holds the text, on the disk where it must be durable; it is gone at the end of the
+    block."""
     part = _named(path)
     try:
         with open(part, "x", encoding="utf-8") as file:
@@ -132,8 +142,8 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _named(path: Path) -> Path:
-    """A name that nobody else uses, ever: one that a killed process left is perhaps a second name of `path`, and to
-    write to it would change what stands there."""
+    """Return a name that nobody else ever uses: one that a killed process left may be a second name of `path`, and
+    writing to it would change what `path` holds."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 

@@ -1,4 +1,4 @@
-"""Which video a worker takes next: leases over the job's list, attempts counted per video, the hopeless given up.
+"""Which video a worker takes next: leases over the job's list, attempts counted per video, hopeless ones given up.
 
 Fresh videos go first, longest first, so that no worker is left with a long one at the end. A video that an engine
 process died on is a suspect: it is tried again alone, so that it can take no other with it.
@@ -10,20 +10,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from engine.resume import attempts
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there, write_once
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, Owner, latest, numbered, take
+from orchestrator.job.outcomes import failed_entry
 from orchestrator.job.paths import confined_video, input_is_away, output_folder
-from orchestrator.job.records import How, VideoFacts, VideoResult
+from orchestrator.job.records import How, VideoEntry, VideoFacts, VideoResult
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# So many files in a row may have failed before a sequence begins anew.
+# This many files in a row may have failed before a sequence begins anew.
 _MAX_BEHIND = 32
 _INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
@@ -39,7 +39,7 @@ class Claim:
 
     @property
     def successor(self) -> Path:
-        """The file that exists once another attempt has followed this one."""
+        """Return the file that exists once another attempt has followed this one."""
         return numbered(self.lease.base, self.lease.number + 1)
 
 
@@ -58,7 +58,7 @@ class Claims:
         self.held: dict[int, Claim] = {}
 
     def next(self, *, suspect: bool) -> Claim | None:
-        """Takes the next fresh video, or the next suspect; None where there is none to take now, or the job was given
+        """Take the next fresh video, or the next suspect; None where there is none to take now, or the job was given
         up."""
         if self._job.given_up:
             return None
@@ -73,8 +73,8 @@ class Claims:
         return None
 
     def behind(self, claim: Claim) -> list[str]:
-        """The stems of the files before a video of its camera, the last one first: the nearest that may tell where its
-        tracker goes on. None twice, whatever the record says."""
+        """Return the stems of the files before a video of its camera, the last one first: the nearest that may tell
+        where its tracker goes on. None appears twice, whatever the record says."""
         stems: dict[str, None] = {}
         index = self._follows.get(claim.index)
         while index in self._stems and self._stems[index] not in stems and len(stems) < _MAX_BEHIND:
@@ -83,12 +83,28 @@ class Claims:
         return list(stems)
 
     @property
+    def has_sequences(self) -> bool:
+        """Whether videos of the job follow each other."""
+        return bool(self._follows)
+
+    @property
     def more_to_come(self) -> bool:
-        """Whether a video that this worker has in hand is followed by another one."""
+        """Return whether a video that this worker has in hand is followed by another one."""
         return any(self._follows[index] in self.held for index in self._follows)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a video's turn comes once another worker has ended the one before it of its camera."""
+        if self._job.given_up:
+            return False
+        following = ((video.index, self._follows[video.index]) for video in self._open if video.index in self._follows)
+        return any(
+            not self.held.keys() & {index, before} and not self._is_done(index) and not self._has_ended(before)
+            for index, before in following
+        )
+
     def next_begun(self) -> Claim | None:
-        """Takes the next video that has a checkpoint and nobody at work on it."""
+        """Take the next video that has a checkpoint and nobody at work on it."""
         for video in self._open:
             index = video.index
             last = None if self._is_done(index) or index in self.held else self._last(index)[0]
@@ -99,8 +115,8 @@ class Claims:
                 return claim
         return None
 
-    def release(self, claim: Claim, how: str, *, error: str | None = None) -> None:
-        """Gives a video back; how the attempt ended is kept."""
+    def release(self, claim: Claim, how: How, *, error: str | None = None) -> None:
+        """Give a video back; how the attempt ended is kept."""
         self.held.pop(claim.index, None)
         try:
             claim.lease.release(how, error=error)
@@ -108,8 +124,9 @@ class Claims:
             name, why = claim.lease.path.name, reason_of(problem)
             log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
-    def keep(self, claim: Claim, entry: dict[str, Any]) -> bool:
-        """Makes a result the video's result, once. False where it has one, or the lease was lost: nothing is kept."""
+    def keep(self, claim: Claim, entry: VideoEntry) -> bool:
+        """Make a result the video's result, once. Return False where it has one, or the lease was lost: nothing is
+        kept."""
         try:
             lost = claim.lease.lost or self._job.ended
         except OSError:  # the engine had its own look, and what it found is the only result there is
@@ -122,7 +139,7 @@ class Claims:
         return kept
 
     def touch(self) -> None:
-        """Renews the leases held."""
+        """Renew the leases held."""
         for claim in list(self.held.values()):
             claim.lease.touch()
 
@@ -140,7 +157,7 @@ class Claims:
         return self._take(video)
 
     def _last(self, index: int) -> tuple[Lease | None, bool]:
-        """The last lease of a video, and whether that is known: what can't be read is not free."""
+        """Return the last lease of a video, and whether that is known: what can't be read is not free."""
         try:
             return latest(self._job.video_base(index)), True
         except OSError as error:
@@ -158,11 +175,11 @@ class Claims:
         return index in self._done
 
     def _has_ended(self, index: int) -> bool:
-        """Whether a video is known to be done; what can't be read is not."""
+        """Return whether a video is known to be done; what can't be read is not."""
         return self._is_done(index) and index in self._done
 
     def _forget_done(self, places: int) -> None:
-        """Drops the videos before `places` that are known to be done: no later look passes over them again."""
+        """Drop the videos before `places` that are known to be done: no later look passes over them again."""
         self._open[:places] = [video for video in self._open[:places] if video.index not in self._done]
 
     def _take(self, video: VideoFacts) -> Claim | None:
@@ -186,12 +203,12 @@ class Claims:
         return claim
 
     def _input_is_away(self) -> bool:
-        """Whether the job's folder has disappeared; the job is then given up."""
+        """Return whether the job's folder has disappeared; the job is then given up."""
         try:
-            ways = [input_is_away(name, self._settings) for name in self._job.spec.inputs]
+            reasons = [input_is_away(name, self._settings) for name in self._job.spec.inputs]
         except PathRefused:
             return False
-        why = next((way for way in ways if way is not None), None)
+        why = next((reason for reason in reasons if reason is not None), None)
         if why is None:
             return False
         self._gave_up = True
@@ -200,7 +217,7 @@ class Claims:
         return True
 
     def _given_up(self, video: VideoFacts, last: Lease) -> bool:
-        """Ends a video whose last attempts all died without getting any further."""
+        """End a video whose last attempts all died without getting any further."""
         try:
             died, reason = deaths_without_progress(self._job, video, last)
         except OSError as unreadable:  # nobody is condemned for what can't be read
@@ -215,41 +232,21 @@ class Claims:
         return True
 
 
-def failed_entry(video: VideoFacts, error: str, *, attempts: int = 1, status: str = "failed") -> dict[str, Any]:
-    """The result of a video that the engine never gave one for; the keys are those of the engine's summary. `status`
-    may also be `cancelled` or `not begun`."""
-    return {
-        "path": video.path,
-        "status": status,
-        "error": error,
-        "frames": 0,
-        "inferred_frames": 0,
-        "detections": 0,
-        "tracks": 0,
-        "tracks_by_class": {},
-        "duration_s": video.duration_s or 0.0,
-        "elapsed_s": 0.0,
-        "fps": 0.0,
-        "outputs": {},
-        "attempts": attempts,
-    }
-
-
-def _keep(job: Job, index: int, entry: dict[str, Any], attempt: int, node: str) -> bool:
+def _keep(job: Job, index: int, entry: VideoEntry, attempt: int, node: str) -> bool:
     kept = write_once(job.done_path(index), VideoResult(entry, attempt, node, now()).to_json())
     if kept:
-        job.note("video ended", video=entry["path"], status=entry["status"], attempt=attempt, worker=node)
+        job.note("video ended", video=entry.path, status=entry.status, attempt=attempt, worker=node)
     return kept
 
 
 def frames_kept(job: Job, video: VideoFacts) -> int:
-    """Frames that the next attempt need not do again."""
+    """Return how many frames the next attempt need not do again."""
     return attempts.peek(job.output, PurePosixPath(video.stem))
 
 
 def _is_suspect(last: Lease | None) -> bool:
-    """Whether a video may have ended an engine, or taken whole workers with it. An attempt that was handed back, or
-    none at all, says nothing about it."""
+    """Return whether a video may have ended an engine, or taken whole workers with it. An attempt that was handed back,
+    or none at all, says nothing about it."""
     if last is None:
         return False
     endings = [Lease(last.base, number).ending() for number in range(1, last.number + 1)]
@@ -260,8 +257,8 @@ def _is_suspect(last: Lease | None) -> bool:
 
 
 def deaths_without_progress(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
-    """How many attempts in a row, counted from the last, died without getting further, and what is known of the end.
-    Raises OSError where that can't be known."""
+    """Return how many attempts in a row, counted from the last, died without getting further, and what is known of the
+    end. Raises OSError where that can't be known."""
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):

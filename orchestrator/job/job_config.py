@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError
@@ -14,9 +14,9 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class JobConfig:
-    """`given` are the keys that somebody gave, over the defaults of the settings; `engine` is what they mean."""
+    """`given` holds the keys that were given, over the defaults of the settings; `engine` is what they mean."""
 
-    given: Mapping[str, Any]
+    given: Mapping[str, object]
     engine: EngineConfig
 
     @classmethod

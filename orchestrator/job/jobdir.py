@@ -1,4 +1,4 @@
-"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it is asked to do, and how far it has come. The durable truth.
+"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it was asked to do and how far it is. The durable truth.
 
     job.json                 what was asked for; never changed
     start.json               the start record, with the list of videos
@@ -8,7 +8,7 @@
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
-    cancel.json              somebody asked for the end
+    cancel.json              somebody asked for its end
     given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
     events.jsonl             what happened when, a line each
@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from engine.errors import OutputError
 from engine.files.folders import Folder, opened
 from orchestrator.errors import JobError, RequestError, reason_of
-from orchestrator.job.atomic_json import MAX_BYTES, MAX_LIST_BYTES, append_line, read_json, write_once, write_quick
+from orchestrator.job.atomic_json import MAX_LIST_BYTES, append_line, object_in, read_json, write_once, write_quick
 from orchestrator.job.leases import Lease
 from orchestrator.job.records import SCHEMA, EndRecord, JobSpec, Progress, StartRecord, VideoResult
 
@@ -46,8 +46,6 @@ PARTS = ("videos", "tasks")
 
 _DONE = re.compile(r"([0-9]{4,9})\.done\.json")
 _LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")
-ENDED_STATES = ("completed", "failed", "cancelled")
-
 
 _IN_AN_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
@@ -57,12 +55,12 @@ def new_id() -> str:
 
 
 def is_id(text: object) -> bool:
-    """Whether a text may be a job's id: it becomes a part of paths."""
+    """Return whether a text may be a job's id: it becomes a part of paths."""
     return isinstance(text, str) and 0 < len(text) <= 100 and set(text) <= _IN_AN_ID
 
 
 def now() -> str:
-    """The time as it stands in records."""
+    """Return the time as it stands in records."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -75,7 +73,7 @@ class Job:
 
     @classmethod
     def create(cls, spec: JobSpec) -> Job:
-        """Makes the directory; a job of that id that is there already is opened. Raises RequestError where the output
+        """Make the directory, or open the job of that id that is there already. Raises RequestError where the output
         folder can't be written."""
         output = Path(spec.output)
         folder = output / JOBS_FOLDER / spec.id
@@ -95,7 +93,7 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Raises JobError where there is no job, one of a later version, or one that no client made."""
+        """Open a job. Raises JobError where there is none, one of a later version, or one that no client made."""
         try:
             value = read_json(folder / "job.json", MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -140,7 +138,8 @@ class Job:
         return self.folder / "start.json"
 
     def start_record(self) -> StartRecord | None:
-        """None before the start. A damaged record is one that refuses the job: what its videos were is not known."""
+        """Return the record, None before the start. A damaged one counts as one that refuses the job: what its videos
+        were is not known."""
         try:
             value = read_json(self.start_path, MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -151,8 +150,8 @@ class Job:
             return StartRecord.refusal(f"{self.start_path} is damaged: {error}")
 
     def end_record(self) -> EndRecord | None:
-        """None before the end, and where the record is damaged."""
-        return _record(EndRecord.from_json, _read(self.folder / "end.json", MAX_LIST_BYTES))
+        """Return the record, None before the end and where it is damaged."""
+        return _record(EndRecord.from_json, object_in(self.folder / "end.json", MAX_LIST_BYTES))
 
     @property
     def ended(self) -> bool:
@@ -160,11 +159,11 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether its end was asked for."""
+        """Return whether its end was asked for."""
         return (self.folder / "cancel.json").exists()
 
     def cancel(self, who: str) -> bool:
-        """Asks for the end: durable, needs no worker and no broker. False when that was asked for before."""
+        """Ask for the end: durably, without a worker or a broker. Return False when that was asked for before."""
         asked = write_once(self.folder / "cancel.json", {"by": who, "at": now()})
         if asked:
             self.note("cancel asked for", by=who)
@@ -172,14 +171,14 @@ class Job:
 
     @property
     def given_up(self) -> str | None:
-        """Why nobody can go on with it, None where somebody can."""
+        """Return why nobody can go on with it, None where somebody can."""
         path = self.folder / "given-up.json"
         if not path.exists():
             return None
-        return str((_read(path) or {}).get("why") or "it was given up")[:2000]
+        return str((object_in(path) or {}).get("why") or "it was given up")[:2000]
 
     def give_up(self, why: str) -> None:
-        """Ends all further work: the job ends with what is done, and the reason. Raises OSError."""
+        """End all further work: the job ends with what is done, and the reason. Raises OSError."""
         if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
             self.note("given up", why=why)
 
@@ -193,15 +192,15 @@ class Job:
         return self.folder / "tasks" / key
 
     def done(self, index: int) -> VideoResult | None:
-        """The result of a video; None while it has none, and where it is damaged."""
-        return _record(VideoResult.from_json, _read(self.done_path(index)))
+        """Return the result of a video; None while it has none, and where it is damaged."""
+        return _record(VideoResult.from_json, object_in(self.done_path(index)))
 
     def done_indices(self) -> set[int]:
-        """Videos that have a result."""
+        """Return the videos that have a result."""
         return {int(match[1]) for name in self._names("videos") if (match := _DONE.fullmatch(name))}
 
     def leases(self, kind: str) -> dict[str, Lease]:
-        """The last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
+        """Return the last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
         last: dict[str, int] = {}
         for name in self._names(kind):
             if match := _LEASE.fullmatch(name):
@@ -209,24 +208,24 @@ class Job:
         return {base: Lease(self.folder / kind / base, number) for base, number in last.items()}
 
     def live(self, lease_s: float) -> list[Lease]:
-        """The leases under which somebody works right now."""
+        """Return the leases under which somebody works right now."""
         done = {f"{index:04d}" for index in self.done_indices()}
         leases = {**self.leases("tasks"), **{k: v for k, v in self.leases("videos").items() if k not in done}}
         return [lease for lease in leases.values() if lease.held(lease_s)]
 
     def progress(self) -> list[Progress]:
-        """What each process step wrote last."""
-        values = (_read(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
+        """Return what each process step wrote last."""
+        values = (object_in(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
         found = (_record(Progress.from_json, value) for value in values)
         return [progress for progress in found if progress is not None]
 
     def tell_progress(self, progress: Progress) -> None:
-        """Best effort: what can't be told now is told the next time."""
+        """Write it, as best effort: what can't be told now is told the next time."""
         with contextlib.suppress(OSError):
             write_quick(self.task_base(progress.key).with_name(f"{progress.key}.progress.json"), progress.to_json())
 
-    def note(self, event: str, **facts: Any) -> None:
-        """Adds a line to the job's own log. A full disk must not end the job for it."""
+    def note(self, event: str, **facts: object) -> None:
+        """Add a line to the job's own log. A full disk must not end the job for it."""
         with contextlib.suppress(OSError):
             append_line(self.folder / "events.jsonl", {"at": now(), "event": event, **facts})
 
@@ -238,7 +237,8 @@ class Job:
 
 
 def jobs_in(output: Path) -> list[Job]:
-    """All jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left out."""
+    """Return all jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left
+    out."""
     found = []
     with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
         for name in sorted(folder.names()) if folder is not None else ():
@@ -249,8 +249,8 @@ def jobs_in(output: Path) -> list[Job]:
 
 
 def _make(output: Path, name: str) -> None:
-    """Makes the folders of a job, not through links. Raises OutputError and OSError."""
-    with contextlib.suppress(FileExistsError):  # what it is, is seen below
+    """Make the folders of a job, not through links. Raises OutputError and OSError."""
+    with contextlib.suppress(FileExistsError):  # what it is turns out below
         output.mkdir(parents=True, exist_ok=True)
     with (
         Folder.at(output) as root,
@@ -261,26 +261,26 @@ def _make(output: Path, name: str) -> None:
             job.sub(part, make=True).close()
 
 
-def _record(parse: Callable[[object], R], value: dict[str, Any] | None) -> R | None:
-    """None where there is no record, and where it is damaged."""
+def _record(parse: Callable[[object], R], value: object) -> R | None:
+    """Parse a record; None where there is none, and where it is damaged."""
     try:
         return None if value is None else parse(value)
     except ValueError:
         return None
 
 
-def _read(path: Path, largest: int = MAX_BYTES) -> dict[str, Any] | None:
-    try:
-        value = read_json(path, largest)
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def this_client() -> dict[str, object]:
     """Return who makes a job here, for its records."""
+    return {"host": socket.gethostname(), "user": _user(), "pid": os.getpid()}
+
+
+def who() -> str:
+    """Return who asks for something here, as it stands in a job's records."""
+    return f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
     try:
-        user = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())
-    return {"host": socket.gethostname(), "user": user, "pid": os.getpid()}
+        return str(os.getuid())

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
@@ -24,7 +24,7 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
 def video_folder(given: str, settings: Settings) -> Path:
-    """The folder or file of videos that a job names, resolved. Raises PathRefused."""
+    """Return the folder or file of videos that a job names, resolved. Raises PathRefused."""
     path = _resolved(given, "video folder")
     try:
         mode = path.stat().st_mode
@@ -41,8 +41,8 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 
 def input_is_away(given: str, settings: Settings) -> str | None:
-    """Why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission taken away.
-    None where it is there. Raises PathRefused where it lies outside the roots."""
+    """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
+    taken away. None where it is there. Raises PathRefused where it lies outside the roots."""
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     try:
@@ -55,7 +55,7 @@ def input_is_away(given: str, settings: Settings) -> str | None:
 
 
 def output_folder(given: str, settings: Settings) -> Path:
-    """Where a job writes, resolved; it need not exist yet. Raises PathRefused."""
+    """Return where a job writes, resolved; it need not exist yet. Raises PathRefused."""
     path = _resolved(given, "output folder")
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -68,7 +68,7 @@ def output_folder(given: str, settings: Settings) -> Path:
 
 
 def confined_video(path: str, settings: Settings) -> str:
-    """One video of a job's list, as it is about to be opened: a regular file, also through links, below a root.
+    """Check one video of a job's list, as it is about to be opened: a regular file, also through links, below a root.
 
     Raises PathRefused.
     """
@@ -84,21 +84,26 @@ def confined_video(path: str, settings: Settings) -> str:
 
 
 def trusted_model(model: str, settings: Settings) -> None:
-    """A TensorRT plan holds code: who can only write to the broker must not name one. Raises PathRefused."""
+    """Refuse a TensorRT plan with a broker that others reach: it holds code, and whoever can only write to the broker
+    must not name one. Raises PathRefused."""
     if is_plan(model) and not broker_is_local(settings.broker_url):
         raise PathRefused(
             f"The model {model[:200]} is a TensorRT plan, which holds code, and the broker is reached over the "
             "network. Build it into the cache of the worker's user (`yolo-engine build-trt` without -o) and name its "
-            "model: the plan is then taken by itself."
+            "model: the plan is then found without being named."
         )
 
 
-def scene_tables(given: tuple[Path | dict[str, Any], ...], settings: Settings) -> list[dict[str, Any]]:
-    """The scenes that a job names, as tables: files and folders of `*.toml` files below a root of videos are read here
-    and now, and their own rules are checked by the engine. Raises PathRefused."""
-    tables: list[dict[str, Any]] = []
+Table = Mapping[str, object]
+"""A scene, as TOML has it: the engine has its rules (`engine.analytics.scene`)."""
+
+
+def scene_tables(given: Sequence[Path | Table], settings: Settings) -> list[Table]:
+    """Return the scenes that a job names, as tables: files and folders of `*.toml` files below a root of videos are
+    read here and now, and their own rules are checked by the engine. Raises PathRefused."""
+    tables: list[Table] = []
     for item in given:
-        if isinstance(item, dict):
+        if not isinstance(item, Path):
             tables.append(item)
             continue
         path = _below(_resolved(str(item), "scene"), settings.video_roots, settings, "Scene", "YOLO_VIDEO_ROOTS")
@@ -117,7 +122,7 @@ def scene_tables(given: tuple[Path | dict[str, Any], ...], settings: Settings) -
 
 
 def broker_is_local(url: str) -> bool:
-    """Whether only this machine reaches the broker, as far as its URL tells."""
+    """Return whether only this machine reaches the broker, as far as its URL tells."""
     return all(map(_is_local, url.split(";")))
 
 

@@ -1,7 +1,7 @@
 """The records of a job's directory as types, checked where they are read: whoever can write there may be a stranger.
 
 `from_json` takes a value as JSON gave it, and raises ValueError with the key, the rule and what was found. `to_json`
-gives what is written; its keys and their order are pinned by tests/orchestrator/golden.
+returns what is written; its keys and their order are pinned by tests/orchestrator/golden.
 """
 
 from __future__ import annotations
@@ -12,51 +12,118 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any, Self, TypeGuard, cast
+
+from engine.summary import FollowUpJson
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
 _MAX_NUMBER = 2**63
 
-Check = Callable[[Any], bool]
+
+class EntryStatus(StrEnum):
+    """How a video of a job ended: whole, in part, not at all; by a cancel; or its turn never came."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NOT_BEGUN = "not begun"
 
 
-def _text(value: Any) -> bool:
-    return type(value) is str and "\0" not in value and len(value) <= 100_000
+class JobState(StrEnum):
+    """Where a job is. It waits where it was begun and nobody is at work."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    PROCESSING = "processing"
+    WAITING = "waiting"
+    ENDING = "ending"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
-def _time(value: Any) -> bool:
-    """With its zone: times of several machines are compared."""
+class Stage(StrEnum):
+    """What a process step is doing, as its progress tells."""
+
+    LOADING = "loading the model"
+    PROCESSING = "processing"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    WAITING = "waiting for files that other workers have"
+
+
+class How(StrEnum):
+    """How the work under a lease ended, a video's or a step's."""
+
+    DONE = "done"
+    HANDED_BACK = "handed back"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    CRASHED = "crashed"
+    STALLED = "stalled"
+    # of steps
+    EXHAUSTED = "exhausted"
+    FAILED = "failed"
+    ENDED = "ended"
+    BROKE_OFF = "broke off"
+    # of what its owner wrote, and what can't be read any more
+    UNREADABLE = "unreadable"
+
+
+Check = Callable[[object], bool]
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value and len(value) <= 100_000
+
+
+def _time(value: object) -> bool:
+    """Accept a time with its zone: times of several machines are compared."""
     try:
-        return datetime.fromisoformat(value).tzinfo is not None
-    except (TypeError, ValueError):
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
         return False
 
 
-def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _MAX_NUMBER
+def _count(value: object) -> bool:
+    return _is_int(value) and 0 <= value < _MAX_NUMBER
 
 
-def _number(value: Any) -> bool:
-    """Not NaN either."""
-    return type(value) in (int, float) and -_MAX_NUMBER < value < _MAX_NUMBER
+def _number(value: object) -> bool:
+    """Accept a number, but not NaN."""
+    return (_is_int(value) or isinstance(value, float)) and -_MAX_NUMBER < value < _MAX_NUMBER
 
 
-def _texts(value: Any) -> bool:
-    return type(value) is list and all(map(_text, value))
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _dictionary(value: Any) -> bool:
-    return type(value) is dict
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _dictionary(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _dictionary_of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_text, value.values()))
 
 
 def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-def _stem(value: Any) -> bool:
-    """A place below the output folder."""
-    if not _text(value):
+def _stem(value: object) -> bool:
+    """Accept a place below the output folder."""
+    if not isinstance(value, str) or not _text(value):
         return False
     path = PurePosixPath(value)
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
@@ -67,15 +134,21 @@ def _of(shape: _Shape) -> Check:
 
 
 def _list_of(shape: _Shape) -> Check:
-    return lambda value: type(value) is list and all(map(_of(shape), value))
+    return lambda value: isinstance(value, list) and all(map(_of(shape), value))
 
 
-def _counts(value: Any) -> bool:
-    return type(value) is dict and all(map(_count, value.values()))
+def _counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
 
 
-def _range(value: Any) -> bool:
-    return type(value) is list and len(value) == 2 and all(map(_count, value))
+def _range(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_count, value))
+
+
+def _one_of(kind: type[StrEnum], *names: str) -> tuple[Check, str]:
+    """Return what accepts a member of an enum, any or one of these, and the rule in words."""
+    allowed = names or tuple(kind)
+    return lambda value: isinstance(value, str) and value in allowed, f"{', '.join(allowed[:-1])} or {allowed[-1]}"
 
 
 # key -> what it must be, and the rule in words. A key in brackets may be missing.
@@ -93,10 +166,10 @@ _JOB: _Shape = {
     "id": (_text, "a text"),
     "task": (_text, "a text"),
     "video_folder": (_text, "a path"),
-    "inputs": (lambda value: _texts(value) and len(value) > 0, "a list of paths"),
+    "inputs": (lambda value: _texts(value) and bool(value), "a list of paths"),
     "[only]": (_or_none(_texts), "a list of paths"),
     "config": (_dictionary, "a dictionary"),
-    "[workers]": (lambda value: type(value) is int and 1 <= value <= MAX_WORKERS, f"in [1, {MAX_WORKERS}]"),
+    "[workers]": (lambda value: _is_int(value) and 1 <= value <= MAX_WORKERS, f"in [1, {MAX_WORKERS}]"),
     "[queue]": (_or_none(_text), "a text"),
     "output": (_text, "a path"),
     "created_at": (_time, "a time with its zone"),
@@ -109,15 +182,15 @@ _START: _Shape = {
     "warnings": (_texts, "a list of texts"),
     "refused": (_or_none(_text), "a text or null"),
     "model": (_of(_MODEL), "a model"),
-    "videos": (lambda value: type(value) is list and len(value) <= _MAX_VIDEOS, "a list"),
+    "videos": (lambda value: isinstance(value, list) and len(value) <= _MAX_VIDEOS, "a list"),
 }
 
 _VIDEO: _Shape = {
-    "index": (lambda value: type(value) is int and 0 <= value < _MAX_VIDEOS, "a number of a video"),
+    "index": (lambda value: _is_int(value) and 0 <= value < _MAX_VIDEOS, "a number of a video"),
     "path": (_text, "a path"),
     "stem": (_stem, "a path below the output folder"),
     "size_bytes": (_count, "a count"),
-    "[follows]": (lambda value: type(value) is int and 0 <= value < _MAX_VIDEOS, "a number of a video"),
+    "[follows]": (lambda value: _is_int(value) and 0 <= value < _MAX_VIDEOS, "a number of a video"),
     "[frames]": (_or_none(_count), "a count or null"),
     "[duration_s]": (_or_none(_number), "a number or null"),
     "[width]": (_or_none(_count), "a count or null"),
@@ -128,13 +201,19 @@ _RESULT: _Shape = {"entry": (_dictionary, "a dictionary"), "attempt": (_count, "
 
 _ENTRY: _Shape = {
     "path": (_text, "a path"),
-    "status": (lambda value: value in ("ok", "partial", "failed", "cancelled"), "ok, partial, failed or cancelled"),
+    "status": _one_of(EntryStatus, "ok", "partial", "failed", "cancelled"),
     "error": (_or_none(_text), "a text or null"),
     "frames": (_count, "a count"),
     "detections": (_count, "a count"),
     "tracks": (_count, "a count"),
     "tracks_by_class": (_counts, "a dictionary of counts"),
     "fps": (_number, "a number"),
+    "[inferred_frames]": (_count, "a count"),
+    "[duration_s]": (_number, "a number"),
+    "[elapsed_s]": (_number, "a number"),
+    "[outputs]": (_dictionary_of_texts, "paths by kind"),
+    "[stem]": (_text, "a path below the output folder"),
+    "[clock]": (_dictionary, "a dictionary"),
     "[attempts]": (_count, "a count"),
     "[objects]": (_range, "two counts"),
     "[notes]": (_texts, "a list of texts"),
@@ -143,15 +222,11 @@ _ENTRY: _Shape = {
 }
 
 # In the summary of a job, a video's turn may never have come.
-_ENDED: _Shape = _ENTRY | {
-    "status": (
-        lambda value: value in ("ok", "partial", "failed", "cancelled", "not begun"),
-        "ok, partial, failed, cancelled or not begun",
-    )
-}
+_ENDED: _Shape = _ENTRY | {"status": _one_of(EntryStatus)}
 
 _TOTALS: _Shape = {
     **dict.fromkeys(("videos", "failed", "partial", "frames", "detections", "tracks"), (_count, "a count")),
+    **dict.fromkeys(("[done]", "[cancelled]", "[not_begun]"), (_count, "a count")),
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
 }
 
@@ -171,31 +246,23 @@ _ZONE: _Shape = {
 _CAMERA: _Shape = {
     "camera": (_text, "a text"),
     "ids": (_count, "a count"),
-    "objects": (lambda value: type(value) is list and len(value) == 2 and all(map(_count, value)), "two counts"),
+    "objects": (_range, "two counts"),
     "lines": (_list_of(_LINE), "a list of counts"),
     "zones": (_list_of(_ZONE), "a list of stays"),
 }
 
-
-def _named_texts(value: object) -> bool:
-    return type(value) is dict and all(map(_text, value.values()))
-
-
 _ANSWERS: _Shape = {
     "cameras": (_list_of(_CAMERA), "a list of cameras"),
-    "tables": (_named_texts, "paths by name"),
+    "tables": (_dictionary_of_texts, "paths by name"),
     "[error]": (_text, "a text"),
 }
 
-_CLIP: _Shape = {
-    "clip": (_text, "a path"),
-    "mode": (_text, "a text"),
-}
+_CLIP: _Shape = {"clip": (_text, "a path"), "mode": (_text, "a text")}
 
 _CLIPS: _Shape = {
     "[folder]": (_text, "a path"),
     "clips": (_list_of(_CLIP), "a list of clips"),
-    "failed": (_named_texts, "texts by name"),
+    "failed": (_dictionary_of_texts, "texts by name"),
     "[error]": (_text, "a text"),
 }
 
@@ -206,39 +273,48 @@ _EXPORT: _Shape = {
     "boxes": (_count, "a count"),
 }
 
-_EXPORTS: _Shape = {
-    "exports": (_list_of(_EXPORT), "a list of exports"),
-    "[error]": (_text, "a text"),
-}
+_EXPORTS: _Shape = {"exports": (_list_of(_EXPORT), "a list of exports"), "[error]": (_text, "a text")}
 
-_SUMMARY: _Shape = {
-    "videos": (_list_of(_ENDED), "a list of results"),
-    "totals": (_of(_TOTALS), "counts"),
-    "model": (_of(_MODEL), "a model"),
-    "backend": (_of(_BACKEND), "a backend"),
+_FOLLOW_UP: _Shape = {
     "[answers]": (_of(_ANSWERS), "counts"),
     "[clips]": (_of(_CLIPS), "clips"),
     "[exports]": (_of(_EXPORTS), "exports"),
     "[report]": (_text, "a path"),
+}
+
+_SUMMARY: _Shape = {
+    **_FOLLOW_UP,
+    "videos": (_list_of(_ENDED), "a list of results"),
+    "totals": (_of(_TOTALS), "counts"),
+    "model": (_of(_MODEL), "a model"),
+    "backend": (_of(_BACKEND), "a backend"),
+    "[workers]": (_texts, "a list of texts"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
 _PIPELINE: _Shape = {
-    "success": (lambda value: type(value) is bool, "true or false"),
+    "success": (lambda value: isinstance(value, bool), "true or false"),
     "message": (_text, "a text"),
     "processing_result": (_of(_SUMMARY), "a summary"),
     "end_log": (_dictionary, "a dictionary"),
 }
 
 _END: _Shape = {
-    "state": (lambda value: value in ("completed", "failed", "cancelled"), "completed, failed or cancelled"),
+    "state": _one_of(JobState, "completed", "failed", "cancelled"),
     "ended_at": (_time, "a time with its zone"),
     "result": (_of(_PIPELINE), "a result"),
 }
 
 _ENDING: _Shape = {
-    "how": (lambda value: type(value) is str, "a text"),
-    "[error]": (lambda value: type(value) is str, "a text"),
+    "how": (lambda value: isinstance(value, str), "a text"),
+    "[error]": (lambda value: isinstance(value, str), "a text"),
+}
+
+_SENT: _Shape = {
+    "[id]": (_text, "a text"),
+    "[queue]": (_text, "a text"),
+    "at": (_time, "a time with its zone"),
+    "[again]": (_count, "a count"),
 }
 
 _PROGRESS: _Shape = {
@@ -261,7 +337,7 @@ _TOLD: _Shape = {
 
 
 def _check(value: object, shape: _Shape) -> dict[str, Any]:
-    """The value, which has that shape. Raises ValueError."""
+    """Return the value, which has that shape. Raises ValueError."""
     problem = _wrong(value, shape)
     if problem is not None:
         raise ValueError(problem)
@@ -282,13 +358,13 @@ class JobSpec:
     task: str
     video_folder: str
     inputs: tuple[str, ...]
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     output: str
     created_at: str
     only: tuple[str, ...] | None = None
     workers: int = 1
     queue: str | None = None
-    client: Mapping[str, Any] = field(default_factory=dict)
+    client: Mapping[str, object] = field(default_factory=dict)
     """Who made it: host, user, pid."""
 
     @classmethod
@@ -346,6 +422,42 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class BackendFacts:
+    """What computes: the engine's backend, the provider behind it, and the precision ("" in records of before it)."""
+
+    name: str = ""
+    provider: str = ""
+    precision: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, _BACKEND)
+        return cls(found["name"], found["provider"], found.get("precision", ""))
+
+    def to_json(self) -> dict[str, str]:
+        known = {"precision": self.precision} if self.precision else {}
+        return {"name": self.name, "provider": self.provider} | known
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """The model and the backend of a step's engine, as it reported them."""
+
+    model: ModelFacts
+    backend: BackendFacts
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
+        return cls(ModelFacts.from_json(found["model"]), BackendFacts.from_json(found["backend"]))
+
+    def to_json(self) -> dict[str, object]:
+        return {"model": self.model.to_json(), "backend": self.backend.to_json()}
+
+
+@dataclass(frozen=True)
 class VideoFacts:
     """A video of a job's list. `stem` is its place below the output folder; sizes in bytes and pixels. What its
     container claims may be wrong or missing, and `error` says why it could not be opened. `follows` is the number of
@@ -364,7 +476,7 @@ class VideoFacts:
 
     @property
     def pixels(self) -> int:
-        """Of a frame; 0 where that is not known."""
+        """Return the pixels of a frame; 0 where that is not known."""
         return (self.width or 0) * (self.height or 0)
 
     @classmethod
@@ -404,7 +516,7 @@ class StartRecord:
     worker: str
     videos: tuple[VideoFacts, ...] = ()
     model: ModelFacts = ModelFacts()
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refused: str | None = None
 
@@ -415,7 +527,7 @@ class StartRecord:
 
     @property
     def total_frames(self) -> int:
-        """As the containers claim them."""
+        """Return the number of frames, as the containers claim it."""
         return sum(video.frames or 0 for video in self.videos)
 
     @property
@@ -436,13 +548,12 @@ class StartRecord:
             raise ValueError("videos: two have the same index")
         if len({video.stem for video in videos}) < len(videos):
             raise ValueError("videos: two have the same stem")
-        resources = found.get("resources")
         return cls(
             started_at=found["started_at"],
             worker=found["worker"],
             videos=tuple(videos),
             model=ModelFacts.from_json(found["model"]),
-            resources=resources if type(resources) is dict else {},
+            resources=_dictionary_or_none(found.get("resources")) or {},
             warnings=tuple(found["warnings"]),
             refused=found["refused"],
         )
@@ -467,49 +578,246 @@ class StartRecord:
 
 
 @dataclass(frozen=True)
+class VideoEntry:
+    """A video as a summary has it. `told` is the entry as it was read: it holds what only the engine knows of, and the
+    order of the keys."""
+
+    path: str
+    status: EntryStatus
+    error: str | None = None
+    frames: int = 0
+    inferred_frames: int = 0
+    detections: int = 0
+    tracks: int = 0
+    tracks_by_class: Mapping[str, int] = field(default_factory=dict)
+    duration_s: float = 0.0
+    elapsed_s: float = 0.0
+    fps: float = 0.0
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    attempts: int | None = None
+    stem: str = ""
+    worker: str = ""
+    clock: Mapping[str, object] | None = None
+    """When its first frame was taken, and how that is known; only where tables are asked for."""
+    told: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        return cls._made_of(_check(value, _ENDED))
+
+    @classmethod
+    def _made_of(cls, found: dict[str, Any]) -> Self:
+        """`found` was checked."""
+        known = {name: found[name] for name in _ENTRY_KEYS if name in found}
+        return cls(**{**known, "status": EntryStatus(found["status"])}, told=found)
+
+    def to_json(self) -> dict[str, object]:
+        values = {name: getattr(self, name) for name in _ENTRY_KEYS}
+        values |= {"status": self.status.value, "tracks_by_class": dict(self.tracks_by_class)}
+        values["outputs"] = dict(self.outputs)
+        left_out = [name for name, nothing in _LEFT_OUT.items() if values[name] == nothing]
+        return {**self.told, **{name: value for name, value in values.items() if name not in left_out}}
+
+
+# Keys that are left out where there is nothing to tell, with what stands for that.
+_LEFT_OUT = {"attempts": None, "stem": "", "worker": "", "clock": None}
+_ENTRY_KEYS = [each.name for each in dataclasses.fields(VideoEntry) if each.name != "told"]
+
+
+@dataclass(frozen=True)
 class VideoResult:
     """The one result of a video: `videos/0007.done.json`. `entry` is the engine's, as the summary has it."""
 
-    entry: Mapping[str, Any]
+    entry: VideoEntry
     attempt: int
     worker: str
     at: str
 
     @property
-    def status(self) -> str:
-        return str(self.entry["status"])
+    def status(self) -> EntryStatus:
+        return self.entry.status
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _RESULT)
-        return cls(_check(found["entry"], _ENTRY), found["attempt"], found["worker"], str(found.get("at", "")))
+        entry = VideoEntry._made_of(_check(found["entry"], _ENTRY))
+        return cls(entry, found["attempt"], found["worker"], str(found.get("at", "")))
 
     def to_json(self) -> dict[str, object]:
-        return {"entry": dict(self.entry), "attempt": self.attempt, "worker": self.worker, "at": self.at}
+        return {"entry": self.entry.to_json(), "attempt": self.attempt, "worker": self.worker, "at": self.at}
+
+
+@dataclass(frozen=True)
+class JobTotals:
+    """The videos of a job, added up: how many ended in which way, and what they hold."""
+
+    videos: int = 0
+    done: int = 0
+    partial: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    not_begun: int = 0
+    frames: int = 0
+    detections: int = 0
+    tracks: int = 0
+    elapsed_s: float = 0.0
+    fps: float = 0.0
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, _TOTALS)
+        return cls(**{name.name: found[name.name] for name in dataclasses.fields(cls) if name.name in found})
+
+    def to_json(self) -> dict[str, object]:
+        return dataclasses.asdict(self)
+
+
+def follow_up_of(value: object) -> FollowUpJson:
+    """Check what was made of a job's tracks: counts, clips, exports. Raises ValueError."""
+    found = _check(value, _FOLLOW_UP)
+    return cast(FollowUpJson, {key: found[key] for key in FollowUpJson.__annotations__ if key in found})
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
+    what was made of the tracks; `others` are keys of another version, which are kept."""
+
+    success: bool
+    videos: tuple[VideoEntry, ...]
+    totals: JobTotals
+    model: ModelFacts
+    backend: BackendFacts
+    workers: tuple[str, ...] = ()
+    error: str | None = None
+    made: FollowUpJson = field(default_factory=FollowUpJson)
+    others: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        return cls._made_of(_check(value, _SUMMARY))
+
+    @classmethod
+    def _made_of(cls, found: dict[str, Any]) -> Self:
+        """`found` was checked."""
+        videos = tuple(map(VideoEntry._made_of, found["videos"]))
+        return cls(
+            success=found.get("success") is True,
+            videos=videos,
+            totals=JobTotals.from_json(found["totals"]),
+            model=ModelFacts.from_json(found["model"]),
+            backend=BackendFacts.from_json(found["backend"]),
+            workers=tuple(found.get("workers", ())),
+            error=found.get("error"),
+            made=follow_up_of(found),
+            others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
+        )
+
+    def to_json(self) -> dict[str, object]:
+        error = {"error": self.error} if self.error else {}
+        return {
+            "schema": 1,
+            "success": self.success,
+            "videos": [video.to_json() for video in self.videos],
+            "totals": self.totals.to_json(),
+            "model": self.model.to_json(),
+            "backend": self.backend.to_json(),
+            "workers": list(self.workers),
+            **error,
+            **self.made,
+            **self.others,
+        }
+
+
+_SUMMARY_KEYS = {"schema", *FollowUpJson.__annotations__, *(each.name for each in dataclasses.fields(JobSummary))}
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """The result of a job in the original program's structure. `others` are keys of another version."""
+
+    success: bool
+    message: str
+    pipeline_task_id: str
+    start_log: Mapping[str, object]
+    summary: JobSummary
+    end_log: Mapping[str, object]
+    video_folder: str
+    config_used: Mapping[str, object]
+    others: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, _PIPELINE)
+        return cls(
+            success=found["success"],
+            message=found["message"],
+            pipeline_task_id=str(found.get("pipeline_task_id", "")),
+            start_log=_dictionary_or_none(found.get("start_log")) or {},
+            summary=JobSummary._made_of(found["processing_result"]),
+            end_log=found["end_log"],
+            video_folder=str(found.get("video_folder", "")),
+            config_used=_dictionary_or_none(found.get("config_used")) or {},
+            others={key: value for key, value in found.items() if key not in _PIPELINE_KEYS},
+        )
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "success": self.success,
+            "message": self.message,
+            "pipeline_task_id": self.pipeline_task_id,
+            "start_log": dict(self.start_log),
+            "processing_result": self.summary.to_json(),
+            "end_log": dict(self.end_log),
+            "video_folder": self.video_folder,
+            "config_used": dict(self.config_used),
+            **self.others,
+        }
+
+
+_PIPELINE_KEYS = {"processing_result", *(each.name for each in dataclasses.fields(PipelineResult))}
 
 
 @dataclass(frozen=True)
 class EndRecord:
-    """How a job ended: `end.json`. `result` is the pipeline's, in the original program's structure."""
+    """How a job ended: `end.json`."""
 
-    state: str
+    state: JobState
     ended_at: str
-    result: Mapping[str, Any]
-
-    @property
-    def entries(self) -> list[dict[str, Any]]:
-        """The videos of the result."""
-        return list(self.result["processing_result"]["videos"])
+    result: PipelineResult
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _END)
-        return cls(found["state"], found["ended_at"], found["result"])
+        return cls(JobState(found["state"]), found["ended_at"], PipelineResult.from_json(found["result"]))
 
     def to_json(self) -> dict[str, object]:
-        return {"state": self.state, "ended_at": self.ended_at, "result": dict(self.result)}
+        return {"state": self.state.value, "ended_at": self.ended_at, "result": self.result.to_json()}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The last message of a step that was sent: `tasks/process-1.sent.json`. `again` counts those sent before it."""
+
+    id: str
+    queue: str
+    at: str
+    again: int = 0
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        found = _check(value, _SENT)
+        return cls(found.get("id", ""), found.get("queue", ""), found["at"], found.get("again", 0))
+
+    def to_json(self) -> dict[str, object]:
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -572,41 +880,6 @@ class Progress:
         return {**about, "videos": videos}
 
 
-class How(StrEnum):
-    """How the work under a lease ended, a video's or a step's."""
-
-    DONE = "done"
-    HANDED_BACK = "handed back"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    CRASHED = "crashed"
-    STALLED = "stalled"
-    # of steps
-    EXHAUSTED = "exhausted"
-    FAILED = "failed"
-    ENDED = "ended"
-    BROKE_OFF = "broke off"
-    # of what its owner wrote, and what can't be read any more
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """The model and the backend of a step's engine, as it reported them."""
-
-    model: ModelFacts
-    backend: Mapping[str, str]
-
-    @classmethod
-    def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
-        found = _check(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
-        return cls(ModelFacts.from_json(found["model"]), found["backend"])
-
-    def to_json(self) -> dict[str, object]:
-        return {"model": self.model.to_json(), "backend": dict(self.backend)}
-
-
 @dataclass(frozen=True)
 class Ending:
     """How the work under a lease ended: `videos/0007.2.end.json`, `tasks/process-1.1.end.json`. `how` is one of How;
@@ -631,8 +904,8 @@ class Ending:
         return {"how": str(self.how), **(self.engine.to_json() if self.engine else {}), **error}
 
 
-def _wrong(value: Any, shape: _Shape) -> str | None:
-    if type(value) is not dict:
+def _wrong(value: object, shape: _Shape) -> str | None:
+    if not isinstance(value, dict):
         return f"it must be a dictionary. Got {_shown(value)}"
     for name, (check, rule) in shape.items():
         key = name.strip("[]")
@@ -644,6 +917,10 @@ def _wrong(value: Any, shape: _Shape) -> str | None:
     return None
 
 
-def _shown(value: Any) -> str:
+def _dictionary_or_none(value: object) -> Mapping[str, object] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."

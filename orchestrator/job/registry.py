@@ -11,12 +11,13 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from orchestrator.errors import JobError, UnknownJob, reason_of
-from orchestrator.job.atomic_json import read_json, write_quick
+from orchestrator.job.atomic_json import object_in, write_quick
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id
 from orchestrator.settings import Settings
 
@@ -27,20 +28,40 @@ _MIN_LETTERS = 4
 """Letters of an id that may stand for it."""
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What this machine remembers of a job: its directory, when it was made, and at which broker it waits."""
+
+    folder: str
+    created_at: str
+    broker: str | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Self:
+        """Raises ValueError."""
+        folder, created_at, broker = (value.get(key) for key in ("folder", "created_at", "broker"))
+        if not isinstance(folder, str) or not isinstance(created_at, str):
+            raise ValueError("not a remembered job")
+        return cls(folder, created_at, broker if isinstance(broker, str) else None)
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
 def remember(job: Job, settings: Settings) -> None:
-    """Best effort: a job that can't be remembered here still runs, and is found by its output folder."""
+    """Remember a job, as best effort: one that can't be remembered here still runs, and is found by its output
+    folder."""
     path = _path(job.id, settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not job.ended:
-            entry = {"folder": str(job.folder), "created_at": job.spec.created_at, "broker": _broker(settings)}
-            write_quick(path, entry)
+            write_quick(path, Remembered(str(job.folder), job.spec.created_at, _broker(settings)).to_json())
     except OSError as error:
         log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, reason_of(error))
 
 
 def settle(job_id: str, settings: Settings) -> None:
-    """The job has ended: nobody need look after it. Best effort."""
+    """Note that a job has ended, so that nobody need look after it. Best effort."""
     path = _path(job_id, settings)
     with contextlib.suppress(OSError):
         if path.exists():
@@ -49,8 +70,8 @@ def settle(job_id: str, settings: Settings) -> None:
 
 
 def open_jobs(settings: Settings) -> list[Job]:
-    """The jobs of this broker that are remembered here and have not ended, newest first. Those of another broker are
-    for its own workers."""
+    """Return the jobs of this broker that are remembered here and have not ended, newest first. Those of another broker
+    are for its own workers."""
     found = []
     for job in _jobs(_path("", settings).parent, broker=_broker(settings)):
         if job.ended:
@@ -61,7 +82,7 @@ def open_jobs(settings: Settings) -> list[Job]:
 
 
 def known_jobs(settings: Settings) -> Iterator[Job]:
-    """Every job that this machine remembers and whose directory is still there, newest first."""
+    """Yield every job that this machine remembers and whose directory is still there, newest first."""
     folder = _path("", settings).parent
     yield from _jobs(folder, folder / _ENDED)
 
@@ -69,30 +90,30 @@ def known_jobs(settings: Settings) -> Iterator[Job]:
 def _jobs(*folders: Path, broker: str | None = None) -> Iterator[Job]:
     entries = []
     for path in (path for folder in folders for path in folder.glob("*.json")):
-        value = _entry(path)
-        if value is not None and broker in (None, value.get("broker")):
-            entries.append((value["created_at"], path.stem, value["folder"]))
+        found = _entry(path)
+        if found is not None and broker in (None, found.broker):
+            entries.append((found.created_at, path.stem, found.folder))
     for _, _, folder in sorted(entries, reverse=True):
         with contextlib.suppress(JobError):
             yield Job.open(Path(folder))
 
 
 def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
-    """The job of an id, as this machine remembers it or as it stands in one of `outputs`. The beginning of an id will
-    do where it is that of one job. Raises UnknownJob."""
+    """Find the job of an id, as this machine remembers it or in one of `outputs`. The beginning of an id will do where
+    only one job's id begins so. Raises UnknownJob."""
     if not is_id(job_id):
         raise UnknownJob(f"A job's id is made of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
     job_id = _whole(job_id, settings, outputs)
     folders = [output / JOBS_FOLDER / job_id for output in outputs]
     path = _path(job_id, settings)
-    value = _entry(path) or _entry(path.parent / _ENDED / path.name)
-    if value is not None:
-        folders.insert(0, Path(value["folder"]))
+    found = _entry(path) or _entry(path.parent / _ENDED / path.name)
+    if found is not None:
+        folders.insert(0, Path(found.folder))
     for folder in folders:
         if os.path.exists(folder / "job.json"):
             return Job.open(folder)
-    if value is not None:
-        raise UnknownJob(f"Job {job_id} is in {value['folder']}, and there is no such folder now. Is its disk away?")
+    if found is not None:
+        raise UnknownJob(f"Job {job_id} is in {found.folder}, and there is no such folder now. Is its disk away?")
     raise UnknownJob(
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
@@ -100,7 +121,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
-    """The one id that begins so; the same again where there is none, or it is too short to mean one."""
+    """Return the one id that begins so; `begun` itself where there is none, or it is too short to mean one."""
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
@@ -119,7 +140,7 @@ def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
 
 
 def _broker(settings: Settings) -> str:
-    """A name for the broker that gives no password away."""
+    """Return a name for the broker that gives no password away."""
     return hashlib.sha256(settings.broker_url.encode()).hexdigest()[:16]
 
 
@@ -127,10 +148,9 @@ def _path(job_id: str, settings: Settings) -> Path:
     return settings.state_dir / "jobs" / f"{job_id}.json"
 
 
-def _entry(path: Path) -> dict[str, str] | None:
-    """What is remembered of a job; None where nothing is, or it can't be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        value: Any = read_json(path)
-        if type(value["folder"]) is str and type(value["created_at"]) is str:
-            return dict(value)
-    return None
+def _entry(path: Path) -> Remembered | None:
+    """Return what is remembered of a job; None where nothing is, or it can't be read."""
+    try:
+        return Remembered.from_json(object_in(path) or {})
+    except ValueError:
+        return None

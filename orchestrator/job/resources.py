@@ -1,4 +1,4 @@
-"""Whether a machine can do a job: said before hours are spent on it.
+"""Whether a machine can do a job: known before hours are spent on it.
 
 The sizes are estimates from real runs with room to spare; a job is refused only where it can't end well.
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.config import EngineConfig
 from orchestrator.job.records import ModelFacts, VideoFacts
 
-# H.264 at crf 25, ultrafast, of the videos of streets and shops tried: 0.1 to 0.2 bits a pixel. The annotated video
-# is there twice for a moment, as it grows and as it is finished.
+# H.264 at crf 25, ultrafast, of the videos of streets and shops that were tried: 0.1 to 0.2 bits per pixel. The
+# annotated video is there twice for a moment, as it grows and as it is finished.
 _BITS_A_PIXEL = 0.15
 _VIDEO_COPIES = 2
-# Ten objects a frame, a row of about 190 bytes in each of the JSON files and 60 in the MOT file.
+# Ten objects per frame, each a row of about 190 bytes in each of the JSON files and 60 in the MOT file.
 _ROW_BYTES = {"tracks": 1900, "detections": 1700, "mot": 600}
 # A crop of 10 KB for each track, which is there twice for a moment, and a new track every fifth frame.
 _CROP_BYTES = 4000
@@ -28,42 +28,53 @@ _FRAMES_IN_FLIGHT = 16
 _MIN_FRAME_BYTES = 16
 
 
-def needed_bytes(videos: Sequence[VideoFacts], config: Mapping[str, Any]) -> int:
-    """Disk space that the outputs of `videos` (rows of the start record) will take, about."""
-    formats = config.get("formats")
-    if formats is None:  # not none at all: that is an annotated video only
-        formats = EngineConfig.model_fields["formats"].default
-    rows = sum(_ROW_BYTES.get(name, 0) for name in formats)
+@dataclass(frozen=True)
+class Resources:
+    """What a machine has, and what a job needs of it. Memory is None where the system does not tell."""
+
+    cores: int
+    memory_available_bytes: int | None
+    memory_needed_bytes: int
+    disk_free_bytes: int
+    disk_needed_bytes: int
+    gpu: bool
+
+    def to_json(self, model: ModelFacts) -> dict[str, object]:
+        return {**asdict(self), "model": model.to_json()}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is there and what is needed, warnings, and why the job is refused (None: it is not)."""
+
+    resources: Resources
+    warnings: tuple[str, ...]
+    refused: str | None
+
+
+def needed_bytes(videos: Sequence[VideoFacts], config: EngineConfig) -> int:
+    """Estimate the disk space that the outputs of `videos` (rows of the start record) will take."""
+    rows = sum(_ROW_BYTES.get(name, 0) for name in config.formats)
     total = 0.0
     for video in videos:
         # A container may claim anything; it can't hold more frames than this.
         frames = min(video.frames or 0, video.size_bytes // _MIN_FRAME_BYTES)
         total += frames * rows
-        if config.get("crops", False):
+        if config.crops:
             total += frames * _CROP_BYTES
-        if config.get("visualize", True):
+        if config.visualize:
             total += frames * video.pixels * _BITS_A_PIXEL / 8 * _VIDEO_COPIES
     return int(total)
 
 
-def examine(
-    videos: Sequence[VideoFacts], model: ModelFacts, config: Mapping[str, Any], output: Path
-) -> tuple[dict[str, Any], list[str], str | None]:
-    """What is there and what is needed, warnings, and why the job is refused (None: it is not)."""
+def examine(videos: Sequence[VideoFacts], model: ModelFacts, config: EngineConfig, output: Path) -> Examination:
+    """Compare what the machine has with what the job needs."""
     needed, free = needed_bytes(videos, config), shutil.disk_usage(_existing(output)).free
     largest = max((video.pixels for video in videos), default=0)
     memory_needed = int(_ENGINE_BYTES + largest * _FRAME_BYTES * _FRAMES_IN_FLIGHT * 4)
     memory = available_memory()
     gpu = Path("/proc/driver/nvidia/version").exists()
-    facts = {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_available_bytes": memory,
-        "memory_needed_bytes": memory_needed,
-        "disk_free_bytes": free,
-        "disk_needed_bytes": needed,
-        "gpu": gpu,
-        "model": model.to_json(),
-    }
+    resources = Resources(len(os.sched_getaffinity(0)), memory, memory_needed, free, needed, gpu)
     warnings = []
     if needed > free / 2:
         warnings.append(
@@ -75,9 +86,9 @@ def examine(
             f"The engine needs about {_size(memory_needed)} of memory and {_size(memory)} is available. Lower "
             "--concurrency, or `streams` and `window` in the configuration."
         )
-    if str(config.get("device", "auto")).startswith("cuda") and not gpu:
+    if config.device.startswith("cuda") and not gpu:
         warnings.append(
-            f"device is {config['device']}, and this machine has no NVIDIA driver: only a worker on a machine with one "
+            f"device is {config.device}, and this machine has no NVIDIA driver: only a worker on a machine with one "
             "can do this job (`yolo-server --worker --queues yolo-gpu`)."
         )
     refused = None
@@ -85,7 +96,7 @@ def examine(
         refused = model.error
     elif needed > free:
         refused = warnings[0]
-    return facts, warnings, refused
+    return Examination(resources, tuple(warnings), refused)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Whose turn it is in an output folder: of the jobs that write to one, one works at a time, the oldest that has begun.
+"""Whose turn it is in an output folder: one of the jobs that write to it works at a time, the oldest that has begun.
 
 A step that must wait is given up: its message is answered, so that it takes no worker's slot, and a marker stays in the
 job's directory (`tasks/process-1.waits.json`). Whoever ends a job puts the steps of the next one on the queue; where
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import JobError
-from orchestrator.job.atomic_json import read_json, write_quick
+from orchestrator.job.atomic_json import object_in, write_quick
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, now
 
 
@@ -24,7 +24,8 @@ class Turns:
         self._begun: dict[Path, list[Job]] = {}
 
     def before(self, job: Job) -> Job | None:
-        """The job that `job` must wait for: an older one that has begun and not ended, or a younger one at work."""
+        """Return the job that `job` must wait for: an older one that has begun and not ended, or a younger one at
+        work."""
         if job.output not in self._begun:
             self._begun[job.output] = begun(job.output)
         for other in self._begun[job.output]:
@@ -35,13 +36,13 @@ class Turns:
         return None
 
     def must_wait(self, job: Job, key: str) -> Job | None:
-        """The job to wait for; the step is then marked as waiting."""
+        """Return the job to wait for; the step is then marked as waiting."""
         other = self.before(job)
         if other is None:
             return None
         path = _marker(job, key)
         write_quick(path, {"for": other.id, "at": now()})
-        # Who ended meanwhile may have looked for those that wait before the mark was there.
+        # A job that ended meanwhile may have looked for waiting ones before the mark was there.
         again = Turns(self._lease_s).before(job)
         if again is None:
             proceed(job, key)
@@ -49,7 +50,7 @@ class Turns:
 
 
 def begun(output: Path) -> list[Job]:
-    """The jobs that write to a folder, have begun and have not ended, the oldest first.
+    """Return the jobs that write to a folder, have begun and have not ended, the oldest first.
 
     Those that have ended are passed over without being opened: there may be hundreds.
     """
@@ -67,7 +68,7 @@ def begun(output: Path) -> list[Job]:
 
 
 def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
-    """The job whose turn has come in a folder, and its steps that wait for that; None where none waits."""
+    """Return the job whose turn has come in a folder, and its steps that wait for that; None where none waits."""
     turns = Turns(lease_s)
     for job in begun(output):
         keys = waiting(job)
@@ -77,17 +78,16 @@ def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
 
 
 def waiting(job: Job) -> list[str]:
-    """The steps of a job that were given up to wait."""
+    """Return the steps of a job that were given up to wait."""
     return [key for key in (f"process-{number}" for number in range(1, job.workers + 1)) if waits(job, key)]
 
 
 def waits_for(job: Job) -> str | None:
-    """The id of the job that a job's steps wait for, None where none waits."""
+    """Return the id of the job that a job's steps wait for, None where none waits."""
     for key in waiting(job):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            named = read_json(_marker(job, key))["for"]  # type: ignore[index]
-            if is_id(named):
-                return str(named)
+        named = (object_in(_marker(job, key)) or {}).get("for")
+        if is_id(named):
+            return str(named)
     return None
 
 
@@ -96,7 +96,7 @@ def waits(job: Job, key: str) -> bool:
 
 
 def proceed(job: Job, key: str) -> None:
-    """The step waits no longer: it is at work, or on a queue."""
+    """Remove the marker of a step that waits no longer: it is at work, or on a queue."""
     with contextlib.suppress(OSError):
         _marker(job, key).unlink(missing_ok=True)
 

@@ -18,17 +18,17 @@ RUNTIME = "YOLO_WORKER_RUNTIME"
 
 
 def show(task_id: str) -> None:
-    """The task is alive. Does nothing outside a worker."""
+    """Note that the task is alive. Does nothing outside a worker."""
     path = _path(task_id)
     if path is None:
         return
     with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # whoever tidies /tmp takes an old folder for a forgotten one
         path.touch()
 
 
 def forget(task_id: str) -> None:
-    """The task has ended."""
+    """Note that the task has ended."""
     path = _path(task_id)
     if path is not None:
         with contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ class Listener:
         self._seen: dict[str, tuple[int, float]] = {}  # the sign's time of change, and when it was first seen
 
     def silent(self, task_ids: Iterable[str]) -> set[str]:
-        """Those of the tasks that gave no sign for longer than the limit."""
+        """Return those of the tasks that have given no sign for longer than the limit."""
         present, seen = time.monotonic(), {}
         for task_id in task_ids:
             stamp = _stamp(task_id)
@@ -62,7 +62,7 @@ def _stamp(task_id: str) -> int:
 
 
 def _path(task_id: str) -> Path | None:
-    """An id may be a stranger's, and is no file name then."""
+    """Return the file of a task's sign. An id may be a stranger's, and is not a file name then."""
     runtime = os.environ.get(RUNTIME)
     if not runtime:
         return None

@@ -17,11 +17,11 @@ R = TypeVar("R")
 
 
 def checked_arguments(task: Callable[P, R]) -> Callable[P, R]:
-    """Has a task refuse arguments that are not of the annotated types: no number is taken for a text, nothing unknown
-    is passed over. The first parameter, the task itself, is not looked at. Calls raise RequestError, which names the
-    argument, the rule and what was found."""
+    """Have a task refuse arguments that are not of the annotated types: no number is taken for a text, and nothing
+    unknown is passed over. The first parameter, the task itself, is not looked at. Calls raise RequestError, which
+    names the argument, the rule and what was found."""
     signature = inspect.signature(task, eval_str=True)
-    fields: dict[str, Any] = {
+    fields: dict[str, Any] = {  # as create_model takes them
         one.name: (one.annotation, ... if one.default is one.empty else one.default)
         for one in list(signature.parameters.values())[1:]
     }
@@ -30,7 +30,7 @@ def checked_arguments(task: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(task)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given: dict[str, Any] = dict(signature.bind(*args, **kwargs).arguments)
+            given = dict[str, object](signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
             raise RequestError(printable(f"{task.__name__}: {error}.")) from None
         given.pop(next(iter(signature.parameters)))

@@ -1,11 +1,11 @@
-"""What our worker does beside Celery's: from a thread of its parent process, so that no task can hold it up.
+"""What our worker does besides Celery's work: from a thread of its parent process, so that no task can hold it up.
 
 * It renews the worker's messages at the broker, so that they are not delivered twice while their tasks run, and come
   back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
   another worker takes its work.
-* It tells the world that it lives, in a key that runs out (`yolo:worker:<node>`).
+* It tells the world that it lives, in a key that expires (`yolo:worker:<node>`).
 * It looks for jobs that nobody goes on with (requeue.py), on another thread: a disk that hangs must not hold it up.
-* It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker starts itself anew.
+* It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker restarts itself.
 
 A stop is told to the tasks by a file: they are in processes that Celery owns.
 """
@@ -22,12 +22,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from celery import bootsteps, signals
+from celery import Celery, bootsteps, signals
+from celery.worker import state
 
 from orchestrator.broker import heartbeats, keys
 from orchestrator.broker.connection import client, without_password
@@ -35,12 +36,15 @@ from orchestrator.broker.heartbeats import Heartbeat
 from orchestrator.broker.queues import lengths
 from orchestrator.broker.refusals import one_line
 from orchestrator.broker.resolve import resolved_settings
+from orchestrator.errors import JobError
 from orchestrator.job.leases import Owner
 from orchestrator.settings import GPU_QUEUE, Settings
 from orchestrator.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.worker import alive
+from orchestrator.worker import steps as jobs
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
 from orchestrator.worker.logs import set_up_worker_logging
+from orchestrator.worker.requeue import requeue_lost
 
 log = logging.getLogger(__name__)
 
@@ -53,27 +57,52 @@ _REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
 
 
+class Pool(Protocol):
+    """The processes or threads of a worker."""
+
+    num_processes: int
+
+
+class Worker(Protocol):
+    """What is used of Celery's WorkController, which has no type hints."""
+
+    hostname: str
+    app: Celery
+    concurrency: int | None
+    pool: Pool
+    pool_cls: type
+    consumer: object
+
+
+class Request(Protocol):
+    """What is used of Celery's request: a message that a worker holds."""
+
+    id: str
+    message: object
+    kwargs: Mapping[str, object] | None
+
+
 def stopping() -> bool:
-    """Whether the worker around this task was told to stop."""
+    """Return whether the worker around this task was told to stop."""
     runtime = os.environ.get(_RUNTIME)
     return bool(runtime) and os.path.exists(os.path.join(str(runtime), "stopping"))
 
 
 def cores_for_a_task() -> int | None:
-    """Cores that one task may reckon with; None outside a worker."""
+    """Return how many cores one task may count on; None outside a worker."""
     given = os.environ.get(_CORES)
     return int(given) if given else None
 
 
 @signals.celeryd_init.connect
-def _install(instance: Any, **_: Any) -> None:
+def _install(instance: Worker, **_: object) -> None:
     """Hang the keeper on a worker of ours: this module comes with our tasks, which a worker imports first of all."""
     instance.app.steps["worker"].add(Keeper)
 
 
 @signals.celeryd_init.connect
-def prepare(**_: Any) -> None:
-    """Before the pool: children inherit the environment. What killed workers left is cleared away."""
+def prepare(**_: object) -> None:
+    """Set up the environment before the pool, whose children inherit it, and clear away what killed workers left."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
@@ -86,7 +115,7 @@ def prepare(**_: Any) -> None:
 
 
 @signals.setup_logging.connect
-def _logging(loglevel: int | str | None = None, **_: Any) -> None:
+def _logging(loglevel: int | str | None = None, **_: object) -> None:
     set_up_worker_logging(loglevel)
 
 
@@ -94,13 +123,13 @@ _told_to_stop = threading.Event()
 
 
 def told_to_stop() -> bool:
-    """Whether this worker, the parent itself, was ended by a signal."""
+    """Return whether this worker, the parent itself, was ended by a signal."""
     return _told_to_stop.is_set()
 
 
 @signals.task_prerun.connect
-def _begin_task(**_: Any) -> None:
-    """Not when the child begins: its pool sets its own handlers after that."""
+def _begin_task(**_: object) -> None:
+    """Set a pool child's handler; not when the child begins, since its pool sets its own after that."""
     if (
         os.environ.get(_PARENT) not in (None, str(os.getpid()))
         and threading.current_thread() is threading.main_thread()
@@ -115,7 +144,7 @@ def _stopped_at() -> float | None:
 
 
 @signals.worker_shutting_down.connect
-def tell_tasks(**_: Any) -> None:
+def tell_tasks(**_: object) -> None:
     """Tell the tasks, which are in other processes, that the worker stops; end it where Celery does not."""
     if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
         spare_the_worker(time.monotonic())
@@ -126,34 +155,31 @@ def tell_tasks(**_: Any) -> None:
     last.start()
     with contextlib.suppress(OSError, KeyError):
         told = Path(os.environ[_RUNTIME], "stopping")
-        told.parent.mkdir(mode=0o700, exist_ok=True)  # those who tidy up /tmp take an old folder for a forgotten one
+        told.parent.mkdir(mode=0o700, exist_ok=True)  # whoever tidies /tmp takes an old folder for a forgotten one
         if not told.exists():  # its time is that of the first signal
             told.touch()
 
 
 @signals.worker_shutdown.connect
-def clean(**_: Any) -> None:
+def clean(**_: object) -> None:
     """Remove the folder of this worker."""
     shutil.rmtree(os.environ.get(_RUNTIME, ""), ignore_errors=True)
 
 
 @signals.task_prerun.connect
-def _begins(task_id: str = "", **_: Any) -> None:
+def _begins(task_id: str = "", **_: object) -> None:
     alive.show(task_id)
 
 
 @signals.task_postrun.connect
-def _is_over(task_id: str = "", **_: Any) -> None:
+def _is_over(task_id: str = "", **_: object) -> None:
     alive.forget(task_id)
 
 
 @signals.task_revoked.connect
-def cancel_revoked(request: Any = None, expired: bool = False, **_: Any) -> None:
-    """Flower or `celery control revoke` ended a step: they mean the job. A message that has run out means nothing. The
-    job's place is a stranger's word, here as everywhere."""
-    from orchestrator.errors import JobError
-    from orchestrator.worker import steps as jobs
-
+def cancel_revoked(request: Request | None = None, expired: bool = False, **_: object) -> None:
+    """Cancel the job of a step that Flower or `celery control revoke` has ended: they mean the job. An expired message
+    means nothing. The place of the job is a stranger's word, here as everywhere."""
     folder = (getattr(request, "kwargs", None) or {}).get("job")
     if folder and not expired:
         with contextlib.suppress(JobError, OSError):
@@ -165,7 +191,7 @@ class Keeper(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **options: Any) -> None:
+    def __init__(self, worker: Worker, **options: object) -> None:
         super().__init__(worker, **options)
         self._thread: KeeperThread | None = None
         os.environ["_MP_FORK_LOGLEVEL_"] = ""  # billiard's own line at the birth of each child
@@ -176,11 +202,11 @@ class Keeper(bootsteps.StartStopStep):
         if served_by_default and not Path("/proc/driver/nvidia/version").exists():
             queues.deselect(GPU_QUEUE)
 
-    def start(self, worker: Any) -> None:
+    def start(self, worker: Worker) -> None:
         self._thread = KeeperThread(worker, resolved_settings())
         self._thread.start()
 
-    def stop(self, worker: Any) -> None:
+    def stop(self, worker: Worker) -> None:
         if self._thread is not None:
             self._thread.end()
 
@@ -190,7 +216,7 @@ class Keeper(bootsteps.StartStopStep):
 class KeeperThread(threading.Thread):
     """Writes the worker's heartbeat, renews what it holds, and looks for lost messages."""
 
-    def __init__(self, worker: Any, given: Settings) -> None:
+    def __init__(self, worker: Worker, given: Settings) -> None:
         super().__init__(name="keeper", daemon=True)
         self._worker = worker
         self._settings = given
@@ -229,8 +255,6 @@ class KeeperThread(threading.Thread):
 
     def tick(self) -> None:
         """Do all of it once. Raises what the broker raises."""
-        from celery.worker import state
-
         held = {request.id: request for request in (*state.reserved_requests, *state.active_requests)}
         self._listen(held)
         going = {name: request for name, request in held.items() if name not in self._silent}
@@ -251,8 +275,6 @@ class KeeperThread(threading.Thread):
 
     def requeue(self) -> None:
         """Look once for messages that were lost, and send them again."""
-        from orchestrator.worker.requeue import requeue_lost
-
         try:
             requeue_lost(self._worker.app, self._client, self._settings)
         except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
@@ -270,8 +292,8 @@ class KeeperThread(threading.Thread):
             log.warning("task %s gives signs of life again", one_line(task))
         self._silent = silent
 
-    def _renew(self, requests: list[Any]) -> None:
-        """Moves the time of delivery of each message held to now: what the broker's visibility timeout counts from."""
+    def _renew(self, requests: list[Request]) -> None:
+        """Set the delivery time of each message held to now: the broker's visibility timeout counts from it."""
         tags = [tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))]
         if not tags:
             return
@@ -301,7 +323,7 @@ class KeeperThread(threading.Thread):
         return [queue.name for queue in consumer.queues] if consumer is not None else []
 
     def start_anew(self) -> None:
-        """End this worker, and replace it by one that hears."""
+        """End this worker and replace it by one that hears."""
         log.critical("messages wait, slots are free and nothing arrives: this worker has gone deaf and starts anew")
         signals.worker_shutdown.connect(_exec_again, weak=False)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -319,7 +341,8 @@ class Deafness:
         self._received = -1
 
     def is_deaf(self, present: float, waiting: int, free: int, received: int) -> bool:
-        """`waiting` messages in the worker's queues, `free` slots, `received` messages since it started."""
+        """Return whether it is: `waiting` messages in its queues, `free` slots, `received` messages since it
+        started."""
         if waiting == 0 or free <= 0 or received != self._received:
             self._received = received
             self._since = None
@@ -329,8 +352,8 @@ class Deafness:
         return present - self._since > self._limit_s
 
 
-def _exec_again(**_: Any) -> None:
-    """Replaces this process by the same command. Its children end with it."""
+def _exec_again(**_: object) -> None:
+    """Replace this process by the same command. Its children end with it."""
     for path in Path("/proc/self/task").glob("*/children"):
         for child in path.read_text().split():
             with contextlib.suppress(ProcessLookupError):

@@ -7,12 +7,14 @@ import os
 import sys
 from typing import Any
 
+from celery._state import get_current_task
+
 from engine.logs import JsonFormatter, TextFormatter
 from engine.text.masks import in_text
 
 
 class _Hiding(logging.Formatter):
-    """Hides passwords in URLs, also in those of a traceback."""
+    """Hides passwords in URLs, including those in a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return in_text(super().format(record))
@@ -42,7 +44,7 @@ class TaskFields(logging.Filter):
 
 
 def set_up_worker_logging(level: int | str | None) -> None:
-    """One handler on standard error for everything."""
+    """Set up one handler on standard error for everything."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("YOLO_LOG_FORMAT") == "json":
         logging.captureWarnings(True)
@@ -53,13 +55,11 @@ def set_up_worker_logging(level: int | str | None) -> None:
     # Celery's line at a task's end repeats its whole result; billiard tells of each child's birth.
     for noisy in ("celery.app.trace", "multiprocessing"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    chosen: Any = level or logging.INFO
+    chosen = level or logging.INFO
     logging.basicConfig(level=chosen.upper() if isinstance(chosen, str) else chosen, handlers=[handler], force=True)
 
 
 def current_task() -> Any:
-    """Return the task of Celery that this process is at, None outside of one."""
-    from celery._state import get_current_task
-
+    """Return the Celery task that this process is running, None outside of one."""
     task = get_current_task()
     return task if task is not None and task.request.id else None

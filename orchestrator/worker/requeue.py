@@ -1,6 +1,6 @@
-"""Finds jobs that nobody goes on with, and puts their next step on the queue again.
+"""Find jobs that nobody goes on with, and put their next step on the queue again.
 
-Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, when a worker is
+Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, or when a worker is
 killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
 message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
 knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
@@ -12,22 +12,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from celery import Celery
+import redis
 
 from orchestrator.broker import heartbeats, keys, queues
 from orchestrator.broker.publish import publish, queue_of, task_id, withdraw
 from orchestrator.errors import JobError
 from orchestrator.job import turns
-from orchestrator.job.atomic_json import read_json
+from orchestrator.job.atomic_json import object_in
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import age_of
+from orchestrator.job.records import Sent
 from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +39,10 @@ AGAIN_AFTER_S = 15.0
 _MAX_ANNOUNCED = 500
 
 
-def requeue_lost(app: Celery, client: Any, settings: Settings) -> list[str]:
-    """Sends what was lost; returns the ids of the messages sent. Raises what the broker's client raises.
+def requeue_lost(app: Celery, client: redis.Redis, settings: Settings) -> list[str]:
+    """Send what was lost and return the ids of the messages sent. Raises what the broker's client raises.
 
-    Workers and monitors all call it; one of them at a time looks.
+    Workers and monitors all call it; only one of them looks at a time.
     """
     left = list(_jobs(client, settings))
     if not left or not client.set(keys.REQUEUE_LOCK, "1", nx=True, px=_LOCK_MS):
@@ -74,20 +77,20 @@ def requeue_lost(app: Celery, client: Any, settings: Settings) -> list[str]:
     return sent
 
 
-def messages_held(client: Any) -> set[str]:
-    """Ids of the messages that live workers hold."""
+def messages_held(client: redis.Redis) -> set[str]:
+    """Return the ids of the messages that live workers hold."""
     return {task for beat in heartbeats.live(client) for task in beat.tasks}
 
 
-def _jobs(client: Any, settings: Settings) -> Iterable[Job]:
+def _jobs(client: redis.Redis, settings: Settings) -> Iterable[Job]:
     seen = set()
     for job in open_jobs(settings):
         seen.add(job.id)
         yield job
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
-    announced = client.hrandfield(keys.JOBS, _MAX_ANNOUNCED) or []
-    for raw_id, raw_folder in zip(announced, client.hmget(keys.JOBS, announced) if announced else (), strict=True):
-        job_id, folder = _text(raw_id), _text(raw_folder or "")
+    announced = client.hrandfield(keys.JOBS, _MAX_ANNOUNCED)
+    ids = list(map(_text, announced)) if isinstance(announced, list) else []
+    for job_id, folder in zip(ids, map(_text, client.hmget(keys.JOBS, ids) if ids else ()), strict=True):
         if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
             continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
         try:
@@ -121,12 +124,11 @@ def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) ->
 
 def _times_sent(job: Job, key: str) -> int:
     try:
-        value = read_json(Path(job.folder) / "tasks" / f"{key}.sent.json")
-    except (OSError, ValueError):
-        value = None
-    again = value.get("again") if isinstance(value, dict) else None
-    return again + 1 if isinstance(again, int) else 1
+        return Sent.from_json(object_in(job.folder / "tasks" / f"{key}.sent.json")).again + 1
+    except ValueError:
+        return 1
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _text(value: object) -> str:
+    """Return a text of the broker's; nothing where it has none."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""

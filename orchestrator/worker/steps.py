@@ -13,14 +13,26 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from engine.config import EngineConfig
 from engine.resume import attempts
 from engine.text.printable import printable
 from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.engine_process.messages import (
+    Fatal,
+    FollowedUp,
+    FollowUp,
+    LeftOut,
+    Looked,
+    ModelFound,
+    Opening,
+    Probe,
+    Report,
+    Reported,
+)
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json, write_once
@@ -33,9 +45,13 @@ from orchestrator.job.records import (
     MAX_WORKERS,
     EndRecord,
     EngineFacts,
+    EntryStatus,
     How,
     JobSpec,
+    JobState,
+    JobSummary,
     ModelFacts,
+    PipelineResult,
     StartRecord,
     VideoFacts,
 )
@@ -69,7 +85,8 @@ class Context:
         return Owner.this_process(self.node)
 
     def renewal(self, *held: Lease | Claims) -> Callable[[], None]:
-        """Renews leases and gives the sign of life, often enough and no more, when it is called all the time."""
+        """Return what renews leases and gives the sign of life: to be called all the time, it does so no more often
+        than is needed."""
         due = 0.0
 
         def renew() -> None:
@@ -95,7 +112,7 @@ def begin(
     queue: str | None = None,
     only: list[str] | None = None,
 ) -> Job:
-    """Checks what is asked for and makes the job's directory: from here on it is durable.
+    """Check what is asked for and make the job's directory: from here on it is durable.
 
     `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
     Raises RequestError (PathRefused) with the remedy.
@@ -136,18 +153,18 @@ def begin(
 
 
 def process_steps(workers: int) -> list[str]:
-    """The process steps of a job with so many workers: `process-1`, `process-2`, ..."""
+    """Return the process steps of a job with so many workers: `process-1`, `process-2`, ..."""
     return [f"process-{number}" for number in range(1, workers + 1)]
 
 
 def check_step(step: str, workers: int) -> None:
-    """Raises RequestError where a message names a step that its job does not have: it becomes a part of paths."""
+    """Raise RequestError where a message names a step that its job does not have: it becomes a part of paths."""
     if step not in process_steps(workers):
         raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
 
 
 def open_job(folder: str, settings: Settings) -> Job:
-    """The job that a message names. It is checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    """Open the job that a message names, checked as if a stranger had sent it. Raises PathRefused, RequestError."""
     job = job_at(folder, settings)
     for name in job.spec.inputs:
         video_folder(name, settings)
@@ -156,9 +173,9 @@ def open_job(folder: str, settings: Settings) -> Job:
 
 
 def job_to_go_on_with(folder: str, settings: Settings) -> Job:
-    """The same for a job that may have come some way: what it reads may have disappeared since, which is an end like
-    another. What it reads, its model or its configuration may be refused by this machine: then the job is given up,
-    so that it ends with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
+    """Do the same for a job that may be under way: what it reads may have disappeared since, which is an end like any
+    other. What it reads, its model or its configuration may be refused by this machine: then the job is given up, so
+    that it ends with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
     job = job_at(folder, settings)
     if job.ended:
         return job
@@ -174,8 +191,8 @@ def job_to_go_on_with(folder: str, settings: Settings) -> Job:
 
 
 def job_at(folder: str, settings: Settings) -> Job:
-    """The job of a directory, which must be where this machine lets jobs write: no more is needed to end it. Raises
-    PathRefused, JobError."""
+    """Open the job of a directory, which must be where this machine lets jobs write: no more is needed to end it.
+    Raises PathRefused, JobError."""
     if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
         raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
     path = Path(folder)
@@ -195,7 +212,7 @@ def _check_trust(job: Job, settings: Settings) -> None:
 
 
 def start(job: Job, context: Context) -> StartRecord:
-    """Records the start, counts the videos, checks the machine. The same record however often it is called.
+    """Record the start, count the videos, check the machine; return the same record however often it is called.
 
     Raises Duplicate while somebody else does it.
     """
@@ -206,18 +223,18 @@ def start(job: Job, context: Context) -> StartRecord:
         meanwhile = context.renewal(step.lease)
         found = Found() if given_up else probe(job, context.settings, meanwhile)
         videos = found.videos
-        facts, warnings, refused = examine(videos, found.model, job.config, job.output)
-        warnings = [*warnings, *found.left_out]
-        error = given_up or found.error or refused
+        machine = examine(videos, found.model, _config_of(job), job.output)
+        warnings = (*machine.warnings, *found.left_out)
+        error = given_up or found.error or machine.refused
         if not videos and error is None:
             error = f"No video in {job.spec.video_folder}. Name a folder that holds some."
         record = StartRecord(
             started_at=now(),
             worker=context.node,
-            videos=tuple(videos),
+            videos=videos,
             model=found.model,
-            resources=facts,
-            warnings=tuple(warnings),
+            resources=machine.resources.to_json(found.model),
+            warnings=warnings,
             refused=error,
         )
         if write_once(job.start_path, record.to_json()):
@@ -229,17 +246,36 @@ def start(job: Job, context: Context) -> StartRecord:
     return job.start_record() or record
 
 
-def process(job: Job, key: str, context: Context) -> dict[str, Any]:
-    """Works on the job's videos, beside others who do, until none is left to take.
+def _config_of(job: Job) -> EngineConfig:
+    """Return the job's configuration; the default one where it is none, which refuses the job elsewhere."""
+    try:
+        return JobConfig.parse(job.config).engine
+    except RequestError:
+        return EngineConfig()
 
-    Returns the summary so far, with `how`: exhausted, cancelled or handed back. Raises Duplicate while somebody else
-    has this very step, FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run
-    here.
+
+@dataclass(frozen=True)
+class Processed:
+    """What a process step leaves: the summary of the job so far, and how the step ended."""
+
+    summary: JobSummary
+    how: How
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as it stands in the result store."""
+        return {**outcomes.shortened(self.summary).to_json(), "how": self.how.value}
+
+
+def process(job: Job, key: str, context: Context) -> Processed:
+    """Work on the job's videos, beside others who do, until none is left to take.
+
+    It ends as EXHAUSTED, CANCELLED or HANDED_BACK. Raises Duplicate while somebody else has this very step, FolderTaken
+    while another job writes to the same folder, EngineFailed where the engine can't run here.
     """
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
     if job.ended or given_up:
-        return {**outcomes.summarise(job, given_up), "how": How.EXHAUSTED}
+        return Processed(outcomes.summarise(job, given_up), How.EXHAUSTED)
     _wait_for_turn(job, key, context)
     with _step(job, key, context) as step:
         proceed(job, key)
@@ -260,14 +296,14 @@ def process(job: Job, key: str, context: Context) -> dict[str, Any]:
                 claims.release(claim, How.HANDED_BACK)
     if how == How.HANDED_BACK:
         job.note("handed back", step=key, worker=context.node)
-    return {**outcomes.summarise(job), "how": how}
+    return Processed(outcomes.summarise(job), how)
 
 
-def end(job: Job, context: Context) -> dict[str, Any]:
-    """Records the end, once, and returns the pipeline's result; the same one however often it is called. Raises OSError
+def end(job: Job, context: Context) -> PipelineResult:
+    """Record the end, once, and return the pipeline's result; the same one however often it is called. Raises OSError
     where its files can't be written.
 
-    Needs no broker and no worker: a client ends a job in this way that was cancelled before anybody had begun it.
+    It needs no broker and no worker: this is how a client ends a job that was cancelled before anybody had begun it.
     """
     record = job.end_record()
     if record is None:
@@ -279,34 +315,32 @@ def end(job: Job, context: Context) -> dict[str, Any]:
             summary = _answered(job, summary, context)
             summary = _reported(job, summary, context)
         state = outcomes.end_state(job, summary)
-        totals = summary["totals"]
+        ended_at = now()
         end_log = {
-            "ended_at": now(),
+            "ended_at": ended_at,
             "worker": context.node,
-            "state": state,
-            **totals,
-            "attempts": sum(video.get("attempts", 1) for video in summary["videos"]),
+            "state": state.value,
+            **summary.totals.to_json(),
+            "attempts": sum(1 if video.attempts is None else video.attempts for video in summary.videos),
             "output_folder": str(job.output),
             "manifest": str(job.output / "manifest.json"),
         }
-        result = outcomes.pipeline_result(job, state, summary, end_log)
-        if state == "completed":
+        if state is JobState.COMPLETED:
             _forget_journals(job)  # before the end is there: after it, another job may write to the folder
-        made = EndRecord(state, end_log["ended_at"], result)
+        made = EndRecord(state, ended_at, outcomes.pipeline_result(job, state, summary, end_log))
         if write_once(job.folder / "end.json", made.to_json()):
-            job.note("ended", state=state, worker=context.node)
-            log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state})
+            job.note("ended", state=state.value, worker=context.node)
+            log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state.value})
         elif job.end_record() is None:  # it is damaged
             write_json(job.folder / "end.json", made.to_json())
         record = job.end_record() or made
-    result = dict(record.result)
-    _write_results(job, result)
+    _write_results(job, record.result)
     settle(job.id, context.settings)
-    return result
+    return record.result
 
 
-def cancel(job: Job, who: str, context: Context) -> str:
-    """Asks for the job's end and returns its state. Where nobody is at work the job ends here and now."""
+def cancel(job: Job, who: str, context: Context) -> JobState:
+    """Ask for the job's end and return its state. Where nobody is at work the job ends here and now."""
     if job.ended:
         return outcomes.state_of(job, context.settings.lease_s)
     job.cancel(who)
@@ -316,7 +350,8 @@ def cancel(job: Job, who: str, context: Context) -> str:
 
 
 def next_step(job: Job, lease_s: float) -> list[str]:
-    """The steps that must be on the queue or at work for the job to go on: nothing, `start`, `process-1` ..., `end`."""
+    """Return the steps that must be on the queue or at work for the job to go on: none, `start`, `process-1` ..., or
+    `end`."""
     if job.ended or job.spec.task == "log_start":
         return []
     record = job.start_record()
@@ -355,7 +390,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
         if lease is None:
             raise Duplicate(f"step {key} of job {job.id} is being worked on")
         self.lease: Lease = lease
-        self.how: str = How.ENDED
+        self.how = How.ENDED
         self.error: str | None = None
         self.engine: EngineFacts | None = None
         """What the step's engine told of itself."""
@@ -372,7 +407,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:
-    """Raises FolderTaken."""
+    """Raise FolderTaken where another job writes to the folder."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
         raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
@@ -393,44 +428,42 @@ class Found:
 
 
 def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
-    """The job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
-    skip: list[str] = []
+    """Find the job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
+    skip: tuple[str, ...] = ()
     while True:
-        task = {
-            "kind": "probe",
-            "inputs": list(job.spec.inputs),
-            "only": None if job.spec.only is None else list(job.spec.only),
-            "output": str(job.output),
-            "roots": list(map(str, settings.video_roots)),
-            "config": job.config,
-            "skip": skip,
-        }
+        task = Probe(
+            inputs=job.spec.inputs,
+            only=job.spec.only,
+            output=str(job.output),
+            roots=tuple(map(str, settings.video_roots)),
+            config=job.config,
+            skip=skip,
+        )
         videos: list[VideoFacts] = []
         left_out: tuple[str, ...] = ()
         opening = None
         with EngineProcess(task) as engine:
             try:
                 for event in engine.events(_LISTING_SILENCE_S, PROBE_SILENCE_S, meanwhile):
-                    kind = event.pop("kind")
-                    if kind == "opening":
-                        opening = event["path"]
-                    elif kind == "video":
-                        videos.append(VideoFacts.from_json(event))
-                    elif kind == "left_out":
-                        left_out = tuple(event["lines"])
-                    elif kind == "model":
-                        return Found(tuple(videos), ModelFacts.from_json(event), left_out=left_out)
-                    elif kind == "fatal":
-                        return Found(tuple(videos), error=event["error"], left_out=left_out)
+                    if isinstance(event, Opening):
+                        opening = event.path
+                    elif isinstance(event, Looked):
+                        videos.append(event.video)
+                    elif isinstance(event, LeftOut):
+                        left_out = event.lines
+                    elif isinstance(event, ModelFound):
+                        return Found(tuple(videos), event.model, left_out=left_out)
+                    elif isinstance(event, Fatal):
+                        return Found(tuple(videos), error=event.error, left_out=left_out)
             except TimeoutError:
                 log.warning("%s: looking at it took too long", opening)
         if opening is None or opening in skip:
             return Found(tuple(videos), error=f"the program that looks at the videos {engine.ended()}")
-        skip.append(opening)
+        skip = (*skip, opening)
 
 
 def _fatal(job: Job) -> str | None:
-    """Why the job as a whole failed, None where it did not."""
+    """Return why the job as a whole failed, None where it did not."""
     record = job.start_record()
     if record is None:
         return None if job.cancelled else job.given_up or "the job was never started"
@@ -444,100 +477,110 @@ def _fatal(job: Job) -> str | None:
     return next((end.error for end in endings if end is not None and end.error), None)
 
 
-def _write_results(job: Job, result: dict[str, Any]) -> None:
-    """Manifest and `celery_result_<id>.json`, from the end record: made again where they are missing. Raises OSError;
-    the step is then done again."""
+def _write_results(job: Job, result: PipelineResult) -> None:
+    """Write manifest and `celery_result_<id>.json`, from the end record, where they are missing. Raises OSError; the
+    step is then done again."""
     kept = job.folder / "manifest.json"
     if not kept.exists():
-        manifest = outcomes.build_manifest(job, result["processing_result"])
+        manifest = outcomes.build_manifest(job, result.summary)
         write_json(job.output / "manifest.json", manifest)
         write_json(kept, manifest)
     path = job.output / f"celery_result_{job.id}.json"
     if not path.exists():
-        write_json(path, result)
+        write_json(path, result.to_json())
 
 
-def _answered(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-    """The summary with the counts of what was asked for, whose tables are written, and what else was made of the
+# What of a video's entry is needed to go on with its tracks.
+_TO_GO_ON = tuple(
+    "path stem status error frames inferred_frames detections tracks media outputs sequence input"
+    " video_offset_s".split()
+)
+
+
+def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the counts of what was asked for, whose tables are written, and what else was made of the
     tracks. What is wrong with them is the job's error: the same folder submitted again makes them, without doing the
     videos again."""
     try:
         config = JobConfig.parse(job.config).engine
     except RequestError:  # it was changed since, and the job's error says so
         return summary
-    if not summary["videos"] or not config.goes_on:
+    if not summary.videos or not config.goes_on:
         return summary
-    keys = (
-        "path", "stem", "status", "error", "frames", "inferred_frames", "detections", "tracks", "media", "outputs",
-        "sequence", "input",
-    )  # fmt: skip
-    videos = [{key: video[key] for key in keys if key in video} for video in summary["videos"]]
-    task = {
-        "kind": "answers",
-        "output": str(job.output),
-        "config": job.config,
-        "videos": videos,
-        "model": summary.get("model") or {},
-        "roots": list(map(str, context.settings.video_roots)),
-    }
-    event: dict[str, Any] = {}
+    entries = [video.to_json() for video in summary.videos]
+    videos = tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries)
+    task = FollowUp(
+        output=str(job.output),
+        config=job.config,
+        videos=videos,
+        model=summary.model.to_json(),
+        roots=tuple(map(str, context.settings.video_roots)),
+    )
+    found, error = FollowedUp(), None
     try:
         with EngineProcess(task) as engine:
-            for each in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                event = each if each["kind"] in ("answered", "fatal") else event
-            why = None if event else f"the program that counts {engine.ended()}"
+            ended = False
+            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                if isinstance(event, FollowedUp):
+                    found, error, ended = event, event.error, True
+                elif isinstance(event, Fatal):
+                    error, ended = event.error, True
+            if not ended:
+                error = f"the program that counts {engine.ended()}"
     except TimeoutError:
-        why = "counting took too long"
-    found: dict[str, Any] = event.get("found") or {}
-    error = why or event.get("error") or next((each["error"] for each in found.values() if "error" in each), None)
-    if config.writes_tables and "answers" not in found:
-        found["answers"] = {"cameras": [], "tables": {}, "error": error}
+        error = "counting took too long"
+    made = found.made
+    if config.writes_tables and "answers" not in made:
+        made = {**made, "answers": {"cameras": [], "tables": {}, "error": error or "it was not told"}}
     if error is not None:
-        summary = {**summary, "success": False, "error": summary.get("error") or error}
-    clocks = event.get("clocks") or [None] * len(videos)
-    return {
-        **summary,
-        "videos": [
-            video if clock is None else {**video, "clock": clock}
-            for video, clock in zip(summary["videos"], clocks, strict=True)
-        ],
-        **found,
-    }
+        summary = replace(summary, success=False, error=summary.error or error)
+    clocks = found.clocks or (None,) * len(videos)
+    return replace(
+        summary,
+        videos=tuple(
+            video if clock is None else replace(video, clock=clock)
+            for video, clock in zip(summary.videos, clocks, strict=True)
+        ),
+        made=made,
+    )
 
 
-def _reported(job: Job, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-    """The summary with the path of the job's page. A job is what its data are: that there is no page is a note of it,
-    and `yolo-engine report` makes one afterwards."""
+def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the path of the job's page. A job is what its data are: that there is no page is a note
+    of it, and `yolo-engine report` makes one afterwards."""
     try:
         wanted = JobConfig.parse(job.config).engine.report is not False
     except RequestError:
         return summary
-    if not summary["videos"] or not wanted:
+    if not summary.videos or not wanted:
         return summary
-    task = {
-        "kind": "report",
-        "output": str(job.output),
-        "roots": list(map(str, context.settings.video_roots)),
-        "config": job.config,
-        "manifest": outcomes.build_manifest(job, summary),
-    }
-    found: dict[str, Any] = {}
+    task = Report(
+        output=str(job.output),
+        config=job.config,
+        manifest=outcomes.build_manifest(job, summary),
+        roots=tuple(map(str, context.settings.video_roots)),
+    )
+    path, why = None, None
     try:
         with EngineProcess(task) as engine:
             for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                found = event if event["kind"] in ("reported", "fatal") else found
-            why = found.get("error") if found else f"the program that writes it {engine.ended()}"
+                if isinstance(event, Reported):
+                    path = event.path
+                elif isinstance(event, Fatal):
+                    why = event.error
+            if path is None and why is None:
+                why = f"the program that writes it {engine.ended()}"
     except TimeoutError:
         why = "it took too long"
-    if why is not None:
+    if path is None:
         log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
         job.note("no report", error=why)
         return summary
-    return {**summary, "report": found["path"]}
+    return replace(summary, made={**summary.made, "report": path})
 
 
 def _salvage(job: Job, context: Context) -> None:
-    """What workers that died had reached in a cancelled job becomes partial results."""
+    """Make partial results of what workers that died had reached in a cancelled job."""
     start = job.start_record()
     claims = Claims(job, start.videos if start else (), context.owner(), context.settings)
     touch = context.renewal(claims)
@@ -546,16 +589,16 @@ def _salvage(job: Job, context: Context) -> None:
 
 
 def _forget_journals(job: Job) -> None:
-    """A job that is complete leaves nothing to go on with: the next one over its folder does everything anew. After
+    """Remove what a later attempt would go on with: a job over a folder that is complete does everything anew. After
     any other end, what was done is not done again."""
     record = job.start_record()
     for video in record.videos if record else ():
         done = job.done(video.index)
-        if done and done.status != "failed":
+        if done and done.status is not EntryStatus.FAILED:
             attempts.forget(job.output, PurePosixPath(video.stem), job.id)
     attempts.clean(job.output)
 
 
 def age_s(job: Job) -> float:
-    """Seconds since the job was made."""
+    """Return the seconds since the job was made."""
     return (datetime.now(UTC) - datetime.fromisoformat(job.spec.created_at)).total_seconds()

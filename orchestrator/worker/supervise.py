@@ -1,26 +1,52 @@
-"""The process step: leases videos, has an engine process work on them, and watches over it.
+"""The process step: lease videos, have an engine process work on them, and watch over it.
 
 The engine runs in a process of its own (engine_process/main.py), so that a crash in native code costs an attempt at a
 video and not the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and
-continues later from its last checkpoint. This side touches no media; a few times a second it looks for a cancel, a stop
+continues later from its last checkpoint. This side touches no media; ten times a second it looks for a cancel, a stop
 and a stall.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from engine.logs import JsonFormatter
 from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.engine_process.messages import (
+    Done,
+    Event,
+    Fatal,
+    Finished,
+    GiveVideo,
+    Kept,
+    Next,
+    NoMoreVideos,
+    Progressed,
+    Ready,
+    Salvage,
+    Salvaged,
+    Stop,
+    StreamProgress,
+    Work,
+)
 from orchestrator.errors import EngineFailed, reason_of
-from orchestrator.job.claims import Claim, Claims, failed_entry, frames_kept
+from orchestrator.job.claims import Claim, Claims, frames_kept
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.outcomes import told
-from orchestrator.job.records import EngineFacts, How, Progress, VideoProgress
+from orchestrator.job.outcomes import failed_entry, told
+from orchestrator.job.records import (
+    EngineFacts,
+    EntryStatus,
+    How,
+    ModelFacts,
+    Progress,
+    Stage,
+    VideoEntry,
+    VideoProgress,
+)
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,7 +54,10 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 1.0
 _SALVAGE_S = 120.0
-_LOADING = "loading the model"
+# A worker without work waits so long for a file whose turn comes after one that another worker has.
+_WAITS_S = 60.0
+# One that has other work leaves it to those who wait, so long.
+_YIELDS_S = 3.0
 
 
 @dataclass
@@ -45,14 +74,29 @@ class Watch:
     cores: int | None = None
     engine: EngineFacts | None = None
     """What the last engine of the step told of itself."""
+    _told_at: float = -math.inf
+
+    def tell_waiting(self) -> None:
+        """Say that this worker has nothing to do, and that there will be something."""
+        if time.monotonic() - self._told_at > _PROGRESS_EVERY_S:
+            self._told_at = time.monotonic()
+            self.job.tell_progress(Progress(self.key, self.node, Stage.WAITING, time.time(), now(), ()))
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether another worker of the job has just said so. Where clocks differ, perhaps not: it waits on then."""
+        present = time.time()
+        told = (each for each in self.job.progress() if each.key != self.key and each.stage == Stage.WAITING)
+        return any(abs(present - each.at) < 3 * _PROGRESS_EVERY_S for each in told)
 
 
 def process_videos(watch: Watch, claims: Claims) -> How:
-    """Works until no video is left to take: returns `exhausted`, `cancelled` or `handed back`.
+    """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED or HANDED_BACK.
 
     Raises EngineFailed where the engine can't run at all.
     """
     never_ready = 0
+    waits_until: float | None = None
     while True:
         if watch.job.cancelled:
             return How.CANCELLED
@@ -63,7 +107,17 @@ def process_videos(watch: Watch, claims: Claims) -> How:
         if claim is None:
             claim = claims.next(suspect=True)
         if claim is None:
-            return How.EXHAUSTED
+            if not claims.waits:
+                return How.EXHAUSTED
+            if waits_until is None:
+                waits_until = time.monotonic() + _WAITS_S
+            if time.monotonic() > waits_until:
+                return How.HANDED_BACK  # other jobs have their turn, then it is asked again
+            watch.tell_waiting()
+            watch.touch()
+            time.sleep(_LOOK_EVERY_S)
+            continue
+        waits_until = None
         run = SupervisedRun(watch, claims, claim, alone=alone)
         how = run.go()
         if how != How.EXHAUSTED:
@@ -83,11 +137,12 @@ class SupervisedRun:
         self._alone = alone
         self._stop: How | None = None
         self._stop_at = 0.0
-        self._stage = _LOADING
+        self._stage = Stage.LOADING
         self.died_unready: str | None = None
-        self._streams: list[dict[str, Any]] = []
+        self._streams: tuple[StreamProgress, ...] = ()
         self._told_at = 0.0
         self._asked = 0  # times that the engine asked for a video and there was none yet
+        self._yielded_at: float | None = None
         self._moved = (time.monotonic(), -1)
 
     def go(self) -> How:
@@ -95,14 +150,20 @@ class SupervisedRun:
         config = {**watch.job.config, "output_folder": str(watch.job.output)}
         if self._alone:
             config["streams"] = 1
-        roots = list(map(str, watch.settings.video_roots))
-        where = {"output": str(watch.job.output), "job": watch.job.id, "roots": roots}
-        task = {"kind": "work", "config": config, **where, **logging_of_worker()}
+        level, form = logging_of_worker()
+        task = Work(
+            output=str(watch.job.output),
+            config=config,
+            job=watch.job.id,
+            roots=tuple(map(str, watch.settings.video_roots)),
+            log_level=level,
+            log_format=form,
+        )
         with EngineProcess(task, cores=watch.cores) as engine:
             try:
                 return self._until_its_end(engine)
             finally:
-                self._tell("ended")
+                self._tell(Stage.ENDED)
 
     def _until_its_end(self, engine: EngineProcess) -> How:
         while True:
@@ -111,7 +172,7 @@ class SupervisedRun:
             except EOFError:
                 return self._after_its_death(How.CRASHED, f"the engine {engine.ended()}")
             if event is not None:
-                if event["kind"] == "finished":
+                if isinstance(event, Finished):
                     return self._stop or How.EXHAUSTED
                 self._on(event, engine)
             self._look(engine)
@@ -123,80 +184,93 @@ class SupervisedRun:
                 error = f"the engine made no progress for {self._watch.settings.stall_s:.0f} s"
                 return self._after_its_death(How.STALLED, error)
 
-    def _on(self, event: dict[str, Any], engine: EngineProcess) -> None:
-        kind = event["kind"]
-        if kind == "ready":
-            self._check_model(event["model"])
-            self._stage = "processing"
-            self._watch.engine = EngineFacts.from_json(event)
-        elif kind == "next":
+    def _on(self, event: Event, engine: EngineProcess) -> None:
+        if isinstance(event, Ready):
+            self._check_model(event.engine.model)
+            self._stage = Stage.PROCESSING
+            self._watch.engine = event.engine
+        elif isinstance(event, Next):
             self._give_next(engine)
-        elif kind == "progress":
-            self._streams = event["videos"]
-        elif kind == "done":
-            self._keep(event["index"], event["entry"])
-            engine.order("kept", index=event["index"])
-            asked, self._asked = self._asked, 0
-            for _ in range(asked):
-                self._give_next(engine)
-        elif kind == "fatal":
+        elif isinstance(event, Progressed):
+            self._streams = event.videos
+        elif isinstance(event, Done):
+            self._keep(event)
+            engine.order(Kept(event.index))
+            self._answer_again(engine)
+        elif isinstance(event, Fatal):
             self._release_all(How.HANDED_BACK)
-            raise EngineFailed(event["error"])
-        self._note_movement(kind)
+            raise EngineFailed(event.error)
+        self._note_movement(event)
 
-    def _check_model(self, model: dict[str, Any]) -> None:
-        """A job has one model: that of its start. Raises EngineFailed where this machine's file is another."""
+    def _check_model(self, model: ModelFacts) -> None:
+        """Compare with the model of the job's start: a job has one. Raises EngineFailed where this machine's file is
+        another."""
         start = self._watch.job.start_record()
         expected = start.model.sha256 if start else None
-        if expected and model["sha256"] != expected:
+        if expected and model.sha256 != expected:
             self._release_all(How.HANDED_BACK)
             raise EngineFailed(
-                f"the file of model {model['name']} is not the one that the job was started with "
-                f"({model['sha256'][:12]}, not {expected[:12]}). Put that file back, or submit the folder again."
+                f"the file of model {model.name} is not the one that the job was started with "
+                f"({(model.sha256 or '')[:12]}, not {expected[:12]}). Put that file back, or submit the folder again."
             )
 
     def _give_next(self, engine: EngineProcess) -> None:
         claim, self._first = self._first, None
-        if claim is None and self._stop is None and not self._alone:
+        free = self._stop is None and not self._alone
+        if claim is None and free and not self._yields():
             claim = self._claims.next(suspect=False)
-        if claim is None and self._stop is None and not self._alone and self._claims.more_to_come:
-            self._asked += 1  # answered when one that it has in hand has ended
+        if claim is None and free and self._claims.held and (self._claims.more_to_come or self._claims.waits):
+            self._asked += 1  # answered when a video has ended, here or elsewhere
             return
         if claim is None:
-            engine.order("video", path=None)
+            engine.order(NoMoreVideos())
             return
         engine.order(
-            "video",
-            index=claim.index,
-            path=claim.video.path,
-            stem=claim.video.stem,
-            attempt=claim.lease.number,
-            successor=str(claim.successor),
-            behind=self._claims.behind(claim),
-            end=str(self._watch.job.folder / "end.json"),
+            GiveVideo(
+                index=claim.index,
+                path=claim.video.path,
+                stem=claim.video.stem,
+                attempt=claim.lease.number,
+                successor=str(claim.successor),
+                behind=tuple(self._claims.behind(claim)),
+                end=str(self._watch.job.folder / "end.json"),
+            )
         )
         facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
         log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
 
-    def _keep(self, index: int, entry: dict[str, Any]) -> None:
-        claim = self._claims.held.get(index)
+    def _yields(self) -> bool:
+        """Whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
+        if not self._claims.held or not self._claims.has_sequences or not self._watch.others_wait:
+            self._yielded_at = None
+            return False
+        if self._yielded_at is None:
+            self._yielded_at = time.monotonic()
+        return time.monotonic() - self._yielded_at < _YIELDS_S
+
+    def _answer_again(self, engine: EngineProcess) -> None:
+        asked, self._asked = self._asked, 0
+        for _ in range(asked):
+            self._give_next(engine)
+
+    def _keep(self, done: Done) -> None:
+        claim, entry = self._claims.held.get(done.index), done.entry
         if claim is None:
             return
-        if entry.pop("lost", False):  # halted for too long: the result is another attempt's to tell
-            entry.pop("unfinished", None)
-            self._claims.release(claim, How.LOST, error=entry["error"])
-            facts = {"job": self._watch.job.id, "video": entry["path"]}
-            log.warning("%s: attempt %d: %s", entry["path"], claim.lease.number, entry["error"], extra=facts)
+        if done.lost:  # halted for too long: the result is another attempt's to tell
+            self._claims.release(claim, How.LOST, error=entry.error)
+            facts = {"job": self._watch.job.id, "video": entry.path}
+            log.warning("%s: attempt %d: %s", entry.path, claim.lease.number, entry.error, extra=facts)
             return
-        if entry.pop("unfinished", False):
+        if done.unfinished:
             if self._stop != How.CANCELLED:  # the stop of this worker, or a failure of its engine: no video is to blame
                 self._claims.release(claim, How.HANDED_BACK)
                 return
-            entry["error"] = f"cancelled after {entry['frames']} frames"
-            entry["status"] = "partial" if entry["outputs"] else "cancelled"
+            status = EntryStatus.PARTIAL if entry.outputs else EntryStatus.CANCELLED
+            entry = replace(entry, status=status, error=f"cancelled after {entry.frames} frames")
         self._claims.keep(claim, entry)
-        facts = {"job": self._watch.job.id, "video": entry["path"], "status": entry["status"]}
-        log.info("%s: %s", entry["status"], told(entry["path"], entry["error"]), extra=facts)
+        facts = {"job": self._watch.job.id, "video": entry.path, "status": entry.status.value}
+        log.info("%s: %s", entry.status, told(entry.path, entry.error), extra=facts)
 
     def _look(self, engine: EngineProcess) -> None:
         watch = self._watch
@@ -209,19 +283,20 @@ class SupervisedRun:
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
+            self._answer_again(engine)
 
     def _order_stop(self, engine: EngineProcess, how: How, within_s: float) -> None:
-        self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, "stopping"
-        engine.order("stop", hand_over=how == How.HANDED_BACK)
+        self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, Stage.STOPPING
+        engine.order(Stop(hand_over=how == How.HANDED_BACK))
 
     def _after_its_death(self, how: How, error: str) -> How:
-        """Gives back what it was working on; a cancelled video's checkpoint becomes its partial result."""
+        """Give back what it was working on; a cancelled video's checkpoint becomes its partial result."""
         if how == How.CANCELLED:
             for claim in list(self._claims.held.values()):
                 watch = self._watch
                 self._claims.keep(claim, salvaged_entry(watch.job, claim, watch.settings, "cancelled", watch.touch))
             return how
-        if how != How.HANDED_BACK and self._stage == _LOADING:  # no video is to blame
+        if how != How.HANDED_BACK and self._stage is Stage.LOADING:  # no video is to blame
             self.died_unready = error
             self._release_all(How.HANDED_BACK)
         else:
@@ -234,60 +309,71 @@ class SupervisedRun:
         return how
 
     def _present(self) -> list[str]:
-        return [stream["path"] for stream in self._streams]
+        return [stream.path for stream in self._streams]
 
     def _release_all(self, how: How, error: str | None = None) -> None:
         for claim in list(self._claims.held.values()):
             self._claims.release(claim, how, error=error)
 
-    def _note_movement(self, kind: str) -> None:
-        frames = sum(stream["frames"] for stream in self._streams)
-        if kind != "progress" or frames != self._moved[1]:
+    def _note_movement(self, event: Event) -> None:
+        frames = sum(stream.frames for stream in self._streams)
+        if not isinstance(event, Progressed) or frames != self._moved[1]:
             self._moved = (time.monotonic(), frames)
 
-    def _tell(self, stage: str) -> None:
+    def _tell(self, stage: Stage) -> None:
         watch = self._watch
         by_stem = {claim.video.stem: claim for claim in self._claims.held.values()}
         videos = tuple(
-            VideoProgress(index=claim.index, attempt=claim.lease.number, **stream)
-            for stream in (self._streams if stage != "ended" else ())
-            if (claim := by_stem.get(stream["stem"])) is not None
+            VideoProgress(
+                index=claim.index,
+                attempt=claim.lease.number,
+                path=stream.path,
+                frames=stream.frames,
+                frames_total=stream.frames_total,
+                resumed_from=stream.resumed_from,
+                elapsed_s=stream.elapsed_s,
+                stem=stream.stem,
+                checkpoint_frames=stream.checkpoint_frames,
+            )
+            for stream in (self._streams if stage is not Stage.ENDED else ())
+            if (claim := by_stem.get(stream.stem)) is not None
         )
         watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
 
 
 def salvaged_entry(
     job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
-) -> dict[str, object]:
-    """The result of a video whose engine was killed: what stands at its last checkpoint, as valid partial files."""
-    outputs: dict[str, str] = {}
-    found: dict[str, Any] | None = None
-    task = {
-        "kind": "salvage",
-        "path": claim.video.path,
-        "stem": claim.video.stem,
-        "output": str(job.output),
-        "job": job.id,
-        "successor": str(claim.successor),
-        "roots": list(map(str, settings.video_roots)),
-    }
+) -> VideoEntry:
+    """Return the result of a video whose engine was killed: what its last checkpoint holds, as valid partial files."""
+    saved = Salvaged({})
+    level, form = logging_of_worker()
+    task = Salvage(
+        path=claim.video.path,
+        stem=claim.video.stem,
+        output=str(job.output),
+        job=job.id,
+        successor=str(claim.successor),
+        roots=tuple(map(str, settings.video_roots)),
+        log_level=level,
+        log_format=form,
+    )
     try:
-        with EngineProcess({**task, **logging_of_worker()}) as engine:
+        with EngineProcess(task) as engine:
             for event in engine.events(_SALVAGE_S, _SALVAGE_S, meanwhile):
-                outputs, found = event.get("outputs", outputs), event.get("entry", found)
+                saved = event if isinstance(event, Salvaged) else saved
     except (TimeoutError, OSError) as error:
         log.warning("%s: what it had reached can't be saved: %s", claim.video.path, reason_of(error))
-    if found is not None:  # it was done, and its worker died before it could say so
-        return {**found, "outputs": outputs, "attempts": claim.lease.number}
+    if saved.entry is not None:  # it was done, and its worker died before it could say so
+        return replace(saved.entry, outputs=saved.outputs, attempts=claim.lease.number)
     frames = frames_kept(job, claim.video)
-    status = "partial" if outputs else "cancelled"
+    status = EntryStatus.PARTIAL if saved.outputs else EntryStatus.CANCELLED
     entry = failed_entry(claim.video, f"{why} after {frames} frames", attempts=claim.lease.number, status=status)
-    return {**entry, "frames": frames, "outputs": outputs}
+    return replace(entry, frames=frames, outputs=saved.outputs)
 
 
-def logging_of_worker() -> dict[str, str]:
-    """Return the engine process's keys for logging as this worker does."""
+def logging_of_worker() -> tuple[str, str]:
+    """Return level and format for the log of an engine process."""
     root = logging.getLogger()
     form = "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers) else "text"
-    # What the engine tells at `info` is told here, with the job.
-    return {"log_level": "debug" if root.isEnabledFor(logging.DEBUG) else "warning", "log_format": form}
+    # What the engine tells at `info` is logged here, with the job.
+    return "debug" if root.isEnabledFor(logging.DEBUG) else "warning", form

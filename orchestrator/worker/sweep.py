@@ -1,4 +1,4 @@
-"""A watched folder: its new and complete videos become one job, once each.
+"""A watched folder: its new and complete videos become a job, each video once.
 
 A file is complete when it has not changed for a while. What is handed to a job is written down, by path, size and time
 of change, before the job is made; two sweeps at once wait for each other; while a job of the last sweep is under way
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Self, TypeVar
 
+from engine.media.listing import FolderWalk
+from engine.media.suffixes import VIDEO_SUFFIXES
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, read_json, write_json
 from orchestrator.job.file_lock import sole
@@ -24,9 +27,35 @@ from orchestrator.worker import steps as jobs
 _LEDGER, _LAST = "swept.json", "last-sweep.json"
 
 
-def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]:
-    """The job made, None where there is nothing to do, and what is to be told. Raises RequestError, and JobError where
-    the ledger is damaged."""
+R = TypeVar("R")
+
+Stamp = tuple[int, int]
+"""Size in bytes, and time of change in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class LastSweep:
+    """The last sweep that found something: the job it made, the videos in it, and whether the folder was a mounted
+    disk."""
+
+    job: str = ""
+    new: Mapping[str, Stamp] = field(default_factory=dict)
+    mounted: bool = False
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises ValueError."""
+        if not isinstance(value, dict):
+            raise ValueError("not a sweep")
+        return cls(str(value.get("job")), _stamps(value.get("new", {})), value.get("mounted") is True)
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, object]]:
+    """Return the job made, None where there is nothing to do, and what is to be told. Raises RequestError, and JobError
+    where the ledger is damaged."""
     source = video_folder(str(watch.folder), settings)
     output = output_folder(str(watch.output), settings)
     (output / JOBS_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -38,7 +67,7 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
             return None, {"swept": str(source), "new": 0, "why": f"job {before.id} of an earlier sweep is under way"}
         ledger = _ledger(output / JOBS_FOLDER)
         mounted = os.path.ismount(source)
-        if not mounted and _read(output / JOBS_FOLDER / _LAST).get("mounted") is True:
+        if not mounted and _last(output / JOBS_FOLDER).mounted:
             raise RequestError(
                 f"{source} was a mounted disk and is none now: is it unmounted? If it is meant to be a plain folder, "
                 f"remove {output / JOBS_FOLDER / _LAST}."
@@ -52,7 +81,7 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
             return None, {"swept": str(source), "new": 0}
         config = {**watch.config, "output_folder": str(output)}
         job_id = new_id()
-        write_json(output / JOBS_FOLDER / _LAST, {"job": job_id, "new": new, "mounted": mounted})
+        write_json(output / JOBS_FOLDER / _LAST, LastSweep(job_id, new, mounted).to_json())
         job = jobs.begin(
             str(source),
             config,
@@ -66,11 +95,8 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, Any]]
         return job, {"swept": str(source), "new": len(new), "job": job.id}
 
 
-def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ...]) -> Iterator[tuple[str, list[int]]]:
-    """Videos that have not changed for `quiet_s`: path, and size and time of change."""
-    from engine.media.listing import FolderWalk
-    from engine.media.suffixes import VIDEO_SUFFIXES
-
+def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ...]) -> Iterator[tuple[str, Stamp]]:
+    """Yield the videos that have not changed for `quiet_s`."""
     seen = set()
     for path in FolderWalk(output, within).files(folder):
         if path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -83,25 +109,37 @@ def _complete(folder: Path, output: Path, quiet_s: float, within: tuple[Path, ..
         except OSError:
             continue
         if found.st_size and time.time() - found.st_mtime >= quiet_s:
-            yield str(path), [found.st_size, found.st_mtime_ns]
+            yield str(path), (found.st_size, found.st_mtime_ns)
 
 
-def _ledger(folder: Path) -> dict[str, list[int]]:
-    """What was handed to jobs: path -> size and time of change. What the last sweep found counts if its job is there:
-    a sweep that is killed has made both, or neither."""
-    ledger, last = _read(folder / _LEDGER), _read(folder / _LAST)
-    new = {path: stamp for path, stamp in last.get("new", {}).items() if ledger.get(path) != stamp}
-    if new and (folder / str(last.get("job")) / "job.json").exists():
-        ledger |= new
+def _ledger(folder: Path) -> Mapping[str, Stamp]:
+    """Return what was handed to jobs, by path. What the last sweep found counts if its job is there: a sweep that is
+    killed has made both, or neither."""
+    ledger, last = _read(folder / _LEDGER, _stamps), _last(folder)
+    new = {path: stamp for path, stamp in last.new.items() if ledger.get(path) != stamp}
+    if new and (folder / last.job / "job.json").exists():
+        ledger = {**ledger, **new}
         write_json(folder / _LEDGER, ledger)
     return ledger
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _last(folder: Path) -> LastSweep:
+    return _read(folder / _LAST, LastSweep.from_json)
+
+
+def _stamps(value: object) -> Mapping[str, Stamp]:
+    """Read stamps by path; one that is damaged matches no file, so that its video is done once more. Raises
+    ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError("not stamps by path")
+    return {path: (stamp[0], stamp[1]) for path, stamp in value.items() if isinstance(stamp, list) and len(stamp) == 2}
+
+
+def _read(path: Path, parse: Callable[[object], R]) -> R:
+    """Read and parse a file; one that is missing holds nothing. Raises JobError for a damaged one."""
     try:
-        value = read_json(path, MAX_LIST_BYTES) or {}
-        if isinstance(value, dict) and isinstance(value.get("new", {}), dict):
-            return value
+        return parse(read_json(path, MAX_LIST_BYTES) or {})
     except ValueError:
-        pass
-    raise JobError(f"{path} is damaged. Remove it, and videos of the watched folder may be done once more.")
+        raise JobError(
+            f"{path} is damaged. Remove it, and videos of the watched folder may be done once more."
+        ) from None

@@ -1,4 +1,4 @@
-"""The Celery tasks. Thin: what a step does is in steps.py; here is when a message is given back or answered.
+"""The Celery tasks. They are thin: steps.py has what a step does, this file when a message is given back or answered.
 
 A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
 message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import redis
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
@@ -26,7 +26,7 @@ from orchestrator.job import outcomes, turns
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
-from orchestrator.job.records import How
+from orchestrator.job.records import How, PipelineResult
 from orchestrator.worker import alive, sweep
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
@@ -34,30 +34,33 @@ from orchestrator.worker.keeper import cores_for_a_task, stopping
 
 log = logging.getLogger(__name__)
 
-Config = dict[str, Any] | None
+Config = dict[str, object] | None
 
 
 class Step(Task):
     """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
 
-    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Sequence[object], kwargs: object, einfo: object
+    ) -> None:
         if isinstance(exc, JobError):
             what, kept_s = _what(self, task_id, args)
             log.error("%s is refused: %s", what, refusals.one_line(str(exc)))
-            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), **kept_s))
+            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), kept_s))
 
 
-def _what(task: Task, task_id: str, args: Any) -> tuple[str, dict[str, float]]:
-    """A task in words, and how long its refusal is of interest: a sweep's until another has been due."""
+def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]:
+    """Return a task in words, and for how many seconds its refusal is of interest: a sweep's until another has been
+    due."""
     if task.name != "sweep_yolo":
-        return refusals.one_line(f"task {task.name} {task_id}"), {}
+        return refusals.one_line(f"task {task.name} {task_id}"), refusals.KEPT_S
     folder = str(args[0]) if args else ""
     every = next((watch.every_minutes for watch in resolved_settings().watch if str(watch.folder) == folder), 60.0)
-    return refusals.one_line(f"sweep {folder}"), {"kept_s": max(300.0, 2.5 * 60 * every)}
+    return refusals.one_line(f"sweep {folder}"), max(300.0, 2.5 * 60 * every)
 
 
-def _tell_broker(tell: Callable[[Any], None]) -> None:
-    """Best effort."""
+def _tell_broker(tell: Callable[[redis.Redis], None]) -> None:
+    """Tell the broker something, as best effort."""
     try:
         with client(resolved_settings().broker_url) as connection:
             tell(connection)
@@ -74,7 +77,7 @@ def context_of(task: Task) -> jobs.Context:
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
-    """The whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
+    """Do the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     announce(client(resolved_settings().broker_url), job)
@@ -86,7 +89,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
 @shared_task(bind=True, base=Step, name="log_start_yolo", throws=(JobError,))
 @checked_arguments
 def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
-    """Records the start of a job, counts its videos, checks the machine."""
+    """Record the start of a job, count its videos, check the machine."""
     context = context_of(self)
     if job is None:
         made = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, task="log_start")
@@ -108,7 +111,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, object]:
-    """Detects and tracks in the job's videos, beside other workers that do, until none is left."""
+    """Detect and track in the job's videos, beside other workers that do, until none is left."""
     context = context_of(self)
     if job:
         opened = jobs.job_to_go_on_with(job, resolved_settings())
@@ -119,25 +122,25 @@ def process_videos_yolo(
     if opened.ended and job is not None:
         raise Ignore
     try:
-        summary = jobs.process(opened, step, context)
+        done = jobs.process(opened, step, context)
     except (Duplicate, FolderTaken, OSError) as error:
         raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
-        summary = {**outcomes.summarise(opened, str(error)), "how": How.FAILED}
-    if summary["how"] == How.HANDED_BACK:
+        done = jobs.Processed(outcomes.summarise(opened, str(error)), How.FAILED)
+    if done.how is How.HANDED_BACK:
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if job is None:
-        summary = _ended(self, opened, context)["processing_result"]
-    elif jobs.next_step(opened, context.settings.lease_s) == ["end"]:
+        return outcomes.shortened(_ended(self, opened, context).summary).to_json()
+    if jobs.next_step(opened, context.settings.lease_s) == ["end"]:
         send(self, opened, "end")
-    return outcomes.shortened(summary)
+    return done.to_json()
 
 
 @shared_task(bind=True, base=Step, name="log_end_yolo", throws=(JobError,))
 @checked_arguments
 def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str | None = None) -> dict[str, object]:
-    """Records the end of a job and its final statistics, once; returns the pipeline's result."""
+    """Record the end of a job and its final statistics, once; return the pipeline's result."""
     context = context_of(self)
     opened = jobs.job_at(job, resolved_settings()) if job else _last_job(video_folder, config)
     if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
@@ -145,19 +148,20 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
             f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
             f"for it with `yolo-submit --cancel {opened.id}`."
         )
-    result = outcomes.shortened(_ended(self, opened, context))
+    result = _ended(self, opened, context)
     if job is None:
-        return dict(result["end_log"])
+        return dict(result.end_log)
+    short = outcomes.shortened_result(result)
     alone = opened.spec.task == "process_videos"
-    self.backend.store_result(opened.id, result["processing_result"] if alone else result, states.SUCCESS)
+    self.backend.store_result(opened.id, short.summary.to_json() if alone else short.to_json(), states.SUCCESS)
     withdraw(client(resolved_settings().broker_url), opened.id)
-    return result
+    return short.to_json()
 
 
 @shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
 def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
-    """Makes one job of the new and complete videos in a folder that this worker's settings watch as well."""
+    """Make one job of the new and complete videos in a folder that this worker's settings watch as well."""
     watch = next((watch for watch in resolved_settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
@@ -173,7 +177,7 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
 
 
 def _last_job(given_folder: str, config: Config) -> Job:
-    """The newest job that processed this folder into the output folder of this configuration."""
+    """Find the newest job that processed this folder into the output folder of this configuration."""
     given = resolved_settings()
     output = output_folder(str(JobConfig.parse(config, given).engine.output_folder), given)
     source = str(video_folder(given_folder, given))
@@ -185,8 +189,8 @@ def _last_job(given_folder: str, config: Config) -> Job:
     )
 
 
-def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
-    """Ends the job, and puts the next one that waits for its folder on the queue."""
+def _ended(task: Task, job: Job, context: jobs.Context) -> PipelineResult:
+    """End the job, and put the next one that waits for its folder on the queue."""
     try:
         result = jobs.end(job, context)
     except OSError as error:
@@ -199,15 +203,15 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> dict[str, Any]:
 
 
 def _go_on(task: Task, job: Job, keys: list[str]) -> None:
-    """Puts steps on the queue, if it is the job's turn in its folder."""
+    """Put steps on the queue, if it is the job's turn in its folder."""
     for key in keys:
         if key in ("start", "end") or turns.Turns(resolved_settings().lease_s).must_wait(job, key) is None:
             send(task, job, key)
 
 
 def send(task: Task, job: Job, key: str) -> None:
-    """Puts a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
-    just coming back and the connection breaks in the sending, the look for lost messages sends the step."""
+    """Put a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
+    just coming back and the connection breaks while sending, the look for lost messages sends the step."""
     try:
         publish(task.app, job, key)
     except JobError:
@@ -221,7 +225,7 @@ def send(task: Task, job: Job, key: str) -> None:
 
 
 def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
-    """What answers the message of a step that can't go on now.
+    """Return what answers the message of a step that can't go on now.
 
     A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
     be kept now, and nothing of it is lost.

@@ -1,4 +1,4 @@
-"""Flower, as `yolo-server --flower` runs it: everything that it tells is behind its password.
+"""Flower, as `yolo-server --flower` runs it: everything that it shows is behind its password.
 
 Flower itself answers /metrics and /healthcheck to everybody, and fails over credentials that are not ASCII.
 """
@@ -17,7 +17,8 @@ __all__ = ["app", "require_password"]
 
 
 def require_password() -> None:
-    """Has every page ask for the password, those too that Flower leaves open; only its style sheets are not pages."""
+    """Have every page ask for the password, including those that Flower leaves open; only its style sheets are not
+    pages."""
     user_of = BaseHandler.get_current_user
 
     def get_current_user(handler: Any) -> Any:

@@ -134,7 +134,7 @@ class Farm:
         """The job's results are those of an undisturbed run, each made once."""
         record = job.end_record()
         assert record is not None
-        summary = record.result["processing_result"]
+        summary = record.result.to_json()["processing_result"]
         statuses = {Path(video["path"]).name: video for video in summary["videos"]}
         assert sum(video["status"] == "ok" for video in statuses.values()) == ok, statuses
         assert sum(video["status"] == "failed" for video in statuses.values()) == failed, statuses

@@ -72,7 +72,7 @@ def one_run(folder: Path, videos: list[Path], undisturbed: Path, kill_after_s: f
         until(lambda: not farm.engines(), 2)
         farm.worker()
         record = farm.wait(job)
-        result = record.result["processing_result"]
+        result = record.result.to_json()["processing_result"]
         different = [
             path.name
             for path in undisturbed.iterdir()
@@ -85,7 +85,7 @@ def one_run(folder: Path, videos: list[Path], undisturbed: Path, kill_after_s: f
         resumed = [video.get("resumed_from") or 0 for video in result["videos"]]
         row = f"{len(done_before)} were done, attempts {attempts}, resumed from frames {resumed}"
         if different or twice or not result["success"]:
-            return f"{row}; DIFFERENT {different} TWICE {twice} {record.result['message']}", False
+            return f"{row}; DIFFERENT {different} TWICE {twice} {record.result.message}", False
         return f"{row}; all equal", True
 
 

@@ -27,7 +27,7 @@ from orchestrator.settings import QUEUE, settings
 from orchestrator.worker import steps as jobs
 from tests.chaos import halted
 from tests.chaos.farm import CONFIG, Farm, small_disk, times
-from tests.e2e.runs import clip
+from tests.e2e.runs import clip, fake_engine
 from tests.waiting import until
 
 Scenario = Callable[[Path, Random, int], str]
@@ -37,6 +37,49 @@ SCENARIOS: dict[str, Scenario] = {}
 def scenario(function: Scenario) -> Scenario:
     SCENARIOS[function.__name__] = function
     return function
+
+
+@scenario
+def kill_9_of_a_worker_that_counts(folder: Path, chance: Random, strikes: int) -> str:
+    """The same of a job with a scene, crops and a heatmap: all is that of a run that nobody disturbed, to the byte."""
+    asked = {"camera": "folder", "heatmap": True, "crops": True, "visualize": False}
+    with Farm(folder, CHAOS_DELAY_S="0.02") as farm:
+        farm.clips(4, frames=200)
+        scene = farm.videos / "scene.toml"
+        scene.write_text(_SCENE)
+        with fake_engine(**{**CONFIG, **asked, "scene": str(scene)}) as engine:
+            summary = engine.run([farm.videos], folder / "run")
+        assert summary["success"], summary
+        job = farm.submit(**asked, scene=str(scene))
+        struck = 0
+        for _ in range(strikes):
+            worker = farm.worker()
+            time.sleep(chance.uniform(0.3, 8.0))
+            farm.kill(worker)
+            until(lambda: not farm.engines(), 2)
+            if job.ended:
+                break
+            struck += 1
+        farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=4)
+        kept = ("*.tracks.jsonl", "*.mot.txt", "*.crops.zip", "*.csv", "heatmap.json")
+        names = sorted(path.name for pattern in kept for path in (folder / "run").glob(pattern))
+        assert len(names) == 4 * 3 + 5 + 1, names
+        other = [name for name in names if (job.output / name).read_bytes() != (folder / "run" / name).read_bytes()]
+        assert not other, f"these differ: {other}"
+        return f"{struck} kills before its end, {len(names)} files are the same"
+
+
+_SCENE = """
+[[line]]
+name = "mid"
+points = [[0.4, 0], [0.4, 1]]
+anchor = "centre"
+[[zone]]
+name = "left half"
+polygon = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+"""
 
 
 @scenario
@@ -55,7 +98,7 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=3)
-        return f"{record.result['end_log']['attempts']} attempts at 3 videos"
+        return f"{record.result.end_log['attempts']} attempts at 3 videos"
 
 
 @scenario
@@ -110,7 +153,7 @@ def two_workers_and_one_dies(folder: Path, chance: Random, strikes: int) -> str:
         farm.kill(doomed)
         record = farm.wait(job)
         farm.judge(job, ok=6)
-        return f"workers that gave results: {len(record.result['processing_result']['workers'])}"
+        return f"workers that gave results: {len(record.result.to_json()['processing_result']['workers'])}"
 
 
 @scenario
@@ -341,7 +384,7 @@ def bad_videos_among_good(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         record = farm.wait(job)
         farm.judge(job, ok=4, failed=3)
-        videos = record.result["processing_result"]["videos"]
+        videos = record.result.to_json()["processing_result"]["videos"]
         crash = next(video for video in videos if video["path"].endswith("crash.mp4"))
         assert crash["error"].startswith("gave up after 3 attempts"), crash["error"]
         return str(crash["error"])
@@ -367,7 +410,7 @@ def full_disk(folder: Path, chance: Random, strikes: int) -> str:
         assert farm.workers[0].poll() is None, farm.tail()
         hog.unlink()
         record = farm.wait(job)
-        errors = {video["error"] for video in record.result["processing_result"]["videos"] if video["error"]}
+        errors = {video["error"] for video in record.result.to_json()["processing_result"]["videos"] if video["error"]}
         assert all("no space left" in error for error in errors), errors
         again = farm.submit(output=small / "out")
         farm.wait(again)
@@ -441,7 +484,7 @@ def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> 
         record = job.end_record()
         assert record is not None
         reached = []
-        for video in record.result["processing_result"]["videos"]:
+        for video in record.result.to_json()["processing_result"]["videos"]:
             assert video["status"] == "partial", video
             assert len(times(Path(video["outputs"]["video"]))) == video["frames"] > 0
             reached.append(video["frames"])

@@ -16,6 +16,7 @@ import pytest
 
 from engine import results as report
 from engine.errors import OutputError
+from engine.files.folders import Folder
 from tests.e2e.runs import cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows, statuses
 
 pytestmark = pytest.mark.timeout(60)
@@ -134,7 +135,7 @@ def test_a_manifest_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match="no space left on the disk"):
-        report.write_json(tmp_path / "x.json", {})
+    with Folder.at(tmp_path) as folder, pytest.raises(OutputError, match="no space left on the disk"):
+        report.write_json(folder, "x.json", {})
     assert not (tmp_path / "x.json").exists()
     assert left_over(tmp_path) == []

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.media.inputs import Video, find_videos
 from engine.media.source import Source
 from engine.pipeline.assignment import Assignment
 from orchestrator.engine_process.handle import EngineProcess
+from orchestrator.engine_process.messages import Event, Fatal, Looked, Probe
 from tests.e2e.runs import cli, clip, ended, fake_engine, statuses
 
 pytestmark = pytest.mark.timeout(60)
@@ -147,7 +149,7 @@ def test_no_descriptor_is_left(place: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def _events(task: dict[str, Any]) -> list[dict[str, Any]]:
+def _events(task: Probe) -> list[Event]:
     with EngineProcess(task) as engine:
         return list(engine.events(30, 30))
 
@@ -156,24 +158,17 @@ def test_nothing_is_probed_before_it_is_checked(place: Path) -> None:
     """Neither size nor frames of what lies outside stand in a job's start, also where a suffix says nothing."""
     (place / "in" / "link.mp4").symlink_to(place / "secret" / "a.mp4")
     (place / "in" / "nosuffix").symlink_to(place / "secret" / "a.mp4")
-    task = {
-        "kind": "probe",
-        "inputs": [str(place / "in")],
-        "only": None,
-        "output": str(place / "out"),
-        "config": {"backend": "fake"},
-        "skip": [],
-        "roots": [str(place / "in")],
-    }
-    videos = {event["stem"]: event for event in _events(task) if event["kind"] == "video"}
+    inside = str(place / "in")
+    task = Probe(inputs=(inside,), output=str(place / "out"), config={"backend": "fake"}, roots=(inside,))
+    videos = {event.video.stem: event.video for event in _events(task) if isinstance(event, Looked)}
     assert sorted(videos) == ["link", "sub/a"]
-    assert videos["sub/a"]["frames"] == 12
-    assert videos["link"]["size_bytes"] == 0
-    assert "lies outside" in videos["link"]["error"]
-    assert "frames" not in videos["link"]
-    outside = _events({**task, "inputs": [str(place / "secret")]})
-    assert [event["kind"] for event in outside] == ["fatal"]
-    assert "lies outside" in outside[0]["error"]
+    assert videos["sub/a"].frames == 12
+    assert videos["link"].size_bytes == 0
+    assert "lies outside" in (videos["link"].error or "")
+    assert videos["link"].frames is None
+    (fatal,) = _events(replace(task, inputs=(str(place / "secret"),)))
+    assert isinstance(fatal, Fatal)
+    assert "lies outside" in fatal.error
 
 
 def test_a_folder_that_becomes_a_link_is_not_walked(place: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SinkError
+from engine.files.folders import Folder
 from engine.pipeline.recording import claim, salvage
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.video import AnnotatedVideo
@@ -210,7 +211,8 @@ def test_a_name_is_never_given_twice(tmp_path: Path) -> None:
 
 def _claimed(folder: Path, stem: PurePosixPath, at: datetime) -> str:
     """The name that a segment takes; whoever has it is killed at once."""
-    attempt, own = claim(folder, stem, at)
+    with Folder.at(folder) as place:
+        attempt, own = claim(place, stem, at)
     attempt.close()
     return own.name
 
@@ -272,9 +274,9 @@ def test_a_recording_that_has_begun_is_not_salvaged(ts: Path, tmp_path: Path, mo
     """However late the salvaging comes: it knows what was there before."""
     begun = threading.Event()
 
-    def late(folder: Path, left: list[Any]) -> None:
+    def late(place: Folder, left: list[Any]) -> None:
         assert begun.wait(20)
-        salvage(folder, left)
+        salvage(place, left)
 
     monkeypatch.setattr("engine.engine.salvage", late)
 
@@ -439,9 +441,28 @@ def test_the_list_is_not_written_through_a_link(ts: Path, tmp_path: Path) -> Non
     assert [frames_in(path) for path in out.glob("cam-*.mp4")] == [30]
 
 
+def test_the_output_folder_becomes_a_link_while_it_is_recorded_into(ts: Path, tmp_path: Path) -> None:
+    """What is recorded stays in the folder that was opened, its list as well."""
+    out, moved, elsewhere = tmp_path / "out", tmp_path / "moved", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def progress(streams: list[Any]) -> None:
+        if any(stream.frames > 20 for stream in streams) and not out.is_symlink():
+            out.rename(moved)
+            out.symlink_to(elsewhere)
+
+    with Camera(ts, Play(130, gap_s=0.02)) as camera:
+        summary = fake_engine(**_settings()).run([camera.url], out, progress=progress)
+    assert summary["videos"][0]["status"] == "failed"
+    assert "moved away" in summary["videos"][0]["error"]
+    assert list(elsewhere.iterdir()) == []
+    assert not (moved / "manifest.json").exists()
+
+
 def test_a_killed_claim_leaves_nothing_for_long(ts: Path, tmp_path: Path) -> None:
     """Killed before the segment has a journal: its ticket tells whose it was."""
-    claim(tmp_path, PurePosixPath("cam"), datetime(2026, 11, 30, tzinfo=UTC))[0].close()
+    with Folder.at(tmp_path) as place:
+        claim(place, PurePosixPath("cam"), datetime(2026, 11, 30, tzinfo=UTC))[0].close()
     with Camera(ts, Play(30)) as camera:
         _run(camera.url, tmp_path)
     assert left_over(tmp_path, ".yolo-engine", "*.partial.*") == []

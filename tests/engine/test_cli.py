@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main as cli
-from engine.cli.doctor import examine
+from engine.cli.commands import doctor, models
+from engine.cli.commands.run import how_to_go_on
+from engine.cli.doctor import Finding, examine
 from engine.config import EngineConfig
 from models import registry
 from tests.assets import ROOT
@@ -324,11 +326,9 @@ def test_doctor(run):
 
 
 def test_doctor_says_by_its_status_that_something_is_broken(run, monkeypatch):
-    from engine.cli import doctor
-
-    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("x", "broken", "repair it")])
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("x", "broken", "repair it")])
     assert run("doctor").status == 1
-    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("x", "absent", "an extra")])
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("x", "absent", "an extra")])
     assert run("doctor").status == 0
 
 
@@ -358,7 +358,7 @@ def test_any_other_operating_system_error_is_a_sentence(run, monkeypatch):
     def denied(name):
         raise PermissionError(13, "Permission denied", "/models/yolox.onnx")
 
-    monkeypatch.setattr(registry, "find", denied)
+    monkeypatch.setattr(models, "find", denied)
     done = run("models", "list")
     assert done.status == 1
     assert done.err == "Error: /models/yolox.onnx: permission denied.\n"
@@ -443,7 +443,7 @@ def test_interrupted(long_clip, tmp_path, number):
 )
 def test_how_to_go_on(outputs, settings, told):
     videos = [{"status": "ok", "outputs": {"mot": "b.mot.txt"}}, {"status": "partial", "outputs": outputs}]
-    assert cli.how_to_go_on(EngineConfig(**settings), {"videos": videos}) == told
+    assert how_to_go_on(EngineConfig(**settings), {"videos": videos}) == told
 
 
 def test_a_reader_that_leaves():

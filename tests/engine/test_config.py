@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pydantic
 import pytest
 
+from engine.cli.main import run as run_command
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
 from engine.trackers import registry
@@ -75,6 +77,12 @@ DEFAULTS = {
     "segment": 600.0,
     "video_crf": 25,
     "video_preset": "ultrafast",
+    "blur": None,
+    "only_blur": False,
+    "blur_style": "pixelate",
+    "blur_pad": 0.15,
+    "blur_hold_s": 0.5,
+    "blur_conf": 0.1,
 }
 
 
@@ -283,6 +291,12 @@ def test_accepted(key, given, kept):
         ("segment", "0s", "at least 1. Got '0s'"),
         ("segment", "25h", "at most 86400. Got '25h'"),
         ("segment", True, "a number, not true or false. Got True"),
+        ("blur", [], "a list of at least one name. Got []"),
+        ("only_blur", "perhaps", "true or false. Got 'perhaps'"),
+        ("blur_style", "smear", "one of 'pixelate' or 'fill'. Got 'smear'"),
+        ("blur_pad", -1, "at least 0. Got -1"),
+        ("blur_hold_s", 6, "at most 5. Got 6"),
+        ("blur_conf", 2, "at most 1. Got 2"),
         ("video_crf", 52, "at most 51. Got 52"),
         ("video_crf", -1, "at least 0. Got -1"),
         (
@@ -423,3 +437,19 @@ def test_load_refuses(tmp_path, name, content, message):
 def test_load_refuses_a_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"can't be read: is a directory\."):
         load_config(tmp_path)
+
+
+def test_defaults_are_told_once():
+    """What an option's help names as its default is the configuration's."""
+    shown = {option.name: option.help or "" for option in run_command.params if isinstance(option, click.Option)}
+    for key in ("conf", "nms_iou", "max_detections", "shape", "backend", "device", "zone", "output"):
+        default = EngineConfig.model_fields["output_folder" if key == "output" else key].default
+        assert shown[key].endswith(f"  [{default}]"), key
+    assert shown["formats"].endswith(f"  [{','.join(EngineConfig().formats)}]")
+    for key in ("bin_s", "segment"):
+        written = shown[key].rpartition("  [")[2].rstrip("]")
+        assert getattr(EngineConfig(**{key: written}), key) == getattr(EngineConfig(), key), key
+    flags = {"visualize": "visualize", "resume": "resume", "heatmap": "no-heatmap", "class_agnostic": "aware"}
+    for key, word in flags.items():
+        assert shown[key].endswith(f"  [{word}]")
+        assert EngineConfig.model_fields[key].default is (word == key)

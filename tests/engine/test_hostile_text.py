@@ -12,6 +12,7 @@ from rich.console import Console
 
 from engine.cli import main as cli
 from engine.cli.progress import ProgressBars, print_summary
+from engine.files.folders import Folder
 from engine.logs import JsonFormatter, TextFormatter
 from engine.pipeline.stream import Progress
 from engine.results import write_json
@@ -67,7 +68,8 @@ def test_json_of_a_log_keeps_the_text_and_shows_no_control_characters():
 
 
 def test_json_files_keep_the_text_and_show_no_control_characters(tmp_path):
-    write_json(tmp_path / "manifest.json", {"path": EVIL, "name": "é 日本"})
+    with Folder.at(tmp_path) as folder:
+        write_json(folder, "manifest.json", {"path": EVIL, "name": "é 日本"})
     text = (tmp_path / "manifest.json").read_text()
     assert json.loads(text) == {"path": EVIL, "name": "é 日本"}
     assert_harmless(text)

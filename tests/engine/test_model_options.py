@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from engine.cli.trt import scale_and_mean
+from engine.cli.commands.build_trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
 from engine.inference.trt.build import BuildOptions, command_for
 from engine.inference.trt.find import Fed, fed_of
 from engine.inference.trt.sidecar import write_plan
 from engine.resume import fingerprint
-from orchestrator.engine_process.main import model_facts as model_of_a_job
+from orchestrator.engine_process.probe import model_facts as model_of_a_job
 from tests.assets import require_asset
 from tests.engine.trt.conftest import RECORD
 from tests.models import builders
@@ -94,6 +94,7 @@ def test_an_output_that_is_not_decoded_stops(run, tmp_path, options, looked_at):
     assert not list((tmp_path / "out").glob("carphone*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [
     "models/yolox_nano.onnx", "models/yolov8n_int8.onnx", "models/yolov5n_fp16.onnx", "models2/yolo11n_int8.onnx",
     "models2/yolo26n_int8.onnx", "street-nano",
@@ -130,8 +131,8 @@ def test_other_weights_beside_a_model_are_another_model(tmp_path):
         model = load_model(EngineConfig(**values), 1)
         model.backend.close()
         job = model_of_a_job(EngineConfig(**values))
-        seen.append((fingerprint.of_run(EngineConfig(**values), model), job["sha256"]))
-        assert model.sha256 == job["sha256"]
+        seen.append((fingerprint.of_run(EngineConfig(**values), model), job.sha256))
+        assert model.sha256 == job.sha256
         content = bytearray((tmp_path / "m.onnx.data").read_bytes())
         content[7] ^= 1
         (tmp_path / "m.onnx.data").write_bytes(content)

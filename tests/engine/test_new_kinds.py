@@ -1,4 +1,4 @@
-"""What is added: a sink, a layout, a backend, each a file of its own and one line of a registry."""
+"""What is added: a sink, a layout, a backend, a tracker, each a file of its own and one line of a registry."""
 
 import dataclasses
 
@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.errors import ConfigError
+from engine.backends import BACKENDS, BackendKind
+from engine.errors import BackendMissing, ConfigError
 from engine.formats import FORMATS, RowFormat
 from engine.inference import layouts
 from engine.inference.backends.fake import FakeBackend, fake_manifest
+from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 from engine.inference.model import LoadedModel, load_model
 from engine.inference.tensor_shape import TensorShape
 from engine.sinks.rows import RowSink
+from engine.trackers.registry import TRACKERS, TrackerKind
 
 FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
 
@@ -54,13 +57,13 @@ class Corners:
 
 
 class Turned(FakeBackend):
-    """A backend: the fake one's rows, as columns."""
+    """The fake backend's rows, as columns."""
 
     def run(self, tensor):
         return np.ascontiguousarray(super().run(tensor)[:, :, :5].transpose(0, 2, 1))
 
 
-def test_a_layout_and_a_backend(monkeypatch, clip, tmp_path):
+def test_a_layout(monkeypatch, clip, tmp_path):
     monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "corners": Corners()})
     shape = TensorShape((128, 128), 32, rect=True)
     manifest = dataclasses.replace(fake_manifest(), layout="corners")
@@ -71,3 +74,57 @@ def test_a_layout_and_a_backend(monkeypatch, clip, tmp_path):
     assert (tmp_path / "a" / "square.tracks.jsonl").read_bytes() == (
         tmp_path / "b" / "square.tracks.jsonl"
     ).read_bytes()
+
+
+class Counting:
+    """A backend: ONNX Runtime on a CPU, and how often it was asked."""
+
+    name, provider, on_gpu = "counting", "fingers", False
+    calls = 0
+
+    def __init__(self, model):
+        self._inner = OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
+        self.input_dtype, self.batch_safe, self.fixed_hw = (
+            self._inner.input_dtype,
+            self._inner.batch_safe,
+            self._inner.fixed_hw,
+        )
+
+    def run(self, tensor):
+        type(self).calls += 1
+        return self._inner.run(tensor)
+
+    def close(self):
+        self._inner.close()
+
+
+def test_a_backend(monkeypatch, clip, tmp_path):
+    monkeypatch.setitem(BACKENDS, "counting", BackendKind(f"{__name__}:Counting"))
+    found = {}
+    for name in ("counting", "onnxruntime"):
+        with Engine(EngineConfig(backend=name, visualize=False, workers=1, streams=1)) as engine:
+            summary = engine.run([clip], tmp_path / name)
+        assert summary["backend"]["name"] == name
+        found[name] = (tmp_path / name / "square.tracks.jsonl").read_bytes()
+    assert found["counting"] == found["onnxruntime"]
+    assert summary["videos"][0]["frames"] == 12
+    assert Counting.calls == 12
+    with pytest.raises(BackendMissing, match=r"--device cuda was asked for, but --backend counting runs on the CPU"):
+        Engine(EngineConfig(backend="counting", device="cuda"))
+
+
+def test_a_backend_that_there_is_not():
+    with pytest.raises(ConfigError, match=r"^backend must be one of 'auto', 'native', .* or 'fake'. Got 'counting'.$"):
+        EngineConfig(backend="counting")
+
+
+def test_a_tracker(monkeypatch, clip, tmp_path):
+    """Its kernel is a file in engine_ext; this one is there already."""
+    patient = {"max_age": 100, "min_hits": 1, "iou_threshold": 0.3}
+    kind = TrackerKind("patient", "Patient", "sort.SortTracker", patient, lambda _: False, "Waits for long.")
+    monkeypatch.setitem(TRACKERS, "patient", kind)
+    config = FAKE.updated(tracker="patient")
+    assert (config.max_age, config.min_hits) == (100, 1)
+    with Engine(config) as engine:
+        (video,) = engine.run([clip], tmp_path)["videos"]
+    assert video["tracks"] == 1

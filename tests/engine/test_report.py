@@ -11,6 +11,7 @@ import pytest
 from engine import results as report
 from engine.config import EngineConfig
 from engine.errors import OutputError
+from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import get_layout
@@ -132,34 +133,37 @@ def test_manifest():
 @pytest.mark.parametrize("value", [{"name": "vídeo"}, {"name": "not utf-8: \udcff"}, {"n": [1, None, True]}])
 def test_write_json_reads_back(tmp_path, value):
     path = tmp_path / "a.json"
-    report.write_json(path, value)
+    with Folder.at(tmp_path) as folder:
+        report.write_json(folder, "a.json", value)
     assert json.loads(path.read_text(encoding="utf-8")) == value
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_names_stay_readable(tmp_path):
-    report.write_json(tmp_path / "a.json", "vídeo")
+    with Folder.at(tmp_path) as folder:
+        report.write_json(folder, "a.json", "vídeo")
     assert "vídeo" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("broken", ["fsync", "replace"])
+@pytest.mark.parametrize("broken", ["fsync", "rename"])
 def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch, broken):
     path = tmp_path / "a.json"
-    report.write_json(path, "old")
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report.os, broken, fail)
-    with pytest.raises(OutputError, match=r"a\.json can't be written: no space left on the disk\."):
-        report.write_json(path, "new")
+    with Folder.at(tmp_path) as folder:
+        report.write_json(folder, "a.json", "old")
+        monkeypatch.setattr(f"os.{broken}", fail)
+        with pytest.raises(OutputError, match=r"a\.json can't be written: no space left on the disk\."):
+            report.write_json(folder, "a.json", "new")
     assert json.loads(path.read_text()) == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_write_json_leaves_nothing_of_what_is_no_json(tmp_path):
-    with pytest.raises(TypeError):
-        report.write_json(tmp_path / "a.json", {"a": object()})
+    with Folder.at(tmp_path) as folder, pytest.raises(TypeError):
+        report.write_json(folder, "a.json", {"a": object()})
     assert os.listdir(tmp_path) == []
 
 

@@ -155,6 +155,38 @@ def test_a_faint_detection_keeps_the_track_only_where_the_tracker_wants_it():
     assert ids(settings(min_hits=0))[5:] == [[]] * 3  # below conf: stored perhaps, but none of SORT's
 
 
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"tracker": "sort", "min_hits": 6}, "min_hits"),
+        ({"tracker": "ocsort", "min_hits": 6}, "min_hits"),
+        ({"tracker": "cbiou", "minimum_consecutive_frames": 6}, "minimum_consecutive_frames"),
+    ],
+)
+@pytest.mark.parametrize(("skip_frames", "expected"), [(0, 6), (1, 3), (2, 2), (3, 2), (100, 1)])
+def test_the_first_hits_count_frames_not_inferences(given, key, skip_frames, expected):
+    assert settings(skip_frames=skip_frames, **given).parameters[key] == expected
+
+
+def test_a_track_of_cbiou_counts_as_early_where_frames_are_left_out():
+    def begins(skip_frames):
+        given = settings(
+            tracker="cbiou",
+            skip_frames=skip_frames,
+            minimum_consecutive_frames=6,
+            instant_first_frame_activation=False,
+        )
+        tracker = StreamTracker(given)
+        found = [
+            tracker.follow(make_frame(index), None if index % (skip_frames + 1) else make_detections(box(index)))
+            for index in range(12)
+        ]
+        return next(index for index, tracks in enumerate(found) if len(tracks))
+
+    assert begins(0) == 5
+    assert begins(2) == 3  # the second inference, each standing for three frames
+
+
 def test_classes_of_a_group_share_a_track_and_rows_keep_their_own():
     def follow(**values):
         tracker, rows = StreamTracker(settings(min_hits=0, **values)), []

@@ -12,6 +12,8 @@ from engine.inference.model import load_model
 from engine_ext.geometry import iou_matrix
 from tests.assets import require_asset
 
+pytestmark = pytest.mark.slow
+
 SIDE, CONF, NMS_IOU, PICTURES = 416, 0.25, 0.45, 48
 
 

@@ -77,6 +77,13 @@ def test_equals_twin(kind, twin, arguments, dt, n, frames, crowding):
     assert compare(kind(*arguments), twin(*arguments), shown, dt) > n * frames / 4
 
 
+@pytest.mark.parametrize("arguments", [(0.6, 30, 0, 0.3, 3, 0.2, True), (0.5, 15, 0, 0.1, 1, 1.0, False)])
+def test_many_objects_of_which_few_are_lost(arguments):
+    """OC-SORT leaves out pairs that it can prove to be in no best assignment, where there are many."""
+    shown = scene(600, 10, seed=3, crowding=2.0, scored=True)
+    assert compare(OCSortTracker(*arguments), ocsort.OCSortTracker(*arguments), shown, 1) > 2000
+
+
 @every_tracker
 def test_class_aware_is_one_tracker_a_class(kind, parameters):
     together, apart = kind(**parameters), [kind(**parameters) for _ in range(3)]

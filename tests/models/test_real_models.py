@@ -13,6 +13,8 @@ from tests.assets import require_asset
 
 Image = pytest.importorskip("PIL.Image")
 
+pytestmark = pytest.mark.slow
+
 # file, the wide shape of a 5:3 video, and whether a batch is safe
 MODELS = [
     ("yolox_nano.onnx", (256, 416), True),

@@ -72,7 +72,7 @@ def finish(job: Job, index: int, status: str = "ok", error: str | None = None) -
 
 
 def end(job: Job, settings: Settings) -> dict:
-    return jobs.end(job, jobs.Context("yolo@here", settings))
+    return jobs.end(job, jobs.Context("yolo@here", settings)).to_json()
 
 
 def owner(node: str = "yolo@here") -> Owner:
@@ -82,7 +82,7 @@ def owner(node: str = "yolo@here") -> Owner:
 
 def dead_owner() -> Owner:
     """A worker of this machine that is no more."""
-    return Owner(**{**owner("dead@here").as_json(), "started": 1})
+    return Owner(**{**owner("dead@here").to_json(), "started": 1})
 
 
 def hold(job: Job, base: Path, who: Owner | None = None):
@@ -123,7 +123,7 @@ def heartbeat(client, node: str, *, queues=("yolo", "yolo-log"), concurrency: in
         "node": node,
         "host": os.uname().nodename,
         "pid": os.getpid(),
-        "owner": (who or owner(node)).as_json(),
+        "owner": (who or owner(node)).to_json(),
         "pool": "prefork",
         "concurrency": concurrency,
         "queues": list(queues),

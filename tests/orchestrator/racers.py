@@ -72,8 +72,12 @@ def take_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path, r
 
 def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
     """Takes videos of a job until none is left; every third one is given back."""
-    from orchestrator.job.claims import Claims, failed_entry
+    from dataclasses import replace
+
+    from orchestrator.job.claims import Claims
     from orchestrator.job.jobdir import Job
+    from orchestrator.job.outcomes import failed_entry
+    from orchestrator.job.records import EntryStatus
     from orchestrator.settings import Settings
 
     job = Job.open(folder)
@@ -85,7 +89,7 @@ def work(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> Non
         if turn % 3 == 0:
             claims.release(claim, "handed back")
         else:
-            entry = {**failed_entry(claim.video, ""), "status": "ok", "error": None}
+            entry = replace(failed_entry(claim.video, ""), status=EntryStatus.OK, error=None)
             tell((claim.index, claim.lease.number, claims.keep(claim, entry)))
     barrier.wait()
 
@@ -126,6 +130,6 @@ def end_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path) ->
     for path in sorted(folder.glob("job-*")):
         job = Job.open(path)
         barrier.wait()
-        found.append(jobs.end(job, context))
+        found.append(jobs.end(job, context).to_json())
     tell(found)
     barrier.wait()

@@ -52,7 +52,7 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         if not farm.workers:
             farm.worker()
         record = farm.wait(job)
-        summary = record.result["processing_result"]
+        summary = record.result.to_json()["processing_result"]
         assert record.state == "completed", summary
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
@@ -89,7 +89,7 @@ def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811
         for _ in range(2):
             farm.worker()
         record = farm.wait(job)
-        assert record.state == "completed", record.result["processing_result"]
+        assert record.state == "completed", record.result.to_json()["processing_result"]
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         for video in expected["videos"]:
             name = f"{video['stem']}.tracks.jsonl"
@@ -122,7 +122,7 @@ def test_a_job_cuts_clips_and_exports_at_its_end(tmp_path, capsys):
         job = farm.submit(**keys)
         farm.worker()
         record = farm.wait(job)
-        summary = record.result["processing_result"]
+        summary = record.result.to_json()["processing_result"]
         assert record.state == "completed", summary
         until((job.output / "manifest.json").exists, 20)
         clips = json.loads((job.output / "manifest.json").read_text())["clips"]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from engine import Engine, EngineConfig
-from orchestrator.engine_process import main as media
+from orchestrator.engine_process.probe import model_facts
 from tests.assets import ROOT, demo_video
 from tests.e2e.damage import cut
 from tests.e2e.reading import read
@@ -70,6 +70,6 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
 
 @pytest.mark.parametrize(("classes", "refused"), [(["person"], False), (["person", "dog"], True)])
 def test_a_job_with_classes_that_its_model_does_not_know_is_refused_at_its_start(classes, refused):
-    told = media.model_facts(EngineConfig(classes=classes))
-    assert told["name"] == "street-nano"
-    assert ("yolo-engine models pull yolox-nano" in told.get("error", "")) == refused
+    told = model_facts(EngineConfig(classes=classes))
+    assert told.name == "street-nano"
+    assert ("yolo-engine models pull yolox-nano" in (told.error or "")) == refused

@@ -5,15 +5,17 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.job import claims as module
-from orchestrator.job.claims import Claims, failed_entry
+from orchestrator.job.claims import Claims
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, numbered
-from orchestrator.job.records import Ending, How
+from orchestrator.job.outcomes import failed_entry
+from orchestrator.job.records import Ending, EntryStatus, How, VideoEntry
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
 from tests.orchestrator.racers import race, work, work_while_reads_fail
@@ -40,8 +42,8 @@ def claims_of(job, settings, node="yolo@here") -> Claims:
     return Claims(job, job.start_record().videos, made.owner(node), settings)
 
 
-def entry(claim) -> dict:
-    return {**failed_entry(claim.video, ""), "status": "ok", "error": None}
+def entry(claim, **facts) -> VideoEntry:
+    return replace(failed_entry(claim.video, ""), status=EntryStatus.OK, error=None, **facts)
 
 
 def ways(job, index, *attempts, owner=None) -> None:
@@ -102,12 +104,12 @@ def test_a_lost_lease_keeps_nothing(tmp_path, settings):
     new = other.next(suspect=False)
     assert (new.lease.number, old.lease.lost) == (2, True)
     halted.touch()
-    assert halted.keep(old, {**entry(old), "frames": 1}) is False
+    assert halted.keep(old, entry(old, frames=1)) is False
     assert job.done(0) is None
     assert not new.lease.lost
-    assert other.keep(new, {**entry(new), "frames": 2})
+    assert other.keep(new, entry(new, frames=2))
     halted.release(old, "done")
-    assert job.done(0).entry["frames"] == 2
+    assert job.done(0).entry.frames == 2
 
 
 def test_done_between_the_look_and_the_lease(tmp_path, settings, monkeypatch):
@@ -168,8 +170,8 @@ def test_a_file_that_changed_since_the_start(tmp_path, kind, said):
     claims = claims_of(job, settings)
     assert claims.next(suspect=False).index == 1, "the others go on"
     failed = job.done(0).entry
-    assert failed["status"] == "failed"
-    assert said in failed["error"]
+    assert failed.status == "failed"
+    assert said in failed.error
     assert not list(job.folder.glob("videos/0000.[0-9].json")), "it is not an attempt"
 
 
@@ -217,8 +219,8 @@ def test_given_up_after_so_many(tmp_path, settings):
     claims.release(claim, CRASH, error="the engine was ended by SIGSEGV")
     assert claims.next(suspect=True) is None
     given_up = job.done(0).entry
-    assert given_up["error"] == "gave up after 4 attempts: the engine was ended by SIGSEGV"
-    assert (given_up["status"], given_up["attempts"]) == ("failed", 4)
+    assert given_up.error == "gave up after 4 attempts: the engine was ended by SIGSEGV"
+    assert (given_up.status, given_up.attempts) == ("failed", 4)
 
 
 @pytest.mark.parametrize(

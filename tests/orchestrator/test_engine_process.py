@@ -12,10 +12,22 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LeaseLost
+from orchestrator.engine_process import fence as fences
 from orchestrator.engine_process import handle as engine_process
-from orchestrator.engine_process import main as media
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.ipc import Sender, received
+from orchestrator.engine_process.messages import (
+    Fatal,
+    Finished,
+    LeftOut,
+    Next,
+    Opening,
+    Ready,
+    Stop,
+    Work,
+    event_of,
+    order_of,
+)
 from orchestrator.errors import EngineFailed
 from orchestrator.job.atomic_json import write_once
 from orchestrator.job.claims import Claims
@@ -65,7 +77,7 @@ class Place:
 
     def statuses(self):
         done = [self.job.done(index) for index in sorted(self.job.done_indices())]
-        return {Path(one.entry["path"]).stem: one.status for one in done}
+        return {Path(one.entry.path).stem: one.status for one in done}
 
     def endings(self, index: int):
         found = []
@@ -103,23 +115,39 @@ def _nothing_is_left():
 def test_messages_arrive_and_half_a_one_does_not():
     reading, writing = os.pipe()
     sender = Sender(writing)
-    sender.send("a", text="é\n", number=1)
-    sender.send("b")
-    os.write(writing, b'{"kind": "c"')
+    sender.send(LeftOut(("é\n", "half a \udcff")))
+    sender.send(Next())
+    os.write(writing, b'{"kind": "next"')
     sender.close()
     with os.fdopen(reading, "rb") as file:
-        assert list(received(file)) == [{"kind": "a", "text": "é\n", "number": 1}, {"kind": "b"}]
+        assert list(received(file, event_of)) == [LeftOut(("é\n", "half a \udcff")), Next()]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([], "must be of type dict"),
+        ({}, "kind is missing"),
+        ({"kind": "stop"}, "hand_over is missing"),
+        ({"kind": "stop", "hand_over": "no"}, "hand_over must be of type bool"),
+        ({"kind": "ready"}, "is not a message"),
+        ({"kind": "video", "index": 0, "path": None}, "path must be of type str"),
+    ],
+)
+def test_what_is_no_message(value, said):
+    with pytest.raises(ValueError, match=said):
+        order_of(value)
 
 
 def test_threads_do_not_mix_their_messages():
     reading, writing = os.pipe()
     sender = Sender(writing)
-    threads = [threading.Thread(target=sender.send, args=("a",), kwargs={"text": "x" * 200_000}) for _ in range(4)]
+    threads = [threading.Thread(target=sender.send, args=(Opening("x" * 200_000),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     with os.fdopen(reading, "rb") as file:
-        messages = received(file)
-        assert [len(next(messages)["text"]) for _ in threads] == [200_000] * 4
+        messages = received(file, event_of)
+        assert [len(next(messages).path) for _ in threads] == [200_000] * 4
         for thread in threads:
             thread.join()
         sender.close()
@@ -131,7 +159,7 @@ def test_a_reader_that_is_gone_is_told():
     os.close(reading)
     sender = Sender(writing)
     with pytest.raises(BrokenPipeError):
-        sender.send("a")
+        sender.send(Next())
     sender.close()
 
 
@@ -139,13 +167,12 @@ def test_a_reader_that_is_gone_is_told():
 
 
 def test_what_can_not_be_done_is_said(tmp_path):
-    task = {"kind": "work", "config": {"backend": "fake", "window": "x"}, "output": str(tmp_path), "roots": []}
+    task = Work(config={"backend": "fake", "window": "x"}, output=str(tmp_path))
     with EngineProcess(task) as engine:
-        events = list(engine.events(20, 20))
-        assert [event["kind"] for event in events] == ["fatal"]
-        assert "window" in events[0]["error"]
+        (event,) = engine.events(20, 20)
+        assert isinstance(event, Fatal)
+        assert "window" in event.error
         assert engine.ended() == "ended with status 3"
-    assert task["kind"] == "work", "the task stays as it was"
 
 
 def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
@@ -156,7 +183,7 @@ def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
         nonlocal calls
         calls += 1
 
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
+    with EngineProcess(Work(config=CONFIG, output=str(tmp_path))) as engine:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             list(engine.events(1.5, 60, meanwhile))
@@ -167,33 +194,34 @@ def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
 def test_an_end_in_words(tmp_path, number, words):
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
-        assert engine.event(20)["kind"] == "ready"
+    with EngineProcess(Work(config=CONFIG, output=str(tmp_path))) as engine:
+        assert isinstance(engine.event(20), Ready)
         os.kill(engine.pid, number)
         list(engine.events(20, 20))
         assert words in engine.ended()
-        engine.order("stop", hand_over=False)  # nobody hears it
+        engine.order(Stop(hand_over=False))  # nobody hears it
 
 
 def test_what_means_the_worker_does_not_end_the_engine(tmp_path):
-    with EngineProcess({"kind": "work", "config": CONFIG, "output": str(tmp_path), "roots": []}) as engine:
-        assert engine.event(20)["kind"] == "ready"
+    with EngineProcess(Work(config=CONFIG, output=str(tmp_path))) as engine:
+        assert isinstance(engine.event(20), Ready)
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(engine.pid, number)
-        assert engine.event(20)["kind"] == "next"
-        engine.order("stop", hand_over=True)
-        assert [event["kind"] for event in engine.events(20, 20)][-1] == "finished"
+        assert engine.event(20) == Next()
+        engine.order(Stop(hand_over=True))
+        assert list(engine.events(20, 20))[-1] == Finished()
         assert engine.ended() == "ended with status 0"
 
 
 SUPERVISOR = """
 import sys, threading, time
 from orchestrator.engine_process.handle import EngineProcess
-task = {"kind": "work", "config": {"backend": "fake"}, "output": sys.argv[1], "roots": []}
+from orchestrator.engine_process.messages import Ready, Work
+task = Work(config={"backend": "fake"}, output=sys.argv[1])
 def start():
     global engine
     engine = EngineProcess(task)
-    assert engine.event(30)["kind"] == "ready"
+    assert isinstance(engine.event(30), Ready)
     print(engine.pid, flush=True)
     input()
 if sys.argv[2] == "main":
@@ -234,11 +262,11 @@ def test_one_bad_file_harms_nobody(tmp_path, fault):
     place = Place(tmp_path, "bad.mp4", "good.mp4", "well.mp4", max_attempts=2)
     place.start()
     fault("segv@open")
-    assert place.process()["how"] == "exhausted"
+    assert place.process().how == "exhausted"
     assert place.statuses() == {"bad": "failed", "good": "ok", "well": "ok"}
-    assert place.job.done(0).entry["error"].startswith("gave up after 2 attempts: the engine ")
+    assert place.job.done(0).entry.error.startswith("gave up after 2 attempts: the engine ")
     assert place.endings(0) == ["crashed", "crashed"]
-    assert jobs.end(place.job, place.context)["success"] is False
+    assert jobs.end(place.job, place.context).success is False
 
 
 @pytest.mark.parametrize("what", ["segv@frame", "exit@done"])
@@ -246,11 +274,11 @@ def test_it_dies_once_and_the_work_goes_on(tmp_path, fault, what):
     place = Place(tmp_path, "a.mp4", "b.mp4")
     place.start()
     fault(what, once=True)
-    assert place.process()["how"] == "exhausted"
+    assert place.process().how == "exhausted"
     assert place.statuses() == {"a": "ok", "b": "ok"}
     assert sum(how == "crashed" for index in range(2) for how in place.endings(index)) >= 1
     result = jobs.end(place.job, place.context)
-    assert result["processing_result"]["totals"]["frames"] == 24
+    assert result.summary.totals.frames == 24
 
 
 @pytest.mark.parametrize("what", ["segv@import", "exit@load"])
@@ -263,7 +291,7 @@ def test_an_engine_that_never_loads_is_no_fault_of_the_videos(tmp_path, fault, w
     assert place.statuses() == {}
     assert set(place.endings(0) + place.endings(1)) == {"handed back"}
     assert jobs.next_step(place.job, 30) == ["end"]
-    assert "while it loaded the model" in jobs.end(place.job, place.context)["message"]
+    assert "while it loaded the model" in jobs.end(place.job, place.context).message
 
 
 def test_an_engine_that_says_it_can_not(tmp_path, fault):
@@ -280,7 +308,7 @@ def test_a_halted_engine_has_stalled(tmp_path, fault):
     place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=10.0)  # what it may take to load on a busy machine
     place.start()
     fault("halt@frame", once=True)
-    assert place.process()["how"] == "exhausted"
+    assert place.process().how == "exhausted"
     assert place.statuses() == {"a": "ok", "b": "ok"}
     assert "stalled" in place.endings(0) + place.endings(1)
 
@@ -302,6 +330,43 @@ def at_work(place) -> None:
     until(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
 
 
+def test_cameras_are_shared_by_workers_whose_files_follow_each_other(tmp_path, fault):
+    """One worker has a file of each camera when the other begins: that one waits, and gets what follows."""
+    place = Place(tmp_path, *(f"{camera}/{part}.mp4" for camera in ("north", "south") for part in "abcd"), frames=40)
+    config, output = {**CONFIG, "camera": "folder"}, tmp_path / "shared"
+    place.job = jobs.begin(str(tmp_path / "videos"), config, place.settings, output=str(output), workers=2)
+    place.start()
+    fault(delay_s=0.02)
+    first = in_background(place.process)
+    until(lambda: sum(len(told.videos) for told in place.job.progress()) == 2, 20)
+    other = jobs.Context("other@here", place.settings, lambda: place.stop)
+    second = in_background(lambda: jobs.process(place.job, "process-2", other))
+    until(lambda: any("waiting" in told.stage for told in place.job.progress()), 20)
+    assert {first().how, second().how} == {"exhausted"}
+    done = [place.job.done(index) for index in place.job.done_indices()]
+    assert {one.status for one in done} == {"ok"}
+    assert len(done) == 8
+    assert {one.worker for one in done} == {"w@here", "other@here"}
+
+
+def test_one_that_waits_hears_of_a_cancel_and_of_its_stop(tmp_path, fault):
+    place = Place(tmp_path, "north/a.mp4", "north/b.mp4", frames=200)
+    config, output = {**CONFIG, "camera": "folder"}, tmp_path / "shared"
+    place.job = jobs.begin(str(tmp_path / "videos"), config, place.settings, output=str(output), workers=2)
+    place.start()
+    fault(delay_s=0.02)
+    first = in_background(place.process)
+    at_work(place)
+    stop = threading.Event()
+    other = jobs.Context("other@here", place.settings, stop.is_set)
+    second = in_background(lambda: jobs.process(place.job, "process-2", other))
+    until(lambda: any("waiting" in told.stage for told in place.job.progress()), 20)
+    stop.set()
+    assert second().how == "handed back"
+    place.job.cancel("me")
+    assert first().how == "cancelled"
+
+
 def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
     place = Place(tmp_path, "a.mp4", "b.mp4", frames=200)
     place.start()
@@ -310,17 +375,17 @@ def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
     at_work(place)
     place.stop = True
     begun = time.monotonic()
-    assert how()["how"] == "handed back"
+    assert how().how == "handed back"
     assert time.monotonic() - begun < 10
     assert place.statuses() == {}
     assert (place.endings(0), place.endings(1)) == (["handed back"], ["handed back"])
     assert jobs.next_step(place.job, 30) == ["process-1"]
     place.stop = False
     fault()
-    assert place.process()["how"] == "exhausted"
+    assert place.process().how == "exhausted"
     entries = [place.job.done(index).entry for index in range(2)]
-    assert [entry["frames"] for entry in entries] == [200, 200]
-    assert all(entry["resumed_from"] > 0 for entry in entries)
+    assert [entry.frames for entry in entries] == [200, 200]
+    assert all(entry.told["resumed_from"] > 0 for entry in entries)
 
 
 def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
@@ -330,8 +395,8 @@ def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
     fault(delay_s=0.01)
     how = in_background(place.process)
     at_work(place)
-    write_once(place.job.folder / "videos" / "0000.2.json", {"owner": jobs.Owner.this_process("other@here").as_json()})
-    assert how()["how"] == "exhausted"
+    write_once(place.job.folder / "videos" / "0000.2.json", {"owner": jobs.Owner.this_process("other@here").to_json()})
+    assert how().how == "exhausted"
     assert place.statuses() == {}
     assert place.endings(0) == ["lost", None]
     assert sorted(path.name for path in place.job.output.glob("*.*") if path.is_file()) == []
@@ -339,7 +404,7 @@ def test_a_video_that_is_lost_is_told_by_nobody(tmp_path, fault):
 
 def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
     """A share that is away for a moment is no reason to give up; one that stays away is no licence to go on."""
-    fence, real, failures = media.Fence(tmp_path / "0000.2.json", tmp_path / "end.json"), os.stat, [3]
+    fence, real, failures = fences.Fence(tmp_path / "0000.2.json", tmp_path / "end.json"), os.stat, [3]
 
     def fails(path, *arguments, **options):
         if failures[0] and str(path).startswith(str(tmp_path)):
@@ -347,7 +412,7 @@ def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(media, "UNREADABLE_S", 0.4)
+    monkeypatch.setattr(fences, "UNREADABLE_S", 0.4)
     monkeypatch.setattr(os, "stat", fails)
     fence()
     failures[0] = 1000
@@ -371,9 +436,9 @@ def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
     assert (place.endings(0), place.statuses()) == (["crashed"], {})
     assert jobs.cancel(place.job, "me", place.context) == "completed"
     entry = place.job.done(0).entry
-    assert (entry["status"], entry["frames"], entry["attempts"]) == ("ok", 20, 2)
-    assert Path(entry["outputs"]["tracks"]).name == "a.tracks.jsonl"
-    assert Path(entry["outputs"]["tracks"]).exists()
+    assert (entry.status, entry.frames, entry.attempts) == ("ok", 20, 2)
+    assert Path(entry.outputs["tracks"]).name == "a.tracks.jsonl"
+    assert Path(entry.outputs["tracks"]).exists()
 
 
 @pytest.mark.parametrize(("told", "how"), [("stop", "handed back"), ("cancel", "cancelled")])
@@ -391,16 +456,16 @@ def test_an_engine_that_hears_nothing_is_killed_in_time(tmp_path, fault, told, h
         place.stop = True
     else:
         place.job.cancel("me")
-    assert result()["how"] == how
+    assert result().how == how
     assert time.monotonic() - begun < 8
     if told == "stop":
         assert place.endings(0) == ["handed back"]
     else:
         entry = place.job.done(0).entry
-        assert entry["status"] == "partial"
-        assert entry["error"] == f"cancelled after {entry['frames']} frames"
-        assert Path(entry["outputs"]["tracks"]).name == "a.partial.tracks.jsonl"
-        assert jobs.end(place.job, place.context)["end_log"]["state"] == "cancelled"
+        assert entry.status == "partial"
+        assert entry.error == f"cancelled after {entry.frames} frames"
+        assert Path(entry.outputs["tracks"]).name == "a.partial.tracks.jsonl"
+        assert jobs.end(place.job, place.context).end_log["state"] == "cancelled"
 
 
 def test_a_file_that_ends_the_one_who_looks_at_it(tmp_path, fault):
@@ -434,7 +499,7 @@ def test_a_lease_is_renewed_while_files_are_looked_at(tmp_path, fault, monkeypat
 def test_a_process_that_hangs_in_the_kernel_is_left_behind(monkeypatch, caplog):
     """A read from a dead share can't be killed before it returns: the step must go on without it."""
     monkeypatch.setattr(engine_process, "KILLED_S", 0.2)
-    engine = EngineProcess({"kind": "work", "config": {"backend": "fake"}, "output": "/nowhere"})
+    engine = EngineProcess(Work(config={"backend": "fake"}, output="/nowhere"))
     os.kill(engine.pid, signal.SIGSTOP)
     begun = time.monotonic()
     with monkeypatch.context() as patched:

@@ -15,6 +15,7 @@ from orchestrator.broker.heartbeats import live
 from orchestrator.broker.local_server import client
 from orchestrator.broker.publish import publish
 from orchestrator.client import commands_jobs, submission
+from orchestrator.client.options import SubmitOptions
 from orchestrator.job.jobdir import Job
 from orchestrator.settings import settings
 from orchestrator.worker import alive
@@ -126,13 +127,15 @@ def test_the_folder_disappears_while_the_job_runs(tmp_path: Path) -> None:
         until(lambda: len(job.done_indices()) >= 1, 60, farm.tail)
         shutil.move(farm.videos, farm.folder / "moved")
         record = farm.wait(job, 40)
-        videos = record.result["processing_result"]["videos"]
+        videos = record.result.to_json()["processing_result"]["videos"]
         statuses = [video["status"] for video in videos]
         assert record.state == "failed"
         assert statuses.count("ok") >= 1
         assert "not begun" in statuses
-        assert "can't be read any more: no such file" in record.result["message"]
-        assert commands_jobs.status(job.id[:8], None, follow=True, as_json=True) == 1, "the monitor returns"
+        assert "can't be read any more: no such file" in record.result.message
+        assert commands_jobs.status(SubmitOptions(job_id=job.id[:8], monitor=True, as_json=True)) == 1, (
+            "the monitor returns"
+        )
         shutil.move(farm.folder / "moved", farm.videos)
 
 
@@ -144,7 +147,7 @@ def test_the_folder_disappears_before_the_start(tmp_path: Path) -> None:
         farm.worker()
         record = farm.wait(job, 40)
         assert record.state == "failed"
-        assert "does not exist" in record.result["message"]
+        assert "does not exist" in record.result.message
 
 
 def test_a_killed_worker_leaves_only_what_the_next_one_clears_away(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.broker import health, heartbeats
+from orchestrator.broker import doctor, health, heartbeats
 from orchestrator.broker.health import Check, as_json, check_health, exit_status
+from orchestrator.settings import settings
 from tests.orchestrator import handmade as made
 from tests.orchestrator.fake_server import fake_server
 
@@ -104,9 +105,9 @@ def test_no_worker(server):
 
 def test_a_worker_that_was_killed_is_none(server):
     """Its last heartbeat stays for a while, and names a process that is no more."""
-    beat(server, owner=made.dead_owner().as_json())
+    beat(server, owner=made.dead_owner().to_json())
     assert states(check(server.url))["workers"] == "failed"
-    beat(server, owner=made.owner().as_json())
+    beat(server, owner=made.owner().to_json())
     assert "workers" not in states(check(server.url))
 
 
@@ -354,3 +355,47 @@ def test_what_is_missing_here_may_be_on_the_workers_machines(server):
     beat(server, host="elsewhere")
     found = check(server.url, model="none.onnx")["model"]
     assert (found.state, found.detail[:5]) == ("warning", "here:")
+
+
+# What `yolo-engine doctor` says of the broker
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Names the broker of this process."""
+
+    def name(url: str) -> None:
+        monkeypatch.setenv("CELERY_BROKER_URL", url)
+        settings.cache_clear()
+
+    yield name
+    settings.cache_clear()
+
+
+def test_the_doctor_finds_a_broker_that_serves_us(named, server):
+    named(server.url)
+    assert (doctor.check().state, doctor.check().detail) == ("ok", f"{server.url} answers")
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "said"),
+    [
+        ("redis://user:secret@127.0.0.1:1/0", "absent", "redis://***@127.0.0.1:1/0: refused"),
+        ("redis+socket:///nowhere.sock", "absent", "there is no such socket"),
+        ("redis://user:secret@localhost:many/0", "broken", "host or port can't be read"),
+        ("http://localhost", "broken", "a broker's URL must start with redis://"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong(named, url, state, said):
+    named(url)
+    found = doctor.check()
+    assert found.state == state
+    assert said in found.detail
+    assert "secret" not in found.detail
+    assert state == "broken" or found.detail.endswith("only needed for jobs, not for `run`")
+
+
+def test_what_is_no_broker_does_not_answer_the_doctor(named):
+    with fake_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        named(url)
+        assert "it is not a Redis" in doctor.check().detail

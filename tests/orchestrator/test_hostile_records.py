@@ -16,7 +16,7 @@ from orchestrator.client.snapshot import Reader
 from orchestrator.errors import JobError
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job, jobs_in
-from orchestrator.job.records import EngineFacts, ModelFacts
+from orchestrator.job.records import BackendFacts, EngineFacts, ModelFacts
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.hostile_text import assert_harmless
@@ -142,7 +142,7 @@ def whole(tmp_path_factory) -> Path:
     made.hold(job, job.video_base(1), made.dead_owner()).release("crashed", error="it did")
     made.hold(job, job.video_base(1))
     made.hold(job, job.task_base("process-1")).release(
-        "exhausted", engine=EngineFacts(ModelFacts("m", ""), {"name": "fake", "provider": "fake"})
+        "exhausted", engine=EngineFacts(ModelFacts("m", ""), BackendFacts("fake", "fake"))
     )
     made.tell(job, (1, 30))
     (job.folder / "tasks" / "process-1.sent.json").write_text(

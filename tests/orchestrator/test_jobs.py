@@ -313,9 +313,9 @@ def test_from_begin_to_end(tmp_path, settings, context):
         (videos / f"{name}.mp4").unlink()
     os.mkfifo(videos / "becomes.mp4")
     (videos / "escapes.mp4").symlink_to("/dev/zero")
-    summary = jobs.process(job, "process-1", context)
-    assert summary["how"] == "exhausted"
-    found = {Path(video["path"]).stem: (video["status"], video["error"]) for video in summary["videos"]}
+    done = jobs.process(job, "process-1", context)
+    assert done.how == "exhausted"
+    found = {Path(video.path).stem: (video.status, video.error) for video in done.summary.videos}
     assert found["a"] == found["b"] == ("ok", None)
     assert {name: status for name, (status, _) in found.items() if name not in "ab"} == {
         "vanishes": "failed",
@@ -328,8 +328,8 @@ def test_from_begin_to_end(tmp_path, settings, context):
     assert next_step(job, LEASE_S) == ["end"]
     result = jobs.end(job, context)
     assert (job.output / "sub" / "b.tracks.jsonl").exists()
-    assert result["end_log"]["worker"] == "yolo@here"
-    assert jobs.process(job, "process-1", context)["how"] == "exhausted", "a late message finds nothing to do"
+    assert result.end_log["worker"] == "yolo@here"
+    assert jobs.process(job, "process-1", context).how == "exhausted", "a late message finds nothing to do"
     assert job.live(LEASE_S) == []
 
 
@@ -357,10 +357,10 @@ def test_what_the_start_refuses(tmp_path, settings, context, names, config, said
     (tmp_path / "videos").mkdir()
     job = submitted(tmp_path, settings, *names, **config)
     assert said in jobs.start(job, context).refused
-    assert jobs.process(job, "process-1", context)["how"] == "exhausted"
+    assert jobs.process(job, "process-1", context).how == "exhausted"
     result = jobs.end(job, context)
-    assert said in result["message"]
-    assert result["end_log"]["state"] == "failed"
+    assert said in result.message
+    assert result.end_log["state"] == "failed"
 
 
 def test_a_step_that_somebody_is_at(job, context):
@@ -555,14 +555,13 @@ def test_a_job_that_this_machine_refuses_ends(job, guarded, facts, said, when):
     context = Context("yolo@here", guarded)
     record = jobs.start(opened, context)
     assert when == "started" or said in record.refused
-    summary = jobs.process(opened, "process-1", context)
-    assert summary["how"] == "exhausted"
+    assert jobs.process(opened, "process-1", context).how == "exhausted"
     result = jobs.end(job_at(str(job.folder), guarded), context)
-    assert result["success"] is False
-    assert said in result["message"]
+    assert result.success is False
+    assert said in result.message
     assert next_step(opened, LEASE_S) == []
     if when == "started":
-        assert [video["status"] for video in result["processing_result"]["videos"]] == ["ok", "not begun"]
+        assert [video.status for video in result.summary.videos] == ["ok", "not begun"]
 
 
 def test_what_a_job_reads_may_disappear(job, guarded, tmp_path):

@@ -34,7 +34,7 @@ def dead_pid() -> int:
 
 
 def altered(owner: Owner, **facts) -> Owner:
-    return Owner(**{**owner.as_json(), **facts})
+    return Owner(**{**owner.to_json(), **facts})
 
 
 # -- one lease --------------------------------------------------------------------------------------------------------

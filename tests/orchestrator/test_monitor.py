@@ -12,6 +12,7 @@ from rich.console import Console
 from orchestrator.client import monitor
 from orchestrator.client.snapshot import Reader, VideoRow
 from orchestrator.errors import JobError
+from orchestrator.job.records import JobState
 from orchestrator.settings import Settings, settings
 from tests.orchestrator import handmade as made
 from tests.waiting import until
@@ -192,5 +193,5 @@ def test_lines_of_a_log_grow_rarer(tmp_path, local, monkeypatch):
     assert gaps[-1] == 300
     present += 1
     before = console.file.tell()
-    lines.show(dataclasses.replace(shot, state="ending"))
+    lines.show(dataclasses.replace(shot, state=JobState.ENDING))
     assert console.file.tell() > before

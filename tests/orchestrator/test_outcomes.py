@@ -7,13 +7,22 @@ import pytest
 from rich.console import Console
 
 from engine.cli.progress import print_summary
-from orchestrator.client import commands_broker, views
+from orchestrator.client import commands_list, views
 from orchestrator.client.snapshot import Reader
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import Job
-from orchestrator.job.outcomes import shortened, state_of, summarise, without_long_lists
-from orchestrator.job.records import StartRecord
+from orchestrator.job.outcomes import shortened, shortened_result, state_of, summarise, without_long_lists
+from orchestrator.job.records import (
+    BackendFacts,
+    EntryStatus,
+    JobSummary,
+    JobTotals,
+    ModelFacts,
+    PipelineResult,
+    StartRecord,
+    VideoEntry,
+)
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.orchestrator import handmade as made
@@ -107,28 +116,28 @@ def test_summary(job):
     made.finish(job, 1, "failed", "it is damaged")
     job.done_path(2).write_text("{")
     summary = summarise(job)
-    assert [video["status"] for video in summary["videos"]] == ["ok", "failed", "not begun"]
-    assert summary["videos"][2]["error"] == "was not processed"
-    assert summary["success"] is False
-    assert summary["workers"] == ["yolo@here"]
-    totals = summary["totals"]
-    assert (totals["videos"], totals["failed"], totals["partial"], totals["frames"]) == (3, 1, 0, 200)
-    assert (totals["done"], totals["cancelled"], totals["not_begun"]) == (1, 0, 1)
-    assert "error" not in summary
-    assert summarise(job, "why")["error"] == "why"
+    assert [video.status for video in summary.videos] == ["ok", "failed", "not begun"]
+    assert summary.videos[2].error == "was not processed"
+    assert summary.success is False
+    assert summary.workers == ("yolo@here",)
+    totals = summary.totals
+    assert (totals.videos, totals.failed, totals.partial, totals.frames) == (3, 1, 0, 200)
+    assert (totals.done, totals.cancelled, totals.not_begun) == (1, 0, 1)
+    assert "error" not in summary.to_json()
+    assert summarise(job, "why").to_json()["error"] == "why"
 
 
 def test_summary_of_nothing(job):
     summary = summarise(job)
-    assert (summary["success"], summary["videos"], summary["totals"]["videos"]) == (False, [], 0)
+    assert (summary.success, summary.videos, summary.totals.videos) == (False, (), 0)
 
 
 def test_a_clock_that_was_set_back(job):
     made.start(job, 1)
     made.finish(job, 0)
     write_json(job.start_path, {**job.start_record().to_json(), "started_at": "2999-01-01T00:00:00+00:00"})
-    totals = summarise(job)["totals"]
-    assert (totals["elapsed_s"], totals["fps"]) == (0.0, 0.0)
+    totals = summarise(job).totals
+    assert (totals.elapsed_s, totals.fps) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -176,16 +185,15 @@ def test_the_original_structure(job, settings, statuses, cancelled, message):
     [(200, 3, 200, None), (201, 3, 3, 198), (1000, 500, 200, 800), (201, 0, 0, 201)],
 )
 def test_of_many_videos_a_result_names_those_that_are_not_ok(count, bad, kept, left_out):
-    videos = [{"path": f"{n}", "status": "failed" if n < bad else "ok"} for n in range(count)]
-    summary = {"videos": videos, "totals": {}}
-    for value in (summary, {"success": False, "processing_result": summary}):
-        before = json.dumps(value)
-        short = shortened(value)
-        inner = short.get("processing_result", short)
-        assert len(inner["videos"]) == kept
-        assert inner.get("videos_left_out") == left_out
-        assert inner["totals"] == {}
-        assert json.dumps(value) == before, "the value itself stays"
+    ends = [EntryStatus.FAILED if number < bad else EntryStatus.OK for number in range(count)]
+    videos = tuple(VideoEntry(f"{number}", status) for number, status in enumerate(ends))
+    summary = JobSummary(False, videos, JobTotals(videos=count), ModelFacts(), BackendFacts())
+    result = PipelineResult(False, "", "", {}, summary, {}, "", {})
+    for short in (shortened(summary).to_json(), shortened_result(result).to_json()["processing_result"]):
+        assert len(short["videos"]) == kept
+        assert short.get("videos_left_out") == left_out
+        assert short["totals"]["videos"] == count
+    assert len(summary.videos) == count, "the value itself stays"
 
 
 def test_a_long_start_record(job):
@@ -220,7 +228,7 @@ def test_thousands_of_videos(tmp_path, settings, monkeypatch):
     assert jobs.next_step(job, 30) == ["process-1"]
     assert time.monotonic() - begun < 2.0
     begun = time.monotonic()
-    assert outcomes.summarise(job)["totals"]["frames"] == 2500 * made.FRAMES
+    assert outcomes.summarise(job).totals.frames == 2500 * made.FRAMES
     assert time.monotonic() - begun < 3.0
 
 
@@ -235,7 +243,7 @@ def text_of(renderable) -> str:
 
 def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     """Status, monitor, list, end record, summary and message count a cancelled job's videos in the same way."""
-    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    monkeypatch.setattr(commands_list, "known_jobs", lambda _: [job])
     made.start(job, 6)
     for index, status in enumerate(("ok", "ok", "partial", "failed", "cancelled")):
         made.finish(job, index, status, None if status == "ok" else "why")
@@ -251,8 +259,9 @@ def test_each_view_of_a_job_tells_the_same(job, settings, monkeypatch):
     assert words in text_of(views.live_view(shot, 10))
     assert [row.status for row in rows] == ["ok", "ok", "partial", "failed", "cancelled", "not begun"]
     assert views.as_json(shot)["counts"] == {**counted, "left": 0, "at_work": 0}
-    assert commands_broker.recent_jobs(settings)[0]["counts"] == {**counted, "left": 0, "at_work": 0}
-    assert commands_broker.cell(commands_broker.recent_jobs(settings)[0], "videos").plain == "2/6"
+    (row,) = commands_list.recent_jobs(settings)
+    assert row.to_json()["counts"] == {**counted, "left": 0, "at_work": 0}
+    assert row.cell("videos", 160).plain == "2/6"
     for totals in (result["end_log"], result["processing_result"]["totals"]):
         assert {key: totals[key] for key in counted} == counted
     console = Console(width=160, file=io.StringIO())

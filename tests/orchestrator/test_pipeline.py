@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from engine.rework.render import render
+from engine.rework.retrack import retrack
 from orchestrator.broker.heartbeats import live
 from orchestrator.broker.local_server import client
 from tests.assets import ROOT
 from tests.chaos.farm import CONFIG, Farm
-from tests.e2e.runs import clip
+from tests.e2e.runs import clip, frames_in
 from tests.waiting import until
 
 pytestmark = [
@@ -80,6 +82,28 @@ def test_complete_pipeline_as_any_program_sends_it(farm: Farm) -> None:
         "manifest.json",
         f"celery_result_{sent.id}.json",
     }
+
+
+def test_tracks_and_videos_of_a_job_are_made_again(farm: Farm) -> None:
+    """Of a job that came through the broker, by another process than the worker's, without the model."""
+    output = farm.folder / "again"
+    config = {**CONFIG, "output_folder": str(output), "store_conf": 0.1, "skip_frames": 1}
+    sent = farm.app.send_task("complete_pipeline", args=(str(farm.videos), config))
+    until(lambda: sent.state == "SUCCESS", 60, farm.tail)
+    files = {path: path.read_bytes() for path in output.iterdir() if path.name.endswith((".tracks.jsonl", ".mot.txt"))}
+    assert len(files) == 6
+    for path in files:
+        path.unlink()
+    done = retrack(output, None, {})
+    assert sorted(each.frames for each in done) == [20, 30, 40]
+    assert {path: path.read_bytes() for path in files} == files
+    videos = {path: frames_in(path) for path in output.glob("*.mp4")}
+    for path in videos:
+        path.unlink()
+    assert {made.path: made.frames for made in render(output)} == videos
+    assert sorted(videos.values()) == [20, 30, 40]
+    retrack(output, None, {"tracker": "bytetrack"})
+    assert {path for path in files if path.read_bytes() != files[path]}
 
 
 def test_each_task_alone(farm: Farm) -> None:
@@ -144,6 +168,9 @@ def test_the_parent_holds_no_media_library(farm: Farm) -> None:
 
 
 def test_logs_name_job_task_and_worker(farm: Farm) -> None:
+    config = {**CONFIG, "output_folder": str(farm.folder / "logs"), "visualize": False}
+    sent = farm.app.send_task("complete_pipeline", args=(str(farm.videos), config))
+    until(lambda: sent.state == "SUCCESS", 60, farm.tail)
     lines = [json.loads(line) for line in farm.log.read_text().splitlines() if line.startswith("{")]
     ended = [line for line in lines if line["message"].endswith(": completed")]
     assert ended
@@ -188,7 +215,9 @@ def test_memory_of_the_worker_stays_flat(farm: Farm) -> None:
         status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in status)
 
-    config = {**CONFIG, "output_folder": str(farm.folder / "alone"), "visualize": False}
+    config = {**CONFIG, "output_folder": str(farm.folder / "flat"), "visualize": False}
+    for name in ("log_start_yolo", "process_videos_yolo"):
+        result_of(farm, name, str(farm.videos), config)
 
     def ends(count: int) -> None:
         sent = [farm.app.send_task("log_end_yolo", args=(str(farm.videos), config)) for _ in range(count)]

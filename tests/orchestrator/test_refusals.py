@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.broker import health, keys, refusals
-from orchestrator.client import commands_broker
+from orchestrator.client import commands_list
+from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.jobdir import JOBS_FOLDER
 from orchestrator.settings import settings
@@ -49,11 +50,11 @@ def test_a_sweep_that_fails_is_told_in_all_three(broker, tmp_path: Path, caplog,
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == f"sweep {folder} is refused: {why}"
     assert why.count(folder) == 1
-    commands_broker.list_tasks(as_json=True)
+    commands_list.list_tasks(SubmitOptions(as_json=True))
     (row,) = json.loads(capsys.readouterr().out)["refused"]
     assert row["what"] == f"sweep {folder}"
     assert "no such file" in row["why"]
-    commands_broker.list_tasks(as_json=False)
+    commands_list.list_tasks(SubmitOptions())
     assert "refused" in capsys.readouterr().out
     checks = health.check_refusals(broker)
     assert [(check.name, check.state) for check in checks] == [("sweep", "failed")]
@@ -67,7 +68,7 @@ def test_a_refused_task_is_told_in_all_three(broker, tmp_path: Path, caplog, cap
     with caplog.at_level(logging.ERROR):
         refuse(tasks.log_start_yolo, str(tmp_path / "nowhere"))
     assert "task log_start_yolo an-id is refused: Video folder" in caplog.text
-    commands_broker.list_tasks(as_json=True)
+    commands_list.list_tasks(SubmitOptions(as_json=True))
     assert json.loads(capsys.readouterr().out)["refused"][0]["what"] == "task log_start_yolo an-id"
     (check,) = health.check_refusals(broker)
     assert (check.name, check.state) == ("refused", "warning")

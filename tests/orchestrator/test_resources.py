@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from engine.config import EngineConfig
 from orchestrator.job import resources
 from orchestrator.job.records import ModelFacts, VideoFacts
 from orchestrator.job.resources import examine, needed_bytes
@@ -29,7 +30,7 @@ GB = 10**9
     ],
 )
 def test_needed(videos, config, least, most, why):
-    assert least <= needed_bytes(videos, config) <= most
+    assert least <= needed_bytes(videos, EngineConfig(**config)) <= most
 
 
 def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
@@ -53,23 +54,26 @@ def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
 )
 def test_a_machine_and_a_job(monkeypatch, facts, config, warned, refused):
     machine(monkeypatch, **facts)
-    told, warnings, why = examine([HD], ModelFacts("m"), config, Path("/out"))
-    assert len(warnings) == len(warned)
-    for warning, part in zip(warnings, warned, strict=True):
+    found = examine([HD], ModelFacts("m"), EngineConfig(**config), Path("/out"))
+    why = found.refused
+    assert len(found.warnings) == len(warned)
+    for warning, part in zip(found.warnings, warned, strict=True):
         assert part in warning
     assert (why is None) is (refused is None)
     assert refused is None or refused in why
-    assert told["disk_needed_bytes"] == needed_bytes([HD], config)
+    assert found.resources.disk_needed_bytes == needed_bytes([HD], EngineConfig(**config))
 
 
 def test_a_model_that_is_not_there(monkeypatch):
     machine(monkeypatch)
-    assert examine([HD], ModelFacts("m", error="no such model"), {}, Path("/out"))[2] == "no such model"
+    assert (
+        examine([HD], ModelFacts("m", error="no such model"), EngineConfig(), Path("/out")).refused == "no such model"
+    )
 
 
 def test_this_machine(tmp_path):
-    facts, _, refused = examine([], ModelFacts("fake"), {}, tmp_path / "not" / "yet" / "there")
-    assert refused is None
-    assert facts["cores"] >= 1
-    assert facts["disk_free_bytes"] > 0
-    assert facts["memory_available_bytes"] > 0
+    found = examine([], ModelFacts("fake"), EngineConfig(), tmp_path / "not" / "yet" / "there")
+    assert found.refused is None
+    assert found.resources.cores >= 1
+    assert found.resources.disk_free_bytes > 0
+    assert found.resources.memory_available_bytes > 0

@@ -18,8 +18,8 @@ import pytest
 from orchestrator.broker.local_server import server_program
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings, settings
-from orchestrator.worker import server_cli
-from orchestrator.worker.server_cli import chosen_queues, the_only
+from orchestrator.worker import serve, server_cli
+from orchestrator.worker.serve import chosen_queues, the_only
 from tests.assets import ROOT
 from tests.orchestrator.servers import process, strangers_folder
 from tests.waiting import until
@@ -234,7 +234,7 @@ def flower(call, monkeypatch):
             found.append((command, environment))
             raise Replaced
 
-        monkeypatch.setattr(server_cli.os, "execve", execve)
+        monkeypatch.setattr(serve.os, "execve", execve)
         monkeypatch.setattr(sys, "argv", ["yolo-server", "--flower", *arguments])
         with pytest.raises(Replaced):
             server_cli.main()

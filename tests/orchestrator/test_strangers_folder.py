@@ -41,7 +41,7 @@ def test_an_engine_process_runs_none_of_them(tmp_path, monkeypatch):
     record = jobs.start(job, jobs.Context("w@here", given))
     assert record.refused is None
     assert len(record.videos) == 1
-    assert jobs.process(job, "process-1", jobs.Context("w@here", given))["success"]
+    assert jobs.process(job, "process-1", jobs.Context("w@here", given)).summary.success
     assert not (here / "ran").exists()
 
 

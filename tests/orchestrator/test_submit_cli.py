@@ -20,7 +20,7 @@ from engine.cli.main import run
 from engine.config import EngineConfig
 from orchestrator.client import commands_jobs, commands_submit, engine_options, submission, submit_cli
 from orchestrator.job.atomic_json import write_quick
-from orchestrator.job.jobdir import Job, now
+from orchestrator.job.jobdir import Job, now, who
 from orchestrator.job.registry import known_jobs, remember
 from orchestrator.settings import settings
 from tests.assets import ROOT
@@ -562,7 +562,7 @@ def test_cancel_a_job_at_work(call, here, monkeypatch, obeys):
     else:
         assert code == 1
         assert "is still cancelling" in out
-    assert json.loads((job.folder / "cancel.json").read_text())["by"] == submission.who()
+    assert json.loads((job.folder / "cancel.json").read_text())["by"] == who()
 
 
 # -- list-tasks -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from orchestrator.client import commands_broker, views
+from orchestrator.client import commands_list, views
 from orchestrator.client.snapshot import Reader
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
@@ -245,16 +245,16 @@ def test_nothing_breaks_into_pieces(job, settings, monkeypatch, width):
             if word not in ("rebuilt", "be", "can't") or width < 160:
                 assert word in text, (word, lines)
         assert any("70/100" in line and "processing" in line for line in lines)
-    monkeypatch.setattr(commands_broker, "known_jobs", lambda _: [job])
+    monkeypatch.setattr(commands_list, "known_jobs", lambda _: [job])
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
-    commands_broker.show(
+    commands_list.show(
         console,
         "active",
-        [{"worker": "yolo-12345@machine-room-3", "job": job.id, "step": "process-1"}],
+        [commands_list.ActiveRow("yolo-12345@machine-room-3", "machine-room-3", job.id, "process-1", "an-id")],
         ("worker", "job", "step"),
     )
-    commands_broker.show(
-        console, "recent", commands_broker.recent_jobs(settings), ("id", "state", "videos", "age", "video_folder")
+    commands_list.show(
+        console, "recent", commands_list.recent_jobs(settings), ("id", "state", "videos", "age", "video_folder")
     )
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 6, lines

@@ -308,7 +308,7 @@ def test_the_engine_logs_as_its_worker_does(told, form, formatter):
     assert type(handler.formatter) is formatter
     assert isinstance(handler.formatter, JsonFormatter) is (form == "json")
     assert isinstance(handler.filters[0], TaskFields)
-    assert supervise.logging_of_worker()["log_format"] == form
+    assert supervise.logging_of_worker()[1] == form
 
 
 def test_settings_are_read_once(monkeypatch, tmp_path):

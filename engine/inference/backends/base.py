@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -12,6 +14,24 @@ if TYPE_CHECKING:
     from engine.inference.gpu.filters import Filters
     from engine.inference.gpu.frames import PlaneBatch
     from engine.inference.layouts import Decoded
+
+
+@dataclass(frozen=True)
+class CpuModel:
+    """What a backend on a CPU is made of.
+
+    path        the ONNX file, with dynamic axes where the model allows them
+    name        the model as its user named it, for messages: the file may be one of a cache
+    size        height and width of the model's own input; others may follow
+    workers     threads that will infer at the same time
+    batch_safe  false where the model computes over the whole batch
+    """
+
+    path: Path
+    name: str
+    size: tuple[int, int]
+    workers: int
+    batch_safe: bool
 
 
 class Backend(Protocol):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError
+from engine.inference.backends.base import CpuModel
 from models.manifest import InputSpec, ModelManifest
 
 _BRIGHT = 0.7
@@ -33,6 +34,11 @@ def fake_manifest(height: int = 128, width: int = 128) -> ModelManifest:
         classes=("square",),
         description="finds bright rectangles; for tests",
     )
+
+
+def on_cpu(model: CpuModel) -> FakeBackend:
+    """Make the backend; it has no use for a model."""
+    return FakeBackend()
 
 
 class FakeBackend:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends.base import CpuModel
 from engine.inference.native.graph import read_graph
 from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
@@ -25,6 +26,11 @@ from engine.inference.native.plan import plan
 from engine.text.printable import printable
 from engine_ext.convnet import ConvNet, aligned, instruction_sets
 from models.errors import ModelError as ModelPackageError
+
+
+def on_cpu(model: CpuModel) -> NativeBackend:
+    """Make the backend. Raises BackendMissing and ModelError."""
+    return NativeBackend(model.path, model.size, model=model.name)
 
 
 class NativeBackend:

@@ -19,9 +19,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends.base import CpuModel
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
+from models.onnx_meta import read_meta
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,11 @@ def shadowing() -> str | None:
     return f"{' and '.join(builds)} are both installed and shadow each other. Repair: {onnxruntime_gpu()}"
 
 
+def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
+    """Make the backend for a CPU. Raises BackendMissing and ModelError."""
+    return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
+
+
 class OnnxRuntimeBackend:
     """A model in ONNX Runtime. Satisfies engine.inference.backends.base.Backend."""
 
@@ -57,7 +64,7 @@ class OnnxRuntimeBackend:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | bytes,
         device: str = "cpu",
         *,
         tensorrt: bool = False,
@@ -77,6 +84,7 @@ class OnnxRuntimeBackend:
             raise BackendMissing(f"ONNX Runtime can't be loaded ({error}). Repair: pip install onnxruntime") from error
         self.on_gpu = device.startswith("cuda")
         self.batch_safe = batch_safe
+        named = "the model" if isinstance(path, bytes) else path
         providers = _providers(ort, device, tensorrt=tensorrt)
         self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
@@ -86,14 +94,15 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
-        if tensorrt and engines is not None:
+        if tensorrt and engines is not None and isinstance(path, Path):
             providers[0] = (providers[0][0], providers[0][1] | engine_options(path, engines, shapes))
         if self.on_gpu:
             _preload(ort)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            model = path if isinstance(path, bytes) else str(path)
+            self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
-            raise ModelError(f"{path} can't be loaded by ONNX Runtime: {_first_line(error)}") from error
+            raise ModelError(f"{named} can't be loaded by ONNX Runtime: {_first_line(error)}") from error
         self.provider = self._session.get_providers()[0]
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
@@ -103,12 +112,12 @@ class OnnxRuntimeBackend:
             )
         entry = self._session.get_inputs()[0]
         if entry.type not in _DTYPES:
-            raise ModelError(f"{path} takes {entry.type}; float32, float16 or uint8 are supported.")
+            raise ModelError(f"{named} takes {entry.type}; float32, float16 or uint8 are supported.")
         self.input_dtype = _DTYPES[entry.type]
         self._input = entry.name
         self._output = self._session.get_outputs()[0].name
         if len(entry.shape) != 4:
-            raise ModelError(f"{path} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
+            raise ModelError(f"{named} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
         height, width = entry.shape[2:]
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._ort = ort
@@ -202,8 +211,6 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
         "trt_timing_cache_path": str(engines),
     }
     if shapes is not None:
-        from models.onnx_meta import read_meta
-
         entry = read_meta(path).inputs[0].name
         for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
             options[f"trt_profile_{which}_shapes"] = f"{entry}:{'x'.join(map(str, shape))}"

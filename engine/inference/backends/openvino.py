@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
+from engine.inference.backends.base import CpuModel
 from engine.install import extra
 from engine.precision import Precision
 from engine.text.printable import printable
 
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
 _SIZES_KEPT = 8
+
+
+def on_cpu(model: CpuModel) -> OpenVinoBackend:
+    """Make the backend. Raises BackendMissing and ModelError."""
+    return OpenVinoBackend(model.path, model.workers, batch_safe=model.batch_safe)
 
 
 class OpenVinoBackend:

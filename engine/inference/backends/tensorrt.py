@@ -21,6 +21,7 @@ from engine.inference.gpu.context import CudaContext, OutOfMemory
 from engine.inference.gpu.filters import Filters, KernelSet
 from engine.inference.gpu.frames import PlaneBatch
 from engine.inference.gpu.graphs import GraphApi, GraphError
+from engine.inference.gpu.kernels import load_kernels as load_own_kernels
 from engine.inference.gpu.lane import Lane
 from engine.inference.gpu.plan import LoadedPlan
 from engine.inference.gpu.protocol import LoadKernels
@@ -129,11 +130,9 @@ class TensorRtBackend:
 
     def _load_kernels(self, load: LoadKernels | None) -> None:
         """Without them, frames are letterboxed and heads read on the CPU, with the same results."""
-        from engine.inference.gpu.kernels import load_kernels
-
         try:
             with self._fitting(None), self._context.use("loading kernels") as driver:
-                self._kernels = KernelSet((load or load_kernels)(driver, self._context.capability))
+                self._kernels = KernelSet((load or load_own_kernels)(driver, self._context.capability))
         except BackendMissing as error:
             log.warning("Frames are prepared on the CPU: %s", error)
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
+
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 
@@ -28,12 +31,6 @@ class HardwareDecoding:
 def hardware_decoding(device: int = 0) -> HardwareDecoding:
     """Tries to open GPU `device` for decoding. Makes a CUDA context in this process where it can, so never call it
     before a fork."""
-    import av
-
-    try:
-        from av.codec.hwaccel import HWAccel, hwdevices_available
-    except ImportError:
-        return HardwareDecoding((), (), f"PyAV {av.__version__} has no hardware contexts: pip install 'av>=14'")
     kinds = tuple(hwdevices_available())
     codecs = tuple(name for name in CODECS if name in av.codecs_available and opens_on_cuda(av.Codec(name, "r")))
     if not codecs:
@@ -48,9 +45,6 @@ def hardware_decoding(device: int = 0) -> HardwareDecoding:
 def hardware_planes(video: Path, device: int = 0) -> Iterator[Any]:
     """The frames of a video as the GPU decodes them, copied to main memory (nv12; with 10 bits p010). Raises what PyAV
     raises where it can't: nothing falls back to the CPU."""
-    import av
-    from av.codec.hwaccel import HWAccel
-
     acceleration = HWAccel("cuda", device=str(device), allow_software_fallback=False)
     with av.open(str(video), hwaccel=acceleration) as container:
         yield from container.decode(video=0)

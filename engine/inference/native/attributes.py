@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import onnx
 from numpy.typing import NDArray
 
 from engine.inference.native.ops import Unsupported
@@ -63,8 +64,6 @@ def read_attributes(node: Any) -> dict[str, Attribute]:
 
     Raises Unsupported for an attribute that is not known, is of another kind, or is in a second file.
     """
-    import onnx
-
     known, found = _KNOWN.get(node.op_type), dict[str, Attribute]()
     if known is None:
         return found
@@ -81,8 +80,6 @@ def read_attributes(node: Any) -> dict[str, Attribute]:
 
 def array_of(tensor: Any) -> NDArray[Any]:
     """The values of an onnx.TensorProto. Raises Unsupported where they are in a second file, which is never opened."""
-    import onnx
-
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported("its weights are in a second file")
     if any(dim < 0 for dim in tensor.dims):  # NumPy would choose one that fits

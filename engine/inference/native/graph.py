@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 from numpy.typing import NDArray
 
 from engine.inference.native.attributes import Attribute, array_of, read_attributes
 from engine.inference.native.ops import Unsupported, refusing
+from models.onnx_meta import parse_onnx
 
 _OLDEST = 11  # before it, Resize, Clip and others meant other things
 _MAX_NODES = 4096  # the largest detectors have about 1000
@@ -66,10 +68,6 @@ class Graph:
 
 def read_graph(path: Path) -> Graph:
     """Raises Unsupported for what is no float32 picture network, models.errors.OnnxFileError for what is no ONNX."""
-    import onnx
-
-    from models.onnx_meta import parse_onnx
-
     model = parse_onnx(path)  # weights in a second file are refused below, and never opened
     try:
         with refusing():
@@ -79,8 +77,6 @@ def read_graph(path: Path) -> Graph:
 
 
 def _graph(model: Any) -> Graph:
-    import onnx
-
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST:
         raise Unsupported(f"it has opset {opset}; {_OLDEST} is the oldest that is read")

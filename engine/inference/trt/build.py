@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.defaults import GPU_BATCH
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
 from engine.inference.trt.find import Fed
@@ -37,11 +38,12 @@ from engine.inference.trt.sidecar import (
     write_record,
 )
 from models.dynamic_axes import VERSION as FREED_VERSION
+from models.dynamic_axes import freed_model
+from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write, cache_dir
-from models.resolution import ResolvedModel
+from models.resolution import ResolvedModel, resolve
 
 _STEP_S = 0.1
-_BATCH = 8  # as the engine batches on a GPU
 _MIN_BF16 = 8.0  # compute capability that computes in bfloat16
 
 
@@ -158,10 +160,6 @@ def build_plan(
 
 
 def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
-    from models.dynamic_axes import freed_model
-    from models.errors import ModelError as ModelPackageError
-    from models.resolution import resolve
-
     try:
         resolved = resolve(
             options.model,
@@ -178,7 +176,7 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
     spec = resolved.manifest.input
     most = options.max_batch
     if most is None:
-        most = max(_BATCH if freed.dynamic else 1, options.min_batch, options.opt_batch or 1)
+        most = max(GPU_BATCH if freed.dynamic else 1, options.min_batch, options.opt_batch or 1)
     tuned = options.opt_batch if options.opt_batch is not None else most
     profile = make_profile(
         options.shape if options.shape != "auto" else "rect" if freed.dynamic else "square",

@@ -11,19 +11,18 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from engine.errors import ConfigError, PlanError, describe_os_error
+from engine.inference.letterbox import Letterboxes
 from engine.inference.trt.graph import copy_of, picture_of
 from engine.inference.trt.quantize import quantizable
-
-if TYPE_CHECKING:
-    import onnx
-
-    from models.manifest import InputSpec
+from models.manifest import InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MAX_PICTURES = 256
@@ -60,10 +59,6 @@ def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
 
 def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[Any]]:
     """Each picture as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
-    import av
-
-    from engine.inference.letterbox import Letterboxes
-
     letterboxes = Letterboxes(spec, "float32")
     for path in pictures:
         try:
@@ -120,8 +115,7 @@ def calibrate(
     model: onnx.ModelProto, tensors: Iterable[NDArray[Any]], tick: Callable[[int], None] | None = None
 ) -> dict[str, float]:
     """Threshold of each tensor that a convolution to be quantized reads, from running a plain model on the CPU."""
-    import onnx
-    import onnxruntime
+    import onnxruntime  # a plan may be built where it is not, or can't be loaded
 
     names = sorted({node.input[0] for node in quantizable(model)})
     watched = copy_of(model)

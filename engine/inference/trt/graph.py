@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
 
 from engine.errors import PlanError
-
-if TYPE_CHECKING:
-    import onnx
 
 PREFIX = "trt/"
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     return copied
@@ -37,9 +34,6 @@ def picture_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
 
 def constants_to_initializers(model: onnx.ModelProto) -> None:
     """Constant nodes become initializers, so that only one kind of constant is left. In place."""
-    import numpy as np
-    import onnx
-
     dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     kept = []
     for node in model.graph.node:
@@ -80,8 +74,6 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 def refuse_subgraphs(model: onnx.ModelProto) -> None:
     """The conversions look at one graph only."""
-    import onnx
-
     for node in model.graph.node:
         if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
             raise PlanError(

@@ -9,7 +9,7 @@ importance lie far off.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from engine.errors import PlanError
 from engine.inference.trt.profile import Profile
 from engine.inference.trt.sidecar import Parity
-
-if TYPE_CHECKING:
-    from models.manifest import ModelManifest
+from models.manifest import ModelManifest
+from models.verify_dynamic_axes import made_up_picture
 
 # By precision: largest difference to the CPU, and that of 999 in 1000 numbers. fp32, fp16 and bf16 are compared with
 # the plain float32 model, int8 with the same Q/DQ nodes, where rounding at a step's edge may go either way.
@@ -50,8 +49,6 @@ def check_parity(
 
     reference   bytes of an ONNX file with free shapes, which ONNX Runtime answers for on the CPU
     """
-    from models.verify_dynamic_axes import made_up_picture
-
     spec, rows = manifest.input, manifest.layout == "end2end"
     peak = 255.0 if spec.dtype == "uint8" else 255.0 * float(np.max(spec.scale))
     session, entry, dtype = _session(reference)
@@ -76,7 +73,7 @@ def check_parity(
 
 
 def _session(reference: bytes) -> tuple[Any, str, str]:
-    import onnxruntime
+    import onnxruntime  # a plan may be built where it is not, or can't be loaded
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

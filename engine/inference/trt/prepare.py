@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx
 
 from engine.inference.trt.calibrate import Calibration, calibrate, find_pictures, tensors_of
-from engine.inference.trt.quantize import quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.quantize import quantize, refuse_quantized, signed, with_channel_scales
 from engine.inference.trt.to_float32 import plain
 from engine.inference.trt.to_half import narrow
-
-if TYPE_CHECKING:
-    import onnx
-
-    from models.manifest import InputSpec
+from models.batching import batch_safe
+from models.manifest import InputSpec
+from models.onnx_meta import load_onnx
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
@@ -42,10 +41,7 @@ def prepare(
     tick: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Convert the freed ONNX file. `tick` hears how many pictures int8 has seen. Raises PlanError or ConfigError."""
-    from models.batching import batch_safe
-    from models.onnx_meta import load_onnx
-
-    model = reference = plain(load_onnx(freed))
+    model = reference = signed(plain(load_onnx(freed)))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")
     elif precision == "int8":

@@ -21,6 +21,7 @@ from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile
 from engine.inference.trt.sidecar_fields import Fields, read_fields
+from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write, cache_dir, read_regular, sha256_of
 
 SCHEMA = 1
@@ -134,8 +135,6 @@ def sidecar_of(plan: Path) -> Path:
 def write_plan(plan: Path, data: memoryview | bytes, record: PlanRecord) -> None:
     """Both files, whole or not at all. A plan beside another's side-car, as between the two, is refused by its hash.
     Raises OutputError."""
-    from models.errors import ModelError as ModelPackageError
-
     try:
         with atomic_write(plan) as stream:
             stream.write(data)
@@ -158,8 +157,6 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 def read_record(plan: Path) -> PlanRecord:
     """The side-car of a plan. Raises PlanError where there is none, or none that can be read."""
-    from models.errors import ModelError as ModelPackageError
-
     path = sidecar_of(plan)
     try:
         if not os.path.lexists(path):
@@ -271,8 +268,6 @@ def check_plan(
 
 
 def _sha256_of(plan: Path) -> str:
-    from models.errors import ModelError as ModelPackageError
-
     try:
         return sha256_of(plan)
     except ModelPackageError as error:

@@ -7,7 +7,8 @@ pictures of a batch no longer change each other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+import onnx
 
 from engine.errors import PlanError
 from engine.inference.trt.graph import (
@@ -18,9 +19,6 @@ from engine.inference.trt.graph import (
     refuse_subgraphs,
     replace_nodes,
 )
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -36,9 +34,6 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _widen(model: onnx.ModelProto) -> None:
-    import numpy as np
-    import onnx
-
     half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
     for tensor in model.graph.initializer:
         if tensor.data_type == half:
@@ -61,8 +56,6 @@ def _undo_dynamic_quantization(model: onnx.ModelProto) -> None:
 
     This is how ONNX Runtime's `quantize_dynamic` writes it.
     """
-    import onnx
-
     nodes = list(model.graph.node)
     source = {node.output[0]: node for node in nodes if node.op_type == "DynamicQuantizeLinear"}
     if not source:
@@ -125,9 +118,6 @@ def _weight(
     node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], factor: onnx.TensorProto, name: str
 ) -> onnx.TensorProto:
     """The float32 weight (O, I, kh, kw) or (K, N); scale and zero point are one number, or one an output channel."""
-    import numpy as np
-    import onnx
-
     whole = onnx.numpy_helper.to_array(weights[node.input[1]]).astype(np.float32)
     zero = np.zeros((), np.float32)
     if len(node.input) > 3 and node.input[3]:

@@ -7,16 +7,15 @@ from 512 pixels on, and it costs next to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
 
 from engine.errors import PlanError
 from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, picture_of, replace_nodes
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _LARGEST_HALF = 65504.0
 HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -45,8 +44,6 @@ def leading_to_heavy(model: onnx.ModelProto) -> set[int]:
 
 class _Narrowing:
     def __init__(self, model: onnx.ModelProto, dtype: str) -> None:
-        import onnx
-
         self._model = model
         self._dtype = dtype
         self._full = onnx.TensorProto.FLOAT
@@ -58,8 +55,6 @@ class _Narrowing:
         self._nodes: list[onnx.NodeProto] = []
 
     def run(self) -> onnx.ModelProto:
-        import onnx
-
         inside = leading_to_heavy(self._model)
         self._take_input(inside)
         for position, original in enumerate(self._model.graph.node):
@@ -81,8 +76,6 @@ class _Narrowing:
 
     def _take_input(self, inside: set[int]) -> None:
         """The picture comes as a half where all that reads its pixels does so in halves."""
-        import onnx
-
         picture = picture_of(self._model)
         readers = [p for p, node in enumerate(self._model.graph.node) if picture.name in node.input]
         pixels = [p for p in readers if self._model.graph.node[p].op_type != "Shape"]
@@ -93,8 +86,6 @@ class _Narrowing:
 
     def _read(self, name: str, want_narrow: bool) -> str:
         """The name under which a node finds this tensor in the type it wants."""
-        import onnx
-
         if self._types.get(name) != self._full or (name in self._now_narrow) == want_narrow:
             return name
         if name in self._weights and not want_narrow:
@@ -109,9 +100,6 @@ class _Narrowing:
         return self._copies[name]
 
     def _tensor(self, tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
-        import numpy as np
-        import onnx
-
         array = onnx.numpy_helper.to_array(tensor)
         largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
         if self._dtype == "float16" and largest > _LARGEST_HALF:
@@ -123,8 +111,6 @@ class _Narrowing:
         )
 
     def _narrow_attributes(self, node: onnx.NodeProto) -> None:
-        import onnx
-
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == self._full:
                 attribute.i = self._to
@@ -133,8 +119,6 @@ class _Narrowing:
 
     def _give_outputs(self) -> None:
         """What is a half at the end is given out in float32, under its own name."""
-        import onnx
-
         for output in self._model.graph.output:
             if output.name not in self._now_narrow:
                 continue
@@ -149,8 +133,6 @@ class _Narrowing:
 
 def _types_of(model: onnx.ModelProto) -> dict[str, int]:
     """Element type of every tensor, worked out by ONNX."""
-    import onnx
-
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:
@@ -160,8 +142,6 @@ def _types_of(model: onnx.ModelProto) -> dict[str, int]:
 
 def bits_of(array: Array, dtype: str) -> Array:
     """Return the values rounded to float16 or bfloat16, as their bits."""
-    import numpy as np
-
     if dtype == "float16":
         return array.astype(np.float16)
     # NumPy has no bfloat16: the upper half of a float32, rounded to the nearest, ties to even.

@@ -363,3 +363,24 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, run):
     done = run("clips", out)
     assert done.status == 2
     assert "clips can't be made" in done.err
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
+def test_clips_of_a_run_that_blurs_are_of_its_annotated_video(tmp_path, run, exact):
+    """What is hidden there is hidden in the clip; frames and times are those of the source all the same."""
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in", Shot(suffix=".ts", frames=80, options={"g": "10"}, audio="mp2"))
+    options = ("--backend", "fake", "--start", "0.4", "--blur", "square", "--only-blur", "--blur-style", "fill")
+    done = run("run", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert done.status == 0, done.err
+    cut = cut_clips(FinishedRun.load(tmp_path / "out"), ClipSettings(exact=exact, **NO_ROLL))
+    (clip,) = cut.clips
+    shown = pictures(clip.path)
+    assert max(luma.max() for _, luma in shown) < 200
+    rows = [json.loads(line) for line in (tmp_path / "out" / "clip.tracks.jsonl").read_text().splitlines()]
+    assert clip.first_frame <= rows[0]["frame"]
+    assert clip.last_frame == rows[-1]["frame"] == 79
+    assert clip.begins_s <= rows[0]["time_s"] + 1e-3
+    assert len(shown) == clip.last_frame - clip.first_frame + 1
+    (tmp_path / "out" / "clip.mp4").unlink()
+    assert "clip.ts: no clips: does not exist" in run("clips", tmp_path / "out").err

@@ -7,12 +7,11 @@ import sys
 
 import pytest
 
+from engine.cli.commands import build_trt as command
 from engine.errors import BackendMissing, PlanError
 from engine.inference.backends.tensorrt import open_plan
-from engine.inference.gpu import context
 from engine.inference.trt import build as build_module
 from engine.inference.trt import flavors
-from engine.inference.trt import gpu as gpu_module
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.sidecar import check_plan
 from tests.assets import ROOT, require_asset
@@ -194,9 +193,9 @@ def test_a_build_on_a_card_is_compared_with_the_cpu(run, small, monkeypatch, gpu
         if not pycuda:
             raise BackendMissing("PyCUDA is not installed")
 
-    monkeypatch.setattr(build_module, "build_plan", build_plan)
-    monkeypatch.setattr(context, "load_driver", load_driver)
-    monkeypatch.setattr(gpu_module, "find_gpu", lambda: gpu)
+    monkeypatch.setattr(command, "build_plan", build_plan)
+    monkeypatch.setattr(command, "load_driver", load_driver)
+    monkeypatch.setattr(command, "find_gpu", lambda: gpu)
     done = run("build-trt", small, "--layout", "yolov8")
     assert done.err == f"{told}\n" * bool(told) + "Error: far enough\n"
     assert runners == [open_plan if checks else None]

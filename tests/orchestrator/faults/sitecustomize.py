@@ -43,6 +43,7 @@ if "orchestrator.engine_process.main" in sys.orig_argv:
     from engine.media.source import Source
     from engine.resume import checkpoint
     from orchestrator.engine_process.ipc import Sender
+    from orchestrator.engine_process.messages import Done
 
     checkpoint.EVERY_S = 0.2
     FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("FAULT_DELAY_S", "0"))
@@ -55,4 +56,4 @@ if "orchestrator.engine_process.main" in sys.orig_argv:
     elif place == "frame":
         before(FakeBackend, "run", lambda backend, *_: backend.calls >= 5)
     elif place == "done":
-        before(Sender, "send", lambda _, kind, *__: kind == "done")
+        before(Sender, "send", lambda _, message: isinstance(message, Done))

@@ -1,0 +1,36 @@
+"""`yolo-engine retrack` and `render`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from engine.cli.statuses import FAILED
+from engine.rework.render import render as draw
+from engine.rework.retrack import retrack as again
+from engine.text.say import say
+
+
+def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **options: object) -> int:
+    """Make the tracks again and print what was done. `options` are keys of the configuration."""
+    changes = {key: value for key, value in options.items() if value is not None}
+    done = again(folder, output, changes, join=stitch)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "videos": [each.to_json() for each in done]}))
+        return 0
+    for each in done:
+        say(f"{each.store}: {each.frames} frames, {each.config.tracker}: {each.objects}")
+        if each.note:
+            say(f"  note: {each.note}")
+    return 0
+
+
+def render(folder: Path, source: Path | None) -> int:
+    """Draw the videos again and print each."""
+    partial = False
+    for each in draw(folder, source):
+        partial |= bool(each.problems)
+        say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
+    return FAILED if partial else 0

@@ -1,0 +1,147 @@
+"""`yolo-engine run` and `verify`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from engine.cli.answers_table import print_answers
+from engine.cli.bottleneck_table import print_verdict
+from engine.cli.console import screen, tell_on
+from engine.cli.follow_up_lines import follow_up_lines
+from engine.cli.progress import ProgressBars, print_summary
+from engine.cli.repeats import Repeats
+from engine.cli.statuses import FAILED, INTERRUPTED
+from engine.config import EngineConfig, load_config, note_on_default
+from engine.engine import Engine
+from engine.faster import worth_telling
+from engine.summary import SummaryJson
+from engine.text.say import say
+from engine.verify import verify_invariance
+from engine.verify_precision import verify_precision
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def run(
+    inputs: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    stats: bool,
+    config_file: Path | None,
+    **options: object,
+) -> int:
+    """Run the engine over the inputs and print what it did. `options` are keys of the configuration."""
+    console = screen(stderr=True)
+    with Engine(configuration(config_file, {**options, "output_folder": output}), stats=stats) as engine:
+        bars = ProgressBars(console, engine.total)
+        previous = _stop_on_signals(engine, bars.say)
+        try:
+            with bars as tick:
+                begun = None if as_json else lambda: _tell_model(engine.config, bars.say)
+                summary = engine.run(inputs, progress=tick, begun=begun)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        interrupted = engine.interrupted
+    if stats:
+        print_verdict(console, summary["verdict"])
+    if as_json:
+        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
+    else:
+        print_summary(screen(), summary)
+        if (answers := summary.get("answers")) is not None:
+            print_answers(screen(), answers)
+        if (line := _faster(engine, summary)) is not None:
+            say(line)
+        for line in follow_up_lines(summary):
+            say(line)
+    if "error" in summary:
+        say(f"Error: {summary['error']}", err=True)
+    if interrupted:
+        say(how_to_go_on(engine.config, summary), err=True)
+        return INTERRUPTED
+    return 0 if summary["success"] else FAILED
+
+
+def verify(
+    video: str, others: tuple[str, ...], against: str | None, config_file: Path | None, **options: object
+) -> int:  # fmt: skip
+    """Compare the tracks of a video with other batch sizes and workers, alone and among other videos; in another
+    precision, with those in f32."""
+    tell = tell_on(screen(stderr=True))
+    config = configuration(config_file, options)
+    if config.precision != "f32":
+        verify_precision(config, video, against, say, begun=lambda: _tell_model(config, tell))
+        return 0
+    if against is not None:
+        raise click.UsageError("--against is for --precision bf16 or int8.")
+    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
+    return 0 if same else FAILED
+
+
+def configuration(config_file: Path | None, options: Mapping[str, object]) -> EngineConfig:
+    """Return the configuration: the keys of the file, and over them the options that were given. Raises ConfigError."""
+    values = load_config(config_file) if config_file is not None else {}
+    values |= {key: value for key, value in options.items() if value not in (None, ())}
+    return EngineConfig(**values)
+
+
+def _faster(engine: Engine, summary: SummaryJson) -> str | None:
+    """One line, once, where `verify --precision` has measured that this model is faster in another precision here."""
+    model = engine.model
+    able = summary["success"] and model.precision == "f32" and model.device == "cpu" and model.sha256
+    return worth_telling(model.sha256) if able else None
+
+
+def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
+    """Say one line to whoever named no model."""
+    if (note := note_on_default(config)) is not None:
+        tell(note)
+
+
+def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
+    """Return the line for whoever interrupted a run."""
+    if all("segments" in video for video in summary["videos"]):
+        return "What was recorded is complete; the same command goes on with new segments."
+    kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
+    goes_on = config.resume and config.save_intermediate_results
+    if kept and goes_on:
+        return (
+            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
+        )
+    if kept:
+        return "Unfinished videos are kept as NAME.partial.*."
+    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
+
+
+def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, _Handler]:
+    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one, not the same once more, ends
+    the process at once."""
+    repeats = Repeats()
+
+    def second(number: int, _: FrameType | None) -> None:
+        if not repeats.seen():
+            os._exit(INTERRUPTED)
+
+    def first(number: int, _: FrameType | None) -> None:
+        repeats.seen()
+        for each in previous:
+            signal.signal(each, second)
+        begun = engine.last_run is not None
+        engine.stop()
+        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
+            raise KeyboardInterrupt
+        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
+
+    previous: dict[int, _Handler] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, first)
+    return previous

@@ -1,0 +1,201 @@
+"""What is asked of an index, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any
+
+from engine.errors import InputError
+from engine.find.index import Index
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for; None or empty: anything.
+
+    `zones` asks for stays in one of them, `lines` for crossings, neither for whole tracks. `between` are local times of
+    day, also over midnight, with which it overlaps; `first` and `last` local times that it lies between. `longer_s` and
+    `shorter_s` are of a stay or a track.
+    """
+
+    classes: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    directions: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+    between: tuple[time, time] | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+    longer_s: float | None = None
+    shorter_s: float | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that was found. `video_s` is the second in the video, as a player counts, at which it begins; `at` and
+    `until` are local times with their distance from UTC, "" without a clock. `best_frame` of `best_video` shows the
+    track best. `hides`: its run blurs."""
+
+    folder: str
+    camera: str
+    video: str
+    source: str
+    track_id: int
+    class_name: str
+    kind: str
+    place: str
+    direction: str
+    at: str
+    until: str
+    video_s: float
+    duration_s: float
+    best_video: str
+    best_frame: int | None
+    hides: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, up to the limit, of how many in all; `without_clock` counts what could not be placed in time."""
+
+    found: tuple[Found, ...]
+    total: int
+    without_clock: int
+
+
+def ask(index: Index, question: Question) -> Answer:
+    """Look for what is asked, in the order of time. Raises InputError where there is no such class, zone or line."""
+    events = bool(question.zones or question.lines)
+    source = _EVENTS if events else _TRACKS
+    where, values = _conditions(question)
+    _check_names(index, question)
+    timed, timed_values = _times(question)
+    without_clock = 0
+    if timed:
+        plain = f"SELECT count(*) FROM ({source}) WHERE begins IS NULL AND {where}"
+        without_clock = index.connection.execute(plain, values).fetchone()[0]
+    condition = " AND ".join([where, *timed])
+    given = values + timed_values
+    total = index.connection.execute(f"SELECT count(*) FROM ({source}) WHERE {condition}", given).fetchone()[0]
+    # The names of videos and folders are looked up for what is shown alone.
+    shown = (
+        f"WITH hits AS (SELECT * FROM ({source}) WHERE {condition}"
+        " ORDER BY begins NULLS LAST, folder, camera, time_s, track_id LIMIT ?)"
+        " SELECT f.path, h.camera, h.video, v.source, h.track_id, h.class, h.kind, h.place, h.direction,"
+        " strftime(h.begins, '%Y-%m-%dT%H:%M:%S.%g'), strftime(h.ends, '%Y-%m-%dT%H:%M:%S.%g'), h.zone,"
+        " h.time_s - coalesce(v.begins_s, 0), h.duration_s, h.best_video, h.best_frame, f.hides"
+        " FROM hits h JOIN folders f ON f.folder = h.folder"
+        " LEFT JOIN videos v ON v.folder = h.folder AND v.video = h.video"
+        " ORDER BY h.begins NULLS LAST, h.folder, h.camera, h.time_s, h.track_id"
+    )
+    rows = index.connection.execute(shown, [*given, question.limit]).fetchall()
+    return Answer(tuple(map(_found, rows)), total, without_clock)
+
+
+def _found(row: Sequence[Any]) -> Found:
+    *names, begins, ends, zone, video_s, duration_s, best_video, best_frame, hides = row
+    folder, camera, video, source, track_id, class_name, kind, place, direction = names
+    return Found(
+        folder,
+        camera,
+        video,
+        source or "",
+        track_id,
+        class_name,
+        kind,
+        place or "",
+        direction or "",
+        f"{begins}{zone or ''}" if begins else "",
+        f"{ends}{zone or ''}" if ends else "",
+        round(max(0.0, video_s), 3),
+        round(duration_s or 0.0, 3),
+        best_video or "",
+        best_frame,
+        hides,
+    )
+
+
+_TRACKS = (
+    "SELECT folder, camera, track_id, class, video, begins, ends, zone, first_s AS time_s, duration_s,"
+    " 'track' AS kind, '' AS place, '' AS direction, best_video, best_frame FROM tracks"
+)
+_EVENTS = (
+    "SELECT e.folder, e.camera, e.track_id, e.class, e.video, e.begins,"
+    " e.begins + to_milliseconds(CAST(coalesce(e.dwell_s, 0) * 1000 AS BIGINT)) AS ends, e.zone, e.time_s,"
+    " coalesce(e.dwell_s, 0) AS duration_s, e.kind, e.place, e.direction, t.best_video, t.best_frame"
+    " FROM events e LEFT JOIN tracks t ON t.folder = e.folder AND t.camera = e.camera AND t.track_id = e.track_id"
+)
+
+
+def _conditions(question: Question) -> tuple[str, list[Any]]:
+    parts: list[str] = ["TRUE"]
+    values: list[Any] = []
+
+    def one_of(column: str, names: Sequence[str]) -> None:
+        if names:
+            parts.append(f"{column} IN ({', '.join('?' * len(names))})")
+            values.extend(names)
+
+    one_of("class", question.classes)
+    one_of("camera", question.cameras)
+    one_of("direction", question.directions)
+    places = []
+    for kind, names in (("stay", question.zones), ("crossing", question.lines)):
+        if names:
+            places.append(f"(kind = '{kind}' AND place IN ({', '.join('?' * len(names))}))")
+            values.extend(names)
+    if places:
+        parts.append(f"({' OR '.join(places)})")
+    if question.longer_s is not None:
+        parts.append("duration_s >= ?")
+        values.append(question.longer_s)
+    if question.shorter_s is not None:
+        parts.append("duration_s <= ?")
+        values.append(question.shorter_s)
+    return " AND ".join(parts), values
+
+
+def _times(question: Question) -> tuple[list[str], list[Any]]:
+    parts: list[str] = []
+    values: list[Any] = []
+    if question.first is not None:
+        parts.append("ends >= ?")
+        values.append(question.first)
+    if question.last is not None:
+        parts.append("begins < ?")
+        values.append(question.last)
+    if question.between is not None:
+        first, last = question.between
+        # It overlaps the part of a day if it begins in it, or before it and lasts into it.
+        begin = "(epoch(begins) - epoch(date_trunc('day', begins)))"
+        start, length = _seconds(first), (_seconds(last) - _seconds(first)) % 86_400 or 86_400
+        since = f"((({begin} - ?) % 86400 + 86400) % 86400)"
+        parts.append(f"({since} < ? OR {since} + (epoch(ends) - epoch(begins)) >= 86400)")
+        values += [start, length, start]
+    return parts, values
+
+
+def _seconds(moment: time) -> float:
+    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+
+
+def _check_names(index: Index, question: Question) -> None:
+    """Raise InputError for a name that is nowhere in the index: nothing would be found, and why would not be told."""
+    asked = (
+        ("class", "tracks", "class", "TRUE", question.classes),
+        ("camera", "tracks", "camera", "TRUE", question.cameras),
+        ("zone", "events", "place", "kind = 'stay'", question.zones),
+        ("line", "events", "place", "kind = 'crossing'", question.lines),
+    )
+    for what, table, column, where, names in asked:
+        for name in names:
+            query = f"SELECT 1 FROM {table} WHERE {column} = ? AND {where} LIMIT 1"
+            if index.connection.execute(query, [name]).fetchone() is None:
+                known = index.connection.execute(
+                    f"SELECT DISTINCT {column} FROM {table} WHERE {where} ORDER BY 1 LIMIT 20"
+                ).fetchall()
+                shown = ", ".join(each for (each,) in known) or "none"
+                raise InputError(f"No {what} {name!r} in what was found so far. There is: {shown}.")

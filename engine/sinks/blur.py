@@ -1,0 +1,221 @@
+"""What must not be seen in a frame, and how it is hidden: boxes of tracks, through gaps, before they were known and
+after they were lost.
+
+Frames are held for a while, so that what is learned later of a track hides it earlier: where it was between two
+sightings, and where it came from before the tracker was sure of it. Detections hide by themselves, sure or not. What no
+detection and no track tells of is seen: this is no guarantee.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypedDict, TypeVar
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import EngineConfig
+from engine.media.planes import colour_of, planes_of
+from engine_ext.blur import hide_boxes
+
+T = TypeVar("T")
+Boxes: TypeAlias = NDArray[np.float64]
+
+# Bytes of images that may be held, whatever their number; two are held at least.
+_HELD_BYTES = 256 << 20
+_SIGHTINGS = 5  # by which a track's way is judged
+_CELLS = 6
+# Differences of times in seconds are as long as they look to within this.
+_ROUNDED_S = 1e-6
+
+
+@dataclass(frozen=True)
+class BlurSettings:
+    """Classes by name; `pad` is added on each side of a box, in its sizes. For `hold_s` seconds a box stays after a
+    track was seen last, and is there before it was seen first; so long are frames held, too. `boxes`: draw the tracks
+    as well. `conf` is the lowest score of a detection that hides."""
+
+    classes: frozenset[str]
+    fill: bool = False
+    pad: float = 0.15
+    hold_s: float = 0.5
+    conf: float = 0.1
+    boxes: bool = True
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> BlurSettings | None:
+        """Take what a configuration asks for; None where nothing is to be hidden."""
+        if not config.blur:
+            return None
+        return cls(
+            frozenset(config.blur),
+            config.blur_style == "fill",
+            config.blur_pad,
+            config.blur_hold_s,
+            config.blur_conf,
+            not config.only_blur,
+        )
+
+
+class TrackJson(TypedDict):
+    """A track that may still hide: its id, whether it was seen in more frames than are kept, and its last sightings as
+    (seconds, box)."""
+
+    id: int
+    known_for_long: bool
+    seen: list[tuple[float, tuple[float, float, float, float]]]
+
+
+@dataclass
+class _Held(Generic[T]):
+    item: T
+    time_s: float
+    bytes: int
+    boxes: list[Boxes] = field(default_factory=list)
+
+
+@dataclass
+class _Known:
+    """A track that hides: its last sightings, and the first one, as long as frames before that are held."""
+
+    seen: deque[tuple[float, Boxes]]
+    first: tuple[float, Boxes] | None
+
+    def at(self, time_s: float) -> list[Boxes]:
+        """Where it may be at a time after it was last seen: where it was, and where its way leads."""
+        last_s, last = self.seen[-1]
+        return [last, last + _velocity(self.seen) * (time_s - last_s)]
+
+
+class BlurWindow(Generic[T]):
+    """Frames in their order, held until it is known what must be hidden in them. `T` is what a frame is given with."""
+
+    def __init__(self, hold_s: float, held_bytes: int = _HELD_BYTES) -> None:
+        self._hold_s = hold_s + _ROUNDED_S
+        self._held_bytes = held_bytes
+        self._held: deque[_Held[T]] = deque()
+        self._bytes = 0
+        self._tracks: dict[int, _Known] = {}
+
+    def push(
+        self, item: T, time_s: float, size_bytes: int, seen: Iterable[tuple[int, Boxes]], found: Boxes
+    ) -> Iterator[tuple[T, Boxes]]:
+        """Take the next frame: what was `seen`, (id, box) of each track that hides, and `found`, (N, 4) boxes of
+        detections. Give the frames of which all is known by now, each with (M, 4) boxes to hide."""
+        now = _Held(item, time_s, size_bytes, [found])
+        present = set()
+        for track_id, box in seen:
+            present.add(track_id)
+            now.boxes.append(box[None])
+            self._sight(track_id, time_s, box)
+        for track_id, known in list(self._tracks.items()):
+            if track_id in present:
+                continue
+            if time_s - known.seen[-1][0] > self._hold_s:
+                del self._tracks[track_id]
+            else:
+                now.boxes += [box[None] for box in known.at(time_s)]
+        self._held.append(now)
+        self._bytes += size_bytes
+        while self._held and (
+            time_s - self._held[0].time_s > self._hold_s or (self._bytes > self._held_bytes and len(self._held) > 2)
+        ):
+            yield self._release()
+
+    def flush(self) -> Iterator[tuple[T, Boxes]]:
+        """Give the frames that are left: nothing more will be known of them."""
+        while self._held:
+            yield self._release()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def state(self) -> list[TrackJson]:
+        """Return what the frames to come depend on, as JSON values."""
+        return [
+            {
+                "id": track_id,
+                "known_for_long": known.first is None,
+                "seen": [(time_s, tuple(box.tolist())) for time_s, box in known.seen],
+            }
+            for track_id, known in self._tracks.items()
+        ]
+
+    def restore(self, state: Iterable[Mapping[str, object]]) -> None:
+        """Go on where `state` was taken. Raise ValueError, KeyError or TypeError where it is none."""
+        for each in state:
+            seen: deque[tuple[float, Boxes]] = deque(maxlen=_SIGHTINGS)
+            given = each["seen"]
+            if not isinstance(given, list) or not given:
+                raise ValueError("a track that was never seen")
+            for time_s, box in given:
+                seen.append((float(time_s), np.array(box, np.float64).reshape(4)))
+            track_id = each["id"]
+            if not isinstance(track_id, int):
+                raise ValueError("a track without an id")
+            # What is before the first sighting is not held any more.
+            self._tracks[track_id] = _Known(seen, None)
+
+    def _sight(self, track_id: int, time_s: float, box: Boxes) -> None:
+        """Hide a track where it is learned that it was: between two sightings, and before the first."""
+        known = self._tracks.get(track_id)
+        if known is None:
+            known = self._tracks[track_id] = _Known(deque(maxlen=_SIGHTINGS), (time_s, box))
+        elif known.seen:
+            before_s, before = known.seen[-1]
+            for held in self._held:
+                if before_s < held.time_s < time_s:
+                    share = (held.time_s - before_s) / (time_s - before_s)
+                    held.boxes.append((before + share * (box - before))[None])
+        known.seen.append((time_s, box))
+        if known.first is None:
+            return
+        first_s, first = known.first
+        if time_s - first_s > self._hold_s:
+            known.first = None
+            return
+        speed = (box - first) / (time_s - first_s) if time_s > first_s else np.zeros(4)
+        for held in self._held:
+            if first_s - self._hold_s <= held.time_s < first_s:
+                held.boxes.append((first + speed * (held.time_s - first_s))[None])
+                if time_s == first_s:
+                    held.boxes.append(first[None])
+
+    def _release(self) -> tuple[T, Boxes]:
+        held = self._held.popleft()
+        self._bytes -= held.bytes
+        return held.item, np.concatenate([np.empty((0, 4)), *held.boxes])
+
+
+def _velocity(seen: deque[tuple[float, Boxes]]) -> Boxes:
+    """Sides in pixels a second, over the sightings that are kept."""
+    (first_s, first), (last_s, last) = seen[0], seen[-1]
+    still: Boxes = np.zeros(4)
+    return (last - first) / (last_s - first_s) if last_s > first_s else still
+
+
+def hide(image: av.VideoFrame, boxes_xyxy: Boxes, settings: BlurSettings) -> None:
+    """Make the boxes, grown by the padding, unrecognisable in a yuv420p frame, in place."""
+    if not len(boxes_xyxy):
+        return
+    hide_boxes(
+        planes_of(image),
+        (image.width, image.height),
+        padded(boxes_xyxy, settings.pad),
+        cells=_CELLS,
+        fill=settings.fill,
+        full_range=colour_of(image)[1],
+    )
+
+
+def padded(boxes_xyxy: Boxes, pad: float) -> Boxes:
+    """Return (N, 4) boxes with `pad` sizes more on each side; a box that is inside out, as a way that is drawn too far
+    can be, becomes one around the same middle."""
+    boxes = np.concatenate(
+        [np.minimum(boxes_xyxy[:, :2], boxes_xyxy[:, 2:]), np.maximum(boxes_xyxy[:, :2], boxes_xyxy[:, 2:])], axis=1
+    )
+    margin = pad * (boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)

@@ -1,0 +1,41 @@
+"""Questions to the broker, none of which waits for it longer than a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+
+from orchestrator.broker.connection import client
+from orchestrator.broker.preflight import MAX_LOOK_S, begin, extra_s, preflight, within
+from orchestrator.errors import JobError
+from orchestrator.settings import Settings
+
+_ASK_S, _ASK_TRIPS = 4.0, 20
+
+T = TypeVar("T")
+
+
+def ask(given: Settings, question: Callable[[redis.Redis], T]) -> T:
+    """Ask the broker. Raises TimeoutError, and what the broker's client raises."""
+
+    def answer() -> T:
+        with client(given.broker_url, 2.0) as connection:
+            return question(connection)
+
+    return within(_ASK_S + extra_s(given.broker_url, _ASK_TRIPS), answer)
+
+
+def broker_note(given: Settings) -> Callable[[], str | None]:
+    """Ask the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
+    answer = begin(lambda: preflight(given.broker_url, write=False))
+
+    def wait() -> str | None:
+        try:
+            answer(MAX_LOOK_S)
+        except (JobError, TimeoutError) as error:
+            return str(error)
+        return None
+
+    return wait

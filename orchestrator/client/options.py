@@ -1,0 +1,27 @@
+"""What was given on the command line of `yolo-submit`, as one value for the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitOptions:
+    """What was not given is None, False or the default. `workers` None: as many as there are. `engine` holds the
+    options of `yolo-engine run` that were given, by name."""
+
+    video_folder: str = ""
+    task: str = "complete_pipeline"
+    config_file: str | None = None
+    output: str | None = None
+    workers: int | None = 1
+    queue: str | None = None
+    resume: bool | None = None
+    monitor: bool = False
+    embedded: bool = False
+    yes: bool = False
+    job_id: str = ""
+    """The job to show or to cancel."""
+    engine: Mapping[str, object] = field(default_factory=dict)
+    as_json: bool = False

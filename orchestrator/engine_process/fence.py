@@ -1,0 +1,32 @@
+"""The fence of an attempt: what its engine looks for before it writes what others may see."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from engine.errors import LeaseLost
+from orchestrator.job.atomic_json import there
+
+UNREADABLE_S = 2.0
+"""How long a share may be away."""
+
+
+class Fence:
+    """Raises LeaseLost once one of the files is there: another attempt has followed, or the job has ended without this
+    one."""
+
+    def __init__(self, *signs: Path) -> None:
+        self._signs = signs
+
+    def __call__(self) -> None:
+        deadline = time.monotonic() + UNREADABLE_S
+        while True:
+            try:
+                if any(map(there, self._signs)):
+                    raise LeaseLost("another worker has taken this video over")
+                return
+            except OSError as error:  # a share that is away for a moment
+                if time.monotonic() > deadline:
+                    raise LeaseLost(f"the job's directory can't be read: {error.strerror}") from error
+                time.sleep(UNREADABLE_S / 20)

@@ -1,0 +1,93 @@
+"""Look at the inputs of a job: which videos there are, what each claims to hold, and whether there is a model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.analytics.settings import AnswerSettings, check_formats
+from engine.config import EngineConfig
+from engine.errors import ConfigError, PlanError, VideoError
+from engine.files.opened import OpenedFile
+from engine.inference.model import check_classes, resolved_model
+from engine.media import listing
+from engine.media.inputs import Video, find_videos
+from engine.media.source import Source
+from engine.pipeline.sequence import chains
+from engine.stages.decode import never_begun
+from models.errors import ModelError
+from orchestrator.engine_process.ipc import Sender
+from orchestrator.engine_process.messages import Found, LeftOut, Looked, ModelFound, Opening, Probe
+from orchestrator.job.records import ModelFacts, VideoFacts
+
+
+def probe(task: Probe, events: Sender) -> None:
+    """Find the videos of the inputs and tell size, duration and frames of each, as its container claims them. Tell
+    first which file is opened: should that crash or hang this process, the worker knows which to pass over."""
+    output = Path(task.output)
+    roots = list(map(Path, task.roots))
+    left_out: list[listing.LeftOut] = []
+    found = find_videos(task.inputs, output, roots, left_out=left_out)
+    wanted = None if task.only is None else set(task.only)
+    videos = [video for video in found if wanted is None or video.path in wanted]
+    events.send(LeftOut(tuple(listing.told(left_out))))
+    config = EngineConfig(**task.config)
+    answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    before = chains(videos, answering)
+    check_formats(config.tables or ())
+    options = never_begun(config.max_frame_bytes)
+    events.send(Found(len(videos)))
+    skipped = set(task.skip)
+    for index, video in enumerate(videos):
+        if video.path in skipped:
+            error = "ended or stopped the program that looked at it"
+            events.send(Looked(VideoFacts(index, video.path, str(video.stem), 0, before.get(index), error=error)))
+            continue
+        events.send(Opening(video.path))
+        events.send(Looked(_claims(video, index, before.get(index), roots, options)))
+    events.send(ModelFound(model_facts(config)))
+
+
+def _claims(
+    video: Video, index: int, follows: int | None, roots: Sequence[Path], options: dict[str, str]
+) -> VideoFacts:
+    """Return what a video says of itself. Nothing is asked of a file before it is open and known to lie below a
+    root."""
+    size = 0
+    stem = str(video.stem)
+    try:
+        with OpenedFile(video.path, roots) as file, contextlib.closing(Source(video.path, options=options)) as source:
+            size, source.file = file.facts.st_size, file
+            info = source.open()
+    except VideoError as error:
+        return VideoFacts(index, video.path, stem, size, follows, error=str(error))
+    duration_s = info.duration_s if info.duration_s and 0 < info.duration_s < 1e9 else None
+    frames = info.frames
+    if frames is None and duration_s:
+        frames = round(duration_s * float(info.frame_rate))
+    return VideoFacts(
+        index,
+        video.path,
+        stem,
+        size,
+        follows,
+        frames=frames if frames is not None and frames >= 0 else None,
+        duration_s=round(duration_s, 3) if duration_s else None,
+        width=info.size_wh[0],
+        height=info.size_wh[1],
+    )
+
+
+def model_facts(config: EngineConfig) -> ModelFacts:
+    """Return name and hash of the model, or the reason where there is none or it does not know the classes that are
+    wanted. It is not loaded."""
+    if config.backend == "fake":
+        return ModelFacts("fake", "")
+    try:
+        resolved = resolved_model(config)
+        check_classes(resolved.manifest, config.classes)
+        check_classes(resolved.manifest, config.blur)
+        return ModelFacts(resolved.manifest.name, resolved.sha256)
+    except (ModelError, ConfigError, PlanError) as error:
+        return ModelFacts(config.model, error=str(error))

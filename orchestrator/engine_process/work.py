@@ -1,0 +1,139 @@
+"""Do the videos of a job, as its worker leases them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.media.inputs import Video
+from engine.pipeline.assignment import Assignment
+from engine.pipeline.stream import Progress
+from engine.summary import VideoJson
+from orchestrator.engine_process.fence import Fence
+from orchestrator.engine_process.ipc import Sender
+from orchestrator.engine_process.messages import (
+    Done,
+    Finished,
+    GiveVideo,
+    Kept,
+    Next,
+    NoMoreVideos,
+    Order,
+    Progressed,
+    Ready,
+    Stop,
+    StreamProgress,
+    Work,
+)
+from orchestrator.job.records import BackendFacts, EngineFacts, ModelFacts, VideoEntry
+
+PROGRESS_EVERY_S = 0.5
+
+
+def work(task: Work, events: Sender, orders: Iterator[Order]) -> None:
+    """Ask for videos, run the engine over them and tell what becomes of each."""
+    _Work(task, events, orders).run()
+
+
+class _Work:
+    def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
+        self._events = events
+        self._answers: queue.SimpleQueue[GiveVideo | None] = queue.SimpleQueue()
+        self._index: dict[str, int] = {}
+        self._kept: dict[int, threading.Event] = {}
+        self._stopped: Stop | None = None
+        self._task = task
+        self._engine: Engine | None = None
+        threading.Thread(target=self._listen, args=(orders,), name="orders", daemon=True).start()
+        self._engine = Engine(EngineConfig(**task.config))
+        if self._stopped is not None:
+            self._engine.stop(hand_over=self._stopped.hand_over)
+
+    def run(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        model, backend = engine.model, engine.model.backend
+        computing = BackendFacts(backend.name, backend.provider, model.precision)
+        facts = EngineFacts(ModelFacts(model.manifest.name, model.sha256), computing)
+        self._events.send(Ready(facts))
+        with engine:
+            engine.work(
+                self._assignments(),
+                self._task.output,
+                done=self._done,
+                progress=self._progress(),
+                roots=list(map(Path, self._task.roots)),
+            )
+        self._events.send(Finished())
+
+    def _assignments(self) -> Iterator[Assignment]:
+        """Yield one video after the other, as the worker leases them to us."""
+        while True:
+            self._events.send(Next())
+            given = self._answers.get()
+            if given is None:
+                return
+            self._index[given.stem] = given.index
+            self._kept[given.index] = threading.Event()
+            yield Assignment(
+                Video(given.path, PurePosixPath(given.stem)),
+                attempt=given.attempt,
+                fence=Fence(Path(given.successor), Path(given.end)),
+                job=self._task.job,
+                behind=tuple(map(PurePosixPath, given.behind)),
+            )
+
+    def _done(self, assignment: Assignment, entry: VideoJson) -> None:
+        """Tell a result and wait until the worker has it on disk: until then a later attempt could need the journal."""
+        index = self._index[str(assignment.video.stem)]
+        flags = {name: bool(entry.get(name, False)) for name in ("lost", "unfinished")}
+        # "resumed_from" is left out where it never stopped.
+        left_out = (*flags, *(() if entry["resumed_from"] else ("resumed_from",)))
+        told = VideoEntry.from_json({key: value for key, value in entry.items() if key not in left_out})
+        self._events.send(Done(index, told, **flags))
+        self._kept[index].wait()
+
+    def _progress(self) -> Callable[[list[Progress]], None]:
+        told = 0.0
+
+        def tell(streams: list[Progress]) -> None:
+            nonlocal told
+            if time.monotonic() - told < PROGRESS_EVERY_S:
+                return
+            told = time.monotonic()
+            self._events.send(Progressed(tuple(map(_progress_of, streams))))
+
+        return tell
+
+    def _listen(self, orders: Iterator[Order]) -> None:
+        for order in orders:
+            if isinstance(order, GiveVideo):
+                self._answers.put(order)
+            elif isinstance(order, NoMoreVideos):
+                self._answers.put(None)
+            elif isinstance(order, Kept):
+                self._kept[order.index].set()
+            else:
+                self._stopped = order
+                self._answers.put(None)
+                if self._engine is not None:
+                    self._engine.stop(hand_over=order.hand_over)
+        os._exit(1)  # the worker is gone
+
+
+def _progress_of(stream: Progress) -> StreamProgress:
+    return StreamProgress(
+        stem=stream.stem,
+        path=stream.path,
+        frames=stream.frames,
+        frames_total=stream.frames_total,
+        elapsed_s=round(stream.elapsed_s, 2),
+        checkpoint_frames=stream.checkpoint_frames,
+        resumed_from=stream.resumed_from or None,
+    )
