@@ -489,6 +489,8 @@ class EngineConfig(TrackerKeys):
             raise ValueError("only_blur needs blur: the classes that are to be hidden")
         if self.blur and not self.visualize:
             raise ValueError("blur is of the annotated video, and visualize is false")
+        if self.blur and self.crops:
+            raise ValueError("crops are of the source and show what blur hides: ask for one of them")
         left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
         if left_out:
             raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")

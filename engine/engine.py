@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
+from engine.alarms import Alarms, AlarmSettings, StreamWatch
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -59,7 +60,7 @@ from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
-from engine.summary import ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
+from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
 
@@ -91,9 +92,11 @@ class Engine:
         stats: bool = False,
         model: LoadedModel | None = None,
         checkpoint_s: float = EVERY_S,
+        alarms: AlarmSettings | None = None,
     ) -> None:
-        """`stats` puts the verdict into the summary and the manifest of a run. `model` hands over a model that is
-        loaded already, `checkpoint_s` sets the seconds between two checkpoints of a video; tests use both."""
+        """`stats` puts the verdict into the summary and the manifest of a run. `alarms` says who is told of events
+        while a run is under way. `model` hands over a model that is loaded already, `checkpoint_s` sets the seconds
+        between two checkpoints of a video; tests use both."""
         self.config = config or EngineConfig()
         self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
         check_formats(self.config.tables or ())
@@ -103,6 +106,12 @@ class Engine:
         self.model = model or load_model(self.config, self.config.workers or self._cores)
         try:
             self._fit()
+        except BaseException:
+            if model is None:
+                self.close()
+            raise
+        try:
+            self._alarms = Alarms(alarms) if alarms is not None else None
         except BaseException:
             if model is None:
                 self.close()
@@ -161,8 +170,14 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Frees the model."""
+        """Frees the model, and ends what is still told to receivers of events."""
         self.model.backend.close()
+        if (alarms := getattr(self, "_alarms", None)) is not None:
+            alarms.close()
+
+    def alarms_told(self) -> list[AlarmsJson]:
+        """Wait a bounded time for the events on their way, and return what became of all so far."""
+        return self._alarms.settle() if self._alarms is not None else []
 
     def run(
         self,
@@ -251,6 +266,8 @@ class Engine:
             salvaging.shutdown(cancel_futures=True)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
+        if self._alarms is not None:
+            summary["alarms"] = self._alarms.settle()
         if left_out:
             summary["left_out"] = [{"path": each.path, "why": each.why} for each in left_out]
         if self._stats or self.config.report:  # a report says where the time went
@@ -426,6 +443,21 @@ class Engine:
             scene=self._answering.scene(name),
             clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
+            watch=self._watch(video),
+        )
+
+    def _watch(self, video: Video) -> StreamWatch | None:
+        """Looks for the events of a video, where somebody is to be told of them."""
+        if self._alarms is None:
+            return None
+        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        return StreamWatch(
+            name,
+            self.model.manifest.classes,
+            self._answering.scene(name),
+            self._alarms.settings.kinds,
+            partial(self._answering.clock, name),
+            self._alarms.tell,
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
@@ -509,7 +541,7 @@ class Engine:
         return pipeline
 
     def _begin(self, videos: int) -> Run:
-        """A run over so many videos, to be used as a context manager. From here on, `stop` ends it."""
+        """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
         run = Run(self._new_pipeline(videos), on_gpu=self.model.backend.on_gpu, ended=self._ended)
         with self._lock:
             self._runs.append(run)

@@ -230,6 +230,15 @@ class FollowUpJson(TypedDict, total=False):
     report: str
 
 
+class AlarmsJson(TypedDict):
+    """What became of the events for one receiver. `error` is the last thing that went wrong."""
+
+    target: str
+    sent: int
+    given_up: int
+    error: NotRequired[str]
+
+
 class LeftOutJson(TypedDict):
     """A file or folder that was named, or found, and is not done, and why (engine/media/listing.py)."""
 
@@ -252,6 +261,7 @@ class SummaryJson(TypedDict):
     report: NotRequired[str]
     clips: NotRequired[ClipsJson]
     exports: NotRequired[ExportsJson]
+    alarms: NotRequired[list[AlarmsJson]]
     error: NotRequired[str]
 
 

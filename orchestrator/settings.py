@@ -82,6 +82,12 @@ class Settings(BaseModel):
     config: dict[str, object] = {}
     """Defaults of every job, keys of the engine's configuration; what a job asks for itself wins."""
 
+    on_event: tuple[str, ...] = ()
+    """Whom workers tell of events in the videos of all jobs, as they happen: a program, which gets JSON on its standard
+    input, http(s):// or mqtt(s):// (docs/after.md). Only here: a job can't name any."""
+    event_kinds: tuple[Literal["crossing", "stay", "track"], ...] = ()
+    """Which events. Empty: those of a job's scene, or tracks where it has none."""
+
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """How many attempts in a row may get no further in a video before it is given up."""
     lease_s: Seconds = 30.0

@@ -75,13 +75,13 @@ ROOMS = {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
             "summary",
         },
+        "alarms": {"analytics", "errors", "records", "summary", "text"},
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities", "inference",
-            "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages",
-            "summary",
-            "text", "trackers",
+            "alarms", "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities",
+            "inference", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
+            "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "agreement": {"records"},
@@ -96,9 +96,10 @@ ROOMS = {
             "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports", "faster",
-            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
-            "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify", "verify_precision",
+            "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",
+            "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline",
+            "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
+            "verify_precision",
         },
     },
 }  # fmt: skip

@@ -17,5 +17,6 @@ def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
             yield f"{name}: no clips: {why}"
     for each in exports["exports"] if exports is not None else ():
         yield f"{each['folder']}: {each['tracks']:,} tracks, {each['boxes']:,} boxes for {each['format']}."
-    if "report" in summary:
-        yield f"Report: {summary['report']}"
+    for line in summary.get("alarms", ()):
+        given_up = f", {line['given_up']:,} given up ({line.get('error', '')})" if line["given_up"] else ""
+        yield f"{line['sent']:,} events sent to {line['target']}{given_up}."

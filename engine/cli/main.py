@@ -211,6 +211,13 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option(
+    "--on-event",
+    multiple=True,
+    metavar="COMMAND|URL",
+    help="Tell of each event as it happens: a program (JSON on its input), http(s):// or mqtt(s)://; several: again.",
+)
+@click.option("--event-kinds", metavar="A,B,...", help="crossing, stay, track.  [those of the scene, else track]")
+@click.option(
     "--segment",
     metavar="90s|10m|1h",
     help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),

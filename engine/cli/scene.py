@@ -30,7 +30,7 @@ def scene(
     """Write a page on which lines, zones, ignored regions and map points are drawn, and which gives the scene file.
 
     INPUT is a video, or a folder of them. The page shows each video's scene without those who pass, and opens from
-    disk. Below it, with --tracks, lies where the objects of an earlier run went. A scene file that is given is edited.
+    disk. With --tracks, the paths of an earlier run's objects lie beneath. A scene file that is given is edited.
     """
     from engine.analytics.settings import load_scenes
     from engine.answers import read_manifest

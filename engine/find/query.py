@@ -86,9 +86,10 @@ def ask(index: Index, question: Question) -> Answer:
         " ORDER BY begins NULLS LAST, folder, camera, time_s, track_id LIMIT ?)"
         " SELECT f.path, h.camera, h.video, v.source, h.track_id, h.class, h.kind, h.place, h.direction,"
         " strftime(h.begins, '%Y-%m-%dT%H:%M:%S.%g'), strftime(h.ends, '%Y-%m-%dT%H:%M:%S.%g'), h.zone,"
-        " h.time_s - coalesce(v.begins_s, 0), h.duration_s, h.best_video, h.best_frame, f.hides"
+        " h.time_s - coalesce(v.begins_s, 0), h.duration_s, t.best_video, t.best_frame, f.hides"
         " FROM hits h JOIN folders f ON f.folder = h.folder"
         " LEFT JOIN videos v ON v.folder = h.folder AND v.video = h.video"
+        " LEFT JOIN tracks t ON t.folder = h.folder AND t.camera = h.camera AND t.track_id = h.track_id"
         " ORDER BY h.begins NULLS LAST, h.folder, h.camera, h.time_s, h.track_id"
     )
     rows = index.connection.execute(shown, [*given, question.limit]).fetchall()
@@ -120,13 +121,12 @@ def _found(row: Sequence[Any]) -> Found:
 
 _TRACKS = (
     "SELECT folder, camera, track_id, class, video, begins, ends, zone, first_s AS time_s, duration_s,"
-    " 'track' AS kind, '' AS place, '' AS direction, best_video, best_frame FROM tracks"
+    " 'track' AS kind, '' AS place, '' AS direction FROM tracks"
 )
 _EVENTS = (
     "SELECT e.folder, e.camera, e.track_id, e.class, e.video, e.begins,"
     " e.begins + to_milliseconds(CAST(coalesce(e.dwell_s, 0) * 1000 AS BIGINT)) AS ends, e.zone, e.time_s,"
-    " coalesce(e.dwell_s, 0) AS duration_s, e.kind, e.place, e.direction, t.best_video, t.best_frame"
-    " FROM events e LEFT JOIN tracks t ON t.folder = e.folder AND t.camera = e.camera AND t.track_id = e.track_id"
+    " coalesce(e.dwell_s, 0) AS duration_s, e.kind, e.place, e.direction FROM events e"
 )
 
 

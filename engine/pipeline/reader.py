@@ -36,13 +36,13 @@ _BETWEEN_ANCHORS_S = 1.0
 # A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
 _CUT_SHORT = 0.99
 
-# Sound stands in a file up to so many seconds behind the picture it belongs to.
+# Sound lies in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
 
 # Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
 _SOUND_HELD = 256
 
-# Once the stream is to stop, so many packets may still be read to find the frame that bears the last mark.
+# Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
 
 
@@ -115,7 +115,7 @@ class StreamReader:
 
     @property
     def picture_bytes(self) -> int:
-        """Of a picture as the stream's head has it."""
+        """Of an image as the stream's head has it."""
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Barrier) -> bool:
@@ -139,7 +139,7 @@ class StreamReader:
         return False
 
     def look_back(self) -> None:
-        """Looks which of the first frames the file before of the same camera had, where only the pictures can tell, and
+        """Looks which of the first frames the file before of the same camera had, where only the images can tell, and
         stands at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
         place = self._run.place
         if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
@@ -600,12 +600,12 @@ def _at_s(packet: av.Packet, *, end: bool = False) -> float:
 
 
 def _sketch(image: av.VideoFrame) -> int:
-    """CRC-32 of every sixteenth row of a picture's luma, or of its RGB: cheap enough for every frame."""
+    """CRC-32 of every sixteenth row of an image's luma, or of its RGB: cheap enough for every frame."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height : 16, :width]).data)
 
 
 def _crc(image: av.VideoFrame) -> int:
-    """CRC-32 of a picture's luma, or of its RGB, without what pads the rows."""
+    """CRC-32 of an image's luma, or of its RGB, without what pads the rows."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -97,6 +97,16 @@ class Progress:
     resumed_from: int = 0
 
 
+class Watcher(Protocol):
+    """Looks on as the tracks of a stream come. It never raises and never waits."""
+
+    def open(self, info: StreamInfo) -> None: ...
+
+    def see(self, tracks: Tracks) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class StreamRun:
     """Everything that belongs to one video and dies with it.
 
@@ -126,6 +136,7 @@ class StreamRun:
         scene: Scene | None = None,
         clock: Callable[[str | None], Clock] | None = None,
         place: Place | None = None,
+        watch: Watcher | None = None,
     ) -> None:
         self.key = key
         self.video = video
@@ -133,6 +144,7 @@ class StreamRun:
         self._scene = scene
         self._clock = clock
         self.place = place
+        self._watch = watch
         self.carried: CarriedJson | None = None
         self.tally = tally
         self.info: StreamInfo | None = None
@@ -226,6 +238,8 @@ class StreamRun:
         """Opens every sink. Raises SinkError."""
         self.info = info
         steps.reached("opened")
+        if self._watch is not None:
+            self._watch.open(info)
         if not info.live:
             self.recording = None
         if self.recording is not None:
@@ -241,6 +255,8 @@ class StreamRun:
         """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
+        if self._watch is not None:
+            self._watch.open(info)
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
@@ -274,6 +290,8 @@ class StreamRun:
                     sink.write(tracks)
                 clock.lap(f"sink {sink.kind}", 1)
             self.tally.write(tracks)
+            if self._watch is not None:
+                self._watch.see(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
                     self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
@@ -290,6 +308,8 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         steps.reached("last frame")
+        if self._watch is not None:
+            self._watch.end()
         self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)
@@ -550,7 +570,7 @@ class StreamRun:
         notes = [*end.notes, *notes, *self._given_up.values()]
         if self.tally.non_finite:
             notes.append(
-                f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"
+                f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]

@@ -1,4 +1,4 @@
-"""`<stem>.tracks.jsonl` and `<stem>.detections.jsonl`: one JSON object a line.
+"""`<stem>.tracks.jsonl` and `<stem>.detections.jsonl`: one JSON object per line.
 
 Boxes are rounded to 0.01 pixel, scores to 0.0001, times to a microsecond.
 """

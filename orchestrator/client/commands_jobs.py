@@ -120,9 +120,9 @@ def _answers(job: Job) -> AnswersJson | None:
 
 
 def _page(job: Job) -> str | None:
-    """The report of an ended job, where one was written."""
+    """Return the path of an ended job's page, where one was written."""
     end = job.end_record()
-    return end.result.summary.made.get("report") if end is not None else None
+    return None if end is None else end.result.summary.report
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
@@ -170,6 +170,8 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
+    if result.summary.report:
+        say(f"  report   {result.summary.report}")
     say(f"  result   {celery_result}")
     return 0 if success else FAILED
 

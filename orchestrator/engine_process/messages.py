@@ -126,13 +126,16 @@ class Probe(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
-    """Do videos that are asked for one by one, for the job of that id, into `output`."""
+    """Do videos that are asked for one by one, for the job of that id, into `output`. `on_event` and `event_kinds` are
+    of the worker's settings."""
 
     kind = "work"
     output: str
     config: Mapping[str, object]
     job: str = ""
     roots: tuple[str, ...] = ()
+    on_event: tuple[str, ...] = ()
+    event_kinds: tuple[str, ...] = ()
 
     @classmethod
     def from_given(cls, given: _Given) -> Self:
@@ -141,6 +144,8 @@ class Work(Task):
             config=given.mapping("config"),
             job=given.text("job"),
             roots=given.texts("roots"),
+            on_event=given.texts("on_event"),
+            event_kinds=given.texts("event_kinds"),
             log_level=given.text("log_level"),
             log_format=given.text("log_format"),
         )
@@ -173,6 +178,28 @@ class Salvage(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WriteReport(Task):
+    """Write the page of a job, from what is going to be its manifest."""
+
+    kind = "write report"
+    output: str
+    config: Mapping[str, object]
+    manifest: Mapping[str, object]
+    roots: tuple[str, ...] = ()
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(
+            output=given.text("output"),
+            config=given.mapping("config"),
+            manifest=given.mapping("manifest"),
+            roots=given.texts("roots"),
+            log_level=given.text("log_level"),
+            log_format=given.text("log_format"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FollowUp(Task):
     """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
     summary's."""
@@ -191,29 +218,6 @@ class FollowUp(Task):
             config=given.mapping("config"),
             videos=given.mappings("videos"),
             model={key: _is(str, "model", value) for key, value in given.mapping("model").items()},
-            roots=given.texts("roots"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(Task):
-    """Write the page of a job, from what is going to be its manifest. Videos that it opens lie below one of `roots`,
-    where there are any."""
-
-    kind = "report"
-    output: str
-    config: Mapping[str, object]
-    manifest: Mapping[str, object]
-    roots: tuple[str, ...] = ()
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            output=given.text("output"),
-            config=given.mapping("config"),
-            manifest=given.mapping("manifest"),
             roots=given.texts("roots"),
             log_level=given.text("log_level"),
             log_format=given.text("log_format"),
@@ -423,6 +427,18 @@ class Done(Message):
 
 
 @dataclass(frozen=True)
+class AlarmsTold(Message):
+    """What became of the events for each receiver."""
+
+    kind = "alarms"
+    alarms: tuple[Mapping[str, object], ...]
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(given.mappings("alarms"))
+
+
+@dataclass(frozen=True)
 class Finished(Message):
     """All work is done, or was stopped in order."""
 
@@ -479,7 +495,7 @@ class FollowedUp(Message):
 
 @dataclass(frozen=True)
 class Reported(Message):
-    """The page of a job is written."""
+    """Where the page of a job is."""
 
     kind = "reported"
     path: str
@@ -489,7 +505,7 @@ class Reported(Message):
         return cls(given.text("path"))
 
 
-AnyTask = Probe | Work | Salvage | FollowUp | Report
+AnyTask = Probe | Work | Salvage | FollowUp | WriteReport
 Order = GiveVideo | NoMoreVideos | Kept | Stop
 Event = (
     LeftOut
@@ -501,6 +517,7 @@ Event = (
     | Next
     | Progressed
     | Done
+    | AlarmsTold
     | Finished
     | Fatal
     | Salvaged
@@ -509,7 +526,7 @@ Event = (
     | Reported
 )
 
-_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp, Report)}
+_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp, WriteReport)}
 _ORDERS: dict[str, type[Order]] = {each.kind: each for each in (GiveVideo, NoMoreVideos, Kept, Stop)}
 _EVENTS: dict[str, type[Event]] = {
     each.kind: each
@@ -523,6 +540,7 @@ _EVENTS: dict[str, type[Event]] = {
         Next,
         Progressed,
         Done,
+        AlarmsTold,
         Finished,
         Fatal,
         Salvaged,

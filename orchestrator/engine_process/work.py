@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from engine.alarms import SECRET, AlarmSettings
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.media.inputs import Video
@@ -18,6 +19,7 @@ from engine.summary import VideoJson
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import (
+    AlarmsTold,
     Done,
     Finished,
     GiveVideo,
@@ -41,6 +43,13 @@ def work(task: Work, events: Sender, orders: Iterator[Order]) -> None:
     _Work(task, events, orders).run()
 
 
+def _alarms(task: Work) -> AlarmSettings | None:
+    """Return who is told of events: by the settings of this worker, never by what came with a job."""
+    if not task.on_event:
+        return None
+    return AlarmSettings(task.on_event, task.event_kinds, os.environ.get(SECRET, "").encode() or None)
+
+
 class _Work:
     def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
         self._events = events
@@ -51,7 +60,7 @@ class _Work:
         self._task = task
         self._engine: Engine | None = None
         threading.Thread(target=self._listen, args=(orders,), name="orders", daemon=True).start()
-        self._engine = Engine(EngineConfig(**task.config))
+        self._engine = Engine(EngineConfig(**task.config), alarms=_alarms(task))
         if self._stopped is not None:
             self._engine.stop(hand_over=self._stopped.hand_over)
 
@@ -70,6 +79,8 @@ class _Work:
                 progress=self._progress(),
                 roots=list(map(Path, self._task.roots)),
             )
+            if told := engine.alarms_told():
+                self._events.send(AlarmsTold(tuple(told)))
         self._events.send(Finished())
 
     def _assignments(self) -> Iterator[Assignment]:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self, TypeGuard, cast
 
-from engine.summary import FollowUpJson
+from engine.summary import AlarmsJson, FollowUpJson
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
@@ -279,7 +279,13 @@ _FOLLOW_UP: _Shape = {
     "[answers]": (_of(_ANSWERS), "counts"),
     "[clips]": (_of(_CLIPS), "clips"),
     "[exports]": (_of(_EXPORTS), "exports"),
-    "[report]": (_text, "a path"),
+}
+
+_ALARMS: _Shape = {
+    "target": (_text, "a text"),
+    "sent": (_count, "a count"),
+    "given_up": (_count, "a count"),
+    "[error]": (_text, "a text"),
 }
 
 _SUMMARY: _Shape = {
@@ -288,7 +294,9 @@ _SUMMARY: _Shape = {
     "totals": (_of(_TOTALS), "counts"),
     "model": (_of(_MODEL), "a model"),
     "backend": (_of(_BACKEND), "a backend"),
+    "[alarms]": (_list_of(_ALARMS), "a list of receivers"),
     "[workers]": (_texts, "a list of texts"),
+    "[report]": (_text, "a path"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -684,7 +692,8 @@ def follow_up_of(value: object) -> FollowUpJson:
 @dataclass(frozen=True)
 class JobSummary:
     """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
-    what was made of the tracks; `others` are keys of another version, which are kept."""
+    what was made of the tracks, `report` the path of the page, `alarms` what became of events; `others` are keys of
+    another version, which are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -694,6 +703,8 @@ class JobSummary:
     workers: tuple[str, ...] = ()
     error: str | None = None
     made: FollowUpJson = field(default_factory=FollowUpJson)
+    report: str | None = None
+    alarms: tuple[AlarmsJson, ...] = ()
     others: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -714,6 +725,8 @@ class JobSummary:
             workers=tuple(found.get("workers", ())),
             error=found.get("error"),
             made=follow_up_of(found),
+            report=found.get("report"),
+            alarms=tuple(found.get("alarms", ())),
             others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
         )
 
@@ -729,6 +742,8 @@ class JobSummary:
             "workers": list(self.workers),
             **error,
             **self.made,
+            **({"report": self.report} if self.report else {}),
+            **({"alarms": list(self.alarms)} if self.alarms else {}),
             **self.others,
         }
 

@@ -9,8 +9,10 @@ now; it is asked at the end of each step, and by the look for lost messages (req
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
 from engine.resume import attempts
+from engine.summary import AlarmsJson
 from engine.text.printable import printable
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.messages import (
@@ -30,8 +33,8 @@ from orchestrator.engine_process.messages import (
     ModelFound,
     Opening,
     Probe,
-    Report,
     Reported,
+    WriteReport,
 )
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.job import outcomes
@@ -66,6 +69,7 @@ log = logging.getLogger(__name__)
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
 _ANSWERS_SILENCE_S = 600.0
+_LONGEST_LOG = 1 << 26
 # Until the list of the files is there, and from one file to the next.
 _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
@@ -313,6 +317,8 @@ def end(job: Job, context: Context) -> PipelineResult:
         summary = outcomes.summarise(job, error)
         if not job.cancelled and error is None:  # of a refused job, the configuration may be none
             summary = _answered(job, summary, context)
+        summary = _with_alarms(job, summary)
+        if not job.cancelled and error is None:
             summary = _reported(job, summary, context)
         state = outcomes.end_state(job, summary)
         ended_at = now()
@@ -554,29 +560,55 @@ def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         return summary
     if not summary.videos or not wanted:
         return summary
-    task = Report(
+    task = WriteReport(
         output=str(job.output),
         config=job.config,
         manifest=outcomes.build_manifest(job, summary),
         roots=tuple(map(str, context.settings.video_roots)),
     )
-    path, why = None, None
+    page, why = None, None
     try:
         with EngineProcess(task) as engine:
             for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
                 if isinstance(event, Reported):
-                    path = event.path
+                    page = event.path
                 elif isinstance(event, Fatal):
                     why = event.error
-            if path is None and why is None:
+            if page is None and why is None:
                 why = f"the program that writes it {engine.ended()}"
     except TimeoutError:
         why = "it took too long"
-    if path is None:
+    if page is None:
         log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
         job.note("no report", error=why)
-        return summary
-    return replace(summary, made={**summary.made, "report": path})
+    return replace(summary, report=page)
+
+
+def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
+    """Return the summary with what became of events, as the job's log has it of each worker, added up by receiver."""
+    told: dict[str, AlarmsJson] = {}
+    for line in _log_of(job).splitlines():
+        try:
+            values = json.loads(line)
+            if values["event"] == "events told":
+                target, sent, given_up = str(values["target"]), int(values["sent"]), int(values["given_up"])
+                one = told.setdefault(target, {"target": target, "sent": 0, "given_up": 0})
+                one["sent"], one["given_up"] = one["sent"] + sent, one["given_up"] + given_up
+                if "error" in values:
+                    one["error"] = str(values["error"])
+        except (ValueError, KeyError, TypeError):  # cut short by a kill
+            continue
+    return replace(summary, alarms=tuple(told.values()))
+
+
+def _log_of(job: Job) -> bytes:
+    """Return the job's own log, as far as it is a file; a link is not followed, a FIFO not waited for."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(job.folder / "events.jsonl", flags), "rb") as file:
+            return file.read(_LONGEST_LOG) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except OSError:
+        return b""
 
 
 def _salvage(job: Job, context: Context) -> None:

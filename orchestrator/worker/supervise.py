@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from engine.logs import JsonFormatter
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.messages import (
+    AlarmsTold,
     Done,
     Event,
     Fatal,
@@ -156,6 +157,8 @@ class SupervisedRun:
             config=config,
             job=watch.job.id,
             roots=tuple(map(str, watch.settings.video_roots)),
+            on_event=watch.settings.on_event,
+            event_kinds=tuple(watch.settings.event_kinds),
             log_level=level,
             log_format=form,
         )
@@ -197,6 +200,9 @@ class SupervisedRun:
             self._keep(event)
             engine.order(Kept(event.index))
             self._answer_again(engine)
+        elif isinstance(event, AlarmsTold):
+            for line in event.alarms:
+                self._watch.job.note("events told", worker=self._watch.node, **line)
         elif isinstance(event, Fatal):
             self._release_all(How.HANDED_BACK)
             raise EngineFailed(event.error)

@@ -83,7 +83,7 @@ class Shifted(FakeBackend):
 @pytest.fixture
 def two(monkeypatch):
     """Engines of the fake backend, of which the one in bf16 gives boxes that are a pixel wider."""
-    plain = loading._fake
+    plain = loading.fake_model
 
     def fake(config):
         made = plain(config)
@@ -91,7 +91,7 @@ def two(monkeypatch):
             return replace(made, sha256="ab" * 32)
         return replace(made, backend=Shifted(), precision=config.precision, sha256="ab" * 32)
 
-    monkeypatch.setattr(loading, "_fake", fake)
+    monkeypatch.setattr(loading, "fake_model", fake)
 
 
 def test_what_is_measured_is_said_and_kept(tmp_path, two, cache):

@@ -14,6 +14,7 @@ from tests.chaos.farm import CONFIG, Farm
 from tests.e2e.runs import fake_engine, frames_in
 from tests.e2e.test_answers import SCENE
 from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
+from tests.engine.after.receivers import Receiver
 from tests.waiting import until
 
 pytestmark = [
@@ -134,3 +135,21 @@ def test_a_job_cuts_clips_and_exports_at_its_end(tmp_path, capsys):
         assert (job.output / "clips" / "empty.txt").exists()
         assert [each["format"] for each in summary["exports"]["exports"]] == ["cvat", "mot"]
         assert len(list((job.output / "export" / "cvat").glob("*.xml"))) == 2
+
+
+def test_a_job_tells_the_receivers_of_its_workers_settings(tmp_path):
+    """One that is down half of the time gets all, and the summary says so."""
+    with Receiver(lambda number: 200 if number % 2 else 503) as receiver:
+        (tmp_path / "settings.toml").write_text(f'on_event = ["{receiver.url}"]\n')
+        with Farm(tmp_path / "f", YOLO_SETTINGS=str(tmp_path / "settings.toml")) as farm:
+            farm.clips(2, frames=30)
+            job = farm.submit(visualize=False)
+            farm.worker()
+            record = farm.wait(job)
+            summary = record.result["processing_result"]
+            assert record.state == "completed", summary
+        (line,) = summary["alarms"]
+        assert line["target"] == receiver.url
+        assert line["sent"] == len(receiver.events) >= 2
+        assert line["given_up"] == 0
+        assert {event["kind"] for event in receiver.events} == {"track"}

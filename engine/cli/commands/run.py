@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from engine.alarms import KINDS, SECRET, AlarmSettings
 from engine.cli.answers_table import print_answers
 from engine.cli.bottleneck_table import print_verdict
 from engine.cli.console import screen, tell_on
@@ -35,12 +36,16 @@ def run(
     output: Path | None,
     as_json: bool,
     stats: bool,
+    on_event: tuple[str, ...],
+    event_kinds: str | None,
     config_file: Path | None,
     **options: object,
 ) -> int:
     """Run the engine over the inputs and print what it did. `options` are keys of the configuration."""
     console = screen(stderr=True)
-    with Engine(configuration(config_file, {**options, "output_folder": output}), stats=stats) as engine:
+    alarms = _alarms(on_event, event_kinds)
+    config = configuration(config_file, {**options, "output_folder": output})
+    with Engine(config, stats=stats, alarms=alarms) as engine:
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
         try:
@@ -63,6 +68,8 @@ def run(
             say(line)
         for line in follow_up_lines(summary):
             say(line)
+        if "report" in summary:
+            say(f"Report: {summary['report']}")
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -99,6 +106,16 @@ def _faster(engine: Engine, summary: SummaryJson) -> str | None:
     model = engine.model
     able = summary["success"] and model.precision == "f32" and model.device == "cpu" and model.sha256
     return worth_telling(model.sha256) if able else None
+
+
+def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None:
+    """Return who is told of events, with the secret of the environment."""
+    if not targets:
+        return None
+    wanted = tuple(kind.strip() for kind in (kinds or "").split(",") if kind.strip())
+    if unknown := sorted(set(wanted) - set(KINDS)):
+        raise click.BadParameter(f"{', '.join(KINDS)}. Got {unknown[0]!r}.", param_hint="--event-kinds")
+    return AlarmSettings(targets, wanted, os.environ.get(SECRET, "").encode() or None)
 
 
 def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:

@@ -117,7 +117,7 @@ class OnnxRuntimeBackend:
         self._input = entry.name
         self._output = self._session.get_outputs()[0].name
         if len(entry.shape) != 4:
-            raise ModelError(f"{named} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
+            raise ModelError(f"{named} takes {entry.shape}; an image (N, 3, H, W) is needed.")
         height, width = entry.shape[2:]
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._ort = ort

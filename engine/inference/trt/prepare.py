@@ -40,7 +40,7 @@ def prepare(
     calibration: Calibration | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Convert the freed ONNX file. `tick` hears how many pictures int8 has seen. Raises PlanError or ConfigError."""
+    """Convert the freed ONNX file. `tick` hears how many images int8 has seen. Raises PlanError or ConfigError."""
     model = reference = signed(plain(load_onnx(freed)))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")

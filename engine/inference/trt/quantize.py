@@ -2,7 +2,7 @@
 
 Symmetric, no zero points: an activation has one scale, a weight one for each channel of the output. Each convolution
 reads both through a pair of them and TensorRT computes it in int8. Three kinds stay in float32, as a little work that
-costs much accuracy: those that read the picture, those that write the boxes and scores, and depthwise ones, whose
+costs much accuracy: those that read the image, those that write the boxes and scores, and depthwise ones, whose
 channels have ranges of their own that one scale does not fit (YOLOX-nano with them in int8: mAP50-95 0.04, not 0.34).
 """
 
@@ -47,7 +47,7 @@ def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The convolutions to be quantized: one group, constant weights, another convolution before and another behind."""
     weights = initializers(model)
     nodes = list(model.graph.node)
-    touched = {picture_of(model).name}  # by the picture, with no convolution between
+    touched = {picture_of(model).name}  # by the image, with no convolution between
     first = set()
     for position, node in enumerate(nodes):
         if touched & set(node.input):

@@ -1,0 +1,171 @@
+"""Events on their way to receivers: a queue and a thread each, so that nobody waits for anybody.
+
+An event is tried several times, with pauses that double, up to half a minute; then it is given up, and counted. So is
+one for which the queue has no room: a receiver that is dead costs memory up to a bound, and no time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from engine.alarms.receivers import DeliveryError, Receiver, receiver_of
+from engine.summary import AlarmsJson
+from engine.text.printable import printable
+
+log = logging.getLogger(__name__)
+
+
+SECRET = "YOLO_EVENT_SECRET"
+"""The variable of the environment with the secret that signs events: a command line can be read by others."""
+
+
+@dataclass(frozen=True)
+class AlarmSettings:
+    """`targets` are told of events of these `kinds` (crossing, stay, track; empty: those of the scene, or tracks where
+    there is none). `secret` signs what goes to URLs. `waiting` events may wait for a receiver, each is tried `tries`
+    times, for `timeout_s` each; `first_pause_s` is the first pause. At a run's end what still waits has `close_s`."""
+
+    targets: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    secret: bytes | None = field(default=None, repr=False)
+    waiting: int = 1000
+    tries: int = 6
+    timeout_s: float = 10.0
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 30.0
+    close_s: float = 10.0
+
+
+class Alarms:
+    """The receivers of a run. `tell` never waits and never raises; `settle` waits for a bounded time."""
+
+    def __init__(self, settings: AlarmSettings) -> None:
+        """Raises ConfigError where a target is none."""
+        self.settings = settings
+        self._lines = [
+            _Line(receiver_of(target, settings.secret, settings.timeout_s), settings) for target in settings.targets
+        ]
+
+    def tell(self, event: Mapping[str, object], encode: Callable[[Mapping[str, object]], bytes]) -> None:
+        """Put an event on its way to all receivers. It gets an id, by which they know it again."""
+        event_id = uuid4().hex
+        body = encode({"id": event_id, **event})
+        for line in self._lines:
+            line.put(event_id, body)
+
+    def settle(self) -> list[AlarmsJson]:
+        """Wait until nothing is on its way, for a bounded time, give up the rest, and return what became of all."""
+        until = time.monotonic() + self.settings.close_s
+        return [line.settle(until) for line in self._lines]
+
+    def close(self) -> None:
+        """End all. What still waits is given up."""
+        for line in self._lines:
+            line.close()
+
+
+class _Line:
+    """One receiver, with its queue and its thread."""
+
+    def __init__(self, receiver: Receiver, settings: AlarmSettings) -> None:
+        self._receiver = receiver
+        self._settings = settings
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._changed = threading.Condition()
+        self._sending = self._closed = self._hurry = False
+        self._sent = self._given_up = 0
+        self._error: str | None = None
+        self._thread = threading.Thread(target=self._work, name="alarms", daemon=True)
+        self._thread.start()
+
+    def put(self, event_id: str, body: bytes) -> None:
+        with self._changed:
+            if not self._closed and len(self._waiting) < self._settings.waiting:
+                self._waiting.append((event_id, body))
+                self._changed.notify_all()
+                return
+        self._give_up("too many events wait for it")
+
+    def settle(self, until: float) -> AlarmsJson:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._waiting and not self._sending, timeout=max(0.0, until - time.monotonic())
+            )
+            left = len(self._waiting)
+            self._waiting.clear()
+            self._hurry = self._sending  # what is being tried is not tried again
+            self._changed.notify_all()
+            late = self._sending and not self._changed.wait_for(lambda: not self._sending, timeout=0.5)
+        for _ in range(left):
+            self._give_up(self._error or "the run ended before it could be sent")
+        with self._changed:
+            found: AlarmsJson = {
+                "target": self._receiver.name,
+                "sent": self._sent,
+                "given_up": self._given_up + late,  # an answer that still comes is too late
+            }
+            if self._error is not None:
+                found["error"] = self._error
+        return found
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = self._hurry = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._thread.join(0.5)
+        if not self._thread.is_alive():
+            self._receiver.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                item = self._waiting.popleft()
+                self._sending = True
+            try:
+                self._send(*item)
+            finally:
+                with self._changed:
+                    self._sending = self._hurry = False
+                    self._changed.notify_all()
+
+    def _send(self, event_id: str, body: bytes) -> None:
+        pause_s, why = self._settings.first_pause_s, ""
+        for number in range(self._settings.tries):
+            if number:
+                with self._changed:  # the pauses differ, so that a receiver's clients do not come all at once
+                    self._changed.wait_for(lambda: self._hurry, timeout=pause_s * random.uniform(0.8, 1.2))
+                    if self._hurry:
+                        break
+                pause_s = min(2 * pause_s, self._settings.longest_pause_s)
+            try:
+                self._receiver.deliver(event_id, body)
+            except DeliveryError as error:
+                why = printable(str(error))
+            except Exception as error:
+                why = f"failed: {type(error).__name__}"
+                log.debug("%s", self._receiver.name, exc_info=error)
+            else:
+                with self._changed:
+                    self._sent += 1
+                return
+            with self._changed:
+                self._error = why
+        self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        with self._changed:
+            self._given_up += 1
+            first, self._error = self._given_up == 1, why
+        if first:  # once: a dead receiver would fill the log
+            log.warning("%s: an event was given up: %s", printable(self._receiver.name), why)
