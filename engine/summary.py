@@ -227,6 +227,7 @@ class FollowUpJson(TypedDict, total=False):
     answers: AnswersJson
     clips: ClipsJson
     exports: ExportsJson
+    report: str
 
 
 class AlarmsJson(TypedDict):

@@ -20,7 +20,7 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 UNITS = sorted((ROOT / "docs/systemd").glob("*.service"))
 EVERYTHING = [
     *ROOT.glob("*.md"),
-    *(path for path in (ROOT / "docs").rglob("*") if path.is_file() and path.suffix != ".pyc"),
+    *(path for path in (ROOT / "docs").rglob("*") if path.is_file() and path.suffix not in (".pyc", ".png")),
 ]
 
 # Messages that the troubleshooting tables quote, cut where a name or a number stands in them -> where they are made.

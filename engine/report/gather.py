@@ -20,6 +20,7 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
+from engine.report.crops import crops_in
 from engine.report.paths import Paths
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
@@ -87,6 +88,8 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
     paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
     (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
     answers = found.answers
+    # Ids that begin again in each file are made others where a camera has several; their crops are nobody's then.
+    own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
     videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
     return CameraReport(
         name=answers.camera,
@@ -102,8 +105,19 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         heatmap=_heat(found),
         paths=paths.ended(),
         offsets_s=offsets_s,
+        crops=crops_in(_archives(work, films, entries), work.tick) if own_ids else {},
         still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
     )
+
+
+def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[Path]:
+    """The archives of crops that are there, by their names in the folder, which may have been moved since."""
+    for film in films:
+        written = entries[film.name]["outputs"].get("crops")
+        if written is not None:
+            path = work.folder / PurePosixPath(entries[film.name]["stem"]).parent / os.path.basename(written)
+            if path.is_file():
+                yield path
 
 
 def _heat(found: CameraAnswers) -> Mapping[str, object] | None:

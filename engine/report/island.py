@@ -152,7 +152,6 @@ def _table(camera: CameraReport, classes: Sequence[str]) -> dict[str, object]:
                     min(UNITS, max(0, round(UNITS * value / side)))
                     for value, side in zip(track.best_box_xyxy, (width, height, width, height), strict=True)
                 ),
-                camera.crops.get(track.track_id, 0) and link(camera.crops[track.track_id]),
                 camera.paths[track.track_id].points if track.track_id in camera.paths else (),
             ]
             for track in answers.tracks

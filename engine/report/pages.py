@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
+from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
-from engine.report.island import Island, island_of, shown
+from engine.report.island import Island, island_of, safe_json, shown
 from engine.report.records import CameraReport, VideoFacts
 from engine.report.shapes import line_shape, points_of, zone_shape
 from engine.report.template import asset, data_uri, page_of, template
@@ -33,6 +35,7 @@ MAX_PAGE_BYTES = 5_000_000
 """A page is not larger than this; what would be becomes an index and a page for each camera."""
 
 _MOST_ROWS = 200
+_BYTES_OF_A_KEY = 16
 _HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
 _MOST_INPUTS = 1000
 _OWN_PAGE = re.compile(r"\d{4}-[\w.-]*\.html")
@@ -76,12 +79,15 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _Part:
-    """A camera, drawn: its section, its data, its row of an index."""
+    """A camera, drawn: its section, its data, its row of an index, and its crops, with the tracks in the order in which
+    they should have theirs: those that an event is of, then the longest."""
 
     name: str
     section: Markup
     island: Island
     row: dict[str, str]
+    crops: Mapping[int, Crop]
+    order: tuple[int, ...]
 
     @property
     def bytes(self) -> int:
@@ -132,7 +138,8 @@ class _Writer:
         rows: list[dict[str, str]] = []
         pages: list[Path] = []
         size = 0
-        for number, camera in enumerate(cameras(self._work)):
+        examined = (each for each in cameras(self._work) if each.answers.examined_s)  # the others are problems only
+        for number, camera in enumerate(examined):
             part = self._part(camera, number)
             held.append(part)
             size += part.bytes
@@ -211,7 +218,9 @@ class _Writer:
             "crossings": words.number(len(crossings)),
             "stays": words.number(len(stays)),
         }
-        return _Part(camera.name, section, island, row)
+        busy = {event.track_id for event in camera.answers.events}
+        tracks = sorted(camera.answers.tracks, key=lambda track: (track.track_id not in busy, -track.duration_s))
+        return _Part(camera.name, section, island, row, camera.crops, tuple(track.track_id for track in tracks))
 
     def _section(
         self, camera: CameraReport, number: int, island: Island, crossings: list[Event], stays: list[Event]
@@ -335,12 +344,26 @@ class _Writer:
             largest=f"{words.number(self._max_bytes / 1e6, 1 if self._max_bytes < 1e6 else 0)} MB",
             parts=[part.section for part in parts],
             islands=[part.island.json for part in parts],
+            crops=self._pictures(parts),
             made=report.provenance,
             accuracy=[words(note.key, *note.values) for note in report.accuracy],
             took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
             inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
             more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
         )
+
+    def _pictures(self, parts: Sequence[_Part]) -> list[Markup]:
+        """Return the crops of each part, as JSON: JPEGs in base64 by track. They take what is left of a page, so that
+        none becomes an index for their sake."""
+        left = self._room - sum(part.bytes for part in parts)
+        tracks = sum(len(part.order) for part in parts) or 1
+        found = []
+        for part in parts:
+            room = max(0, left) * len(part.order) // tracks
+            jpegs = pictures(part.crops, part.order, room * 3 // 4 - _BYTES_OF_A_KEY * len(part.crops))
+            coded = {track_id: base64.b64encode(jpeg).decode() for track_id, jpeg in sorted(jpegs.items())}
+            found.append(safe_json(coded))
+        return found
 
     def _bad(self) -> Iterator[dict[str, str]]:
         words = self._words

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from engine.analytics import Answers, Bin, Count, Objects, Scene
 from engine.analytics.verdicts import Reviewed
+from engine.report.crops import Crop
 from engine.report.stills import Still
 
 
@@ -63,7 +64,7 @@ class Path:
 @dataclass(frozen=True)
 class CameraReport:
     """Everything about one camera. `bins` are those of the charts, `counts` as the tables have them; `paths` has the
-    way of each track by its id, `crops` the picture of a track, as a path below the output folder. `offsets_s` leads
+    way of each track by its id, `crops` says where the best crop of a track is. `offsets_s` leads
     from the container's times of a video, by its name, to the camera's timeline."""
 
     name: str
@@ -80,7 +81,7 @@ class CameraReport:
     paths: dict[int, Path]
     offsets_s: dict[str, float]
     still: Still | None
-    crops: dict[int, str] = field(default_factory=dict)
+    crops: dict[int, Crop] = field(default_factory=dict)
 
     @property
     def scene(self) -> Scene:

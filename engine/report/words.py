@@ -221,6 +221,7 @@ _SCRIPT: dict[str, tuple[str, str]] = {
     "j_track": ("seen for {seconds} s", "visto durante {seconds} s"),
     "j_id": ("track {id}", "trayectoria {id}"),
     "j_score": ("mean score {score}", "puntuación media {score}"),
+    "j_crop": ("{name}, track {id}", "{name}, trayectoria {id}"),
     "j_confirmed": ("confirmed", "confirmado"),
     "j_rejected": ("rejected", "rechazado"),
     "j_open": ("open", "pendiente"),

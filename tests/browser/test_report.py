@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -9,8 +10,10 @@ from engine.analytics.settings import AnswerSettings
 from engine.answers import config_for_answers
 from engine.cli.main import commands
 from engine.report import write_report
+from engine.report.stills import jpeg_of
 from tests.browser.conftest import DESK, PHONE, TOO_FAINT, shot, until
 from tests.engine.report.handmade import SCENE, Film, output_folder
+from tests.engine.report.test_pages import archive
 
 NASTY = "a\"'<b>&amp;<img src=x onerror=alert(1)>\u202e😀"
 FILMS = [
@@ -92,6 +95,28 @@ def test_a_click_plays_that_second(tmp_path, show):
     before = player.evaluate("player => player.currentTime")
     until(page, f"document.querySelector('#player').currentTime > {before}")
     assert page.locator(".chosen").first.get_attribute("points")
+
+
+def test_crops_stand_beside_their_rows(tmp_path, show):
+    folder = output_folder(tmp_path, [Film("a", tracks=300, duration_s=20)])
+    folder.manifest["videos"][0]["outputs"]["crops"] = "a.crops.zip"
+    jpeg = jpeg_of(np.full((32, 16, 3), 200, np.uint8))
+    # Every second track has one: rows that are used again change from one kind to the other.
+    numbers = range(2, 301, 2)
+    archive(tmp_path / "a.crops.zip", [{"track_id": n, "file": f"{n}.jpg", "worth": 1} for n in numbers], jpeg)
+    settings = AnswerSettings.of(config_for_answers(folder.manifest["config"], {}))
+    page = show(write_report(folder.path, folder.manifest, settings).report).page
+    page.locator("[value=tracks] + span").click()
+    for top in (0, 900, 4000, 100, 9000):
+        page.locator("#list").evaluate("(list, top) => { list.scrollTop = top; }", top)
+        until(page, f"Math.abs(document.querySelector('#list').scrollTop - {top}) < 2")
+        page.wait_for_timeout(60)
+        for row in rows(page).all():
+            number = int(row.inner_text().split("track ")[1].split()[0])
+            assert row.locator("img").count() == (number % 2 == 0)
+    page.locator("[name=id]").fill("8")
+    rows(page).first.click()
+    assert page.locator("#facts img").get_attribute("alt").endswith("track 8")
 
 
 def test_without_the_annotated_video_the_place_is_shown(tmp_path, show):

@@ -6,6 +6,7 @@
   const page = JSON.parse(find("#page").textContent);
   const cameras = all("script.camera").map((element) => JSON.parse(element.textContent));
   if (!cameras.length) return;
+  all("script.crops").forEach((element, place) => (cameras[place].crops = JSON.parse(element.textContent)));
 
   const UNITS = 1000; // of paths and boxes, a frame
   const CROSSING = 0;
@@ -47,8 +48,8 @@
   cameras.forEach((camera, place) => {
     camera.number = place;
     camera.rows = camera.tracks.map((row) => {
-      const [id, kind, first, last, score, video, x1, y1, x2, y2, crop, path] = row;
-      return { id, kind, first, last, score, video, box: [x1, y1, x2, y2], crop, path };
+      const [id, kind, first, last, score, video, x1, y1, x2, y2, path] = row;
+      return { id, kind, first, last, score, video, box: [x1, y1, x2, y2], crop: camera.crops[id], path };
     });
     for (const track of camera.rows) {
       items.tracks.push({
@@ -278,10 +279,11 @@
   function newRow() {
     const row = make("div", "row");
     row.setAttribute("role", "option");
-    row.append(make("canvas"), make("div"), make("span", "mark"));
-    row.children[1].append(make("b"), make("small"));
-    row.firstChild.width = 152;
-    row.firstChild.height = 104;
+    const [canvas, text] = [make("canvas"), make("div")];
+    text.append(make("b"), make("small"));
+    canvas.width = 152;
+    canvas.height = 104;
+    row.append(canvas, text, make("span", "mark"));
     rows.append(row);
     return row;
   }
@@ -294,11 +296,10 @@
     row.setAttribute("aria-setsize", shown.length);
     row.setAttribute("aria-posinset", place + 1);
     row.setAttribute("aria-selected", item === chosen);
-    const [title, below] = row.children[1].children;
-    title.textContent = what(item);
+    find("b", row).textContent = what(item);
     const parts = [time(item.camera, item.at), page.classes[item.track.kind], say("id", { id: item.track.id })];
     if (cameras.length > 1) parts.push(item.camera.camera);
-    below.textContent = parts.join(" · ");
+    find("small", row).textContent = parts.join(" · ");
     mark(row, item);
     picture(row, item);
     return row;
@@ -325,12 +326,10 @@
       if (!crop) {
         crop = make("img");
         crop.alt = "";
-        crop.decoding = "async";
         row.prepend(crop);
       }
-      crop.src = page.up + item.track.crop;
+      crop.src = "data:image/jpeg;base64," + item.track.crop;
     } else if (crop) crop.remove();
-    canvas.hidden = Boolean(item.track.crop);
     canvas.style.display = item.track.crop ? "none" : "";
     if (!item.track.crop) cut(canvas, item, 1.6);
   }
@@ -402,6 +401,12 @@
     facts.append(make("p", "under", parts.join(" · ")));
     facts.append(make("p", "under", camera.videos[item.video].name));
     facts.append(make("p", "", say(verdicts.get(item.key) || "open")));
+    if (track.crop) {
+      const crop = make("img", "crop");
+      crop.alt = say("crop", { name: page.classes[track.kind], id: track.id });
+      crop.src = "data:image/jpeg;base64," + track.crop;
+      facts.prepend(crop);
+    }
   }
 
   function show(item, play) {

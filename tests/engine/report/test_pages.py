@@ -1,7 +1,9 @@
 """The report as files: what it says, what it must not do, and how it stays small."""
 
+import base64
 import json
 import re
+import zipfile
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +30,7 @@ class Page(HTMLParser):
         self.html = path.read_text(encoding="utf-8")
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.islands: list[dict] = []
+        self.crops: list[dict] = []
         self.data: dict = {}
         self.text = ""
         self._script: dict[str, str | None] | None = None
@@ -50,6 +53,8 @@ class Page(HTMLParser):
             self.text += data if self._open != "style" else ""
         elif self._script.get("class") == "camera":
             self.islands.append(json.loads(data))
+        elif self._script.get("class") == "crops":
+            self.crops.append(json.loads(data))
         elif self._script.get("id") == "page":
             self.data = json.loads(data)
 
@@ -123,7 +128,12 @@ def test_strangers_texts_stay_texts(tmp_path, name):
     folder.manifest["error"] = name
     found = page(folder)
     scripts = found.named("script")
-    assert [(each.get("id"), each.get("class")) for each in scripts] == [("page", None), (None, "camera"), (None, None)]
+    assert [(each.get("id"), each.get("class")) for each in scripts] == [
+        ("page", None),
+        (None, "camera"),
+        (None, "crops"),
+        (None, None),
+    ]
     assert not found.named("b") or all(not attrs for attrs in found.named("b"))
     assert not [attrs for _, attrs in found.tags if any(key.startswith("on") or key == "style" for key in attrs)]
     (island,) = found.islands
@@ -212,6 +222,46 @@ def test_one_camera_stays_within_its_bytes(tmp_path, at_most, scene, told):
         assert text in found.text
     assert (len(found.islands[0]["tracks"]) < 1000) == bool(told)
     assert "1,000 track ids" in found.text
+
+
+def archive(path: Path, rows: list[dict], jpeg: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("index.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        for row in rows:
+            made.writestr(row.get("file", "other"), jpeg)
+
+
+def test_crops_are_on_the_page_as_far_as_there_is_room(tmp_path):
+    folder = output_folder(tmp_path, [Film("cam/a", tracks=30)])
+    folder.manifest["videos"][0]["outputs"]["crops"] = "/elsewhere/cam/a.crops.zip"
+    jpeg = b"\xff\xd8\xff" + bytes(3000)
+    rows = [{"track_id": number, "file": f"{number:06}.jpg", "worth": 1.0} for number in range(1, 31)]
+    archive(tmp_path / "cam" / "a.crops.zip", rows, jpeg)
+    (crops,) = page(folder).crops
+    assert crops.keys() == {str(number) for number in range(1, 31)}
+    assert base64.b64decode(crops["7"]) == jpeg
+    made = report(folder, max_bytes=140_000)
+    assert made.pages == ()
+    assert made.report.stat().st_size < 140_000
+    assert 0 < len(Page(made.report).crops[0]) < 30
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"no archive"),
+        lambda path: archive(path, [{"track_id": 1}], b""),
+        lambda path: archive(path, [{"track_id": 1, "file": "1.jpg", "worth": 1}], b"<script>alert(1)</script>"),
+        lambda path: archive(path, [{"track_id": 1, "file": "1.jpg", "worth": 1}], b"\xff\xd8\xff" + bytes(1 << 20)),
+        lambda path: path.write_bytes(b""),
+    ],
+    ids=["none", "index", "no picture", "large", "empty"],
+)
+def test_crops_that_are_none_are_left_out(tmp_path, damage):
+    folder = output_folder(tmp_path, [Film("a")])
+    folder.manifest["videos"][0]["outputs"]["crops"] = "a.crops.zip"
+    damage(tmp_path / "a.crops.zip")
+    assert page(folder).crops == [{}]
 
 
 def test_videos_without_tracks_are_told(tmp_path):
