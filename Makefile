@@ -54,7 +54,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -91,7 +91,7 @@ test: build ## Run the tests, in WORKERS processes at a time (WORKERS=0: in one,
 FAST := tests/engine tests/engine_ext tests/models tests/reference
 
 test-fast: build ## Run the tests that need no waiting: a first look at a change
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not alone' $(FAST) --ignore tests/engine/gpu --ignore tests/engine/trt --ignore tests/models/train
 
 # What an extra changes is tested in an environment of its own: the run-time dependencies, that extra and pytest, over the
 # kernels built here. `bare` has no extra, and no ONNX Runtime either, which the default model does without.
@@ -114,7 +114,7 @@ test-eval: build build/extras/eval/.installed ## Run the tests of `yolo-engine e
 	build/extras/eval/bin/python -m pytest tests/engine/test_evaluation.py tests/engine/test_sweep.py
 
 test-openvino: build build/extras/openvino/.installed ## Run the tests of the OpenVINO backend
-	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py
+	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
 
 test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
 	build/extras/bare/bin/python -m pytest tests/extras
@@ -170,6 +170,18 @@ $(PYCUDA)/.built: $(STAMP)
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
 	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
+
+# Playwright lies apart: it brings a Node.js of its own (150 MB) that nothing else needs. The browser is the system's.
+BROWSER := build/browser
+
+$(BROWSER)/.built: $(STAMP)
+	rm -rf $(BROWSER) && mkdir -p $(BROWSER)
+	$(BIN)/python -m pip install -qq --target $(BROWSER)/site 'playwright>=1.50'
+	@touch $@
+
+# What the pages look like is in build/browser/screenshots afterwards.
+test-browser: build $(BROWSER)/.built ## Open the pages in a real Chromium (sudo apt-get install chromium), without a network
+	YOLO_ENGINE_REQUIRE_BROWSER=1 PYTHONPATH=.:$(abspath $(BROWSER))/site $(BIN)/python -m pytest tests/browser
 
 # The readers of the formats that `yolo-engine export` writes, in an environment of their own: they bring 700 MB that
 # nothing else needs.

@@ -68,7 +68,9 @@ def dependencies() -> list[str]:
         "av>=14.0",
         "celery>=5.7,<5.8",
         "click>=8.1",
+        "jinja2>=3.1",
         "kombu>=5.7,<5.8",  # the worker renews its messages by the names that this version gives its keys
+        "markupsafe>=2.1",
         "numpy>=2.0",
         "onnx>=1.16",
         ORT_BUILDS[build],

@@ -64,11 +64,17 @@ class ReferenceDetector:
 
     def __call__(self, image_bgr: Array) -> tuple[Array, Array, Array]:
         """(H, W, 3) uint8 -> boxes_xyxy (N, 4) in the image's pixels, scores (N,), class_ids (N,), best score first."""
-        tensor, ratio, (left, top) = self.letterbox(image_bgr)
+        tensor, ratio, offset = self.letterbox(image_bgr)
         output = self._session.run(None, {self._input: tensor})[0][0].astype(np.float32)
+        return self.read(output, ratio, offset, (image_bgr.shape[0], image_bgr.shape[1]))
+
+    def read(
+        self, output: Array, ratio: float, offset: tuple[int, int], image_hw: tuple[int, int]
+    ) -> tuple[Array, Array, Array]:
+        """One image's output as `__call__` gives it; `ratio` and `offset` are those of `letterbox`."""
         boxes, scores, class_ids = self._read(output, self._conf)
         kept = nms(boxes, scores, class_ids, self._nms_iou)[: self._max_detections]
-        height, width = image_bgr.shape[:2]
+        (height, width), (left, top) = image_hw, offset
         boxes = (boxes[kept] - np.array([left, top, left, top])) / ratio
         return np.clip(boxes, 0, [width, height, width, height]), scores[kept], class_ids[kept]
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 from engine.analytics.answering import CameraAnswers, answer, films_of, told
 from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError
-from engine.summary import AnswersJson, VideoJson
+from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.summary import AnswersJson, ManifestJson, VideoJson
+
+ANSWER_KEYS = frozenset(
+    "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
+)
+"""The keys of a configuration that answers depend on."""
 
 
 def answers_of(
@@ -42,3 +49,25 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)
+
+
+def read_manifest(folder: Path) -> ManifestJson:
+    """Read the manifest of an output folder, as far as that is one. Raises InputError."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        what = "does not exist" if not folder.exists() else f"has no manifest.json ({describe_os_error(error)})"
+        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
+        raise InputError(f"{path} is no manifest of a run.")
+    return cast("ManifestJson", manifest)
+
+
+def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:
+    """Return what a run's configuration as its manifest `kept` it, and over it the keys that are `given`, say of
+    answers. Raises ConfigError."""
+    asked = {key: kept[key] for key in ANSWER_KEYS if kept.get(key) is not None} | dict(given)
+    return EngineConfig(**{key: value for key, value in asked.items() if key in ANSWER_KEYS})

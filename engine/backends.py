@@ -38,5 +38,5 @@ BACKENDS: dict[str, BackendKind] = {
 
 
 def needs_gpu(name: str) -> bool:
-    """Whether there is a backend of that name, and it computes on a GPU only."""
+    """Return whether there is a backend of that name, and it computes on a GPU only."""
     return name in BACKENDS and BACKENDS[name].cpu is None

@@ -384,6 +384,11 @@ class EngineConfig(TrackerKeys):
     """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
     crops: bool = False
     """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
+    report: bool | None = None
+    """Write report.html, a page to look at: counts, maps, events with their video. None: at the end of a job, not of a
+    run."""
+    report_language: Literal["en", "es"] = "en"
+    """Language of the page: English or Spanish."""
     bin_s: Length = defaults.BIN_S
     """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
@@ -546,12 +551,12 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
     " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
     " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
-    " blur_hold_s blur_conf".split()
+    " blur_hold_s blur_conf zone start clock_patterns".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch streams"
-    " workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap bin_s zone"
-    " start clock_patterns camera max_gap_s max_overlap_s clips export".split()
+    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"
+    " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
+    " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
 )
 
 

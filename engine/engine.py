@@ -60,7 +60,7 @@ from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
-from engine.summary import AlarmsJson, SummaryJson, VideoJson, VideoResult, VideoStatus
+from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
 
@@ -270,7 +270,7 @@ class Engine:
             summary["alarms"] = self._alarms.settle()
         if left_out:
             summary["left_out"] = [{"path": each.path, "why": each.why} for each in left_out]
-        if self._stats:
+        if self._stats or self.config.report:  # a report says where the time went
             verdict = run.verdict()
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
@@ -292,7 +292,9 @@ class Engine:
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             report.write_json(place, "manifest.json", manifest)
-        except OutputError as error:  # what was done is told all the same
+            if self.config.report and settled:
+                summary["report"] = self._report(folder, manifest)
+        except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
             failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
@@ -301,6 +303,12 @@ class Engine:
                     attempts.forget(place, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(place)
         return summary
+
+    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+        """Write the report of a run and return its path. Raises InputError and OutputError."""
+        from engine.report import write_report  # templates: a run without a report starts without them
+
+        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
 
     def work(
         self,
@@ -419,6 +427,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
+        name = name_of({"path": video.path, "stem": video.stem})
         return StreamRun(
             key,
             video,
@@ -431,7 +440,8 @@ class Engine:
             on_begin=on_begin or (lambda: None),
             open_file=(lambda: identities.open(key, video)) if scheme(video.path) is None else None,
             entry_of=lambda outcome: report.entry_of(outcome, self.model.manifest.classes),
-            scene=self._answering.scene(name_of({"path": video.path, "stem": video.stem})),
+            scene=self._answering.scene(name),
+            clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
             watch=self._watch(video),
         )
@@ -531,7 +541,7 @@ class Engine:
         return pipeline
 
     def _begin(self, videos: int) -> Run:
-        """A run over so many videos, to be used as a context manager. From here on, `stop` ends it."""
+        """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
         run = Run(self._new_pipeline(videos), on_gpu=self.model.backend.on_gpu, ended=self._ended)
         with self._lock:
             self._runs.append(run)

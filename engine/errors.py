@@ -116,7 +116,7 @@ def describe_os_error(error: OSError) -> str:
 
 @contextmanager
 def where(stage: str, stream: str | None = None, frame: int | None = None) -> Iterator[None]:
-    """Adds stage, stream and frame to an EngineError that passes through. What was set further inside stays."""
+    """Add stage, stream and frame to an EngineError that passes through. What was set further inside stays."""
     try:
         yield
     except EngineError as error:

@@ -37,7 +37,7 @@ class Identities:
         return file
 
     def read_again(self, key: int, video: Video) -> None:
-        """Begins the hash of a file that is not to be decoded."""
+        """Begin the hash of a file that is not to be decoded."""
 
         def identity() -> InputJson | None:
             try:
@@ -49,7 +49,7 @@ class Identities:
         self._found[key] = self._pool.submit(identity)
 
     def of(self, run: StreamRun) -> InputJson | None:
-        """Waits for a video's identity; None where there is none, or it was broken off."""
+        """Wait for a video's identity; None where there is none, or it was broken off."""
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
     def close(self, run: StreamRun) -> None:
@@ -59,7 +59,7 @@ class Identities:
             run.file.close()
 
     def known(self) -> dict[int, InputJson]:
-        """The identities that were found, by the video's key. To be asked after `shutdown`."""
+        """Return the identities that were found, by the video's key. To be asked after `shutdown`."""
         found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
         return {key: identity for key, identity in found.items() if identity is not None}
 

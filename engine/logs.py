@@ -1,4 +1,4 @@
-"""Logging of the command line: lines for people, or one JSON object a line for programs. Always on standard error."""
+"""Logging of the command line: lines for people, or one JSON object per line for programs. Always on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 class TextFormatter(logging.Formatter):
-    """A line a message, whatever its text holds; the lines of a traceback are indented, so that none begins another."""
+    """One line per message, whatever its text holds; lines of a traceback are indented, so that none begins another."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
         record.message = printable(record.message, _LONGEST)

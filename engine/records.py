@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
 
@@ -145,7 +146,8 @@ class Frame:
     `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
     `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
-    has judged yet whether the stream's boxes are read rightly.
+    has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
+    tells it.
     """
 
     stream: int
@@ -159,6 +161,7 @@ class Frame:
     mark: Barrier | None = None
     step_s: Fraction | None = None
     look: bool = True
+    wall: datetime | None = None
 
     @property
     def time_s(self) -> float:

@@ -148,6 +148,14 @@ class ZoneJson(TypedDict):
     median_dwell_s: float | None
 
 
+class ReviewedJson(TypedDict):
+    """What came of the verdicts of a review; `unknown` name what is not there."""
+
+    confirmed: int
+    rejected: int
+    unknown: int
+
+
 class CameraJson(TypedDict):
     """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `map_residual_m`
     how well the scene's map fits."""
@@ -158,6 +166,7 @@ class CameraJson(TypedDict):
     lines: list[LineJson]
     zones: list[ZoneJson]
     map_residual_m: NotRequired[float]
+    reviewed: NotRequired[ReviewedJson]
 
 
 class AnswersJson(TypedDict):
@@ -248,6 +257,7 @@ class SummaryJson(TypedDict):
     left_out: NotRequired[list[LeftOutJson]]
     verdict: NotRequired[VerdictJson | None]
     answers: NotRequired[AnswersJson]
+    report: NotRequired[str]
     clips: NotRequired[ClipsJson]
     exports: NotRequired[ExportsJson]
     alarms: NotRequired[list[AlarmsJson]]
@@ -261,6 +271,13 @@ class ManifestJson(SummaryJson):
     config: dict[str, object]
     config_sha256: str
     versions: dict[str, str]
+
+
+class JobManifestJson(ManifestJson, total=False):
+    """The manifest of a job."""
+
+    job: str
+    workers: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

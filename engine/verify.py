@@ -63,7 +63,7 @@ def verify_invariance(
     *,
     begun: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Runs `video` in every setting and says a line for each. True when all results are the same.
+    """Run `video` in every setting and say a line for each. True when all results are the same.
 
     `others` are the videos it is mixed with; without any, the others in its folder, else the video itself again.
     `begun` is called once they are found and the model is loaded.

@@ -6,9 +6,9 @@ from cpython.mem cimport PyMem_Free
 from libc.math cimport fabs, floor, signbit
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcmp, memcpy, strlen
 
-from engine_ext.typedefs cimport f64
+from engine_ext.typedefs cimport f64, i64
 
 
 cdef extern from "Python.h":
@@ -121,6 +121,97 @@ def tracks_jsonl(head, track_ids, class_ids, names, scores, boxes_xyxy):
         text.put_int(ids[i])
         _put_object(text, b', "class_id": ', classes[i], names, score[i], xyxy, i)
     return text.taken()
+
+
+def read_tracks_jsonl(text):
+    """Lines of tracks, read again. See rows.pyi."""
+    cdef bytes lines = text
+    cdef const char *at = lines
+    cdef const char *end = at + len(lines)
+    cdef const char *name
+    cdef Py_ssize_t count = lines.count(b"\n"), row, k
+    table = np.empty((count, 10), np.float64)
+    cdef f64[:, ::1] values = table
+    cdef dict names = {}
+    for row in range(count):
+        _skip(&at, end, b'{"frame": ')
+        values[row, 0] = _number(&at, end)
+        _skip(&at, end, b', "pts": ')
+        values[row, 1] = _number(&at, end)
+        _skip(&at, end, b', "time_s": ')
+        values[row, 2] = _number(&at, end)
+        if end - at > 10 and at[3] == c"t" and at[7] == c'"':  # , "time": "...": the wall clock
+            _skip(&at, end, b', "time": ')
+            _pass_string(&at, end)
+        _skip(&at, end, b', "track_id": ')
+        values[row, 3] = _number(&at, end)
+        _skip(&at, end, b', "class_id": ')
+        values[row, 4] = _number(&at, end)
+        _skip(&at, end, b', "class": ')
+        name = at
+        _pass_string(&at, end)
+        if <i64>values[row, 4] not in names:
+            names[<i64>values[row, 4]] = name[:at - name]
+        _skip(&at, end, b', "score": ')
+        values[row, 5] = _number(&at, end)
+        _skip(&at, end, b', "box_xyxy": [')
+        for k in range(4):
+            if k:
+                _skip(&at, end, b', ')
+            values[row, 6 + k] = _number(&at, end)
+        _skip(&at, end, b']}\n')
+    if at != end:
+        raise ValueError("a line has no end")
+    return table, names
+
+
+cdef int _skip(const char **at, const char *end, bytes wanted) except -1:
+    cdef Py_ssize_t size = len(wanted)
+    if end - at[0] < size or memcmp(at[0], <const char *>wanted, size) != 0:
+        raise ValueError(f"{wanted.decode()} is not where it should be")
+    at[0] += size
+    return 0
+
+
+cdef int _pass_string(const char **at, const char *end) except -1:
+    cdef const char *here = at[0]
+    if here >= end or here[0] != c'"':
+        raise ValueError("a text is not where it should be")
+    here += 1
+    while here < end and here[0] != c'"' and here[0] != c"\n":
+        here += 2 if here[0] == c"\\" else 1
+    if here >= end or here[0] != c'"':
+        raise ValueError("a text has no end")
+    at[0] = here + 1
+    return 0
+
+
+cdef f64 _number(const char **at, const char *end) except? -1:
+    """A decimal of at most 15 digits: a whole number over a power of ten, both exact, so that it is rounded once, as
+    Python's float() rounds it."""
+    cdef const char *here = at[0]
+    cdef bint negative = here < end and here[0] == c"-"
+    cdef uint64_t digits = 0
+    cdef int count = 0, behind = -1
+    cdef f64 scale = 1.0, value
+    here += negative
+    while here < end and (c"0" <= here[0] <= c"9" or (here[0] == c"." and behind < 0)):
+        if here[0] == c".":
+            behind = 0
+        else:
+            digits = 10 * digits + (here[0] - c"0")
+            count += 1
+            if behind >= 0:
+                behind += 1
+                scale *= 10.0
+        here += 1
+        if count > 15:
+            break
+    if not 0 < count <= 15 or behind == 0 or (here < end and (here[0] == c"e" or here[0] == c"E")):
+        raise ValueError("a number is not where it should be, or a long one")
+    at[0] = here
+    value = <f64>digits / scale
+    return -value if negative else value
 
 
 def detections_jsonl(head, class_ids, names, scores, boxes_xyxy):

@@ -56,6 +56,8 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     if (parts := parts_of(meta_of(model))) is not None:
         return _joined_model(resolved, model, parts, cache_dir if cache_dir is not None else _default_folder())
     safe = batch_safe(model)
+    if resolved.manifest.layout in ("detr", "detr-post"):  # joined already
+        return FreedModel(resolved.path, safe, dynamic=False, reason=_STRETCHED)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
     dims = picture.type.tensor_type.shape.dim

@@ -30,7 +30,7 @@ from models.manifest import (
 )
 from models.metadata import declared_parts
 from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
-from models.parts import JOINED, Parts, as_joined, parts_of
+from models.parts import JOINED, OUTPUT, Parts, as_joined, parts_of
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
@@ -208,7 +208,7 @@ def _describe(
         spec.update(source.get("input", {}))
     strides = parts.setdefault("strides", (8, 16, 32))
     spec = {**_input_size(tensor, spec), **spec, "dtype": tensor.dtype}
-    _check_joined(parts.get("layout"), joined, path)
+    _check_joined(parts.get("layout"), joined, meta.outputs[0].name == OUTPUT, path)
     if "layout" not in parts:
         raise _undetermined(path, meta, spec, strides)
     _check_head(parts, meta, path)
@@ -232,10 +232,11 @@ def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
     return parts
 
 
-def _check_joined(layout: str | None, joined: Parts | None, path: Path) -> None:
-    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's."""
+def _check_joined(layout: str | None, joined: Parts | None, already: bool, path: Path) -> None:
+    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's. `already`: the
+    file has its outputs joined, as one that `yolo-engine quantize` made of a joined model."""
     if joined is None:
-        if layout in JOINED:
+        if layout in JOINED and not already:
             raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
         return
     names = ", ".join(joined.outputs)

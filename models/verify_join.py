@@ -1,6 +1,4 @@
-"""Prove a graph whose outputs were joined by running it against its original, on the CPU."""
-
-from typing import Any
+"""Verify a graph whose outputs were joined by running it against its original, on the CPU."""
 
 import numpy as np
 import onnx
@@ -8,7 +6,7 @@ import onnxruntime
 
 from models.errors import LayoutError
 from models.parts import Parts
-from models.verify_dynamic_axes import made_up_picture
+from models.verify_dynamic_axes import Array, Session, made_up_picture
 
 _TOLERANCE = 1e-4  # of the largest value: an executor may order sums otherwise where more of a graph follows
 
@@ -23,7 +21,7 @@ def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_h
         raise LayoutError(f"its input is {entry.type}; float32, float16 or uint8 are supported.")
     count = entry.shape[0] if isinstance(entry.shape[0], int) else 1
     picture = np.repeat(made_up_picture(1, *input_hw, 255.0 if dtype == "uint8" else 1.0, dtype), count, axis=0)
-    fed: dict[str, Any] = {parts.picture: picture}
+    fed = {parts.picture: picture}
     if parts.sizes is not None:
         sizes = next(each for each in before.get_inputs() if each.name == parts.sizes)
         kind = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}.get(sizes.type, "int64")
@@ -50,19 +48,19 @@ def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_h
         raise LayoutError(f"joined as {parts.layout} it answers differently, by {worst:.2g} of the largest value.")
 
 
-def _session(model: bytes) -> Any:
+def _session(model: bytes) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # its errors come as exceptions, written as strangers' text
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session: Session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session
     except Exception as error:
         raise LayoutError(f"ONNX Runtime does not load the model: {error}.") from error
 
 
-def _run(session: Any, outputs: list[str] | None, fed: dict[str, Any]) -> list[Any]:
+def _run(session: Session, outputs: list[str] | None, fed: dict[str, Array]) -> list[Array]:
     try:
-        answers: list[Any] = session.run(outputs, fed)
+        return session.run(outputs, fed)
     except Exception as error:
         raise LayoutError(f"ONNX Runtime does not run the model: {error}.") from error
-    return answers

@@ -48,6 +48,10 @@ ROOMS = {
         "resume": {
             "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
         },
+        "report": {
+            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "summary",
+            "text", "versions",
+        },
         # A run.
         "finished": {"analytics", "config", "errors"},
         "clips": {
@@ -76,10 +80,16 @@ ROOMS = {
         "run": {"pipeline", "profiling"},
         "engine": {
             "alarms", "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities",
-            "inference", "media", "pipeline", "profiling", "records", "results", "resume", "run", "sinks", "stages",
-            "summary", "text", "trackers",
+            "inference", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
+            "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
+        "agreement": {"records"},
+        "faster": {"precision", "text"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "verify_precision": {
+            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
@@ -87,8 +97,9 @@ ROOMS = {
         },
         "cli": {
             "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",
-            "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline", "profiling",
-            "results", "rework", "summary", "text", "trackers", "verify",
+            "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline",
+            "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
+            "verify_precision",
         },
     },
 }  # fmt: skip

@@ -5,6 +5,8 @@ the case says so. All sides run in this process with the same model, score thres
 rounds. Loading the model is excluded on both sides, opening the video is included. The plain loop feeds the model its
 square; the engine pads to the stride only.
 
+Where OpenVINO is installed, a loop around its asynchronous queue (peers/openvino_loop.py) runs as well, in float32.
+
 The answers are compared in the same run. Frames must be the plain loop's, detections within TOLERANCE of its number
 (the pixels differ by the rounding of OpenCV's RGB, and at the border where the shape does), their boxes must agree, and
 the plain tracker, given the engine's own detections, must report exactly the engine's tracks. How many tracks the plain
@@ -24,6 +26,7 @@ from benchmarks.clips import clip, in_words
 from benchmarks.context import Context
 from benchmarks.limit import Limit
 from benchmarks.machine import asset
+from benchmarks.peers import openvino_loop
 from benchmarks.peers.plain_loop import CODEC, Counts, plain_loop
 from benchmarks.record import Answer, Row, checked, spread
 from benchmarks.reference_detector import ReferenceDetector
@@ -31,7 +34,7 @@ from benchmarks.reference_sort import ReferenceSort
 from benchmarks.rounds import Samples, alternate
 from benchmarks.stages import ultralytics
 from engine import Engine, EngineConfig
-from engine.cli.bottleneck_table import sentences
+from engine.profiling.sentences import sentences
 
 MODEL = "models/yolox_nano.onnx"
 CONF, NMS_IOU = 0.25, 0.45
@@ -74,6 +77,7 @@ class Case:
         self.engine = Engine(config)
         self.drawing = Engine(config.updated(visualize=True), model=self.engine.model)
         self.detector = ReferenceDetector(model, "yolox", conf=CONF, nms_iou=NMS_IOU)
+        self.openvino = openvino_loop.OpenVinoLoop(model, self.detector) if openvino_loop.installed() else None
         self.latest = Latest()
 
     def __enter__(self) -> "Case":
@@ -92,6 +96,10 @@ class Case:
         out = self.folder / f"{side}.mot.txt"
         self.latest.counts[side] = plain_loop(self.video, self.detector, out, annotated)
 
+    def run_openvino(self) -> None:
+        assert self.openvino is not None
+        self.latest.counts["OpenVINO loop"] = self.openvino.run(self.video, self.folder / "openvino.mot.txt")
+
     def rows(self) -> Iterator[Row]:
         self.run_plain("plain")  # also says how many frames there are
         frames = self.latest.counts["plain"].frames
@@ -99,6 +107,7 @@ class Case:
         work = {
             "engine": lambda: self.run_engine("engine", self.engine),
             "plain": lambda: self.run_plain("plain"),
+            **({"OpenVINO loop": self.run_openvino} if self.openvino is not None else {}),
             "infer": limit.infer,
             "decode": limit.decode,
         }
@@ -124,7 +133,12 @@ class Case:
         return self.context.row(
             "pipeline",
             self.name,
-            figures={"engine": fps["engine"], "plain loop": fps["plain"], "limit": most_fps},
+            figures={
+                "engine": fps["engine"],
+                "plain loop": fps["plain"],
+                **{side: fps[side] for side in ("OpenVINO loop",) if side in fps},
+                "limit": most_fps,
+            },
             unit="fps",
             better="higher",
             ours="engine",
@@ -177,6 +191,10 @@ class Case:
             "engine": {key: ours[key] for key in ("frames", "detections", "tracks")},
             "plain loop": {"frames": theirs.frames, "detections": theirs.detections, "tracks": len(theirs.track_ids)},
         }
+        if (loop := self.latest.counts.get("OpenVINO loop")) is not None:
+            counts["OpenVINO loop"] = {
+                "frames": loop.frames, "detections": loop.detections, "tracks": len(loop.track_ids)
+            }  # fmt: skip
         return answered, {"found": counts}
 
     def row_of_video(self, fps: dict[str, list[float]]) -> Row:

@@ -117,12 +117,17 @@ class _Finder:
         self._found: list[tuple[SceneLine | SceneZone, Crossing | Stay]] = before._all_found() if before else []
 
     def feed(self, samples: Samples) -> None:
-        for track_id, track in samples.by_track():
+        sides = [crossings.sides(samples) for _, crossings in self._lines]
+        inside = [stays.inside(samples) for _, stays in self._zones]
+        for track_id, rows in samples.groups():
+            track = samples.take(rows)
             self._tracks.feed(track_id, track, self.size_wh)
-            for line, crossings in self._lines:
-                self._found += [(line, crossing) for crossing in crossings.feed(track_id, track)]
-            for zone, stays in self._zones:
-                self._found += [(zone, stay) for stay in stays.feed(track_id, track)]
+            for (line, crossings), (side, far) in zip(self._lines, sides, strict=True):
+                self._found += [
+                    (line, crossing) for crossing in crossings.feed(track_id, track, (side[rows], far[rows]))
+                ]
+            for (zone, stays), (inner, left) in zip(self._zones, inside, strict=True):
+                self._found += [(zone, stay) for stay in stays.feed(track_id, track, (inner[rows], left[rows]))]
 
     def end(self) -> tuple[list[Trajectory], list[Event]]:
         tracks = self._tracks.end()

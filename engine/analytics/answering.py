@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap
 from engine.analytics.naming import camera_of, name_of
@@ -18,6 +20,7 @@ from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
+from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 
 Entry = Mapping[str, Any]
@@ -25,11 +28,13 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, the number of its objects, and where they were, where that was asked for."""
+    """One camera's answers, the number of its objects, and where they were and what a review gave, where that was asked
+    for."""
 
     answers: Answers
     objects: Objects
     heatmap: Heatmap | None = None
+    reviewed: Reviewed | None = None
 
 
 def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
@@ -93,13 +98,17 @@ def answer(
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
     heatmap: bool = False,
     tick: Callable[[], None] = lambda: None,
+    watch: Callable[[Samples], None] = lambda samples: None,
+    verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
-    Raises InputError where rows can't be read, or a video has another aspect than its scene."""
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
+    `watch` is given it, with the camera's ids and the film's name. With `verdicts`, rows of tracks and events that were
+    rejected count for nothing. Raises InputError where rows can't be read, or a
+    video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch, verdicts) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -109,6 +118,8 @@ def _of_camera(
     read: Callable[[Path], Iterator[Samples]],
     heatmap: bool,
     tick: Callable[[], None],
+    watch: Callable[[Samples], None],
+    verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
@@ -116,6 +127,9 @@ def _of_camera(
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
+    judged = [each for each in verdicts or () if each.camera == camera]
+    out = np.array(sorted(rejected_tracks(judged)), np.int64)
+    met: set[int] = set()
     heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
@@ -126,9 +140,16 @@ def _of_camera(
         for samples in read(film.tracks):
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
+            if judged:
+                met.update(ids.tolist())
+                stay = ~np.isin(ids, out)
+                samples, ids = samples.take(np.flatnonzero(stay)), ids[stay]
+                if not len(ids):
+                    continue
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            watch(replace(samples, track_ids=ids, video=film.name, offset_s=offset_s))
             yield replace(samples, track_ids=ids)
             tick()
 
@@ -143,7 +164,11 @@ def _of_camera(
         for each in placed
         if each.film.size_wh is not None and each.film.examined_s is not None
     )
-    return CameraAnswers(analyse(recordings, scene, clock, camera), count_objects(fragments.all()), heat)
+    answers = analyse(recordings, scene, clock, camera)
+    reviewed = None
+    if verdicts is not None:
+        answers, reviewed = without_rejected(answers, judged, met)
+    return CameraAnswers(answers, count_objects(fragments.all()), heat, reviewed)
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
@@ -187,6 +212,12 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
             for zone in (scene.zones if scene else ())
         ],
     }
+    if (reviewed := camera.reviewed) is not None:
+        found["reviewed"] = {
+            "confirmed": reviewed.confirmed,
+            "rejected": reviewed.rejected,
+            "unknown": reviewed.unknown,
+        }
     if answers.ground_residual_m is not None:
         found["map_residual_m"] = round(answers.ground_residual_m, 3)
     return found

@@ -6,6 +6,7 @@ fractions of the decimals that were written: half-pixel anchors lie *on* a line 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -42,10 +43,17 @@ def anchors(boxes_xyxy: Floats, anchor: Anchor) -> Floats:
     return np.column_stack(((ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2))
 
 
-def exact_anchor(box_xyxy: Floats, anchor: Anchor) -> ExactPoint:
+def anchor_of(box_xyxy: Sequence[float], anchor: Anchor) -> Point:
+    """Return the anchor point of one box, which is that of `anchors`."""
+    (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
+    x1, y1, x2, y2 = box_xyxy
+    return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
+
+
+def exact_anchor(box_xyxy: Sequence[float], anchor: Anchor) -> ExactPoint:
     """Return the anchor of one box as fractions of the decimals that its floats stand for."""
     (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
-    x1, y1, x2, y2 = (exact(value) for value in box_xyxy.tolist())
+    x1, y1, x2, y2 = (exact(value) for value in box_xyxy)
     return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
 
 
@@ -89,7 +97,7 @@ class PolyLine(Shape):
             return self._sides_of_one(points, boxes_xyxy)
         return self._sides_of_many(points, boxes_xyxy)
 
-    def crossing(self, before: Floats, after: Floats) -> Fraction | None:
+    def crossing(self, before: Sequence[float], after: Sequence[float]) -> Fraction | None:
         """Return how far along the step from one box's anchor to the next the line is met, 0..1; None where the step
         passes it beyond its ends. Of several meetings, the last."""
         a, b = exact_anchor(before, self.anchor), exact_anchor(after, self.anchor)
@@ -114,7 +122,7 @@ class PolyLine(Shape):
         unsure = np.flatnonzero((np.abs(signed) <= doubt) | (np.abs(np.abs(signed) - bound) <= doubt))
         for index in unsure:
             p, q = self.exact_points
-            value = _cross(p, q, exact_anchor(boxes[index], self.anchor))
+            value = _cross(p, q, exact_anchor(boxes[index].tolist(), self.anchor))
             side[index] = (value > 0) - (value < 0)
             far[index] = value * value >= self.exact_margin**2 * _squared(p, q)
         return side, far
@@ -141,10 +149,10 @@ class PolyLine(Shape):
         signed = (rest[rows, nearest] * normal).sum(axis=1)
         distance = distances[rows, nearest]
         side = np.sign(signed).astype(np.int8)
-        side[[index for index in np.flatnonzero(distance < 1e-6) if self._on_it(boxes[index])]] = 0
+        side[[index for index in np.flatnonzero(distance < 1e-6) if self._on_it(boxes[index].tolist())]] = 0
         return side, distance >= float(self.exact_margin) - 1e-9
 
-    def _on_it(self, box: Floats) -> bool:
+    def _on_it(self, box: Sequence[float]) -> bool:
         point, last = exact_anchor(box, self.anchor), len(self.exact_points) - 2
         for index, (p, q) in enumerate(pairwise(self.exact_points)):
             along = (point[0] - p[0]) * (q[0] - p[0]) + (point[1] - p[1]) * (q[1] - p[1])
@@ -165,7 +173,7 @@ class Polygon(Shape):
         margin = float(self.exact_margin)
         far = distance >= margin
         for index in np.flatnonzero((distance < 1e-6) | (np.abs(distance - margin) < 1e-6)):
-            point = exact_anchor(boxes_xyxy[index], self.anchor)
+            point = exact_anchor(boxes_xyxy[index].tolist(), self.anchor)
             squared = min(_squared_distance(p, q, point) for p, q in self._edges)
             inner[index] = squared == 0 or self._exactly_inside(point)
             far[index] = squared >= self.exact_margin**2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,30 +39,38 @@ class Heatmap:
 
     def feed(self, samples: Samples) -> None:
         """Take the next rows, of frames of the heatmap's size."""
+        if not len(samples):
+            return
         height, width = self.shape
-        for track_id, track in samples.by_track():
-            points = anchors(track.boxes_xyxy, "bottom")
-            x = np.clip(points[:, 0] * width / self._size_wh[0], 0, width - 1).astype(np.int64)
-            y = np.clip(points[:, 1] * height / self._size_wh[1], 0, height - 1).astype(np.int64)
-            cells, times = y * width + x, track.times_s + track.offset_s
-            # As each row has it: the vote of the whole track is not known before its end.
-            names = [track.class_names.get(int(class_id), str(class_id)) for class_id in track.class_ids]
-            if (last := self._last.get(track_id)) is not None:
-                times = np.concatenate(([last[0]], times))
-                cells = np.concatenate(([last[1]], cells))
-                names = [last[2], *names]
-            steps = np.diff(times, append=times[-1])
-            steps[(steps < 0) | (steps > _LONGEST_STEP_S)] = 0.0
-            of_class = np.array(names)
-            for name in dict.fromkeys(names):
-                chosen = of_class == name
-                found = self._classes.setdefault(name, self._empty())
-                np.add.at(found.dwell_s, cells[chosen], steps[chosen])
+        points = anchors(samples.boxes_xyxy, "bottom")
+        x = np.clip(points[:, 0] * width / self._size_wh[0], 0, width - 1).astype(np.int64)
+        y = np.clip(points[:, 1] * height / self._size_wh[1], 0, height - 1).astype(np.int64)
+        # All tracks at once, one after the other, in the order of their ids.
+        order = np.argsort(samples.track_ids, kind="stable")
+        ids, cells = samples.track_ids[order], (y * width + x)[order]
+        kinds, times = samples.class_ids[order], (samples.times_s + samples.offset_s)[order]
+        starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+        steps = np.diff(times, append=times[-1])
+        steps[np.append(starts[1:], len(ids)) - 1] = 0.0  # to another track
+        steps[(steps < 0) | (steps > _LONGEST_STEP_S)] = 0.0
+        # As each row has it: the vote of the whole track is not known before its end.
+        for kind in np.unique(kinds).tolist():
+            found = self._classes.setdefault(samples.class_names.get(kind, str(kind)), self._empty())
+            chosen = kinds == kind
+            np.add.at(found.dwell_s, cells[chosen], steps[chosen])
+            for track_id, cell in np.unique(np.stack((ids[chosen], cells[chosen]), axis=1), axis=0).tolist():
                 seen = found.seen.setdefault(track_id, set())
-                fresh = list(set(cells[chosen].tolist()) - seen)
-                seen.update(fresh)
-                found.tracks[fresh] += 1
-            self._last[track_id] = (float(times[-1]), int(cells[-1]), names[-1])
+                if cell not in seen:
+                    seen.add(cell)
+                    found.tracks[cell] += 1
+        for start, stop in pairwise((*starts.tolist(), len(ids))):
+            track_id = int(ids[start])
+            if (last := self._last.get(track_id)) is not None:  # from the piece before
+                step = float(times[start]) - last[0]
+                self._classes[last[2]].dwell_s[last[1]] += step if 0 <= step <= _LONGEST_STEP_S else 0.0
+            kind = int(kinds[stop - 1])
+            name = samples.class_names.get(kind, str(kind))
+            self._last[track_id] = (float(times[stop - 1]), int(cells[stop - 1]), name)
 
     def table(self) -> dict[str, object]:
         """Return JSON values: `cells` (columns, rows), and of each class the cells that are not empty, as (column, row,

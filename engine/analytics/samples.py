@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analytics.geometry import Anchor, anchors
+from engine.analytics.geometry import Anchor, anchor_of
 from engine.errors import InputError, describe_os_error
+from engine_ext.rows import read_tracks_jsonl
 
 _ROWS_AT_ONCE = 20_000
 
@@ -69,29 +70,36 @@ class Samples:
 
     def by_track(self) -> Iterator[tuple[int, Samples]]:
         """Give the rows of each track, in the order of the tracks' first rows here."""
+        for track_id, rows in self.groups():
+            yield track_id, self.take(rows)
+
+    def groups(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Give the places of each track's rows, in the order of the tracks' first rows here."""
         order = np.argsort(self.track_ids, kind="stable")
         ids = self.track_ids[order]
         bounds = np.flatnonzero(np.diff(ids)) + 1
         groups = [group for group in np.split(order, bounds) if len(group)]
         for group in sorted(groups, key=lambda rows: int(rows[0])):
-            yield int(self.track_ids[group[0]]), self.take(group)
+            yield int(self.track_ids[group[0]]), group
 
     def take(self, rows: NDArray[np.intp] | slice | list[int]) -> Samples:
         """Return the rows at these places."""
-        return replace(
-            self,
-            frames=self.frames[rows],
-            pts=self.pts[rows],
-            times_s=self.times_s[rows],
-            track_ids=self.track_ids[rows],
-            class_ids=self.class_ids[rows],
-            scores=self.scores[rows],
-            boxes_xyxy=self.boxes_xyxy[rows],
+        return Samples(
+            self.frames[rows],
+            self.pts[rows],
+            self.times_s[rows],
+            self.track_ids[rows],
+            self.class_ids[rows],
+            self.scores[rows],
+            self.boxes_xyxy[rows],
+            self.class_names,
+            self.video,
+            self.offset_s,
         )
 
     def moment(self, index: int, anchor: Anchor) -> Moment:
         """Return when and where the row at `index` is."""
-        ((x, y),) = anchors(self.boxes_xyxy[index, None], anchor).tolist()
+        x, y = anchor_of(self.boxes_xyxy[index].tolist(), anchor)
         time_s = float(self.times_s[index])
         return Moment(self.video, float(self.frames[index]), int(self.pts[index]), time_s, time_s + self.offset_s, x, y)
 
@@ -113,7 +121,15 @@ def read_tracks(path: Path) -> Iterator[Samples]:
             *value["box_xyxy"],
         )
 
-    yield from _samples(path, row, names)
+    def table(lines: list[bytes]) -> NDArray[np.float64] | None:
+        try:
+            found, kinds = read_tracks_jsonl(b"".join(lines))
+            names.update({kind: json.loads(name) for kind, name in kinds.items() if kind not in names})
+        except ValueError:  # not as this program writes them: JSON all the same, perhaps
+            return None
+        return found
+
+    yield from _samples(path, row, names, table)
 
 
 def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
@@ -150,16 +166,26 @@ def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[
         yield _of_rows(rows, {0: "object"})
 
 
-def _samples(path: Path, row: Callable[[str], tuple[float, ...]], names: dict[int, str]) -> Iterator[Samples]:
+def _samples(
+    path: Path,
+    row: Callable[[str], tuple[float, ...]],
+    names: dict[int, str],
+    table: Callable[[list[bytes]], NDArray[np.float64] | None] = lambda lines: None,
+) -> Iterator[Samples]:
+    """`table` reads many lines at once where it can; else `row` reads each."""
     number = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             while lines := list(islice(file, _ROWS_AT_ONCE)):
+                if (whole := table(lines)) is not None:
+                    number += len(lines)
+                    yield _of_table(whole, names)
+                    continue
                 rows: list[tuple[float, ...]] = []
                 for line in lines:
                     number += 1
                     if line.strip():
-                        rows.append(row(line))
+                        rows.append(row(line.decode("utf-8")))
                 if rows:
                     yield _of_rows(rows, names)
     except OSError as error:
@@ -169,7 +195,10 @@ def _samples(path: Path, row: Callable[[str], tuple[float, ...]], names: dict[in
 
 
 def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Samples:
-    table = np.array(list(rows), dtype=np.float64)
+    return _of_table(np.array(list(rows), dtype=np.float64), names)
+
+
+def _of_table(table: NDArray[np.float64], names: dict[int, str]) -> Samples:
     if table.ndim != 2 or table.shape[1] != 10 or not np.isfinite(table).all():
         raise ValueError("ten finite numbers a row are needed")
     frames, pts, ids, classes = table[:, [0, 1, 3, 4]].astype(np.int64).T

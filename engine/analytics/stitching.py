@@ -104,7 +104,8 @@ class Fragments:
         for track_id, track in samples.by_track():
             fragment = self._found.setdefault(track_id, Fragment(track_id))
             x1, y1, x2, y2 = track.boxes_xyxy.T
-            times = track.times_s + track.offset_s
+            # Rounded: where the same rows lie on the timeline by another sum, the same gaps are as long.
+            times = np.round(track.times_s + track.offset_s, 6)
             places = list(zip(times.tolist(), ((x1 + x2) / 2).tolist(), y2.tolist(), (y2 - y1).tolist(), strict=True))
             first = fragment.head[0][0] if fragment.head else places[0][0]
             fragment.head += [place for place in places if place[0] <= first + _VELOCITY_S]

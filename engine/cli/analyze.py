@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.text.say import say
+
 if TYPE_CHECKING:
+    from engine.analytics.answering import CameraAnswers
     from engine.analytics.timeline import Film
+    from engine.analytics.verdicts import Judged
+    from engine.summary import ManifestJson
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that are tracked already.")
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
 @click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
+@click.option(
+    "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
+)
 @click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
@@ -36,6 +45,7 @@ def analyze(
     config_file: Path | None,
     size: str | None,
     fps: float | None,
+    verdicts: Path | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -48,10 +58,11 @@ def analyze(
     from engine.analytics.answering import answer, told
     from engine.analytics.export import write_tables
     from engine.analytics.settings import AnswerSettings, check_formats
-    from engine.answers import write_heatmap
+    from engine.analytics.verdicts import read_verdicts
+    from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
-    from engine.config import EngineConfig, load_config
+    from engine.config import load_config
     from engine.errors import OutputError, describe_os_error
     from engine.summary import AnswersJson
 
@@ -64,9 +75,7 @@ def analyze(
     heatmap = False
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
-        kept = manifest.get("config", {}) if manifest else {}
-        asked = {key: kept[key] for key in _KEYS if kept.get(key) is not None} | values
-        config = EngineConfig(**{key: value for key, value in asked.items() if key in _KEYS})
+        config = config_for_answers(manifest.get("config", {}) if manifest else {}, values)
         own = AnswerSettings.of(config)
         if not number:
             settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
@@ -80,10 +89,12 @@ def analyze(
     assert settings is not None
     assert formats is not None
     check_formats(formats)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(
         _distinct(films),
         settings,
         heatmap=heatmap,
+        verdicts=judged,
         read=lambda path: read_mot(path, rates[path]) if path in rates else read_tracks(path),
     )
     folder = output or (outputs[0] if outputs[0].is_dir() else outputs[0].parent)
@@ -99,10 +110,21 @@ def analyze(
         click.echo(json.dumps(answers))
     else:
         print_answers(screen(), answers)
+        if judged is not None:
+            say(told_of_review(cameras, judged))
     return 0
 
 
-_KEYS = frozenset("scene tables heatmap bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split())
+def told_of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:
+    """Returns what came of verdicts, in words."""
+    from engine.analytics.verdicts import Reviewed
+
+    met = sum((each.reviewed for each in cameras if each.reviewed is not None), Reviewed())
+    unknown = len({(each.camera, each.key) for each in judged}) - met.confirmed - met.rejected
+    text = f"Verdicts: {met.confirmed:,} confirmed, {met.rejected:,} rejected"
+    if not unknown:
+        return f"{text}."
+    return f"{text}, {unknown:,} on events that are not there: they were given on other tracks, or with another scene."
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -114,30 +136,22 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-def _manifest(given: Path) -> dict[str, Any] | None:
+def _manifest(given: Path) -> ManifestJson | None:
     """Reads the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.errors import InputError, describe_os_error
+    from engine.answers import read_manifest
+    from engine.errors import InputError
 
     if given.is_file():
         return None
-    path = given / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = "does not exist" if not given.exists() else f"has no manifest.json ({describe_os_error(error)})"
-        raise InputError(
-            f"{given} {what}. Name the output folder of a run, or a file of tracks with --size and --fps."
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
-        raise InputError(f"{path} is no manifest of a run.")
-    return manifest
+        return read_manifest(given)
+    except InputError as error:
+        raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
 
 def _films(
     given: Path,
-    manifest: dict[str, Any] | None,
+    manifest: ManifestJson | None,
     settings: Any,
     size_wh: tuple[int, int] | None,
     fps: float | None,

@@ -7,20 +7,11 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from engine.profiling.bottleneck import ChangeJson, VerdictJson
+from engine.profiling.bottleneck import VerdictJson
+from engine.profiling.sentences import sentences
 
 # In the order the data moves.
 _ORDER = ("open", "source", "decode", "preprocess", "infer", "postprocess", "track", "sink", "tally", "finish")
-
-_WHO = {
-    "decode": "decoders",
-    "worker": "workers",
-    "track": "the tracker",
-    "sink": "sinks",
-    "cores": "the cores",
-    "streams": "streams",
-}
-_BARELY = 0.85
 
 
 def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
@@ -54,45 +45,3 @@ def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
         for what, share in waits.items():
             if share >= 0.01:
                 yield ["", f"- {what}", "", "", "", "", f"{share:.0%}", ""]
-
-
-def sentences(verdict: VerdictJson) -> list[str]:
-    """Say what binds, then what a change would give."""
-    lowest, cores = verdict["limits"][0], verdict["cores"]
-    if lowest["of"] == "cores":
-        binds = f"Verdict: the cores bind, and {verdict['stage']} takes most of them"
-    else:
-        binds = f"Verdict: {verdict['stage']} binds"
-    lines = [
-        f"{binds}. {_first_up(_WHO[lowest['of']])} can do {lowest['fps']:.1f} fps; this run did {verdict['fps']:.1f}."
-    ]
-    if verdict["explained"] < _BARELY:
-        lines.append(
-            f"Only {verdict['explained']:.0%} of that was reached: what is not measured (Python's lock, frames that "
-            "differ, little work) binds too."
-        )
-    used = f"Cores: {cores['used']:.1f} of {cores['count']:g} used"
-    lines.append(used + (f", {cores['others']:.1f} by other programs." if cores["others"] >= 0.1 else "."))
-    lines += [f"- {_told(change)}" for change in _worth_telling(verdict)]
-    return lines
-
-
-def _worth_telling(verdict: VerdictJson) -> list[ChangeJson]:
-    """The best repair, whole and half, and what more threads or cores would give."""
-    best = verdict["next"]["of"] if verdict["next"] else None
-    return [change for change in verdict["changes"] if change["of"] == best or change["change"] == "doubled"]
-
-
-def _told(change: ChangeJson) -> str:
-    more = "workers" if change["of"] == "worker" else change["of"]
-    what = {
-        "without": f"If {change['of']} cost nothing",
-        "halved": f"If {change['of']} cost half",
-        "doubled": f"With twice the {more}",
-    }[change["change"]]
-    then = "the cores" if change["then"] == "cores" else change["then"]
-    return f"{what}: {change['fps']:.1f} fps, bound by {then}."
-
-
-def _first_up(text: str) -> str:
-    return text[0].upper() + text[1:]

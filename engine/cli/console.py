@@ -17,7 +17,7 @@ def screen(*, stderr: bool = False) -> Console:
 
 
 def tell_on(console: Console) -> Callable[[str], None]:
-    """Prints a sentence: on a terminal, lines end between words; elsewhere it is one line."""
+    """Print a sentence: on a terminal, lines end between words; elsewhere it is one line."""
 
     def tell(line: str) -> None:
         console.print(printable(line, _LONGEST), markup=False, highlight=False, soft_wrap=not console.is_terminal)

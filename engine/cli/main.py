@@ -24,7 +24,10 @@ from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
 from engine.cli.find import find
 from engine.cli.models import models
+from engine.cli.quantize import quantize
+from engine.cli.report import report
 from engine.cli.retrack import render, retrack
+from engine.cli.scene import scene
 from engine.cli.statuses import FAILED, INTERRUPTED, USAGE
 from engine.cli.tracker_options import tracker_options
 from engine.cli.trt import build_trt
@@ -185,6 +188,8 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
+@click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
+@click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
 @click.option("--clips/--no-clips", default=None, help="Cut clips of what happened; how: key `clips`.  [no-clips]")
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
@@ -231,12 +236,14 @@ def run() -> None:
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
 @deferred("run:verify")
 def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
+    With --precision bf16 or int8 it measures instead how far that agrees with f32 on INPUT, and how much faster it is.
     """
 
 
@@ -254,8 +261,11 @@ commands.add_command(import_)
 commands.add_command(find)
 commands.add_command(models)
 commands.add_command(build_trt)
+commands.add_command(quantize)
 commands.add_command(retrack)
 commands.add_command(render)
+commands.add_command(report)
+commands.add_command(scene)
 commands.add_command(evaluate)
 
 

@@ -17,7 +17,7 @@ class Repeats:
         self._first: float | None = None
 
     def seen(self) -> bool:
-        """Notes a signal. Whether it is the one before once more."""
+        """Note a signal, and return whether it is the one before once more."""
         now = self._now()
         if self._first is not None and now - self._first < SAME_S:
             return True

@@ -24,7 +24,7 @@ def tracker_options() -> list[Decorator]:
 
 
 def _option(key: str) -> Decorator:
-    """The option of one parameter, with the trackers that have it and their defaults."""
+    """Return the option of one parameter, with the trackers that have it and their defaults."""
     defaults = {kind.name: kind.defaults[key] for kind in TRACKERS.values() if key in kind.defaults}
     default = next(iter(defaults.values()))
     others = ", ".join(f"{name} {_shown(value)}" for name, value in defaults.items() if name != DEFAULT)

@@ -32,7 +32,7 @@ class OpenedFile:
     """A regular file, open for reading until `close`. Any number of readers share it, each with a place of its own."""
 
     def __init__(self, path: str, roots: Sequence[Path] = ()) -> None:
-        """Opens `path`; with `roots`, only where it lies below one of them, links resolved. Raises SourceError."""
+        """Open `path`; with `roots`, only where it lies below one of them, links resolved. Raises SourceError."""
         self.path = path
         self.descriptor = -1
         try:
@@ -53,7 +53,7 @@ class OpenedFile:
             raise
 
     def reader(self) -> Reader:
-        """The bytes from the beginning. It does not outlive the file."""
+        """Return a reader that stands at the beginning. It does not outlive the file."""
         return Reader(self.descriptor, self.path)
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class Entry(NamedTuple):
 
 
 def entries(folder: Path, roots: Sequence[Path] = ()) -> list[Entry]:
-    """The names in a folder, sorted. With `roots`, only below one of them, links resolved. Raises OSError and
+    """Return the names in a folder, sorted. With `roots`, only below one of them, links resolved. Raises OSError and
     SourceError."""
     if len(os.fsencode(folder)) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -146,7 +146,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _below(path: str, roots: Sequence[Path], flags: int) -> int:
-    """Opens the resolved path step by step from its root: a link that has come in between is an error."""
+    """Open the resolved path step by step from its root: a link that has come in between is an error."""
     resolved = os.path.realpath(path)
     for root in map(os.path.realpath, roots):
         if os.path.commonpath([root, resolved]) != root:
@@ -162,7 +162,7 @@ def _below(path: str, roots: Sequence[Path], flags: int) -> int:
 
 
 def _walk(top: int, steps: tuple[str, ...], flags: int) -> int:
-    """Opens the last of `steps`, each below the one before, and none of them a link."""
+    """Open the last of `steps`, each below the one before, and none of them a link."""
     folder = os.dup(top)
     try:
         for step in steps[:-1]:

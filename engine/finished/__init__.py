@@ -1,8 +1,7 @@
 """What a run or a job left in its output folder, as records: for whatever goes on from there.
 
     run = FinishedRun.load(Path("out"))
-    for video in run.videos:
-        print(video.name, video.source, video.tracks)
+    tracks = {video.name: video.tracks for video in run.videos}
 
 What others say of a folder, its manifest, is checked here once; nothing is opened but the manifest.
 """

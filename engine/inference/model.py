@@ -85,7 +85,7 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
     """`workers` threads will infer at the same time, where the CPU computes. Raises ModelError, BackendMissing or
     ConfigError, each with the remedy."""
     if config.backend == "fake":
-        return _fake(config)
+        return fake_model(config)
     try:
         return _load(config, workers)
     except ModelPackageError as error:
@@ -213,7 +213,8 @@ def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
     )
 
 
-def _fake(config: EngineConfig) -> LoadedModel:
+def fake_model(config: EngineConfig) -> LoadedModel:
+    """Return the model of `--backend fake`, which computes nothing. Raises BackendMissing on a GPU."""
     if config.device.startswith("cuda"):
         raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))

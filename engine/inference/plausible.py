@@ -3,7 +3,7 @@ that have any.
 
 An output read in the wrong way rarely fails: it gives boxes all the same, without area, all over, or the same one
 hundreds of times. Such signs are counted in the boxes as they come out of the model, before duplicates are removed.
-They are no matter of taste: no camera's picture makes a detector that is read rightly give them in every frame.
+They are no matter of taste: no camera's image makes a detector that is read rightly give them in every frame.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class OutputFolders:
         self._around: dict[Path, _Around] = {}
 
     def has_made(self, path: Path) -> bool:
-        """Whether a file is an annotated video of a run, complete or not."""
+        """Return whether a file is an annotated video of a run, complete or not."""
         name = path.name.lower()
         if name.endswith(_HALF_MADE):
             return _bears_note(path, self._roots)
@@ -76,7 +76,7 @@ def _up(folder: str) -> Iterator[str]:
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """The annotated videos of all manifests of an output folder: the last run's, and each job's."""
+    """Return the annotated videos of all manifests of an output folder: the last run's, and each job's."""
     for manifest in (folder / "manifest.json", *sorted(folder.glob(".yolo-jobs/*/manifest.json"))):
         try:
             with Folder.at(manifest.parent) as here:
@@ -92,7 +92,7 @@ def _listed(folder: Path) -> Iterator[str]:
 
 
 def _within(path: PurePath, named: PurePath, folder: Path) -> PurePath:
-    """An output's place in its folder, which may have been moved since, or was named from elsewhere."""
+    """Return an output's place in its folder, which may have been moved since, or was named from elsewhere."""
     if path.is_relative_to(named):
         return path.relative_to(named)
     parts = path.parts
@@ -101,7 +101,7 @@ def _within(path: PurePath, named: PurePath, folder: Path) -> PurePath:
 
 
 def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
-    """Whether an MP4's head says that the engine made it."""
+    """Return whether an MP4's head says that the engine made it."""
     try:
         with OpenedFile(str(path), roots) as file:
             return NOTE.encode() in _head(file.reader())[-_TAIL:]
@@ -110,7 +110,7 @@ def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _head(file: Any) -> bytes:
-    """The last bytes of the box `moov` of an MP4; empty where there is none."""
+    """Return the last bytes of the box `moov` of an MP4; empty where there is none."""
     while len(header := file.read(8)) == 8:
         size, kind = int.from_bytes(header[:4], "big"), header[4:]
         if size == 1:

@@ -59,7 +59,8 @@ def appended_at(file: IO[bytes]) -> int | None:
 
 
 def _second_movie(file: IO[bytes], size: int) -> int | None:
-    """A second "ftyp" with a movie and media of its own. Fragments go on behind a header that is there again."""
+    """Return where a second "ftyp" begins, with a movie and media of its own. Behind a repeated header, fragments go
+    on."""
     at, second, names = 0, None, set()
     for _ in range(_MAX_PARTS):
         file.seek(at)

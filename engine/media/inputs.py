@@ -40,7 +40,7 @@ class Video:
 def find_videos(
     inputs: Iterable[str], output: Path, roots: Sequence[Path] = (), *, left_out: list[LeftOut] | None = None
 ) -> list[Video]:
-    """The videos of all inputs (file, folder, glob, URL) in a stable order, each once.
+    """Return the videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
     A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
     in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what lies below
@@ -88,7 +88,7 @@ def _videos_of(given: str, walk: FolderWalk) -> Iterator[Video]:
 
 
 def _stem(path: Path) -> PurePosixPath:
-    """The name without its suffix. That of `..mp4` would be the folder itself: such a name is kept whole."""
+    """Return the name without its suffix. That of `..mp4` would be the folder itself: such a name is kept whole."""
     return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
 
 
@@ -103,12 +103,12 @@ def _in_folder(folder: Path, walk: FolderWalk) -> Iterator[Video]:
 
 
 def _takes(path: Path, roots: Sequence[Path]) -> bool:
-    """Whether a file found in a folder is a video."""
+    """Return whether a file found in a folder is a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path, roots)
 
 
 def _probe(path: Path, roots: Sequence[Path]) -> bool:
-    """Opens a file of an unknown suffix. True when its container holds moving pictures."""
+    """Open a file of an unknown suffix. True when its container holds moving pictures."""
     # Folders are looked through by programs that need not wait for PyAV.
     import av.error
 
@@ -127,8 +127,8 @@ def _probe(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _distinct(videos: list[Video]) -> list[Video]:
-    """Gives a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number.
-    So does `a.partial.mp4`: without it, its results would bear the names of those of an interrupted `a.mp4`."""
+    """Give a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number. So
+    does `a.partial.mp4`: without it, its results would bear the names of those of an interrupted `a.mp4`."""
     stems = Counter(str(video.stem).casefold() for video in videos)
     taken: set[str] = set()
     placed = []
@@ -147,5 +147,5 @@ def _distinct(videos: list[Video]) -> list[Video]:
 
 
 def _safe(name: str) -> str:
-    """A URL's last part as a file name."""
+    """Return a URL's last part as a file name."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "stream"

@@ -42,7 +42,7 @@ class Lead:
 
     @staticmethod
     def can(containers: set[str], codec: str) -> bool:
-        """Whether it may be tried."""
+        """Return whether it may be tried."""
         return not containers.isdisjoint(_CONTAINERS) and codec not in _UNCOUNTABLE
 
     @property
@@ -57,7 +57,7 @@ class Lead:
         return self._before + sum(1 for packet in self._held if packet.pts < self.key_pts)
 
     def take(self, packet: av.Packet) -> list[av.Packet] | None:
-        """Takes the next packet. Gives those to decode, the first one a key frame, once the place is reached; None
+        """Take the next packet. Gives those to decode, the first one a key frame, once the place is reached; None
         before. Raises Astray."""
         if packet.pts is None or packet.is_discard:
             raise Astray
@@ -76,10 +76,10 @@ class Lead:
         return self._held if reached or self._bytes > _MAX_HELD_BYTES else None
 
     def rest(self) -> list[av.Packet]:
-        """The packets held back, at the end of the stream."""
+        """Return the packets held back, at the end of the stream."""
         return self._held
 
     def check(self, frames: int, pts: int) -> None:
-        """Checks that each packet from the key frame up to `pts` has given one of `frames` frames. Raises Astray."""
+        """Check that each packet from the key frame up to `pts` has given one of `frames` frames. Raises Astray."""
         if frames != sum(self.key_pts <= packet.pts < pts for packet in self._held):
             raise Astray

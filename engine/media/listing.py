@@ -52,8 +52,8 @@ class FolderWalk:
         self._outputs = OutputFolders(roots)
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """The files of a folder and those below, by name; what links lead to comes last. Raises OSError where the
-        folder itself can't be read."""
+        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError where
+        the folder itself can't be read."""
         self._seen.add(_identity(os.stat(folder)))
         links: list[Path] = []
         yield from self._in(folder, links, first=True)
@@ -65,7 +65,8 @@ class FolderWalk:
                 yield from self._in(link, links)
 
     def takes(self, path: Path, asked: str = "") -> bool:
-        """Whether a file that was found, not named, may be a video. Says why not. `asked`: the suffix of a glob."""
+        """Return whether a file that was found, not named, may be a video. Says why not. `asked`: the suffix of a
+        glob."""
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
@@ -120,7 +121,7 @@ class FolderWalk:
         return True
 
     def _refused(self, link: Path, root: str) -> str | None:
-        """Why a link to a folder is not followed; None where it is."""
+        """Return why a link to a folder is not followed; None where it is."""
         real = os.path.realpath(link)
         if real == self._output:
             return "a link to the output folder"
@@ -154,7 +155,7 @@ def _is_no_place_for_videos(name: str) -> str | None:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether a real path lies in a folder, or is it."""
+    """Return whether a real path lies in a folder, or is it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 

@@ -15,8 +15,8 @@ _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 
 
 
 def kept_by_head(codec: str, head: bytes | None) -> int | None:
-    """The largest number that a parameter set of the stream's head asks for; None where there is none that can be read,
-    or for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
+    """Return the largest number that a parameter set of the stream's head asks for; None where there is none that can
+    be read, or for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
     if codec not in _READERS or not head:
         return None
     return _largest(codec, _units_of_head(codec, head) if head[0] == 1 else _between_start_codes(head))

@@ -13,7 +13,7 @@ from av.sidedata.sidedata import SideDataContainer, Type
 
 
 def _unnamed(kind: type[Enum], value: object) -> Enum | None:
-    """The hook of an Enum for a value that none of its members has: gives it one."""
+    """Give a value that no member has a member of its own: a hook of Enum."""
     if not isinstance(value, int):
         return None
     member = object.__new__(kind)

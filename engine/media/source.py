@@ -67,7 +67,7 @@ _DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 def scheme(path: str) -> str | None:
-    """The URL scheme of an input, None for a path on disk."""
+    """Return the URL scheme of an input, None for a path on disk."""
     head, found, _ = path.partition("://")
     return head.lower() if found and head.lower() in URL_SCHEMES else None
 
@@ -105,7 +105,7 @@ class Source:
         self._last_dts: int | None = None
 
     def open(self, key: int = 0) -> StreamInfo:
-        """Opens the input, or opens it again, and finds its best video stream. Raises SourceError."""
+        """Open the input, or open it again, and find its best video stream. Raises SourceError."""
         self._disconnect()
         file = self._input() if self.scheme is None else None
         try:
@@ -200,7 +200,8 @@ class Source:
         return True
 
     def missing_bytes(self) -> int | None:
-        """What the file lacks at its end by its own account; None where there is none. See engine/media/extent.py."""
+        """Return what the file lacks at its end by its own account; None where there is none. See
+        engine/media/extent.py."""
         if self._opened is None:
             return None
         try:
@@ -209,7 +210,7 @@ class Source:
             return None
 
     def appended_at(self) -> int | None:
-        """The byte at which a second video begins that was appended to this one; None where there is none."""
+        """Return the byte at which a second video begins that was appended to this one; None where there is none."""
         if self._opened is None:
             return None
         try:
@@ -218,7 +219,7 @@ class Source:
             return None
 
     def changed(self) -> str | None:
-        """How the file that was opened has changed since, in words; None where it has not."""
+        """Return how the file that was opened has changed since, in words; None where it has not."""
         if self._opened is None:
             return None
         before, now = self._opened.facts, os.fstat(self._opened.descriptor)
@@ -230,14 +231,14 @@ class Source:
         return "was written to while it was read" if now.st_mtime_ns != before.st_mtime_ns else None
 
     def seek(self, pts: int) -> None:
-        """Goes to a key frame at or before `pts` of the video stream. Raises SourceError."""
+        """Go to a key frame at or before `pts` of the video stream. Raises SourceError."""
         try:
             self._container.seek(pts, stream=self.video)
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"does not allow seeking: {_reason(error)}") from error
 
     def reconnect(self, stop: threading.Event) -> bool:
-        """Opens a live source again, waiting longer each time. False when stopped or out of attempts."""
+        """Open a live source again, waiting longer each time. False when stopped or out of attempts."""
         pause_s = 0.25
         while self._attempts_left > 0 and not stop.is_set():
             self._attempts_left -= 1
@@ -288,7 +289,7 @@ class Source:
         return self.file or self._own_file
 
     def _input(self) -> OpenedFile:
-        """The file on disk, opened but once. Raises SourceError where it can't be a video."""
+        """Return the file on disk, opened but once. Raises SourceError where it can't be a video."""
         if self._opened is None:
             self._own_file = OpenedFile(self.path)
         file = self._opened
@@ -308,8 +309,8 @@ class Source:
 
 
 def open_container(file: OpenedFile, options: dict[str, str] | None = None, timeout: Any = None) -> Any:
-    """The container of a file on disk. What refers to other files, pictures and texts are refused (EINVAL), and nothing
-    but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
+    """Return the container of a file on disk. What refers to other files, pictures and texts are refused (EINVAL), and
+    nothing but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
     return _opened(file, _video_formats(), options or {}, timeout)
 
 
@@ -341,7 +342,7 @@ def _what_else(file: OpenedFile) -> str | None:
 
 
 def points_elsewhere(file: OpenedFile) -> bool:
-    """Whether a file only points to others: a playlist, the description of a stream."""
+    """Return whether a file only points to others: a playlist, the description of a stream."""
     return Path(file.path).suffix.lower() in POINTERS or bool(_POINTING.match(file.reader().read(_LOOKED_AT_BYTES)))
 
 
@@ -402,7 +403,7 @@ class Clocks:
         return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
 
     def join(self, packet: av.Packet) -> None:
-        """Moves the times of a packet, in place."""
+        """Move the times of a packet, in place."""
         if packet.dts is None or not packet.time_base:
             clock = self._of.get(packet.stream_index)
             if clock is not None and packet.pts is not None:

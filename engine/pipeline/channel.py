@@ -35,14 +35,14 @@ class Handoff(Generic[T]):
         self._closed = False
 
     def put(self, item: T) -> None:
-        """Adds a record, waiting for room. Raises Closed."""
+        """Add a record, waiting for room. Raises Closed."""
         with self._lock:
             while len(self._items) >= self.capacity and not self._closed:
                 self._not_full.wait()
             self._append(item)
 
     def drop_oldest(self, droppable: Callable[[T], bool]) -> T | None:
-        """Takes out and returns the oldest record for which `droppable` holds; None when there is none."""
+        """Take out and return the oldest record for which `droppable` holds; None when there is none."""
         with self._lock:
             for position, item in enumerate(self._items):
                 if droppable(item):
@@ -52,7 +52,7 @@ class Handoff(Generic[T]):
             return None
 
     def get(self, timeout_s: float | None = None) -> T:
-        """Takes the oldest record. Raises TimeoutError after `timeout_s`, Closed when closed and empty."""
+        """Take the oldest record. Raises TimeoutError after `timeout_s`, Closed when closed and empty."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
             while not self._items:
@@ -67,7 +67,7 @@ class Handoff(Generic[T]):
             return item
 
     def close(self, *, discard: bool = False) -> None:
-        """Ends the queue: waiting producers get Closed, consumers get what is left (nothing, with `discard`)."""
+        """End the queue: waiting producers get Closed, consumers get what is left (nothing, with `discard`)."""
         with self._lock:
             self._closed = True
             if discard:

@@ -1,4 +1,4 @@
-"""What the manifest says of a video's pictures and times, so that its rows can be read without it."""
+"""What the manifest says of a video's images and times, so that its rows can be read without it."""
 
 from __future__ import annotations
 

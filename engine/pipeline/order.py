@@ -41,7 +41,7 @@ class Order:
         return keys
 
     def may_be_done(self, key: int, earlier: Container[int]) -> bool:
-        """Whether what an earlier run made of a video can stand: also the one before it was done then."""
+        """Return whether what an earlier run made of a video can stand: also the one before it was done then."""
         return self._before.get(key) is None or self._before[key] in earlier
 
     def place(self, key: int, video: Video) -> Place:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _IDLE_S = 1.0
 
-# Pictures of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
+# Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
 # done with than take what is allowed for one, and one stream of them is decoded at a time.
 _LARGE = 0.25
 _MIN_LIVE = 2
@@ -228,7 +228,7 @@ class Pipeline:
             self._read(run, reader, clock)
 
     def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
-        """Holds up a stream of large pictures until no other is decoded, or it is stopped."""
+        """Holds up a stream of large images until no other is decoded, or it is stopped."""
         if reader.info.live or not self._is_large(reader.picture_bytes):
             return contextlib.nullcontext()
         while not self._large.acquire(timeout=_TICK_S):
@@ -294,8 +294,8 @@ class Pipeline:
             run.place.state = state
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
-        """Lets large frames in one by one, so that what is in flight is bounded in bytes, whatever the pictures' size.
-        Whether the frame is a large one."""
+        """Let large frames in one by one, so that what is in flight is bounded in bytes, whatever the images' size.
+        Return whether the frame is a large one."""
         image = frame.image
         if image is None or not self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
             return False
@@ -414,7 +414,7 @@ class Pipeline:
                     clock.lap("finish")
                     return
                 run.write(item, clock)
-                del item  # the picture goes now, unless a caller of `stream` has it
+                del item  # the image goes now, unless a caller of `stream` has it
                 run.window.leave()
 
     # -- failure --------------------------------------------------------------------------------------------------

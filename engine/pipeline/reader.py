@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -27,19 +27,22 @@ from engine.records import Barrier, EndOfStream, Frame, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 
+if TYPE_CHECKING:
+    from engine.analytics import Clock as WallClock
+
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
 
 # A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
 _CUT_SHORT = 0.99
 
-# Sound stands in a file up to so many seconds behind the picture it belongs to.
+# Sound lies in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
 
 # Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
 _SOUND_HELD = 256
 
-# Once the stream is to stop, so many packets may still be read to find the frame that bears the last mark.
+# Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
 
 
@@ -112,7 +115,7 @@ class StreamReader:
 
     @property
     def picture_bytes(self) -> int:
-        """Of a picture as the stream's head has it."""
+        """Of an image as the stream's head has it."""
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Barrier) -> bool:
@@ -136,7 +139,7 @@ class StreamReader:
         return False
 
     def look_back(self) -> None:
-        """Looks which of the first frames the file before of the same camera had, where only the pictures can tell, and
+        """Looks which of the first frames the file before of the same camera had, where only the images can tell, and
         stands at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
         place = self._run.place
         if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
@@ -416,6 +419,11 @@ class StreamReader:
             self._first_pts = pts
         return float((pts - self._first_pts) * self._decoder.time_base)
 
+    @cached_property
+    def _wall_clock(self) -> WallClock | None:
+        """Of the file's first frame; a live source has none: its rows begin anew with each segment."""
+        return None if self.info.live else self._run.clock_of(self.info.creation_time)
+
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
@@ -493,8 +501,9 @@ class StreamReader:
         mark = self._mark(image, pts, duration) if due and self._marks else None
         infer = (index - self._origin) % self._every == 0
         step_s, base = self.info.step_s, self._decoder.time_base
-        look = not self._run.judged
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look)
+        look, clock = not self._run.judged, self._wall_clock
+        wall = clock.at(self._seconds(pts)) if clock is not None else None
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall)
 
     def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""
@@ -591,12 +600,12 @@ def _at_s(packet: av.Packet, *, end: bool = False) -> float:
 
 
 def _sketch(image: av.VideoFrame) -> int:
-    """CRC-32 of every sixteenth row of a picture's luma, or of its RGB: cheap enough for every frame."""
+    """CRC-32 of every sixteenth row of an image's luma, or of its RGB: cheap enough for every frame."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height : 16, :width]).data)
 
 
 def _crc(image: av.VideoFrame) -> int:
-    """CRC-32 of a picture's luma, or of its RGB, without what pads the rows."""
+    """CRC-32 of an image's luma, or of its RGB, without what pads the rows."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

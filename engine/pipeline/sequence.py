@@ -117,7 +117,7 @@ class Place:
 
     def recognise(self, sketches: Sequence[int], pts: Sequence[int], info: StreamInfo) -> None:
         """Take the sketches and pts of the file's first frames: where they are the last ones of the file before, as
-        many as there can be, it begins that much earlier. A picture that stands still tells nothing."""
+        many as there can be, it begins that much earlier. A still image tells nothing."""
         if self._carried is None or self._placed is None or self._last is None or not self._uncertain:
             return
         tail = self._carried.get("tail", [])

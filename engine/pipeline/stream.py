@@ -30,7 +30,7 @@ from engine.pipeline.facts import media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.recording import Recording
 from engine.pipeline.sequence import Place
-from engine.profiling.metrics import Clock
+from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
 from engine.resume.attempts import Attempt, made_file
@@ -43,7 +43,7 @@ from engine.sinks.video import AnnotatedVideo
 from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
-    from engine.analytics import Scene
+    from engine.analytics import Clock, Scene
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ class StreamRun:
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
     of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
-    counted in it, `place` the file's in its camera's sequence. `carried` is what it leaves to the next one.
+    counted in it, `place` the file's in its camera's sequence, and `carried` what it leaves to the next one. `clock`
+    finds its wall clock, given what its container says of its making.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class StreamRun:
         open_file: Callable[[], OpenedFile] | None = None,
         entry_of: Callable[[Outcome], VideoResult] | None = None,
         scene: Scene | None = None,
+        clock: Callable[[str | None], Clock] | None = None,
         place: Place | None = None,
         watch: Watcher | None = None,
     ) -> None:
@@ -140,6 +142,7 @@ class StreamRun:
         self.video = video
         self.ignore = IgnoreRegions.of(scene)
         self._scene = scene
+        self._clock = clock
         self.place = place
         self._watch = watch
         self.carried: CarriedJson | None = None
@@ -216,6 +219,11 @@ class StreamRun:
         if self._scene is not None and (problem := self._scene.problem_of(size_wh)):
             raise VideoError(problem)
 
+    def clock_of(self, creation_time: str | None) -> Clock | None:
+        """Return the wall clock of its first frame; None where nothing tells it."""
+        found = self._clock(creation_time) if self._clock is not None else None
+        return found if found is not None and found.start is not None else None
+
     @property
     def judged(self) -> bool:
         """Whether enough of its boxes were seen to know that they are read rightly."""
@@ -272,7 +280,7 @@ class StreamRun:
         self.resumed_from = self.done_before = 0
         self.checkpoints.start_over(why)
 
-    def write(self, tracks: Tracks, clock: Clock) -> None:
+    def write(self, tracks: Tracks, clock: metrics.Clock) -> None:
         """Gives a frame's tracks to every sink; the first error fails the video."""
         if self.failed or self._implausible(tracks):
             return
@@ -562,7 +570,7 @@ class StreamRun:
         notes = [*end.notes, *notes, *self._given_up.values()]
         if self.tally.non_finite:
             notes.append(
-                f"the model gave {self.tally.non_finite:,} values that are no finite numbers; they count as nothing"
+                f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]

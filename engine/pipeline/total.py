@@ -56,7 +56,7 @@ class Totals:
             self._before += frames
 
     def ended(self, stem: str, frames: int, resumed_from: int = 0) -> None:
-        """A video is done, with so many frames."""
+        """Take a video that is done, with `frames` frames."""
         with self._lock:
             size = self._waiting.pop(stem, 0)
             self._done += 1
@@ -67,7 +67,7 @@ class Totals:
                 self._known_bytes += size
 
     def now(self, active: Iterable[Progress]) -> Total:
-        """The total with what is under way."""
+        """Return the total with what is under way."""
         with self._lock:
             waiting, frames, before = dict(self._waiting), self._frames, self._before
             known_frames, known_bytes, done = self._known_frames, self._known_bytes, self._done

@@ -6,4 +6,4 @@ thread reads two clocks where it goes from one stage or wait to the next, about 
 microsecond each, so it is always on.
 """
 
-__all__ = ["bottleneck", "metrics", "thread_usage"]
+__all__ = ["bottleneck", "metrics", "sentences", "thread_usage"]

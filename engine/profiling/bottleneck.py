@@ -1,8 +1,8 @@
-"""The verdict on a run: which stage binds it, at how many frames a second, and what a change would give.
+"""The verdict on a run: which stage binds it, at how many frames per second, and what a change would give.
 
 As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine(config, stats=True)`):
 
-    fps          frames a second of the run, `frames` in `elapsed_s`; of a continued one, those done now
+    fps          frames per second of the run, `frames` in `elapsed_s`; of a continued one, those done now
     binding      the stage that binds; `cores` where it is all of them together
     stage        the stage whose repair gives most: the one that binds, or what takes most of the cores
     ceiling_fps  what the binding one allows at most; never less than was done, although costs are measured with errors
@@ -16,13 +16,13 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
                  between two videos; the `stage` with most of it, and its `fps`
     threads      of each kind: `count` at once; `busy`, `waits_input`, `waits_room` and `waits_end` (of a video, for
                  what was given) as shares of their time, 1 in all; and `stages`: `frames`, `busy` as a share of the
-                 time of their threads, `wall_ms` a frame, and what of it was computing (`cpu_ms`) and waiting for a
+                 time of their threads, `wall_ms` per frame, and what of it was computing (`cpu_ms`) and waiting for a
                  core (`queued_ms`); the rest of it slept: for a disk, a network, a card or Python's lock
     cores        `count` that this process may use, `used` by it and by `others` on average, `left` to it
 
 Stages are open, decode (`source` of a live one), preprocess, infer, postprocess, track, `sink NAME` of each sink,
 tally (counting, checkpoints) and finish (encoders emptied, files moved to their place). In `Engine.stream`, `sink
-callback` is the caller. Numbers a frame are of the frames that the stage had; of open and finish, of the run.
+callback` is the caller. Numbers per frame are of the frames that the stage had; of open and finish, of the run.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class VerdictJson(TypedDict):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of what it is made `of`, the frames a second it would give, and what binds `then`."""
+    """A change of what it is made `of`, the frames per second it would give, and what binds `then`."""
 
     change: ChangeKind
     of: str
@@ -162,7 +162,7 @@ class Verdict:
         return next((change for change in self.changes if change.change is ChangeKind.WITHOUT), None)
 
     def predict(self, stage: str, left: float = 0.0) -> float:
-        """Frames a second, were a stage to take `left` times what it takes: 0.5 is half of it, 0 nothing."""
+        """Return the frames per second if a stage took `left` times what it takes: 0.5 is half of it, 0 nothing."""
         return self.explained * self.load.with_cost(stage, left).reached().fps
 
     def to_json(self) -> VerdictJson:

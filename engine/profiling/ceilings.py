@@ -1,8 +1,8 @@
-"""Ceilings: how many frames a second each kind of thread, and the cores, could do at most.
+"""Ceilings: how many frames per second each kind of thread, and the cores, could do at most.
 
-* Threads: `n` of them that take `t` seconds a frame do `n / t`. Here `t` is wall time without the waiting for a core
+* Threads: `n` of them that take `t` seconds per frame do `n / t`. Here `t` is wall time without the waiting for a core
   that other threads of ours had: a stage that sleeps (a slow disk, a card) binds by it, however idle the cores are.
-* Decoders and sinks: one thread a stream, so `n` is the number of streams, and the opening and closing of videos, in
+* Decoders and sinks: one thread per stream, so `n` is the number of streams, and the opening and closing of videos, in
   which no frame moves, counts too.
 * The cores: what all threads compute for a frame, on the cores that are left to this process.
 
@@ -19,7 +19,7 @@ from engine.profiling.thread_usage import StageUsage, Usage
 
 CORES, STREAMS = "cores", "streams"
 
-# One thread a stream; the frames of a stream pass one after the other.
+# One thread per stream; the frames of a stream pass one after the other.
 PER_STREAM = ("decode", "sink")
 
 # How sharply the lower of two limits decides: see `Load.reached`.
@@ -72,7 +72,7 @@ class Load:
     length: float
 
     def ceilings(self) -> list[Ceiling]:
-        """The lowest first."""
+        """Return them, the lowest first."""
         found: dict[str, Ceiling] = {}
         for role, count in self.threads.items():
             costs = [cost for cost in self.costs if cost.role == role and cost.stage not in BETWEEN]
@@ -82,7 +82,7 @@ class Load:
         return sorted(found.values(), key=lambda ceiling: ceiling.fps)
 
     def reached(self) -> Ceiling:
-        """The lowest ceiling, and how near it such a run would come.
+        """Return the lowest ceiling, and how near it such a run would come.
 
         Where threads that compute and the cores allow about the same, each spoils it for the other: now and then a
         thread that could go on has no core. The sum of powers is a rule of thumb; two equal limits give 92 % of one.
@@ -142,7 +142,7 @@ class Load:
 
 
 def load_of(usage: Usage) -> Load:
-    """What was measured, a frame. There is at least one."""
+    """Return what was measured, per frame. There is at least one."""
     frames = usage.frames
     cores = cores_left(usage)
     delayed, saturated = _of_others(usage), 0.0

@@ -38,7 +38,7 @@ class SoundGate:
         self._first: int | None = None
 
     def skip_to(self, mark: Barrier, *, sought: bool) -> None:
-        """Holds back what was given out up to `mark`. `sought`: reading begins just before it, not at the start."""
+        """Hold back what was given out up to `mark`. `sought`: reading begins just before it, not at the start."""
         if not mark.audio:
             return
         if sought:
@@ -48,7 +48,7 @@ class SoundGate:
             self._skip, self._given = mark.audio, mark
 
     def passes(self, packet: av.Packet) -> bool:
-        """Whether a packet is new."""
+        """Return whether a packet is new."""
         if self._known is not None and not self._is_behind(packet):
             return False
         self._count += 1

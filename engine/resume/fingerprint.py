@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.config import RESULT_KEYS, EngineConfig
@@ -53,15 +54,17 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
 
 
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
-    """What has changed, as the beginning of a sentence: "the model has". None where nothing has."""
+    """What has changed, as the beginning of a sentence: "the model has". None where nothing has. A key of the
+    configuration that a journal does not name is newer than that journal, which was made with what is its default."""
     said = []
     for part in {**before, **now}:
         if before.get(part) == now.get(part):
             continue
         if part == "configuration":
-            old, new = _values(before.get(part)), _values(now[part])
-            keys = [key for key in new if old.get(key) != new[key]]
-            said.append(f"the configuration ({', '.join(keys)})")
+            old, new = {**_defaults(), **_values(before.get(part))}, _values(now.get(part))
+            keys = [key for key in {**new, **_values(before.get(part))} if key not in new or old.get(key) != new[key]]
+            if keys:
+                said.append(f"the configuration ({', '.join(keys)})")
         elif part == "versions":
             old, new = _values(before.get(part)), _values(now[part])
             names = [f"{name} {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in {**old, **new}]
@@ -70,6 +73,11 @@ def difference(before: Fingerprint, now: Fingerprint) -> str | None:
         else:
             said.append(f"the {part}")
     return f"{' and '.join(said)} {'has' if len(said) == 1 else 'have'}" if said else None
+
+
+@cache
+def _defaults() -> dict[str, object]:
+    return EngineConfig().model_dump(mode="json")
 
 
 def _values(part: object) -> dict[str, object]:

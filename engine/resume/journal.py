@@ -152,7 +152,7 @@ def unpacked(text: bytes) -> Written:
 
 
 def _wrong(values: Any) -> str | None:
-    """The first value that is of a wrong type; None where there is none."""
+    """Return the first value that is of a wrong type; None where there is none."""
     if not isinstance(values, dict):
         return "it"
     if not isinstance(values.get("fingerprint", {}), dict):
@@ -190,7 +190,7 @@ def _state(value: Any) -> bool:
 
 
 def _entry(value: Any) -> bool:
-    """Whether it is an entry of a summary, as engine/results.py makes them."""
+    """Return whether it is an entry of a summary, as engine/results.py makes them."""
     if not isinstance(value, dict) or value.get("status") not in ("ok", "partial", "failed"):
         return False
     counts = ("frames", "inferred_frames", "detections", "tracks")
@@ -228,7 +228,7 @@ def _made(value: Any) -> bool:
 
 
 def _done(value: Any) -> bool:
-    """What the version before this one wrote of a video that was complete."""
+    """Return what the version before this one wrote of a video that was complete."""
     return (
         isinstance(value, dict)
         and _entry(value.get("entry"))
@@ -249,6 +249,6 @@ def _live(value: Any) -> bool:
 
 
 def is_inside(path: str) -> bool:
-    """Whether a relative path names a file below the folder it is relative to."""
+    """Return whether a relative path names a file below the folder it is relative to."""
     parts = PurePosixPath(path).parts
     return bool(parts) and "\0" not in path and not path.startswith("/") and ".." not in parts

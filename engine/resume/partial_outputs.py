@@ -33,8 +33,8 @@ def partial_path(path: Path) -> Path:
 
 
 def partials_of(video: Video, folder: Path) -> list[Path]:
-    """Every `.partial` name that a run may have left of a video, whatever this run writes. Not the picture's where the
-    video itself lies there: a file of that name may be a video of its user's."""
+    """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not that
+    of the annotated video where the video itself lies there: such a file may be its user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
     suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == ".mp4")]
@@ -44,7 +44,7 @@ def partials_of(video: Video, folder: Path) -> list[Path]:
 def publish_partial(
     video: Video, folder: Path, file: OpenedFile | None = None, roots: Sequence[Path] = ()
 ) -> dict[str, Path]:
-    """Makes the `.partial` outputs of an unfinished video from its last checkpoint, and returns them by kind.
+    """Make the `.partial` outputs of an unfinished video from its last checkpoint, and return them by kind.
 
     Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
     checkpoint stays. {} where there is none; of a video that is done, its outputs. Raises SinkError when the files
@@ -79,7 +79,7 @@ def salvage(
                 files[kind] = (folder / path, state["offset"], last.parts(path))
         with contextlib.ExitStack() as stack:
             file = None
-            with contextlib.suppress(VideoError):  # the pictures go without their sound
+            with contextlib.suppress(VideoError):  # the video goes without its sound
                 file = stack.enter_context(OpenedFile(video.path, roots))
             return set_aside(file, attempt, files, last.journal.get("live")), None
     finally:
@@ -93,7 +93,7 @@ def set_aside(
     files: dict[str, tuple[Path, int, Path]],
     live: LiveJson | None = None,
 ) -> dict[str, Path]:
-    """Ends an attempt with `.partial` outputs, and returns them by kind. `file` is the video, whose sound is copied;
+    """End an attempt with `.partial` outputs, and return them by kind. `file` is the video, whose sound is copied;
     `files` has the path of each output, how much there is of it, and its part; `live` is what the journal of a live
     source's segment says. Raises SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
@@ -123,7 +123,7 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
 
 
 def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
-    """The sound's format stands in the input alone; where that can't be read any more, the pictures go without."""
+    """The sound's format stands in the input alone; where that can't be read any more, the video goes without."""
     if file is None:
         mux_into(target, part, None, size)
         return

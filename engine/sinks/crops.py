@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, cast
 
 import av
 import av.error
@@ -152,7 +152,7 @@ class Crops(FileSink):
                 del self._best[track_id]
 
     def _look(self, tracks: Tracks) -> None:
-        """Takes what is better than what there was of each track."""
+        """Take what is better than what there was of each track."""
         ids, due = tracks.track_ids.tolist(), []
         for row, track_id in enumerate(ids):
             known = self._best.get(track_id)
@@ -217,7 +217,7 @@ class Crops(FileSink):
         return json.dumps(values).encode() + b"\n"
 
     def _keep(self, track_id: int) -> None:
-        """Appends a track's best crop to the log, if it does not stand there."""
+        """Append a track's best crop to the log, if it does not stand there."""
         best = self._best[track_id]
         if best.image is None or best.shown is None:
             return
@@ -310,7 +310,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
-    """Each record's track id, and its place and the lengths of its two parts."""
+    """Return each record's track id, and its place and the lengths of its two parts."""
     place = 0
     while place < size:
         file.seek(place)
@@ -377,7 +377,7 @@ def _for_jpeg(image: av.VideoFrame) -> av.VideoFrame:
             for target, source, table in zip(planes_of(full), planes_of(image), tables, strict=True):
                 np.take(table, source[: len(target), : target.shape[1]], out=target[:, : source.shape[1]])
             return full
-    colours: dict[str, Any] = {}
+    colours: dict[str, int] = {}
     if image.format.name not in ("rgb24", "bgr24", "gray"):
         matrix, full_range = colour_of(image)
         colours = {
@@ -403,5 +403,6 @@ def encoded(image: av.VideoFrame) -> bytes:
     encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
     encoder.qmin = encoder.qmax = _QUALITY
     encoder.thread_count = 1
+    encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
     image.pts = 0
     return b"".join(bytes(packet) for packet in (*encoder.encode(image), *encoder.encode(None)))

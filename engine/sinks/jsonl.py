@@ -1,4 +1,4 @@
-"""`<stem>.tracks.jsonl` and `<stem>.detections.jsonl`: one JSON object a line.
+"""`<stem>.tracks.jsonl` and `<stem>.detections.jsonl`: one JSON object per line.
 
 Boxes are rounded to 0.01 pixel, scores to 0.0001, times to a microsecond.
 """
@@ -29,13 +29,16 @@ class JsonlSink(RowSink):
 
 
 class TracksJsonl(JsonlSink):
-    """Rows {"frame", "pts", "time_s", "track_id", "class_id", "class", "score", "box_xyxy"}, by frame and id."""
+    """Rows {"frame", "pts", "time_s", "track_id", "class_id", "class", "score", "box_xyxy"}, by frame and id; behind
+    "time_s" stands "time" where the wall clock is known."""
 
     kind = "tracks"
 
     def rows(self, tracks: Tracks) -> tuple[bytes, int]:
         frame = tracks.frame
-        head = f'{{"frame": {frame.index}, "pts": {frame.pts}, "time_s": {round(frame.time_s, 6)!r}, "track_id": '
+        wall = "" if frame.wall is None else f'"time": "{frame.wall.isoformat(timespec="milliseconds")}", '
+        times = f'"pts": {frame.pts}, "time_s": {round(frame.time_s, 6)!r}, {wall}'
+        head = f'{{"frame": {frame.index}, {times}"track_id": '
         columns = (tracks.track_ids, tracks.class_ids, self._names, tracks.scores, tracks.boxes_xyxy)
         return tracks_jsonl(head.encode(), *columns), len(tracks)
 

@@ -191,7 +191,7 @@ def encoder_rate(rate: Fraction) -> Fraction:
 
 def movie_timescale(info: StreamInfo) -> int:
     """Ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to half
-    a millisecond, and sound against picture."""
+    a millisecond, and the sound against the video."""
     rate = info.audio.codec_context.sample_rate if info.audio is not None and info.audio.codec_context else 0
     ticks = info.time_base.denominator
     for finer in (math.lcm(ticks, rate or 1), ticks):

@@ -60,11 +60,11 @@ class PacketLog:
         self.size = os.fstat(file.fileno()).st_size
 
     def header(self, values: LogHeader) -> None:
-        """Writes the header. Raises OSError, as the other methods do."""
+        """Write the header. Raises OSError, as the other methods do."""
         self._record(_HEADER, 0, 0, 0, 0, Fraction(1), json.dumps(values).encode())
 
     def packet(self, kind: int, packet: av.Packet) -> None:
-        """Adds a packet, VIDEO or AUDIO. Side data is kept for sound: there it says what to skip."""
+        """Add a packet, VIDEO or AUDIO. Side data is kept for sound: there it says what to skip."""
         for number, data in _side_data(packet) if kind == AUDIO else ():
             self._record(_SIDE_DATA, number, 0, 0, 0, Fraction(1), data)
         pts, dts = (_NO_TIME if value is None else value for value in (packet.pts, packet.dts))
@@ -72,7 +72,7 @@ class PacketLog:
         self._record(kind, flags, pts, dts, packet.duration or 0, packet.time_base, bytes(packet))
 
     def sync(self) -> None:
-        """Makes everything written so far durable."""
+        """Make everything written so far durable."""
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -1,4 +1,4 @@
-"""Rows of text, one per detection or track: held in memory up to a limit, on disk beyond it."""
+"""Rows of text, one per detection or track: held in memory up to a limit, and on disk beyond it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RowFile:
         self._part = folder / self._part.name
 
     def begin(self) -> None:
-        """A new file: nothing of an earlier run is there from now on. Raises SinkError."""
+        """Begin a new file: nothing of an earlier run is there from now on. Raises SinkError."""
         self._file, self._size = None, 0
         try:
             self._part.unlink(missing_ok=True)
@@ -53,19 +53,19 @@ class RowFile:
             raise self._error(error) from error
 
     def resume(self, size: int, part: Path) -> None:
-        """Goes on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
+        """Go on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
         try:
             self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:
             raise self._error(error) from error
 
     def mark(self) -> int:
-        """The size of the file with all rows so far, which are in it from now on. Raises SinkError."""
+        """Return the size of the file with all rows so far, which are in it from now on. Raises SinkError."""
         self._spill()
         return self._size
 
     def sync(self) -> None:
-        """Makes the rows written so far durable. Raises SinkError."""
+        """Make the rows written so far durable. Raises SinkError."""
         try:
             if self._file is not None:
                 os.fsync(self._file.fileno())
@@ -73,13 +73,13 @@ class RowFile:
             raise self._error(error) from error
 
     def suspend(self) -> None:
-        """Closes the part and leaves it."""
+        """Close the part and leave it."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
 
     def add(self, rows: bytes, count: int) -> None:
-        """Adds `count` rows, each with its line end. Raises SinkError."""
+        """Add `count` rows, each with its line end. Raises SinkError."""
         if count:
             self._rows.append(rows)
         self._waiting += count
@@ -88,7 +88,7 @@ class RowFile:
             self._spill()
 
     def complete(self) -> None:
-        """Makes the part the finished file, durable. Raises SinkError."""
+        """Make the part the finished file, durable. Raises SinkError."""
         try:
             self._spill()
             assert self._file is not None

@@ -56,7 +56,7 @@ class StoreHeader:
 
     @classmethod
     def from_line(cls, line: bytes) -> StoreHeader:
-        """Raises ValueError, KeyError, TypeError or ConfigError for what `to_line` does not give."""
+        """Raise ValueError, KeyError, TypeError or ConfigError for what `to_line` does not give."""
         values = json.loads(line)
         names = values["classes"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -114,8 +114,8 @@ class Store:
         self._file.close()
 
     def frames(self) -> Iterator[tuple[Frame, Detections | None]]:
-        """Every frame, without its picture, and its detections; None where it was not inferred. Raises InputError where
-        the file is cut short or damaged."""
+        """Give every frame, without its image, and its detections; None where it was not inferred. Raises
+        InputError where the file is cut short or damaged."""
         header, before = self.header, -1
         while head := self._file.read(_FRAME.size):
             if len(head) < _FRAME.size:

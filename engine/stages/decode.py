@@ -28,7 +28,7 @@ _DEEPEST_REORDERING = 32
 
 # Packets remembered until the first frame comes.
 _MAX_WAITING = 100_000
-# Pictures as large as is allowed that a decoder may keep for reference: what H.265 allows at 8K. No codec keeps more
+# Images as large as is allowed that a decoder may keep for reference: what H.265 allows at 8K. No codec keeps more
 # than 16.
 _LARGEST_KEPT, _MAX_KEPT_ANYWHERE = 6, 16
 
@@ -37,7 +37,7 @@ _MARGIN_PIXELS = 1 << 16
 _SLACK = 0.0175
 
 # Signs of a display matrix's a, b, c, d (the stored point (x, y) is shown at (a x + c y, b x + d y)) -> the filters
-# that do it. The eight ways a picture can lie; any other angle is left as stored.
+# that do it. The eight ways an image can lie; any other angle is left as stored.
 # (vflip only turns the order of the rows in memory; the kernels read downwards.)
 _COPY: tuple[str, str | None] = ("copy", None)
 _UPRIGHT: dict[tuple[int, ...], list[tuple[str, str | None]]] = {
@@ -70,7 +70,7 @@ class Decoder:
         max_pixels: int | None = None,
         max_frame_bytes: int | None = None,
     ) -> None:
-        """`decode` and `flush` raise OverLimit at a picture of more than `max_pixels` or `max_frame_bytes`."""
+        """`decode` and `flush` raise OverLimit at an image of more than `max_pixels` or `max_frame_bytes`."""
         self.time_base = time_base
         self.packets = 0
         self.at_key_frame = False
@@ -95,7 +95,7 @@ class Decoder:
         self._pts_of_packets: list[int] | None = None
         # Without B-frames the place in the file is the time. FFmpeg allows H.264 a frame of delay all the same.
         self._pts_is_dts = False
-        self._kept: int | None = None  # the most pictures that a parameter set so far asks to be kept
+        self._kept: int | None = None  # the most images that a parameter set so far asks to be kept
         self._decoded_as: tuple[str | None, int, int] | None = None
         self._offset = 0
         self._restart = False
@@ -142,7 +142,7 @@ class Decoder:
             images = self._context.decode(packet)
         except av.error.FFmpegError:
             self.errors += 1
-            try:  # perhaps FFmpeg refused to begin the picture, for its size
+            try:  # perhaps FFmpeg refused to begin the image, for its size
                 check_frame_bytes(
                     self._context.pix_fmt, self._context.width, self._context.height, self._max_frame_bytes
                 )
@@ -238,7 +238,7 @@ class Decoder:
         return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
     def _note_kept(self, packet: av.Packet) -> None:
-        """Also while pictures are small: the parameter set of larger ones comes before them."""
+        """Also while images are small: the parameter set of larger ones comes before them."""
         name, head = self._context.name, self._context.extradata
         found = [kept_by_packet(name, head, bytes(packet))]
         if packet.has_sidedata("new_extradata"):
@@ -246,7 +246,7 @@ class Decoder:
         self._kept = max((kept for kept in (self._kept, *found) if kept is not None), default=None)
 
     def _check_what_is_decoded(self) -> None:
-        """Raises OverLimit where the last packet made the pictures too large. They are not given before the decoder has
+        """Raises OverLimit where the last packet made the images too large. They are not given before the decoder has
         as many of them as it may put in order."""
         now = self._context.pix_fmt, self._context.width, self._context.height
         if now != self._decoded_as:
@@ -255,7 +255,7 @@ class Decoder:
             self._check_kept()
 
     def _check_kept(self) -> None:
-        """Raises OverLimit where the decoder would keep too many large pictures: a few bytes each, and a gigabyte."""
+        """Raises OverLimit where the decoder would keep too many large images: a few bytes each, and a gigabyte."""
         kept = self._kept
         if not self._large or kept is None or self._max_frame_bytes is None:
             return
@@ -311,7 +311,7 @@ class Decoder:
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
-    """Raises OverLimit for a picture of more than `max_pixels`."""
+    """Raises OverLimit for an image of more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
         raise OverLimit(
             f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
@@ -319,14 +319,14 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def never_begun(max_frame_bytes: int) -> dict[str, str]:
-    """FFmpeg's option for pictures that are refused before they are begun. A pixel takes a byte at least; decoders
+    """FFmpeg's option for images that are refused before they are begun. A pixel takes a byte at least; decoders
     count their margins, too."""
     return {"max_pixels": str(max_frame_bytes + max_frame_bytes // 16 + _MARGIN_PIXELS)}
 
 
 @lru_cache
 def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
-    """Bytes of a decoded picture, without what pads its rows. Where its format is not known, one a pixel: the least."""
+    """Bytes of a decoded image, without what pads its rows. Where its format is not known, one a pixel: the least."""
     if pixel_format is None:
         return width * height
     parts = av.VideoFormat(pixel_format, width, height).components
@@ -334,7 +334,7 @@ def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
 
 
 def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_frame_bytes: int | None) -> None:
-    """Raises OverLimit for a picture of more than `max_frame_bytes`."""
+    """Raises OverLimit for an image of more than `max_frame_bytes`."""
     if max_frame_bytes is not None and (size := frame_bytes(pixel_format, width, height)) > max_frame_bytes:
         raise OverLimit(
             f"has a picture of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"

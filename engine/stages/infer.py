@@ -23,7 +23,7 @@ class Runner(Protocol):
     """FrameBatch -> RawOutputs. Safe to call from several threads at once."""
 
     def run(self, batch: FrameBatch, lap: Lap = ...) -> RawOutputs:
-        """Raises DecodeError where a frame can't be read, and BackendError."""
+        """Raise DecodeError where a frame can't be read, and BackendError."""
         ...
 
 

@@ -29,7 +29,7 @@ class Preprocess:
         self._own = threading.local()
 
     def process(self, batch: FrameBatch) -> TensorBatch[NDArray[Any]]:
-        """Raises DecodeError where a frame can't be read."""
+        """Raise DecodeError where a frame can't be read."""
         tensor = self._tensor(len(batch.frames), batch.tensor_hw)
         letterboxes = []
         for slot, frame in zip(tensor, batch.frames, strict=True):
@@ -51,7 +51,7 @@ class PreprocessOnGpu:
         self._letterboxes = Letterboxes(spec, dtype)
 
     def process(self, batch: FrameBatch) -> TensorBatch[PlaneBatch]:
-        """Raises DecodeError where a frame can't be read."""
+        """Raise DecodeError where a frame can't be read."""
         letterboxes: list[Letterbox] = []
         planes: list[FramePlanes] = []
         for frame in batch.frames:

@@ -38,7 +38,7 @@ class TrackerSettings:
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
         """The settings that a configuration has for a model of these classes. Raises ConfigError.
 
-        What counts a track's first detections counts frames: where only some are inferred, so many fewer will do.
+        What counts a track's first detections counts frames: where only some are inferred, fewer will do.
         """
         parameters = registry.parameters_of(config.tracker, config.model_dump(include=set(registry.KEYS)))
         for key in registry.FIRST_HITS:

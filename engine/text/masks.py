@@ -28,7 +28,7 @@ _UP_TO_AT = re.compile(r"(\w+://)\S*@")
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown. What is none, such as a path, is left as it is."""
+    """Return the URL as it may be shown. What is none, such as a path, is left as it is."""
     scheme, found, rest = url.partition("://")
     if not found:
         return url

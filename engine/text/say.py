@@ -18,6 +18,7 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def show_usage(error: click.ClickException) -> None:
-    """What click says of wrong usage; it quotes arguments, and a shell's pattern makes arguments of file names."""
+    """Return what click says of wrong usage; it quotes arguments, and a shell's pattern makes arguments of file
+    names."""
     vars(error)["message"] = printable(error.message, _LONGEST)  # to click it is final; it has nothing else to offer
     error.show()

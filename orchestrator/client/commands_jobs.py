@@ -60,6 +60,8 @@ def status(options: SubmitOptions) -> int:
         views.screen().print(views.status_view(shot, rows, error))
         if answers is not None:
             print_answers(views.screen(), answers)
+        if page := _page(job):
+            say(f"Report: {page}")
         if trouble:
             say(f"The broker does not answer: {trouble}", err=True)
     return FAILED if shot.state in _BAD else 0
@@ -117,6 +119,12 @@ def _answers(job: Job) -> AnswersJson | None:
     return None if end is None else end.result.summary.made.get("answers")
 
 
+def _page(job: Job) -> str | None:
+    """Return the path of an ended job's page, where one was written."""
+    end = job.end_record()
+    return None if end is None else end.result.summary.report
+
+
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     """Show what an ended job gave. Returns 0 for success, else 1."""
     success = shot.state is JobState.COMPLETED
@@ -162,6 +170,8 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
+    if result.summary.report:
+        say(f"  report   {result.summary.report}")
     say(f"  result   {celery_result}")
     return 0 if success else FAILED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -12,26 +11,18 @@ from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.summary import VideoJson
 from orchestrator.engine_process.ipc import Sender
-from orchestrator.engine_process.messages import FollowedUp, FollowUp, Reading
+from orchestrator.engine_process.messages import FollowedUp, FollowUp
+from orchestrator.engine_process.reading import ticker
 from orchestrator.job.records import follow_up_of
-
-READING_EVERY_S = 0.5
 
 
 def follow_up(task: FollowUp, events: Sender) -> None:
     """Make it, and tell what a summary says of it and the clock of each video."""
-    told = 0.0
-
-    def tick() -> None:
-        nonlocal told
-        if time.monotonic() - told >= READING_EVERY_S:
-            told = time.monotonic()
-            events.send(Reading())
-
     config = EngineConfig(**task.config)
     settings = AnswerSettings.of(config)
     videos = cast(Sequence[VideoJson], task.videos)  # parts of entries that were checked (worker/steps.py)
     clocks = tuple(settings.clock_entry(video) if "stem" in video else None for video in videos)
     roots = list(map(Path, task.roots))
-    made = engine.follow_up(videos, Path(task.output), config, task.model, settings=settings, roots=roots, tick=tick)
+    tick, output = ticker(events), Path(task.output)
+    made = engine.follow_up(videos, output, config, task.model, settings=settings, roots=roots, tick=tick)
     events.send(FollowedUp(follow_up_of(made), clocks, engine.error_in(made)))

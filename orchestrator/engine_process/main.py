@@ -3,8 +3,9 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD PARENT
 
 The first message is the task: look at inputs, work through videos that are asked for one by one, salvage what an ended
-attempt left, or make what is asked for of the tracks of all. A file that crashes a library takes this process with it
-and nothing else; the worker sees the pipe end and goes on. When the worker dies, this process dies with it.
+attempt left, make what is asked for of the tracks of all, or write the page of a job. A file that crashes a library
+takes this process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this
+process dies with it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from engine.errors import EngineError
 from engine.logs import set_up_logging
 from models.errors import ModelError
 from orchestrator.engine_process.ipc import Sender, received
-from orchestrator.engine_process.messages import AnyTask, Fatal, Order, Probe, Salvage, Work, order_of, task_of
+from orchestrator.engine_process.messages import (
+    AnyTask,
+    Fatal,
+    Order,
+    Probe,
+    Salvage,
+    Work,
+    WriteReport,
+    order_of,
+    task_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +74,10 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
         from orchestrator.engine_process.salvage import salvage
 
         salvage(task, events)
+    elif isinstance(task, WriteReport):
+        from orchestrator.engine_process.report import write
+
+        write(task, events)
     else:
         from orchestrator.engine_process.follow_up import follow_up
 

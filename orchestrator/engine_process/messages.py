@@ -178,6 +178,28 @@ class Salvage(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WriteReport(Task):
+    """Write the page of a job, from what is going to be its manifest."""
+
+    kind = "write report"
+    output: str
+    config: Mapping[str, object]
+    manifest: Mapping[str, object]
+    roots: tuple[str, ...] = ()
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(
+            output=given.text("output"),
+            config=given.mapping("config"),
+            manifest=given.mapping("manifest"),
+            roots=given.texts("roots"),
+            log_level=given.text("log_level"),
+            log_format=given.text("log_format"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FollowUp(Task):
     """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
     summary's."""
@@ -471,7 +493,19 @@ class FollowedUp(Message):
         return cls(follow_up_of(given.value("made")), clocks, None if given.absent("error") else given.text("error"))
 
 
-AnyTask = Probe | Work | Salvage | FollowUp
+@dataclass(frozen=True)
+class Reported(Message):
+    """Where the page of a job is."""
+
+    kind = "reported"
+    path: str
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(given.text("path"))
+
+
+AnyTask = Probe | Work | Salvage | FollowUp | WriteReport
 Order = GiveVideo | NoMoreVideos | Kept | Stop
 Event = (
     LeftOut
@@ -489,9 +523,10 @@ Event = (
     | Salvaged
     | Reading
     | FollowedUp
+    | Reported
 )
 
-_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp)}
+_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp, WriteReport)}
 _ORDERS: dict[str, type[Order]] = {each.kind: each for each in (GiveVideo, NoMoreVideos, Kept, Stop)}
 _EVENTS: dict[str, type[Event]] = {
     each.kind: each
@@ -511,6 +546,7 @@ _EVENTS: dict[str, type[Event]] = {
         Salvaged,
         Reading,
         FollowedUp,
+        Reported,
     )
 }
 

@@ -83,9 +83,25 @@ class Claims:
         return list(stems)
 
     @property
+    def has_sequences(self) -> bool:
+        """Whether videos of the job follow each other."""
+        return bool(self._follows)
+
+    @property
     def more_to_come(self) -> bool:
         """Return whether a video that this worker has in hand is followed by another one."""
         return any(self._follows[index] in self.held for index in self._follows)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a video's turn comes once another worker has ended the one before it of its camera."""
+        if self._job.given_up:
+            return False
+        following = ((video.index, self._follows[video.index]) for video in self._open if video.index in self._follows)
+        return any(
+            not self.held.keys() & {index, before} and not self._is_done(index) and not self._has_ended(before)
+            for index, before in following
+        )
 
     def next_begun(self) -> Claim | None:
         """Take the next video that has a checkpoint and nobody at work on it."""

@@ -56,6 +56,7 @@ class Stage(StrEnum):
     PROCESSING = "processing"
     STOPPING = "stopping"
     ENDED = "ended"
+    WAITING = "waiting for files that other workers have"
 
 
 class How(StrEnum):
@@ -295,6 +296,7 @@ _SUMMARY: _Shape = {
     "backend": (_of(_BACKEND), "a backend"),
     "[alarms]": (_list_of(_ALARMS), "a list of receivers"),
     "[workers]": (_texts, "a list of texts"),
+    "[report]": (_text, "a path"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -690,8 +692,8 @@ def follow_up_of(value: object) -> FollowUpJson:
 @dataclass(frozen=True)
 class JobSummary:
     """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
-    what was made of the tracks, `alarms` what became of events; `others` are keys of another version, which are
-    kept."""
+    what was made of the tracks, `report` the path of the page, `alarms` what became of events; `others` are keys of
+    another version, which are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -701,6 +703,7 @@ class JobSummary:
     workers: tuple[str, ...] = ()
     error: str | None = None
     made: FollowUpJson = field(default_factory=FollowUpJson)
+    report: str | None = None
     alarms: tuple[AlarmsJson, ...] = ()
     others: Mapping[str, object] = field(default_factory=dict)
 
@@ -722,6 +725,7 @@ class JobSummary:
             workers=tuple(found.get("workers", ())),
             error=found.get("error"),
             made=follow_up_of(found),
+            report=found.get("report"),
             alarms=tuple(found.get("alarms", ())),
             others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
         )
@@ -738,6 +742,7 @@ class JobSummary:
             "workers": list(self.workers),
             **error,
             **self.made,
+            **({"report": self.report} if self.report else {}),
             **({"alarms": list(self.alarms)} if self.alarms else {}),
             **self.others,
         }

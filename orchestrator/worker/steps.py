@@ -33,6 +33,8 @@ from orchestrator.engine_process.messages import (
     ModelFound,
     Opening,
     Probe,
+    Reported,
+    WriteReport,
 )
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.job import outcomes
@@ -316,6 +318,8 @@ def end(job: Job, context: Context) -> PipelineResult:
         if not job.cancelled and error is None:  # of a refused job, the configuration may be none
             summary = _answered(job, summary, context)
         summary = _with_alarms(job, summary)
+        if not job.cancelled and error is None:
+            summary = _reported(job, summary, context)
         state = outcomes.end_state(job, summary)
         ended_at = now()
         end_log = {
@@ -545,6 +549,39 @@ def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         ),
         made=made,
     )
+
+
+def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the path of the job's page. A job is what its data are: that there is no page is a note
+    of it, and `yolo-engine report` makes one afterwards."""
+    try:
+        wanted = JobConfig.parse(job.config).engine.report is not False
+    except RequestError:
+        return summary
+    if not summary.videos or not wanted:
+        return summary
+    task = WriteReport(
+        output=str(job.output),
+        config=job.config,
+        manifest=outcomes.build_manifest(job, summary),
+        roots=tuple(map(str, context.settings.video_roots)),
+    )
+    page, why = None, None
+    try:
+        with EngineProcess(task) as engine:
+            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                if isinstance(event, Reported):
+                    page = event.path
+                elif isinstance(event, Fatal):
+                    why = event.error
+            if page is None and why is None:
+                why = f"the program that writes it {engine.ended()}"
+    except TimeoutError:
+        why = "it took too long"
+    if page is None:
+        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
+        job.note("no report", error=why)
+    return replace(summary, report=page)
 
 
 def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:

@@ -9,6 +9,7 @@ and a stall.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -54,6 +55,10 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 1.0
 _SALVAGE_S = 120.0
+# A worker without work waits so long for a file whose turn comes after one that another worker has.
+_WAITS_S = 60.0
+# One that has other work leaves it to those who wait, so long.
+_YIELDS_S = 3.0
 
 
 @dataclass
@@ -70,14 +75,29 @@ class Watch:
     cores: int | None = None
     engine: EngineFacts | None = None
     """What the last engine of the step told of itself."""
+    _told_at: float = -math.inf
+
+    def tell_waiting(self) -> None:
+        """Say that this worker has nothing to do, and that there will be something."""
+        if time.monotonic() - self._told_at > _PROGRESS_EVERY_S:
+            self._told_at = time.monotonic()
+            self.job.tell_progress(Progress(self.key, self.node, Stage.WAITING, time.time(), now(), ()))
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether another worker of the job has just said so. Where clocks differ, perhaps not: it waits on then."""
+        present = time.time()
+        told = (each for each in self.job.progress() if each.key != self.key and each.stage == Stage.WAITING)
+        return any(abs(present - each.at) < 3 * _PROGRESS_EVERY_S for each in told)
 
 
 def process_videos(watch: Watch, claims: Claims) -> How:
-    """Work until no video is left to take, and return EXHAUSTED, CANCELLED or HANDED_BACK.
+    """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED or HANDED_BACK.
 
     Raises EngineFailed where the engine can't run at all.
     """
     never_ready = 0
+    waits_until: float | None = None
     while True:
         if watch.job.cancelled:
             return How.CANCELLED
@@ -88,7 +108,17 @@ def process_videos(watch: Watch, claims: Claims) -> How:
         if claim is None:
             claim = claims.next(suspect=True)
         if claim is None:
-            return How.EXHAUSTED
+            if not claims.waits:
+                return How.EXHAUSTED
+            if waits_until is None:
+                waits_until = time.monotonic() + _WAITS_S
+            if time.monotonic() > waits_until:
+                return How.HANDED_BACK  # other jobs have their turn, then it is asked again
+            watch.tell_waiting()
+            watch.touch()
+            time.sleep(_LOOK_EVERY_S)
+            continue
+        waits_until = None
         run = SupervisedRun(watch, claims, claim, alone=alone)
         how = run.go()
         if how != How.EXHAUSTED:
@@ -113,6 +143,7 @@ class SupervisedRun:
         self._streams: tuple[StreamProgress, ...] = ()
         self._told_at = 0.0
         self._asked = 0  # times that the engine asked for a video and there was none yet
+        self._yielded_at: float | None = None
         self._moved = (time.monotonic(), -1)
 
     def go(self) -> How:
@@ -168,9 +199,7 @@ class SupervisedRun:
         elif isinstance(event, Done):
             self._keep(event)
             engine.order(Kept(event.index))
-            asked, self._asked = self._asked, 0
-            for _ in range(asked):
-                self._give_next(engine)
+            self._answer_again(engine)
         elif isinstance(event, AlarmsTold):
             for line in event.alarms:
                 self._watch.job.note("events told", worker=self._watch.node, **line)
@@ -193,10 +222,11 @@ class SupervisedRun:
 
     def _give_next(self, engine: EngineProcess) -> None:
         claim, self._first = self._first, None
-        if claim is None and self._stop is None and not self._alone:
+        free = self._stop is None and not self._alone
+        if claim is None and free and not self._yields():
             claim = self._claims.next(suspect=False)
-        if claim is None and self._stop is None and not self._alone and self._claims.more_to_come:
-            self._asked += 1  # answered when one that it has in hand has ended
+        if claim is None and free and self._claims.held and (self._claims.more_to_come or self._claims.waits):
+            self._asked += 1  # answered when a video has ended, here or elsewhere
             return
         if claim is None:
             engine.order(NoMoreVideos())
@@ -214,6 +244,20 @@ class SupervisedRun:
         )
         facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
         log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
+
+    def _yields(self) -> bool:
+        """Whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
+        if not self._claims.held or not self._claims.has_sequences or not self._watch.others_wait:
+            self._yielded_at = None
+            return False
+        if self._yielded_at is None:
+            self._yielded_at = time.monotonic()
+        return time.monotonic() - self._yielded_at < _YIELDS_S
+
+    def _answer_again(self, engine: EngineProcess) -> None:
+        asked, self._asked = self._asked, 0
+        for _ in range(asked):
+            self._give_next(engine)
 
     def _keep(self, done: Done) -> None:
         claim, entry = self._claims.held.get(done.index), done.entry
@@ -245,6 +289,7 @@ class SupervisedRun:
         if present - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = present
             self._tell(self._stage)
+            self._answer_again(engine)
 
     def _order_stop(self, engine: EngineProcess, how: How, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, Stage.STOPPING

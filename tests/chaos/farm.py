@@ -27,7 +27,9 @@ from tests.e2e.runs import clip, fake_engine
 from tests.waiting import until
 
 HOOKS = Path(__file__).parent / "hooks"
-CONFIG: dict[str, Any] = {"backend": "fake", "min_hits": 1, "video_preset": "ultrafast", "streams": 2}
+CONFIG: dict[str, Any] = {
+    "backend": "fake", "min_hits": 1, "video_preset": "ultrafast", "streams": 2, "report": False,
+}  # fmt: skip
 
 
 class Farm:

@@ -27,7 +27,7 @@ from orchestrator.settings import QUEUE, settings
 from orchestrator.worker import steps as jobs
 from tests.chaos import halted
 from tests.chaos.farm import CONFIG, Farm, small_disk, times
-from tests.e2e.runs import clip
+from tests.e2e.runs import clip, fake_engine
 from tests.waiting import until
 
 Scenario = Callable[[Path, Random, int], str]
@@ -37,6 +37,51 @@ SCENARIOS: dict[str, Scenario] = {}
 def scenario(function: Scenario) -> Scenario:
     SCENARIOS[function.__name__] = function
     return function
+
+
+@scenario
+def kill_9_of_a_worker_that_counts(folder: Path, chance: Random, strikes: int) -> str:
+    """The same of a job with a scene, crops and a heatmap: all is that of a run that nobody disturbed, to the byte."""
+    asked = {"camera": "folder", "heatmap": True, "crops": True}
+    with Farm(folder, CHAOS_DELAY_S="0.02") as farm:
+        farm.clips(4, frames=200)
+        scene = farm.videos / "scene.toml"
+        scene.write_text(_SCENE)
+        with fake_engine(**{**CONFIG, **asked, "scene": str(scene)}) as engine:
+            summary = engine.run([farm.videos], folder / "run")
+        assert summary["success"], summary
+        job = farm.submit(**asked, scene=str(scene))
+        struck = 0
+        for _ in range(strikes):
+            worker = farm.worker()
+            time.sleep(chance.uniform(0.3, 8.0))
+            farm.kill(worker)
+            until(lambda: not farm.engines(), 2)
+            if job.ended:
+                break
+            struck += 1
+        farm.worker()
+        record = farm.wait(job)
+        ends = [job.done(index) for index in sorted(job.done_indices())]
+        statuses = [end.status for end in ends if end is not None]
+        assert (record.state, statuses) == ("completed", ["ok"] * 4)
+        kept = ("*.tracks.jsonl", "*.mot.txt", "*.crops.zip", "*.csv", "heatmap.json")
+        names = sorted(path.name for pattern in kept for path in (folder / "run").glob(pattern))
+        assert len(names) == 4 * 3 + 5 + 1, names
+        other = [name for name in names if (job.output / name).read_bytes() != (folder / "run" / name).read_bytes()]
+        assert not other, f"these differ: {other}"
+        return f"{struck} kills before its end, {len(names)} files are the same"
+
+
+_SCENE = """
+[[line]]
+name = "mid"
+points = [[0.4, 0], [0.4, 1]]
+anchor = "centre"
+[[zone]]
+name = "left half"
+polygon = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+"""
 
 
 @scenario

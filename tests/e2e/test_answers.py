@@ -162,6 +162,15 @@ def test_a_scene_that_is_none_is_told_before_anything_is_done(tmp_path, scene):
         fake_engine(scene=tmp_path / "none.toml")
 
 
+def test_another_aspect_is_refused_by_analyze_too(tmp_path, scene):
+    clip(tmp_path / "a.mp4", 12)
+    with fake_engine() as engine:
+        engine.run([tmp_path / "a.mp4"], tmp_path / "out")
+    scene.write_text("size = [1000, 100]\n" + SCENE)
+    with pytest.raises(InputError, match="another aspect"):
+        analyze(tmp_path / "out", "--scene", scene)
+
+
 def test_analyze_a_foreign_mot_file(tmp_path, scene):
     lines = [f"{frame},7,{10 * frame},100,20,50,0.9,-1,-1,-1" for frame in range(1, 61)]
     (tmp_path / "other.txt").write_text("\n".join(lines))
@@ -254,3 +263,40 @@ def test_another_aspect_is_told_before_work_is_spent(tmp_path, scene):
     )
     assert tall["inferred_frames"] == 0
     assert "error" not in summary["answers"]
+
+
+def test_rows_have_the_wall_clock_where_it_is_known(tmp_path):
+    """Summer time begins inside the second file; a part keeps the file's clock; the rest of a row is as it was."""
+    named = clip(tmp_path / "in" / "a_20240331_015959.mp4", 60)
+    plain = clip(tmp_path / "in" / "b.mp4", 60)
+    with fake_engine(zone="Europe/Berlin") as engine:
+        engine.run([tmp_path / "in"], tmp_path / "out")
+    clocked, without = (rows(tmp_path / "out" / f"{video.stem}.tracks.jsonl") for video in (named, plain))
+    assert list(clocked[0]) == "frame pts time_s time track_id class_id class score box_xyxy".split()
+    by_frame = {row["frame"]: row["time"] for row in clocked}
+    assert by_frame[0] == "2024-03-31T01:59:59.000+01:00"
+    assert by_frame[24] == "2024-03-31T01:59:59.960+01:00"
+    assert by_frame[25] == "2024-03-31T03:00:00.000+02:00"
+    assert [{key: value for key, value in row.items() if key != "time"} for row in clocked] == without
+    with fake_engine(zone="Europe/Berlin", start_s=1.0) as engine:
+        engine.run([named], tmp_path / "part")
+    first, *_ = rows(tmp_path / "part" / f"{named.stem}.tracks.jsonl")
+    assert (first["frame"], first["time"]) == (25, "2024-03-31T03:00:00.000+02:00")
+
+
+def test_another_clock_after_a_kill_starts_over(tmp_path):
+    video = clip(tmp_path / "a.mp4", 120)
+    given = {"workers": 1, "start": "2024-01-01T12:00:00"}
+    fake_engine(**given, fail_after=80, checkpoint_s=0.03, delay_s=0.004).run([video], tmp_path / "out")
+    with fake_engine(**given) as engine:
+        whole = engine.run([video], tmp_path / "whole")
+    with fake_engine(**given) as engine:
+        (entry,) = engine.run([video], tmp_path / "out")["videos"]
+    assert entry["resumed_from"] > 0
+    assert (tmp_path / "out" / "a.tracks.jsonl").read_bytes() == (tmp_path / "whole" / "a.tracks.jsonl").read_bytes()
+    assert whole["success"]
+    fake_engine(**given, fail_after=80, checkpoint_s=0.03, delay_s=0.004).run([video], tmp_path / "other")
+    with fake_engine(**{**given, "start": "2024-01-01T13:00:00"}) as engine:
+        (entry,) = engine.run([video], tmp_path / "other")["videos"]
+    assert "started over" in entry["notes"][0]
+    assert rows(tmp_path / "other" / "a.tracks.jsonl")[0]["time"] == "2024-01-01T13:00:00.000+00:00"

@@ -35,7 +35,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(
         command, env={**os.environ, **nowhere, **given}, cwd=folder, capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if not line.endswith(" to go")]  # where it takes a while
+    assert (done.returncode, said) == (0, [])
     assert not (folder / "cache" / "yolo-engine").exists()
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary

@@ -95,6 +95,7 @@ def test_a_signal_before_anything_is_begun(videos: Path, tmp_path: Path) -> None
         assert left_over(tmp_path) == []
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(60)
 def test_a_second_signal_ends_at_once(videos: Path, tmp_path: Path) -> None:
     process = cli("run", videos, "--backend", "fake", "-o", tmp_path / "out", delay_s=3.0)

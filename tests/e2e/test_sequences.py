@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from engine import Engine, EngineConfig
+from tests.assets import require_asset
 from tests.e2e.runs import fake_engine, rows
 from tests.e2e.test_answers import SCENE
 
@@ -196,3 +198,69 @@ def test_cameras_are_beside_each_other(tmp_path, whole, scene):
     assert (first["camera"], second["camera"]) == ("north", "south")
     assert first["lines"] == second["lines"]
     assert Fraction(summary["videos"][0]["media"]["step_s"]) == Fraction(1, FPS)
+
+
+REAL_SCENE = """
+[[line]]
+name = "across"
+points = [[0, 0.5], [1, 0.5]]
+[[line]]
+name = "down"
+points = [[0.5, 0], [0.5, 1]]
+[[zone]]
+name = "middle"
+polygon = [[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]]
+"""
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """The first ten seconds of people.mp4 with a key frame a second."""
+    path = tmp_path_factory.mktemp("crowd") / "whole.mp4"
+    with av.open(str(require_asset("videos/people.mp4"))) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 854, 480, "yuv420p"
+        fixed = {"g": str(GROUP), "keyint_min": str(GROUP), "bf": "0", "sc_threshold": "0"}
+        stream.options = {"preset": "ultrafast", "crf": "18", **fixed}
+        for index, frame in enumerate(source.decode(video=0)):
+            if index == FRAMES:
+                break
+            frame.pict_type = 0
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def test_a_real_clip_cut_into_five_is_the_whole(tmp_path, crowd):
+    """A crowd seen by the default model: ids, boxes, crossings, stays and counts have no seam, with and without an
+    overlap of a second."""
+    scene = tmp_path / "scene.toml"
+    scene.write_text(REAL_SCENE)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "whole.mp4").symlink_to(crowd)
+    cut_in_five(crowd, tmp_path / "five", own_clock=True)
+    cut_in_five(crowd, tmp_path / "lapped", own_clock=True, overlap_s=1)
+    found = {}
+    for name in ("one", "five", "lapped"):
+        with Engine(EngineConfig(scene=scene, camera="folder", visualize=False, bin_s=2)) as engine:
+            summary = engine.run([tmp_path / name], tmp_path / f"{name}-out")
+        assert summary["success"] is True, summary
+        seen = []
+        for video in summary["videos"]:
+            offset = video["sequence"]["offset_s"]
+            for row in rows(tmp_path / f"{name}-out" / f"{video['stem']}.tracks.jsonl"):
+                seen.append((round(row["time_s"] + offset, 2), row["track_id"], row["score"], *row["box_xyxy"]))
+        events = [
+            (round(float(row["time_s"]), 2), row["track_id"], row["kind"], row["place"], row["direction"])
+            for row in table(tmp_path / f"{name}-out", "events")
+        ]
+        counts = [
+            (float(row["bin_start"]), row["line"], row["direction"], row["class"], row["count"])
+            for row in table(tmp_path / f"{name}-out", "counts")
+        ]
+        assert sum(video["frames"] for video in summary["videos"]) == FRAMES
+        found[name] = (sorted(seen), events, counts, summary["answers"]["cameras"][0]["objects"])
+    assert len(found["one"][0]) > 5000
+    assert sum(event[2] == "crossing" for event in found["one"][1]) >= 10
+    assert found["five"] == found["one"]
+    assert found["lapped"] == found["one"]

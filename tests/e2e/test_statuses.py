@@ -339,7 +339,7 @@ def test_some_values_that_are_no_numbers_are_counted(tmp_path: Path, monkeypatch
     (video,) = engine.run([source], tmp_path / "out")["videos"]
     assert (video["status"], video["detections"]) == ("ok", 12)
     values = 12 * 5
-    assert video["notes"] == [f"the model gave {values} values that are no finite numbers; they count as nothing"]
+    assert video["notes"] == [f"the model gave {values} values that are not finite numbers; they are ignored"]
     assert len(rows(Path(video["outputs"]["detections"]))) == 12
 
 

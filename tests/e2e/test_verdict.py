@@ -123,7 +123,10 @@ def test_frames_that_are_skipped_cost_nothing(videos, tmp_path):
     frames = {stage.stage: stage.frames for threads in found.usage.threads for stage in threads.stages}
     assert (frames["decode"], frames["infer"], frames["track"], frames["sink mot"]) == (50, 17, 50, 50)
     assert found.binding == "infer"
-    assert found.ceiling_fps == pytest.approx(50 / (17 * 0.030), rel=0.15)
+    right = found.ceiling_fps == pytest.approx(50 / (17 * 0.030), rel=0.15)
+    if not right and found.usage.others > BUSY_CORES:
+        pytest.skip(f"other programs take {found.usage.others:.1f} cores")
+    assert right, found.ceiling_fps
 
 
 def test_a_batch_counts_its_frames(videos, tmp_path):

@@ -104,7 +104,7 @@ def test_a_wrong_file(tmp_path, content):
 
 
 def test_an_input_that_is_no_picture(tmp_path):
-    with pytest.raises(ModelError, match=r"takes \['n', 5\]; a picture \(N, 3, H, W\) is needed\."):
+    with pytest.raises(ModelError, match=r"takes \['n', 5\]; an image \(N, 3, H, W\) is needed\."):
         OnnxRuntimeBackend(tiny(tmp_path / "m.onnx", ("n", 5)))
     with pytest.raises(ModelError, match=r"takes tensor\(int64\); float32, float16 or uint8 are supported\."):
         OnnxRuntimeBackend(tiny(tmp_path / "m.onnx", dtype="INT64"))

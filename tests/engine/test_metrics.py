@@ -25,6 +25,7 @@ def test_nothing_yet():
     assert usage(metrics).frames == 0
 
 
+@pytest.mark.alone
 def test_laps_follow_each_other_without_a_gap():
     metrics = Metrics()
     metrics.start()
@@ -45,6 +46,7 @@ def test_laps_follow_each_other_without_a_gap():
     assert lasted_s - 0.01 < sink.alive_s <= lasted_s
 
 
+@pytest.mark.alone
 def test_what_computes_and_what_sleeps():
     metrics = Metrics()
     metrics.start()
@@ -63,6 +65,7 @@ def test_what_computes_and_what_sleeps():
     assert preprocess.own_s >= 0.025
 
 
+@pytest.mark.alone
 def test_no_video_is_no_time():
     """A thread that has none is left out; one that waits for room, or for the end of its video, is not."""
     metrics = Metrics()

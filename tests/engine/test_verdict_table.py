@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from engine.cli.bottleneck_table import print_verdict, sentences
+from engine.cli.bottleneck_table import print_verdict
 from engine.profiling.bottleneck import verdict_of
+from engine.profiling.sentences import sentences
 from tests.engine.pipeline_sim import simulate
 from tests.engine.test_verdict import CASES, ONE, TWO, USUAL
 

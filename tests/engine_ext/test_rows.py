@@ -1,7 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
-from engine_ext.rows import detections_jsonl, mot, tracks_jsonl
+from engine_ext.rows import detections_jsonl, mot, read_tracks_jsonl, tracks_jsonl
 from tests.reference import rows as reference
 
 NAMES = [b'"person"', b'"traffic light"']
@@ -92,3 +94,57 @@ def test_columns_of_different_length():
         detections_jsonl(HEAD, class_ids, NAMES, scores, boxes[:1])
     with pytest.raises(ValueError, match="dtype"):
         mot(1, ids.astype(np.int32), scores, boxes)
+
+
+LINE = (
+    b'{"frame": 3, "pts": -7, "time_s": 0.28, %s"track_id": 5, "class_id": 1, "class": "a \\"b\\"", "score": 0.9001, '
+)
+LINE += b'"box_xyxy": [-0.00, 12.34, 99999.99, 1.00]}\n'
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_are_read_as_json_reads_them(seed):
+    rng = np.random.default_rng(seed)
+    lines = b""
+    for frame in range(40):
+        boxes = rng.uniform(-50, 4000, (int(rng.integers(0, 9)), 4))
+        given = columns(boxes, seed=seed + frame)
+        head = f'{{"frame": {frame}, "pts": {512 * frame}, "time_s": {round(frame / 30, 6)!r}, "track_id": '
+        lines += tracks_jsonl(head.encode(), *given[:2], NAMES, *given[2:])
+    table, names = read_tracks_jsonl(lines)
+    rows = [json.loads(line) for line in lines.splitlines()]
+    keys = ("frame", "pts", "time_s", "track_id", "class_id", "score")
+    assert table.tolist() == [[*(float(row[key]) for key in keys), *row["box_xyxy"]] for row in rows]
+    assert {kind: json.loads(name) for kind, name in names.items()} == {row["class_id"]: row["class"] for row in rows}
+
+
+def test_a_row_with_a_clock_and_signs():
+    for clock in (b"", b'"time": "2024-01-01T00:00:00.280+01:00", '):
+        table, names = read_tracks_jsonl(LINE % clock)
+        assert table.tolist() == [[3, -7, 0.28, 5, 1, 0.9001, -0.0, 12.34, 99999.99, 1.0]]
+        assert np.signbit(table[0, 6])
+        assert names == {1: b'"a \\"b\\""'}
+    assert read_tracks_jsonl(b"")[0].shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE[:-1] % b"",
+        b"\n",
+        (LINE % b"").replace(b"0.28", b"1e-06"),
+        (LINE % b"").replace(b"0.28", b"0.1234567890123456"),
+        (LINE % b"").replace(b"0.28", b"NaN"),
+        (LINE % b"").replace(b"0.28", b""),
+        (LINE % b"").replace(b"0.28", b"1."),
+        (LINE % b"").replace(b'"pts"', b'"pto"'),
+        (LINE % b"").replace(b": ", b":"),
+        (LINE % b"").replace(b'\\""', b"\\"),
+        (LINE % b"").replace(b"]}", b", 4.00]}"),
+        (LINE % b"")[:40] + b"\n",
+    ],
+    ids=repr,
+)
+def test_anything_else_is_left_to_json(line):
+    with pytest.raises(ValueError, match=r"where it should be|has no end"):
+        read_tracks_jsonl(line)

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is not None, reason="ONNX Runtime is here: make test-bare does without"
 )
 
-OF_EXTRAS = "cv2 matplotlib openvino psutil pyarrow scipy skvideo tensorrt tensorrt_rtx torch trackeval xlsxwriter"
+OF_EXTRAS = (
+    "cv2 duckdb matplotlib openvino paho psutil pyarrow scipy skvideo tensorrt tensorrt_rtx torch trackeval xlsxwriter"
+)
 
 
 def yolo_engine(*arguments):

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models import reshape, verify_dynamic_axes
 from models.dynamic_axes import freed_model
 from models.errors import ModelError, ReshapeError
 from models.resolution import resolve
+from models.verify_dynamic_axes import compare_rows
 from tests.assets import ROOT
 from tests.models import builders
 from tests.models.builders import save
@@ -105,3 +107,18 @@ def test_two_processes_at_once(model, tmp_path):
     assert said[0] == said[1]
     assert sorted(p.suffix for p in (tmp_path / "kept").iterdir()) == [".lock", ".onnx", ".sha256"]
     assert Path(said[0]).stat().st_size > 0
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.8), (0.01, 0.02)])
+def test_finished_detections_are_compared_in_any_order(scores):
+    rows = np.array([[[1, 2, 30, 40, scores[0], 0], [5, 6, 70, 80, scores[1], 1]]], np.float32)
+    assert compare_rows([rows], [rows[:, ::-1]], 1e-4, "") == 0.0
+    moved = rows.copy()
+    moved[0, 0, 0] += 5
+    if scores[0] > 0.05:
+        with pytest.raises(ReshapeError, match="the answer differs"):
+            compare_rows([rows], [moved], 1e-4, "here")
+    weaker = rows.copy()
+    weaker[0, 0, 4] /= 2
+    with pytest.raises(ReshapeError, match="the answer differs"):
+        compare_rows([rows], [weaker], 1e-4, "here")

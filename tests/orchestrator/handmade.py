@@ -18,7 +18,7 @@ def make_job(root: Path, settings: Settings, *, task: str = "complete_pipeline",
     """A job over `root/videos`, queued."""
     (root / "videos").mkdir(exist_ok=True)
     (root / "videos" / "a.mp4").touch()
-    config = {"backend": "fake", **spec.pop("config", {})}
+    config = {"backend": "fake", "report": False, **spec.pop("config", {})}
     return jobs.begin(str(root / "videos"), config, settings, task=task, output=str(root / output), **spec)
 
 

@@ -39,7 +39,7 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         farm.clips(3, frames=150)
         with fake_engine(**keys) as engine:
             expected = engine.run([farm.videos], tmp_path / "run")
-        job = farm.submit(**{key: keys[key] for key in ("visualize", "camera", "scene")})
+        job = farm.submit(**{key: keys[key] for key in ("visualize", "camera", "scene")}, report=None)
         assert job.config["scene"][0]["line"][0]["name"] == "mid", "workers need not see the file"
         scene.unlink()
         moments = random.Random(0)
@@ -61,10 +61,14 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         manifest = json.loads((job.output / "manifest.json").read_text())
         assert manifest["answers"] == summary["answers"]
         assert manifest["videos"][0]["clock"]["origin"] == "none"
+        page = job.output / "report.html"
+        assert summary["report"] == manifest["report"] == str(page)
+        assert job.id in page.read_text(encoding="utf-8")
         with pytest.raises(SystemExit):
             submit(["--status", job.id], standalone_mode=True)
         shown = capsys.readouterr().out
         assert "left half" in shown
+        assert str(page) in shown
         assert "tracks.csv" in shown
 
 

@@ -330,6 +330,43 @@ def at_work(place) -> None:
     until(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
 
 
+def test_cameras_are_shared_by_workers_whose_files_follow_each_other(tmp_path, fault):
+    """One worker has a file of each camera when the other begins: that one waits, and gets what follows."""
+    place = Place(tmp_path, *(f"{camera}/{part}.mp4" for camera in ("north", "south") for part in "abcd"), frames=40)
+    config, output = {**CONFIG, "camera": "folder"}, tmp_path / "shared"
+    place.job = jobs.begin(str(tmp_path / "videos"), config, place.settings, output=str(output), workers=2)
+    place.start()
+    fault(delay_s=0.02)
+    first = in_background(place.process)
+    until(lambda: sum(len(told.videos) for told in place.job.progress()) == 2, 20)
+    other = jobs.Context("other@here", place.settings, lambda: place.stop)
+    second = in_background(lambda: jobs.process(place.job, "process-2", other))
+    until(lambda: any("waiting" in told.stage for told in place.job.progress()), 20)
+    assert {first().how, second().how} == {"exhausted"}
+    done = [place.job.done(index) for index in place.job.done_indices()]
+    assert {one.status for one in done} == {"ok"}
+    assert len(done) == 8
+    assert {one.worker for one in done} == {"w@here", "other@here"}
+
+
+def test_one_that_waits_hears_of_a_cancel_and_of_its_stop(tmp_path, fault):
+    place = Place(tmp_path, "north/a.mp4", "north/b.mp4", frames=200)
+    config, output = {**CONFIG, "camera": "folder"}, tmp_path / "shared"
+    place.job = jobs.begin(str(tmp_path / "videos"), config, place.settings, output=str(output), workers=2)
+    place.start()
+    fault(delay_s=0.02)
+    first = in_background(place.process)
+    at_work(place)
+    stop = threading.Event()
+    other = jobs.Context("other@here", place.settings, stop.is_set)
+    second = in_background(lambda: jobs.process(place.job, "process-2", other))
+    until(lambda: any("waiting" in told.stage for told in place.job.progress()), 20)
+    stop.set()
+    assert second().how == "handed back"
+    place.job.cancel("me")
+    assert first().how == "cancelled"
+
+
 def test_a_stop_hands_the_videos_back_with_their_checkpoints(tmp_path, fault):
     place = Place(tmp_path, "a.mp4", "b.mp4", frames=200)
     place.start()

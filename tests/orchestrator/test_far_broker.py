@@ -64,7 +64,7 @@ def muted_at(proxy: SlowProxy, monkeypatch: pytest.MonkeyPatch, *, again: bool) 
             if again:
                 proxy.mute.clear()
 
-    monkeypatch.setattr(publish, "publish", lost)
+    monkeypatch.setattr(submission, "publish", lost)
 
 
 def test_what_was_sent_is_never_called_unsent(far: SlowProxy, valkey: Valkey, here, monkeypatch) -> None:  # noqa: F811
@@ -87,11 +87,11 @@ def test_whether_it_arrived_is_asked(far: SlowProxy, valkey: Valkey, here, monke
         valkey.client.lpush("yolo-log", json.dumps({"headers": {"id": f"{job.id}.start"}, "body": "[]"}))
         raise OSError("the answer was lost")
 
-    monkeypatch.setattr(publish, "publish", arrives)
+    monkeypatch.setattr(submission, "publish", arrives)
     submission.send(job, settings())
     assert not job.cancelled
     valkey.client.flushall()
-    monkeypatch.setattr(publish, "publish", lambda *_, **__: (_ for _ in ()).throw(OSError("the answer was lost")))
+    monkeypatch.setattr(submission, "publish", lambda *_, **__: (_ for _ in ()).throw(OSError("the answer was lost")))
     with pytest.raises(BrokerUnreachable, match="not known to have arrived"):
         submission.send(job, settings())
     jobs.start(job, jobs.Context("here", settings()))

@@ -86,7 +86,7 @@ def test_what_begin_refuses(tmp_path, settings, monkeypatch, facts, said):
 
 def test_only_what_was_given_is_kept_of_a_configuration(tmp_path, settings):
     job = made.make_job(tmp_path, settings, config={"max_age": 5})
-    assert job.config == {"backend": "fake", "max_age": 5, "output_folder": str(tmp_path / "out")}
+    assert job.config == {"backend": "fake", "report": False, "max_age": 5, "output_folder": str(tmp_path / "out")}
 
 
 # -- a job that a stranger names --------------------------------------------------------------------------------------

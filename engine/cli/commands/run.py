@@ -22,9 +22,11 @@ from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
+from engine.faster import worth_telling
 from engine.summary import SummaryJson
 from engine.text.say import say
 from engine.verify import verify_invariance
+from engine.verify_precision import verify_precision
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -62,8 +64,12 @@ def run(
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
             print_answers(screen(), answers)
+        if (line := _faster(engine, summary)) is not None:
+            say(line)
         for line in follow_up_lines(summary):
             say(line)
+        if "report" in summary:
+            say(f"Report: {summary['report']}")
     if "error" in summary:
         say(f"Error: {summary['error']}", err=True)
     if interrupted:
@@ -72,10 +78,18 @@ def run(
     return 0 if summary["success"] else FAILED
 
 
-def verify(video: str, others: tuple[str, ...], config_file: Path | None, **options: object) -> int:
-    """Compare the tracks of a video with other batch sizes and workers, alone and among other videos."""
+def verify(
+    video: str, others: tuple[str, ...], against: str | None, config_file: Path | None, **options: object
+) -> int:  # fmt: skip
+    """Compare the tracks of a video with other batch sizes and workers, alone and among other videos; in another
+    precision, with those in f32."""
     tell = tell_on(screen(stderr=True))
     config = configuration(config_file, options)
+    if config.precision != "f32":
+        verify_precision(config, video, against, say, begun=lambda: _tell_model(config, tell))
+        return 0
+    if against is not None:
+        raise click.UsageError("--against is for --precision bf16 or int8.")
     same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
     return 0 if same else FAILED
 
@@ -85,6 +99,13 @@ def configuration(config_file: Path | None, options: Mapping[str, object]) -> En
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     return EngineConfig(**values)
+
+
+def _faster(engine: Engine, summary: SummaryJson) -> str | None:
+    """One line, once, where `verify --precision` has measured that this model is faster in another precision here."""
+    model = engine.model
+    able = summary["success"] and model.precision == "f32" and model.device == "cpu" and model.sha256
+    return worth_telling(model.sha256) if able else None
 
 
 def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None:

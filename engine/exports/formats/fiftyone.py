@@ -11,7 +11,6 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from engine.exports.boxes import VideoBoxes
 from engine.exports.formats.base import ExportSettings, write_text
@@ -34,9 +33,9 @@ def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, se
     write_text(folder / "manifest.json", json.dumps({"type": kind, "description": "", "index": index}, indent=1) + "\n")
 
 
-def _frames(video: VideoBoxes) -> dict[str, Any]:
+def _frames(video: VideoBoxes) -> dict[str, object]:
     width, height = video.size_wh
-    found: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    found: defaultdict[int, list[dict[str, object]]] = defaultdict(list)
     for track in video.tracks:
         for frame, score, (x1, y1, x2, y2) in zip(
             track.frames.tolist(), track.scores.tolist(), track.boxes_xyxy.tolist(), strict=True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from engine.exports.boxes import TrackBoxes, VideoBoxes
@@ -35,7 +34,7 @@ def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, se
     )
 
 
-def _task(video: VideoBoxes, settings: ExportSettings) -> dict[str, Any]:
+def _task(video: VideoBoxes, settings: ExportSettings) -> dict[str, object]:
     duration_s = round(float(video.frames / video.rate), 6)
     result = [
         {
@@ -57,7 +56,7 @@ def _task(video: VideoBoxes, settings: ExportSettings) -> dict[str, Any]:
     return {"data": {"video": printable(video.video.name, 4000)}, "predictions": [prediction]}
 
 
-def _sequence(track: TrackBoxes, video: VideoBoxes, error_px: float) -> Iterator[dict[str, Any]]:
+def _sequence(track: TrackBoxes, video: VideoBoxes, error_px: float) -> Iterator[dict[str, object]]:
     width, height = video.size_wh
     for run in runs_of(track.frames):
         frames, boxes, times_s = track.frames[run], track.boxes_xyxy[run], track.times_s[run]

@@ -57,7 +57,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Frees the model."""
+        """Free the model."""
         ...
 
 
@@ -80,5 +80,5 @@ class FrameBackend(Backend, Protocol):
 
 
 def frame_backend(backend: Backend) -> FrameBackend | None:
-    """The backend, where it takes frames."""
+    """Return the backend, where it takes frames."""
     return cast("FrameBackend", backend) if getattr(backend, "takes_frames", False) else None

@@ -1,4 +1,4 @@
-"""A backend for tests: finds one bright rectangle an image, without a model.
+"""A backend for tests: finds one bright rectangle in each image, without a model.
 
 Its output has the `end2end` layout, so that everything around inference is the real thing: a clip with a white square
 on black gives the square's box, frame by frame.
@@ -20,7 +20,7 @@ _BRIGHT = 0.7
 
 
 def fake_manifest(height: int = 128, width: int = 128) -> ModelManifest:
-    """The fake model's declaration: float32 RGB in [0, 1], any multiple of 32."""
+    """Return the fake model's declaration: float32 RGB in [0, 1], any multiple of 32."""
     return ModelManifest(
         name="fake",
         file="",

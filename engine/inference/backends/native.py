@@ -3,8 +3,8 @@
 Activations, sums and concatenations are done where a convolution writes, so that YOLOX-nano takes 0.7 of the time it
 takes in ONNX Runtime. A model with an operator that is not known here is refused, with the reason.
 
-Two things differ from ONNX Runtime. Numbers that are not finite, in a picture or a model, may become others than there:
-silu(-inf) and 0 * NaN, for instance. And a network is planned for one picture: a model that computes with its batch
+Two things differ from ONNX Runtime. Numbers that are not finite, in an image or a model, may become others than there:
+silu(-inf) and 0 * NaN, for instance. And a network is planned for one image: a model that computes with its batch
 size is refused where that shows in the graph, and is otherwise run as with a batch of 1.
 """
 
@@ -34,9 +34,9 @@ def on_cpu(model: CpuModel) -> NativeBackend:
 
 
 class NativeBackend:
-    """A model as tables of steps, one a size. Satisfies engine.inference.backends.base.Backend.
+    """A model as tables of steps, one per size. Satisfies engine.inference.backends.base.Backend.
 
-    A batch is computed picture by picture, so that its size can't change a result.
+    A batch is computed image by image, so that its size can't change a result.
     """
 
     name = "native"

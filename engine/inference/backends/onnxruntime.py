@@ -64,7 +64,7 @@ class OnnxRuntimeBackend:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | bytes,
         device: str = "cpu",
         *,
         tensorrt: bool = False,
@@ -84,6 +84,7 @@ class OnnxRuntimeBackend:
             raise BackendMissing(f"ONNX Runtime can't be loaded ({error}). Repair: pip install onnxruntime") from error
         self.on_gpu = device.startswith("cuda")
         self.batch_safe = batch_safe
+        named = "the model" if isinstance(path, bytes) else path
         providers = _providers(ort, device, tensorrt=tensorrt)
         self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
@@ -93,14 +94,15 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # input shapes vary
-        if tensorrt and engines is not None:
+        if tensorrt and engines is not None and isinstance(path, Path):
             providers[0] = (providers[0][0], providers[0][1] | engine_options(path, engines, shapes))
         if self.on_gpu:
             _preload(ort)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            model = path if isinstance(path, bytes) else str(path)
+            self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
-            raise ModelError(f"{path} can't be loaded by ONNX Runtime: {_first_line(error)}") from error
+            raise ModelError(f"{named} can't be loaded by ONNX Runtime: {_first_line(error)}") from error
         self.provider = self._session.get_providers()[0]
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
@@ -110,12 +112,12 @@ class OnnxRuntimeBackend:
             )
         entry = self._session.get_inputs()[0]
         if entry.type not in _DTYPES:
-            raise ModelError(f"{path} takes {entry.type}; float32, float16 or uint8 are supported.")
+            raise ModelError(f"{named} takes {entry.type}; float32, float16 or uint8 are supported.")
         self.input_dtype = _DTYPES[entry.type]
         self._input = entry.name
         self._output = self._session.get_outputs()[0].name
         if len(entry.shape) != 4:
-            raise ModelError(f"{path} takes {entry.shape}; a picture (N, 3, H, W) is needed.")
+            raise ModelError(f"{named} takes {entry.shape}; an image (N, 3, H, W) is needed.")
         height, width = entry.shape[2:]
         self.fixed_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._ort = ort

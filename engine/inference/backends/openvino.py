@@ -75,7 +75,7 @@ class OpenVinoBackend:
         if dtype not in _DTYPES:
             raise ModelError(f"{self._named} takes {dtype}; float32, float16 or uint8 are supported.")
         if len(dims) != 4:
-            raise ModelError(f"{self._named} takes {entry.get_partial_shape()}; a picture (N, 3, H, W) is needed.")
+            raise ModelError(f"{self._named} takes {entry.get_partial_shape()}; an image (N, 3, H, W) is needed.")
         self.input_dtype = _DTYPES[dtype]
         height, width = dims[2:]
         fixed = height.is_static and width.is_static

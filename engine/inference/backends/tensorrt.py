@@ -236,7 +236,7 @@ class TensorRtBackend:
 
 def _check_tensors(path: Path, record: PlanRecord) -> None:
     if len(record.inputs) != 1 or len(record.inputs[0].shape) != 4:
-        raise PlanError(f"{path}: takes {len(record.inputs)} inputs; one picture (N, 3, H, W) is needed.")
+        raise PlanError(f"{path}: takes {len(record.inputs)} inputs; one image (N, 3, H, W) is needed.")
     if record.inputs[0].dtype not in ("float32", "float16", "uint8"):
         raise PlanError(f"{path}: takes {record.inputs[0].dtype}; float32, float16 or uint8 are supported.")
     if record.outputs[0].dtype not in ("float32", "float16"):

@@ -95,12 +95,12 @@ class Nvcc:
     name = "nvcc"
 
     def __init__(self, program: str) -> None:
-        """OSError where it can't be started or is no nvcc."""
+        """OSError where it can't be started or is not nvcc."""
         self._program = program
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
         found = re.search(r"release (\d+)\.(\d+)", said)
         if found is None:
-            raise OSError(f"{program} is no nvcc")
+            raise OSError(f"{program} is not nvcc")
         self.version = (int(found[1]), int(found[2]))
 
     def compile(self, source: str, name: str, capability: str) -> bytes:

@@ -65,7 +65,7 @@ class CudaContext:
     """
 
     def __init__(self, number: int = 0, driver: Any = None) -> None:
-        """Raises BackendMissing where there is no such GPU."""
+        """Raise BackendMissing where there is no such GPU."""
         self.driver = driver if driver is not None else load_driver()
         claim()
         self._owner = os.getpid()
@@ -154,7 +154,7 @@ class CudaContext:
 
 
 def _let_go(error: BaseException) -> None:
-    """Drops what the frames of a traceback hold, while the context is current: streams and execution contexts that live
+    """Drop what the frames of a traceback hold, while the context is current: streams and execution contexts that live
     on in an exception would be destroyed without it, or never."""
     seen: BaseException | None = error
     while seen is not None:

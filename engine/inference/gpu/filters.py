@@ -60,7 +60,7 @@ class Filters:
 
     @staticmethod
     def fit(layout: str, dtype: str) -> bool:
-        """Whether such outputs are worth filtering and can be. end2end has few rows: they come back whole."""
+        """Return whether such outputs are worth filtering and can be. end2end has few rows: they come back whole."""
         return layout in _FILTERED and dtype in ("float32", "float16")
 
     def kernel(self, shape: tuple[int, ...], input_hw: tuple[int, ...]) -> HeadFilter | None:

@@ -41,7 +41,7 @@ class FramePlanes:
 
 
 def frame_planes(spec: LetterboxSpec, planes: list[NDArray[np.uint8]]) -> FramePlanes:
-    """Checks that the planes are those of such a frame, as engine_ext.letterbox.Letterbox.apply does. ValueError."""
+    """Check that the planes are those of such a frame, as engine_ext.letterbox.Letterbox.apply does. ValueError."""
     width, height = spec.src_wh
     components = PLANES[spec.pix_fmt]
     if len(planes) != len(components):

@@ -20,7 +20,7 @@ class GraphApi:
     """Six calls of libcuda. Streams are PyCUDA's; graphs are handles."""
 
     def __init__(self, cuda: Any = None) -> None:
-        """Raises GraphError where the driver is older than CUDA 11.4, which has not all of them."""
+        """Raise GraphError where the driver is older than CUDA 11.4, which has not all of them."""
         try:
             self._cuda = cuda if cuda is not None else ctypes.CDLL("libcuda.so.1")
             self._instantiate = self._cuda.cuGraphInstantiateWithFlags
@@ -31,7 +31,7 @@ class GraphApi:
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(_THREAD_LOCAL))
 
     def end(self, stream: Any) -> int:
-        """The executable graph of what was launched since `begin`."""
+        """Return the executable graph of what was launched since `begin`."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
         try:

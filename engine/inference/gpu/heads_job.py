@@ -13,7 +13,7 @@ from engine.inference.layouts import Decoded
 _LEVELS = 8
 _STRIDES = (8, 16, 32)
 _FLOAT_INTEGERS = 2.0**24  # end2end without a mask: any class that float32 and int32 hold will do
-_LEAST = {"yolox": 6, "yolov5": 6, "yolov8": 5, "end2end": 6}
+MIN_FEATURES = {"yolox": 6, "yolov5": 6, "yolov8": 5, "end2end": 6}
 
 JOB = np.dtype(
     [
@@ -87,11 +87,11 @@ def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
 
 
 def _check(spec: HeadSpec, anchors: int, features: int, strides: tuple[int, ...]) -> None:
-    if spec.layout not in _LEAST:
-        raise ValueError(f"layout must be one of {', '.join(_LEAST)}. Got {spec.layout!r}.")
+    if spec.layout not in MIN_FEATURES:
+        raise ValueError(f"layout must be one of {', '.join(MIN_FEATURES)}. Got {spec.layout!r}.")
     if spec.dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be float32 or float16. Got {spec.dtype!r}.")
-    least = _LEAST[spec.layout]
+    least = MIN_FEATURES[spec.layout]
     if anchors < 0 or features < least or (spec.layout == "end2end" and features != least):
         raise ValueError(f"shape must be one image's output of layout {spec.layout}. Got {spec.shape}.")
     if not 0.0 <= spec.conf <= 1.0:

@@ -15,10 +15,9 @@ from engine.inference.gpu.heads_job import HeadPlan
 from engine.inference.gpu.letterbox_job import LetterboxPlan
 from engine.inference.gpu.protocol import Function, HeadSpec
 from engine.inference.letterbox import LetterboxSpec
-from models.manifest import LAYOUTS
 
 LETTERBOX = tuple(f"letterbox_{dtype}" for dtype in ("float32", "float16", "uint8"))
-HEADS = tuple(f"heads_{layout}_{dtype}" for layout in LAYOUTS for dtype in ("float32", "float16"))
+HEADS = tuple(f"heads_{layout}_{dtype}" for layout in heads_job.MIN_FEATURES for dtype in ("float32", "float16"))
 
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:

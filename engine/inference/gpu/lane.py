@@ -22,7 +22,7 @@ class Lane:
     """Three streams and `slots` slots. The CUDA context is current for every call."""
 
     def __init__(self, driver: Any, plan: LoadedPlan, most: Shape, slots: int, graphs: GraphApi | None) -> None:
-        """Raises OutOfMemory; what was allocated by then is freed."""
+        """Raise OutOfMemory; what was allocated by then is freed."""
         self._driver = driver
         self._slots: list[Slot] = []
         self._streams = Streams(*(driver.Stream(_NON_BLOCKING) for _ in range(3)))
@@ -37,7 +37,7 @@ class Lane:
     def run(
         self, jobs: Sequence[NDArray[Any] | PlaneBatch], kernels: KernelSet | None, filters: Filters | None
     ) -> list[Any]:
-        """One answer an image, in order. While one job is computed the next one is uploaded."""
+        """One answer per image, in order. While one job is computed the next one is uploaded."""
         answers: list[Any] = []
         under_way: deque[Slot] = deque()
         try:

@@ -78,7 +78,7 @@ class LetterboxPlan:
             sample["table"] = plane > 0
 
     def job(self, tables: int, planes: Sequence[int], pitches: Sequence[int], out: int) -> bytes:
-        """The argument of a launch, from addresses of memory."""
+        """Return the argument of a launch, from addresses of memory."""
         if len(planes) != self.planes or len(pitches) != self.planes:
             raise ValueError(
                 f"planes and pitches must be {self.planes} for {self.letterbox.pix_fmt}. "

@@ -27,7 +27,7 @@ class LoadedPlan:
     """
 
     def __init__(self, path: Path, record: PlanRecord, flavor: Flavor, gpu_name: str) -> None:
-        """Raises PlanError where TensorRT does not take it, OutOfMemory where the GPU has no room."""
+        """Raise PlanError where TensorRT does not take it, OutOfMemory where the GPU has no room."""
         self.record = record
         self.captures = not flavor.ahead_of_time
         self._flavor = flavor
@@ -73,7 +73,7 @@ class LoadedPlan:
             log.debug("%s %s runs without %s: %s", self._flavor.info.title, self._flavor.version, what, error)
 
     def context(self) -> Any:
-        """A new execution context, with its own memory on the GPU. Raises OutOfMemory or BackendError."""
+        """Return a new execution context, with its own memory on the GPU. Raises OutOfMemory or BackendError."""
         made = self._ask(
             lambda: (
                 self._engine.create_execution_context()
@@ -86,7 +86,7 @@ class LoadedPlan:
         return made
 
     def _ask(self, call: Callable[[], Any]) -> Any:
-        """What TensorRT gives, None for a null pointer. Its errors are lines of its log."""
+        """Return what TensorRT gives, None for a null pointer. Its errors are lines of its log."""
         before = len(self._logger.errors)
         try:
             made = call()

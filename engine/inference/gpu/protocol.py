@@ -4,8 +4,8 @@ The backend (backends/tensorrt.py, gpu/{context,memory,slot}.py) owns the contex
 order of things. The kernels (gpu/kernels.py over *.cu) own their module and their constants, and only ever enqueue
 work. The way of a batch, all of it on one stream of one worker:
 
-    frame's planes --copy--> device planes --LetterboxKernel, once a frame--> the model's input --plan--> its output
-    output --HeadFilter, once a batch--> counts and candidates --copy--> host
+    frame's planes --copy--> device planes --LetterboxKernel, once per frame--> the model's input --plan--> its output
+    output --HeadFilter, once per batch--> counts and candidates --copy--> host
 
 Rules for a launch:
 * It enqueues on the stream it is given and returns at once: no allocation, no synchronisation, no copy from host memory
@@ -46,7 +46,7 @@ class HeadSpec:
     shape       of one image's output: (A, 5 + C), for yolov8 (4 + C, A)
     input_hw    of the model's input; yolox's grid follows from it, with strides 8, 16, 32
     conf        lowest score, rounded to float32 as engine_ext.decode_heads does
-    class_mask  one flag a class, or None for all
+    class_mask  one flag per class, or None for all
     capacity    candidates kept of one image. `counts` goes on counting beyond: the caller then reads the whole output
     """
 
@@ -114,11 +114,11 @@ class Kernels(Protocol):
         ...
 
     def head_filter(self, spec: HeadSpec) -> HeadFilter:
-        """The filter for one output shape; cheap. ValueError: it can't read such an output."""
+        """Return the filter for one output shape; cheap. ValueError: it can't read such an output."""
         ...
 
     def close(self) -> None:
-        """Unloads the module and frees constants. Idempotent; no launch is under way."""
+        """Unload the module and free constants. Idempotent; no launch is under way."""
         ...
 
 

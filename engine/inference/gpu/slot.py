@@ -58,13 +58,13 @@ class Graph:
 
 
 class Slot:
-    """Buffers for `most` frames of the plan's largest picture, an execution context, and the events between streams.
+    """Buffers for `most` frames of the plan's largest image, an execution context, and the events between streams.
 
     The CUDA context is current for every call, and no two threads use a slot at the same time.
     """
 
     def __init__(self, driver: Any, plan: LoadedPlan, streams: Streams, most: Shape, graphs: GraphApi | None) -> None:
-        """Raises OutOfMemory; what was allocated by then is freed."""
+        """Raise OutOfMemory; what was allocated by then is freed."""
         self._driver = driver
         self._plan = plan
         self._streams = streams
@@ -278,7 +278,7 @@ class Slot:
     def _output_shape(self, context: Any, name: str) -> Shape:
         shape = tuple(int(side) for side in context.get_tensor_shape(name))
         if any(side < 0 for side in shape):
-            raise BackendError(f"the plan's output {name} has a size that depends on the picture, {shape}")
+            raise BackendError(f"the plan's output {name} has a size that depends on the image, {shape}")
         return shape
 
     def free(self) -> None:

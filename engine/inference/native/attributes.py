@@ -79,7 +79,8 @@ def read_attributes(node: Any) -> dict[str, Attribute]:
 
 
 def array_of(tensor: Any) -> NDArray[Any]:
-    """The values of an onnx.TensorProto. Raises Unsupported where they are in a second file, which is never opened."""
+    """Return the values of an onnx.TensorProto. Raises Unsupported where they are in a second file, which is never
+    opened."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported("its weights are in a second file")
     if any(dim < 0 for dim in tensor.dims):  # NumPy would choose one that fits

@@ -34,13 +34,13 @@ def slice_ranges(node: Node, inputs: Sequence[Any], dims: Sequence[int]) -> list
 
 
 def asked_dims(node: Node, dims: Sequence[int]) -> Array:
-    """Those of a shape that a Shape asks for."""
+    """Return the dimensions that a Shape asks for."""
     end = node.whole("end") if "end" in node.attributes else None
     return np.array(dims[node.whole("start", 0) : end], np.int64)
 
 
 def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
-    """The axes of Squeeze and Unsqueeze: an input since opset 13, an attribute before."""
+    """Return the axes of Squeeze and Unsqueeze: an input since opset 13, an attribute before."""
     if len(inputs) > 1 and inputs[1] is not None:
         axes: list[int] = np.asarray(inputs[1]).reshape(-1).tolist()
         return axes
@@ -48,7 +48,7 @@ def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
 
 
 def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
-    """The dimensions that a Reshape gives: 0 keeps one (unless `allowzero`), -1 takes the rest."""
+    """Return the dimensions that a Reshape gives: 0 keeps one (unless `allowzero`), -1 takes the rest."""
     wanted = target.reshape(-1).tolist()
     if not node.whole("allowzero", 0):
         wanted = [dims[i] if n == 0 else n for i, n in enumerate(wanted)]
@@ -64,7 +64,7 @@ def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
 
 
 def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
-    """The value of a node all of whose inputs are arrays. Raises Unsupported."""
+    """Return the value of a node all of whose inputs are arrays. Raises Unsupported."""
     how = _EVALUATE.get(node.op_type)
     if how is None:
         raise Unsupported(f"{node} is not among the operators on constants")

@@ -1,4 +1,4 @@
-"""An ONNX file as plain Python: nodes with their attributes, and the weights as arrays. Read once a model."""
+"""An ONNX file as plain Python: nodes with their attributes, and the weights as arrays. Read once per model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Raises Unsupported for what is no float32 picture network, models.errors.OnnxFileError for what is no ONNX."""
+    """Return the graph of a file. Raises Unsupported for anything but a float32 network on images, and
+    models.errors.OnnxFileError for what is not ONNX."""
     model = parse_onnx(path)  # weights in a second file are refused below, and never opened
     try:
         with refusing():
@@ -89,7 +90,7 @@ def _graph(model: Any) -> Graph:
         raise Unsupported("it does not have one float32 input")
     dims = tuple(dim.dim_value or None for dim in inputs[0].type.tensor_type.shape.dim)
     if len(dims) != 4 or dims[1] is None or dims[0] not in (None, 1):
-        raise Unsupported(f"its input {dims} is no picture (N, C, H, W) with the batch free or 1")
+        raise Unsupported(f"its input {dims} is not an image (N, C, H, W) with the batch dynamic or 1")
     return Graph(nodes, constants, inputs[0].name, model.graph.output[0].name, dims)
 
 

@@ -43,7 +43,7 @@ class Place:
 
 
 def place_tensors(network: Network, absent: set[Tensor]) -> dict[Tensor, Place]:
-    """A place for each tensor but those `absent`; regions have their lifetimes, counted in operations.
+    """Return a place for each tensor but those `absent`; regions have their lifetimes, counted in operations.
 
     A part of a concatenation lies inside it where its first channel begins a block, and where it is part of no other;
     `plan` copies the others. Later concatenations first: one may be a part of the next.
@@ -75,7 +75,7 @@ def _region(tensor: Tensor) -> Region:
 
 
 def allocate(regions: list[Region]) -> int:
-    """Puts each region where no other is that lives at the same time, the largest ones first; the floats in all.
+    """Put each region where no other lives at the same time, the largest ones first, and return the floats in all.
 
     Those are alive where it begins, or begin later; both are kept by spans of operations, so that a long chain takes
     no square of its length.

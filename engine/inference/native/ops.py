@@ -1,4 +1,4 @@
-"""What a network does, between the ONNX graph and the table of steps. All of it is for one picture of one size."""
+"""What a network does, between the ONNX graph and the table of steps. All of it is for one image of one size."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Tensor:
 
 
 class Sample(NamedTuple):
-    """One channel of a view: every step-th pixel of a channel of the picture, from a row and a column on."""
+    """One channel of a view: every step-th pixel of a channel of the image, from a row and a column on."""
 
     channel: int
     row: int
@@ -62,9 +62,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PictureView:
-    """What becomes of the picture before the first convolution: sampled, scaled, shifted; nothing is computed yet.
+    """What becomes of the image before the first convolution: sampled, scaled, shifted; nothing is computed yet.
 
-    size     height and width of the picture itself
+    size     height and width of the image itself
     steps    rows and columns from one sample to the next
     factor   (channels,) float32, then `summand`: value = pixel * factor + summand
     """
@@ -83,9 +83,9 @@ class PictureView:
 
 @dataclass(eq=False)
 class Conv:
-    """weight (O, I, KH, KW), or (O, 1, KH, KW) where `depthwise`. `picture_channels` > 0: the source is the picture.
+    """weight (O, I, KH, KW), or (O, 1, KH, KW) where `depthwise`. `picture_channels` > 0: the source is the image.
 
-    affine   of the picture's channels, a factor and a summand each, before zeros are padded; None for none
+    affine   of the image's channels, a factor and a summand each, before zeros are padded; None for none
     other    a tensor of the output's size, joined as `when` says (engine_ext.convnet.WHENS)
     """
 
@@ -175,7 +175,7 @@ class Cells:
 
 @dataclass
 class Network:
-    """What is to be computed, in order. `picture` is (channels, height, width)."""
+    """What is to be computed, in order. `picture` is the size of an image (channels, height, width)."""
 
     picture: tuple[int, int, int]
     ops: list[Op] = field(default_factory=list)
@@ -186,7 +186,7 @@ Value = NDArray[Any] | PictureView | Tensor | Cells
 
 
 def sources(op: Op) -> list[Tensor]:
-    """The tensors an operation reads."""
+    """Return the tensors an operation reads."""
     if isinstance(op, Concat):
         return op.sources
     read = [op.source] if op.source is not None else []

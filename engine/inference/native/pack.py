@@ -22,7 +22,7 @@ class WeightStore:
         self._whole = aligned(0)
 
     def place(self, key: tuple[object, ...], arrays: tuple[Floats, ...], pack: Callable[[], Floats]) -> int:
-        """The position of what `pack` gives, which depends on `key` and `arrays` alone."""
+        """Return the position of what `pack` gives, which depends on `key` and `arrays` alone."""
         digest = hashlib.blake2b(repr((key, [array.shape for array in arrays])).encode(), digest_size=16)
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -35,7 +35,7 @@ class WeightStore:
         return found
 
     def whole(self) -> Floats:
-        """All of it. The same array as before, unless something was added."""
+        """Return all of it. The same array as before, unless something was added."""
         if self._whole.size != self._size:
             whole, at = aligned(self._size), 0
             for array in [self._whole, *self._arrays]:

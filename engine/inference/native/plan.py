@@ -30,13 +30,13 @@ from engine_ext.convnet import ACTIVATIONS, FIELDS, KINDS, WHENS, ConvNet
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
 MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
-_INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of a picture
+_INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of an image
 
 Row = dict[str, int]
 
 
 def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
-    """A network for (C, height, width) pictures. Weights go to `store`. Raises Unsupported."""
+    """A network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
     with refusing():
         network = trace(graph, height, width)
         fuse(network)
@@ -205,7 +205,7 @@ class _Planner:
     def _blocking(self, op: Conv, row: Row) -> None:
         """How many output blocks a tile takes, and how many pixels all groups of them are computed of in turn.
 
-        One pixel more of a stride-1 convolution of one pixel is the next in memory, so that a picture is one long row.
+        One pixel more of a stride-1 convolution of one pixel is the next in memory, so that an image is one long row.
         """
         planar = op.source is None
         count = blocks(op.out)

@@ -1,6 +1,6 @@
 """Follows an ONNX graph at one size of its input, node by node, and notes what is to be computed.
 
-Nothing is computed here but constants. Sampling and scaling of the picture, and moving results into rows, are kept as
+Nothing is computed here but constants. Sampling and scaling of the image, and moving results into rows, are kept as
 descriptions (`PictureView`, `Cells`), for the convolutions at both ends do them while they read and write.
 """
 
@@ -38,8 +38,8 @@ from engine.inference.native.ops import (
 _MAX_PIXELS = 1 << 24
 _MAX_SIDE = 1 << 20
 _MAX_CHANNELS = 1 << 14
-_MAX_STEP = 8  # between samples of the picture: a kernel grows by it twice
-_MAX_SAMPLES = 256  # of the picture side by side, and
+_MAX_STEP = 8  # between samples of the image: a kernel grows by it twice
+_MAX_SAMPLES = 256  # of the image side by side, and
 _MAX_PATCHES = 256  # of the result: a detector has a dozen
 _MAX_SPREAD = 1 << 24  # floats of a kernel spread to where its samples lie
 _MAX_WEIGHTS = 1 << 28  # floats of all convolutions: 1 GiB
@@ -47,7 +47,7 @@ MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
-    """What the graph computes of a (1, C, height, width) picture. Raises Unsupported, or what a graph that is not sound
+    """What the graph computes of a (1, C, height, width) image. Raises Unsupported, or what a graph that is not sound
     makes fail: see `ops.refusing`."""
     return _Trace(graph, height, width).run()
 
@@ -139,7 +139,7 @@ class _Trace:
         if bias.shape != (channels,) or declared != weight.shape[2:]:
             raise Unsupported(f"{node} has weights that do not fit together")
         if not isinstance(source, Tensor | PictureView):
-            raise Unsupported(f"{node} convolves what is no picture")
+            raise Unsupported(f"{node} convolves what is not an image")
         kernel = (weight.shape[2], weight.shape[3])
         strides, pads, (height, width) = _window(node, source.dims, kernel)
         groups, entering = node.whole("group", 1), source.dims[1]
@@ -185,7 +185,7 @@ class _Trace:
         elif node.op_type == "Sub":
             factor, summand = (np.float32(-1), number) if first is constant else (factor, -number)
         elif first is constant:
-            raise Unsupported(f"{node} divides by what is no constant")
+            raise Unsupported(f"{node} divides by what is not a constant")
         else:
             factor = np.float32(1) / number
         if isinstance(source, PictureView):
@@ -258,7 +258,7 @@ class _Trace:
                 raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
         return self._add(Upsample(source, out, factors))
 
-    # ---- the picture's samples, channels side by side, and rows of the result ----
+    # ---- the image's samples, channels side by side, and rows of the result ----
 
     def slice(self, node: Node, inputs: list[Any]) -> Value:
         source = inputs[0]
@@ -357,7 +357,7 @@ def _check_patches(node: Node, count: int) -> None:
 
 def _float32(node: Node, value: Any) -> Floats:
     if not isinstance(value, np.ndarray) or value.dtype != np.float32:
-        raise Unsupported(f"{node} has weights that are no float32 constants")
+        raise Unsupported(f"{node} has weights that are not float32 constants")
     return value
 
 
@@ -392,7 +392,7 @@ def _window(
 
 
 def _dense(node: Node, weight: Floats, groups: int) -> Floats:
-    """(O, I / groups, ...) with zeros where a group does not look: (O, I, ...). For the few channels of a picture."""
+    """(O, I / groups, ...) with zeros where a group does not look: (O, I, ...). For the few channels of an image."""
     if groups == 1:
         return weight
     _check_spread(node, weight.size * groups)
@@ -418,11 +418,11 @@ def _folded(
     strides: tuple[int, int],
     pads: tuple[int, int],
 ) -> Conv:
-    """A convolution of a view as one of the picture: the kernel is spread to where its samples lie.
+    """A convolution of a view as one of the image: the kernel is spread to where its samples lie.
 
-    Row y of the view's channel is row y * step + row of the picture's, so kernel row k becomes k * step + row, and the
-    stride and the padding become `step` times as large. Exact while the steps divide the picture: then a row beyond
-    the view is a row beyond the picture.
+    Row y of the view's channel is row y * step + row of the image's, so kernel row k becomes k * step + row, and the
+    stride and the padding become `step` times as large. Exact while the steps divide the image: then a row beyond
+    the view is a row beyond the image.
     """
     (height, width), (down, across) = view.size, view.steps
     if height % down or width % across or max(down, across) > _MAX_STEP:

@@ -6,4 +6,16 @@ In the order of the work: `prepare` makes the ONNX for a precision (`plain`, `na
 no TensorRT.
 """
 
-__all__ = ["build", "find", "flavors", "gpu", "network", "profile", "progress", "sidecar", "to_float32"]
+__all__ = [
+    "build",
+    "calibrate",
+    "find",
+    "flavors",
+    "gpu",
+    "network",
+    "profile",
+    "progress",
+    "quantize",
+    "sidecar",
+    "to_float32",
+]

@@ -95,7 +95,7 @@ def build_plan(
     """
     watcher = watcher or QuietWatcher()
     if options.precision == "int8" and options.calib is None:
-        raise ConfigError("--precision int8 needs --calib DIR, a folder of pictures such as the model will see.")
+        raise ConfigError("--precision int8 needs --calib DIR, a folder of images such as the model will see.")
     if options.precision != "int8" and options.calib is not None:
         raise ConfigError(f"--calib is for --precision int8. Got --precision {options.precision}.")
     here = find_gpu()
@@ -242,7 +242,7 @@ def compile_network(
     trt = flavor.trt
     if not prepared.batch_safe and profile.most[0] > 1:
         raise ConfigError(
-            f"--max-batch must be 1 for {options.model}: it computes over the whole batch, so that pictures would "
+            f"--max-batch must be 1 for {options.model}: it computes over the whole batch, so that images would "
             f"change each other's results. Got {profile.most[0]}. Repair: --max-batch 1."
         )
     logger = make_logger(trt, say)

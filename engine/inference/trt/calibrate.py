@@ -1,4 +1,4 @@
-"""The range of each activation that a convolution reads, from pictures: what int8 needs to know.
+"""The range of each activation that a convolution reads, from images: what int8 needs to know.
 
 A scale is chosen from the histogram of |x| so that the expected squared error is least: rounding, (T / 127)^2 / 12 for
 each value below the threshold T, against clipping, (x - T)^2 for each above. See Wu et al. 2020, "Integer Quantization
@@ -29,24 +29,24 @@ MAX_PICTURES = 256
 
 _BINS = 2048
 _CANDIDATES = 128
-_SAMPLED = 1 << 16  # values of an activation that go into its histogram, a picture
+_SAMPLED = 1 << 16  # values of an activation that go into its histogram, an image
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The pictures that were used, and a hash over their bytes."""
+    """The images that were used, and a hash over their bytes."""
 
     pictures: tuple[Path, ...]
     sha256: str
 
 
 def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
-    """Pictures of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are none."""
+    """Images of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are none."""
     if not folder.is_dir():
-        raise ConfigError(f"--calib must be a folder of pictures. {folder} is none.")
+        raise ConfigError(f"--calib must be a folder of images. {folder} is not one.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise ConfigError(f"--calib {folder} holds no picture ({', '.join(SUFFIXES)}). A few hundred do well.")
+        raise ConfigError(f"--calib {folder} holds no image ({', '.join(SUFFIXES)}). A few hundred do well.")
     taken = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
     digest = hashlib.sha256()
     for path in taken:
@@ -58,14 +58,14 @@ def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
 
 
 def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[Any]]:
-    """Each picture as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
+    """Give each image as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
     letterboxes = Letterboxes(spec, "float32")
     for path in pictures:
         try:
             with av.open(str(path)) as container:
                 decoded = next(container.decode(video=0))
         except (av.FFmpegError, StopIteration, IndexError) as error:
-            raise ConfigError(f"--calib: {path} is no picture that can be read.") from error
+            raise ConfigError(f"--calib: {path} is not an image that can be read.") from error
         image = av.VideoFrame.from_ndarray(decoded.to_ndarray(format="rgb24"), "rgb24")
         tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
         try:
@@ -86,7 +86,7 @@ class Histogram:
         flat = np.abs(values.reshape(-1))
         top = float(flat.max(initial=0.0))
         if not np.isfinite(top):
-            raise PlanError("calibration met a value that is not finite: the model overflows on these pictures.")
+            raise PlanError("calibration met a value that is not finite: the model overflows on these images.")
         if top == 0.0:
             self.counts[0] += 1
             return

@@ -37,12 +37,13 @@ class Fed:
 
 
 def is_plan(model: str) -> bool:
-    """Whether what was given as the model is a plan's path."""
+    """Return whether what was given as the model is a plan's path."""
     return model.endswith(SUFFIX)
 
 
 def model_of(model: str) -> tuple[str, str | None]:
-    """The model that a plan was built from, and its layout; any other name or path as it is. Raises PlanError."""
+    """Return the model that a plan was built from, and its layout; any other name or path as it is. Raises
+    PlanError."""
     if not is_plan(model):
         return model, None
     from engine.inference.trt.sidecar import read_record
@@ -67,7 +68,7 @@ def build_command(model: str) -> str:
 def find_plan(
     model: str, onnx_sha256: str, layout: str, gpu: Gpu, shape: tuple[int, int, int, int] | None = None
 ) -> tuple[Path, PlanRecord]:
-    """The plan for a model on a GPU, checked. `shape` is one that it must take.
+    """Return the plan for a model on a GPU, checked. `shape` is one that it must take.
 
     Raises PlanError, or BackendMissing where what runs it is not installed; each with the command that repairs it.
     Nothing is built.

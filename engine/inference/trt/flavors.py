@@ -63,7 +63,8 @@ class Flavor:
         return self.name == "rtx"
 
     def capabilities(self) -> dict[str, object]:
-        """What it builds ahead of time for: "8.6" -> its own name of it. Empty where it builds for this GPU only."""
+        """Return what it builds ahead of time for: "8.6" -> its own name of it. Empty where it builds for this GPU
+        only."""
         if not self.ahead_of_time:
             return {}
         known = self.trt.ComputeCapability.__members__
@@ -71,7 +72,7 @@ class Flavor:
         return {f"{name[2:-1]}.{name[-1]}": known[name] for name in names}
 
     def target(self, asked: str | None, gpu: Gpu | None) -> str:
-        """The compute capability to build for. Raises ConfigError or BackendMissing with the remedy."""
+        """Return the compute capability to build for. Raises ConfigError or BackendMissing with the remedy."""
         if not self.ahead_of_time:
             if gpu is None:
                 raise BackendMissing(
@@ -114,7 +115,7 @@ def load_flavor(name: str) -> Flavor:
 
 
 def check_capability(asked: str) -> None:
-    """Raises ConfigError where it is none by its form."""
+    """Raise ConfigError where it is none by its form."""
     if re.fullmatch(r"[1-9]\d?\.\d", asked):
         return
     close = re.fullmatch(r"(?:sm|compute)?_?([1-9]\d?)(\d)", asked.lower())

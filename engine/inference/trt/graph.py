@@ -57,7 +57,7 @@ def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
-    """Removes nodes and initializers that nothing reads any more. In place."""
+    """Remove nodes and initializers that nothing reads any more. In place."""
     needed = {value.name for value in model.graph.output}
     kept = []
     for node in reversed(model.graph.node):

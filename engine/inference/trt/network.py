@@ -44,7 +44,7 @@ def make_builder(flavor: Flavor, logger: Any) -> Any:
 
 
 def parse(flavor: Flavor, builder: Any, logger: Any, onnx_bytes: bytes, about: str) -> Any:
-    """The network of an ONNX model. Raises PlanError, which names the node, where TensorRT can't read it."""
+    """Return the network of an ONNX model. Raises PlanError, which names the node, where TensorRT can't read it."""
     trt = flavor.trt
     typed = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")  # where all are, it may be gone
     network = builder.create_network(1 << int(typed) if typed is not None else 0)

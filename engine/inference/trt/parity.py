@@ -1,9 +1,9 @@
-"""A plan on its GPU against ONNX Runtime on the CPU: every slot of a batch gets the same picture and must answer alike.
+"""A plan on its GPU against ONNX Runtime on the CPU: every slot of a batch gets the same image and must answer alike.
 
 Two comparisons. Slot against slot, at each batch size: a plan in which objects fade as the batch grows is caught here
 whatever its precision. And each slot against the CPU. A difference counts as a part of the largest value of its output
 field (x, width, score ...), or of 1 where that is smaller: so a score is compared as it is and a box in parts of the
-picture. Each number must be within `WORST`, and 99.9 % of them within `MOST`, for in low precision a few anchors of no
+image. Each number must be within `WORST`, and 99.9 % of them within `MOST`, for in low precision a few anchors of no
 importance lie far off.
 """
 
@@ -45,7 +45,7 @@ class Runner(Protocol):
 def check_parity(
     runner: Runner, reference: bytes, profile: Profile, precision: str, manifest: ModelManifest, *, pictures: int = 2
 ) -> Parity:
-    """Run made-up pictures at the least, the tuned and the largest shape. Raises PlanError at the first that differs.
+    """Run made-up images at the least, the tuned and the largest shape. Raises PlanError at the first that differs.
 
     reference   bytes of an ONNX file with free shapes, which ONNX Runtime answers for on the CPU
     """
@@ -87,7 +87,7 @@ def _refuse_apart(first: NDArray[Any], answer: NDArray[Any], slot: int, where: s
     largest = float(_off(first, answer, rows).max(initial=0.0))
     if not largest <= SLOTS:
         raise PlanError(
-            f"the plan answers differently in slot {slot} than in slot 0 {where}, for the same picture: by "
+            f"the plan answers differently in slot {slot} than in slot 0 {where}, for the same image: by "
             f"{largest:.2g}, and {SLOTS:g} is allowed. It was not kept. Try --max-batch 1 or another precision."
         )
     return largest

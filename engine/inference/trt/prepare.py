@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from engine.inference.trt.calibrate import Calibration, calibrate, find_pictures, tensors_of
-from engine.inference.trt.quantize import quantize, refuse_quantized, with_channel_scales
+from engine.inference.trt.quantize import quantize, refuse_quantized, signed, with_channel_scales
 from engine.inference.trt.to_float32 import plain
 from engine.inference.trt.to_half import narrow
 from models.batching import batch_safe
@@ -40,8 +40,8 @@ def prepare(
     calibration: Calibration | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Convert the freed ONNX file. `tick` hears how many pictures int8 has seen. Raises PlanError or ConfigError."""
-    model = reference = plain(load_onnx(freed))
+    """Convert the freed ONNX file. `tick` hears how many images int8 has seen. Raises PlanError or ConfigError."""
+    model = reference = signed(plain(load_onnx(freed)))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")
     elif precision == "int8":

@@ -2,13 +2,13 @@
 
 Symmetric, no zero points: an activation has one scale, a weight one for each channel of the output. Each convolution
 reads both through a pair of them and TensorRT computes it in int8. Three kinds stay in float32, as a little work that
-costs much accuracy: those that read the picture, those that write the boxes and scores, and depthwise ones, whose
+costs much accuracy: those that read the image, those that write the boxes and scores, and depthwise ones, whose
 channels have ranges of their own that one scale does not fit (YOLOX-nano with them in int8: mAP50-95 0.04, not 0.34).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from engine.errors import PlanError
 from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, opset_of, picture_of, replace_nodes
 
 _MIN_OPSET = 13  # the first with a scale for each channel
+_UNSIGNED_ZERO = 128
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
@@ -46,7 +47,7 @@ def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The convolutions to be quantized: one group, constant weights, another convolution before and another behind."""
     weights = initializers(model)
     nodes = list(model.graph.node)
-    touched = {picture_of(model).name}  # by the picture, with no convolution between
+    touched = {picture_of(model).name}  # by the image, with no convolution between
     first = set()
     for position, node in enumerate(nodes):
         if touched & set(node.input):
@@ -72,10 +73,21 @@ def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     ]
 
 
-def quantize(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.ModelProto:
-    """A copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept."""
+def quantize(
+    model: onnx.ModelProto,
+    thresholds: Mapping[str, float],
+    *,
+    keep: Collection[str] = (),
+    unsigned: bool = False,
+) -> onnx.ModelProto:
+    """A copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept.
+
+    keep      outputs of convolutions that stay in float32
+    unsigned  activations are uint8 with a zero point of 128, the same numbers as int8 with one of 0: OpenVINO 2026.4
+              computes wrongly with signed ones behind a Concat. `signed` undoes it for TensorRT
+    """
     model = copy_of(model)
-    chosen = {node.output[0] for node in quantizable(model)}
+    chosen = {node.output[0] for node in quantizable(model)} - set(keep)
     weights = initializers(model)
     add = model.graph.initializer.append
     paired: dict[str, str] = {}
@@ -87,7 +99,7 @@ def quantize(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.Mo
                 scale, zero, whole = (f"{PREFIX}{source}/{part}" for part in ("scale", "zero", "int8"))
                 paired[source] = f"{PREFIX}{source}/dequantized"
                 add(onnx.numpy_helper.from_array(np.float32(max(thresholds[source], 1e-12) / 127), scale))
-                add(onnx.numpy_helper.from_array(np.int8(0), zero))
+                add(onnx.numpy_helper.from_array(np.uint8(_UNSIGNED_ZERO) if unsigned else np.int8(0), zero))
                 nodes.append(onnx.helper.make_node("QuantizeLinear", [source, scale, zero], [whole], name=whole))
                 nodes.append(
                     onnx.helper.make_node(
@@ -114,4 +126,18 @@ def quantize(model: onnx.ModelProto, thresholds: Mapping[str, float]) -> onnx.Mo
     replace_nodes(model, nodes)
     del model.graph.value_info[:]
     drop_unused(model)
+    return model
+
+
+def signed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose uint8 activations with a zero point of 128 are int8 with one of 0, the only ones TensorRT takes."""
+    model = copy_of(model)
+    weights = initializers(model)
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear" or len(node.input) < 3 or node.input[2] not in weights:
+            continue
+        zero = weights[node.input[2]]
+        values = onnx.numpy_helper.to_array(zero)
+        if values.dtype == np.uint8 and (values == _UNSIGNED_ZERO).all():
+            zero.CopyFrom(onnx.numpy_helper.from_array(np.zeros(values.shape, np.int8), zero.name))
     return model

@@ -39,7 +39,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The pictures that int8 was calibrated with: their number and a hash over them."""
+    """The images that int8 was calibrated with: their number and a hash over them."""
 
     pictures: int
     sha256: str
@@ -92,7 +92,7 @@ class PlanRecord:
     gpu                 name of the GPU it was built on; None where it was built ahead of time
     compute_capability  of the GPU it is for
     profile             the input shapes it takes
-    calibration         the pictures of int8, else None
+    calibration         the images of int8, else None
     options             what else changes the plan: workspace_mib, and versions of our conversions
     checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
     command             builds it again
@@ -156,7 +156,7 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 
 def read_record(plan: Path) -> PlanRecord:
-    """The side-car of a plan. Raises PlanError where there is none, or none that can be read."""
+    """Return the side-car of a plan. Raises PlanError where there is none, or none that can be read."""
     path = sidecar_of(plan)
     try:
         if not os.path.lexists(path):
@@ -183,7 +183,8 @@ def read_record(plan: Path) -> PlanRecord:
     try:
         return _record(read_fields(text))
     except ValueError as error:
-        raise PlanError(f"{path}: is no whole side-car ({error}). Build the plan again: `{_build(plan)}`.") from error
+        again = f"Build the plan again: `{_build(plan)}`."
+        raise PlanError(f"{path}: is not a whole side-car ({error}). {again}") from error
 
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
@@ -226,7 +227,8 @@ def check_plan(
     gpu: Gpu | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> PlanRecord:
-    """The record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs it.
+    """Return the record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs
+    it.
 
     onnx_sha256, layout   of the model that is to be run; None: whichever the plan holds
     flavor, gpu           what is to load it, and where; None: not compared, as where there is none
@@ -303,7 +305,7 @@ def _check_gpu(plan: Path, record: PlanRecord, gpu: Gpu) -> None:
 
 
 def _replaced(command: str, option: str, value: str) -> str:
-    """A command with another value of one option."""
+    """Return a command with another value of one option."""
     words = shlex.split(command)
     if option in words:
         at = words.index(option) + 1

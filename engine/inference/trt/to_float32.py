@@ -2,7 +2,7 @@
 
 Half-precision exports are widened, which is exact. Dynamic quantization, for which TensorRT has no operators, is
 undone: its weights are what they stand for, w = (q - zero) * scale, and its activations are no longer rounded. So the
-pictures of a batch no longer change each other.
+images of a batch no longer change each other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.inference.trt.graph import (
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in float32 without dynamic quantization. Raises PlanError where a form of it is not known here."""
+    """Return a copy in float32 without dynamic quantization. Raises PlanError where a form of it is not known here."""
     model = copy_of(model)
     refuse_subgraphs(model)
     constants_to_initializers(model)
@@ -106,7 +106,7 @@ def _only_reader(readers: dict[str, list[onnx.NodeProto]], name: str, op_type: s
 def _scale_factor(
     nodes: list[onnx.NodeProto], scaled: onnx.NodeProto | None, cast: onnx.NodeProto | None, scale_of: set[str]
 ) -> onnx.NodeProto | None:
-    """The Mul that joins the two scales, of which `scaled` multiplies by."""
+    """Return the Mul that joins the two scales, of which `scaled` multiplies by."""
     if scaled is None or cast is None:
         return None
     other = [name for name in scaled.input if name != cast.output[0]]
@@ -117,7 +117,8 @@ def _scale_factor(
 def _weight(
     node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], factor: onnx.TensorProto, name: str
 ) -> onnx.TensorProto:
-    """The float32 weight (O, I, kh, kw) or (K, N); scale and zero point are one number, or one an output channel."""
+    """Return the float32 weight (O, I, kh, kw) or (K, N); scale and zero point are one number, or one per
+    output channel."""
     whole = onnx.numpy_helper.to_array(weights[node.input[1]]).astype(np.float32)
     zero = np.zeros((), np.float32)
     if len(node.input) > 3 and node.input[3]:

@@ -75,7 +75,7 @@ class _Narrowing:
         return self._model
 
     def _take_input(self, inside: set[int]) -> None:
-        """The picture comes as a half where all that reads its pixels does so in halves."""
+        """The image comes as a half where all that reads its pixels does so in halves."""
         picture = picture_of(self._model)
         readers = [p for p, node in enumerate(self._model.graph.node) if picture.name in node.input]
         pixels = [p for p in readers if self._model.graph.node[p].op_type != "Shape"]

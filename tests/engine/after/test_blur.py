@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -18,6 +17,7 @@ from engine.sinks.video import AnnotatedVideo
 from tests.e2e.runs import cli, clip, ended, fake_engine, frames_in
 from tests.engine.after import blur_truth
 from tests.engine.conftest import make_frame, make_tracks
+from tests.waiting import until
 
 SIZE = (160, 96)
 INFO = StreamInfo(0, "a", SIZE, Fraction(1, 1000), Fraction(25), None, None)
@@ -217,13 +217,6 @@ def checkpoint_of(output):
         with contextlib.suppress(OSError, ValueError):
             return json.loads(journal.read_text()).get("checkpoint", {}).get("frames", 0)
     return 0
-
-
-def until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_killed_run_hides_the_same_frames(tmp_path):

@@ -145,7 +145,7 @@ def test_a_compiler_later_than_the_driver_is_not_taken(monkeypatch):
 
 
 def test_a_program_that_is_no_nvcc():
-    with pytest.raises(OSError, match="is no nvcc"):
+    with pytest.raises(OSError, match="is not nvcc"):
         Nvcc("true")
 
 

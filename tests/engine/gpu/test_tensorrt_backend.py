@@ -142,7 +142,7 @@ def test_a_wrong_tensor(tmp_path, tensor, part):
         ({"compute_capability": "8.9"}, "was built for compute capability 8.9, and this GPU (Fake 3080) has 8.6"),
         ({"outputs": (Tensor("output", "int32", (-1, 6)),)}, "gives int32; float32 or float16 can be read"),
         ({"inputs": (Tensor("a", "int8", (-1, 3, 64, 64)),)}, "takes int8; float32, float16 or uint8 are supported"),
-        ({"inputs": (Tensor("a", "float32", (-1, 3)),)}, "one picture (N, 3, H, W) is needed"),
+        ({"inputs": (Tensor("a", "float32", (-1, 3)),)}, "one image (N, 3, H, W) is needed"),
     ],
 )
 def test_a_plan_that_does_not_fit(tmp_path, record, part):
@@ -386,7 +386,7 @@ def test_a_context_that_can_not_be_popped_at_once(machine):
 
 def test_an_output_whose_size_depends_on_the_picture(machine):
     machine.trt.output_shape = lambda shape, output: (shape[0], -1, 6)
-    with pytest.raises(BackendError, match="has a size that depends on the picture"):
+    with pytest.raises(BackendError, match="has a size that depends on the image"):
         machine.make()
 
 

@@ -253,7 +253,7 @@ REFUSED = {
     "a very large kernel": (shown(many_bytes), "a window of"),
     "kernel_shape": (conv_with(kernel_shape=[5, 5]), "weights that do not fit together"),
     "1-D convolution": (changed(flat_weights), "weights of 2 dimensions"),
-    "half weights": (changed(half_weights), "no float32 constants"),
+    "half weights": (changed(half_weights), "not float32 constants"),
     "a negative dimension": (changed(negative_weights), "c0 has dimensions [-20, 3, 3, 3]"),
     "weights outside": (changed(outside_weights), "in a second file"),
     "a constant outside": (constant_outside("pyproject.toml"), "in a second file"),
@@ -282,8 +282,8 @@ REFUSED = {
     "unknown operator": (shown(lambda net: net.op("Softplus", first(net))), "(Softplus) is not supported"),
     "no attribute": (drop_attribute("Transpose", "perm"), "(Transpose) is not supported here"),
     "two inputs": (changed(two_inputs), "does not have one float32 input"),
-    "batch of 4": (shown(first, batch=4), "is no picture (N, C, H, W) with the batch free or 1"),
-    "channels free": (lambda: free_channels(), "is no picture"),
+    "batch of 4": (shown(first, batch=4), "is not an image (N, C, H, W) with the batch dynamic or 1"),
+    "channels free": (lambda: free_channels(), "is not an image"),
     "old opset": (shown(first, opset=10), "opset 10; 11 is the oldest"),
     "ceil_mode": (pool_with(ceil_mode=1), "attributes that are not supported"),
     "dilated pool": (pool_with(dilations=[2, 2]), "is dilated"),
@@ -311,7 +311,7 @@ REFUSED = {
     "a number a pixel": (
         shown(lambda net: net.op("Mul", first(net), net.const(np.ones((1, 1, 16, 16))))), "nor one a channel"),
     "division by a tensor": (
-        shown(lambda net: net.op("Div", net.const(1.0), first(net))), "divides by what is no constant"),
+        shown(lambda net: net.op("Div", net.const(1.0), first(net))), "divides by what is not a constant"),
     "whole numbers": (
         shown(lambda net: net.op("Add", first(net), net.const(1, np.int64))), "has an operand of int64"),
     "part of a tensor": (shown(lambda net: net.slice(first(net), 1, 0, 8, channels=8)), "(Slice) is not supported"),

@@ -32,9 +32,9 @@ def test_pictures_are_taken_evenly_and_hashed(tmp_path):
 
 
 def test_no_folder_and_an_empty_one(tmp_path):
-    with pytest.raises(ConfigError, match="--calib must be a folder of pictures"):
+    with pytest.raises(ConfigError, match="--calib must be a folder of images"):
         find_pictures(tmp_path / "none")
-    with pytest.raises(ConfigError, match=r"holds no picture \(.jpg"):
+    with pytest.raises(ConfigError, match=r"holds no image \(.jpg"):
         find_pictures(tmp_path)
 
 
@@ -51,7 +51,7 @@ def test_pictures_are_letterboxed_as_the_model_is_fed(tmp_path, suffix):
 def test_what_is_no_picture_is_named(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"text")
-    with pytest.raises(ConfigError, match=r"a.jpg is no picture that can be read"):
+    with pytest.raises(ConfigError, match=r"a.jpg is not an image that can be read"):
         list(tensors_of([path], InputSpec(height=64, width=64)))
 
 

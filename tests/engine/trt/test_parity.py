@@ -107,7 +107,7 @@ def unbatched(answers):
     ("spoil", "part"),
     [
         (fades, "differently from ONNX Runtime on the CPU in slot 0 at 4x3x64x64"),
-        (one_slot, "differently in slot 3 than in slot 0 at 4x3x64x64, for the same picture: by 0.01"),
+        (one_slot, "differently in slot 3 than in slot 0 at 4x3x64x64, for the same image: by 0.01"),
         (second_slot_is_first_of_another, "differently from ONNX Runtime on the CPU"),
         (shifted, "differently from ONNX Runtime on the CPU in slot 0 at 1x3x32x32"),
         (not_a_number, "by inf"),

@@ -173,7 +173,7 @@ DAMAGE = {
         edit(lambda found: found.update(command="yolo-engine build-trt x; rm -rf y")), "a command with more in it"),
     "a command in a command": (
         edit(lambda found: found.update(command="yolo-engine build-trt $(id)")), "a command with more in it"),
-    "a key is missing": (edit(lambda found: found.pop("layout")), "is no whole side-car ('layout': Field required)"),
+    "a key is missing": (edit(lambda found: found.pop("layout")), "is not a whole side-car ('layout': Field required)"),
     "a key too many": (edit(lambda found: found.update(more=1)), "('more': Extra inputs are not permitted)"),
     "a long key too many": (edit(lambda found: found.update({"m\n" * 9999: 1})), "('m\\nm"),
     "an unknown layout": (edit(lambda found: found.update(layout="yolo99")), "('layout': Value error, a layout that"),
@@ -182,7 +182,7 @@ DAMAGE = {
     "another program": (edit(lambda found: found.update(command="rm -r /")), "('command': Value error, no command"),
     "no shapes": (edit(lambda found: found.update(profile={})), "('profile.least': Field required)"),
     "no inputs": (edit(lambda found: found.update(inputs=[])), "('inputs': Tuple should have at least 1 item"),
-    "half a surrogate": (edit(lambda found: found.update(model="\ud800")), "is no whole side-car ("),
+    "half a surrogate": (edit(lambda found: found.update(model="\ud800")), "is not a whole side-car ("),
 }  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def test_wrong_values(plan, own_cache, place, value):
     with pytest.raises(PlanError) as caught:
         check_plan(plan)
     text = one_sentence(caught.value)
-    assert f"is no whole side-car ('{place}" in text
+    assert f"is not a whole side-car ('{place}" in text
     the_command(text.replace("MODEL", "street-nano"))
 
 

@@ -1,0 +1,285 @@
+"""Every model in every precision: our CPU time of inference beside ONNX Runtime's and OpenVINO's, with mAP in the row.
+
+    python -m benchmarks.model_table [--models yolov8n ...] [--rounds N] [--images N] [--markdown FILE] [--json FILE]
+
+Times are milliseconds of CPU time a frame, user and system, of one inference on one thread on the tensor of a 16:9
+video (the rectangle that the engine runs, or the square where the model has only that), in alternating rounds: the
+median, and in brackets the lowest and highest ratio of ours to the best peer's. `ours` is what the engine takes for the
+precision; the peers get the same tensor, from the float32 form of the model, or from the file of `yolo-engine quantize`
+for int8. mAP50-95 is that of the engine on COCO images that no model and no calibration has seen, and beside it what it
+loses to f32. Models whose weights are quantized dynamically or in halves are measured in their plain float32 form, as
+that is what speed is about; int8 is made of it here, calibrated on other images.
+
+A peer that lacks a precision has no figure there. OpenVINO is an extra; without it bf16 and int8 are left out.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy_detection import CONF, MAX_DETECTIONS, NMS_IOU, Image, images_of
+from benchmarks.accuracy_precision import street_labels
+from benchmarks.coco_ap import Boxes, mean_ap
+from benchmarks.machine import asset, described, heading
+from engine import Engine, EngineConfig
+from engine.errors import BackendMissing
+from engine.inference.trt.to_float32 import plain
+from engine.precision import Precision, processor
+from engine.quantize import quantize_model
+from models.dynamic_axes import freed_model
+from models.onnx_meta import load_onnx
+from models.resolution import resolve
+
+Array = NDArray[Any]
+Run = Callable[[Array], object]
+
+MODELS = {
+    "street-nano": "street-nano",
+    "yolox-nano": "models/yolox_nano.onnx",
+    "yolov5n": "models/yolov5n_fp16.onnx",
+    "yolov8n": "models/yolov8n_int8.onnx",
+    "yolo11n": "models2/yolo11n_int8.onnx",
+    "yolo26n": "models2/yolo26n_int8.onnx",
+}
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
+VIDEO_WH = (1280, 720)
+INFERENCES = 5  # a round
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model in one precision. Times in milliseconds of CPU time; None where there is none."""
+
+    model: str
+    precision: str
+    tensor: tuple[int, int]
+    executor: str
+    ours: float
+    onnxruntime: float | None
+    openvino: float | None
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    map50_95: float
+    lost: float
+    in_float: int | None = None
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def float_form(name: str, folder: Path) -> tuple[str, EngineConfig]:
+    """The model in plain float32 and how the engine is told of it: the file itself, or one made of it."""
+    model = name if "/" not in name else str(asset(name))
+    given: dict[str, Any] = {"conf": CONF, "nms_iou": NMS_IOU, "max_detections": MAX_DETECTIONS, "device": "cpu"}
+    loaded = load_onnx(resolve(model).path)
+    if not any(node.op_type == "DynamicQuantizeLinear" for node in loaded.graph.node) and not any(
+        tensor.data_type == 10 for tensor in loaded.graph.initializer
+    ):
+        return model, EngineConfig(model=model, **given)
+    target = folder / Path(name).name
+    target.write_bytes(plain(loaded).SerializeToString())
+    return str(target), EngineConfig(model=str(target), **given)
+
+
+def onnxruntime_run(data: bytes) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda tensor: session.run(None, {name: tensor})
+
+
+def openvino_run(data: bytes, precision: str, shape: tuple[int, ...]) -> Run | None:
+    try:
+        import openvino
+    except ImportError:
+        return None
+    core = openvino.Core()
+    model = core.read_model(data)
+    model.reshape(list(shape))
+    settings = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda tensor: request.infer([tensor], share_inputs=True)
+
+
+def accuracy(engine: Engine, images: list[Image], labels: list[Boxes]) -> float:
+    found = []
+    for image in images:
+        seen = engine.detect(np.ascontiguousarray(image[:, :, ::-1]))
+        found.append(Boxes(seen.boxes_xyxy.astype(np.float64), seen.class_ids, seen.scores))
+    return mean_ap(found, labels).map50_95
+
+
+def rounds(work: dict[str, Run], tensor: Array, count: int) -> dict[str, list[float]]:
+    """CPU milliseconds an inference, a list of `count` for each, taken in turn."""
+    for run in work.values():
+        run(tensor)
+    spent: dict[str, list[float]] = {name: [] for name in work}
+    for number in range(count):
+        for name in list(work) if number % 2 == 0 else list(work)[::-1]:
+            start = cpu_s()
+            for _ in range(INFERENCES):
+                work[name](tensor)
+            spent[name].append((cpu_s() - start) / INFERENCES * 1e3)
+    return spent
+
+
+def measure(
+    title: str,
+    name: str,
+    count: int,
+    images: list[Image],
+    labels: list[Boxes],
+    precisions: Sequence[Precision],
+    quantized: Path | None,
+) -> Iterator[Row]:
+    """The rows of one model; what can't be had is said and left out."""
+    with tempfile.TemporaryDirectory() as text:
+        model, config = float_form(name, Path(text))
+        truth = street_labels(labels) if name == "street-nano" else labels
+        f32: float | None = None
+        in_float: int | None = None
+        for precision in precisions:
+            if (lacking := processor().lacks(precision)) is not None:
+                print(f"  left out: {title} {precision}: this processor has no {lacking}")
+                continue
+            if precision == "int8":
+                model, in_float = in_int8(title, config, quantized or Path(text))
+            try:
+                engine = Engine(config.updated(model=model, precision=precision, workers=1))
+            except BackendMissing as error:
+                print(f"  left out: {title} {precision}: {error}")
+                continue
+            with engine:
+                found = row(title, precision, engine, count, accuracy(engine, images, truth), f32, in_float)
+            f32 = found.map50_95 if f32 is None else f32
+            yield found
+
+
+def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | None]:
+    """The quantized file, made where `folder` has none, and how many convolutions were left in float32 then."""
+    target = folder / f"{title}.int8.onnx"
+    if target.exists():
+        return str(target), None
+
+    def told(line: str) -> None:
+        print(f"  {line}")
+
+    made = quantize_model(EngineConfig(model=config.model), asset("train/labelled"), target, say=told)
+    return str(target), len(made.in_float)
+
+
+def row(
+    title: str, precision: Precision, engine: Engine, count: int, score: float, f32: float | None, in_float: int | None
+) -> Row:
+    hw = engine.model.shape(VIDEO_WH)
+    data = freed_model(resolve(engine.config.model)).path.read_bytes()
+    tensor = np.random.default_rng(0).random((1, 3, *hw), np.float32)
+    if not isinstance(engine.model.manifest.input.scale, tuple) and engine.model.manifest.input.scale == 1.0:
+        tensor *= 255
+    work: dict[str, Run] = {"ours": engine.model.backend.run}
+    if precision != "bf16":
+        work["ONNX Runtime"] = onnxruntime_run(data)
+    if (run := openvino_run(data, precision, tensor.shape)) is not None:
+        work["OpenVINO"] = run
+    spent = rounds(work, tensor, count)
+    best = [min(spent[peer][i] for peer in work if peer != "ours") for i in range(count)]
+    ratios = [ours / peer for ours, peer in zip(spent["ours"], best, strict=True)]
+    return Row(
+        title,
+        precision,
+        hw,
+        engine.model.backend.name,
+        median(spent["ours"]),
+        *(median(spent[peer]) if peer in spent else None for peer in ("ONNX Runtime", "OpenVINO")),
+        median(ratios),
+        min(ratios),
+        max(ratios),
+        score,
+        0.0 if f32 is None else f32 - score,
+        in_float,
+    )
+
+
+COLUMNS = ("model", "precision", "tensor", "ours runs in", "ours, ms", "ONNX Runtime", "OpenVINO", "ours / best peer",
+           "mAP50-95", "lost to f32")  # fmt: skip
+
+
+def cells(found: Row) -> tuple[str, ...]:
+    def ms(value: float | None) -> str:
+        return "" if value is None else f"{value:.1f}"
+
+    kept = f" ({found.in_float} in float)" if found.in_float else ""
+    return (
+        found.model,
+        found.precision + kept,
+        f"{found.tensor[1]}x{found.tensor[0]}",
+        found.executor,
+        ms(found.ours),
+        ms(found.onnxruntime),
+        ms(found.openvino),
+        f"{found.ratio:.2f} [{found.ratio_low:.2f} .. {found.ratio_high:.2f}]",
+        f"{found.map50_95:.3f}",
+        "" if found.precision == "f32" else f"{found.lost:+.3f}",
+    )
+
+
+def markdown(rows: list[Row]) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells(each))} |" for each in rows)]) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of timing (default 7)")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument(
+        "--quantized", type=Path, help="keep int8 files here as MODEL.int8.onnx, and take those that are there"
+    )
+    parser.add_argument("--images", type=int, help="only so many images for mAP")
+    parser.add_argument("--markdown", type=Path, help="write the table to this file")
+    parser.add_argument("--json", type=Path, help="append the rows to this file, a line each")
+    arguments = parser.parse_args()
+    machine = described("onnxruntime", "openvino", "onnx", "numpy")
+    print(heading(machine))
+    images, labels = images_of(asset("images/coco-val"), arguments.images)
+    print(" | ".join(COLUMNS))
+    rows = []
+    for title in arguments.models:
+        for found in measure(
+            title, MODELS[title], arguments.rounds, images, labels, arguments.precisions, arguments.quantized
+        ):
+            print(" | ".join(cells(found)), flush=True)
+            rows.append(found)
+            if arguments.json:
+                with arguments.json.open("a", encoding="utf-8") as stream:
+                    line = {"benchmark": "model_table", "machine": machine, **asdict(found)}
+                    stream.write(json.dumps(line) + "\n")
+    text = f"{heading(machine)}\n\n{markdown(rows)}"
+    if arguments.markdown:
+        arguments.markdown.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""What a reviewer said of events and tracks: the file that the report's page saves, honoured by `analyze`.
+
+A verdict names exactly one event: camera, video, track, kind, place, direction and pts. Other tracks, or another scene,
+make other events: a verdict on what is not there any more is told, and counts for nothing.
+
+    {"schema": 1, "report": "5f0c...", "verdicts": [
+      {"verdict": "rejected", "camera": "north", "track_id": 12, "kind": "crossing", "place": "middle",
+       "direction": "away", "video": "north/a.mp4", "pts": 5120, "time_s": 0.4},
+      {"verdict": "rejected", "camera": "north", "track_id": 13, "kind": "track"}]}
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.analytics.analysis import Answers, Event, EventKind
+from engine.errors import ConfigError, describe_os_error
+
+_MAX_FILE_BYTES = 256 << 20
+_SAME_MOMENT_S = 1e-6
+
+_Key: TypeAlias = tuple[str, int, str, str, str, int]
+
+
+class Judged(BaseModel):
+    """A verdict. `kind` is crossing or stay, or track for a whole one; what only events have is None then. A stay's
+    enter and leave go with it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)  # further keys are for people
+
+    verdict: Literal["confirmed", "rejected"]
+    camera: str
+    track_id: int
+    kind: Literal["crossing", "stay", "track"]
+    place: str | None = None
+    direction: str | None = None
+    video: str | None = None
+    pts: int | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Judged:
+        if self.kind != "track" and None in (self.place, self.direction, self.video, self.pts):
+            raise ValueError(f"a verdict on a {self.kind} needs place, direction, video and pts")
+        return self
+
+    @property
+    def key(self) -> _Key:
+        return (self.kind, self.track_id, self.place or "", self.direction or "", self.video or "", self.pts or 0)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    verdicts: tuple[Judged, ...]
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What came of the verdicts on one camera. `unknown`: they name what is not there."""
+
+    confirmed: int = 0
+    rejected: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Reviewed) -> Reviewed:
+        return Reviewed(self.confirmed + other.confirmed, self.rejected + other.rejected, self.unknown + other.unknown)
+
+
+def read_verdicts(path: Path) -> tuple[Judged, ...]:
+    """Read a file of verdicts. Raises ConfigError that names the file, the entry and the rule."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"Verdicts {path} can't be read: {describe_os_error(error)}.") from error
+    if len(raw) > _MAX_FILE_BYTES:
+        raise ConfigError(f"Verdicts {path} are larger than {_MAX_FILE_BYTES} bytes: no file of verdicts.")
+    try:
+        return _File.model_validate_json(raw).verdicts
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+        rule = fault["msg"].removeprefix("Value error, ")
+        raise ConfigError(
+            f"Verdicts {path}: {f'{place}: ' if place else ''}{rule[0].lower()}{rule[1:]}. The page of a report saves"
+            " such a file."
+        ) from None
+
+
+def rejected_tracks(judged: Iterable[Judged]) -> frozenset[int]:
+    """Return the tracks whose rows count for nothing."""
+    return frozenset(each.track_id for each in judged if each.kind == "track" and each.verdict == "rejected")
+
+
+def without_rejected(answers: Answers, judged: Collection[Judged], tracks: Collection[int]) -> tuple[Answers, Reviewed]:
+    """Return the answers without the events that were rejected, and what came of the verdicts. `tracks` are all that
+    the rows had, with those that were rejected."""
+    events = {_key(event): event for event in answers.events}
+    verdicts = {each.key: each for each in judged}
+    met = [
+        each for each in verdicts.values() if (each.track_id in tracks if each.kind == "track" else each.key in events)
+    ]
+    gone = {each.key for each in met if each.verdict == "rejected" and each.kind != "track"}
+    stays: defaultdict[tuple[int, str], list[Event]] = defaultdict(list)
+    for key in gone:
+        if key[0] == EventKind.STAY:
+            stays[events[key].track_id, events[key].place].append(events[key])
+    kept = tuple(
+        event
+        for event in answers.events
+        if _key(event) not in gone
+        and not any(_is_end_of(event, stay) for stay in stays.get((event.track_id, event.place), ()))
+    )
+    rejected = sum(each.verdict == "rejected" for each in met)
+    return replace(answers, events=kept), Reviewed(len(met) - rejected, rejected, len(verdicts) - len(met))
+
+
+def _key(event: Event) -> _Key:
+    return (event.kind.value, event.track_id, event.place, event.direction, event.at.video, event.at.pts)
+
+
+def _is_end_of(event: Event, stay: Event) -> bool:
+    """Whether an event is the enter or leave of a stay."""
+    begins, ends = stay.at.time_s, stay.at.time_s + (stay.dwell_s or 0.0)
+    moment = {EventKind.ENTER: begins, EventKind.LEAVE: ends}.get(event.kind)
+    return moment is not None and abs(event.at.time_s - moment) < _SAME_MOMENT_S

@@ -1,0 +1,47 @@
+"""`yolo-engine report`: the page to look at, from what a run or a job has left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.text.say import say
+
+
+@click.command(no_args_is_help=True, short_help="Write a page to look at: counts, maps, events, problems.")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--language", "report_language", type=click.Choice(["en", "es"]), help="Of the page.  [the run's, or en]")
+@click.option(
+    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; several: again."
+)
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [the run's]")
+@click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [the run's]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
+@click.option("--verdicts", type=click.Path(path_type=Path), help="What a review gave: a page without the rejected.")
+@click.option("--json", "as_json", is_flag=True, help="The paths of the pages as one JSON line on standard output.")
+def report(folder: Path, verdicts: Path | None, as_json: bool, **options: Any) -> int:
+    """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
+
+    It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
+    to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
+    """
+    from engine.analytics.settings import AnswerSettings
+    from engine.analytics.verdicts import read_verdicts
+    from engine.answers import config_for_answers, read_manifest
+    from engine.report import write_report
+
+    manifest = read_manifest(folder)
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    config = config_for_answers(manifest.get("config", {}), given)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
+    settings = AnswerSettings.of(config)
+    written = write_report(folder, manifest, settings, language=config.report_language, verdicts=judged)
+    if as_json:
+        click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
+    else:
+        say(f"Report: {written.report}" + (f" and {len(written.pages):,} pages" if written.pages else ""))
+    return 0

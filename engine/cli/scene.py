@@ -1,0 +1,51 @@
+"""`yolo-engine scene`: a page on which lines and zones are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from engine.text.say import say
+
+
+@click.command(no_args_is_help=True, short_help="Write a page on which lines and zones are drawn.")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "page", type=click.Path(path_type=Path), default="scene.html", help="[scene.html]")
+@click.option(
+    "--scene", "given", multiple=True, type=click.Path(path_type=Path), help="Scene file to edit, or a folder of them."
+)
+@click.option("--tracks", metavar="OUT", type=click.Path(path_type=Path), help="A run whose tracks are shown beneath.")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
+@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Of the page.  [en]")
+def scene(
+    inputs: tuple[Path, ...],
+    page: Path,
+    given: tuple[Path, ...],
+    tracks: Path | None,
+    camera: str | None,
+    language: Literal["en", "es"],
+) -> int:
+    """Write a page on which lines, zones, ignored regions and map points are drawn, and which gives the scene file.
+
+    INPUT is a video, or a folder of them. The page shows each video's scene without those who pass, and opens from
+    disk. With --tracks, the paths of an earlier run's objects lie beneath. A scene file that is given is edited.
+    """
+    from engine.analytics.settings import load_scenes
+    from engine.answers import read_manifest
+    from engine.config import EngineConfig
+    from engine.report import write_scene_page
+
+    config = EngineConfig(**{} if camera is None else {"camera": camera})
+    count = write_scene_page(
+        inputs,
+        page,
+        scenes=load_scenes(given),
+        camera=config.camera,
+        earlier=None if tracks is None else (tracks, read_manifest(tracks)),
+        language=language,
+    )
+    what = "1 frame" if count == 1 else f"{count} frames"
+    say(f"Page: {page}, with {what} to draw on. Open it, draw, and download the scene file.")
+    return 0

@@ -1,0 +1,145 @@
+"""The page on which a scene is drawn: a frame of each video, what is drawn already, and where tracks went before."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from engine.analytics import Scene
+from engine.analytics.answering import answer, films_of
+from engine.analytics.export import write_whole
+from engine.analytics.naming import camera_of, name_of
+from engine.analytics.settings import AnswerSettings
+from engine.config import EngineConfig
+from engine.errors import InputError
+from engine.media.inputs import Video, find_videos
+from engine.report.island import safe_json, shown
+from engine.report.paths import Paths
+from engine.report.stills import Still, median_still
+from engine.report.template import data_uri, page_of
+from engine.report.words import Language, Words
+from engine.summary import ManifestJson
+
+_MOST_VIEWS = 60
+_MOST_PATHS = 2000
+_WIDEST = 1280
+
+
+@dataclass(frozen=True)
+class View:
+    """A video, or the first of a camera, to draw on. `glob` is the camera of its scene file, `file` a name for that;
+    `paths` are in thousandths of the frame."""
+
+    name: str
+    glob: str
+    file: str
+    still: Still
+    scene: Scene | None
+    paths: tuple[tuple[int, ...], ...]
+
+
+def write_scene_page(
+    inputs: Sequence[Path],
+    page: Path,
+    *,
+    scenes: Sequence[Scene] = (),
+    camera: str | None = None,
+    earlier: tuple[Path, ManifestJson] | None = None,
+    language: Language = "en",
+    tick: Callable[[str], None] = lambda name: None,
+) -> int:
+    """Write a page to draw scenes on, and return how many videos or cameras it shows.
+
+    `scenes` are edited where they are for one of the videos; `camera` is as in EngineConfig. `earlier` is the output
+    folder of a run and its manifest: its tracks are shown beneath. `tick` is told each video. Raises InputError where
+    there is no video, or none that can be read, and OutputError.
+    """
+    views = list(_views(inputs, page.parent, scenes, camera, earlier, tick))
+    if not views:
+        raise InputError(f"No frame of {_shown(inputs)} can be read: there is nothing to draw on.")
+    words = Words(language)
+    html = page_of(
+        "scene.html",
+        "scene.js",
+        words,
+        {"lang": language, "words": words.of_scripts("s_")},
+        heading=", ".join(path.name or str(path) for path in inputs),
+        views=safe_json([_table(view) for view in views]),
+    )
+    write_whole(page, html.encode())
+    return len(views)
+
+
+def _views(
+    inputs: Sequence[Path],
+    output: Path,
+    scenes: Sequence[Scene],
+    camera: str | None,
+    earlier: tuple[Path, ManifestJson] | None,
+    tick: Callable[[str], None],
+) -> Iterator[View]:
+    cameras: defaultdict[str, list[Video]] = defaultdict(list)
+    for video in find_videos(map(os.fspath, inputs), output):
+        cameras[camera_of(_name(video), camera)].append(video)
+    for name, videos in list(cameras.items())[:_MOST_VIEWS]:
+        first = _name(videos[0])
+        tick(first)
+        still = median_still([Path(video.path) for video in videos[:3]], EngineConfig(), max_width=_WIDEST)
+        if still is None:
+            continue
+        glob = first if len(videos) == 1 or camera is None else _glob([_name(video) for video in videos])
+        scene = next((each for each in scenes if each.matches(first)), None)
+        file = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:60] or "scene"
+        yield View(name, glob, file, still, scene, _paths(earlier, {_name(video) for video in videos}))
+
+
+def _name(video: Video) -> str:
+    """A video's name in all tables."""
+    return name_of({"path": video.path, "stem": str(video.stem)})
+
+
+def _glob(names: Sequence[str]) -> str:
+    """A glob for videos of one camera: those of their folder."""
+    folder = PurePosixPath(os.path.commonpath([PurePosixPath(name).parent.as_posix() for name in names]))
+    return "**" if folder == PurePosixPath(".") else f"{folder}/**"
+
+
+def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[tuple[int, ...], ...]:
+    """Where the tracks of an earlier run went in these videos; the longest, where there are many."""
+    if earlier is None:
+        return ()
+    folder, manifest = earlier
+    settings = AnswerSettings()
+    films = [film for film in films_of(manifest["videos"], folder, settings) if film.name in names]
+    found: list[tuple[int, ...]] = []
+    for film in films:
+        if film.size_wh is None:
+            continue
+        paths = Paths({film.name: film.size_wh})
+        answer([film], settings, watch=paths.feed)
+        found += [path.points for path in paths.ended().values() if len(path.points) > 2]
+    return tuple(sorted(found, key=_reach, reverse=True)[:_MOST_PATHS])
+
+
+def _reach(points: tuple[int, ...]) -> int:
+    """How far a path leads from its beginning."""
+    return abs(points[-2] - points[0]) + abs(points[-1] - points[1])
+
+
+def _table(view: View) -> dict[str, object]:
+    return {
+        "name": shown(view.name),
+        "glob": view.glob if view.glob.isprintable() else "**",
+        "file": view.file,
+        "size": view.still.size_wh,
+        "image": data_uri(view.still.jpeg),
+        "scene": view.scene.table() if view.scene is not None else None,
+        "paths": view.paths,
+    }
+
+
+def _shown(inputs: Sequence[Path]) -> str:
+    return ", ".join(map(str, inputs))

@@ -1,0 +1,266 @@
+"""From an output folder to records: the manifest, the answers of its tracks, and what its videos look like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from engine.analytics import Answers, Samples, bins_of, counts_of
+from engine.analytics.answering import CameraAnswers, answer, films_of
+from engine.analytics.naming import camera_of, name_of
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.timeline import Film
+from engine.analytics.verdicts import Judged
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InputError
+from engine.media.source import scheme
+from engine.profiling.sentences import sentences
+from engine.report.paths import Paths
+from engine.report.records import CameraReport, Gap, LeftOut, Note, Provenance, Report, Totals, VideoFacts
+from engine.report.stills import Still, median_still
+from engine.summary import JobManifestJson, VideoJson
+from engine.text.masks import in_text
+from models.registry import get_manifest, list_models
+
+_LIMITS = ("max_pixels", "max_frame_bytes")
+# A hole in the timeline shorter than this is not told: it is the step between two frames.
+_SHORTEST_GAP_S = 0.5
+_HASHED = ("started_at", "config_sha256", "job")
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given."""
+
+    folder: Path
+    manifest: JobManifestJson
+    settings: AnswerSettings
+    roots: Sequence[Path] = ()
+    tick: Callable[[], None] = field(default=lambda: None)
+    verdicts: Sequence[Judged] | None = None
+
+    @property
+    def entries(self) -> list[VideoJson]:
+        return list(self.manifest["videos"])
+
+
+def gather(work: Gathering) -> Report:
+    """Return what stands once on the report. Raises InputError where the manifest is damaged."""
+    try:
+        return _report(work)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
+
+
+def cameras(work: Gathering) -> Iterator[CameraReport]:
+    """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
+    missing or can't be read."""
+    try:
+        entries = {name_of(entry): entry for entry in work.entries if not _untracked(entry)}
+        films = films_of(entries.values(), work.folder, work.settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
+    by_camera: defaultdict[str, list[Film]] = defaultdict(list)
+    for film in films:
+        by_camera[film.camera].append(film)
+    for name in sorted(by_camera):
+        yield _camera(work, by_camera[name], entries)
+
+
+def _untracked(entry: VideoJson) -> bool:
+    """Whether a video was read, and no rows of tracks were written."""
+    return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
+
+
+def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
+    offsets_s: dict[str, float] = {}
+
+    def watch(samples: Samples) -> None:
+        offsets_s[samples.video] = samples.offset_s
+        paths.feed(samples)
+
+    paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
+    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
+    answers = found.answers
+    videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
+    return CameraReport(
+        name=answers.camera,
+        zone=str(work.settings.zone),
+        size_wh=next((film.size_wh for film in films if film.size_wh is not None), None),
+        answers=answers,
+        reviewed=found.reviewed,
+        objects=found.objects,
+        bins=tuple(bins_of(answers, work.settings.bin_s)),
+        counts=tuple(counts_of(answers, work.settings.bin_s)),
+        gaps=_gaps(answers),
+        videos=videos,
+        heatmap=_heat(found),
+        paths=paths.ended(),
+        offsets_s=offsets_s,
+        still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
+    )
+
+
+def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
+    return None if found.heatmap is None else found.heatmap.table()
+
+
+def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
+    """The frame without those who pass: of a source, or where none can be read of an annotated video, whose boxes are
+    mostly gone in a median."""
+    sources = [Path(entry["path"]) for entry in entries if scheme(str(entry["path"])) is None]
+    kept = work.manifest.get("config") or {}
+    try:
+        limits = EngineConfig(**{key: kept[key] for key in _LIMITS if kept.get(key) is not None})
+    except ConfigError:
+        limits = EngineConfig()
+    drawn = [work.folder / video.annotated for video in videos if video.annotated is not None]
+    return median_still(sources[:3], limits, roots=work.roots, tick=work.tick) or median_still(
+        drawn[:3], limits, tick=work.tick
+    )
+
+
+def _report(work: Gathering) -> Report:
+    manifest = work.manifest
+    settings = work.settings
+    videos = [_video(work, entry, camera_of(name_of(entry), settings.camera)) for entry in work.entries]
+    totals = manifest["totals"]
+    return Report(
+        report_id=_identity(manifest),
+        folder=str(work.folder),
+        job=manifest.get("job"),
+        started_at=manifest.get("started_at"),
+        error=manifest.get("error"),
+        totals=Totals(
+            videos=int(totals["videos"]),
+            failed=sum(video.status not in ("ok", "partial") for video in videos),
+            partial=int(totals["partial"]),
+            frames=int(totals["frames"]),
+            examined_s=sum(video.duration_s for video in videos),
+            tracks=int(totals["tracks"]),
+            elapsed_s=float(totals["elapsed_s"]),
+            fps=float(totals["fps"]),
+        ),
+        videos=tuple(videos),
+        problems=tuple(video for video in videos if video.status != "ok"),
+        noted=tuple(video for video in videos if video.status == "ok" and video.notes),
+        untracked=tuple(name_of(entry) for entry in work.entries if _untracked(entry)),
+        left_out=tuple(LeftOut(str(each["path"]), str(each["why"])) for each in manifest.get("left_out", ())),
+        provenance=_provenance(manifest),
+        accuracy=_accuracy(manifest, bool(settings.scenes)),
+    )
+
+
+def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
+    clock = entry.get("clock") or work.settings.clock_entry(entry)
+    return VideoFacts(
+        name=name_of(entry),
+        camera=camera,
+        status=str(entry["status"]),
+        error=entry.get("error"),
+        frames=int(entry["frames"]),
+        tracks=int(entry["tracks"]),
+        duration_s=float(entry["duration_s"]),
+        annotated=_annotated(work.folder, entry),
+        offset_s=float(entry.get("video_offset_s") or 0.0),
+        clock=str(clock.get("origin") or "none"),
+        sha256=_sha256(entry),
+        notes=tuple(map(str, entry.get("notes") or ())),
+        resumed_from=int(entry.get("resumed_from") or 0),
+        attempts=int(entry.get("attempts") or 1),
+    )
+
+
+def _annotated(folder: Path, entry: VideoJson) -> str | None:
+    """The annotated video's path below the folder, which may have been moved since; None where it is not there."""
+    written = (entry.get("outputs") or {}).get("video")
+    if written is None:
+        return None
+    place = PurePosixPath(str(entry["stem"])).parent / os.path.basename(str(written))
+    return place.as_posix() if (folder / place).is_file() else None
+
+
+def _gaps(answers: Answers) -> tuple[Gap, ...]:
+    """What lies between the stretches that were examined."""
+    gaps = []
+    until: float | None = None
+    for first, last in sorted(answers.examined_s):
+        if until is not None and first - until > _SHORTEST_GAP_S:
+            gaps.append(Gap(answers.camera, until, first, answers.clock.at(until), answers.clock.at(first)))
+        until = last if until is None else max(until, last)
+    return tuple(gaps)
+
+
+def _sha256(entry: VideoJson) -> str:
+    identity = entry.get("input")
+    return str(identity["sha256"]) if identity else ""
+
+
+def _identity(manifest: JobManifestJson) -> str:
+    """One run of one configuration over one set of files."""
+    parts: list[object] = [manifest.get(key) for key in _HASHED]
+    parts += [[entry.get("path"), _sha256(entry)] for entry in manifest["videos"]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _provenance(manifest: JobManifestJson) -> Provenance:
+    config = dict(manifest["config"])
+    model, backend = manifest["model"], manifest["backend"]
+    name = str(model["name"])
+    known = {each.name for each in list_models()}
+    verdict = manifest.get("verdict")
+    return Provenance(
+        model=name,
+        model_sha256=str(model["sha256"]),
+        model_description=get_manifest(name).description if name in known else "",
+        backend=" ".join(str(backend[key]) for key in ("name", "provider", "device") if backend.get(key)),
+        why=str(backend.get("why") or ""),
+        config_sha256=str(manifest.get("config_sha256") or ""),
+        settings=tuple(_changed(config)),
+        versions=tuple((str(key), str(value)) for key, value in (manifest.get("versions") or {}).items()),
+        verdict=tuple(sentences(verdict)) if verdict else (),
+        workers=tuple(map(str, manifest.get("workers") or ())),
+        precision=_precision(manifest),
+    )
+
+
+def _precision(manifest: JobManifestJson) -> str:
+    """What a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
+    backend = manifest["backend"]
+    return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
+
+
+def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The keys that are not as they are by default, masked where they hold a password."""
+    tracker = config.get("tracker", "sort")
+    try:
+        plain = EngineConfig(tracker=tracker).model_dump(mode="json")
+    except ConfigError:
+        plain = EngineConfig().model_dump(mode="json")
+    for key, value in sorted(config.items()):
+        if value != plain.get(key) and value is not None:
+            yield key, in_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _accuracy(manifest: JobManifestJson, counted: bool) -> tuple[Note, ...]:
+    """What limits the numbers, as far as the run itself tells it."""
+    config = EngineConfig().model_dump(mode="json") | dict(manifest["config"])
+    notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
+    if str(manifest["model"]["name"]) == "street-nano":
+        notes.append(Note("acc_nano"))
+    if skipped := int(config["skip_frames"] or 0):
+        notes.append(Note("acc_skip", (str(skipped),)))
+    if config.get("classes"):
+        notes.append(Note("acc_classes", (", ".join(map(str, config["classes"])),)))
+    if counted:
+        notes.append(Note("acc_margin"))
+    if any(entry.get("status") == "partial" for entry in manifest["videos"]):
+        notes.append(Note("acc_partial"))
+    if any((entry.get("clock") or {}).get("origin") == "name" for entry in manifest["videos"]):
+        notes.append(Note("acc_clock_name"))
+    return tuple(notes)

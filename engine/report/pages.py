@@ -1,0 +1,414 @@
+"""The report as files: one page, or where that would be too large an index and a page for each camera."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+from markupsafe import Markup
+
+from engine.analytics import Event, EventKind
+from engine.analytics.export import write_whole
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.verdicts import Judged, Reviewed
+from engine.errors import OutputError, describe_os_error
+from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
+from engine.report.gather import Gathering, cameras, gather
+from engine.report.island import Island, island_of, shown
+from engine.report.records import CameraReport, VideoFacts
+from engine.report.shapes import line_shape, points_of, zone_shape
+from engine.report.template import asset, data_uri, page_of, template
+from engine.report.words import Language, Words
+from engine.summary import JobManifestJson, ManifestJson
+
+NAME = "report.html"
+FOLDER = "report"
+
+MAX_PAGE_BYTES = 5_000_000
+"""A page is not larger than this; what would be becomes an index and a page for each camera."""
+
+_MOST_ROWS = 200
+_HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
+_MOST_INPUTS = 1000
+_OWN_PAGE = re.compile(r"\d{4}-[\w.-]*\.html")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: `report` is the page to open, `pages` are those of single cameras."""
+
+    report: Path
+    pages: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Legend:
+    name: str
+    colour: int
+    count: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a chart's table; without cells where nothing was examined."""
+
+    when: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """A line's chart. `more` says how many rows the table lacks."""
+
+    line: str
+    per: str
+    svg: Markup
+    legend: list[_Legend]
+    heads: list[str]
+    rows: list[_Row]
+    more: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A camera, drawn: its section, its data, its row of an index."""
+
+    name: str
+    section: Markup
+    island: Island
+    row: dict[str, str]
+
+    @property
+    def bytes(self) -> int:
+        return len(self.section) + self.island.bytes
+
+
+def write_report(
+    folder: Path,
+    manifest: ManifestJson,
+    settings: AnswerSettings,
+    *,
+    language: Language = "en",
+    roots: Sequence[Path] = (),
+    tick: Callable[[], None] = lambda: None,
+    max_bytes: int = MAX_PAGE_BYTES,
+    verdicts: Sequence[Judged] | None = None,
+) -> Written:
+    """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
+
+    Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
+    appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
+    With `verdicts`, what a reviewer rejected is left out.
+    Raises InputError where the manifest or tracks can't be read, and OutputError.
+    """
+    job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
+    work = Gathering(folder, job, settings, roots, tick, verdicts)
+    return _Writer(work, Words(language), max_bytes).write()
+
+
+class _Writer:
+    def __init__(self, work: Gathering, words: Words, max_bytes: int) -> None:
+        self._work = work
+        self._words = words
+        self._max_bytes = max_bytes
+        self._room = max_bytes - len(asset("report.js")) - len(asset("page.css")) - _HEAD_BYTES  # for cameras
+        self._report = gather(work)
+        # In the order of their number; the colours of all pages.
+        counts: Counter[str] = Counter()
+        for entry in work.entries:
+            counts.update(entry.get("tracks_by_class") or {})
+        self._classes = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+        self._sums: Counter[str] = Counter()
+        self._reviewed = Reviewed()
+        self._troubles: list[dict[str, str]] = []
+
+    def write(self) -> Written:
+        held: list[_Part] = []
+        rows: list[dict[str, str]] = []
+        pages: list[Path] = []
+        size = 0
+        for number, camera in enumerate(cameras(self._work)):
+            part = self._part(camera, number)
+            held.append(part)
+            size += part.bytes
+            if size > self._room:  # from here on it is an index
+                pages += self._pages(held, rows)
+                held = []
+        if pages:
+            pages += self._pages(held, rows)
+            html = self._page([], rows, whole=True)
+        else:
+            html = self._page(held, [], whole=True)
+        report = self._work.folder / NAME
+        write_whole(report, html.encode())
+        self._remove_others(pages)
+        return Written(report, tuple(pages))
+
+    def _pages(self, parts: Sequence[_Part], rows: list[dict[str, str]]) -> Iterator[Path]:
+        """Write a page for each of the parts, and add its row to the index."""
+        folder = self._work.folder / FOLDER
+        if folder.is_symlink():
+            raise OutputError(f"{folder} is a symbolic link, and results are never written through one. Remove it.")
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} can't be made: {describe_os_error(error)}.") from error
+        for part in parts:
+            name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
+            write_whole(folder / name, self._page([part], [], whole=False).encode())
+            rows.append({**part.row, "href": f"{FOLDER}/{name}"})
+            yield folder / name
+
+    def _remove_others(self, pages: Sequence[Path]) -> None:
+        """Remove pages of an earlier report that this one does not have."""
+        folder = self._work.folder / FOLDER
+        if not folder.is_dir() or folder.is_symlink():
+            return
+        for path in folder.iterdir():
+            if _OWN_PAGE.fullmatch(path.name) and path not in pages:
+                path.unlink(missing_ok=True)
+        if not pages and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def _part(self, camera: CameraReport, number: int) -> _Part:
+        for track in camera.answers.tracks:
+            if track.class_name not in self._classes:
+                self._classes.append(track.class_name)
+        words = self._words
+        crossings = [event for event in camera.answers.events if event.kind is EventKind.CROSSING]
+        stays = [event for event in camera.answers.events if event.kind is EventKind.STAY]
+        self._reviewed += camera.reviewed or Reviewed()
+        self._sums.update(
+            ids=camera.objects.ids,
+            low=camera.objects.low,
+            high=camera.objects.high,
+            crossings=len(crossings),
+            stays=len(stays),
+        )
+        for gap in camera.gaps:
+            start, end = moment(gap.starts, gap.start_s), moment(gap.ends, gap.end_s)
+            self._troubles.append(
+                {
+                    "name": shown(camera.name),
+                    "kind": "partial",
+                    "status": words("gap"),
+                    "why": words("gap_why", start=start, end=end),
+                    "english": "",
+                }
+            )
+        island = island_of(camera, self._classes, self._room * 4 // 5)
+        section = self._section(camera, number, island, crossings, stays)
+        row = {
+            "name": shown(camera.name),
+            "videos": words.number(len(camera.videos)),
+            "ids": words.number(camera.objects.ids),
+            "objects": self._range(camera.objects.low, camera.objects.high),
+            "crossings": words.number(len(crossings)),
+            "stays": words.number(len(stays)),
+        }
+        return _Part(camera.name, section, island, row)
+
+    def _section(
+        self, camera: CameraReport, number: int, island: Island, crossings: list[Event], stays: list[Event]
+    ) -> Markup:
+        words, scene = self._words, camera.scene
+        width, height = camera.size_wh or (16, 9)
+        of_class = Counter(track.class_name for track in camera.answers.tracks)
+        dwells = {zone.name: [e.dwell_s or 0.0 for e in stays if e.place == zone.name] for zone in scene.zones}
+        facts = [
+            words.some("videos", len(camera.videos)),
+            words.some("ids", camera.objects.ids),
+            words.some("objects", camera.objects.high, self._range(camera.objects.low, camera.objects.high)),
+        ]
+        return Markup(
+            template("camera.html").render(
+                t=words,
+                number=number,
+                name=shown(camera.name),
+                facts=" · ".join(facts),
+                thinned=list(self._thinned(island)),
+                still=data_uri(camera.still.jpeg) if camera.still else None,
+                width=width,
+                height=height,
+                font=round(height / 24, 1),
+                ignored=[points_of(each.polygon, (width, height)) for each in scene.ignore],
+                zones=[zone_shape(zone.polygon, zone.name, (width, height)) for zone in scene.zones],
+                lines=[line_shape(line.points, line.name, line.into, (width, height)) for line in scene.lines],
+                legend=self._legend(of_class),
+                charts=[self._chart(camera, line.name, line.into, line.out, crossings) for line in scene.lines],
+                stays=[
+                    {
+                        "zone": shown(name),
+                        "count": words.number(len(found)),
+                        "dwell": f"{words.number(median(found), 1)} s" if found else "",
+                    }
+                    for name, found in dwells.items()
+                ],
+            )
+        )
+
+    def _chart(self, camera: CameraReport, line: str, into: str, out: str, crossings: list[Event]) -> _Chart:
+        words = self._words
+        of_line = [event for event in crossings if event.place == line]
+        by_class = Counter(event.class_name for event in of_line)
+        by_way = Counter(event.direction for event in of_line)
+        bars = bars_of(camera.bins, camera.counts, line, into, out, MOST_BARS)
+        per = words("per_bin", length=words.duration(bars[0].end_s - bars[0].start_s)) if bars else ""
+        said = words(
+            "chart_said",
+            line=line,
+            into=into,
+            into_count=words.number(by_way[into]),
+            out=out,
+            out_count=words.number(by_way[out]),
+            bins=words.number(len(bars)),
+        )
+        heads = [(way, name) for way in (into, out) for name in sorted(by_class)]
+        return _Chart(
+            line=shown(line),
+            per=per,
+            svg=chart(bars, self._classes, into, out, said, words),
+            legend=self._legend(by_class),
+            heads=[f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
+            rows=[self._row(bar, heads, into) for bar in bars[:_MOST_ROWS]],
+            more=words.number(len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
+        )
+
+    def _row(self, bar: Bar, heads: Sequence[tuple[str, str]], into: str) -> _Row:
+        cells = [self._words.number((bar.up if way == into else bar.down).get(name, 0)) for way, name in heads] or ["0"]
+        return _Row(moment(bar.starts, bar.start_s), tuple(cells) if bar.examined else ())
+
+    def _legend(self, counts: Mapping[str, int]) -> list[_Legend]:
+        order = sorted(counts, key=lambda name: (-counts[name], name))
+        return [
+            _Legend(shown(name), colour_of(self._classes, name), self._words.number(counts[name])) for name in order
+        ]
+
+    def _thinned(self, island: Island) -> Iterator[str]:
+        thinned, words = island.thinned, self._words
+        if thinned.paths:
+            yield words(f"thinned_paths_{thinned.paths}")
+        if thinned.idle:
+            yield words(
+                "thinned_idle",
+                left=words.number(thinned.idle),
+                all=words.number(thinned.tracks),
+                seconds=words.number(thinned.seconds, 1),
+            )
+        if thinned.listed is not None:
+            yield words("thinned_listed", listed=words.number(thinned.listed), all=words.number(thinned.tracks))
+
+    def _range(self, low: int, high: int) -> str:
+        words = self._words
+        return words.number(low) if low == high else words("range", low=words.number(low), high=words.number(high))
+
+    def _page(self, parts: Sequence[_Part], index: Sequence[Mapping[str, str]], *, whole: bool) -> str:
+        words, report = self._words, self._report
+        up = not whole
+        page = {
+            "id": report.report_id,
+            "lang": words.language,
+            "up": "../" if up else "./",
+            "words": words.of_scripts(),
+            "classes": [shown(name) for name in self._classes],
+        }
+        return page_of(
+            "report.html",
+            "report.js",
+            words,
+            page,
+            heading=shown(parts[0].name) if up else Path(report.folder).name or report.folder,
+            up=up,
+            started=(report.started_at or "").replace("T", " ").replace("+00:00", " UTC"),
+            whole=whole,
+            report=report,
+            troubles=[*self._bad(), *self._troubles] if whole else [],
+            notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
+            totals=self._totals(),
+            reviewed=self._told_of_review() if whole else "",
+            index=index,
+            largest=f"{words.number(self._max_bytes / 1e6, 1 if self._max_bytes < 1e6 else 0)} MB",
+            parts=[part.section for part in parts],
+            islands=[part.island.json for part in parts],
+            made=report.provenance,
+            accuracy=[words(note.key, *note.values) for note in report.accuracy],
+            took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
+            inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
+            more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
+        )
+
+    def _bad(self) -> Iterator[dict[str, str]]:
+        words = self._words
+        order = {"partial": 1}
+        for video in sorted(self._report.problems, key=lambda each: order.get(each.status, 0)):
+            why = "; ".join([*([video.error] if video.error else []), *video.notes])
+            yield {
+                "name": video.name,
+                "kind": video.status.replace(" ", "-"),
+                "status": self._status(video),
+                "why": why,
+                "english": "yes",
+            }
+        for each in self._report.left_out:
+            yield {
+                "name": each.path,
+                "kind": "left",
+                "status": words("left_out"),
+                "why": each.why,
+                "english": "yes",
+            }
+
+    def _status(self, video: VideoFacts) -> str:
+        key = f"status_{video.status}"
+        return self._words(key) if key in _STATUSES else video.status
+
+    def _totals(self) -> list[tuple[str, str, str]]:
+        words, totals, sums = self._words, self._report.totals, self._sums
+        failed = ""
+        if totals.failed or totals.partial:
+            failed = words("failed_of", failed=words.number(totals.failed), partial=words.number(totals.partial))
+        rows = [
+            (words.number(totals.videos), words("videos"), failed),
+            (words.duration(totals.examined_s), words("examined"), f"{words.number(totals.frames)} {words('frames')}"),
+            (self._range(sums["low"], sums["high"]), words("objects"), f"{words.number(sums['ids'])} {words('ids')}"),
+        ]
+        if self._work.settings.scenes:
+            rows += [
+                (words.number(sums["crossings"]), words("crossings"), ""),
+                (words.number(sums["stays"]), words("stays"), ""),
+            ]
+        return rows
+
+    def _told_of_review(self) -> str:
+        if self._work.verdicts is None:
+            return ""
+        met = self._reviewed
+        confirmed, rejected = self._words.number(met.confirmed), self._words.number(met.rejected)
+        return self._words("reviewed", confirmed=confirmed, rejected=rejected)
+
+    def _input(self, video: VideoFacts) -> dict[str, str]:
+        words = self._words
+        more = [words("attempts", count=video.attempts)] if video.attempts > 1 else []
+        more += [words("resumed", frame=words.number(video.resumed_from))] if video.resumed_from else []
+        return {
+            "name": video.name,
+            "status": ", ".join([self._status(video), *more]),
+            "frames": words.number(video.frames),
+            "length": words.duration(video.duration_s),
+            "clock": words(f"clock_{video.clock}") if f"clock_{video.clock}" in _STATUSES else video.clock,
+            "sha256": video.sha256,
+        }
+
+
+_STATUSES = frozenset(
+    "status_ok status_failed status_partial status_cancelled clock_given clock_name clock_container clock_none".split()
+) | {"status_not begun"}
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60] or "camera"
