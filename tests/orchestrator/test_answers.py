@@ -146,7 +146,7 @@ def test_a_job_tells_the_receivers_of_its_workers_settings(tmp_path):
             job = farm.submit(visualize=False)
             farm.worker()
             record = farm.wait(job)
-            summary = record.result["processing_result"]
+            summary = record.result.summary.to_json()
             assert record.state == "completed", summary
         (line,) = summary["alarms"]
         assert line["target"] == receiver.url
