@@ -67,7 +67,7 @@ def verify_precision(
         for ours, theirs in islice(pairs, MAX_FRAMES):
             frames += 1
             if ours.detections is not None and theirs.detections is not None:
-                boxes.add(*(each.detections.above(config.conf) for each in (ours, theirs) if each.detections))
+                boxes.add(ours.detections.above(config.conf), theirs.detections.above(config.conf))
             tracks.add(_as_boxes(ours), _as_boxes(theirs))
             for known, each in zip(ids, (ours, theirs), strict=True):
                 known.update(each.track_ids.tolist())

@@ -108,6 +108,12 @@ def test_what_is_measured_is_said_and_kept(tmp_path, two, cache):
     assert np.isclose(kept["times"], compared.times[0])
 
 
+def test_frames_without_a_box_agree(tmp_path, two):
+    config = EngineConfig(backend="fake", precision="bf16", conf=0.95)  # above what the fake scores
+    compared = verify_precision(config, str(clip(tmp_path / "a.mp4", 5)), None, print)
+    assert (compared.frames, compared.boxes_f1, compared.tracks) == (5, 1.0, (0, 0))
+
+
 def test_int8_needs_the_float_model(tmp_path):
     video = clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ConfigError, match="needs the float model to compare with: --against MODEL"):
