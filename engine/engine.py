@@ -275,7 +275,7 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
-        if settled and (self.config.writes_tables or self.config.clips is not None):  # else those of a part
+        if settled and self.config.goes_on:  # else what is made would be of a part
             from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
 
             followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)

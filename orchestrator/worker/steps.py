@@ -596,7 +596,7 @@ def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
                 one["sent"], one["given_up"] = one["sent"] + sent, one["given_up"] + given_up
                 if "error" in values:
                     one["error"] = str(values["error"])
-        except (ValueError, KeyError, TypeError, RecursionError):  # cut short by a kill, or a stranger's
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # cut short by a kill, or a stranger's
             continue
     return replace(summary, alarms=tuple(told.values()))
 

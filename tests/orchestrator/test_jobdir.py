@@ -41,7 +41,7 @@ def change(job: Job, **facts) -> None:
 def test_made_and_opened(job):
     opened = Job.open(job.folder)
     assert (opened.id, opened.output, opened.workers) == (job.id, job.output, 1)
-    assert opened.config == {"backend": "fake", "output_folder": str(job.output)}
+    assert opened.config == {"backend": "fake", "output_folder": str(job.output), "report": False}
     assert job.folder == job.output / JOBS_FOLDER / job.id
     assert not opened.ended
     assert not opened.cancelled
