@@ -41,12 +41,13 @@ ROOMS = {
         "analytics": {"config", "errors", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         # What knows of videos, of models, of results.
-        "media": {"records", "files", "errors", "text", "trackers"},
+        "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
-            "analytics", "config", "inference", "media", "sinks", "records", "files", "errors", "versions", "summary",
+            "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",
+            "summary",
         },
         "report": {
             "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "summary",

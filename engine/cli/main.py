@@ -41,6 +41,7 @@ from engine.errors import (
     OutputError,
     describe_os_error,
 )
+from engine.formats import FORMATS
 from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from models.errors import ModelError as ModelPackageError
@@ -182,9 +183,7 @@ def _model_options(command: _Command) -> _Command:
 @click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
 @click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
 @click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")
-@click.option(
-    "--formats", metavar="tracks,mot,detections", help=_told("Data files to write.", ",".join(defaults.FORMATS))
-)
+@click.option("--formats", metavar=",".join(FORMATS), help=_told("Data files to write.", ",".join(defaults.FORMATS)))
 @click.option(
     "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."
 )

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from engine.errors import SourceError
 from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
+from engine.formats import FORMATS
 
 NOTE = "annotated by yolo-engine"
 
-_ROWS = (".tracks.jsonl", ".mot.txt", ".detections.jsonl")
+_ROWS = tuple(each.suffix for each in FORMATS.values())
 _HALF_MADE = ".mp4.new"
 _LARGEST_HEAD = 1 << 28
 _LARGEST_MANIFEST = 1 << 28

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.errors import CheckpointMismatch, SinkError, VideoError
 from engine.files.opened import OpenedFile
+from engine.formats import FORMATS
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.resume.attempts import Attempt
@@ -19,7 +20,7 @@ from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
 from engine.summary import EntryJson
 
-_SUFFIXES = (".tracks.jsonl", ".detections.jsonl", ".detections.bin", ".mot.txt", ".crops.zip", ".mp4")
+_SUFFIXES = (*(each.suffix for each in FORMATS.values()), ".detections.bin", ".crops.zip", ".mp4")
 
 
 def partial_path(path: Path) -> Path:

@@ -171,7 +171,7 @@ def lifetime(name: str, values: Mapping[str, Any]) -> int:
     """Return how many frames a track of the tracker may stay lost, at most."""
     parameters = parameters_of(name, values)
     # One more: ByteTrack finds a lost track one frame later than its buffer says.
-    return 1 + max(int(parameters[key]) for key in _LIFETIMES if key in parameters)
+    return 1 + max((int(parameters[key]) for key in _LIFETIMES if key in parameters), default=0)
 
 
 def _word(default: Parameter) -> str:
