@@ -104,9 +104,11 @@ print(*(f"{each.name}{each.specifier}" for each in wanted if (sys.argv[1], each.
 endef
 export REQUIREMENTS
 
+WITH_openvino := opencv-python-headless
+
 build/extras/%/.installed: $(STAMP)
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install -qq -c constraints.txt pytest pytest-timeout \
+	$(@D)/bin/python -m pip install -qq -c constraints.txt pytest pytest-timeout $(WITH_$*) \
 		$$($(BIN)/python -c "$$REQUIREMENTS" $*)
 	@touch $@
 
