@@ -37,7 +37,7 @@ class StreamInfo:
     `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
     video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
-    stands there.
+    stands there; `wall_start` the wall clock at the first frame, with its zone, None where nothing tells it.
     """
 
     key: int
@@ -52,6 +52,7 @@ class StreamInfo:
     pixel_aspect: Fraction = Fraction(1)
     creation_time: str | None = None
     step_s: Fraction | None = None
+    wall_start: datetime | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,8 @@ class StreamReader:
         """Opens the source, or opens it again, at its beginning. Raises SourceError and DecodeError."""
         settings = self._settings
         self.info = self._source.open(self._run.key)
+        if (clock := self._wall_clock) is not None:
+            self.info = replace(self.info, wall_start=clock.start)
         check_pixels(*self.info.size_wh, settings.max_pixels)
         pixel_format = self._source.video.codec_context.pix_fmt
         check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)

@@ -12,12 +12,15 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from engine.analytics.clock import Clock, ClockOrigin, zone_of
 from engine.config import RESULT_KEYS, EngineConfig
 from engine.errors import ConfigError, InputError, describe_os_error
 from engine.records import Detections, Frame, StreamInfo, Tracks
@@ -36,15 +39,17 @@ _KEPT = set(RESULT_KEYS - {"class_names"})
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What all frames share. `conf` is the lowest score that is stored; `step_s` as in StreamInfo."""
+    """What all frames share. `conf` is the lowest score that is stored; `step_s` and `wall_start` as in StreamInfo."""
 
     class_names: tuple[str, ...]
     time_base: Fraction
     step_s: Fraction | None
     conf: float
     config: EngineConfig
+    wall_start: datetime | None = None
 
     def to_line(self) -> bytes:
+        start = self.wall_start
         values = {
             "classes": self.class_names,
             "time_base": str(self.time_base),
@@ -52,6 +57,9 @@ class StoreHeader:
             "conf": self.conf,
             "config": self.config.model_dump(mode="json", include=_KEPT),
         }
+        if start is not None:
+            values["wall_start"] = start.isoformat()
+            values["zone"] = start.tzinfo.key if isinstance(start.tzinfo, ZoneInfo) else None
         return json.dumps(values).encode() + b"\n"
 
     @classmethod
@@ -65,7 +73,14 @@ class StoreHeader:
         step_s = None if values["step_s"] is None else Fraction(values["step_s"])
         if time_base <= 0 or (step_s is not None and step_s <= 0) or not 0 <= conf <= 1:
             raise ValueError("its numbers are none")
-        return cls(tuple(names), time_base, step_s, conf, EngineConfig(**values["config"]))
+        start = None
+        if values.get("wall_start") is not None:
+            start = datetime.fromisoformat(values["wall_start"])
+            if start.tzinfo is None:
+                raise ValueError("its clock has no zone")
+            if values["zone"] is not None:
+                start = start.astimezone(zone_of(values["zone"]))
+        return cls(tuple(names), time_base, step_s, conf, EngineConfig(**values["config"]), start)
 
 
 class DetectionStore(RowSink):
@@ -77,7 +92,8 @@ class DetectionStore(RowSink):
 
     def open(self, info: StreamInfo) -> None:
         super().open(info)
-        header = StoreHeader(self._names, info.time_base, info.step_s, self._config.stored_conf, self._config)
+        conf = self._config.stored_conf
+        header = StoreHeader(self._names, info.time_base, info.step_s, conf, self._config, info.wall_start)
         self._rows.add(_MAGIC + header.to_line(), 1)
 
     def rows(self, tracks: Tracks) -> tuple[bytes, int]:
@@ -114,16 +130,20 @@ class Store:
         self._file.close()
 
     def frames(self) -> Iterator[tuple[Frame, Detections | None]]:
-        """Give every frame, without its image, and its detections; None where it was not inferred. Raises
+        """Give every frame, without its image, and its detections; None where it was not inferred. Frames have their
+        wall clock where it is known and the first frame of the video, from which it counts, is stored. Raises
         InputError where the file is cut short or damaged."""
         header, before = self.header, -1
+        clock, first_pts = Clock(header.wall_start, ClockOrigin.GIVEN), None
         while head := self._file.read(_FRAME.size):
             if len(head) < _FRAME.size:
                 raise self._damaged("is cut short", before)
             index, pts, duration, count = _FRAME.unpack(head)
             if index <= before or not -1 <= count <= _MAX_DETECTIONS_PER_FRAME:
                 raise self._damaged("is damaged", before)
-            frame = Frame(0, index, pts, duration, header.time_base, None, count >= 0, step_s=header.step_s)
+            first_pts = pts if index == 0 else first_pts
+            wall = None if first_pts is None else clock.at(float((pts - first_pts) * header.time_base))
+            frame = Frame(0, index, pts, duration, header.time_base, None, count >= 0, step_s=header.step_s, wall=wall)
             before = index
             yield frame, self._detections(count, before) if count >= 0 else None
 

@@ -52,6 +52,22 @@ def test_the_runs_own_parameters_give_the_runs_bytes(tmp_path, tracker):
     assert not list(out.glob("*.part"))
 
 
+def test_rows_have_the_wall_clock_of_the_run(tmp_path):
+    """Through a change of summer time, which a fixed offset would miss."""
+    out = run(tmp_path, store_conf=0.1, min_hits=0, zone="Europe/Berlin", start="2026-10-25T02:59:59.500")
+    before = results(out)
+    assert b'"time": "2026-10-25T02:00:00.' in before["a.tracks.jsonl"]
+    retrack(out, tmp_path / "again", {})
+    assert results(tmp_path / "again") == before
+
+
+def test_without_the_first_frame_rows_have_no_wall_clock(tmp_path):
+    out = run(tmp_path, store_conf=0.1, min_hits=0, start="2026-10-25T02:59:59", start_s=0.4)
+    assert b'"time": ' in results(out)["a.tracks.jsonl"]
+    retrack(out, tmp_path / "again", {})
+    assert b'"time": ' not in results(tmp_path / "again")["a.tracks.jsonl"]
+
+
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_verify_with_each_tracker(tmp_path, run, tracker):
     clip = write_clip(tmp_path / "a.mp4", 6)
