@@ -54,6 +54,8 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
 def read_manifest(folder: Path) -> ManifestJson:
     """Read the manifest of an output folder, as far as that is one. Raises InputError."""
     path = folder / "manifest.json"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file.")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -43,6 +43,9 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
     for entry in entries:
         if "stem" not in entry:
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
+        stem = PurePosixPath(entry["stem"])
+        if stem.is_absolute() or ".." in stem.parts:
+            raise InputError(f"{folder / 'manifest.json'} is damaged: {str(stem)!r} is not below its folder.")
         name = name_of(entry)
         media = entry.get("media") or {}
         examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
@@ -57,7 +60,7 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.
-                folder / PurePosixPath(entry["stem"]).parent / os.path.basename(tracks) if tracks else None,
+                folder / stem.parent / os.path.basename(tracks) if tracks else None,
                 settings.clock(name, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),

@@ -49,7 +49,7 @@ def write_tables(
         made[name] = str(folder / name)
 
     for name in COLUMNS:
-        put(f"{name}.csv", to_csv(name, rows[name]).encode())
+        put(f"{name}.csv", to_csv(name, rows[name]).encode("utf-8", "backslashreplace"))  # names need not be text
         if "parquet" in wanted:
             put(f"{name}.parquet", _parquet(name, rows[name]))
     if "xlsx" in wanted:

@@ -36,12 +36,12 @@ class Judged(BaseModel):
 
     verdict: Literal["confirmed", "rejected"]
     camera: str
-    track_id: int
+    track_id: Annotated[int, Field(ge=0, lt=2**63)]
     kind: Literal["crossing", "stay", "track"]
     place: str | None = None
     direction: str | None = None
     video: str | None = None
-    pts: int | None = None
+    pts: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Judged:
@@ -75,6 +75,8 @@ class Reviewed:
 
 def read_verdicts(path: Path) -> tuple[Judged, ...]:
     """Read a file of verdicts. Raises ConfigError that names the file, the entry and the rule."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"Verdicts {path} can't be read: it is not a regular file.")
     try:
         with open(path, "rb") as file:
             raw = file.read(_MAX_FILE_BYTES + 1)

@@ -75,6 +75,8 @@ def cut_clips(
     `roots`, only sources below one of them are opened. Raises InputError where rows can't be read, and OutputError.
     """
     target = folder or run.folder / FOLDER
+    if folder is None and target.is_symlink():
+        raise OutputError(f"Folder {target} is a link: results are never written through one. Remove it.")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -118,6 +120,8 @@ class _VideoCutter:
             raise VideoError("has no annotated video, from which clips of a run with `blur` are cut")
         if path is None:
             raise VideoError("is a live source, of which no file is kept")
+        if self._place.is_symlink():
+            raise OutputError(f"Folder {self._place} is a link: results are never written through one. Remove it.")
         try:
             self._place.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -7,12 +7,15 @@ lies between them is interpolated.
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise, zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from xml.parsers import expat
@@ -38,6 +41,7 @@ from engine.text.printable import printable
 
 _LARGEST = 1 << 30
 _MOST_FRAMES = 1 << 26
+_MAX_BOXES = 1 << 24  # those between key frames included: a day with eight at a time
 _KEPT = ".before-import.tracks.jsonl"
 
 
@@ -241,7 +245,15 @@ def _read_archive(path: Path) -> Iterator[_Box]:
             labels: list[str] = []
             if "gt/labels.txt" in found and found["gt/labels.txt"].file_size < 1 << 20:
                 labels = archive.read("gt/labels.txt").decode("utf-8", "replace").splitlines()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise InputError(f"{path} is a damaged archive: {error}.") from error
     yield from _boxes_in(content, f"{path}: {name}", labels)
 
@@ -329,12 +341,14 @@ class _Cvat:
     def _end(self, name: str) -> None:
         self._depth -= 1
         if name == "track" and self._track is not None:
+            if sum(b - a for a, b in pairwise(sorted(self._given))) + len(self._boxes) > _MAX_BOXES:
+                raise ValueError(f"more than {_MAX_BOXES} boxes")
             self._boxes += self._interpolated(*self._track)
             self._track = None
 
     def _interpolated(self, track_id: int, label: str) -> Iterator[_Box]:
         frames = sorted(self._given)
-        for frame, after in zip(frames, [*frames[1:], None], strict=True):
+        for frame, after in zip_longest(frames, frames[1:]):
             outside, box = self._given[frame]
             if outside:
                 continue

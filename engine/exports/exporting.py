@@ -69,6 +69,8 @@ def export_run(
     OutputError."""
     settings = settings or ExportSettings()
     target = folder or run.folder / FOLDER / form
+    if folder is None and target.parent.is_symlink():
+        raise OutputError(f"Folder {target.parent} is a link: results are never written through one. Remove it.")
     found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
     if unknown := sorted(set(only) - {video.name for video in run.videos}):
         raise InputError(f"{run.folder} has no video {unknown[0]}.")

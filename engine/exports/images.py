@@ -32,15 +32,19 @@ def cut_images(
     name_of: Callable[[int], Path | None],
     tick: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many. Raises
-    VideoError and OutputError."""
+    """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many; of the part
+    that `config` examined, no others. Raises VideoError and OutputError."""
     source = Source(path, options=never_begun(config.max_frame_bytes))
     source.file = file
     count = 0
     with closing(source):
         run = StreamRun(0, Video(path, PurePosixPath("frames")), {}, Counters(0), 8)
         limits = ReaderSettings(
-            decode_threads=available_cores(), max_pixels=config.max_pixels, max_frame_bytes=config.max_frame_bytes
+            decode_threads=available_cores(),
+            start_s=config.start_s,
+            end_s=config.part_ends_s,
+            max_pixels=config.max_pixels,
+            max_frame_bytes=config.max_frame_bytes,
         )
         reader = StreamReader(source, run, limits)
         reader.open()

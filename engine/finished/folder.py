@@ -81,7 +81,7 @@ class FinishedRun:
             return cls.of(manifest["videos"], folder, config, manifest.get("model") or {}, sources=sources)
         except ConfigError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
 
     @classmethod
@@ -161,6 +161,8 @@ def _literal(name: str) -> str:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file.")
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise InputError(f"{path} is too large for a manifest.")

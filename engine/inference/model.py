@@ -53,8 +53,8 @@ class LoadedModel:
         return np.array([name in wanted for name in names])
 
 
-def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> None:
-    """Raises ConfigError for a name that the model does not know, with one of the zoo's models that does, if any."""
+def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: str = "classes") -> None:
+    """Raises ConfigError for a name in `key` that the model does not know, with one of the zoo's that does, if any."""
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
@@ -68,7 +68,7 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None) -> No
     elif close:
         hint = f" Did you mean {close[0]!r}?"
     raise ConfigError(
-        f"classes must be names that the model {manifest.name} knows: {', '.join(manifest.classes)}. "
+        f"{key} must be names that the model {manifest.name} knows: {', '.join(manifest.classes)}. "
         f"Got {unknown[0]!r}.{hint}"
     )
 

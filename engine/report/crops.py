@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,12 @@ class Crop:
     worth: float
 
 
+_DAMAGED = (
+    OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError,
+    NotImplementedError, RuntimeError, RecursionError,
+)  # fmt: skip
+
+
 def crops_in(archives: Iterable[Path], tick: Callable[[], None] = lambda: None) -> dict[int, Crop]:
     """Return the crop of each track, by its id; of several the one that is worth most. Archives that are damaged, or
     hold something else, are passed over: a page without them is complete but for its pictures."""
@@ -36,15 +44,7 @@ def crops_in(archives: Iterable[Path], tick: Callable[[], None] = lambda: None) 
             for track_id, crop in _read(path):
                 if track_id not in found or found[track_id].worth < crop.worth:
                     found[track_id] = crop
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            ValueError,
-            KeyError,
-            TypeError,
-            NotImplementedError,
-            RecursionError,
-        ) as error:
+        except _DAMAGED as error:
             log.warning("%s: no crops are shown from it: %s", path, error)
         tick()
     return found
@@ -82,6 +82,6 @@ def pictures(crops: Mapping[int, Crop], order: Iterable[int], at_most: int) -> d
                     content = archive.read(chosen[track_id].name)
                     if content.startswith(_JPEG):
                         found[track_id] = content
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, NotImplementedError) as error:
+        except _DAMAGED as error:
             log.warning("%s: no crops are shown from it: %s", path, error)
     return found

@@ -126,9 +126,10 @@ def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
 
 def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
     """The frame without those who pass: of a source, or where none can be read of an annotated video, whose boxes are
-    mostly gone in a median."""
-    sources = [Path(entry["path"]) for entry in entries if scheme(str(entry["path"])) is None]
+    mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it hides."""
     kept = work.manifest.get("config") or {}
+    named = [] if kept.get("blur") else entries
+    sources = [Path(entry["path"]) for entry in named if scheme(str(entry["path"])) is None]
     try:
         limits = EngineConfig(**{key: kept[key] for key in _LIMITS if kept.get(key) is not None})
     except ConfigError:

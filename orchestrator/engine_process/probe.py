@@ -87,7 +87,7 @@ def model_facts(config: EngineConfig) -> ModelFacts:
     try:
         resolved = resolved_model(config)
         check_classes(resolved.manifest, config.classes)
-        check_classes(resolved.manifest, config.blur)
+        check_classes(resolved.manifest, config.blur, "blur")
         return ModelFacts(resolved.manifest.name, resolved.sha256)
     except (ModelError, ConfigError, PlanError) as error:
         return ModelFacts(config.model, error=str(error))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -246,6 +247,15 @@ def test_heatmap_of_a_run_and_afterwards(tmp_path):
     assert sum(seconds for *_, seconds in cells) == pytest.approx(1.5, abs=0.1)
     analyze(tmp_path / "out", "-o", tmp_path / "again", "--heatmap")
     assert (tmp_path / "again" / "heatmap.json").read_bytes() == first
+
+
+def test_a_name_that_is_not_text_costs_no_tables(tmp_path, scene):
+    path = tmp_path / os.fsdecode(b"a\xff.mp4")
+    clip(path, 12)
+    with fake_engine(scene=scene) as engine:
+        summary = engine.run([path], tmp_path / "out")
+    assert summary["success"], summary
+    assert "a\\udcff" in (tmp_path / "out" / "tracks.csv").read_text()
 
 
 def test_another_aspect_is_told_before_work_is_spent(tmp_path, scene):

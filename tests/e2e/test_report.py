@@ -38,6 +38,19 @@ def test_a_run_writes_it_where_asked(tmp_path, videos):
     assert (tmp_path / "out" / "report.html").read_bytes() == before
 
 
+def test_what_a_run_hides_its_report_does_not_show(tmp_path, videos):
+    """The picture of where they went is of the annotated video, else there is none: the source shows all."""
+    with fake_engine(report=True, visualize=True, blur=["square"]) as engine:
+        engine.run([videos / "cam"], tmp_path / "out")
+    page = tmp_path / "out" / "report.html"
+    assert Page(page).named("img")
+    (annotated,) = (tmp_path / "out").rglob("*.mp4")
+    annotated.unlink()
+    result = CliRunner().invoke(commands, ["report", str(tmp_path / "out")], standalone_mode=False)
+    assert result.exception is None
+    assert not Page(page).named("img")
+
+
 def test_a_run_writes_none_unasked(tmp_path, videos):
     with fake_engine() as engine:
         summary = engine.run([videos], tmp_path / "out")

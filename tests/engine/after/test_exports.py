@@ -1,6 +1,8 @@
 """Exports: frames, ids, classes and boxes of each format are those of the rows; what comes back is what went."""
 
 import json
+import os
+import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from itertools import pairwise
@@ -9,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import Engine, EngineConfig
 from engine.analytics import read_tracks
+from engine.clips import ClipSettings, cut_clips
 from engine.errors import ConfigError, InputError, OutputError
 from engine.exports import ExportSettings, export_run, import_corrected
 from engine.exports.key_frames import key_frames, runs_of
 from engine.finished import FinishedRun
 from tests.e2e.clips import Shot, make
 from tests.engine.after.finished_runs import finished, frames_of
+from tests.engine.conftest import write_clip
 
 
 def moving(frames, tracks, hole=None):
@@ -157,6 +162,16 @@ def test_coco_ids_count_from_1_and_every_frame_is_an_image(one):
     x1, y1, x2, y2 = rows[0]["box_xyxy"]
     assert first["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.011)
     assert (first["track_id"], first["category_id"]) == (3, 1)
+
+
+def test_images_are_those_of_the_part_that_was_examined(tmp_path):
+    """Others would teach that nobody is there."""
+    clip = write_clip(tmp_path / "a.mp4", 40)
+    with Engine(EngineConfig(backend="fake", visualize=False, start_s=0.32, duration_s=0.64)) as engine:
+        engine.run([clip], tmp_path / "out")
+    folder = export_run(FinishedRun.load(tmp_path / "out"), "yolo", ExportSettings(images=True, every=4)).folder
+    names = [f"a_{frame:06d}" for frame in range(8, 24, 4)]
+    assert sorted(path.stem for path in (folder / "images" / "train").iterdir()) == names
 
 
 def test_yolo_labels_are_shares_of_the_frame_and_images_those_of_the_rows(one):
@@ -306,6 +321,11 @@ def test_without_the_source_the_rows_tell_the_times(one):
             "</track></annotations>",
             "boxes in frame 9999, and a.mp4 has none of that number",
         ),
+        (
+            "<annotations><track id='1' label='a'><box frame='0' xtl='1' ytl='1' xbr='2' ybr='2'/>"
+            "<box frame='67108862' xtl='1' ytl='1' xbr='2' ybr='2'/></track></annotations>",
+            "more than 16777216 boxes",
+        ),
         ("1,2,3\n", "line 1: not a row of MOTChallenge"),
         ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
         ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
@@ -318,6 +338,43 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
         import_corrected(FinishedRun.load(out), [out / "x"])
     assert (out / "a.tracks.jsonl").read_bytes() == before
+
+
+def test_a_folder_of_ones_own_that_is_a_link_is_refused(one, tmp_path):
+    out, _ = one
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, write in (
+        ("export", lambda run: export_run(run, "cvat", ExportSettings())),
+        ("clips", lambda run: cut_clips(run, ClipSettings())),
+    ):
+        place = out / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        place.symlink_to(elsewhere)
+        try:
+            with pytest.raises(OutputError, match="is a link"):
+                write(FinishedRun.load(out))
+        finally:
+            place.unlink()
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("stem", ["../../a", "/tmp/a"])
+def test_a_manifest_that_leads_out_of_its_folder_is_damaged(one, tmp_path, stem):
+    out, _ = one
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["videos"][0]["stem"] = stem
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="is not below its folder"):
+        FinishedRun.load(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_manifest_that_is_a_fifo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(InputError, match="not a regular file"):
+        FinishedRun.load(tmp_path)
 
 
 def test_names_that_would_be_files_or_markup(tmp_path):
