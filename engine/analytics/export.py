@@ -49,7 +49,7 @@ def write_tables(
         made[name] = str(folder / name)
 
     for name in COLUMNS:
-        put(f"{name}.csv", to_csv(name, rows[name]).encode("utf-8", "backslashreplace"))  # names need not be text
+        put(f"{name}.csv", _text(to_csv(name, rows[name])).encode())
         if "parquet" in wanted:
             put(f"{name}.parquet", _parquet(name, rows[name]))
     if "xlsx" in wanted:
@@ -74,6 +74,11 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 
 
+def _text(value: str) -> str:
+    """Return a text that can be written: a file name need not be one."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
 def _parquet(name: str, rows: Sequence[Row]) -> bytes:
     import pyarrow
     import pyarrow.parquet
@@ -84,7 +89,7 @@ def _parquet(name: str, rows: Sequence[Row]) -> bytes:
             return pyarrow.array(values, pyarrow.int64())
         if key in _REAL:
             return pyarrow.array(values, pyarrow.float64())
-        return pyarrow.array([None if value is None else str(value) for value in values], pyarrow.string())
+        return pyarrow.array([None if value is None else _text(str(value)) for value in values], pyarrow.string())
 
     table = pyarrow.table({key: column(key) for key in COLUMNS[name]})
     table = table.replace_schema_metadata({"yolo_engine_schema": str(SCHEMA)})
@@ -111,5 +116,7 @@ def _xlsx(tables: dict[str, list[Row]]) -> bytes:
                     for place, key in enumerate(COLUMNS[name]):
                         value = row[key]
                         if value is not None and value != "":
-                            sheet.write(number, place, value[:_LONGEST_CELL] if isinstance(value, str) else value)
+                            sheet.write(
+                                number, place, _text(value)[:_LONGEST_CELL] if isinstance(value, str) else value
+                            )
     return out.getvalue()

@@ -252,7 +252,7 @@ def test_heatmap_of_a_run_and_afterwards(tmp_path):
 def test_a_name_that_is_not_text_costs_no_tables(tmp_path, scene):
     path = tmp_path / os.fsdecode(b"a\xff.mp4")
     clip(path, 12)
-    with fake_engine(scene=scene) as engine:
+    with fake_engine(scene=scene, tables=("csv", "parquet", "xlsx")) as engine:
         summary = engine.run([path], tmp_path / "out")
     assert summary["success"], summary
     assert "a\\udcff" in (tmp_path / "out" / "tracks.csv").read_text()
