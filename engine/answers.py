@@ -15,6 +15,8 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
 from engine.summary import AnswersJson, ManifestJson, VideoJson
 
+_LARGEST_MANIFEST = 1 << 28
+
 ANSWER_KEYS = frozenset(
     "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
 )
@@ -57,10 +59,14 @@ def read_manifest(folder: Path) -> ManifestJson:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file.")
     try:
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise InputError(f"{path} is too large for a manifest.")
         manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
     except OSError as error:
-        what = "does not exist" if not folder.exists() else f"has no manifest.json ({describe_os_error(error)})"
-        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from error
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):

@@ -54,7 +54,7 @@ ROOMS = {
             "text", "versions",
         },
         # A run.
-        "finished": {"analytics", "config", "errors"},
+        "finished": {"analytics", "answers", "config", "errors"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
             "records", "sinks", "stages", "summary", "text",

@@ -19,6 +19,7 @@ from engine.clips.packets import Cut as PacketCut
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
 from engine.errors import OutputError, VideoError, describe_os_error
+from engine.files.folders import refuse_link
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
@@ -75,8 +76,8 @@ def cut_clips(
     `roots`, only sources below one of them are opened. Raises InputError where rows can't be read, and OutputError.
     """
     target = folder or run.folder / FOLDER
-    if folder is None and target.is_symlink():
-        raise OutputError(f"Folder {target} is a link: results are never written through one. Remove it.")
+    if folder is None:
+        refuse_link(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -120,8 +121,7 @@ class _VideoCutter:
             raise VideoError("has no annotated video, from which clips of a run with `blur` are cut")
         if path is None:
             raise VideoError("is a live source, of which no file is kept")
-        if self._place.is_symlink():
-            raise OutputError(f"Folder {self._place} is a link: results are never written through one. Remove it.")
+        refuse_link(self._place)
         try:
             self._place.mkdir(parents=True, exist_ok=True)
         except OSError as error:

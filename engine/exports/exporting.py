@@ -17,6 +17,7 @@ from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
 from engine.exports.formats.base import ExportSettings, image_name, with_stems
 from engine.exports.images import cut_images
 from engine.exports.key_frames import key_frames, runs_of
+from engine.files.folders import refuse_link
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun
 from engine.summary import ExportJson
@@ -69,8 +70,8 @@ def export_run(
     OutputError."""
     settings = settings or ExportSettings()
     target = folder or run.folder / FOLDER / form
-    if folder is None and target.parent.is_symlink():
-        raise OutputError(f"Folder {target.parent} is a link: results are never written through one. Remove it.")
+    if folder is None:
+        refuse_link(target.parent)
     found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
     if unknown := sorted(set(only) - {video.name for video in run.videos}):
         raise InputError(f"{run.folder} has no video {unknown[0]}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from engine.analytics.answering import films_of
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
+from engine.answers import read_manifest
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, describe_os_error
-
-_LARGEST_MANIFEST = 1 << 28
+from engine.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class FinishedRun:
     def load(cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = ()) -> FinishedRun:
         """Read the manifest of an output folder. `sources` is where the videos lie now, if not where they lay; `scenes`
         take the place of the run's own, where there are any. Raises InputError and ConfigError."""
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         try:
             config = EngineConfig(**manifest["config"])
         except (KeyError, TypeError, ConfigError) as error:
@@ -157,23 +155,3 @@ def _moved(path: Path, name: str, sources: Path | None) -> Path:
 
 def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a regular file.")
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise InputError(f"{path} is too large for a manifest.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
-        raise InputError(f"{folder} {what}: name the output folder of a run or a job.") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
-    if not isinstance(values, dict) or not isinstance(values.get("videos"), list):
-        raise InputError(f"{path} is not the manifest of a run.")
-    return values

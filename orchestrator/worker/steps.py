@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from engine.config import EngineConfig
 from engine.resume import attempts
@@ -65,6 +66,8 @@ from orchestrator.settings import Settings
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
+
+_Told = TypeVar("_Told", FollowedUp, Reported)
 
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
@@ -522,20 +525,9 @@ def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         model=summary.model.to_json(),
         roots=tuple(map(str, context.settings.video_roots)),
     )
-    found, error = FollowedUp(), None
-    try:
-        with EngineProcess(task) as engine:
-            ended = False
-            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                if isinstance(event, FollowedUp):
-                    found, error, ended = event, event.error, True
-                elif isinstance(event, Fatal):
-                    error, ended = event.error, True
-            if not ended:
-                error = f"the program that counts {engine.ended()}"
-    except TimeoutError:
-        error = "counting took too long"
-    made = found.made
+    told, why = _told_by(task, FollowedUp, "the program that counts", "counting", context)
+    found = told or FollowedUp()
+    made, error = found.made, why or found.error
     if config.writes_tables and "answers" not in made:
         made = {**made, "answers": {"cameras": [], "tables": {}, "error": error or "it was not told"}}
     if error is not None:
@@ -566,22 +558,31 @@ def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         manifest=outcomes.build_manifest(job, summary),
         roots=tuple(map(str, context.settings.video_roots)),
     )
-    page, why = None, None
+    told, why = _told_by(task, Reported, "the program that writes it", "it", context)
+    if told is None:
+        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
+        job.note("no report", error=why)
+    return replace(summary, report=None if told is None else told.path)
+
+
+def _told_by(
+    task: FollowUp | WriteReport, kind: type[_Told], program: str, work: str, context: Context
+) -> tuple[_Told | None, str | None]:
+    """Have an engine process do a task, and return what it tells of it and why it went wrong, each None where there is
+    nothing. `program` and `work` name the two in that sentence."""
+    told, why = None, None
     try:
         with EngineProcess(task) as engine:
             for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                if isinstance(event, Reported):
-                    page = event.path
+                if isinstance(event, kind):
+                    told = event
                 elif isinstance(event, Fatal):
                     why = event.error
-            if page is None and why is None:
-                why = f"the program that writes it {engine.ended()}"
+            if told is None and why is None:
+                why = f"{program} {engine.ended()}"
     except TimeoutError:
-        why = "it took too long"
-    if page is None:
-        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
-        job.note("no report", error=why)
-    return replace(summary, report=page)
+        why = f"{work} took too long"
+    return told, why
 
 
 def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
