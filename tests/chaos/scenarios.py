@@ -401,13 +401,10 @@ def full_disk(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit(output=small / "out")
         farm.worker()
         farm.at_work(job)
-        with open(hog, "wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        # Unbuffered: what does not fit must not be written once more as the file is closed.
+        with open(hog, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536)
         time.sleep(chance.uniform(3.0, 6.0))
         assert farm.workers[0].poll() is None, farm.tail()
         hog.unlink()
