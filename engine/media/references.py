@@ -9,6 +9,10 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _START = re.compile(rb"\x00\x00\x01")
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
@@ -22,23 +26,28 @@ def kept_by_head(codec: str, head: bytes | None) -> int | None:
     return _largest(codec, _units_of_head(codec, head) if head[0] == 1 else _between_start_codes(head))
 
 
-def kept_by_packet(codec: str, head: bytes | None, packet: bytes) -> int | None:
-    """The same of the parameter sets inside a packet, which replace those of the head."""
+def has_parameter_sets(codec: str) -> bool:
+    """Return whether the packets of a codec may have parameter sets that `kept_by_packet` reads."""
+    return codec in _READERS
+
+
+def kept_by_packet(codec: str, head: bytes | None, packet: Buffer) -> int | None:
+    """Return the same of the parameter sets inside a packet, which replace those of the head."""
     if codec not in _READERS:
         return None
     if head and head[0] == 1 and len(head) > 22:
         size_bytes = (head[4 if codec == "h264" else 21] & 3) + 1
-        return _largest(codec, _with_sizes(packet, size_bytes))
-    return _largest(codec, _between_start_codes(packet))
+        return _largest(codec, _with_sizes(memoryview(packet), size_bytes))
+    return _largest(codec, _between_start_codes(bytes(packet)))
 
 
-def _largest(codec: str, units: Iterator[bytes]) -> int | None:
-    found = []
+def _largest(codec: str, units: Iterator[bytes | memoryview]) -> int | None:
+    reader, largest = _READERS[codec], None
     for unit in units:
-        if _READERS[codec].is_set(unit[0]):
+        if reader.is_set(unit[0]):
             with contextlib.suppress(IndexError):  # damaged: the decoder takes it no more than we do
-                found.append(_READERS[codec].kept(_Bits(unit)))
-    return max(found, default=None)
+                largest = max(reader.kept(_Bits(bytes(unit))), largest or 0)
+    return largest
 
 
 def _between_start_codes(data: bytes) -> Iterator[bytes]:
@@ -47,12 +56,11 @@ def _between_start_codes(data: bytes) -> Iterator[bytes]:
             yield unit
 
 
-def _with_sizes(data: bytes, size_bytes: int) -> Iterator[bytes]:
-    place = 0
-    while unit := data[
-        place + size_bytes : place + size_bytes + int.from_bytes(data[place : place + size_bytes], "big")
-    ]:
-        place += size_bytes + len(unit)
+def _with_sizes(data: memoryview, size_bytes: int) -> Iterator[memoryview]:
+    """Yield the units without a copy: every packet of every video comes by here."""
+    place = size_bytes
+    while unit := data[place : place + int.from_bytes(data[place - size_bytes : place], "big")]:
+        place += len(unit) + size_bytes
         yield unit
 
 

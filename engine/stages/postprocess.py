@@ -89,8 +89,7 @@ class Postprocess:
             )
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
-        counts = {"non_finite": anchors.non_finite, "without_area": without_area}
-        return Detections(in_frame[kept], scores[kept], class_ids[kept], signs=signs, **counts)
+        return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
         """A class without a name comes from an output that is read in the wrong way, or from a list too short."""
