@@ -101,7 +101,9 @@ def import_(
     from engine.exports import import_corrected
     from engine.finished import FinishedRun
 
-    done = import_corrected(FinishedRun.load(folder, sources=source, counts=False), files, video=video, first_frames=first_frames)
+    done = import_corrected(
+        FinishedRun.load(folder, sources=source, counts=False), files, video=video, first_frames=first_frames
+    )
     if as_json:
         values = asdict(done)
         click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))
