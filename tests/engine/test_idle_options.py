@@ -26,6 +26,7 @@ RUN = ("run", "a.mp4", "--backend", "fake")
         ((*RUN, "--report", "--no-report", "--report-language", "es"), "--report-language does nothing here"),
         ((*RUN, "--bin", "1h"), "--bin does nothing here: it is of counts"),
         ((*RUN, "--event-kinds", "track"), "--event-kinds does nothing here: it goes with --on-event"),
+        ((*RUN, "--loiter", "30s"), "--loiter does nothing here: it goes with --on-event"),
         ((*RUN, "--segment", "90s"), "--segment does nothing here: it is of live sources"),
         (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is what verify varies itself"),
         (("verify", "a.mp4", "--against", "b"), "--against does nothing here: it is for --precision bf16 or int8"),
