@@ -378,8 +378,10 @@ def test_what_each_task_puts_where(call, broker, options, queue, tasks):
 
 
 def test_resume_is_a_key_of_the_configuration(call, broker, monkeypatch):
-    seen = []
-    monkeypatch.setattr(submission, "check", lambda request, given: seen.append(request.config) or request)
+    seen, check = [], submission.check
+    monkeypatch.setattr(
+        submission, "check", lambda request, given: seen.append(request.config) or check(request, given)
+    )
     monkeypatch.setattr(commands_submit, "submit", lambda *_: 0)
     for options in ([], ["--resume"], ["--no-resume"]):
         call(*SUBMIT, *options)
