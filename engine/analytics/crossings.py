@@ -8,7 +8,8 @@ does not count, in either direction. A sample exactly on the line has the side o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -31,19 +32,22 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sighting:
+    """One sample of a track: where its anchor was, and its box in pixels."""
+
     moment: Moment
     box_xyxy: tuple[float, float, float, float]
 
 
 @dataclass
-class _Track:
-    last: _Sample
+class Approach:
+    """How far a track is with a line. `side` is that of the last sample off the line, 0 before there is one; `change`
+    are the samples between which it changed last, away from the `settled` one."""
+
+    last: Sighting
     side: int
-    """That of the last sample off the line; 0 before there is one."""
     settled: int
-    change: tuple[_Sample, _Sample] | None = None
-    """The samples between which the side changed last, away from the settled one."""
+    change: tuple[Sighting, Sighting] | None = None
 
 
 class Crossings:
@@ -51,7 +55,7 @@ class Crossings:
 
     def __init__(self, line: PolyLine) -> None:
         self._line = line
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, Approach] = {}
 
     def sides(self, samples: Samples) -> Sides:
         """Return where samples, of any tracks, stand: (N,) -1, 0 or 1, and (N,) whether that is the margin away."""
@@ -63,7 +67,7 @@ class Crossings:
         sides, far = known if known is not None else self.sides(samples)
         track = self._tracks.get(track_id)
         if track is None:
-            track = self._tracks[track_id] = _Track(self._sample(samples, 0), 0, 0)
+            track = self._tracks[track_id] = Approach(self._sample(samples, 0), 0, 0)
         if track.side and track.side == track.settled and (sides == track.side).all():  # as most are
             track.last = self._sample(samples, -1)
             return []
@@ -87,7 +91,15 @@ class Crossings:
         track = self._tracks.pop(track_id, None)
         return self._settle(track_id, track) if track is not None and track.side != track.settled else []
 
-    def _settle(self, track_id: int, track: _Track) -> list[Crossing]:
+    def state(self) -> list[tuple[int, Approach]]:
+        """Return how far each track is, to `restore` it from."""
+        return [(track_id, replace(track)) for track_id, track in self._tracks.items()]
+
+    def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
+        """Go on where `state` was taken."""
+        self._tracks = {track_id: replace(track) for track_id, track in state}
+
+    def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
         assert track.change is not None
         track.settled = track.side
         before, after = track.change
@@ -96,6 +108,6 @@ class Crossings:
             return []
         return [Crossing(track_id, track.side > 0, before.moment.towards(after.moment, float(share)))]
 
-    def _sample(self, samples: Samples, index: int) -> _Sample:
+    def _sample(self, samples: Samples, index: int) -> Sighting:
         x1, y1, x2, y2 = samples.boxes_xyxy[index].tolist()
-        return _Sample(samples.moment(index, self._line.anchor), (x1, y1, x2, y2))
+        return Sighting(samples.moment(index, self._line.anchor), (x1, y1, x2, y2))

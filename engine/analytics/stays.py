@@ -6,6 +6,7 @@ by at least the margin, or with the track. A hole in a track is not a leave.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -80,6 +81,18 @@ class Stays:
         """Forget a track that has ended, and return the stay that ends with it, if there is one."""
         stay = self._open.pop(track_id, None)
         return [stay] if stay is not None else []
+
+    def of(self, track_id: int) -> Stay | None:
+        """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
+        return self._open.get(track_id)
+
+    def state(self) -> list[tuple[int, Stay | None]]:
+        """Return the stay of each track, None of those outside, to `restore` it from."""
+        return list(self._open.items())
+
+    def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
+        """Go on where `state` was taken."""
+        self._open = dict(state)
 
 
 def _next(places: NDArray[np.intp], at: int, none: int) -> int:
