@@ -65,7 +65,7 @@ ROOMS = {
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages",
+            "profiling", "sinks", "stages", "text",
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
