@@ -229,9 +229,3 @@ def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
     finally:
         if folder is not None:
             folder.close()
-
-
-def refuse_link(folder: Path) -> None:
-    """Raise OutputError for a folder for results that is a link to another place."""
-    if folder.is_symlink():
-        raise OutputError(f"Folder {folder} is a link: results are never written through one. Remove it.")
