@@ -57,7 +57,7 @@ ROOMS = {
         "finished": {"analytics", "answers", "config", "errors"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "records", "sinks", "stages", "summary", "text",
+            "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",

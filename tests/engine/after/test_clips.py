@@ -349,15 +349,19 @@ def test_what_is_empty_in_a_part(tmp_path, asked, said):
 def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
     (tmp_path / "in").mkdir()
     videos = {}
-    for name in "abc":
+    for name in "abcd":
         path = make(tmp_path / "in", Shot(frames=12), name=name).path
         videos[path] = (frames_of(path), [Life(2, 5)])
     out = finished(tmp_path / "out", videos)
     (tmp_path / "in" / "a.mp4").unlink()
     with open(tmp_path / "in" / "b.mp4", "ab") as file:
         file.write(b"x")
+    with open(tmp_path / "in" / "d.mp4", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
     done = run("clips", out)
     assert done.status == 1
+    assert "d.mp4: no clips: is not the file that the tracks are of: its content has changed" in done.err
     assert "a.mp4: no clips: does not exist" in done.err
     assert "b.mp4: no clips: is not the file that the tracks are of" in done.err
     assert "1 clips" in done.out
