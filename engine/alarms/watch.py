@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.analytics import Clock, Samples, Scene
 from engine.analytics.crossings import Crossing, Crossings
+from engine.analytics.samples import Tracked
 from engine.analytics.stays import Stay, Stays
 from engine.records import StreamInfo, Tracks
 
@@ -106,22 +107,21 @@ class StreamWatch:
             return
         now_s = rows[-1].frame.time_s
         if samples := _samples(rows):
-            for track_id, track in samples.by_track():
-                self._of_track(track_id, track)
+            self._feed(samples.by_track())
         for track_id in [track_id for track_id, seen_s in self._seen.items() if now_s - seen_s > _GONE_S]:
             self._end_track(track_id)
 
-    def _of_track(self, track_id: int, track: Samples) -> None:
-        name = self._names[int(track.class_ids[-1])]
-        self._classes[track_id] = name
-        if track_id not in self._seen and "track" in self._kinds:
-            self._emit("track", track_id, name, float(track.times_s[0]), int(track.frames[0]))
-        self._seen[track_id] = float(track.times_s[-1])
+    def _feed(self, tracks: Tracked) -> None:
+        for track_id, track in tracks:
+            name = self._classes[track_id] = self._names[int(track.class_ids[-1])]
+            if track_id not in self._seen and "track" in self._kinds:
+                self._emit("track", track_id, name, float(track.times_s[0]), int(track.frames[0]))
+            self._seen[track_id] = float(track.times_s[-1])
         for place, words, classes, crossings in self._lines:
-            for crossing in crossings.feed(track_id, track):
+            for crossing in crossings.feed(tracks):
                 self._crossed(place, words, classes, crossing)
         for place, classes, stays in self._zones:
-            for stay in stays.feed(track_id, track):
+            for stay in stays.feed(tracks):
                 self._stayed(place, classes, stay)
 
     def _end_track(self, track_id: int) -> None:
