@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
-from engine.alarms import Alarms, AlarmSettings, StreamWatch
+from engine.alarms import Alarms, AlarmSettings, StreamWatch, WatchSettings
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -112,6 +112,8 @@ class Engine:
             raise
         try:
             self._alarms = Alarms(alarms) if alarms is not None else None
+            if alarms is not None:
+                self._check_loiter(alarms)
         except BaseException:
             if model is None:
                 self.close()
@@ -446,6 +448,15 @@ class Engine:
             watch=self._watch(video),
         )
 
+    def _check_loiter(self, alarms: AlarmSettings) -> None:
+        """Raise ConfigError where it is asked for and nothing says after how long."""
+        zones = [zone for scene in self._answering.scenes for zone in scene.zones]
+        if "loiter" in alarms.kinds and alarms.loiter_s is None and all(zone.loiter_s is None for zone in zones):
+            raise ConfigError(
+                "Events of kind loiter need to know after how long: give --loiter 30s (event_loiter_s in the workers' "
+                "settings), or loiter_s to a zone of the scene."
+            )
+
     def _watch(self, video: Video) -> StreamWatch | None:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
@@ -455,9 +466,13 @@ class Engine:
             name,
             self.model.manifest.classes,
             self._answering.scene(name),
-            self._alarms.settings.kinds,
+            WatchSettings(
+                self._alarms.settings.kinds,
+                self._alarms.settings.loiter_s,
+                registry.lifetime(self.config.tracker, self.config.model_dump(include=set(registry.KEYS))),
+            ),
             partial(self._answering.clock, name),
-            self._alarms.tell,
+            self._alarms,
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:

@@ -93,8 +93,8 @@ ROOMS = {
         },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
-            "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "sinks", "stages", "summary", "trackers",
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",

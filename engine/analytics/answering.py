@@ -176,13 +176,14 @@ def _of_camera(
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
     """Return what a summary says of answers, as JSON values: for each camera its objects, how often each line was
-    crossed which way by which class, and the stays in each zone."""
+    crossed which way by which class, and the stays in each zone. Where nothing was examined, there are no numbers:
+    None."""
     return {"cameras": [_told_of(each) for each in cameras]}
 
 
 def _told_of(camera: CameraAnswers) -> dict[str, Any]:
     answers, objects = camera.answers, camera.objects
-    scene = answers.scene
+    scene, examined = answers.scene, bool(answers.examined_s)
     crossed: Counter[tuple[str, str, str]] = Counter()
     dwells: defaultdict[str, list[float]] = defaultdict(list)
     for event in answers.events:
@@ -192,13 +193,15 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
             dwells[event.place].append(event.dwell_s or 0.0)
     found: dict[str, Any] = {
         "camera": answers.camera,
-        "ids": objects.ids,
-        "objects": [objects.low, objects.high],
+        "ids": objects.ids if examined else None,
+        "objects": [objects.low, objects.high] if examined else None,
         "lines": [
             {
                 "line": line.name,
                 "direction": direction,
-                "count": sum(number for key, number in crossed.items() if key[:2] == (line.name, direction)),
+                "count": sum(number for key, number in crossed.items() if key[:2] == (line.name, direction))
+                if examined
+                else None,
                 "by_class": {
                     name: number for (*at, name), number in sorted(crossed.items()) if at == [line.name, direction]
                 },
@@ -209,7 +212,7 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
         "zones": [
             {
                 "zone": zone.name,
-                "stays": len(dwells[zone.name]),
+                "stays": len(dwells[zone.name]) if examined else None,
                 "median_dwell_s": round(median(dwells[zone.name]), 3) if dwells[zone.name] else None,
             }
             for zone in (scene.zones if scene else ())

@@ -8,7 +8,8 @@ does not count, in either direction. A sample exactly on the line has the side o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -28,13 +29,14 @@ class Crossing:
 
 
 @dataclass(slots=True)
-class _Track:
+class Approach:
+    """How far a track is with a line. `side` is that of the last sample off the line, 0 before there is one; `change`
+    are the samples between which it changed last, away from the `settled` one."""
+
     last: Row
     side: int
-    """That of the last sample off the line; 0 before there is one."""
     settled: int
     change: tuple[Row, Row] | None = None
-    """The samples between which the side changed last, away from the settled one."""
 
 
 class Crossings:
@@ -42,7 +44,7 @@ class Crossings:
 
     def __init__(self, line: PolyLine) -> None:
         self._line = line
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, Approach] = {}
 
     def feed(self, tracks: Tracked) -> list[Crossing]:
         """Take the next samples of some tracks, and return the crossings that they settle."""
@@ -54,19 +56,19 @@ class Crossings:
             track = self._tracks.get(track_id)
             if low == high and low and (track is None or track.side == track.settled == low):  # as most are
                 if track is None:
-                    self._tracks[track_id] = _Track(last, low, low)
+                    self._tracks[track_id] = Approach(last, low, low)
                 else:
                     track.last = last
                 continue
             if track is None:
-                track = self._tracks[track_id] = _Track(last, 0, 0)
+                track = self._tracks[track_id] = Approach(last, 0, 0)
             samples = tracks.samples.take(slice(start, stop))
             found += self._follow(track_id, track, samples, sides[start:stop], far[start:stop])
             track.last = last
         return found
 
     def _follow(
-        self, track_id: int, track: _Track, samples: Samples, sides: NDArray[np.int8], far: NDArray[np.bool_]
+        self, track_id: int, track: Approach, samples: Samples, sides: NDArray[np.int8], far: NDArray[np.bool_]
     ) -> list[Crossing]:
         off_line = np.flatnonzero(sides)
         if not track.side and len(off_line):
@@ -87,7 +89,15 @@ class Crossings:
         track = self._tracks.pop(track_id, None)
         return self._settle(track_id, track) if track is not None and track.side != track.settled else []
 
-    def _settle(self, track_id: int, track: _Track) -> list[Crossing]:
+    def state(self) -> list[tuple[int, Approach]]:
+        """Return how far each track is, to `restore` it from."""
+        return [(track_id, replace(track)) for track_id, track in self._tracks.items()]
+
+    def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
+        """Go on where `state` was taken."""
+        self._tracks = {track_id: replace(track) for track_id, track in state}
+
+    def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
         assert track.change is not None
         track.settled = track.side
         before, after = track.change

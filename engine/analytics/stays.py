@@ -6,6 +6,7 @@ by at least the margin, or with the track. A hole in a track is not a leave.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,9 +40,13 @@ class Stays:
         self._open: dict[int, Stay | None] = {}
         """Of each track: its stay as far as it is known, None while it is outside."""
 
+    def inside(self, samples: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return where samples, of any tracks, stand: (N,) whether inside, and (N,) whether outside by the margin."""
+        return self._zone.inside(samples.boxes_xyxy)
+
     def feed(self, tracks: Tracked) -> list[Stay]:
         """Take the next samples of some tracks, and return the stays that end in them."""
-        inside, left = self._zone.inside(tracks.samples.boxes_xyxy)
+        inside, left = self.inside(tracks.samples)
         any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
         found: list[Stay] = []
         for (track_id, start, stop), within in zip(tracks.spans, any_inside, strict=True):
@@ -82,6 +87,18 @@ class Stays:
         """Forget a track that has ended, and return the stay that ends with it, if there is one."""
         stay = self._open.pop(track_id, None)
         return [stay] if stay is not None else []
+
+    def of(self, track_id: int) -> Stay | None:
+        """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
+        return self._open.get(track_id)
+
+    def state(self) -> list[tuple[int, Stay | None]]:
+        """Return the stay of each track, None of those outside, to `restore` it from."""
+        return list(self._open.items())
+
+    def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
+        """Go on where `state` was taken."""
+        self._open = dict(state)
 
 
 def _next(places: NDArray[np.intp], at: int, none: int) -> int:

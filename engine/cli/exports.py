@@ -59,7 +59,7 @@ def export(
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
-    made = export_run(FinishedRun.load(folder, sources=source), form, settings, output, only=videos)
+    made = export_run(FinishedRun.load(folder, sources=source, counts=False), form, settings, output, only=videos)
     if as_json:
         click.echo(json.dumps(told(made)))
     else:
@@ -101,7 +101,9 @@ def import_(
     from engine.exports import import_corrected
     from engine.finished import FinishedRun
 
-    done = import_corrected(FinishedRun.load(folder, sources=source), files, video=video, first_frames=first_frames)
+    done = import_corrected(
+        FinishedRun.load(folder, sources=source, counts=False), files, video=video, first_frames=first_frames
+    )
     if as_json:
         values = asdict(done)
         click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))

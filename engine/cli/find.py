@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.lengths import length
 from engine.text.printable import printable
 from engine.text.say import say
 
@@ -20,18 +21,6 @@ if TYPE_CHECKING:
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
-
-
-def _length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    from engine.config import clip_keys
-    from engine.errors import ConfigError
-
-    if value is None:
-        return None
-    try:
-        return clip_keys({"longer_s": value}).longer_s
-    except ConfigError as error:
-        raise click.BadParameter(str(error).partition(" must be ")[2], param=param) from None
 
 
 def _of_day(text: str) -> time:
@@ -58,8 +47,8 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
 @click.option("--between", nargs=2, metavar="HH:MM HH:MM", help="Local times of day, also over midnight.")
 @click.option("--from", "first", metavar="TIME", callback=_moment, help="Not over before this local time, or day.")
 @click.option("--to", "last", metavar="TIME", callback=_moment, help="Begun before this local time, or day.")
-@click.option("--longer", "longer_s", metavar="TIME", callback=_length, help="Lasts at least so long, such as 30s.")
-@click.option("--shorter", "shorter_s", metavar="TIME", callback=_length, help="Lasts at most so long.")
+@click.option("--longer", "longer_s", metavar="TIME", callback=length, help="Lasts at least so long, such as 30s.")
+@click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Lasts at most so long.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Show so many.  [100]")
 @click.option("--crops", type=click.Path(path_type=Path), help="Write a picture of each into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="What was found as one JSON line on standard output.")

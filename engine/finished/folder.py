@@ -25,9 +25,9 @@ class FinishedVideo:
     `name` is its path below the input folder, as in all tables, `stem` that of its outputs; `source` is where the video
     lies, None for a live one. `tracks` is the file of its rows, None where there is none. `size_wh` is that of the
     upright frame, None where no frame was looked at; `examined` counts frames that the model saw. `time_base` and
-    `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` is
-    the source's own when it was read, None where nobody noted it. `annotated` is its annotated video, None where there
-    is none, which begins at `annotated_s` of the source's time.
+    `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` and
+    `sha256` are the source's own when it was read, None where nobody noted them. `annotated` is its annotated video,
+    None where there is none, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -46,6 +46,7 @@ class FinishedVideo:
     time_base: Fraction | None
     step_s: Fraction | None
     size_bytes: int | None = None
+    sha256: str | None = None
     annotated_s: float = 0.0
 
 
@@ -65,9 +66,12 @@ class FinishedRun:
     model_sha256: str
 
     @classmethod
-    def load(cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = ()) -> FinishedRun:
+    def load(
+        cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = (), counts: bool = True
+    ) -> FinishedRun:
         """Read the manifest of an output folder. `sources` is where the videos lie now, if not where they lay; `scenes`
-        take the place of the run's own, where there are any. Raises InputError and ConfigError."""
+        take the place of the run's own, where there are any. Who counts nothing needs no scene: with `counts` False
+        none is read. Raises InputError and ConfigError."""
         manifest = read_manifest(folder)
         try:
             config = EngineConfig(**manifest["config"])
@@ -76,7 +80,9 @@ class FinishedRun:
         if scenes:
             config = config.updated(scene=tuple(scenes))
         try:
-            return cls.of(manifest["videos"], folder, config, manifest.get("model") or {}, sources=sources)
+            settings = None if counts else AnswerSettings.of(config.updated(scene=None))
+            model = manifest.get("model") or {}
+            return cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
         except ConfigError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
@@ -115,7 +121,7 @@ class FinishedRun:
 
 
 def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | None, visualize: bool) -> FinishedVideo:
-    media = entry.get("media") or {}
+    media, identity = entry.get("media") or {}, entry.get("input") or {}
     outputs = entry.get("outputs") or {}
     stem = PurePosixPath(entry["stem"])
     path, live = str(entry["path"]), "://" in str(entry["path"])
@@ -136,7 +142,8 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
         first_s=film.first_s,
         time_base=Fraction(media["time_base"]) if media.get("time_base") else None,
         step_s=Fraction(media["step_s"]) if media.get("step_s") else None,
-        size_bytes=(entry.get("input") or {}).get("size_bytes"),
+        size_bytes=identity.get("size_bytes"),
+        sha256=identity.get("sha256"),
         annotated_s=float(entry.get("video_offset_s", 0.0)),
     )
 

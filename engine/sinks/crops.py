@@ -6,9 +6,10 @@ is worth a fifth more: something that comes nearer is not cut out of every frame
 
 Crops are cut out of the frame that is there, before anything is drawn on it. Of a track that is alive one waits in
 memory, as the frame's own planes, scaled down where it is large; once the track is gone, or a checkpoint is due, it is
-encoded and appended to a log. Of a track's records there the last one counts: the archive that is made of them at the end does not depend on
-where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like every output, which
-everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as they are.
+encoded and appended to a log. Of a track's records there the last one counts: the archive that is made of them at the
+end does not depend on where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like
+every output, which everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as
+they are.
 """
 
 from __future__ import annotations

@@ -233,20 +233,20 @@ _TOTALS: _Shape = {
 _LINE: _Shape = {
     "line": (_text, "a text"),
     "direction": (_text, "a text"),
-    "count": (_count, "a count"),
+    "count": (_or_none(_count), "a count or null"),
     "by_class": (_counts, "a dictionary of counts"),
 }
 
 _ZONE: _Shape = {
     "zone": (_text, "a text"),
-    "stays": (_count, "a count"),
+    "stays": (_or_none(_count), "a count or null"),
     "median_dwell_s": (_or_none(_number), "a number or null"),
 }
 
 _CAMERA: _Shape = {
     "camera": (_text, "a text"),
-    "ids": (_count, "a count"),
-    "objects": (_range, "two counts"),
+    "ids": (_or_none(_count), "a count or null"),
+    "objects": (_or_none(_range), "two counts or null"),
     "lines": (_list_of(_LINE), "a list of counts"),
     "zones": (_list_of(_ZONE), "a list of stays"),
 }

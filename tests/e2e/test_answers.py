@@ -81,6 +81,24 @@ def test_run_counts_and_analyze_writes_the_same_bytes(tmp_path, scene):
     assert bytes_of(moved) == bytes_of(tmp_path / "out")
 
 
+def test_what_was_not_examined_is_not_zero(tmp_path, scene):
+    """A video that failed has no counts: not a 0, which would say that nobody came by."""
+    clip(tmp_path / "in" / "seen.mp4", 20)
+    (tmp_path / "in" / "failed.mp4").write_bytes(b"none")
+    with fake_engine(scene=scene) as engine:
+        failed, seen = engine.run([tmp_path / "in"], tmp_path / "out")["answers"]["cameras"]
+    assert (failed["ids"], failed["objects"]) == (None, None)
+    assert [row["count"] for row in failed["lines"]] == [None, None]
+    assert [row["stays"] for row in failed["zones"]] == [None]
+    assert [row["count"] for row in seen["lines"]] == [0, 1]
+    assert {row["camera"] for row in table(tmp_path / "out", "counts")} == {"seen"}
+    told = analyze(tmp_path / "out").output
+    lines = [line.split() for line in told.splitlines() if line.startswith("failed ")]
+    assert [line[-1] for line in lines[:3]] == ["-", "-", "-"]
+    assert " ".join(lines[3]) == "failed not examined"
+    assert json.loads(analyze(tmp_path / "out", "--json").output)["cameras"][0] == failed
+
+
 def test_a_run_that_goes_on_gives_the_same_bytes(tmp_path, scene):
     for number in range(2):
         clip(tmp_path / "in" / f"{number}.mp4", 60, seed=number)

@@ -38,12 +38,13 @@ def run(
     stats: bool,
     on_event: tuple[str, ...],
     event_kinds: str | None,
+    event_loiter_s: float | None,
     config_file: Path | None,
     **options: object,
 ) -> int:
     """Run the engine over the inputs and print what it did. `options` are keys of the configuration."""
     console = screen(stderr=True)
-    alarms = _alarms(on_event, event_kinds)
+    alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
     with Engine(config, stats=stats, alarms=alarms) as engine:
         bars = ProgressBars(console, engine.total)
@@ -108,14 +109,16 @@ def _faster(engine: Engine, summary: SummaryJson) -> str | None:
     return worth_telling(model.sha256) if able else None
 
 
-def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None:
+def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None) -> AlarmSettings | None:
     """Return who is told of events, with the secret of the environment."""
     if not targets:
         return None
     wanted = tuple(kind.strip() for kind in (kinds or "").split(",") if kind.strip())
     if unknown := sorted(set(wanted) - set(KINDS)):
         raise click.BadParameter(f"{', '.join(KINDS)}. Got {unknown[0]!r}.", param_hint="--event-kinds")
-    return AlarmSettings(targets, wanted, os.environ.get(SECRET, "").encode() or None)
+    if loiter_s == 0:
+        raise click.BadParameter("more than 0 seconds.", param_hint="--loiter")
+    return AlarmSettings(targets, wanted, loiter_s, os.environ.get(SECRET, "").encode() or None)
 
 
 def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:

@@ -278,6 +278,18 @@ def test_what_is_empty_and_how_sure_that_is(tmp_path):
     assert "model fake" in text
     assert "scores from 0.4" in text
     assert "# x.mp4\t0 of 0 frames examined, failed: broken" in text
+    assert "only a part" not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [({"start_s": 2.0}, "from 2 s to its end"), ({"duration_s": 5.0}, "from 0 s to 5 s")]
+)
+def test_what_is_empty_in_a_part(tmp_path, asked, said):
+    (tmp_path / "in").mkdir()
+    path = make(tmp_path / "in", Shot(frames=12), name="a").path
+    out = finished(tmp_path / "out", {path: (frames_of(path), [])}, **asked)
+    cut_clips(FinishedRun.load(out), ClipSettings())
+    assert f"Of each video only a part was examined: {said}." in (out / "clips" / "empty.txt").read_text()
 
 
 def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
