@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from engine.analytics.geometry import Anchor, anchor_of
 from engine.errors import InputError, describe_os_error
 from engine_ext.rows import read_tracks_jsonl
+
+MAX_ID = 1 << 53
+"""Ids, frames and classes are below this: each is a number of its own where it is a float64."""
+MAX_COORDINATE = 1 << 31
+"""No side of a box lies further from the frame's corner, in pixels: sums, areas and drawing stay in their types."""
 
 _ROWS_AT_ONCE = 20_000
 
@@ -189,6 +194,24 @@ def read_tracks(path: Path) -> Iterator[Samples]:
     yield from _samples(path, row, names, table)
 
 
+def wrong_row(
+    frames: NDArray[np.float64], track_ids: NDArray[np.float64], boxes_xyxy: NDArray[np.float64]
+) -> tuple[int, str] | None:
+    """Return the first of N rows that can't be one of a track, and what is wrong with it; None where all can. Of
+    whatever is written as rows, nothing else is read again.
+
+    frames, track_ids (N,), boxes_xyxy (N, 4), float64.
+    """
+    with np.errstate(invalid="ignore"):
+        checks = (
+            (~((frames >= 0) & (frames < MAX_ID) & (frames % 1 == 0)), "frames are whole numbers from 0"),
+            (~((track_ids >= 0) & (track_ids < MAX_ID) & (track_ids % 1 == 0)), "ids are whole numbers from 0 to 2^53"),
+            (~(np.abs(boxes_xyxy) < MAX_COORDINATE).all(axis=1), "its sides are not finite, or beyond 2^31 pixels"),
+        )
+    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
+    return min(found, default=None)
+
+
 def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
     """Read a MOTChallenge file: `frame,id,left,top,width,height,score,class,...`, frames from 1.
 
@@ -234,21 +257,37 @@ def _samples(
     try:
         with open(path, "rb") as file:
             while lines := list(islice(file, _ROWS_AT_ONCE)):
-                if (whole := table(lines)) is not None:
-                    number += len(lines)
-                    yield _of_table(whole, names)
-                    continue
-                rows: list[tuple[float, ...]] = []
-                for line in lines:
-                    number += 1
-                    if line.strip():
-                        rows.append(row(line.decode("utf-8")))
-                if rows:
-                    yield _of_rows(rows, names)
+                first = number + 1
+                numbers: Sequence[int] = range(first, first + len(lines))
+                if (found := table(lines)) is None:
+                    numbers = [each for each in numbers if lines[each - first].strip()]
+                    rows: list[tuple[float, ...]] = []
+                    for number in numbers:
+                        rows.append(tuple(map(float, row(lines[number - first].decode("utf-8")))))
+                    found = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+                if len(found):
+                    if (wrong := _wrong(found)) is not None:
+                        number = numbers[wrong[0]]
+                        raise ValueError(wrong[1])
+                    yield _of_table(found, names)
+                number = first - 1 + len(lines)
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}, line {number}: not a row of tracks ({type(error).__name__}: {error}).") from error
+
+
+def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:
+    """Return the first of N rows that can't be counted, and what is wrong with it; None where all can."""
+    if table.shape[1] != 10:
+        return 0, "ten numbers a row are needed"
+    with np.errstate(invalid="ignore"):
+        checks = (
+            (~np.isfinite(table).all(axis=1), "ten finite numbers a row are needed"),
+            (~(np.abs(table[:, [1, 4]]) < 1 << 63).all(axis=1), "pts and classes are numbers of 64 bits"),
+        )
+    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
+    return min(found, default=None) or wrong_row(table[:, 0], table[:, 3], table[:, 6:10])
 
 
 def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Samples:
@@ -256,7 +295,5 @@ def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Sample
 
 
 def _of_table(table: NDArray[np.float64], names: dict[int, str]) -> Samples:
-    if table.ndim != 2 or table.shape[1] != 10 or not np.isfinite(table).all():
-        raise ValueError("ten finite numbers a row are needed")
     frames, pts, ids, classes = table[:, [0, 1, 3, 4]].astype(np.int64).T
     return Samples(frames, pts, table[:, 2], ids, classes, table[:, 5], table[:, 6:10], names)

@@ -95,8 +95,9 @@ def import_(
 ) -> int:
     """Take tracks back that people have corrected, so that analyze, clips and render use them.
 
-    FILE is what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", packed or not, or any MOTChallenge text. The rows of
-    the video are replaced; what they were before is kept as NAME.before-import.tracks.jsonl.
+    FILE is what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", an archive or its folder, or any MOTChallenge text.
+    What it says of its video must fit. The rows of the video are replaced; what they were before is kept as
+    NAME.before-import.tracks.jsonl.
     """
     from engine.exports import import_corrected
     from engine.finished import FinishedRun
