@@ -18,6 +18,7 @@ from engine.files.folders import Folder
 
 _JOURNAL = ".listed.part"
 _LARGEST_JOURNAL = 1 << 26
+_LONGEST_NAME = 255
 
 
 class ListedFiles:
@@ -84,8 +85,12 @@ class ListedFiles:
 
     def _fit(self, text: object) -> PurePosixPath | None:
         """Return a name as one of ours; None where it is none."""
-        if not isinstance(text, str) or "\0" in text or len(os.fsencode(text)) > 4096:
+        if not isinstance(text, str) or "\0" in text:
             return None
         name = PurePosixPath(text)
-        own = not name.is_absolute() and ".." not in name.parts and name.suffix in self._suffixes
-        return name if own and not name.name.startswith(".") else None
+        try:
+            longest = max((len(os.fsencode(part)) for part in name.parts), default=0)
+        except UnicodeEncodeError:  # half a character, which no file name holds
+            return None
+        inside = not name.is_absolute() and ".." not in name.parts and longest <= _LONGEST_NAME
+        return name if inside and name.suffix in self._suffixes and not name.name.startswith(".") else None

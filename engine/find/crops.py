@@ -43,7 +43,7 @@ def cut_crops(index: Index, found: Sequence[Found], folder: Path) -> tuple[dict[
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Folder.at(folder) as target, sole_writer(folder):
+        with Folder.at(folder) as target, sole_writer(target):
             files = ListedFiles(target, _listed_before(target), _SUFFIXES)
             made, failed = _cut(index, found, target, files)
             files.end()

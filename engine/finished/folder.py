@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.analytics import read_tracks
-from engine.analytics.answering import films_of
+from engine.analytics.answering import films_of, unrolled
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 class FinishedVideo:
     """One video of a run.
 
-    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; `source` is where the video
-    lies, None for a live one. `tracks` is the file of its rows, None where there is none. `size_wh` is that of the
-    upright frame, None where no frame was looked at; `examined` counts frames that the model saw. `time_base` and
-    `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` and
-    `sha256` are the source's own when it was read, None where nobody noted them. `annotated` is its annotated video,
-    None where there is none, which begins at `annotated_s` of the source's time.
+    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; of a live source each
+    segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None where
+    there is none. `size_wh` is that of the upright frame, None where no frame was looked at; `examined` counts frames
+    that the model saw. `time_base` and `step_s` are the container's unit of time and the seconds between two frames at
+    its nominal rate. `size_bytes` and `sha256` are the source's own when it was read, None where nobody noted them.
+    `annotated` is its annotated video, None where there is none, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -96,7 +96,7 @@ class FinishedRun:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
-        if scenes and (unused := run.settings.check_videos([video.name for video in run.videos])) is not None:
+        if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
             log.warning(unused)
         return run
 
@@ -114,8 +114,8 @@ class FinishedRun:
         """Take the entries of a manifest. Raises InputError, and KeyError, TypeError or ValueError where they are
         none."""
         settings = settings or AnswerSettings.of(config)
-        # What is not examined has no rows either: a failed file, a live source.
-        kept = [entry for entry in entries if "stem" in entry and "segments" not in entry]
+        # What is not examined has no rows either: a failed file, a live source that never came.
+        kept = unrolled(entry for entry in entries if "stem" in entry)
         films = films_of(kept, folder, settings)
         videos = [
             _video(entry, film, folder, sources, bool(config.visualize))
