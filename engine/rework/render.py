@@ -29,7 +29,7 @@ from engine.sinks.memory import Counters
 from engine.sinks.overlay import OverlayStyle
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
-from engine.summary import InputJson
+from engine.summary import FileJson
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Job:
     """A video to draw: where it lies now, what it was by size and hash, and its tracks."""
 
     source: Path
-    identity: InputJson | None
+    identity: FileJson | None
     tracks: Path
 
 
