@@ -66,7 +66,7 @@ def audit(
 
 def _engine(run: FinishedRun, changes: dict[str, Any]) -> Engine:
     return Engine(run.config.updated(
-        visualize=False, crops=False, resume=False, save_intermediate_results=False, clips=None, export=None,
+        visualize=False, crops=False, clips=None, export=None,
         tables=None, heatmap=False, report=False, **changes,
     ))  # fmt: skip
 
@@ -130,7 +130,11 @@ def _again(claims: Sequence[Claim], engine: Engine, begun: Callable[[str], None]
     if not kinds:
         return
     with tempfile.TemporaryDirectory(prefix="yolo-audit-") as folder:
-        rows_only = Engine(engine.config.updated(formats=tuple(kinds), store_conf=None), model=engine.model)
+        # What a file leaves to the next one of its camera is kept where checkpoints are.
+        config = engine.config.updated(
+            formats=tuple(kinds), store_conf=None, resume=True, save_intermediate_results=True
+        )
+        rows_only = Engine(config, model=engine.model)
         entries = do_again(rows_only, claims, Path(folder))
         for claim in claims:
             yield from compare(claim, entries[str(claim.stem)])
