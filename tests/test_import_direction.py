@@ -58,7 +58,7 @@ ROOMS = {
         "finished": {"analytics", "answers", "config", "errors"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "records", "sinks", "stages", "summary", "text",
+            "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
@@ -66,7 +66,7 @@ ROOMS = {
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages",
+            "profiling", "sinks", "stages", "text",
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
@@ -87,8 +87,8 @@ ROOMS = {
         },
         # What uses an engine, or its results.
         "audit": {
-            "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline", "profiling",
-            "records", "results", "sinks", "stages", "summary", "trackers",
+            "analytics", "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline",
+            "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
         },
         "agreement": {"records"},
         "faster": {"precision", "text"},
@@ -98,8 +98,8 @@ ROOMS = {
         },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
-            "analytics", "config", "errors", "files", "inference", "media", "pipeline", "profiling", "records",
-            "results", "resume", "sinks", "stages", "summary", "trackers",
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",

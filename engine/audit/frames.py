@@ -14,12 +14,13 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.analytics.naming import name_of
+from engine.analytics.settings import AnswerSettings
 from engine.audit.claims import Claim
 from engine.audit.findings import AuditedVideo, Finding, Kind, named
 from engine.audit.rows import Row, Unreadable, read, without_like
 from engine.engine import Engine
 from engine.errors import EngineError, InputError
-from engine.finished import FinishedRun
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
@@ -76,12 +77,12 @@ class Compared:
 
 
 def look_again(
-    claim: Claim, run: FinishedRun, engine: Engine, count: int, seed: int, tick: Callable[[], None]
+    claim: Claim, engine: Engine, count: int, seed: int, tick: Callable[[], None]
 ) -> tuple[AuditedVideo, list[Finding]]:
     """Decode a video, infer `count` of its frames again, and compare frames and boxes with what is stored. The same
     `seed` takes the same frames. `tick` is called while it goes on."""
     try:
-        looked, times = _decoded(claim, run, engine, _chosen(claim, count, seed), tick)
+        looked, times = _decoded(claim, engine, _chosen(claim, count, seed), tick)
     except EngineError as error:
         return AuditedVideo(claim.name, left_out=str(error)), [
             Finding(Kind.SOURCE, claim.name, "", f"{claim.source} {error}")
@@ -102,12 +103,11 @@ def _chosen(claim: Claim, count: int, seed: int) -> frozenset[int]:
 
 
 def _decoded(
-    claim: Claim, run: FinishedRun, engine: Engine, chosen: frozenset[int], tick: Callable[[], None]
+    claim: Claim, engine: Engine, chosen: frozenset[int], tick: Callable[[], None]
 ) -> tuple[list[_Looked], list[float]]:
     """Return the chosen frames and the time of every frame, in seconds. Raises EngineError."""
     config, shown = engine.config, str(claim.source)
-    number = next((place for place, video in enumerate(run.videos) if video.stem == claim.stem), None)
-    scene = run.settings.scene(run.videos[number].name) if number is not None else None
+    scene = AnswerSettings.of(config).scene(name_of({"path": claim.name, "stem": str(claim.stem)}))
     stream = StreamRun(0, Video(shown, claim.stem), {}, Counters(0), 8, scene=scene)
     source = Source(shown, options=never_begun(config.max_frame_bytes))
     settings = ReaderSettings(
