@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from engine.analytics import Samples, read_tracks
+from engine.analytics.naming import name_of
+from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
+from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
@@ -51,18 +56,22 @@ def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any]
     """
     config, jobs = _read(folder, sources)
     config = config.updated(**(changes or {}))
+    if not config.drawn(has_scene=config.scene is not None):
+        config = config.updated(scene=None)  # it need not be there any more
+    settings = AnswerSettings.of(config)
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
         for job in jobs:
-            yield _one(job, config)
+            yield _one(job, config, settings)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A video to draw: where it lies now, what it was by size and hash, and its tracks."""
+    """A video to draw: where it lies now, its name in tables, what it was by size and hash, and its tracks."""
 
     source: Path
+    name: str
     identity: InputJson | None
     tracks: Path
 
@@ -83,7 +92,10 @@ def _read(folder: Path, sources: Path | None) -> tuple[EngineConfig, list[_Job]]
         config = EngineConfig(**values["config"])
         found = [(entry, _tracks_at(folder, entry.get("outputs", {}).get("tracks"))) for entry in values["videos"]]
         wanted = [(entry, tracks) for entry, tracks in found if tracks is not None]
-        jobs = [_Job(_source(Path(entry["path"]), sources), entry.get("input"), tracks) for entry, tracks in wanted]
+        jobs = [
+            _Job(_source(Path(entry["path"]), sources), _name(entry), entry.get("input"), tracks)
+            for entry, tracks in wanted
+        ]
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise InputError(f"{path} is not the manifest of a run: {error}.") from error
     return config, jobs
@@ -100,6 +112,12 @@ def _tracks_at(folder: Path, path: str | None) -> Path | None:
     raise InputError(f"{folder} holds no {Path(path).name} any more: it can't be drawn.")
 
 
+def _name(entry: Mapping[str, Any]) -> str:
+    """Return a video's name in tables, by which its scene and its clock are found; its path where an older version,
+    which had neither, wrote the entry."""
+    return name_of(entry) if "stem" in entry else str(entry["path"])
+
+
 def _source(path: Path, sources: Path | None) -> Path:
     if sources is None:
         return path
@@ -109,7 +127,7 @@ def _source(path: Path, sources: Path | None) -> Path:
     return found
 
 
-def _one(job: _Job, config: EngineConfig) -> Rendered:
+def _one(job: _Job, config: EngineConfig, settings: AnswerSettings) -> Rendered:
     source, tracks = job.source, job.tracks
     shown = str(source)
     try:
@@ -128,7 +146,8 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
     reading = Source(shown, audio=True, options=options)
     try:
         video = Video(shown, PurePosixPath(target.stem))
-        run = StreamRun(0, video, {}, Counters(0), 8)
+        scene = settings.scene(job.name)
+        run = StreamRun(0, video, {}, Counters(0), 8, scene=scene, clock=partial(settings.clock, job.name))
         reader = StreamReader(reading, run, _settings(config))
         info = reader.open()
         reader.go_to_start()
@@ -141,6 +160,7 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
             threads=available_cores(),
             style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
+            scene=scene_overlay(config, scene, longest_gap=_longest_gap(tracks, info.step_s)),
         )
         try:
             sink.open(info)
@@ -186,6 +206,19 @@ def _settings(config: EngineConfig) -> ReaderSettings:
         max_frame_bytes=config.max_frame_bytes,
         max_duration_s=config.max_duration_s,
     )
+
+
+def _longest_gap(path: Path, step_s: Fraction | None) -> float:
+    """Return for how many steps a track was not seen and went on, at most: they may have been joined since the run."""
+    seen: dict[int, tuple[int, float]] = {}
+    frames, seconds = 0, 0.0
+    for samples in read_tracks(path):
+        rows = zip(samples.track_ids.tolist(), samples.frames.tolist(), samples.times_s.tolist(), strict=True)
+        for track_id, frame, time_s in rows:
+            before, before_s = seen.get(track_id, (frame, time_s))
+            frames, seconds = max(frames, frame - before), max(seconds, time_s - before_s)
+            seen[track_id] = frame, time_s
+    return frames if step_s is None else seconds / float(step_s)
 
 
 def _by_frame(path: Path, names: dict[int, str]) -> Iterator[tuple[int, Samples]]:
