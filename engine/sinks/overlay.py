@@ -73,7 +73,7 @@ class Overlay:
         if scene is not None:
             if tracks.frame.image is not None:  # without what was added to make its size even
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
-            scene.see(tracks.frame, self._samples(tracks), upright_wh)
+            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
             for strokes in scene.strokes(upright_wh):
                 draw_lines(
                     planes,
@@ -155,20 +155,6 @@ class Overlay:
         if self._scene is not None:
             self._scene.restore(cast("SceneJson | None", state.get("scene")))
 
-    def _samples(self, tracks: Tracks) -> Samples:
-        """Return the tracks of a frame as those who count take them."""
-        frame, count, kinds = tracks.frame, len(tracks), tracks.class_ids.astype(np.int64)
-        return Samples(
-            np.full(count, frame.index, np.int64),
-            np.full(count, frame.pts, np.int64),
-            np.full(count, frame.time_s),
-            tracks.track_ids,
-            kinds,
-            _scores(tracks),
-            tracks.boxes_xyxy,
-            {kind: self._names[kind] for kind in np.unique(kinds).tolist()},
-        )
-
     def _labels(self, tracks: Tracks) -> list[str]:
         parts: dict[str, list[str]] = {
             "class": [self._names[class_id] for class_id in tracks.class_ids.tolist()],
@@ -205,6 +191,21 @@ class Overlay:
         ends = np.cumsum([len(trail.points) for trail in self._trails.values()], dtype=np.int64)
         colours = np.array([trail.colour & 63 for trail in self._trails.values()], np.int64)
         return np.array(points, np.float64).reshape(-1, 2), ends, colours
+
+
+def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:
+    """Return the tracks of a frame as those who count take them."""
+    frame, count, kinds = tracks.frame, len(tracks), tracks.class_ids.astype(np.int64)
+    return Samples(
+        np.full(count, frame.index, np.int64),
+        np.full(count, frame.pts, np.int64),
+        np.full(count, frame.time_s),
+        tracks.track_ids,
+        kinds,
+        _scores(tracks),
+        tracks.boxes_xyxy,
+        {kind: class_names[kind] for kind in np.unique(kinds).tolist()},
+    )
 
 
 def _scores(tracks: Tracks) -> NDArray[np.float64]:
