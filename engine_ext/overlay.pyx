@@ -138,6 +138,7 @@ def make_palette(matrix, full_range):
 
 PALETTES = {(matrix, full): make_palette(matrix, full) for matrix in LUMA_WEIGHTS for full in (False, True)}
 LIGHT, DARK = COLOURS, COLOURS + 1
+NOTHING_TAKEN = np.empty((0, 4), np.int64)
 
 
 cdef int fill(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
@@ -633,11 +634,16 @@ cdef class Text:
         self.face.margin_x, self.face.margin_y = max(found.left, found.size // 4), max(1, found.size // 8)
         self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
         # What lies beyond the frame's width is cut off here, which bounds the mask as well.
-        most = frame_width // found.narrowest + 1
+        cdef Py_ssize_t most = frame_width // found.narrowest + 1, at = 0, end = 0, length
+        cdef i64[::1] ends = np.empty(len(labels), np.int64)
         texts = [font.fold(label)[:most] for label in labels]
-        self.codes = b"".join(texts) or b" "
-        self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        self.widest = max(map(len, texts), default=0)
+        for text in texts:
+            length = len(text)
+            end += length
+            ends[at] = end
+            at += 1
+            self.widest = max(self.widest, length)
+        self.codes, self.ends = b"".join(texts) or b" ", ends
 
     cdef mask(self):
         """Room for the widest text, and a row of nothing below it."""
@@ -669,7 +675,9 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
     frame.width, frame.height = frame_wh
     cdef Py_ssize_t line = line_thickness(frame_wh) if thickness is None else thickness
     size = default_font_size(frame_wh) if font_size is None else font_size
-    cdef Text text = Text(labels, frame.width, size), short = Text(short_labels or [""] * count, frame.width, size)
+    cdef Text text = Text(labels, frame.width, size)
+    cdef Text short = text if short_labels is None else Text(short_labels, frame.width, size)
+    cdef const i64[::1] short_ends = np.zeros(count, np.int64) if short_labels is None else short.ends
     cdef Face face = text.face
     cdef u8[:, ::1] mask = (text if text.widest >= short.widest else short).mask()
     cdef Grid grid
@@ -684,11 +692,11 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
     cdef const i64[::1] order = np.argsort(ids, kind="stable")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
-    cdef const i64[:, ::1] occupied = np.empty((0, 4), np.int64) if taken is None else np.ascontiguousarray(taken)
+    cdef const i64[:, ::1] occupied = NOTHING_TAKEN if taken is None else np.ascontiguousarray(taken)
     stood = np.full(count, -1) if slots is None else np.ascontiguousarray(slots)
     cdef i64[::1] places = stood
     with nogil:
-        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short.ends, mask, palette,
+        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short_ends, mask, palette,
                  line, &face, &grid, occupied, places)
     if slots is not None and stood is not slots:
         slots[:] = stood
