@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
-from engine.alarms import Alarms, AlarmSettings, StreamWatch
+from engine.alarms import Alarms, AlarmSettings, StreamWatch, WatchSettings
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -31,7 +31,7 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
-from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
@@ -112,6 +112,8 @@ class Engine:
             raise
         try:
             self._alarms = Alarms(alarms) if alarms is not None else None
+            if alarms is not None:
+                self._check_loiter(alarms)
         except BaseException:
             if model is None:
                 self.close()
@@ -130,7 +132,8 @@ class Engine:
         self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
+        check_wanted(self.model.manifest, self.config, self._answering.classes_named())
+        self._answering.check_clips(self.config, self.model.manifest.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -201,6 +204,9 @@ class Engine:
         videos = find_videos(named, folder, left_out=left_out)
         for line in told(left_out):
             log.warning(line)
+        unused = self._answering.check_videos([_name_of(video) for video in videos])
+        if unused is not None:
+            log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
@@ -282,7 +288,9 @@ class Engine:
             summary = {**summary, **followed}
             if (problem := error_in(followed)) is not None:
                 summary["success"], summary["error"] = False, problem
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
+        manifest = report.build_manifest(
+            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+        )
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -427,7 +435,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
-        name = name_of({"path": video.path, "stem": video.stem})
+        name = _name_of(video)
         return StreamRun(
             key,
             video,
@@ -446,18 +454,31 @@ class Engine:
             watch=self._watch(video),
         )
 
+    def _check_loiter(self, alarms: AlarmSettings) -> None:
+        """Raise ConfigError where it is asked for and nothing says after how long."""
+        zones = [zone for scene in self._answering.scenes for zone in scene.zones]
+        if "loiter" in alarms.kinds and alarms.loiter_s is None and all(zone.loiter_s is None for zone in zones):
+            raise ConfigError(
+                "Events of kind loiter need to know after how long: give --loiter 30s (event_loiter_s in the workers' "
+                "settings), or loiter_s to a zone of the scene."
+            )
+
     def _watch(self, video: Video) -> StreamWatch | None:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
-        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        name = _name_of(video)
         return StreamWatch(
             name,
             self.model.manifest.classes,
             self._answering.scene(name),
-            self._alarms.settings.kinds,
+            WatchSettings(
+                self._alarms.settings.kinds,
+                self._alarms.settings.loiter_s,
+                registry.lifetime(self.config.tracker, self.config.model_dump(include=set(registry.KEYS))),
+            ),
             partial(self._answering.clock, name),
-            self._alarms.tell,
+            self._alarms,
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
@@ -677,6 +698,11 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _name_of(video: Video) -> str:
+    """The video's name in all tables."""
+    return name_of({"path": video.path, "stem": video.stem})
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:

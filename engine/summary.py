@@ -132,19 +132,19 @@ class BackendJson(TypedDict):
 
 
 class LineJson(TypedDict):
-    """How often a line was crossed in one direction."""
+    """How often a line was crossed in one direction; None where nothing was examined."""
 
     line: str
     direction: str
-    count: int
+    count: int | None
     by_class: dict[str, int]
 
 
 class ZoneJson(TypedDict):
-    """The stays in a zone."""
+    """The stays in a zone; None where nothing was examined."""
 
     zone: str
-    stays: int
+    stays: int | None
     median_dwell_s: float | None
 
 
@@ -157,12 +157,12 @@ class ReviewedJson(TypedDict):
 
 
 class CameraJson(TypedDict):
-    """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `map_residual_m`
-    how well the scene's map fits."""
+    """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `ids` and
+    `objects` are None where nothing was examined. `map_residual_m`: how well the scene's map fits."""
 
     camera: str
-    ids: int
-    objects: list[int]
+    ids: int | None
+    objects: list[int] | None
     lines: list[LineJson]
     zones: list[ZoneJson]
     map_residual_m: NotRequired[float]
@@ -266,9 +266,11 @@ class SummaryJson(TypedDict):
 
 
 class ManifestJson(SummaryJson):
-    """A summary with what is needed to trust it or to repeat the run."""
+    """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
+    versions did not note them."""
 
     started_at: str
+    classes: NotRequired[list[str]]
     config: dict[str, object]
     config_sha256: str
     versions: dict[str, str]

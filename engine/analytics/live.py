@@ -9,26 +9,39 @@ is what its detections say by now.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain, takewhile
-from typing import Any, TypedDict
+from typing import TypeAlias
 
-from engine.analytics.crossings import Crossing, Crossings
-from engine.analytics.samples import Samples
+from pydantic import TypeAdapter
+
+from engine.analytics.crossings import Approach, Crossing, Crossings
+from engine.analytics.samples import Samples, Tracked
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.analytics.stays import Stay, Stays
 
+Done: TypeAlias = list[tuple[int, str, int]]
+"""How often something was done at a place: the place's number, what, how often."""
 
-class LiveJson(TypedDict):
-    """Live counts as JSON values. `totals` has (place, key, number) of what is settled; `tracks` (id, last step, votes
-    by class, what it did at places that count some classes only); `lines` and `zones` what each knows of the tracks."""
 
-    totals: list[tuple[int, str, int]]
-    tracks: list[tuple[int, float, list[tuple[str, float]], list[tuple[int, str, int]]]]
-    lines: list[list[list[Any]]]
-    zones: list[list[list[Any]]]
+@dataclass(frozen=True)
+class _State:
+    """Live counts, as a checkpoint keeps them. `totals` is what is settled; `tracks` (id, last step, votes by class,
+    what it did at places that count some classes only); `lines` and `zones` what each knows of the tracks."""
+
+    totals: Done
+    tracks: list[tuple[int, float, dict[str, float], Done]]
+    lines: list[list[tuple[int, Approach]]]
+    zones: list[list[tuple[int, Stay | None]]]
+
+
+@cache
+def _states() -> TypeAdapter[_State]:
+    return TypeAdapter(_State)
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,21 @@ class LiveCounts:
             if self._by_class:
                 kind = int(samples.class_ids[row])
                 track.votes[samples.class_names.get(kind, str(kind))] += float(samples.scores[row])
-        for place, (_, crossings) in enumerate(self._lines):
-            for crossing in crossings.feed_frame(samples):
-                self._count(place, crossing)
-        for place, (_, stays) in enumerate(self._zones, len(self._lines)):
-            for stay in stays.feed_frame(samples):
-                self._count(place, stay)
+        if ids:
+            self._feed(samples.by_track())
         for track_id in _older(self._tracks, step - self._gone_after):
             track = self._gone[track_id] = self._tracks.pop(track_id)
             track.at_end = self._at_end(track_id)
         for track_id in _older(self._gone, step - self._forget_after):
             self._end(track_id)
+
+    def _feed(self, tracks: Tracked) -> None:
+        for place, (_, crossings) in enumerate(self._lines):
+            for crossing in crossings.feed(tracks):
+                self._count(place, crossing)
+        for place, (_, stays) in enumerate(self._zones, len(self._lines)):
+            for stay in stays.feed(tracks):
+                self._count(place, stay)
 
     def lines(self) -> list[LineCount]:
         """Return the counts of the lines, in the order of the scene."""
@@ -113,34 +130,37 @@ class LiveCounts:
         numbers = self._numbers()
         found = []
         for place, (zone, stays) in enumerate(self._zones, len(self._lines)):
-            staying = [track_id for track_id in stays.open_ids if self._counts_at(place, track_id)]
+            staying = [track_id for track_id in stays.inside_now if self._counts_at(place, track_id)]
             inside = sum(track_id in self._here for track_id in staying)
             found.append(ZoneCount(zone, inside, numbers[place, "stay"] + len(staying)))
         return found
 
-    def state(self) -> LiveJson:
-        """Return everything the next frames depend on."""
-        return {
-            "totals": _triples(self._totals),
-            "tracks": [
-                (track_id, track.seen, list(track.votes.items()), _triples(track.done))
-                for track_id, track in (*self._gone.items(), *self._tracks.items())
+    def state(self) -> dict[str, object]:
+        """Return everything the next frames depend on, as JSON values."""
+        state = _State(
+            _triples(self._totals),
+            [
+                (track_id, track.seen, dict(track.votes), _triples(track.done))
+                for track_id, track in chain(self._gone.items(), self._tracks.items())
             ],
-            "lines": [crossings.state() for _, crossings in self._lines],
-            "zones": [stays.state() for _, stays in self._zones],
-        }
+            [crossings.state() for _, crossings in self._lines],
+            [stays.state() for _, stays in self._zones],
+        )
+        found: dict[str, object] = _states().dump_python(state, mode="json")
+        return found
 
-    def restore(self, state: LiveJson) -> None:
-        """Go on where `state` was taken. Raises ValueError, TypeError or KeyError where it is none of this scene."""
-        self._totals = _counter(state["totals"])
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Go on where `state` was taken. Raises ValueError where it is none of this scene."""
+        known = _states().validate_json(json.dumps(state), strict=True)
+        self._totals = _counter(known.totals)
         self._gone = {}  # those that are find their way there with the next frame
         self._tracks = {
-            int(track_id): _Track(float(seen), defaultdict(float, {str(k): float(v) for k, v in votes}), _counter(done))
-            for track_id, seen, votes, done in state["tracks"]
+            track_id: _Track(seen, defaultdict(float, votes), _counter(done))
+            for track_id, seen, votes, done in known.tracks
         }
-        for (_, crossings), of_line in zip(self._lines, state["lines"], strict=True):
+        for (_, crossings), of_line in zip(self._lines, known.lines, strict=True):
             crossings.restore(of_line)
-        for (_, stays), of_zone in zip(self._zones, state["zones"], strict=True):
+        for (_, stays), of_zone in zip(self._zones, known.zones, strict=True):
             stays.restore(of_zone)
 
     def _count(self, place: int, found: Crossing | Stay) -> None:
@@ -197,9 +217,9 @@ def _key(found: Crossing | Stay) -> str:
     return "stay" if isinstance(found, Stay) else "in" if found.positive else "out"
 
 
-def _triples(counter: Counter[tuple[int, str]]) -> list[tuple[int, str, int]]:
+def _triples(counter: Counter[tuple[int, str]]) -> Done:
     return [(place, key, number) for (place, key), number in counter.items()]
 
 
-def _counter(triples: Iterable[tuple[int, str, int]]) -> Counter[tuple[int, str]]:
-    return Counter({(int(place), str(key)): int(number) for place, key, number in triples})
+def _counter(triples: Done) -> Counter[tuple[int, str]]:
+    return Counter({(place, key): number for place, key, number in triples})

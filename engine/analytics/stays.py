@@ -7,16 +7,13 @@ by at least the margin, or with the track. A hole in a track is not a leave.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import Polygon
-from engine.analytics.samples import Moment, Samples
-
-Inside: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+from engine.analytics.samples import Moment, Samples, Tracked
 
 
 @dataclass(frozen=True)
@@ -42,21 +39,32 @@ class Stays:
         self._zone = zone
         self._open: dict[int, Stay | None] = {}
         """Of each track: its stay as far as it is known, None while it is outside."""
-        self._later: dict[int, tuple[Samples, int]] = {}
-        """Of a track with a stay: the row of some samples that is the last one inside, where that is not in it yet."""
 
-    def inside(self, samples: Samples) -> Inside:
+    def inside(self, samples: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return where samples, of any tracks, stand: (N,) whether inside, and (N,) whether outside by the margin."""
         return self._zone.inside(samples.boxes_xyxy)
 
-    def feed(self, track_id: int, samples: Samples, known: Inside | None = None) -> list[Stay]:
-        """Take the next samples of a track, at least one, and return the stays that end in them. `known` says where
-        they stand, where somebody has asked."""
-        inside, left = known if known is not None else self.inside(samples)
-        self._catch_up(track_id)
-        if not inside.any() and self._open.get(track_id) is None:  # as most are
-            self._open[track_id] = None
-            return []
+    def feed(self, tracks: Tracked) -> list[Stay]:
+        """Take the next samples of some tracks, and return the stays that end in them."""
+        inside, left = self.inside(tracks.samples)
+        any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
+        all_inside = np.logical_and.reduceat(inside, tracks.starts).tolist()
+        found: list[Stay] = []
+        for (track_id, start, stop), within, throughout in zip(tracks.spans, any_inside, all_inside, strict=True):
+            stay = self._open.get(track_id)
+            if not within and stay is None:  # as most are
+                self._open[track_id] = None
+                continue
+            if throughout and stay is not None:
+                self._open[track_id] = replace(stay, last=tracks.samples.moment(stop - 1, self._zone.anchor))
+                continue
+            samples = tracks.samples.take(slice(start, stop))
+            found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+        return found
+
+    def _follow(
+        self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
+    ) -> list[Stay]:
         within, leaves = np.flatnonzero(inside), np.flatnonzero(left)
         new = track_id not in self._open
         stay = self._open.get(track_id)
@@ -80,53 +88,27 @@ class Stays:
         self._open[track_id] = stay
         return ended
 
-    def feed_frame(self, samples: Samples) -> list[Stay]:
-        """Take the samples of one frame, one a track, and return the stays that end there."""
-        inside, left = self.inside(samples)
-        found: list[Stay] = []
-        for row, (track_id, within) in enumerate(zip(samples.track_ids.tolist(), inside.tolist(), strict=True)):
-            if within and self._open.get(track_id) is not None:
-                self._later[track_id] = (samples, row)
-            elif within or self._open.get(track_id, self) is not None:
-                only = slice(row, row + 1)
-                found += self.feed(track_id, samples.take(only), (inside[only], left[only]))
-        return found
-
-    @property
-    def open_ids(self) -> list[int]:
-        """The tracks that stay in the zone, as far as is known."""
-        return [track_id for track_id, stay in self._open.items() if stay is not None]
-
-    def state(self) -> list[list[Any]]:
-        """Return what is known of each track, as JSON values."""
-        for track_id in list(self._later):
-            self._catch_up(track_id)
-        return [
-            [track_id, None if stay is None else [[*astuple(stay.first)], [*astuple(stay.last)], stay.born_inside]]
-            for track_id, stay in self._open.items()
-        ]
-
-    def restore(self, state: Iterable[list[Any]]) -> None:
-        """Go on where `state` was taken. Raises ValueError or TypeError for anything else."""
-        self._open, self._later = {}, {}
-        for track_id, values in state:
-            stay = None
-            if values is not None:
-                first, last, born_inside = values
-                stay = Stay(int(track_id), Moment(*first), Moment(*last), bool(born_inside), ended_inside=True)
-            self._open[int(track_id)] = stay
-
-    def _catch_up(self, track_id: int) -> None:
-        """Put into a track's stay what `feed_frame` has left for later."""
-        later, stay = self._later.pop(track_id, None), self._open.get(track_id)
-        if later is not None and stay is not None:
-            self._open[track_id] = replace(stay, last=later[0].moment(later[1], self._zone.anchor))
-
     def end(self, track_id: int) -> list[Stay]:
         """Forget a track that has ended, and return the stay that ends with it, if there is one."""
-        self._catch_up(track_id)
         stay = self._open.pop(track_id, None)
         return [stay] if stay is not None else []
+
+    def of(self, track_id: int) -> Stay | None:
+        """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
+        return self._open.get(track_id)
+
+    @property
+    def inside_now(self) -> list[int]:
+        """The tracks that have a stay which has not ended."""
+        return [track_id for track_id, stay in self._open.items() if stay is not None]
+
+    def state(self) -> list[tuple[int, Stay | None]]:
+        """Return the stay of each track, None of those outside, to `restore` it from."""
+        return list(self._open.items())
+
+    def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
+        """Go on where `state` was taken."""
+        self._open = dict(state)
 
 
 def _next(places: NDArray[np.intp], at: int, none: int) -> int:

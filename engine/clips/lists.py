@@ -86,6 +86,9 @@ def empty_txt(run: FinishedRun) -> str:
         "# Videos in which no track was found. That is no proof that nothing is there:\n"
         f"# {printable(looked_at)}, {printable(classes)}, scores from {config.conf:g}, tracker {config.tracker}.\n"
     )
+    if config.start_s or config.part_ends_s is not None:
+        end = "its end" if config.part_ends_s is None else f"{config.part_ends_s:g} s"
+        head += f"# Of each video only a part was examined: from {config.start_s:g} s to {end}.\n"
     empty = [video for video in run.videos if not video.objects and video.examined]
     whole = [video for video in empty if video.status == "ok"]
     unsure = [video for video in run.videos if not video.objects and video not in whole]

@@ -100,9 +100,15 @@ class Progress:
 class Watcher(Protocol):
     """Looks on as the tracks of a stream come. It never raises and never waits."""
 
-    def open(self, info: StreamInfo) -> None: ...
+    def open(self, info: StreamInfo, identity: str | None, state: dict[str, object] | None = None) -> None:
+        """Begin, or go on where `state` was taken. `identity` is what all attempts at these results have in common;
+        None: there are no others."""
 
     def see(self, tracks: Tracks) -> None: ...
+
+    def state(self) -> dict[str, object] | None:
+        """Return where it stands, as JSON values, for a checkpoint."""
+        ...
 
     def end(self) -> None: ...
 
@@ -239,7 +245,7 @@ class StreamRun:
         self.info = info
         steps.reached("opened")
         if self._watch is not None:
-            self._watch.open(info)
+            self._watch.open(info, self.checkpoints.identity if self.checkpoints is not None else None)
         if not info.live:
             self.recording = None
         if self.recording is not None:
@@ -255,8 +261,6 @@ class StreamRun:
         """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
-        if self._watch is not None:
-            self._watch.open(info)
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
@@ -270,6 +274,8 @@ class StreamRun:
                     self._opened.append(sink)
                     sink.resume(info, checkpoint.outputs[kind], part)
         self.tally.restore(checkpoint.tally)
+        if self._watch is not None:
+            self._watch.open(info, self.checkpoints.identity, checkpoint.events)
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
@@ -294,7 +300,8 @@ class StreamRun:
                 self._watch.see(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
-                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
+                    events = self._watch.state() if self._watch is not None else None
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states(), events)
                 self.checkpoints.settle()
             clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
@@ -308,8 +315,8 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         steps.reached("last frame")
-        if self._watch is not None:
-            self._watch.end()
+        if self._watch is not None and not (end.interrupted and self.checkpoints is not None):
+            self._watch.end()  # else it goes on, and so does what is under way
         self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)

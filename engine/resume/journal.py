@@ -33,13 +33,14 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 class CheckpointJson(TypedDict):
     """A checkpoint behind `frames` frames, with the state of each output by kind. That of a live source's segment has
-    nothing else: it is not continued."""
+    nothing else: it is not continued. `events` is where who looks for events stood, in the shape of that one."""
 
     frames: int
     mark: NotRequired[dict[str, object]]
     tracker: NotRequired[TrackerJson]
     tally: NotRequired[dict[str, object]]
     outputs: dict[str, OutputState]
+    events: NotRequired[dict[str, object]]
 
 
 class MadeFile(TypedDict):

@@ -6,7 +6,7 @@ room for counts that grow, so that it stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,7 +15,7 @@ from typing import TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analytics.live import LiveCounts, LiveJson
+from engine.analytics.live import LiveCounts
 from engine.analytics.samples import Samples
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.records import Frame
@@ -39,7 +39,7 @@ class SceneJson(TypedDict):
     """What is drawn of a scene, behind a frame: the time of the video's first frame, and the counts."""
 
     first_s: float
-    counts: LiveJson | None
+    counts: Mapping[str, object] | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class SceneOverlay:
             *(scene.zones if self._parts & {"zones", "counts"} else ()),
         ]
         self._counts: LiveCounts | None = None
-        self._saved: LiveJson | None = None
+        self._saved: Mapping[str, object] | None = None
         self._first_s: float | None = None
         self._layouts: dict[tuple[int, int], _Layout] = {}
 

@@ -115,8 +115,39 @@ def test_a_source_that_moved(out, tmp_path, run):
     done = run("render", out, "--source", tmp_path / "archive")
     assert done.status == 0, done.err
     assert "a.mp4: 8 frames" in done.out
-    with pytest.raises(InputError, match=r"holds no a\.mp4"):
+    with pytest.raises(InputError, match=r"none/a\.mp4 does not exist: name the folder .* with --source"):
         list(render(out, tmp_path / "none"))
+
+
+def test_sources_of_one_name_that_moved(tmp_path):
+    """Each is found by its path below the input folder, as everywhere."""
+    for number, folder in enumerate(("x", "y")):
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        write_clip(tmp_path / "videos" / folder / "a.mp4", 6 + number)
+    with Engine(EngineConfig(backend="fake", min_hits=0)) as engine:
+        assert engine.run([tmp_path / "videos"], tmp_path / "out")["success"]
+    (tmp_path / "videos").rename(tmp_path / "archive")
+    done = list(render(tmp_path / "out", tmp_path / "archive"))
+    assert [(each.path.relative_to(tmp_path / "out").as_posix(), each.frames) for each in done] == [
+        ("x/a.mp4", 6),
+        ("y/a.mp4", 7),
+    ]
+
+
+def test_a_scene_that_is_gone(out):
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["config"]["scene"] = ["gone.toml"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"Name it with --scene, or leave it out with --draw none"):
+        list(render(out))
+    for draw in ("none", "clock"):
+        assert [done.frames for done in render(out, changes={"draw": draw})] == [8]
+
+
+def test_rows_that_are_gone(out):
+    (out / "a.tracks.jsonl").unlink()
+    with pytest.raises(InputError, match="is not there any more"):
+        list(render(out))
 
 
 def test_the_source_is_never_overwritten(out, tmp_path):
@@ -128,7 +159,11 @@ def test_the_source_is_never_overwritten(out, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "[1]", "{}", '{"videos": [1], "config": {}}', '{"videos": [], "config": {}}']
+    "text",
+    [
+        *(None, "", "[1]", "{}", '{"videos": [1], "config": {}}', '{"videos": [], "config": {}}'),
+        '{"videos": [{"path": "a", "stem": "../a", "status": "ok", "outputs": {"tracks": "a"}}], "config": {}}',
+    ],
 )
 def test_no_manifest_of_a_run(tmp_path, text):
     if text is not None:
