@@ -33,6 +33,7 @@ from engine.identities import Identities
 from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
@@ -299,9 +300,12 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            report.write_json(place, "manifest.json", manifest)
-            if self.config.report and settled:
-                summary["report"] = self._report(folder, manifest)
+            try:
+                if self.config.report and settled:
+                    summary["report"] = manifest["report"] = self._report(folder, manifest)
+            finally:  # a run without its page is one all the same
+                manifest["files"] = made_of(folder, manifest)
+                report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
@@ -660,13 +664,20 @@ class Engine:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
-        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        (found,) = self._postprocess.process(self._runner.run(batch))
+        found = self.detect_in(Frame(0, 0, 0, 1, Fraction(1), image))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
         return found.above(self.config.conf)
+
+    def detect_in(self, frame: Frame) -> Detections:
+        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
+        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        if (image := frame.image) is None:
+            raise ValueError("frame must have an image.")
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        (found,) = self._postprocess.process(self._runner.run(batch))
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend
