@@ -533,7 +533,7 @@ def test_counts_go_on_where_they_were(tmp_path: Path, whole: Callable[..., Any],
     """What is known of each track at each line and zone is part of the checkpoint, and where the labels stood."""
     video = clip(tmp_path / "a.mp4", 60)
     scene = {
-        "line": [{"name": "middle", "points": [[0.5, 0.0], [0.5, 1.0]], "classes": ["person", "car"]}],
+        "line": [{"name": "middle", "points": [[0.5, 0.0], [0.5, 1.0]], "classes": ["square"]}],
         "zone": [{"name": "left", "polygon": [[0.0, 0.0], [0.5, 0.0], [0.4, 1.0], [0.0, 1.0]]}],
     }
     settings = {"visualize": True, "scene": scene, "draw": draw}
