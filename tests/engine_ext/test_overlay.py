@@ -375,7 +375,7 @@ def test_labels_of_a_crowd_stay_where_they_are():
 def test_a_label_that_stays_lets_no_newcomer_in():
     """The newcomer has the smaller id, and wants the place above both."""
     labels, slots = ["old 5", "new"], np.array([0, -1])
-    boxes = [[20, 40, 60, 90], [24, 41, 64, 91]]
+    boxes = [[20, 40, 60, 90], [20, 40, 60, 90]]
     draw_both(200, 120, boxes, [5, 2], labels, slots=slots, thickness=1, font_size=9)
     assert slots[0] == 0
     assert slots[1] > 0
