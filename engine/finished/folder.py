@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics.answering import films_of
+from engine.analytics.answering import CameraAnswers, films_of
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -54,7 +54,8 @@ class FinishedVideo:
 class FinishedRun:
     """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
 
-    `films` are the same videos, in the same order, as `engine.analytics` takes them.
+    `films` are the same videos, in the same order, as `engine.analytics` takes them. `counted` are the answers of their
+    cameras, where somebody has read all rows just before.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class FinishedRun:
     settings: AnswerSettings
     model: str
     model_sha256: str
+    counted: tuple[CameraAnswers, ...] = ()
 
     @classmethod
     def load(
@@ -98,9 +100,10 @@ class FinishedRun:
         *,
         sources: Path | None = None,
         settings: AnswerSettings | None = None,
+        counted: Sequence[CameraAnswers] = (),
     ) -> FinishedRun:
-        """Take the entries of a manifest. Raises InputError, and KeyError, TypeError or ValueError where they are
-        none."""
+        """Take the entries of a manifest, and where there are any the answers of all of them. Raises InputError, and
+        KeyError, TypeError or ValueError where they are none."""
         settings = settings or AnswerSettings.of(config)
         # What is not examined has no rows either: a failed file, a live source.
         kept = [entry for entry in entries if "stem" in entry and "segments" not in entry]
@@ -110,7 +113,7 @@ class FinishedRun:
             for entry, film in zip(kept, films, strict=True)
         ]
         name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
-        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256)
+        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, tuple(counted))
 
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:

@@ -143,20 +143,10 @@ class Salvage(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteReport(Task):
-    """Write the page of a job, from what is going to be its manifest."""
-
-    kind = "write report"
-    output: str
-    config: Mapping[str, object]
-    manifest: Mapping[str, object]
-    roots: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class FollowUp(Task):
     """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
-    summary's."""
+    summary's. With `reported` wait then for an order to write the page of the job; `made` says that all else was made
+    before."""
 
     kind = "follow up"
     output: str
@@ -164,6 +154,8 @@ class FollowUp(Task):
     videos: tuple[Mapping[str, object], ...]
     model: Mapping[str, str]
     roots: tuple[str, ...] = ()
+    reported: bool = False
+    made: bool = False
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------
@@ -205,6 +197,14 @@ class Stop(Message):
 
     kind = "stop"
     hand_over: bool
+
+
+@dataclass(frozen=True)
+class WriteReport(Message):
+    """Write the page of a job, from what is going to be its manifest."""
+
+    kind = "write report"
+    manifest: Mapping[str, object]
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -363,8 +363,8 @@ class Reported(Message):
     path: str
 
 
-AnyTask = Probe | Work | Salvage | FollowUp | WriteReport
-Order = GiveVideo | NoMoreVideos | Kept | Stop
+AnyTask = Probe | Work | Salvage | FollowUp
+Order = GiveVideo | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
     | Found
