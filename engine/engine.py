@@ -32,7 +32,7 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
-from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
@@ -136,7 +136,8 @@ class Engine:
         self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
+        check_wanted(self.model.manifest, self.config, self._answering.classes_named())
+        self._answering.check_clips(self.config, self.model.manifest.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -207,6 +208,9 @@ class Engine:
         videos = find_videos(named, folder, left_out=left_out)
         for line in told(left_out):
             log.warning(line)
+        unused = self._answering.check_videos([_name_of(video) for video in videos])
+        if unused is not None:
+            log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
@@ -296,7 +300,9 @@ class Engine:
             summary, counted = {**summary, **followed.made}, followed.cameras
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
+        manifest = report.build_manifest(
+            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+        )
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -442,7 +448,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
-        name = name_of({"path": video.path, "stem": video.stem})
+        name = _name_of(video)
         return StreamRun(
             key,
             video,
@@ -474,7 +480,7 @@ class Engine:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
-        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        name = _name_of(video)
         return StreamWatch(
             name,
             self.model.manifest.classes,
@@ -699,6 +705,11 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _name_of(video: Video) -> str:
+    """The video's name in all tables."""
+    return name_of({"path": video.path, "stem": video.stem})
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
@@ -115,9 +115,12 @@ def build_manifest(
     started_at: str,
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
+    classes: Sequence[str] = (),
 ) -> ManifestJson:
     """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
-    how often a video was begun, where that is not once; `answering` how their wall clocks are known."""
+    how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
+    those that the model knows.
+    """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True).encode()
@@ -132,6 +135,7 @@ def build_manifest(
             }
             for video in summary["videos"]
         ],
+        "classes": list(classes),
         "config": settings,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),

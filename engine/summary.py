@@ -266,9 +266,11 @@ class SummaryJson(TypedDict):
 
 
 class ManifestJson(SummaryJson):
-    """A summary with what is needed to trust it or to repeat the run."""
+    """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
+    versions did not note them."""
 
     started_at: str
+    classes: NotRequired[list[str]]
     config: dict[str, object]
     config_sha256: str
     versions: dict[str, str]

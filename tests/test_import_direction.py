@@ -57,7 +57,7 @@ ROOMS = {
         "finished": {"analytics", "answers", "config", "errors"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "records", "sinks", "stages", "summary", "text",
+            "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
@@ -65,7 +65,7 @@ ROOMS = {
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages",
+            "profiling", "sinks", "stages", "text",
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {

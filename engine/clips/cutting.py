@@ -23,6 +23,7 @@ from engine.files.folders import refuse_link
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
+from engine.results import file_identity
 from engine.sinks.base import discard, publish, sole_writer
 from engine.stages.decode import never_begun
 
@@ -116,11 +117,10 @@ class _VideoCutter:
 
     def cut(self, parts: Sequence[Part], taken: set[str], roots: Sequence[Path]) -> Iterator[Clip]:
         """Give each clip once it stands under its name. Raises VideoError, InputError and OutputError."""
-        path = self._video.annotated if self._hides else self._video.source
-        if path is None and self._hides:
-            raise VideoError("has no annotated video, from which clips of a run with `blur` are cut")
+        path = self._video.annotated if self._drawn else self._video.source
         if path is None:
-            raise VideoError("is a live source, of which no file is kept")
+            what = "a run with `blur`" if self._run.config.blur else "a live source"
+            raise VideoError(f"has no annotated video, from which clips of {what} are cut")
         refuse_link(self._place)
         try:
             self._place.mkdir(parents=True, exist_ok=True)
@@ -128,14 +128,27 @@ class _VideoCutter:
             raise OutputError(f"Folder {self._place} can't be made: {describe_os_error(error)}.") from error
         growing = [self._place / f".clip-{self._token}-{number}.part" for number in range(len(parts))]
         try:
-            with OpenedFile(str(path), () if self._hides else roots) as file:
-                if not self._hides and self._video.size_bytes not in (None, file.facts.st_size):
-                    raise VideoError("is not the file that the tracks are of: its size has changed since the run")
+            with OpenedFile(str(path), () if self._drawn else roots) as file:
+                if not self._drawn:
+                    self._check(file)
                 for made in self._made(file, parts, growing):
                     yield self._published(made, taken)
         finally:
             for each in growing:
                 discard(each)
+
+    def _check(self, file: OpenedFile) -> None:
+        """Raise VideoError where the source is not the one that the run read."""
+        video = self._video
+        if video.size_bytes not in (None, file.facts.st_size):
+            raise VideoError("is not the file that the tracks are of: its size has changed since the run")
+
+        def go_on() -> bool:
+            self._tick()
+            return False
+
+        if video.sha256 is not None and ((now := file_identity(file, go_on)) is None or now["sha256"] != video.sha256):
+            raise VideoError("is not the file that the tracks are of: its content has changed since the run")
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}
@@ -164,7 +177,7 @@ class _VideoCutter:
                     yield shift.back(self._copied(path, by_path[path], found, index, suffix))
         left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in cuts]
         if left:
-            first_s = 0.0 if self._hides else self._video.first_s
+            first_s = 0.0 if self._drawn else self._video.first_s
             made = encode(file, file.path, first_s, left, self._run.config, self._tick)
             for _, path in left:
                 if (each := made.get(path)) is not None:
@@ -174,9 +187,10 @@ class _VideoCutter:
                     yield shift.back(_Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note))
 
     @property
-    def _hides(self) -> bool:
-        """Whether clips are cut from the annotated video: the source shows what that one hides."""
-        return bool(self._run.config.blur)
+    def _drawn(self) -> bool:
+        """Whether clips are cut from the annotated video: the source shows what that one hides, or was live, and no
+        file of it is kept."""
+        return bool(self._run.config.blur) or self._video.source is None
 
     def _shift_of(self, index: PacketIndex) -> _Shift:
         """Compare the rows with the frames of the file; where they don't fit, note it in the index. Raises InputError,
@@ -185,7 +199,7 @@ class _VideoCutter:
         if self._video.tracks is None:
             return _Shift(0, 0.0)
         for samples in read_tracks(self._video.tracks):
-            if self._hides:
+            if self._drawn:
                 found = index.origin_of(samples.frames, samples.times_s, self._video.annotated_s)
                 if found is None or origin not in (None, found):
                     raise VideoError("has tracks that are not those of its annotated video: `yolo-engine render` it")
@@ -193,7 +207,7 @@ class _VideoCutter:
             else:
                 index.check_rows(samples.frames, samples.pts)
             self._tick()
-        return _Shift(origin or 0, self._video.annotated_s if self._hides else 0.0)
+        return _Shift(origin or 0, self._video.annotated_s if self._drawn else 0.0)
 
     def _copied(self, path: Path, part: Part, cut: PacketCut, index: PacketIndex, suffix: str) -> _Made:
         base = index.time_base

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from engine.analytics import Answers, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of
+from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -64,7 +65,8 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
     missing or can't be read."""
     try:
-        entries = {name_of(entry): entry for entry in work.entries if not _untracked(entry)}
+        tracked = [entry for entry in work.entries if not _untracked(entry)]
+        entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
         films = films_of(entries.values(), work.folder, work.settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error

@@ -146,6 +146,7 @@ def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
         **summary.to_json(),
         "job": job.id,
         "started_at": start.started_at if start else None,
+        **({"classes": list(start.model.classes)} if start is not None and start.model.classes else {}),
         "config": job.config,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),

@@ -158,6 +158,7 @@ _MODEL: _Shape = {
     "[name]": (_text, "a text"),
     "[sha256]": (_text, "a text"),
     "[error]": (_or_none(_text), "a text or null"),
+    "[classes]": (_texts, "a list of texts"),
 }
 
 _BACKEND: _Shape = {"name": (_text, "a text"), "provider": (_text, "a text"), "[precision]": (_text, "a text")}
@@ -413,20 +414,23 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model of a job, by name and hash, or why there is none; nothing where it was not looked for."""
+    """The model of a job, by name and hash, or why there is none; nothing where it was not looked for. `classes` are
+    those that it knows, empty where nobody noted them."""
 
     name: str | None = None
     sha256: str | None = None
     error: str | None = None
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
         found = _check(value, _MODEL)
-        return cls(found.get("name"), found.get("sha256"), found.get("error"))
+        return cls(found.get("name"), found.get("sha256"), found.get("error"), tuple(found.get("classes", ())))
 
-    def to_json(self) -> dict[str, str]:
-        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+    def to_json(self) -> dict[str, Any]:
+        found = {"name": self.name, "sha256": self.sha256, "error": self.error, "classes": list(self.classes) or None}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -252,10 +252,64 @@ def test_events_of_a_scene_with_a_clock(tmp_path, run):
     assert int(row["first_frame"]) <= 40
     assert int(row["last_frame"]) >= 41  # it happened between two frames
     assert row["from_time"].startswith("2024-05-01T08:00:01")
-    done = run("clips", out, "--kind", "stay,crossing", "--place", "left", "--longer", "1s", "--json")
+    done = run("clips", out, "--kind", "stay", "--place", "left", "--longer", "1s", "--json")
     (told,) = json.loads(done.out)["clips"]
     assert told["events"] == 1
-    assert run("clips", out, "--class", "car").out.startswith("0 clips")
+    # What could have come up and did not is no error; what can't come up is one, with what there is.
+    for asked in (["--class", "square"], ["--direction", "in"], ["--kind", "stay", "--class", "person,square,square"]):
+        done = run("clips", out, *asked)
+        assert (done.status, done.err) == (0, "")
+    assert run("clips", out, "--class", "square").out.startswith("0 clips")
+    taken = sorted(path.name for path in (out / "clips").iterdir())
+    for asked, message in (
+        (
+            ["--class", "persn"],
+            "No class 'persn' is looked for in these videos. Did you mean 'person'? There is: person, ",
+        ),
+        (
+            ["--place", "letf"],
+            "There is no line or zone 'letf' in these videos. Did you mean 'left'? There is: ../up <b>",
+        ),
+        (["--direction", "inn"], "There is no direction 'inn' in these videos. Did you mean 'in'? There is: in, out."),
+        (["--kind", "crossing", "--place", "left"], "Nothing of the kind 'crossing' can be as the rest is asked for"),
+        (["--kind", "track", "--place", "left"], "Nothing of the kind 'track' can be"),
+        (["--kind", "stay", "--direction", "in"], "Nothing of the kind 'stay' can be"),
+        (["--place", "../up <b>", "--longer", "2s"], "Nothing of the line or zone '../up <b>' can be"),
+        (["--longer", "2s", "--shorter", "1s"], "nothing lasts at least 2 s and at most 1 s"),
+    ):
+        done = run("clips", out, *asked)
+        assert (done.status, done.out) == (2, ""), asked
+        assert message in done.err
+    assert sorted(path.name for path in (out / "clips").iterdir()) == taken
+
+
+def test_names_without_a_scene(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=12)).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(2, 5)])})
+    for asked, message in (
+        (["--kind", "crossing"], "There is no kind 'crossing' in these videos. There is: track."),
+        (["--place", "left"], "There is no line or zone 'left' in these videos. There is: none."),
+    ):
+        done = run("clips", out, *asked)
+        assert done.status == 2
+        assert message in done.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["classes"]  # of an older version, which did not note them: any may have been looked for
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert run("clips", out, "--class", "persn").out.startswith("0 clips")
+
+
+def test_a_scene_for_other_videos(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=12)).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(2, 5)])})
+    elsewhere = tmp_path / "elsewhere.toml"
+    elsewhere.write_text('camera = "cam7/**"\n[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\n')
+    done = run("clips", out, "--scene", elsewhere)
+    assert done.status == 2
+    assert "No scene is for any of the videos: their `camera` is 'cam7/**'" in done.err
+    assert video.name in done.err
 
 
 def test_what_is_empty_and_how_sure_that_is(tmp_path):
@@ -295,15 +349,19 @@ def test_what_is_empty_in_a_part(tmp_path, asked, said):
 def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
     (tmp_path / "in").mkdir()
     videos = {}
-    for name in "abc":
+    for name in "abcd":
         path = make(tmp_path / "in", Shot(frames=12), name=name).path
         videos[path] = (frames_of(path), [Life(2, 5)])
     out = finished(tmp_path / "out", videos)
     (tmp_path / "in" / "a.mp4").unlink()
     with open(tmp_path / "in" / "b.mp4", "ab") as file:
         file.write(b"x")
+    with open(tmp_path / "in" / "d.mp4", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
     done = run("clips", out)
     assert done.status == 1
+    assert "d.mp4: no clips: is not the file that the tracks are of: its content has changed" in done.err
     assert "a.mp4: no clips: does not exist" in done.err
     assert "b.mp4: no clips: is not the file that the tracks are of" in done.err
     assert "1 clips" in done.out
