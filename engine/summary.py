@@ -60,6 +60,18 @@ class SegmentJson(TypedDict, total=False):
     salvaged: bool
 
 
+class GateJson(TypedDict):
+    """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
+    were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
+    pixels of all frames at the model's own scale."""
+
+    whole: int
+    parts: int
+    same: int
+    between: int
+    inferred_share: float
+
+
 class InputJson(TypedDict):
     """An input file by size and hash."""
 
@@ -92,6 +104,7 @@ class EntryJson(TypedDict):
     boxes_without_area: NotRequired[int]
     segments: NotRequired[list[SegmentJson]]
     dropped_frames: NotRequired[int]
+    gate: NotRequired[GateJson]
     clock: NotRequired[Mapping[str, object]]
     input: NotRequired[InputJson | None]
     attempts: NotRequired[int]
@@ -312,6 +325,7 @@ class VideoResult:
     boxes_without_area: int = 0
     segments: list[SegmentJson] = field(default_factory=list)
     dropped_frames: int = 0
+    gate: GateJson | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> VideoJson:
