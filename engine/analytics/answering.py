@@ -37,16 +37,44 @@ class CameraAnswers:
     reviewed: Reviewed | None = None
 
 
+def unrolled(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries of a manifest with the segments of a live source in its place: each as if it were a video of a
+    sequence. Their `recording` is the name of their source."""
+    return [each for entry in entries for each in (_segments(entry) if entry.get("segments") else [entry])]
+
+
+def _segments(entry: Entry) -> list[Entry]:
+    name, place = name_of(entry), PurePosixPath(entry["stem"]).parent
+    found: list[Entry] = []
+    for segment in entry["segments"]:
+        media = {**(entry.get("media") or {}), "first_s": 0.0, "examined_s": [0.0, segment["duration_s"]]}
+        found.append(
+            {
+                "path": entry["path"],
+                "stem": str(place / PurePosixPath(segment["segment"]).name),
+                "status": "ok",
+                "error": None,
+                **{key: segment[key] for key in ("frames", "detections", "tracks", "duration_s", "outputs")},
+                "media": {**media, "creation_time": segment["started_at"]},
+                "sequence": {"offset_s": segment["at_s"], "joined": bool(found)},
+                "recording": name,
+            }
+        )
+    return found
+
+
 def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`. Raises InputError where something is missing."""
+    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. Raises InputError
+    where something is missing."""
     films = []
-    for entry in entries:
+    for entry in unrolled(entries):
         if "stem" not in entry:
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
         stem = PurePosixPath(entry["stem"])
         if stem.is_absolute() or ".." in stem.parts:
             raise InputError(f"{folder / 'manifest.json'} is damaged: {str(stem)!r} is not below its folder.")
         name = name_of(entry)
+        known_as = entry.get("recording", name)
         media = entry.get("media") or {}
         examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
         tracks = (entry.get("outputs") or {}).get("tracks")
@@ -55,15 +83,16 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
         films.append(
             Film(
                 name,
-                camera_of(name, settings.camera),
+                camera_of(known_as, settings.camera),
                 (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.
                 folder / stem.parent / os.path.basename(tracks) if tracks else None,
-                settings.clock(name, media.get("creation_time")),
+                settings.clock(known_as, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
+                recording=entry.get("recording"),
             )
         )
     return films
@@ -72,7 +101,7 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
 def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
     """Return where a video lay when it was tracked; nothing where that was in another sequence than is asked for."""
     found: Entry = entry.get("sequence") or {}
-    return found if found.get("camera") == camera_of(name, settings.camera) else {}
+    return found if "recording" in entry or found.get("camera") == camera_of(name, settings.camera) else {}
 
 
 def film_of_rows(
@@ -125,7 +154,7 @@ def _of_camera(
     verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
-    scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
+    scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
     fragments = Fragments()
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
@@ -176,13 +205,14 @@ def _of_camera(
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
     """Return what a summary says of answers, as JSON values: for each camera its objects, how often each line was
-    crossed which way by which class, and the stays in each zone."""
+    crossed which way by which class, and the stays in each zone. Where nothing was examined, there are no numbers:
+    None."""
     return {"cameras": [_told_of(each) for each in cameras]}
 
 
 def _told_of(camera: CameraAnswers) -> dict[str, Any]:
     answers, objects = camera.answers, camera.objects
-    scene = answers.scene
+    scene, examined = answers.scene, bool(answers.examined_s)
     crossed: Counter[tuple[str, str, str]] = Counter()
     dwells: defaultdict[str, list[float]] = defaultdict(list)
     for event in answers.events:
@@ -192,13 +222,15 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
             dwells[event.place].append(event.dwell_s or 0.0)
     found: dict[str, Any] = {
         "camera": answers.camera,
-        "ids": objects.ids,
-        "objects": [objects.low, objects.high],
+        "ids": objects.ids if examined else None,
+        "objects": [objects.low, objects.high] if examined else None,
         "lines": [
             {
                 "line": line.name,
                 "direction": direction,
-                "count": sum(number for key, number in crossed.items() if key[:2] == (line.name, direction)),
+                "count": sum(number for key, number in crossed.items() if key[:2] == (line.name, direction))
+                if examined
+                else None,
                 "by_class": {
                     name: number for (*at, name), number in sorted(crossed.items()) if at == [line.name, direction]
                 },
@@ -209,7 +241,7 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
         "zones": [
             {
                 "zone": zone.name,
-                "stays": len(dwells[zone.name]),
+                "stays": len(dwells[zone.name]) if examined else None,
                 "median_dwell_s": round(median(dwells[zone.name]), 3) if dwells[zone.name] else None,
             }
             for zone in (scene.zones if scene else ())

@@ -16,7 +16,8 @@ from engine.report.stills import Still
 class VideoFacts:
     """One video as its manifest has it. `name` is its path below the input folder; `annotated` that of its annotated
     video below the output folder, None where there is none; the annotated video's zero is `offset_s` of the
-    container's time. `clock` says how its wall clock is known: given, name, container, none."""
+    container's time. `duration_s` is its length, `examined_s` how much of it was looked at: 0 where it failed. `clock`
+    says how its wall clock is known: given, name, container, none."""
 
     name: str
     camera: str
@@ -25,6 +26,7 @@ class VideoFacts:
     frames: int
     tracks: int
     duration_s: float
+    examined_s: float
     annotated: str | None
     offset_s: float
     clock: str
@@ -32,6 +34,14 @@ class VideoFacts:
     notes: tuple[str, ...]
     resumed_from: int
     attempts: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of each video that was asked for: seconds from its beginning; None: from there, or up to its end."""
+
+    start_s: float | None
+    end_s: float | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class Report:
-    """What stands once on a report. `report_id` tells one run's events from another's: verdicts bear it."""
+    """What stands once on a report. `report_id` tells one run's events from another's: verdicts bear it. `part` is None
+    where whole videos were asked for."""
 
     report_id: str
     folder: str
@@ -139,6 +150,7 @@ class Report:
     started_at: str | None
     error: str | None
     totals: Totals
+    part: Part | None
     videos: tuple[VideoFacts, ...]
     problems: tuple[VideoFacts, ...]
     noted: tuple[VideoFacts, ...]

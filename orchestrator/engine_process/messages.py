@@ -126,8 +126,8 @@ class Probe(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
-    """Do videos that are asked for one by one, for the job of that id, into `output`. `on_event` and `event_kinds` are
-    of the worker's settings."""
+    """Do videos that are asked for one by one, for the job of that id, into `output`. `on_event`, `event_kinds` and
+    `event_loiter_s` are of the worker's settings."""
 
     kind = "work"
     output: str
@@ -136,6 +136,7 @@ class Work(Task):
     roots: tuple[str, ...] = ()
     on_event: tuple[str, ...] = ()
     event_kinds: tuple[str, ...] = ()
+    event_loiter_s: float | None = None
 
     @classmethod
     def from_given(cls, given: _Given) -> Self:
@@ -146,6 +147,7 @@ class Work(Task):
             roots=given.texts("roots"),
             on_event=given.texts("on_event"),
             event_kinds=given.texts("event_kinds"),
+            event_loiter_s=None if given.absent("event_loiter_s") else given.seconds("event_loiter_s"),
             log_level=given.text("log_level"),
             log_format=given.text("log_format"),
         )
