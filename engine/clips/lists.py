@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(
     "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
-    " track_ids event_first_s event_last_s lead_s note".split()
+    " track_ids event_first_s event_last_s lead_s encoded_frames note".split()
 )
 
 
 def clips_csv(clips: Sequence[Clip]) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame."""
+    in front of what was asked for, back to a key frame; `encoded_frames` are those that were encoded anew."""
     return csv_of(COLUMNS, [_row(clip) for clip in clips])
 
 
@@ -72,6 +72,7 @@ def _row(clip: Clip) -> Row:
         "event_first_s": round(min(span.begins_s for span in spans), 3),
         "event_last_s": round(max(span.ends_s for span in spans), 3),
         "lead_s": round(clip.lead_s, 3),
+        "encoded_frames": clip.encoded_frames,
         "note": clip.note,
     }
 
