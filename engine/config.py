@@ -276,6 +276,12 @@ class ClipKeys(BaseModel):
     """false: packets are copied from the key frame before; true: a clip begins at the very frame, for which it is
     encoded anew where no key frame is there."""
 
+    @model_validator(mode="after")
+    def _some_length(self) -> Self:
+        if self.longer_s is not None and self.shorter_s is not None and self.longer_s > self.shorter_s:
+            raise ValueError(f"nothing lasts at least {self.longer_s:g} s and at most {self.shorter_s:g} s")
+        return self
+
 
 class EngineConfig(TrackerKeys):
     """All settings of a run. Immutable. Building one raises ConfigError where a value breaks its rule.

@@ -31,8 +31,9 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
-from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
@@ -132,7 +133,8 @@ class Engine:
         self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
+        check_wanted(self.model.manifest, self.config, self._answering.classes_named())
+        self._answering.check_clips(self.config, self.model.manifest.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -203,6 +205,9 @@ class Engine:
         videos = find_videos(named, folder, left_out=left_out)
         for line in told(left_out):
             log.warning(line)
+        unused = self._answering.check_videos([_name_of(video) for video in videos])
+        if unused is not None:
+            log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
@@ -284,7 +289,9 @@ class Engine:
             summary = {**summary, **followed}
             if (problem := error_in(followed)) is not None:
                 summary["success"], summary["error"] = False, problem
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
+        manifest = report.build_manifest(
+            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+        )
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -293,9 +300,12 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            report.write_json(place, "manifest.json", manifest)
-            if self.config.report and settled:
-                summary["report"] = self._report(folder, manifest)
+            try:
+                if self.config.report and settled:
+                    summary["report"] = manifest["report"] = self._report(folder, manifest)
+            finally:  # a run without its page is one all the same
+                manifest["files"] = made_of(folder, manifest)
+                report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
@@ -429,7 +439,7 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
-        name = name_of({"path": video.path, "stem": video.stem})
+        name = _name_of(video)
         return StreamRun(
             key,
             video,
@@ -461,7 +471,7 @@ class Engine:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
-        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        name = _name_of(video)
         return StreamWatch(
             name,
             self.model.manifest.classes,
@@ -648,13 +658,20 @@ class Engine:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
-        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        (found,) = self._postprocess.process(self._runner.run(batch))
+        found = self.detect_in(Frame(0, 0, 0, 1, Fraction(1), image))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
         return found.above(self.config.conf)
+
+    def detect_in(self, frame: Frame) -> Detections:
+        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
+        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        if (image := frame.image) is None:
+            raise ValueError("frame must have an image.")
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        (found,) = self._postprocess.process(self._runner.run(batch))
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -686,6 +703,11 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _name_of(video: Video) -> str:
+    """The video's name in all tables."""
+    return name_of({"path": video.path, "stem": video.stem})
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:

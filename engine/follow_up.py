@@ -1,4 +1,7 @@
-"""What follows when the videos of a run are done: its answers, and what is made of them."""
+"""What follows when the videos of a run are done: its answers, and what is made of them.
+
+What cuts clips and what writes exports is loaded by a run that asks for it: that takes longer than counting does.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,8 @@ from pathlib import Path
 
 from engine.analytics.settings import AnswerSettings
 from engine.answers import answers_of
-from engine.clips import ClipSettings, cut_clips
-from engine.clips import told as clips_told
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
-from engine.exports import export_run
-from engine.exports import told as export_told
-from engine.finished import FinishedRun
 from engine.summary import FollowUpJson, VideoJson
 
 
@@ -38,6 +36,28 @@ def follow_up(
     answers = answers_of(entries, folder, config, settings, tick)
     if answers is not None:
         found["answers"] = answers
+    if config.clips is not None or config.export:
+        found |= _made(entries, folder, config, model, settings, roots, tick)
+    return found
+
+
+def _made(
+    entries: Sequence[VideoJson],
+    folder: Path,
+    config: EngineConfig,
+    model: Mapping[str, str],
+    settings: AnswerSettings,
+    roots: Sequence[Path],
+    tick: Callable[[], None],
+) -> FollowUpJson:
+    """Cut the clips and write the exports."""
+    from engine.clips import ClipSettings, cut_clips
+    from engine.clips import told as clips_told
+    from engine.exports import export_run
+    from engine.exports import told as export_told
+    from engine.finished import FinishedRun
+
+    found: FollowUpJson = {}
     if config.clips is not None:
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from engine.analytics import read_tracks
 from engine.analytics.answering import films_of, unrolled
 from engine.analytics.naming import name_of
-from engine.analytics.settings import AnswerSettings
+from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
+from engine.analytics.vocabulary import Vocabulary
 from engine.answers import read_manifest
-from engine.config import EngineConfig
+from engine.config import ClipKeys, EngineConfig
 from engine.errors import ConfigError, InputError
+from models.registry import by_hash
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class FinishedVideo:
 class FinishedRun:
     """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
 
-    `films` are the same videos, in the same order, as `engine.analytics` takes them.
+    `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
+    knows, None where nobody noted them.
     """
 
     folder: Path
@@ -64,6 +71,7 @@ class FinishedRun:
     settings: AnswerSettings
     model: str
     model_sha256: str
+    classes: tuple[str, ...] | None = None
 
     @classmethod
     def load(
@@ -82,11 +90,15 @@ class FinishedRun:
         try:
             settings = None if counts else AnswerSettings.of(config.updated(scene=None))
             model = manifest.get("model") or {}
-            return cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
+            run = cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
+            run = replace(run, classes=_classes(manifest.get("classes"), run.model_sha256))
         except ConfigError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+        if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
+            log.warning(unused)
+        return run
 
     @classmethod
     def of(
@@ -112,12 +124,38 @@ class FinishedRun:
         name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
         return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256)
 
+    def check_asked(self, keys: ClipKeys) -> None:
+        """Raise ConfigError where nothing that could have happened in the run is what `keys` ask for."""
+        Vocabulary.of(self.settings.scenes, self._classes_beside(keys.classes or ())).check(keys)
+
+    @property
+    def looked_for(self) -> Collection[str] | None:
+        """The classes that the run looked for; None where nobody noted them."""
+        return None if self.classes is None else looked_for(self.classes, self.config.classes)
+
+    def _classes_beside(self, names: Sequence[str]) -> Collection[str] | None:
+        """Return the classes that were looked for; with those in the rows, which people may have mended, where `names`
+        has others."""
+        kept = self.looked_for
+        if kept is None or set(names) <= set(kept):
+            return kept
+        rows = (samples for film in self.films if film.tracks is not None for samples in read_tracks(film.tracks))
+        return {*kept, *(name for samples in rows for name in samples.class_names.values())}
+
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:
         """Give the videos of which frames were looked at."""
         return [
             (video, film) for video, film in zip(self.videos, self.films, strict=True) if film.examined_s is not None
         ]
+
+
+def _classes(noted: Sequence[str] | None, sha256: str) -> tuple[str, ...] | None:
+    """Return the classes of a run's model: those that its manifest notes, else those of the zoo's model."""
+    if noted is not None:
+        return tuple(noted)
+    of_zoo = by_hash(sha256)
+    return None if of_zoo is None else of_zoo.classes
 
 
 def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | None, visualize: bool) -> FinishedVideo:

@@ -44,11 +44,13 @@ class CheckpointJson(TypedDict):
 
 
 class MadeFile(TypedDict):
-    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size."""
+    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size and hash,
+    which versions before this one did not keep."""
 
     name: str
     path: str
     size: int
+    sha256: NotRequired[str]
 
 
 class LiveJson(TypedDict):
@@ -212,8 +214,16 @@ def _entry(value: Any) -> bool:
         and _range(value.get("objects", [0, 0]))
         and isinstance(value.get("media", {}), dict)
         and isinstance(value.get("outputs"), dict)
+        and _files(value.get("files", {}))
         and isinstance(notes, list)
         and all(isinstance(note, str) for note in notes)
+    )
+
+
+def _files(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, dict) and _count(each.get("size_bytes")) and isinstance(each.get("sha256"), str)
+        for each in value.values()
     )
 
 
@@ -229,6 +239,7 @@ def _made(value: Any) -> bool:
         and isinstance(each.get("path"), str)
         and is_inside(each["path"])
         and _count(each.get("size"))
+        and isinstance(each.get("sha256", ""), str)
         for each in value.values()
     )
 

@@ -21,6 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from engine.config import EngineConfig
+from engine.errors import OutputError
+from engine.made import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
@@ -322,7 +324,7 @@ def end(job: Job, context: Context) -> PipelineResult:
             summary = _answered(job, summary, context)
         summary = _with_alarms(job, summary)
         if not job.cancelled and error is None:
-            summary = _reported(job, summary, context)
+            summary = _hashed(job, _reported(job, summary, context), context)
         state = outcomes.end_state(job, summary)
         ended_at = now()
         end_log = {
@@ -563,6 +565,16 @@ def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
         job.note("no report", error=why)
     return replace(summary, report=None if told is None else told.path)
+
+
+def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the hashes of what was made besides the videos' outputs."""
+    try:
+        return replace(summary, files=made_of(job.output, summary.to_json(), context.renewal()))
+    except OutputError as error:
+        log.warning("job %s: no hashes: %s", job.id, error, extra={"job": job.id})
+        job.note("no hashes", error=str(error))
+        return summary
 
 
 def _told_by(
