@@ -55,7 +55,7 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
-from engine.sinks.base import shared_writer, sole_writer
+from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
@@ -443,7 +443,7 @@ class Engine:
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -518,7 +518,13 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
+        scene = self._answering.scene(name_of({"path": video.path, "stem": video.stem}))
+
+        def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
+            clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
+            return self._outputs.sinks(segment, place.shown, scene, clock)
+
+        return Recording(video, place, sinks, rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
