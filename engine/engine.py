@@ -30,9 +30,13 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
+from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
-from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.letterbox import Letterboxes
+from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.inference.tensor_shape import TensorShape
+from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
@@ -40,7 +44,7 @@ from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
-from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.pipeline import LARGE, Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
@@ -52,9 +56,10 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
-from engine.sinks.base import shared_writer, sole_writer
+from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
+from engine.stages.gate import MOST_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
@@ -64,6 +69,7 @@ from engine.trackers import registry
 
 if TYPE_CHECKING:
     from engine.alarms import Alarms, AlarmSettings, StreamWatch
+    from engine.analytics.answering import CameraAnswers
     from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
 
@@ -116,6 +122,7 @@ class Engine:
                 from engine.alarms import Alarms
 
                 self._alarms = Alarms(alarms)
+                self._check_loiter(alarms)
         except BaseException:
             if model is None:
                 self.close()
@@ -134,7 +141,8 @@ class Engine:
         self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
+        check_wanted(self.model.manifest, self.config, self._answering.classes_named())
+        self._answering.check_clips(self.config, self.model.manifest.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -205,6 +213,9 @@ class Engine:
         videos = find_videos(named, folder, left_out=left_out)
         for line in told(left_out):
             log.warning(line)
+        unused = self._answering.check_videos([_name_of(video) for video in videos])
+        if unused is not None:
+            log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
@@ -279,14 +290,24 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
+        counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+            from engine.follow_up import follow_up  # a run without any starts without what makes them
 
-            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
-            summary = {**summary, **followed}
-            if (problem := error_in(followed)) is not None:
-                summary["success"], summary["error"] = False, problem
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
+            followed = follow_up(
+                summary["videos"],
+                folder,
+                self.config,
+                summary["model"],
+                settings=self._answering,
+                reported=bool(self.config.report),
+            )
+            summary, counted = {**summary, **followed.made}, followed.cameras
+            if followed.error is not None:
+                summary["success"], summary["error"] = False, followed.error
+        manifest = report.build_manifest(
+            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+        )
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -295,9 +316,12 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            report.write_json(place, "manifest.json", manifest)
-            if self.config.report and settled:
-                summary["report"] = self._report(folder, manifest)
+            try:
+                if self.config.report and settled:
+                    summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
+            finally:  # a run without its page is one all the same
+                manifest["files"] = made_of(folder, manifest)
+                report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
@@ -308,11 +332,12 @@ class Engine:
             attempts.clean(place)
         return summary
 
-    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+    def _report(self, folder: Path, manifest: ManifestJson, counted: Sequence[CameraAnswers]) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
+        language = self.config.report_language
+        return str(write_report(folder, manifest, self._answering, language=language, counted=counted).report)
 
     def work(
         self,
@@ -431,11 +456,11 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
-        name = name_of({"path": video.path, "stem": video.stem})
+        name = _name_of(video)
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -450,20 +475,33 @@ class Engine:
             watch=self._watch(video),
         )
 
+    def _check_loiter(self, alarms: AlarmSettings) -> None:
+        """Raise ConfigError where it is asked for and nothing says after how long."""
+        zones = [zone for scene in self._answering.scenes for zone in scene.zones]
+        if "loiter" in alarms.kinds and alarms.loiter_s is None and all(zone.loiter_s is None for zone in zones):
+            raise ConfigError(
+                "Events of kind loiter need to know after how long: give --loiter 30s (event_loiter_s in the workers' "
+                "settings), or loiter_s to a zone of the scene."
+            )
+
     def _watch(self, video: Video) -> StreamWatch | None:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
-        from engine.alarms import StreamWatch
+        from engine.alarms import StreamWatch, WatchSettings
 
-        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        name = _name_of(video)
         return StreamWatch(
             name,
             self.model.manifest.classes,
             self._answering.scene(name),
-            self._alarms.settings.kinds,
+            WatchSettings(
+                self._alarms.settings.kinds,
+                self._alarms.settings.loiter_s,
+                registry.lifetime(self.config.tracker, self.config.model_dump(include=set(registry.KEYS))),
+            ),
             partial(self._answering.clock, name),
-            self._alarms.tell,
+            self._alarms,
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
@@ -501,7 +539,13 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
+        scene = self._answering.scene(name_of({"path": video.path, "stem": video.stem}))
+
+        def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
+            clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
+            return self._outputs.sinks(segment, place.shown, scene, clock)
+
+        return Recording(video, place, sinks, rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
@@ -544,9 +588,31 @@ class Engine:
                 max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
+                gate=self._gate(),
             ),
         )
         return pipeline
+
+    def _gate(self) -> GateSettings | None:
+        """How what is inferred is chosen; None: every frame."""
+        config, model = self.config, self.model
+        if config.gate == "off":
+            return None
+        model_hw = tuple(
+            max(model.shape.stride, round(side * config.gate_scale / model.shape.stride) * model.shape.stride)
+            for side in model.shape.model_hw
+        )
+        in_parts = model.shape.rect and frame_backend(model.backend) is None
+        fine = TensorShape((model_hw[0], model_hw[1]), model.shape.stride, rect=True) if in_parts else None
+        boxes = Letterboxes(model.manifest.input, model.backend.input_dtype)
+        return GateSettings(
+            full_every_s=Fraction(config.full_every_s).limit_denominator(1000),
+            shape_of=model.shape,
+            fine_shape_of=fine,
+            letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
+            stride=model.shape.stride,
+            largest=int(LARGE * config.max_frame_bytes),
+        )
 
     def _begin(self, videos: int) -> Run:
         """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
@@ -641,13 +707,20 @@ class Engine:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
-        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        (found,) = self._postprocess.process(self._runner.run(batch))
+        found = self.detect_in(Frame(0, 0, 0, 1, Fraction(1), image))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
         return found.above(self.config.conf)
+
+    def detect_in(self, frame: Frame) -> Detections:
+        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
+        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        if (image := frame.image) is None:
+            raise ValueError("frame must have an image.")
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        (found,) = self._postprocess.process(self._runner.run(batch))
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -663,7 +736,9 @@ class Engine:
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
-        return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        # Frames that wait for the next one that is looked at must not keep it out.
+        return window if self.config.gate == "off" else window + MOST_BETWEEN
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))
@@ -687,6 +762,11 @@ def _salvage(place: Folder, labels: list[str]) -> None:
         from engine.pipeline.recording import salvage
 
         salvage(place, labels)
+
+
+def _name_of(video: Video) -> str:
+    """The video's name in all tables."""
+    return name_of({"path": video.path, "stem": video.stem})
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:

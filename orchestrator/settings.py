@@ -85,8 +85,11 @@ class Settings(BaseModel):
     on_event: tuple[str, ...] = ()
     """Whom workers tell of events in the videos of all jobs, as they happen: a program, which gets JSON on its standard
     input, http(s):// or mqtt(s):// (docs/after.md). Only here: a job can't name any."""
-    event_kinds: tuple[Literal["crossing", "stay", "track"], ...] = ()
+    event_kinds: tuple[Literal["crossing", "enter", "loiter", "stay", "track"], ...] = ()
     """Which events. Empty: those of a job's scene, or tracks where it has none."""
+    event_loiter_s: Seconds | None = None
+    """A stay that lasts for so long is told of while it goes on, in zones without a `loiter_s` of their own. none: in
+    those it is not."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """How many attempts in a row may get no further in a video before it is given up."""

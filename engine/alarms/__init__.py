@@ -10,7 +10,7 @@ comes with a job can't name one.
 """
 
 from engine.alarms.receivers import check_target
-from engine.alarms.sending import SECRET, Alarms, AlarmSettings
-from engine.alarms.watch import KINDS, StreamWatch
+from engine.alarms.sending import SECRET, Alarms, AlarmSettings, Notice
+from engine.alarms.watch import KINDS, StreamWatch, WatchSettings
 
-__all__ = ["KINDS", "SECRET", "AlarmSettings", "Alarms", "StreamWatch", "check_target"]
+__all__ = ["KINDS", "SECRET", "AlarmSettings", "Alarms", "Notice", "StreamWatch", "WatchSettings", "check_target"]

@@ -11,9 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from engine.alarms.receivers import DeliveryError, Receiver, receiver_of
 from engine.summary import AlarmsJson
@@ -27,13 +25,26 @@ SECRET = "YOLO_EVENT_SECRET"
 
 
 @dataclass(frozen=True)
+class Notice:
+    """An event as it is sent: its id, by which receivers know it again, its body, and whose it is: the identity of a
+    video's results."""
+
+    id: str
+    body: bytes
+    of: str = ""
+
+
+@dataclass(frozen=True)
 class AlarmSettings:
-    """`targets` are told of events of these `kinds` (crossing, stay, track; empty: those of the scene, or tracks where
-    there is none). `secret` signs what goes to URLs. `waiting` events may wait for a receiver, each is tried `tries`
-    times, for `timeout_s` each; `first_pause_s` is the first pause. At a run's end what still waits has `close_s`."""
+    """`targets` are told of events of these `kinds` (crossing, enter, loiter, stay, track; empty: those of the scene,
+    or tracks where there is none). `loiter_s` is how long a stay lasts before it is told of while it goes on, in zones
+    of a scene that do not say it themselves. `secret` signs what goes to URLs. `waiting` events may wait for a
+    receiver, each is tried `tries` times, for `timeout_s` each; `first_pause_s` is the first pause. At a run's end what
+    still waits has `close_s`."""
 
     targets: tuple[str, ...]
     kinds: tuple[str, ...] = ()
+    loiter_s: float | None = None
     secret: bytes | None = field(default=None, repr=False)
     waiting: int = 1000
     tries: int = 6
@@ -44,7 +55,8 @@ class AlarmSettings:
 
 
 class Alarms:
-    """The receivers of a run. `tell` never waits and never raises; `settle` waits for a bounded time."""
+    """The receivers of a run. `tell` never waits and never raises; `settle` waits for a bounded time. The same event
+    may be told again: after a kill, nobody knows who has got it."""
 
     def __init__(self, settings: AlarmSettings) -> None:
         """Raises ConfigError where a target is none."""
@@ -53,12 +65,15 @@ class Alarms:
             _Line(receiver_of(target, settings.secret, settings.timeout_s), settings) for target in settings.targets
         ]
 
-    def tell(self, event: Mapping[str, object], encode: Callable[[Mapping[str, object]], bytes]) -> None:
-        """Put an event on its way to all receivers. It gets an id, by which they know it again."""
-        event_id = uuid4().hex
-        body = encode({"id": event_id, **event})
+    def tell(self, notice: Notice) -> None:
+        """Put an event on its way to all receivers."""
         for line in self._lines:
-            line.put(event_id, body)
+            line.put(notice)
+
+    def waiting(self, of: str) -> list[Notice]:
+        """Return the events of `of` that a receiver has neither taken nor given up, each once, in their order."""
+        found = {notice.id: notice for line in self._lines for notice in line.waiting() if notice.of == of}
+        return list(found.values())
 
     def settle(self) -> list[AlarmsJson]:
         """Wait until nothing is on its way, for a bounded time, give up the rest, and return what became of all."""
@@ -77,32 +92,38 @@ class _Line:
     def __init__(self, receiver: Receiver, settings: AlarmSettings) -> None:
         self._receiver = receiver
         self._settings = settings
-        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting: deque[Notice] = deque()
+        self._under_way: Notice | None = None
         self._changed = threading.Condition()
-        self._sending = self._closed = self._hurry = False
+        self._closed = self._hurry = False
         self._sent = self._given_up = 0
         self._error: str | None = None
         self._thread = threading.Thread(target=self._work, name="alarms", daemon=True)
         self._thread.start()
 
-    def put(self, event_id: str, body: bytes) -> None:
+    def put(self, notice: Notice) -> None:
         with self._changed:
             if not self._closed and len(self._waiting) < self._settings.waiting:
-                self._waiting.append((event_id, body))
+                self._waiting.append(notice)
                 self._changed.notify_all()
                 return
         self._give_up("too many events wait for it")
 
+    def waiting(self) -> list[Notice]:
+        """Return what is on its way, in its order."""
+        with self._changed:
+            return [*([self._under_way] if self._under_way is not None else []), *self._waiting]
+
     def settle(self, until: float) -> AlarmsJson:
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._waiting and not self._sending, timeout=max(0.0, until - time.monotonic())
+                lambda: not self._waiting and not self._under_way, timeout=max(0.0, until - time.monotonic())
             )
             left = len(self._waiting)
             self._waiting.clear()
-            self._hurry = self._sending  # what is being tried is not tried again
+            self._hurry = self._under_way is not None  # what is being tried is not tried again
             self._changed.notify_all()
-            late = self._sending and not self._changed.wait_for(lambda: not self._sending, timeout=0.5)
+            late = self._hurry and not self._changed.wait_for(lambda: self._under_way is None, timeout=0.5)
         for _ in range(left):
             self._give_up(self._error or "the run ended before it could be sent")
         with self._changed:
@@ -130,16 +151,15 @@ class _Line:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                item = self._waiting.popleft()
-                self._sending = True
+                notice = self._under_way = self._waiting.popleft()
             try:
-                self._send(*item)
+                self._send(notice)
             finally:
                 with self._changed:
-                    self._sending = self._hurry = False
+                    self._under_way, self._hurry = None, False
                     self._changed.notify_all()
 
-    def _send(self, event_id: str, body: bytes) -> None:
+    def _send(self, notice: Notice) -> None:
         pause_s, why = self._settings.first_pause_s, ""
         for number in range(self._settings.tries):
             if number:
@@ -149,7 +169,7 @@ class _Line:
                         break
                 pause_s = min(2 * pause_s, self._settings.longest_pause_s)
             try:
-                self._receiver.deliver(event_id, body)
+                self._receiver.deliver(notice.id, notice.body)
             except DeliveryError as error:
                 why = printable(str(error))
             except Exception as error:

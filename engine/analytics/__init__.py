@@ -11,8 +11,9 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 (the rules), `trajectories` and `ground` (whole tracks), `stitching` (tracks that broke), `clock`, `analysis` (all of
 it), `bins` and `tables`.
 For runs: `settings` (what a configuration asks for), `naming` (of videos and cameras), `timeline` (the files of a
-camera), `ignore` (where nothing is detected), `answering` (a manifest's answers), `heatmap`, `verdicts`
-(what a reviewer rejected), `export` (files).
+camera), `ignore` (where nothing is detected), `vocabulary` (which names can come up), `live` (counts as frames come),
+`answering` (a manifest's answers), `heatmap`, `paths` (where tracks went, for pages), `verdicts` (what a reviewer
+rejected), `export` (files).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from engine.analytics.analysis import Answers, Event, EventKind, Recording, analyse
     from engine.analytics.bins import Bin, Count, bins_of, counts_of
     from engine.analytics.clock import Clock, ClockOrigin, clock_of, zone_of
-    from engine.analytics.samples import Moment, Samples, read_mot, read_tracks
+    from engine.analytics.samples import Moment, Samples, read_mot, read_tracks, wrong_row
     from engine.analytics.scene import Scene
     from engine.analytics.stitching import Objects, count_objects, fragments_of, stitch
     from engine.analytics.tables import tables_of, to_csv
@@ -57,7 +58,9 @@ __all__ = [
     "geometry",
     "heatmap",
     "ignore",
+    "live",
     "naming",
+    "paths",
     "read_mot",
     "read_tracks",
     "samples",
@@ -71,6 +74,8 @@ __all__ = [
     "timeline",
     "to_csv",
     "verdicts",
+    "vocabulary",
+    "wrong_row",
     "zone_of",
 ]
 
@@ -92,6 +97,7 @@ _HOMES = {
     "Samples": "engine.analytics.samples",
     "read_mot": "engine.analytics.samples",
     "read_tracks": "engine.analytics.samples",
+    "wrong_row": "engine.analytics.samples",
     "Scene": "engine.analytics.scene",
     "Objects": "engine.analytics.stitching",
     "count_objects": "engine.analytics.stitching",

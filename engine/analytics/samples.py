@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 from engine.analytics.geometry import Anchor, anchor_of
 from engine.errors import InputError, describe_os_error
 from engine_ext.rows import read_tracks_jsonl
+
+MAX_ID = 1 << 53
+"""Ids, frames and classes are below this: each is a number of its own where it is a float64."""
+MAX_COORDINATE = 1 << 31
+"""No side of a box lies further from the frame's corner, in pixels: sums, areas and drawing stay in their types."""
 
 _ROWS_AT_ONCE = 20_000
 
@@ -68,19 +75,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def by_track(self) -> Iterator[tuple[int, Samples]]:
-        """Give the rows of each track, in the order of the tracks' first rows here."""
-        for track_id, rows in self.groups():
-            yield track_id, self.take(rows)
-
-    def groups(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Give the places of each track's rows, in the order of the tracks' first rows here."""
-        order = np.argsort(self.track_ids, kind="stable")
-        ids = self.track_ids[order]
-        bounds = np.flatnonzero(np.diff(ids)) + 1
-        groups = [group for group in np.split(order, bounds) if len(group)]
-        for group in sorted(groups, key=lambda rows: int(rows[0])):
-            yield int(self.track_ids[group[0]]), group
+    def by_track(self) -> Tracked:
+        """Return the rows with those of each track together."""
+        _, first, track = np.unique(self.track_ids, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), np.intp)
+        rank[np.argsort(first)] = np.arange(len(first))
+        order = np.argsort(rank[track], kind="stable")
+        counts = np.bincount(rank[track])
+        stops = np.cumsum(counts)
+        return Tracked(self.take(order), self.track_ids[np.sort(first)].tolist(), stops - counts, stops)
 
     def take(self, rows: NDArray[np.intp] | slice | list[int]) -> Samples:
         """Return the rows at these places."""
@@ -97,11 +100,70 @@ class Samples:
             self.offset_s,
         )
 
+    def row(self, index: int) -> Row:
+        """Return the row at `index`."""
+        x1, y1, x2, y2 = self.boxes_xyxy[index].tolist()
+        time_s = float(self.times_s[index])
+        moment = int(self.frames[index]), int(self.pts[index]), time_s
+        return Row(self.video, self.offset_s, *moment, (x1, y1, x2, y2))
+
     def moment(self, index: int, anchor: Anchor) -> Moment:
         """Return when and where the row at `index` is."""
-        x, y = anchor_of(self.boxes_xyxy[index].tolist(), anchor)
-        time_s = float(self.times_s[index])
-        return Moment(self.video, float(self.frames[index]), int(self.pts[index]), time_s, time_s + self.offset_s, x, y)
+        return self.row(index).moment(anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a track, by itself: what is kept of a piece of rows once the piece is gone."""
+
+    video: str
+    offset_s: float
+    frame: int
+    pts: int
+    time_s: float
+    box_xyxy: tuple[float, float, float, float]
+
+    def moment(self, anchor: Anchor) -> Moment:
+        """Return when and where it is."""
+        x, y = anchor_of(self.box_xyxy, anchor)
+        return Moment(self.video, float(self.frame), self.pts, self.time_s, self.time_s + self.offset_s, x, y)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The rows of T tracks, one track after the other, in the order of the tracks' first rows: what is done with all
+    rows at once takes little longer than with those of one track.
+
+    `samples` are the rows; those of track `ids[k]` are at `starts[k]` to `stops[k]`, at least one, in the order of
+    their frames.
+    """
+
+    samples: Samples
+    ids: list[int]
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+    def __iter__(self) -> Iterator[tuple[int, Samples]]:
+        """Give the rows of each track."""
+        for track_id, start, stop in self.spans:
+            yield track_id, self.samples.take(slice(start, stop))
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Each track's id, start and stop."""
+        return list(zip(self.ids, self.starts.tolist(), self.stops.tolist(), strict=True))
+
+    @cached_property
+    def last(self) -> list[Row]:
+        """The last row of each track."""
+        ends, rows = self.stops - 1, self.samples
+        columns = rows.frames[ends].tolist(), rows.pts[ends].tolist(), rows.times_s[ends].tolist()
+        boxes = map(tuple, rows.boxes_xyxy[ends].tolist())
+        return [Row(rows.video, rows.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
+
+    def repeated(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return (N,) for each row the value of its track, of (T,) values."""
+        return np.repeat(values, self.stops - self.starts)
 
 
 def read_tracks(path: Path) -> Iterator[Samples]:
@@ -130,6 +192,24 @@ def read_tracks(path: Path) -> Iterator[Samples]:
         return found
 
     yield from _samples(path, row, names, table)
+
+
+def wrong_row(
+    frames: NDArray[np.float64], track_ids: NDArray[np.float64], boxes_xyxy: NDArray[np.float64]
+) -> tuple[int, str] | None:
+    """Return the first of N rows that can't be one of a track, and what is wrong with it; None where all can. Of
+    whatever is written as rows, nothing else is read again.
+
+    frames, track_ids (N,), boxes_xyxy (N, 4), float64.
+    """
+    with np.errstate(invalid="ignore"):
+        checks = (
+            (~((frames >= 0) & (frames < MAX_ID) & (frames % 1 == 0)), "frames are whole numbers from 0"),
+            (~((track_ids >= 0) & (track_ids < MAX_ID) & (track_ids % 1 == 0)), "ids are whole numbers from 0 to 2^53"),
+            (~(np.abs(boxes_xyxy) < MAX_COORDINATE).all(axis=1), "its sides are not finite, or beyond 2^31 pixels"),
+        )
+    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
+    return min(found, default=None)
 
 
 def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
@@ -177,21 +257,37 @@ def _samples(
     try:
         with open(path, "rb") as file:
             while lines := list(islice(file, _ROWS_AT_ONCE)):
-                if (whole := table(lines)) is not None:
-                    number += len(lines)
-                    yield _of_table(whole, names)
-                    continue
-                rows: list[tuple[float, ...]] = []
-                for line in lines:
-                    number += 1
-                    if line.strip():
-                        rows.append(row(line.decode("utf-8")))
-                if rows:
-                    yield _of_rows(rows, names)
+                first = number + 1
+                numbers: Sequence[int] = range(first, first + len(lines))
+                if (found := table(lines)) is None:
+                    numbers = [each for each in numbers if lines[each - first].strip()]
+                    rows: list[tuple[float, ...]] = []
+                    for number in numbers:
+                        rows.append(tuple(map(float, row(lines[number - first].decode("utf-8")))))
+                    found = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+                if len(found):
+                    if (wrong := _wrong(found)) is not None:
+                        number = numbers[wrong[0]]
+                        raise ValueError(wrong[1])
+                    yield _of_table(found, names)
+                number = first - 1 + len(lines)
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}, line {number}: not a row of tracks ({type(error).__name__}: {error}).") from error
+
+
+def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:
+    """Return the first of N rows that can't be counted, and what is wrong with it; None where all can."""
+    if table.shape[1] != 10:
+        return 0, "ten numbers a row are needed"
+    with np.errstate(invalid="ignore"):
+        checks = (
+            (~np.isfinite(table).all(axis=1), "ten finite numbers a row are needed"),
+            (~(np.abs(table[:, [1, 4]]) < 1 << 63).all(axis=1), "pts and classes are numbers of 64 bits"),
+        )
+    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
+    return min(found, default=None) or wrong_row(table[:, 0], table[:, 3], table[:, 6:10])
 
 
 def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Samples:
@@ -199,7 +295,5 @@ def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Sample
 
 
 def _of_table(table: NDArray[np.float64], names: dict[int, str]) -> Samples:
-    if table.ndim != 2 or table.shape[1] != 10 or not np.isfinite(table).all():
-        raise ValueError("ten finite numbers a row are needed")
     frames, pts, ids, classes = table[:, [0, 1, 3, 4]].astype(np.int64).T
     return Samples(frames, pts, table[:, 2], ids, classes, table[:, 5], table[:, 6:10], names)

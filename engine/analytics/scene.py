@@ -75,6 +75,8 @@ class SceneZone(_Part):
     polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000), AfterValidator(_no_point_twice)]
     anchor: Anchor = "bottom"
     classes: tuple[Name, ...] | None = None
+    loiter_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    """A stay that lasts so many seconds is told while it still lasts (`on_event`); None: by what the run asks for."""
 
 
 class SceneIgnore(_Part):

@@ -11,6 +11,8 @@ from engine.summary import AnswersJson, CameraJson
 from engine.text.printable import printable
 
 _MAX_CAMERAS = 40
+NOT_EXAMINED = "-"
+"""What stands for a number where nothing was examined: that is not zero."""
 
 
 def answers_view(answers: AnswersJson) -> RenderableType | None:
@@ -56,7 +58,7 @@ def _counts(cameras: list[CameraJson]) -> Table | None:
         for row in camera["lines"]:
             classes = ", ".join(f"{number:,} {name}" for name, number in _most_first(row["by_class"]))
             where = (camera["camera"], row["line"], row["direction"])
-            table.add_row(*map(_cell, where), f"{row['count']:,}", _cell(classes))
+            table.add_row(*map(_cell, where), _number(row["count"]), _cell(classes))
     return table if table.row_count else None
 
 
@@ -65,15 +67,21 @@ def _stays(cameras: list[CameraJson]) -> Table | None:
     for camera in cameras[:_MAX_CAMERAS]:
         for row in camera["zones"]:
             dwell = "" if row["median_dwell_s"] is None else f"{row['median_dwell_s']:,.1f}"
-            table.add_row(_cell(camera["camera"]), _cell(row["zone"]), f"{row['stays']:,}", dwell)
+            table.add_row(_cell(camera["camera"]), _cell(row["zone"]), _number(row["stays"]), dwell)
     return table if table.row_count else None
 
 
 def _objects(cameras: list[CameraJson]) -> Table | None:
     table = _table("camera", "objects")
     for camera in cameras[:_MAX_CAMERAS]:
-        table.add_row(_cell(camera["camera"]), objects_text(camera["ids"], camera["objects"]))
+        ids, objects = camera["ids"], camera["objects"]
+        known = objects_text(ids, objects) if ids is not None and objects is not None else "not examined"
+        table.add_row(_cell(camera["camera"]), known)
     return table if table.row_count else None
+
+
+def _number(count: int | None) -> str:
+    return NOT_EXAMINED if count is None else f"{count:,}"
 
 
 def _cell(text: str) -> str:

@@ -5,11 +5,33 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.formats import EXPORTS
 from engine.text.say import say
+
+
+class _Asked(NamedTuple):
+    form: str
+    images: bool
+    job_frames: int | None
+
+
+_OF_EXPORT: tuple[Rule[_Asked], ...] = (
+    Rule(("error_px",), lambda asked: asked.form in ("cvat", "labelstudio"), "is of key frames: of cvat, labelstudio"),
+    Rule(("images",), lambda asked: asked.form in ("coco", "yolo", "mot"), "is of coco, yolo and mot"),
+    Rule(("every",), lambda asked: asked.form in ("coco", "yolo"), "is of data sets of images: of coco and yolo"),
+    Rule(("job_frames", "job_overlap"), lambda asked: asked.form in ("cvat", "mot"), "is of jobs: of cvat and mot"),
+    Rule(("job_overlap",), lambda asked: asked.job_frames, "goes with --job-frames"),
+    Rule(
+        ("source",),
+        lambda asked: asked.images or asked.form == "fiftyone",
+        "is of what comes from the videos: of --images and fiftyone",
+    ),
+)
 
 
 @click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
@@ -56,10 +78,11 @@ def export(
     from engine.exports import ExportSettings, export_run, told
     from engine.finished import FinishedRun
 
+    refuse_idle(_OF_EXPORT, _Asked(form, images, job_frames))
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
-    made = export_run(FinishedRun.load(folder, sources=source), form, settings, output, only=videos)
+    made = export_run(FinishedRun.load(folder, sources=source, counts=False), form, settings, output, only=videos)
     if as_json:
         click.echo(json.dumps(told(made)))
     else:
@@ -95,13 +118,16 @@ def import_(
 ) -> int:
     """Take tracks back that people have corrected, so that analyze, clips and render use them.
 
-    FILE is what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", packed or not, or any MOTChallenge text. The rows of
-    the video are replaced; what they were before is kept as NAME.before-import.tracks.jsonl.
+    FILE is what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", an archive or its folder, or any MOTChallenge text.
+    What it says of its video must fit. The rows of the video are replaced; what they were before is kept as
+    NAME.before-import.tracks.jsonl.
     """
     from engine.exports import import_corrected
     from engine.finished import FinishedRun
 
-    done = import_corrected(FinishedRun.load(folder, sources=source), files, video=video, first_frames=first_frames)
+    done = import_corrected(
+        FinishedRun.load(folder, sources=source, counts=False), files, video=video, first_frames=first_frames
+    )
     if as_json:
         values = asdict(done)
         click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
+from engine.cli.lengths import length
 from engine.text.printable import printable
 from engine.text.say import say
 
@@ -20,18 +22,6 @@ if TYPE_CHECKING:
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
-
-
-def _length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    from engine.config import clip_keys
-    from engine.errors import ConfigError
-
-    if value is None:
-        return None
-    try:
-        return clip_keys({"longer_s": value}).longer_s
-    except ConfigError as error:
-        raise click.BadParameter(str(error).partition(" must be ")[2], param=param) from None
 
 
 def _of_day(text: str) -> time:
@@ -48,6 +38,11 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
         raise click.BadParameter(f"a day or a time such as 2024-05-01T08:00. Got {value!r}.", param=param) from None
 
 
+_OF_FIND: tuple[Rule[tuple[tuple[str, ...], tuple[str, ...]]], ...] = (
+    Rule(("directions",), lambda asked: asked[1] and not asked[0], "is of crossings: it goes with --line alone"),
+)
+
+
 @click.command(no_args_is_help=True, short_help="Find objects over all runs and jobs of a tree of outputs.")
 @click.argument("root", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--class", "classes", metavar="A,B,...", callback=_names, help="Classes of the tracks.  [all]")
@@ -58,8 +53,8 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
 @click.option("--between", nargs=2, metavar="HH:MM HH:MM", help="Local times of day, also over midnight.")
 @click.option("--from", "first", metavar="TIME", callback=_moment, help="Not over before this local time, or day.")
 @click.option("--to", "last", metavar="TIME", callback=_moment, help="Begun before this local time, or day.")
-@click.option("--longer", "longer_s", metavar="TIME", callback=_length, help="Lasts at least so long, such as 30s.")
-@click.option("--shorter", "shorter_s", metavar="TIME", callback=_length, help="Lasts at most so long.")
+@click.option("--longer", "longer_s", metavar="TIME", callback=length, help="Lasts at least so long, such as 30s.")
+@click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Lasts at most so long.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Show so many.  [100]")
 @click.option("--crops", type=click.Path(path_type=Path), help="Write a picture of each into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="What was found as one JSON line on standard output.")
@@ -84,6 +79,7 @@ def find(
     OUT is an output folder, or one that holds some, at any depth. With --zone stays are found, with --line crossings,
     else whole tracks. An index of the tree, in your cache, is brought up to date first.
     """
+    refuse_idle(_OF_FIND, (zones, lines))
     from engine.find import Index, Question, ask, cut_crops
 
     times = (_of_day(between[0]), _of_day(between[1])) if between else None
@@ -91,6 +87,8 @@ def find(
     begun = clock.perf_counter()
     with Index(root) as index:
         ready = clock.perf_counter()
+        for name, why in index.refreshed.failed.items():
+            say(f"{name}: left out: {why}", err=True)
         answer = ask(index, question)
         done = clock.perf_counter()
         pictures, missing = cut_crops(index, answer.found, crops) if crops is not None else ({}, {})
@@ -105,8 +103,6 @@ def find(
         click.echo(json.dumps({"found": found, **about, "failed": refreshed.failed, **seconds}))
         return 0
     _print(answer.found, pictures)
-    for name, why in refreshed.failed.items():
-        say(f"{name}: left out: {why}", err=True)
     for name, why in missing.items():
         say(f"{name}: no pictures: {why}", err=True)
     if answer.without_clock:

@@ -17,12 +17,14 @@ import click
 from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
+from engine.cli.audit import audit
 from engine.cli.bench import bench
 from engine.cli.clips import clips
 from engine.cli.deferred import deferred
 from engine.cli.evaluate import evaluate
 from engine.cli.exports import export, import_
 from engine.cli.find import find
+from engine.cli.lengths import length
 from engine.cli.models import models
 from engine.cli.overlay_options import overlay_options
 from engine.cli.quantize import quantize
@@ -136,6 +138,13 @@ def _model_options(command: _Command) -> _Command:
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option(
+            "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
+        ),
+        click.option(
+            "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
+        ),
+        click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
+        click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
         click.option(
@@ -217,7 +226,18 @@ def _model_options(command: _Command) -> _Command:
     metavar="COMMAND|URL",
     help="Tell of each event as it happens: a program (JSON on its input), http(s):// or mqtt(s)://; several: again.",
 )
-@click.option("--event-kinds", metavar="A,B,...", help="crossing, stay, track.  [those of the scene, else track]")
+@click.option(
+    "--event-kinds",
+    metavar="A,B,...",
+    help="crossing, enter, loiter, stay, track.  [crossing, stay, loiter where that is timed; no scene: track]",
+)
+@click.option(
+    "--loiter",
+    "event_loiter_s",
+    metavar="TIME",
+    callback=length,
+    help="Tell of a stay that lasts so long, while it lasts.  [a zone's loiter_s, else not]",
+)
 @click.option(
     "--segment",
     metavar="90s|10m|1h",
@@ -255,6 +275,7 @@ def doctor() -> None:
 
 
 commands.add_command(analyze)
+commands.add_command(audit)
 commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)

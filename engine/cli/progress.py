@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
+from engine.cli.answers_table import NOT_EXAMINED
 from engine.cli.console import tell_on
 from engine.pipeline.stream import Progress as StreamProgress
 from engine.pipeline.total import Total, span
@@ -147,12 +148,14 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
         remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
+        # Of a video that has no result there are no numbers: a 0 would say that it was looked through.
+        counted = video["status"] in ("ok", "partial")
         table.add_row(
             escape(_tail(video["path"], max(20, console.width // 3))),
             f"[{style}]{video['status']}[/]",
-            f"{video['frames']:,}",
-            f"{video['fps']:.0f}",
-            f"{video['tracks']:,}",
+            f"{video['frames']:,}" if counted or video["frames"] else NOT_EXAMINED,
+            f"{video['fps']:.0f}" if counted or video["frames"] else NOT_EXAMINED,
+            f"{video['tracks']:,}" if counted or video.get("segments") else NOT_EXAMINED,
             "; ".join(remarks),
         )
     console.print(table)

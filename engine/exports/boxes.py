@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics import read_tracks
-from engine.errors import InputError
 from engine.finished import FinishedVideo
 
 
@@ -96,8 +95,6 @@ def boxes_of(video: FinishedVideo, tick: Callable[[], None] = lambda: None) -> V
         _, first = np.unique(columns[:, 0], return_index=True)
         columns = columns[first]
         frames = columns[:, 0].astype(np.int64)
-        if frames[0] < 0:
-            raise InputError(f"{video.tracks} has a row of frame {frames[0]}: frames count from 0.")
         highest = max(highest, int(frames[-1]))
         name = max(sorted(votes[track_id]), key=lambda kind: votes[track_id][kind])
         track = TrackBoxes(track_id, name, frames, columns[:, 1], columns[:, 2], columns[:, 3:7])

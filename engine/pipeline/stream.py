@@ -32,13 +32,13 @@ from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
-from engine.resume.attempts import Attempt, made_file
+from engine.resume.attempts import Attempt, identities, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
-from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
+from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
@@ -66,6 +66,7 @@ class Outcome:
     tally: Counters
     duration_s: float
     outputs: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileJson] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
     dropped: int = 0
@@ -99,9 +100,15 @@ class Progress:
 class Watcher(Protocol):
     """Looks on as the tracks of a stream come. It never raises and never waits."""
 
-    def open(self, info: StreamInfo) -> None: ...
+    def open(self, info: StreamInfo, identity: str | None, state: dict[str, object] | None = None) -> None:
+        """Begin, or go on where `state` was taken. `identity` is what all attempts at these results have in common;
+        None: there are no others."""
 
     def see(self, tracks: Tracks) -> None: ...
+
+    def state(self) -> dict[str, object] | None:
+        """Return where it stands, as JSON values, for a checkpoint."""
+        ...
 
     def end(self) -> None: ...
 
@@ -165,6 +172,7 @@ class StreamRun:
         self._entry_of = entry_of
         self._sinks = dict(sinks)
         self._given_up: dict[str, str] = {}  # kind of output -> why
+        self._made: dict[str, FileJson] = {}  # the finished files by kind
         self.recording = recording
         self._error: BaseException | None = None
         self._look = FirstLook()
@@ -238,7 +246,7 @@ class StreamRun:
         self.info = info
         steps.reached("opened")
         if self._watch is not None:
-            self._watch.open(info)
+            self._watch.open(info, self.checkpoints.identity if self.checkpoints is not None else None)
         if not info.live:
             self.recording = None
         if self.recording is not None:
@@ -254,8 +262,6 @@ class StreamRun:
         """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
-        if self._watch is not None:
-            self._watch.open(info)
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
@@ -269,6 +275,8 @@ class StreamRun:
                     self._opened.append(sink)
                     sink.resume(info, checkpoint.outputs[kind], part)
         self.tally.restore(checkpoint.tally)
+        if self._watch is not None:
+            self._watch.open(info, self.checkpoints.identity, checkpoint.events)
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
@@ -293,7 +301,8 @@ class StreamRun:
                 self._watch.see(tracks)
             if self.checkpoints is not None:
                 if tracks.state is not None and tracks.frame.mark is not None:
-                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states())
+                    events = self._watch.state() if self._watch is not None else None
+                    self.checkpoints.take(tracks.frame.mark, tracks.state, self.tally.state(), self._states(), events)
                 self.checkpoints.settle()
             clock.lap("tally", 1)
         except BaseException as error:  # noqa: BLE001 - a sink may run a caller's code; its error belongs to this video
@@ -307,8 +316,8 @@ class StreamRun:
     def finish(self, end: EndOfStream) -> None:
         """Completes or discards the outputs and settles how the video ended."""
         steps.reached("last frame")
-        if self._watch is not None:
-            self._watch.end()
+        if self._watch is not None and not (end.interrupted and self.checkpoints is not None):
+            self._watch.end()  # else it goes on, and so does what is under way
         self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)
@@ -436,6 +445,7 @@ class StreamRun:
             self.tally,
             entry.duration_s,
             entry.outputs,
+            entry.files,
             entry.notes,
             adopted=entry,
         )
@@ -454,7 +464,7 @@ class StreamRun:
             if self.recording is not None:
                 self.recording.commit(end, Path())
                 outputs = self.recording.outputs
-            made = {}
+            made: dict[str, MadeFile] = {}
             for kind, sink in self._files().items():
                 with self._or_without(kind):
                     part = sink.complete(end)
@@ -463,6 +473,7 @@ class StreamRun:
             if self.failed:
                 return {}
             outputs = {kind: path for kind, path in outputs.items() if kind in self._sinks}
+            self._made = identities(made)
             self._settle(end, outputs, problems)
             self.attempt.commit(self._verdict(made))
             self.attempt.publish()
@@ -586,6 +597,7 @@ class StreamRun:
             self.tally,
             claimed_s or self.tally.span_s,
             outputs,
+            {kind: each for kind, each in self._made.items() if kind in outputs},
             notes,
             end.interrupted,
             end.dropped,

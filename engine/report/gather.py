@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import cast
 
-from engine.analytics import Answers, Samples, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of
+from engine.analytics import Answers, bins_of, counts_of
+from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -21,8 +22,7 @@ from engine.errors import ConfigError, InputError
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
 from engine.report.crops import crops_in
-from engine.report.paths import Paths
-from engine.report.records import CameraReport, Gap, LeftOut, Note, Provenance, Report, Totals, VideoFacts
+from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
 from engine.summary import JobManifestJson, VideoJson
 from engine.text.masks import in_text
@@ -31,12 +31,14 @@ from models.registry import get_manifest, list_models
 _LIMITS = ("max_pixels", "max_frame_bytes")
 # A hole in the timeline shorter than this is not told: it is the step between two frames.
 _SHORTEST_GAP_S = 0.5
+_PART = ("start_s", "end_s", "duration_s")
 _HASHED = ("started_at", "config_sha256", "job")
 
 
 @dataclass(frozen=True)
 class Gathering:
-    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given."""
+    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given.
+    `counted` has the answers of cameras, by name, whose rows were read already, with heatmap and paths."""
 
     folder: Path
     manifest: JobManifestJson
@@ -44,6 +46,7 @@ class Gathering:
     roots: Sequence[Path] = ()
     tick: Callable[[], None] = field(default=lambda: None)
     verdicts: Sequence[Judged] | None = None
+    counted: Mapping[str, CameraAnswers] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[VideoJson]:
@@ -62,7 +65,8 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
     missing or can't be read."""
     try:
-        entries = {name_of(entry): entry for entry in work.entries if not _untracked(entry)}
+        tracked = [entry for entry in work.entries if not _untracked(entry)]
+        entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
         films = films_of(entries.values(), work.folder, work.settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
@@ -79,14 +83,9 @@ def _untracked(entry: VideoJson) -> bool:
 
 
 def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
-    offsets_s: dict[str, float] = {}
-
-    def watch(samples: Samples) -> None:
-        offsets_s[samples.video] = samples.offset_s
-        paths.feed(samples)
-
-    paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
-    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
+    found = work.counted.get(films[0].camera)
+    if found is None:
+        (found,) = answer(films, work.settings, heatmap=True, paths=True, tick=work.tick, verdicts=work.verdicts)
     answers = found.answers
     # Ids that begin again in each file are made others where a camera has several; their crops are nobody's then.
     own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
@@ -103,8 +102,8 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         gaps=_gaps(answers),
         videos=videos,
         heatmap=_heat(found),
-        paths=paths.ended(),
-        offsets_s=offsets_s,
+        paths=found.paths or {},
+        offsets_s=found.offsets_s,
         crops=crops_in(_archives(work, films, entries), work.tick) if own_ids else {},
         still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
     )
@@ -156,11 +155,12 @@ def _report(work: Gathering) -> Report:
             failed=sum(video.status not in ("ok", "partial") for video in videos),
             partial=int(totals["partial"]),
             frames=int(totals["frames"]),
-            examined_s=sum(video.duration_s for video in videos),
+            examined_s=sum(video.examined_s for video in videos),
             tracks=int(totals["tracks"]),
             elapsed_s=float(totals["elapsed_s"]),
             fps=float(totals["fps"]),
         ),
+        part=_part(manifest),
         videos=tuple(videos),
         problems=tuple(video for video in videos if video.status != "ok"),
         noted=tuple(video for video in videos if video.status == "ok" and video.notes),
@@ -181,6 +181,7 @@ def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
         frames=int(entry["frames"]),
         tracks=int(entry["tracks"]),
         duration_s=float(entry["duration_s"]),
+        examined_s=_examined_s(entry),
         annotated=_annotated(work.folder, entry),
         offset_s=float(entry.get("video_offset_s") or 0.0),
         clock=str(clock.get("origin") or "none"),
@@ -189,6 +190,22 @@ def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
         resumed_from=int(entry.get("resumed_from") or 0),
         attempts=int(entry.get("attempts") or 1),
     )
+
+
+def _examined_s(entry: VideoJson) -> float:
+    """The seconds of a video that were looked at; manifests of before have its length alone."""
+    if entry["status"] not in ("ok", "partial"):
+        return 0.0
+    if (media := entry.get("media")) is None:
+        return float(entry["duration_s"])
+    first_s, last_s = media["examined_s"]
+    return last_s - first_s
+
+
+def _part(manifest: JobManifestJson) -> Part | None:
+    config = EngineConfig(**{key: manifest["config"][key] for key in _PART if manifest["config"].get(key) is not None})
+    start_s, end_s = config.start_s or None, config.part_ends_s
+    return Part(start_s, end_s) if start_s is not None or end_s is not None else None
 
 
 def _annotated(folder: Path, entry: VideoJson) -> str | None:

@@ -14,15 +14,17 @@ from typing import cast
 from markupsafe import Markup
 
 from engine.analytics import Event, EventKind
+from engine.analytics.answering import CameraAnswers
 from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
+from engine.files.folders import Folder
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
-from engine.report.records import CameraReport, VideoFacts
+from engine.report.records import CameraReport, Part, VideoFacts
 from engine.report.shapes import line_shape, points_of, zone_shape
 from engine.report.template import asset, data_uri, page_of, template
 from engine.report.words import Language, Words
@@ -34,7 +36,11 @@ FOLDER = "report"
 MAX_PAGE_BYTES = 5_000_000
 """A page is not larger than this; what would be becomes an index and a page for each camera."""
 
+NOT_EXAMINED = "–"
+"""What stands for a number where nothing was examined: that is not zero."""
+
 _MOST_ROWS = 200
+_SHORTEST_PART_S = 1.0  # what headers say of a length is not exact
 _BYTES_OF_A_KEY = 16
 _HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
 _MOST_INPUTS = 1000
@@ -104,16 +110,19 @@ def write_report(
     tick: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
+    counted: Sequence[CameraAnswers] = (),
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
-    With `verdicts`, what a reviewer rejected is left out.
+    With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
+    again.
     Raises InputError where the manifest or tracks can't be read, and OutputError.
     """
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
-    work = Gathering(folder, job, settings, roots, tick, verdicts)
+    known = {each.answers.camera: each for each in counted}
+    work = Gathering(folder, job, settings, roots, tick, verdicts, known)
     return _Writer(work, Words(language), max_bytes).write()
 
 
@@ -158,29 +167,38 @@ class _Writer:
 
     def _pages(self, parts: Sequence[_Part], rows: list[dict[str, str]]) -> Iterator[Path]:
         """Write a page for each of the parts, and add its row to the index."""
-        folder = self._work.folder / FOLDER
-        if folder.is_symlink():
-            raise OutputError(f"{folder} is a symbolic link, and results are never written through one. Remove it.")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder} can't be made: {describe_os_error(error)}.") from error
         for part in parts:
             name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
-            write_whole(folder / name, self._page([part], [], whole=False).encode())
+            self._put(name, self._page([part], [], whole=False))
             rows.append({**part.row, "href": f"{FOLDER}/{name}"})
-            yield folder / name
+            yield self._work.folder / FOLDER / name
+
+    def _put(self, name: str, html: str) -> None:
+        """Write the page of a camera."""
+        shown = self._work.folder / FOLDER
+        try:
+            with Folder.at(self._work.folder) as own, own.sub(FOLDER, make=True) as folder:
+                folder.put(name, html.encode())
+        except OSError as error:
+            raise OutputError(f"{shown / name} can't be written: {describe_os_error(error)}.") from error
 
     def _remove_others(self, pages: Sequence[Path]) -> None:
         """Remove pages of an earlier report that this one does not have."""
-        folder = self._work.folder / FOLDER
-        if not folder.is_dir() or folder.is_symlink():
+        kept = {page.name for page in pages}
+        try:
+            with Folder.at(self._work.folder) as own:
+                with own.sub(FOLDER) as folder:
+                    for name in filter(_OWN_PAGE.fullmatch, folder.names()):
+                        if name not in kept:
+                            folder.remove(name)
+                    left = folder.names()
+                if not left:
+                    own.remove_folder(FOLDER)
+        except (FileNotFoundError, NotADirectoryError, OutputError):  # there is none of ours
             return
-        for path in folder.iterdir():
-            if _OWN_PAGE.fullmatch(path.name) and path not in pages:
-                path.unlink(missing_ok=True)
-        if not pages and not any(folder.iterdir()):
-            folder.rmdir()
+        except OSError as error:
+            shown = self._work.folder / FOLDER
+            raise OutputError(f"{shown} can't be written: {describe_os_error(error)}.") from error
 
     def _part(self, camera: CameraReport, number: int) -> _Part:
         for track in camera.answers.tracks:
@@ -337,6 +355,10 @@ class _Writer:
             whole=whole,
             report=report,
             troubles=[*self._bad(), *self._troubles] if whole else [],
+            all_well=words("all_well")
+            if report.part is None
+            else words("all_well_part", part=self._told_part(report.part)),
+            noted=words("noted" if report.part is None else "noted_part"),
             notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
             totals=self._totals(),
             reviewed=self._told_of_review() if whole else "",
@@ -346,7 +368,7 @@ class _Writer:
             islands=[part.island.json for part in parts],
             crops=self._pictures(parts),
             made=report.provenance,
-            accuracy=[words(note.key, *note.values) for note in report.accuracy],
+            accuracy=list(self._accuracy()),
             took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
             inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
             more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
@@ -386,7 +408,22 @@ class _Writer:
                 "english": "yes",
             }
 
+    def _accuracy(self) -> Iterator[str]:
+        words, report = self._words, self._report
+        if report.part is not None:
+            yield words("acc_part", self._told_part(report.part))
+        yield from (words(note.key, *note.values) for note in report.accuracy)
+
+    def _told_part(self, part: Part) -> str:
+        words = self._words
+        start, end = (None if bound is None else words.duration(bound) for bound in (part.start_s, part.end_s))
+        if start is None:
+            return words("part_to", end=end)
+        return words("part_from", start=start) if end is None else words("part_between", start=start, end=end)
+
     def _status(self, video: VideoFacts) -> str:
+        if video.status == "ok" and self._report.part is not None:
+            return self._words("status_ok_part")
         key = f"status_{video.status}"
         return self._words(key) if key in _STATUSES else video.status
 
@@ -421,11 +458,20 @@ class _Writer:
         return {
             "name": video.name,
             "status": ", ".join([self._status(video), *more]),
-            "frames": words.number(video.frames),
-            "length": words.duration(video.duration_s),
+            "frames": words.number(video.frames) if video.frames else NOT_EXAMINED,
+            "length": self._length(video),
             "clock": words(f"clock_{video.clock}") if f"clock_{video.clock}" in _STATUSES else video.clock,
             "sha256": video.sha256,
         }
+
+    def _length(self, video: VideoFacts) -> str:
+        """The length of a video, and how much of it was looked at where that is less."""
+        words = self._words
+        if not video.duration_s:
+            return NOT_EXAMINED
+        length, examined = words.duration(video.duration_s), words.duration(video.examined_s)
+        less = video.status in ("ok", "partial") and video.examined_s < video.duration_s - _SHORTEST_PART_S
+        return words("length_of", examined=examined, length=length) if less else length
 
 
 _STATUSES = frozenset(

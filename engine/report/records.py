@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.analytics import Answers, Bin, Count, Objects, Scene
+from engine.analytics.paths import TrackPath
 from engine.analytics.verdicts import Reviewed
 from engine.report.crops import Crop
 from engine.report.stills import Still
@@ -16,7 +17,8 @@ from engine.report.stills import Still
 class VideoFacts:
     """One video as its manifest has it. `name` is its path below the input folder; `annotated` that of its annotated
     video below the output folder, None where there is none; the annotated video's zero is `offset_s` of the
-    container's time. `clock` says how its wall clock is known: given, name, container, none."""
+    container's time. `duration_s` is its length, `examined_s` how much of it was looked at: 0 where it failed. `clock`
+    says how its wall clock is known: given, name, container, none."""
 
     name: str
     camera: str
@@ -25,6 +27,7 @@ class VideoFacts:
     frames: int
     tracks: int
     duration_s: float
+    examined_s: float
     annotated: str | None
     offset_s: float
     clock: str
@@ -32,6 +35,14 @@ class VideoFacts:
     notes: tuple[str, ...]
     resumed_from: int
     attempts: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of each video that was asked for: seconds from its beginning; None: from there, or up to its end."""
+
+    start_s: float | None
+    end_s: float | None
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,6 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Path:
-    """Where a track went: its points as x, y in thousandths of the frame, one after the other."""
-
-    track_id: int
-    points: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class CameraReport:
     """Everything about one camera. `bins` are those of the charts, `counts` as the tables have them; `paths` has the
     way of each track by its id, `crops` says where the best crop of a track is. `offsets_s` leads
@@ -78,8 +81,8 @@ class CameraReport:
     gaps: tuple[Gap, ...]
     videos: tuple[VideoFacts, ...]
     heatmap: Mapping[str, object] | None
-    paths: dict[int, Path]
-    offsets_s: dict[str, float]
+    paths: Mapping[int, TrackPath]
+    offsets_s: Mapping[str, float]
     still: Still | None
     crops: dict[int, Crop] = field(default_factory=dict)
 
@@ -131,7 +134,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class Report:
-    """What stands once on a report. `report_id` tells one run's events from another's: verdicts bear it."""
+    """What stands once on a report. `report_id` tells one run's events from another's: verdicts bear it. `part` is None
+    where whole videos were asked for."""
 
     report_id: str
     folder: str
@@ -139,6 +143,7 @@ class Report:
     started_at: str | None
     error: str | None
     totals: Totals
+    part: Part | None
     videos: tuple[VideoFacts, ...]
     problems: tuple[VideoFacts, ...]
     noted: tuple[VideoFacts, ...]

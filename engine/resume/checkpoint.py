@@ -6,9 +6,11 @@ and how far each output had come. It is kept once every output is durable up to 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,25 +38,30 @@ _TOO_LARGE = 1 << 63
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`outputs` has each output's state by kind, `tally` the totals."""
+    """`outputs` has each output's state by kind, `tally` the totals, `events` where who looks for events stood, as JSON
+    values; None: nobody did."""
 
     mark: Barrier
     tracker: TrackerState
     tally: CountersState
     outputs: dict[str, OutputState]
+    events: dict[str, object] | None = None
 
     @property
     def frames(self) -> int:
         return self.mark.frames
 
     def to_json(self) -> CheckpointJson:
-        return {
+        found: CheckpointJson = {
             "frames": self.frames,
             "mark": asdict(self.mark),
             "tracker": self.tracker.to_json(),
             "tally": self.tally.to_json(),
             "outputs": self.outputs,
         }
+        if self.events is not None:
+            found["events"] = self.events
+        return found
 
     @classmethod
     def from_json(cls, values: CheckpointJson) -> Checkpoint:
@@ -72,7 +79,10 @@ class Checkpoint:
         found = values["tracker"]
         if not isinstance(found["name"], str) or found["pts"] != mark.pts:
             raise ValueError("its tracker is of another frame")
-        return cls(mark, TrackerState.from_json(found), tally, values["outputs"])
+        events = values.get("events")
+        if not isinstance(events, dict | None):
+            raise ValueError("its events are none")
+        return cls(mark, TrackerState.from_json(found), tally, values["outputs"], events)
 
     def check_classes(self, count: int) -> None:
         """Raises ValueError where it names a class that a model of `count` classes does not have."""
@@ -91,6 +101,7 @@ class _Pending:
     tally: CountersState
     outputs: dict[str, State]
     settled: dict[str, OutputState]
+    events: dict[str, object] | None = None
 
     def checkpoint(self) -> Checkpoint | None:
         for kind, state in self.outputs.items():
@@ -99,7 +110,7 @@ class _Pending:
                 if settled is None:
                     return None
                 self.settled[kind] = settled
-        return Checkpoint(self.mark, self.tracker, self.tally, self.settled)
+        return Checkpoint(self.mark, self.tracker, self.tally, self.settled, self.events)
 
 
 class Checkpoints:
@@ -177,6 +188,12 @@ class Checkpoints:
         if self.saved is None:
             attempt.sweep()
 
+    @property
+    def identity(self) -> str:
+        """What all attempts at these results have in common, and no others: in short, known from `begin` on."""
+        parts = [self._now, os.path.abspath(self._attempt.output), str(self._video.stem)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def part(self, kind: str) -> Path:
         """Where the attempt that is continued had its part of an output. Raises CheckpointMismatch where it had
         none."""
@@ -203,9 +220,16 @@ class Checkpoints:
         self._attempt.keep(self._journal)
         self._attempt.sweep()
 
-    def take(self, mark: Barrier, tracker: TrackerState, tally: CountersState, outputs: dict[str, State]) -> None:
+    def take(
+        self,
+        mark: Barrier,
+        tracker: TrackerState,
+        tally: CountersState,
+        outputs: dict[str, State],
+        events: dict[str, object] | None = None,
+    ) -> None:
         """A checkpoint is due: it is kept once every output says that its state is durable."""
-        self._pending.append(_Pending(mark, tracker, tally, outputs, {}))
+        self._pending.append(_Pending(mark, tracker, tally, outputs, {}, events))
 
     def give_up(self, kind: str, why: str) -> None:
         """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises

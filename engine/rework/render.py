@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from engine.analytics import Samples, read_tracks
+from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
+from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
+from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
@@ -29,7 +33,6 @@ from engine.sinks.memory import Counters
 from engine.sinks.overlay import OverlayStyle
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
-from engine.summary import InputJson
 
 
 @dataclass(frozen=True)
@@ -49,75 +52,46 @@ def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any]
     they are drawn otherwise than in the run. Raises InputError where the manifest, tracks or source is missing or not
     the run's own, ConfigError, VideoError where a source can't be read, and OutputError and SinkError.
     """
-    config, jobs = _read(folder, sources)
-    config = config.updated(**(changes or {}))
+    run = FinishedRun.load(folder, sources=sources, counts=False)
+    config = run.config.updated(**(changes or {}))
+    settings = _settings_of(config)
+    jobs = list(_jobs(run))
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
-        for job in jobs:
-            yield _one(job, config)
+        for video, source, tracks in jobs:
+            yield _one(video, source, tracks, config, settings)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A video to draw: where it lies now, what it was by size and hash, and its tracks."""
-
-    source: Path
-    identity: InputJson | None
-    tracks: Path
-
-
-def _read(folder: Path, sources: Path | None) -> tuple[EngineConfig, list[_Job]]:
-    """Return the configuration of a run and its videos that have tracks. Raises InputError where the manifest is none,
-    or tracks or a source are missing."""
-    path = folder / "manifest.json"
+def _settings_of(config: EngineConfig) -> AnswerSettings:
+    """Return by what scenes and clocks are found. Raises ConfigError where a scene that is to be drawn is gone."""
+    if config.drawn(has_scene=True) == config.drawn(has_scene=False):
+        return AnswerSettings.of(config.updated(scene=None))  # it need not be there any more
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no manifest.json: it is not the output folder of a run.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read: {error}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not the manifest of a run.")
-    try:
-        config = EngineConfig(**values["config"])
-        found = [(entry, _tracks_at(folder, entry.get("outputs", {}).get("tracks"))) for entry in values["videos"]]
-        wanted = [(entry, tracks) for entry, tracks in found if tracks is not None]
-        jobs = [_Job(_source(Path(entry["path"]), sources), entry.get("input"), tracks) for entry, tracks in wanted]
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise InputError(f"{path} is not the manifest of a run: {error}.") from error
-    return config, jobs
+        return AnswerSettings.of(config)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Name it with --scene, or leave it out with --draw none.") from error
 
 
-def _tracks_at(folder: Path, path: str | None) -> Path | None:
-    """Return the tracks of a video, which may have moved with their folder; None where the run wrote none."""
-    if path is None:
-        return None
-    parts = Path(path).parts
-    for place in (folder.joinpath(*parts[-count:]) for count in range(1, len(parts) + 1)):
-        if place.is_file():
-            return place
-    raise InputError(f"{folder} holds no {Path(path).name} any more: it can't be drawn.")
+def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Path, Path]]:
+    """Give the videos of a run that have tracks, each with its source and its rows. Raises InputError where one of
+    the two is missing."""
+    for video in run.videos:
+        if video.source is None or video.tracks is None:
+            continue
+        if not video.tracks.is_file():
+            raise InputError(f"{video.tracks} is not there any more: {video.name} can't be drawn.")
+        yield video, video.source, video.tracks
 
 
-def _source(path: Path, sources: Path | None) -> Path:
-    if sources is None:
-        return path
-    found = sources if sources.is_file() else next(iter(sorted(sources.rglob(path.name))), None)
-    if found is None:
-        raise InputError(f"{sources} holds no {path.name}.")
-    return found
-
-
-def _one(job: _Job, config: EngineConfig) -> Rendered:
-    source, tracks = job.source, job.tracks
+def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig, settings: AnswerSettings) -> Rendered:
     shown = str(source)
     try:
         with OpenedFile(shown) as file:
             found = file_identity(file)
     except VideoError as error:
         raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
-    if job.identity is not None and found != job.identity:
+    if video.sha256 is not None and (found is None or found["sha256"] != video.sha256):
         raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
     target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
     if target.exists() and target.samefile(source):
@@ -127,8 +101,9 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
     options = never_begun(config.max_frame_bytes)
     reading = Source(shown, audio=True, options=options)
     try:
-        video = Video(shown, PurePosixPath(target.stem))
-        run = StreamRun(0, video, {}, Counters(0), 8)
+        scene, clock_of = settings.scene(video.name), partial(settings.clock, video.name)
+        drawn = Video(shown, PurePosixPath(target.stem))
+        run = StreamRun(0, drawn, {}, Counters(0), 8, scene=scene, clock=clock_of)
         reader = StreamReader(reading, run, _settings(config))
         info = reader.open()
         reader.go_to_start()
@@ -141,6 +116,7 @@ def _one(job: _Job, config: EngineConfig) -> Rendered:
             threads=available_cores(),
             style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
+            scene=scene_overlay(config, scene, longest_gap=_longest_gap(tracks, info.step_s)),
         )
         try:
             sink.open(info)
@@ -186,6 +162,19 @@ def _settings(config: EngineConfig) -> ReaderSettings:
         max_frame_bytes=config.max_frame_bytes,
         max_duration_s=config.max_duration_s,
     )
+
+
+def _longest_gap(path: Path, step_s: Fraction | None) -> float:
+    """Return for how many steps a track was not seen and went on, at most: they may have been joined since the run."""
+    seen: dict[int, tuple[int, float]] = {}
+    frames, seconds = 0, 0.0
+    for samples in read_tracks(path):
+        rows = zip(samples.track_ids.tolist(), samples.frames.tolist(), samples.times_s.tolist(), strict=True)
+        for track_id, frame, time_s in rows:
+            before, before_s = seen.get(track_id, (frame, time_s))
+            frames, seconds = max(frames, frame - before), max(seconds, time_s - before_s)
+            seen[track_id] = frame, time_s
+    return frames if step_s is None else seconds / float(step_s)
 
 
 def _by_frame(path: Path, names: dict[int, str]) -> Iterator[tuple[int, Samples]]:

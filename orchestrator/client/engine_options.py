@@ -10,7 +10,9 @@ import click
 from engine.cli.main import run
 
 # What `yolo-submit` has itself, means otherwise, or has no use for.
-OTHERS = frozenset({"output", "config_file", "as_json", "stats", "workers", "resume", "on_event", "event_kinds"})
+OTHERS = frozenset(
+    "output config_file as_json stats workers resume on_event event_kinds event_loiter_s segment".split()
+)
 
 OPTIONS: list[click.Option] = [
     param for param in run.params if isinstance(param, click.Option) and param.name not in OTHERS

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from engine.cli.answers_table import NOT_EXAMINED
 from engine.text.printable import printable
 from orchestrator.client.snapshot import Snapshot, VideoRow
 from orchestrator.job.outcomes import ENDINGS
@@ -105,8 +106,8 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
         table.add_row(
             _video(row, shot, width),
             Text(_cut(printable(remark), max(20, min(60, width - 100))), style=STYLES[row.status]),
-            f"{row.frames:,}",
-            f"{row.fps:.0f}",
+            frames(row),
+            f"{row.fps:.0f}" if row.fps else "",
             "",
             "",
             Text(printable(row.worker)),
@@ -271,7 +272,8 @@ def short_ids(text: str, width: int) -> str:
 
 def frames(row: VideoRow) -> str:
     if isinstance(row.status, EntryStatus):
-        return f"{row.frames:,}"
+        counted = row.frames or row.status in (EntryStatus.OK, EntryStatus.PARTIAL)
+        return f"{row.frames:,}" if counted else NOT_EXAMINED
     if not row.frames and not row.frames_total:
         return ""
     return f"{row.frames:,}/{row.frames_total:,}" if row.frames_total else f"{row.frames:,}/?"

@@ -47,7 +47,8 @@ def _alarms(task: Work) -> AlarmSettings | None:
     """Return who is told of events: by the settings of this worker, never by what came with a job."""
     if not task.on_event:
         return None
-    return AlarmSettings(task.on_event, task.event_kinds, os.environ.get(SECRET, "").encode() or None)
+    secret = os.environ.get(SECRET, "").encode() or None
+    return AlarmSettings(task.on_event, task.event_kinds, task.event_loiter_s, secret)
 
 
 class _Work:
@@ -130,7 +131,7 @@ class _Work:
                 self._answers.put(None)
             elif isinstance(order, Kept):
                 self._kept[order.index].set()
-            else:
+            elif isinstance(order, Stop):
                 self._stopped = order
                 self._answers.put(None)
                 if self._engine is not None:

@@ -159,6 +159,7 @@ class SupervisedRun:
             roots=tuple(map(str, watch.settings.video_roots)),
             on_event=watch.settings.on_event,
             event_kinds=tuple(watch.settings.event_kinds),
+            event_loiter_s=watch.settings.event_loiter_s,
             log_level=level,
             log_format=form,
         )

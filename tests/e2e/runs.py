@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from engine import Engine, EngineConfig
+from engine.alarms import AlarmSettings
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import get_layout
 from engine.inference.model import LoadedModel
@@ -58,13 +59,14 @@ def fake_engine(
     fail_after: int | None = None,
     checkpoint_s: float = EVERY_S,
     stats: bool = False,
+    alarms: AlarmSettings | None = None,
     **settings: Any,
 ) -> Engine:
     """An engine whose model finds the white square."""
     config = EngineConfig(**{"backend": "fake", "visualize": False, "min_hits": 1, **settings})
     backend = FakeBackend(delay_s=delay_s, fail_after=fail_after)
     model = LoadedModel(fake_manifest(), backend, get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "")
-    return Engine(config, stats=stats, model=model, checkpoint_s=checkpoint_s)
+    return Engine(config, stats=stats, model=model, checkpoint_s=checkpoint_s, alarms=alarms)
 
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:

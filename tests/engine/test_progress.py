@@ -73,6 +73,16 @@ def test_reasons_and_notes():
     assert "2 videos (1 failed, 1 partial)" in text
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled", "not begun"])
+def test_what_was_not_examined_has_no_numbers(status):
+    """A 0 would say that somebody looked, and found nothing."""
+    nothing = {"frames": 0, "fps": 0.0, "tracks_by_class": {}}
+    empty = video("empty.mp4", tracks_by_class={})
+    text = shown(summary(video("b.mp4", status, "why", **nothing), empty)).splitlines()
+    assert text[1].removeprefix("b.mp4").replace(status, "").split() == ["-", "-", "-", "why"]
+    assert text[2].split() == ["empty.mp4", "ok", "1,341", "162", "0"]
+
+
 @pytest.mark.parametrize("name", ["[red]", "[/]", "[/red] x", "a[0].mp4", "back\\slash\\"])
 def test_brackets_are_no_markup(name):
     text = shown(

@@ -3,12 +3,14 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from orchestrator.client import commands_list, views
 from orchestrator.client.snapshot import Reader
+from orchestrator.job.records import EntryStatus
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from tests.orchestrator import handmade as made
@@ -145,6 +147,29 @@ def test_no_time_left_without_frame_counts(job):
 
 
 # -- how it looks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "frames", "shown"),
+    [
+        ("ok", 100, "100"),
+        ("failed", 0, "-"),
+        ("cancelled", 0, "-"),
+        ("not begun", 0, "-"),
+        ("failed", 40, "40"),  # up to where it broke off
+        ("partial", 0, "0"),
+    ],
+)
+def test_what_was_not_examined_has_no_numbers(job, status, frames, shown):
+    """A 0 would say that somebody looked, and found nothing."""
+    made.start(job, 1)
+    made.finish(job, 0)
+    shot, rows = read(job)
+    row = replace(rows[0], status=EntryStatus(status), frames=frames, fps=0.0)
+    (line,) = [line for line in text_of(views.status_view(shot, [row], None)).splitlines() if "v0.mp4" in line]
+    assert line.split() == ["v0.mp4", *status.split(), shown, "1"]
+    ended = text_of(views.live_view(replace(shot, lately_ended=[row]), 5), width=160)
+    assert ended.splitlines()[-1].split()[1 + len(status.split())] == shown
 
 
 def test_thousands_of_videos_fit_a_screen(job):

@@ -14,17 +14,27 @@ import click
 
 from engine.cli.console import screen
 from engine.cli.follow_up_lines import follow_up_lines
+from engine.cli.idle import Rule, of_engine, refuse_idle
 from engine.cli.progress import ProgressBars, print_summary
 from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
 from engine.faster import worth_telling
+from engine.media.source import scheme
 from engine.summary import SummaryJson
 from engine.text.say import say
 
 if TYPE_CHECKING:
     from engine.alarms import AlarmSettings
+
+_Run = tuple[tuple[str, ...], tuple[str, ...]]
+"""Inputs, and who is told of events."""
+
+_OF_RUN: tuple[Rule[_Run], ...] = (
+    Rule(("event_kinds", "event_loiter_s"), lambda asked: asked[1], "goes with --on-event, which says who is told"),
+    Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "is of live sources, and no input is a URL"),
+)
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -36,13 +46,16 @@ def run(
     stats: bool,
     on_event: tuple[str, ...],
     event_kinds: str | None,
+    event_loiter_s: float | None,
     config_file: Path | None,
     **options: object,
 ) -> int:
     """Run the engine over the inputs and print what it did. `options` are keys of the configuration."""
     console = screen(stderr=True)
-    alarms = _alarms(on_event, event_kinds)
+    alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
+    refuse_idle(of_engine(report=False), config)
+    refuse_idle(_OF_RUN, (inputs, on_event))
     with Engine(config, stats=stats, alarms=alarms) as engine:
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
@@ -94,7 +107,7 @@ def _faster(engine: Engine, summary: SummaryJson) -> str | None:
     return worth_telling(model.sha256) if able else None
 
 
-def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None:
+def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None) -> AlarmSettings | None:
     """Return who is told of events, with the secret of the environment."""
     if not targets:
         return None
@@ -103,7 +116,9 @@ def _alarms(targets: tuple[str, ...], kinds: str | None) -> AlarmSettings | None
     wanted = tuple(kind.strip() for kind in (kinds or "").split(",") if kind.strip())
     if unknown := sorted(set(wanted) - set(KINDS)):
         raise click.BadParameter(f"{', '.join(KINDS)}. Got {unknown[0]!r}.", param_hint="--event-kinds")
-    return AlarmSettings(targets, wanted, os.environ.get(SECRET, "").encode() or None)
+    if loiter_s == 0:
+        raise click.BadParameter("more than 0 seconds.", param_hint="--loiter")
+    return AlarmSettings(targets, wanted, loiter_s, os.environ.get(SECRET, "").encode() or None)
 
 
 def tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:

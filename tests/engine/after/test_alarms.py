@@ -12,22 +12,23 @@ from fractions import Fraction
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.alarms import Alarms, AlarmSettings, StreamWatch
+from engine.alarms import Alarms, AlarmSettings, Notice, StreamWatch, WatchSettings
 from engine.analytics import Clock, ClockOrigin, Scene
 from engine.errors import ConfigError
 from engine.records import StreamInfo
 from orchestrator.errors import RequestError
 from orchestrator.job.job_config import JobConfig
 from tests.e2e.clips import Shot, make
+from tests.e2e.runs import fake_engine
 from tests.engine.after.mqtt_broker import Broker
 from tests.engine.after.receivers import Receiver
-from tests.engine.conftest import make_frame, make_tracks
+from tests.engine.conftest import make_detections, make_frame, make_tracks
 
 QUICK = {"first_pause_s": 0.01, "longest_pause_s": 0.05, "timeout_s": 5.0, "close_s": 30.0}
 
 
-def encoded(event):
-    return json.dumps(event).encode()
+def notice(number, of="", **more):
+    return Notice(f"id-{number}", json.dumps({"id": f"id-{number}", "number": number, **more}).encode(), of)
 
 
 def told(target, count=3, **settings):
@@ -35,7 +36,7 @@ def told(target, count=3, **settings):
     alarms = Alarms(AlarmSettings((target,), **{**QUICK, **settings}))
     try:
         for number in range(count):
-            alarms.tell({"number": number}, encoded)
+            alarms.tell(notice(number))
         (line,) = alarms.settle()
         return line
     finally:
@@ -88,7 +89,7 @@ def test_a_slow_receiver_keeps_nobody_waiting():
         alarms = Alarms(AlarmSettings((receiver.url,), waiting=3, close_s=0.2, timeout_s=2.0))
         begun = time.thread_time()
         for number in range(200):
-            alarms.tell({"number": number}, encoded)
+            alarms.tell(notice(number))
         assert time.thread_time() - begun < 0.3
         (line,) = alarms.settle()
         alarms.close()
@@ -100,7 +101,7 @@ def test_one_receiver_never_delays_another():
     with Receiver() as good, Receiver(lambda number: 500) as bad:
         alarms = Alarms(AlarmSettings((bad.url, good.url), **QUICK))
         for number in range(5):
-            alarms.tell({"number": number}, encoded)
+            alarms.tell(notice(number))
         first, second = alarms.settle()
         alarms.close()
     assert (first["given_up"], second["sent"]) == (5, 5)
@@ -118,7 +119,7 @@ APPEND = "open(sys.argv[1], 'a').write(json.dumps([sys.argv[2:], json.load(sys.s
 def test_a_command_gets_the_event_on_its_input_and_no_shell_sees_it(tmp_path):
     hostile = "$(touch /tmp/x); `id` \" ' | & \n\x1b[31m"
     alarms = Alarms(AlarmSettings((command(tmp_path, APPEND) + " '$HOME' ';' '|' '*'",), **{**QUICK, "timeout_s": 60}))
-    alarms.tell({"class": hostile}, encoded)
+    alarms.tell(notice(1, **{"class": hostile}))
     (line,) = alarms.settle()
     alarms.close()
     assert line["sent"] == 1, line
@@ -172,21 +173,46 @@ SCENE = {
 }
 
 
-def events_of(scene, rows, kinds=(), live=False, frames=200):
-    found = []
+class Kept:
+    """An outbox from which nothing is ever sent; `on_way` are the events still on their way."""
+
+    def __init__(self):
+        self.events, self.on_way = [], []
+
+    def tell(self, each):
+        self.events.append(json.loads(each.body))
+        self.on_way.append(each)
+
+    def waiting(self, of):
+        return [each for each in self.on_way if each.of == of]
+
+
+def watch_of(scene, outbox, *, live=False, state=None, **settings):
     watch = StreamWatch(
         "a.mp4",
         ("car", "person"),
         scene,
-        kinds,
+        WatchSettings(gone_after=10, **settings),
         lambda created: Clock(None, ClockOrigin.NONE),
-        lambda event, encode: found.append(json.loads(encode(event))),
+        outbox,
     )
-    watch.open(StreamInfo(0, "a", (64, 48), Fraction(1, 1000), Fraction(25), None, None, live=live))
+    info = StreamInfo(0, "a", (64, 48), Fraction(1, 1000), Fraction(25), None, None, live=live)
+    watch.open(info, None if live else "identity", state)
+    return watch
+
+
+def seen(index, rows):
+    """The tracks of a frame in which the model looked."""
+    return make_tracks(make_frame(index), rows, make_detections())
+
+
+def events_of(scene, rows, kinds=(), live=False, frames=200, **settings):
+    outbox = Kept()
+    watch = watch_of(scene, outbox, live=live, kinds=kinds, **settings)
     for index in range(frames):
-        watch.see(make_tracks(make_frame(index), rows(index)))
+        watch.see(seen(index, rows(index)))
     watch.end()
-    return found
+    return outbox.events
 
 
 def test_what_is_found_as_the_tracks_come():
@@ -204,6 +230,248 @@ def test_what_is_found_as_the_tracks_come():
     assert [event["kind"] for event in events_of(None, rows)] == ["track"]
     assert [event["kind"] for event in events_of(Scene.of_table(SCENE), rows, kinds=("track",))] == ["track"]
     assert events_of(None, rows, live=True)[0]["at"] is not None
+
+
+def strolling(index):
+    """A person comes from the right (the zone reaches to 25.6), flickers over its edge by less than the margin, is not
+    seen for a third of a second, stands for four seconds and leaves; another was inside from the beginning."""
+    if index < 10:
+        x = 60 - 3 * index
+    elif index < 20:
+        x = (20, 25.7)[index % 2]  # the margin is 0.48
+    elif 40 <= index < 48:
+        return [(2, 0, 0.9, (5, 5, 9, 9))]
+    else:
+        x = 20 if index < 120 else min(60, 20 + 3 * (index - 120))
+    person = [(1, 1, 0.9, (x - 4, 20, x + 4, 30))] if index < 140 else []
+    return [*person, (2, 0, 0.9, (5, 5, 9, 9))]
+
+
+IN_ZONE = ("enter", "loiter", "stay")
+
+
+def test_who_enters_and_who_still_stays_is_told_while_it_lasts():
+    """Each once, however the box flickers, and a hole is no leave; in the order in which it is certain."""
+    events = events_of(Scene.of_table(SCENE), strolling, kinds=IN_ZONE, loiter_s=2.5)
+    told = [(event["kind"], event["track_id"], event["frame"], event["born_inside"]) for event in events]
+    assert told == [
+        ("enter", 2, 0, True),
+        ("enter", 1, 10, False),
+        ("loiter", 2, 0, True),
+        ("loiter", 1, 10, False),
+        ("stay", 1, 10, False),
+        ("stay", 2, 0, True),
+    ]
+    dwells = {(event["kind"], event["track_id"]): event["dwell_s"] for event in events}
+    assert dwells["enter", 1] is None
+    assert dwells["loiter", 1] == dwells["loiter", 2] == pytest.approx(2.52)  # the first sample at 2.5 s or later
+    assert dwells["stay", 1] == pytest.approx(0.04 * (121 - 10))
+    assert len({event["id"] for event in events}) == len(events)
+
+
+@pytest.mark.parametrize(
+    ("zone_s", "given_s", "kinds", "told"),
+    [
+        (None, None, (), False),  # nobody says after how long
+        (3.0, None, (), True),
+        (None, 3.0, (), True),
+        (3.0, 90.0, (), True),  # the zone's own wins
+        (90.0, 3.0, (), False),
+        (3.0, None, ("stay",), False),  # not asked for
+    ],
+)
+def test_after_how_long_a_stay_is_told_of(zone_s, given_s, kinds, told):
+    zone = {**SCENE["zone"][0], **({"loiter_s": zone_s} if zone_s else {})}
+    events = events_of(Scene.of_table({"zone": [zone]}), strolling, kinds=kinds, loiter_s=given_s)
+    assert (sum(event["kind"] == "loiter" for event in events) == 2) is told
+    assert sum(event["kind"] == "stay" for event in events) == 2
+
+
+def test_a_short_stay_is_no_loitering_and_a_second_stay_is_told_again():
+    def rows(index):
+        inside = index % 50 < (20 if index < 50 else 40)
+        return [(1, 1, 0.9, (8, 20, 16, 30) if inside else (50, 20, 58, 30))]
+
+    events = events_of(Scene.of_table(SCENE), rows, kinds=IN_ZONE, frames=150, loiter_s=1.0)
+    assert [(event["kind"], event["frame"]) for event in events] == [
+        ("enter", 0),
+        ("stay", 0),
+        ("enter", 50),
+        ("loiter", 50),
+        ("stay", 50),
+        ("enter", 100),
+        ("loiter", 100),
+        ("stay", 100),
+    ]
+
+
+def test_events_are_told_as_early_as_they_are_certain():
+    """A fifth of a second behind the frame, at most; a stay that a track's end ends, once the tracker can't find it."""
+    outbox, at = Kept(), {}
+    watch = watch_of(Scene.of_table(SCENE), outbox, kinds=("crossing", *IN_ZONE), loiter_s=2.5)
+    for index in range(200):
+        watch.see(seen(index, strolling(index)))
+        for event in outbox.events:
+            at.setdefault((event["kind"], event["track_id"]), index)
+    assert 10 <= at["enter", 1] <= 15
+    assert 73 <= at["loiter", 1] <= 78
+    assert 122 <= at["stay", 1] <= 128
+    assert at["crossing", 1] <= 15
+
+
+@pytest.mark.parametrize("at", [1, 3, 11, 17, 44, 73, 74, 121, 139, 150, 199])
+def test_a_watch_goes_on_where_it_was(at):
+    """What is told before and after is what an undisturbed watch tells, under the same ids; what was still on its way
+    is told again."""
+    scene, settings = Scene.of_table(SCENE), {"kinds": ("crossing", "track", *IN_ZONE), "loiter_s": 2.5}
+    whole = events_of(scene, strolling, **settings)
+    before, after = Kept(), Kept()
+    watch = watch_of(scene, before, **settings)
+    for index in range(at):
+        watch.see(seen(index, strolling(index)))
+    before.on_way = before.on_way[-1:]
+    state = json.loads(json.dumps(watch.state()))
+    for index in range(at, min(at + 30, 200)):  # beyond the checkpoint, and killed
+        watch.see(seen(index, strolling(index)))
+    known = len(before.events)
+    watch = watch_of(scene, after, state=state, **settings)
+    for index in range(at, 200):
+        watch.see(seen(index, strolling(index)))
+    watch.end()
+    told = {event["id"]: event for event in [*before.events, *after.events]}
+    assert sorted(told) == sorted(event["id"] for event in whole)
+    assert [told[event["id"]] for event in whole] == whole
+    assert len(before.events) + len(after.events) <= len(whole) + 1 + known
+
+
+@pytest.mark.parametrize("damage", [{"seen": 3}, {"lines": []}, {"first_s": "x"}, {"rows": [[1, 2]]}, {"more": 1}])
+def test_a_damaged_state_is_no_fault_of_the_video(damage, caplog):
+    """It looks on as if it began there."""
+    scene, outbox = Scene.of_table(SCENE), Kept()
+    watch = watch_of(scene, Kept())
+    for index in range(12):
+        watch.see(seen(index, strolling(index)))
+    state = {**watch.state(), **damage} if "more" not in damage else damage
+    watch = watch_of(scene, outbox, kinds=("stay",), state=state)
+    for index in range(12, 200):
+        watch.see(seen(index, strolling(index)))
+    watch.end()
+    stays = [(event["track_id"], event["frame"]) for event in outbox.events if event["kind"] == "stay"]
+    assert stays == [(1, 12), (2, 12)]
+    assert "what it knew of events before is damaged" in caplog.text
+
+
+def test_a_scene_that_was_drawn_anew_begins_anew():
+    scene, other = Scene.of_table(SCENE), Scene.of_table({"zone": [{**SCENE["zone"][0], "name": "elsewhere"}]})
+    watch = watch_of(scene, Kept(), kinds=("enter", "track"))
+    for index in range(30):
+        watch.see(seen(index, strolling(index)))
+    outbox = Kept()
+    watch = watch_of(other, outbox, kinds=("enter", "track"), state=watch.state())
+    outbox.events.clear()
+    for index in range(30, 60):
+        watch.see(seen(index, strolling(index)))
+    assert {(event["kind"], event["place"]) for event in outbox.events} == {("enter", "elsewhere")}
+
+
+def test_a_live_stream_has_ids_of_its_own():
+    first, second = (events_of(None, strolling, live=True) for _ in range(2))
+    assert {event["id"] for event in first}.isdisjoint(event["id"] for event in second)
+
+
+def test_what_waits_for_a_receiver_is_known():
+    with Receiver(delay_s=0.3) as receiver:
+        alarms = Alarms(AlarmSettings((receiver.url, "http://127.0.0.1:9/x"), waiting=100, close_s=0.1, tries=2))
+        for number in range(6):
+            alarms.tell(notice(number, of="ab"[number % 2]))
+        assert [each.id for each in alarms.waiting("b")] == ["id-1", "id-3", "id-5"]
+        assert alarms.waiting("c") == []
+        alarms.settle()
+        alarms.close()
+
+
+def zone_scene(**more):
+    """A zone that is the left part of the picture of a clip, by the centre of the box."""
+    return {"zone": [{"name": "left", "polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "anchor": "centre", **more}]}
+
+
+def told_by(receiver):
+    return {event["id"]: {key: event[key] for key in event if key != "id"} for event in receiver.events}
+
+
+def follow(video, folder, url, *, after=None, **alarms):
+    """A run that tells of events in a zone; it ends in the middle after so many inferences."""
+    given = {"scene": [zone_scene(loiter_s=1.0)], "workers": 1}
+    settings = AlarmSettings((url,), ("enter", "loiter", "stay", "track"), **{**QUICK, "close_s": 1.0, **alarms})
+    more = {"fail_after": after, "checkpoint_s": 0.03, "delay_s": 0.004} if after else {}
+    with fake_engine(alarms=settings, **more, **given) as engine:
+        return engine.run([video], folder)
+
+
+def test_a_run_that_is_killed_and_goes_on_tells_everything_once_by_id(tmp_path):
+    """Events that nobody had taken before the kill are told when the run goes on, and those since its checkpoint again:
+    under the ids that they had."""
+    video = make(tmp_path, Shot(frames=160)).path
+    with Receiver() as receiver:
+        follow(video, tmp_path / "whole", receiver.url)
+        whole = sorted(json.dumps(event) for event in told_by(receiver).values())
+    assert {json.loads(event)["kind"] for event in whole} == {"enter", "loiter", "stay", "track"}
+    with Receiver() as receiver:
+        for after in (40, 30):
+            assert "told to fail" in follow(video, tmp_path / "out", receiver.url, after=after)["videos"][0]["error"]
+        summary = follow(video, tmp_path / "out", receiver.url)
+        assert summary["videos"][0]["resumed_from"]
+        assert sorted(json.dumps(event) for event in told_by(receiver).values()) == whole
+        assert len(receiver.events) < 2 * len(whole)
+
+
+def test_a_receiver_that_was_dead_before_a_kill_gets_all_when_the_run_goes_on(tmp_path):
+    video = make(tmp_path, Shot(frames=160)).path
+    with Receiver() as receiver:
+        follow(video, tmp_path / "whole", receiver.url)
+        whole = sorted(json.dumps(event) for event in told_by(receiver).values())
+    with Receiver(lambda number: 503) as dead:
+        lines = follow(video, tmp_path / "out", dead.url, after=60, first_pause_s=30.0, close_s=0.1)["alarms"]
+        assert lines[0]["sent"] == 0
+    with Receiver() as receiver:
+        assert follow(video, tmp_path / "out", receiver.url)["videos"][0]["resumed_from"]
+        assert sorted(json.dumps(event) for event in told_by(receiver).values()) == whole
+
+
+def test_a_stop_tells_of_no_stay_that_goes_on(tmp_path):
+    """The run that goes on tells when it ends."""
+    video = make(tmp_path, Shot(frames=160)).path
+    with Receiver() as receiver:
+        settings = AlarmSettings((receiver.url,), ("stay",), **QUICK)
+        with fake_engine(alarms=settings, scene=[zone_scene()], delay_s=0.01, workers=1) as engine:
+            done = engine.run([video], tmp_path / "out", progress=lambda runs: stop_at(engine, runs, 20))
+        assert done["videos"][0]["status"] == "partial"
+        before = len(receiver.events)
+        with fake_engine(alarms=settings, scene=[zone_scene()], workers=1) as engine:
+            engine.run([video], tmp_path / "out")
+        events = receiver.events
+    with Receiver() as receiver:
+        settings = AlarmSettings((receiver.url,), ("stay",), **QUICK)
+        with fake_engine(alarms=settings, scene=[zone_scene()], workers=1) as engine:
+            engine.run([video], tmp_path / "whole")
+        assert before < len(receiver.events)
+        assert [event["dwell_s"] for event in events] == [event["dwell_s"] for event in receiver.events]
+
+
+def stop_at(engine, runs, frames):
+    if any(run.frames >= frames for run in runs):
+        engine.stop()
+
+
+def test_loitering_needs_to_know_after_how_long(tmp_path, run):
+    with pytest.raises(ConfigError, match="loiter need to know after how long"):
+        fake_engine(alarms=AlarmSettings(("true",), ("loiter",)), scene=[zone_scene()])
+    fake_engine(alarms=AlarmSettings(("true",), ("loiter",)), scene=[zone_scene(loiter_s=3)]).close()
+    fake_engine(alarms=AlarmSettings(("true",), ("loiter",), 3.0), scene=[zone_scene()]).close()
+    for wrong in ("soon", "-3", "0"):
+        done = run("run", tmp_path, "--on-event", "true", "--loiter", wrong)
+        assert done.status == 2
+        assert "--loiter" in done.err
 
 
 def test_a_fault_in_the_watch_is_no_fault_of_the_video(caplog):

@@ -1,7 +1,9 @@
 """Exports: frames, ids, classes and boxes of each format are those of the rows; what comes back is what went."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 import zipfile
@@ -221,6 +223,21 @@ def test_fiftyone_links_the_source_and_counts_from_1(one):
     assert frames["1"]["objects"]["objects"][0]["index"] == 3
 
 
+BOX = "<box frame='0' outside='0' xtl='1' ytl='1' xbr='2' ybr='2'/>"
+
+
+def cvat(tracks, head=""):
+    return f"<annotations>{head}{tracks}</annotations>"
+
+
+def head_of(said):
+    return f"<meta><task>{said}</task></meta>"
+
+
+def size_of(width, height):
+    return f"<original_size><width>{width}</width><height>{height}</height></original_size>"
+
+
 def as_seen(path):
     return {(row["frame"], row["track_id"], row["class"]): tuple(row["box_xyxy"]) for row in rows_in(path)}
 
@@ -319,7 +336,7 @@ def test_without_the_source_the_rows_tell_the_times(one):
         (
             "<annotations><track id='1' label='a'><box frame='9999' xtl='1' ytl='1' xbr='2' ybr='2'/>"
             "</track></annotations>",
-            "boxes in frame 9999, and a.mp4 has none of that number",
+            "boxes in frame 9999, and a.mp4 has 40 frames, counted from 0",
         ),
         (
             "<annotations><track id='1' label='a'><box frame='0' xtl='1' ytl='1' xbr='2' ybr='2'/>"
@@ -329,15 +346,205 @@ def test_without_the_source_the_rows_tell_the_times(one):
         ("1,2,3\n", "line 1: not a row of MOTChallenge"),
         ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
         ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
+        ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a row of MOTChallenge (frames and ids are whole numbers)"),
+        ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a row of MOTChallenge (frames and ids are whole numbers)"),
+        (f"1,{2**53},1,1,1,1,1,1,1\n", "track 9007199254740992 in frame 0 can't be: ids are whole numbers"),
+        (f"1,0,1,1,1,1,1,1,1\n2,{2**53 - 1},1,1,1,1,1,1,1\n", "no room is left to count them from 1"),
+        ("1,1,1e308,1,1e308,1,1,1,1\n", "track 1 in frame 0 can't be: its sides are not finite"),
+        ("1,1,-1e300,1,1e300,1,1,1,1\n", "beyond 2^31 pixels"),
+        ("1,1,5,1,-2,1,1,1,1\n", "its right side lies left of its left one"),
+        ("1,1,5,1,2,-1,1,1,1\n", "its lower above its upper one"),
+        (cvat(f"<track id='{10**400}' label='a'>{BOX}</track>"), "ids are whole numbers from 0 to 2^53"),
+        (cvat(f"<track id='-3' label='a'>{BOX}</track>"), "track -3 in frame 0 can't be: ids are whole numbers"),
+        (
+            cvat("<track id='1' label='a'><box frame='0' xtl='9' ytl='1' xbr='2' ybr='2'/></track>"),
+            "its right side lies left of its left one",
+        ),
     ],
 )
 def test_what_is_no_correction_changes_nothing(one, content, message):
     out, _ = one
     before = (out / "a.tracks.jsonl").read_bytes()
     (out / "x").write_text(content)
-    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+    with pytest.raises(InputError, match=re.escape(message)):
         import_corrected(FinishedRun.load(out), [out / "x"])
     assert (out / "a.tracks.jsonl").read_bytes() == before
+    assert not (out / "a.before-import.tracks.jsonl").exists()
+
+
+def test_what_can_be_is_read_again(one):
+    """The largest ids and sides that are taken are those that every reader takes."""
+    out, _ = one
+    side = 2.0**31 - 1
+    (out / "x").write_text(f"1,{2**53 - 1},0,0,{side},{side},1,1,1\n2,1,5,5,0,0,1,1,1\n")
+    import_corrected(FinishedRun.load(out), [out / "x"])
+    (samples,) = read_tracks(out / "a.tracks.jsonl")
+    assert samples.track_ids.tolist() == [2**53 - 1, 1]
+    assert samples.boxes_xyxy.tolist() == [[0, 0, side, side], [5, 5, 5, 5]]
+    export_run(FinishedRun.load(out), "mot")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"track_id": 2**53}, "ids are whole numbers from 0 to 2^53"),
+        ({"track_id": -1}, "ids are whole numbers"),
+        ({"track_id": 1.5}, "ids are whole numbers"),
+        ({"track_id": 10**400}, "OverflowError"),
+        ({"frame": -1}, "frames are whole numbers from 0"),
+        ({"box_xyxy": [0, 0, 2**31, 1]}, "beyond 2^31 pixels"),
+        ({"pts": 2**63}, "numbers of 64 bits"),
+        ({"class_id": -(2**63)}, "numbers of 64 bits"),
+    ],
+)
+def test_rows_that_nothing_can_count_are_refused_by_line(one, change, why):
+    """The reader's rules are those of `import`."""
+    out, _ = one
+    lines = (out / "a.tracks.jsonl").read_text().splitlines()
+    lines[2] = json.dumps({**json.loads(lines[2]), **change})
+    (out / "a.tracks.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=rf"a\.tracks\.jsonl, line 3: not a row of tracks \(.*{re.escape(why)}"):
+        export_run(FinishedRun.load(out), "mot")
+
+
+# -- is it this video? ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("<name>a.mp4</name><size>40</size>" + size_of(96, 64), None),
+        ("<name>corrections of May</name><source>a.mp4</source>", None),
+        ("<name>corrections of May</name>", None),
+        ("<name>x</name><source>/data/mine/a.avi</source>", None),  # converted for the tool
+        ("<name>a.mp4</name>" + size_of(1920, 1080), "is of frames of 1920x1080, and those of a.mp4 are 96x64"),
+        ("<name>a.mp4</name><size>41</size>", "is of 41 frames, and a.mp4 has 40"),
+        ("<name>a.mp4</name><size>39</size>", "is of 39 frames, and a.mp4 has 40: all of its rows would be replaced"),
+        ("<size>20</size><frame_filter>step=2</frame_filter>", None),  # its frames are numbered as the video's
+        ("<name>May</name><source>b.mp4</source>", "says that it is of b.mp4, and the run's video is a.mp4"),
+    ],
+)
+@pytest.mark.parametrize(
+    "head", ["<task>{}</task>", "<job>{}</job>", "<project><tasks><task>{}</task></tasks></project>"]
+)
+def test_cvat_says_of_which_video_it_is(one, said, message, head):
+    out, _ = one
+    labels = "<labels><label><name>b.mp4</name></label><label><name>c.mp4</name></label></labels>"
+    text = cvat(f"<track id='1' label='a'>{BOX}</track>", f"<meta>{head.format(said + labels)}</meta>")
+    (out / "x.xml").write_text(text)
+    if message is None:
+        import_corrected(FinishedRun.load(out), [out / "x.xml"])
+        return
+    before = (out / "a.tracks.jsonl").read_bytes()
+    with pytest.raises(InputError, match=re.escape(message)):
+        import_corrected(FinishedRun.load(out), [out / "x.xml"])
+    assert (out / "a.tracks.jsonl").read_bytes() == before
+
+
+def test_a_renamed_video_is_taken_where_a_person_says_so(one, run):
+    out, _ = one
+    (out / "x.xml").write_text(cvat(f"<track id='1' label='a'>{BOX}</track>", head_of("<source>b.mp4</source>")))
+    refused = run("import", out, out / "x.xml")
+    assert refused.status == 2
+    assert "say --video a.mp4" in refused.err
+    assert run("import", out, out / "x.xml", "--video", "a.mp4").status == 0
+
+
+def test_corrections_of_another_video_of_the_run(tmp_path, run):
+    """Not even where they are named: whoever names them has mixed them up."""
+    (tmp_path / "in").mkdir()
+    found = {}
+    for name in "ab":
+        video = make(tmp_path / "in", Shot(frames=6), name=name).path
+        found[video] = (frames_of(video), moving(6, {1: "car"}))
+    out = run_with(tmp_path / "out", found)
+    folder = export_run(FinishedRun.load(out), "cvat").folder
+    mot = export_run(FinishedRun.load(out), "mot").folder
+    for file in (folder / "b.xml", mot / "b"):
+        done = run("import", out, file, "--video", "a.mp4")
+        assert done.status == 2
+        assert "says that it is of b.mp4, not of a.mp4" in done.err
+        assert run("import", out, file, "--video", "b.mp4").status == 0
+
+
+def test_jobs_of_a_video_are_shorter_than_it(one, run):
+    out, _ = one
+    folder = export_run(FinishedRun.load(out), "cvat", ExportSettings(job_frames=16)).folder
+    alone = run("import", out, folder / "a.job-1.xml")
+    assert alone.status == 2
+    assert "is of 16 frames, and a.mp4 has 40" in alone.err
+    assert "--first-frame" in alone.err
+    beyond = run("import", out, folder / "a.job-1.xml", "--first-frame", "30")
+    assert "is of 16 frames from frame 30, and a.mp4 has 40" in beyond.err
+    assert run("import", out, folder / "a.job-1.xml", "--first-frame", "16").status == 0
+
+
+def test_frames_beyond_a_video_whose_source_is_gone(one):
+    """The times of such frames would be invented."""
+    out, _ = one
+    FinishedRun.load(out).videos[0].source.unlink()
+    (out / "x.txt").write_text("41,1,1,1,5,5,1,1,1\n")
+    with pytest.raises(InputError, match=r"boxes in frame 40, and a\.mp4 has 40 frames, counted from 0"):
+        import_corrected(FinishedRun.load(out), [out / "x.txt"])
+
+
+# -- unpacked ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["a", "a/gt", "a/gt/gt.txt"])
+def test_an_unpacked_folder_is_what_was_packed(one, run, named):
+    out, _ = one
+    before = as_seen(out / "a.tracks.jsonl")
+    folder = export_run(FinishedRun.load(out), "mot").folder
+    done = run("import", out, folder / named)
+    assert done.status == 0, done.err
+    assert as_seen(out / "a.tracks.jsonl").keys() == before.keys(), "also the names of the classes"
+    info = folder / "a" / "seqinfo.ini"
+    for change, message in (("imWidth=96", "is of frames of 97x64"), ("seqLength=40", "is of 41 frames")):
+        key, _, value = change.partition("=")
+        text = info.read_text()
+        info.write_text(text.replace(change, f"{key}={int(value) + 1}"))
+        refused = run("import", out, folder / named)
+        assert refused.status == 2
+        assert message in refused.err
+        info.write_text(text)
+
+
+def test_a_folder_that_was_packed_with_its_name(one, tmp_path, run):
+    out, _ = one
+    folder = export_run(FinishedRun.load(out), "mot").folder
+    packed = shutil.make_archive(str(tmp_path / "a"), "zip", folder, "a")
+    assert run("import", out, packed).status == 0
+    text = (folder / "a" / "seqinfo.ini").read_text().replace("imWidth=96", "imWidth=97")
+    (folder / "a" / "seqinfo.ini").write_text(text)
+    packed = shutil.make_archive(str(tmp_path / "b"), "zip", folder, "a")
+    assert "is of frames of 97x64" in run("import", out, packed).err
+
+
+def test_an_unpacked_folder_of_cvat(one, tmp_path, run):
+    out, _ = one
+    folder = export_run(FinishedRun.load(out), "cvat").folder
+    (tmp_path / "task").mkdir()
+    shutil.copy(folder / "a.xml", tmp_path / "task" / "annotations.xml")
+    assert run("import", out, tmp_path / "task").status == 0
+
+
+def test_a_folder_of_many_or_of_none(one, tmp_path, run):
+    out, _ = one
+    folder = export_run(FinishedRun.load(out), "mot").folder
+    refused = run("import", out, folder)
+    assert refused.status == 2
+    assert f"holds 1 videos: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
+    (tmp_path / "empty").mkdir()
+    assert "holds neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[Sequence]\nimWidth=x\nimHeight=y\n", "[Other]\na=1\n", "\x00[["])
+def test_a_seqinfo_of_another_tool_says_nothing(one, run, text):
+    out, _ = one
+    folder = export_run(FinishedRun.load(out), "mot").folder / "a"
+    (folder / "seqinfo.ini").write_text(text)
+    assert run("import", out, folder).status == 0
 
 
 def test_a_folder_of_ones_own_that_is_a_link_is_refused(one, tmp_path):
@@ -353,7 +560,7 @@ def test_a_folder_of_ones_own_that_is_a_link_is_refused(one, tmp_path):
             shutil.rmtree(place)
         place.symlink_to(elsewhere)
         try:
-            with pytest.raises(OutputError, match="is a link"):
+            with pytest.raises(OutputError, match="is a symbolic link"):
                 write(FinishedRun.load(out))
         finally:
             place.unlink()
@@ -420,3 +627,51 @@ def test_wrong_formats_of_a_configuration():
     with pytest.raises(ConfigError, match="exports are made from tracks"):
         EngineConfig(export="cvat", formats="mot")
     assert EngineConfig(export="cvat,mot").export == ("cvat", "mot")
+
+
+def test_what_a_killed_export_left_goes_and_one_under_way_stays(one, tmp_path):
+    out, _ = one
+    place = out / "export"
+    dead, moved, busy, mine = (
+        place / f".cvat-{'0' * 16}.part",
+        place / f".cvat-{'1' * 16}.old",
+        place / f".cvat-{'2' * 16}.part",
+        place / ".cvat-mine.part",
+    )
+    first = export_run(FinishedRun.load(out), "cvat", ExportSettings())
+    shutil.copytree(first.folder, moved)
+    for folder in (dead, busy, mine):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    held = os.open(busy, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        export_run(FinishedRun.load(out), "cvat", ExportSettings())
+        assert sorted(path.name for path in place.iterdir()) == sorted([busy.name, mine.name, "cvat"])
+    finally:
+        os.close(held)
+    # Killed between its two last steps: what was there before is there again, until the next one is whole.
+    (place / "cvat").rename(moved)
+    with pytest.raises(InputError):
+        export_run(FinishedRun.load(out), "cvat", ExportSettings(images=True))
+    assert sorted(path.name for path in place.iterdir()) == sorted([mine.name, "cvat"])
+    shutil.rmtree(place)
+
+
+def test_an_export_does_not_follow_a_folder_that_became_a_link(one, tmp_path):
+    out, _ = one
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    swapped = []
+
+    def swap():
+        if not swapped and list((out / "export").glob(".coco-*.part")):
+            (out / "export").rename(tmp_path / "moved")
+            (out / "export").symlink_to(elsewhere)
+            swapped.append(True)
+
+    export_run(FinishedRun.load(out), "coco", ExportSettings(images=True), tick=swap)
+    assert swapped
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == ["coco"]
+    assert len(list((tmp_path / "moved" / "coco").rglob("*.jpg"))) == 40

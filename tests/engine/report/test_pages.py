@@ -90,6 +90,42 @@ def test_problems_come_first_and_say_why(tmp_path):
     assert "every video was read whole" in page(output_folder(tmp_path / "well", [Film("a")])).text
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"duration_s": 5.0}, "up to 5 s"),
+        ({"end_s": 5.0}, "up to 5 s"),
+        ({"start_s": 90.0}, "from 1 min 30 s on"),
+        ({"start_s": 1.5, "duration_s": 2.0}, "from 1.5 s to 3.5 s"),
+    ],
+)
+def test_a_part_of_a_video_is_not_the_whole(tmp_path, asked, said):
+    """With --start and --duration nothing was read whole, and no second outside counts as examined."""
+    folder = output_folder(tmp_path, [Film("a", duration_s=4.0, notes=("no sound",))], config=asked)
+    folder.manifest["videos"][0]["duration_s"] = 60.0  # of the container
+    shown = page(folder)
+    assert f"the part that was asked for, {said}, was read whole" in shown.text
+    assert f"Only a part of each video was examined: {said}." in shown.text
+    assert "every video was read whole" not in shown.text
+    assert "read whole, with a note" in shown.text
+    assert "part read whole, with a note" in shown.text
+    assert "4 s examined of 1 min" in shown.text
+    assert "the part asked for, whole" in shown.text
+    totals = shown.text[shown.text.index("Totals") :]
+    assert totals.index("examined4 s") < 200, "the part, not the container's length"
+    assert said.split()[-1] in page(folder, language="es").text
+
+
+def test_what_was_not_examined_has_no_numbers(tmp_path):
+    films = [Film("whole", duration_s=4.0), Film("none", status="failed", error="can't be opened", tracks=0)]
+    folder = output_folder(tmp_path, films)
+    folder.manifest["videos"][1]["duration_s"] = 60.0  # what its header claims
+    shown = page(folder)
+    cells = shown.text[shown.text.index("SHA-256") :]
+    assert re.search(r"none\.mp4\s*failed\s*–\s*1 min", cells)
+    assert "examined4 s" in shown.text
+
+
 def test_a_hole_in_the_timeline_is_told(tmp_path):
     starts = {"cam/a.mp4": "2024-05-01T08:00:00", "cam/b.mp4": "2024-05-01T08:10:00"}
     config = {"camera": "folder", "start": starts}

@@ -1,0 +1,18 @@
+"""Options that are lengths of time: seconds, or a text such as 30s, 15m or 1h."""
+
+from __future__ import annotations
+
+import click
+
+
+def length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds that an option gives; None where it is not given."""
+    from engine.config import clip_keys
+    from engine.errors import ConfigError
+
+    if value is None:
+        return None
+    try:
+        return clip_keys({"longer_s": value}).longer_s
+    except ConfigError as error:
+        raise click.BadParameter(str(error).partition(" must be ")[2], param=param) from None
