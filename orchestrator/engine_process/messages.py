@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self, TypeVar
 
+from engine.observe.snapshot import Snapshot
 from engine.summary import FollowUpJson
 from orchestrator.job.records import EngineFacts, ModelFacts, VideoEntry, VideoFacts, follow_up_of
 
@@ -79,7 +80,7 @@ class Message:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | StreamProgress):
+    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | StreamProgress | Snapshot):
         return value.to_json()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
@@ -412,6 +413,18 @@ class Progressed(Message):
 
 
 @dataclass(frozen=True)
+class Measured(Message):
+    """What the engine has done by now, in numbers."""
+
+    kind = "measured"
+    engine: Snapshot
+
+    @classmethod
+    def from_given(cls, given: _Given) -> Self:
+        return cls(Snapshot.from_json(given.value("engine")))
+
+
+@dataclass(frozen=True)
 class Done(Message):
     """A video has ended. `lost`: another attempt has taken it over, whose result alone counts. `unfinished`: it was
     ended by a stop, or by a failure around it."""
@@ -518,6 +531,7 @@ Event = (
     | Ready
     | Next
     | Progressed
+    | Measured
     | Done
     | AlarmsTold
     | Finished
@@ -541,6 +555,7 @@ _EVENTS: dict[str, type[Event]] = {
         Ready,
         Next,
         Progressed,
+        Measured,
         Done,
         AlarmsTold,
         Finished,
