@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
     FileJson,
+    GateJson,
     ManifestJson,
     RunSummary,
     SummaryJson,
@@ -33,6 +32,7 @@ from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
+    from engine.sinks.memory import Counters
 
 _CHUNK_BYTES = 1 << 20
 
@@ -106,7 +106,21 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         boxes_without_area=tally.without_area,
         segments=outcome.segments,
         dropped_frames=outcome.dropped,
+        gate=_gate_of(tally),
     )
+
+
+def _gate_of(tally: Counters) -> GateJson | None:
+    if not tally.looks:
+        return None
+    looks = tally.looks
+    return {
+        "whole": looks["whole"],
+        "parts": looks["parts"],
+        "same": looks["same"],
+        "between": looks["between"],
+        "inferred_share": round(tally.inferred_share / looks.total(), 4),
+    }
 
 
 def build_manifest(
@@ -153,16 +167,9 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 def write_json(folder: Folder, name: str, value: object) -> None:
     """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
-    part = f"{name}.{secrets.token_hex(8)}.part"
     try:
-        with folder.create(part) as file:  # never what somebody has put there
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.rename(part, name)
+        folder.put(name, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            folder.remove(part)
         raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 

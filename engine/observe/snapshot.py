@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,12 @@ class Snapshot:
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Read what `to_json` gives. Raises ValueError for anything else."""
-        return TypeAdapter(cls).validate_json(json.dumps(value), strict=True)
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "a snapshot"
+            raise ValueError(f"{where}: {first['msg']}. Got {first['input']!r:.80}") from None
 
 
 def added(snapshots: Iterable[Snapshot]) -> Snapshot:
