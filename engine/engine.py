@@ -656,6 +656,10 @@ class Engine:
         is there with and without `stats`."""
         return self.last_run.verdict() if self.last_run is not None else None
 
+    def gpu_s(self) -> dict[str, float]:
+        """Seconds that the GPU had to do with each part so far; {} without one."""
+        return report.backend_of(self.model).get("gpu_s", {})
+
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
 

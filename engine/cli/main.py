@@ -244,6 +244,7 @@ def _model_options(command: _Command) -> _Command:
     help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus there.  [none]")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 @deferred("run:run")
 def run() -> None:
