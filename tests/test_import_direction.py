@@ -99,7 +99,7 @@ ROOMS = {
         },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline",
+            "analytics", "config", "errors", "files", "finished", "formats", "inference", "media", "pipeline",
             "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
