@@ -222,8 +222,10 @@ def answer_of(tracks: Tracks) -> Answer:
             rows = np.s_[max(0, top - LABEL_HIGH) : bottom + LABEL_HIGH]
             allowed[rows, max(0, left - LABEL_WIDE) : left] = True  # not where a thicker line would be drawn
             allowed[rows, right : right + LABEL_WIDE] = True
-            allowed[max(0, top - LABEL_HIGH) : top + 1, left : left + LABEL_WIDE] = True
-            allowed[bottom : bottom + LABEL_HIGH, left:right] = True
+            # Above, below and inside it begins at the box's left edge or ends at its right one.
+            for high in (max(0, top - LABEL_HIGH), top, bottom - LABEL_HIGH, bottom):
+                allowed[high : high + LABEL_HIGH + 1, left : left + LABEL_WIDE] = True
+                allowed[high : high + LABEL_HIGH + 1, max(0, right - LABEL_WIDE) : right] = True
     missing = int(np.count_nonzero(outlines & ~changed))
     stray = int(np.count_nonzero(changed & ~(outlines | allowed)))
     return checked(
