@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -64,6 +65,9 @@ from engine.stages.track import Track, TrackerSettings
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
+
+if TYPE_CHECKING:
+    from engine.analytics.answering import CameraAnswers
 
 log = logging.getLogger(__name__)
 
@@ -282,13 +286,21 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
+        counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+            from engine.follow_up import follow_up  # a run without any starts without what makes them
 
-            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
-            summary = {**summary, **followed}
-            if (problem := error_in(followed)) is not None:
-                summary["success"], summary["error"] = False, problem
+            followed = follow_up(
+                summary["videos"],
+                folder,
+                self.config,
+                summary["model"],
+                settings=self._answering,
+                reported=bool(self.config.report),
+            )
+            summary, counted = {**summary, **followed.made}, followed.cameras
+            if followed.error is not None:
+                summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
             summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
         )
@@ -302,7 +314,7 @@ class Engine:
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             try:
                 if self.config.report and settled:
-                    summary["report"] = manifest["report"] = self._report(folder, manifest)
+                    summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
                 manifest["files"] = made_of(folder, manifest)
                 report.write_json(place, "manifest.json", sealed(manifest))
@@ -316,11 +328,12 @@ class Engine:
             attempts.clean(place)
         return summary
 
-    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+    def _report(self, folder: Path, manifest: ManifestJson, counted: Sequence[CameraAnswers]) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
+        language = self.config.report_language
+        return str(write_report(folder, manifest, self._answering, language=language, counted=counted).report)
 
     def work(
         self,

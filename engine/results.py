@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -153,16 +151,9 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 def write_json(folder: Folder, name: str, value: object) -> None:
     """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
-    part = f"{name}.{secrets.token_hex(8)}.part"
     try:
-        with folder.create(part) as file:  # never what somebody has put there
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.rename(part, name)
+        folder.put(name, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            folder.remove(part)
         raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 

@@ -38,13 +38,13 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "install", "records", "text"},
+        "analytics": {"config", "errors", "files", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
         "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
-        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
+        "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",

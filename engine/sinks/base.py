@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
+from engine.files.folders import Folder
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _LOCK_NAME = ".yolo-engine.lock"
@@ -189,14 +190,15 @@ def discard(part: Path) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds the output folder, so that two runs don't mix their files. Raises OutputError where another run has it.
+def sole_writer(folder: Path | Folder) -> Iterator[None]:
+    """Holds the output folder, given by its path or open, so that two runs don't mix their files. Raises OutputError
+    where another run has it.
 
     The lock dies with its process, so that a killed run blocks nobody. Some network file systems have no locks; there
     the folder is used without one.
     """
-    path = folder / _LOCK_NAME
-    descriptor = _locked(path, folder)
+    path = folder / _LOCK_NAME if isinstance(folder, Path) else folder.path(_LOCK_NAME)
+    descriptor = _locked(path, folder if isinstance(folder, Path) else folder.shown)
     try:
         yield
     finally:
