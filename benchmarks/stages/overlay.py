@@ -103,7 +103,8 @@ def walking(count: int, size_wh: tuple[int, int]) -> list[records.Tracks]:
     half = np.array([size_wh[0] / 60, size_wh[1] / 12])
     found = []
     for number in range(WALK):
-        foot = (start + speed * min(number, WALK - number) + rng.normal(0, 0.5, (count, 2))) % size
+        foot = start + speed * min(number, WALK - number)
+        foot = size - abs(foot % (2 * size) - size) + rng.normal(0, 0.5, (count, 2))  # turns at the frame's edge
         frame = records.Frame(0, number, number, 1, Fraction(1, FPS), None, step_s=Fraction(1, FPS))
         boxes, ids = np.hstack([foot - half, foot + half]).round(2), np.arange(1, count + 1)
         found.append(records.Tracks(frame, boxes, ids, np.zeros(count, np.int32), np.full(count, 0.5, np.float32)))
