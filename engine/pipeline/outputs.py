@@ -40,8 +40,8 @@ class Outputs:
     def sinks(
         self, video: Video, folder: Path, scene: Scene | None = None, clock: Clock | None = None
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each. `scene` is the video's; `clock` that
-        of its first frame, where its frames bear none."""
+        """Return the sinks that the configuration asks for, and the final path of each. `scene` is the video's; `clock`
+        that of its first frame, where its frames bear none."""
         config, names = self._config, self._names
         base = folder / video.stem
         limit = max(
@@ -89,7 +89,7 @@ class Outputs:
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
-        """No output, nor what it grows in, may land on a source; annotated videos not among the sources at all, where
+        """Refuse an output that would land, or grow, on a source; annotated videos not among the sources at all, where
         the next run would take them for some."""
         if self._config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
             raise OutputError(
@@ -126,7 +126,7 @@ def scene_overlay(
 
 
 def prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
+    """Make the output folder and prove that it can be written, and that what is kept there is kept in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as output:

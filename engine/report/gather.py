@@ -78,7 +78,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
 
 
 def _untracked(entry: VideoJson) -> bool:
-    """Whether a video was read, and no rows of tracks were written."""
+    """Return whether a video was read, and no rows of tracks were written."""
     return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
 
 
@@ -110,7 +110,7 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
 
 
 def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[Path]:
-    """The archives of crops that are there, by their names in the folder, which may have been moved since."""
+    """Yield the archives of crops that are there, by their names in the folder, which may have been moved since."""
     for film in films:
         written = entries[film.name]["outputs"].get("crops")
         if written is not None:
@@ -124,8 +124,9 @@ def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
 
 
 def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
-    """The frame without those who pass: of a source, or where none can be read of an annotated video, whose boxes are
-    mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it hides."""
+    """Return the frame without those who pass: of a source, or where none can be read of an annotated video, whose
+    boxes are mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it
+    hides."""
     kept = work.manifest.get("config") or {}
     named = [] if kept.get("blur") else entries
     sources = [Path(entry["path"]) for entry in named if scheme(str(entry["path"])) is None]
@@ -193,7 +194,7 @@ def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
 
 
 def _examined_s(entry: VideoJson) -> float:
-    """The seconds of a video that were looked at; manifests of before have its length alone."""
+    """Return the seconds of a video that were looked at; manifests of before have its length alone."""
     if entry["status"] not in ("ok", "partial"):
         return 0.0
     if (media := entry.get("media")) is None:
@@ -209,7 +210,8 @@ def _part(manifest: JobManifestJson) -> Part | None:
 
 
 def _annotated(folder: Path, entry: VideoJson) -> str | None:
-    """The annotated video's path below the folder, which may have been moved since; None where it is not there."""
+    """Return the annotated video's path below the folder, which may have been moved since; None where it is not
+    there."""
     written = (entry.get("outputs") or {}).get("video")
     if written is None:
         return None
@@ -218,7 +220,7 @@ def _annotated(folder: Path, entry: VideoJson) -> str | None:
 
 
 def _gaps(answers: Answers) -> tuple[Gap, ...]:
-    """What lies between the stretches that were examined."""
+    """Return what lies between the stretches that were examined."""
     gaps = []
     until: float | None = None
     for first, last in sorted(answers.examined_s):
@@ -234,7 +236,7 @@ def _sha256(entry: VideoJson) -> str:
 
 
 def _identity(manifest: JobManifestJson) -> str:
-    """One run of one configuration over one set of files."""
+    """Return one run of one configuration over one set of files."""
     parts: list[object] = [manifest.get(key) for key in _HASHED]
     parts += [[entry.get("path"), _sha256(entry)] for entry in manifest["videos"]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -262,13 +264,13 @@ def _provenance(manifest: JobManifestJson) -> Provenance:
 
 
 def _precision(manifest: JobManifestJson) -> str:
-    """What a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
+    """Return what a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
     backend = manifest["backend"]
     return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 
 
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The keys that are not as they are by default, masked where they hold a password."""
+    """Yield the keys that are not as they are by default, masked where they hold a password."""
     tracker = config.get("tracker", "sort")
     try:
         plain = EngineConfig(tracker=tracker).model_dump(mode="json")
@@ -280,7 +282,7 @@ def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _accuracy(manifest: JobManifestJson, counted: bool) -> tuple[Note, ...]:
-    """What limits the numbers, as far as the run itself tells it."""
+    """Return what limits the numbers, as far as the run itself tells it."""
     config = EngineConfig().model_dump(mode="json") | dict(manifest["config"])
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":

@@ -130,7 +130,7 @@ class Gate:
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
+        """Return whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
         if self._held >= MOST_BETWEEN or since >= BETWEEN_S:
             return False
         return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
