@@ -27,6 +27,7 @@ from engine.alarms import Alarms, AlarmSettings, StreamWatch, WatchSettings
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
+from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
@@ -293,6 +294,7 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
+            make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
             report.write_json(place, "manifest.json", manifest)
             if self.config.report and settled:
                 summary["report"] = self._report(folder, manifest)
@@ -310,7 +312,8 @@ class Engine:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
+        language, overwrite = self.config.report_language, self.config.overwrite
+        return str(write_report(folder, manifest, self._answering, language=language, overwrite=overwrite).report)
 
     def work(
         self,
@@ -492,7 +495,9 @@ class Engine:
         """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
         not wanted."""
         fence = assignment.fence if assignment is not None else not_fenced
-        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence, place=work.place)
+        attempt = Attempt(
+            work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
+        )
         file = scheme(video.path) is None and os.path.isfile(video.path)
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None

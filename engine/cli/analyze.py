@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.overwrite_option import overwrite_option
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
@@ -46,6 +48,7 @@ def analyze(
     size: str | None,
     fps: float | None,
     verdicts: Path | None,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -102,9 +105,9 @@ def analyze(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Output folder {folder} can't be made: {describe_os_error(error)}.") from error
-    tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
+    tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
-        tables["heatmap.json"] = write_heatmap(folder, cameras)
+        tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
     answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))

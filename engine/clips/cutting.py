@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +25,7 @@ from engine.files.folders import refuse_link
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
+from engine.own_files import refuse_foreign
 from engine.sinks.base import discard, publish, sole_writer
 from engine.stages.decode import never_begun
 
@@ -69,11 +72,14 @@ def cut_clips(
     *,
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
+    overwrite: bool = False,
 ) -> Cut:
     """Cut the clips of a run into `folder` (None: `clips` in the run's own), and write clips.csv and empty.txt there.
 
     A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. With
-    `roots`, only sources below one of them are opened. Raises InputError where rows can't be read, and OutputError.
+    `roots`, only sources below one of them are opened. Clips in an earlier clips.csv are replaced; what else lies there
+    keeps its name, and a clip gets another, unless `overwrite` says that it may go. Raises InputError where rows can't
+    be read, and OutputError.
     """
     target = folder or run.folder / FOLDER
     if folder is None:
@@ -83,13 +89,15 @@ def cut_clips(
     except OSError as error:
         raise OutputError(f"Folder {target} can't be made: {describe_os_error(error)}.") from error
     cut = Cut(target)
+    refuse_foreign(target / "clips.csv", target / "empty.txt", overwrite=overwrite)
     with sole_writer(target):
         parts = parts_of(happenings_of(run, settings.selection, tick), settings)
         taken: set[str] = set()
+        own = None if overwrite else _listed(target)
         for number, wanted in parts.items():
             video = run.videos[number]
             try:
-                for clip in _VideoCutter(run, video, settings, target, tick).cut(wanted, taken, roots):
+                for clip in _VideoCutter(run, video, settings, target, tick, own).cut(wanted, taken, roots):
                     cut.clips.append(clip)
             except VideoError as error:
                 cut.failed[video.name] = str(error)
@@ -100,12 +108,29 @@ def cut_clips(
     return cut
 
 
+def _listed(folder: Path) -> frozenset[str]:
+    """Return the clips that the clips.csv in a folder names: those of the run before."""
+    try:
+        with open(folder / "clips.csv", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            return frozenset(row.get("clip") or "" for row in csv.DictReader(file))
+    except (OSError, csv.Error):
+        return frozenset()
+
+
 class _VideoCutter:
     """Cuts the clips of one video."""
 
     def __init__(
-        self, run: FinishedRun, video: FinishedVideo, settings: ClipSettings, folder: Path, tick: Callable[[], None]
+        self,
+        run: FinishedRun,
+        video: FinishedVideo,
+        settings: ClipSettings,
+        folder: Path,
+        tick: Callable[[], None],
+        own: Container[str] | None,
     ) -> None:
+        """`own` are the clips that may be replaced; None: whatever has a clip's name."""
+        self._own = own
         self._run = run
         self._video = video
         self._settings = settings
@@ -204,8 +229,11 @@ class _VideoCutter:
     def _published(self, made: _Made, taken: set[str]) -> Clip:
         words = name_words(self._video, made.part)
         below = self._video.stem.parent
-        name = PurePosixPath(below, fresh_name(words, made.suffix, {PurePosixPath(each).name for each in taken}))
-        taken.add(str(name))
+        while True:
+            name = PurePosixPath(below, fresh_name(words, made.suffix, {PurePosixPath(each).name for each in taken}))
+            taken.add(str(name))
+            if self._own is None or str(name) in self._own or not os.path.lexists(self._folder / name):
+                break  # else another's keeps its name
         publish(made.path, self._folder / name)
         happening, span = made.part.happenings[0]
 

@@ -18,6 +18,7 @@ from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
+from engine.own_files import is_own, refuse_foreign
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
@@ -108,21 +109,25 @@ def write_report(
     tick: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
+    overwrite: bool = False,
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
-    With `verdicts`, what a reviewer rejected is left out.
-    Raises InputError where the manifest or tracks can't be read, and OutputError.
+    With `verdicts`, what a reviewer rejected is left out. Raises InputError where the manifest or tracks can't be read,
+    and OutputError, also where a file has the name of a page and this program has not written it, unless `overwrite`
+    says that it may go.
     """
+    refuse_foreign(folder / NAME, overwrite=overwrite)
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
     work = Gathering(folder, job, settings, roots, tick, verdicts)
-    return _Writer(work, Words(language), max_bytes).write()
+    return _Writer(work, Words(language), max_bytes, overwrite=overwrite).write()
 
 
 class _Writer:
-    def __init__(self, work: Gathering, words: Words, max_bytes: int) -> None:
+    def __init__(self, work: Gathering, words: Words, max_bytes: int, *, overwrite: bool) -> None:
+        self._overwrite = overwrite
         self._work = work
         self._words = words
         self._max_bytes = max_bytes
@@ -171,6 +176,7 @@ class _Writer:
             raise OutputError(f"{folder} can't be made: {describe_os_error(error)}.") from error
         for part in parts:
             name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
+            refuse_foreign(folder / name, overwrite=self._overwrite)
             write_whole(folder / name, self._page([part], [], whole=False).encode())
             rows.append({**part.row, "href": f"{FOLDER}/{name}"})
             yield folder / name
@@ -181,7 +187,7 @@ class _Writer:
         if not folder.is_dir() or folder.is_symlink():
             return
         for path in folder.iterdir():
-            if _OWN_PAGE.fullmatch(path.name) and path not in pages:
+            if _OWN_PAGE.fullmatch(path.name) and path not in pages and is_own(path):
                 path.unlink(missing_ok=True)
         if not pages and not any(folder.iterdir()):
             folder.rmdir()

@@ -14,6 +14,7 @@ from engine.inference.model import check_classes, resolved_model
 from engine.media import listing
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source
+from engine.pipeline.outputs import refuse_foreign_outputs
 from engine.pipeline.sequence import chains
 from engine.stages.decode import never_begun
 from models.errors import ModelError
@@ -33,6 +34,7 @@ def probe(task: Probe, events: Sender) -> None:
     videos = [video for video in found if wanted is None or video.path in wanted]
     events.send(LeftOut(tuple(listing.told(left_out))))
     config = EngineConfig(**task.config)
+    refuse_foreign_outputs(config, videos, output, report=True)
     answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
     before = chains(videos, answering)
     check_formats(config.tables or ())

@@ -24,5 +24,6 @@ def write(task: WriteReport, events: Sender) -> None:
         language=config.report_language,
         roots=list(map(Path, task.roots)),
         tick=ticker(events),
+        overwrite=config.overwrite,
     )
     events.send(Reported(str(written.report)))
