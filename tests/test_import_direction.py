@@ -43,6 +43,7 @@ ROOMS = {
         # What knows of videos, of models, of results.
         "own_files": {"errors", "files", "formats", "media"},
         "corrections": {"files", "formats", "own_files"},
+        "remade": {"config", "errors", "files", "trackers"},
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "media", "records", "errors", "text"},
@@ -52,11 +53,11 @@ ROOMS = {
             "files", "errors", "versions", "summary",
         },
         "report": {
-            "analytics", "answers", "config", "errors", "files", "media", "own_files", "profiling", "records", "stages",
-            "summary", "text", "versions",
+            "analytics", "answers", "config", "corrections", "errors", "files", "media", "own_files", "profiling",
+            "records", "remade", "stages", "summary", "text", "versions",
         },
         # A run.
-        "finished": {"analytics", "answers", "config", "errors"},
+        "finished": {"analytics", "answers", "config", "errors", "remade"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "own_files", "pipeline",
             "profiling", "records", "sinks", "stages", "summary", "text",
@@ -96,8 +97,8 @@ ROOMS = {
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
-            "own_files", "pipeline", "profiling", "records", "results", "resume", "sinks", "stages", "summary",
-            "trackers",
+            "own_files", "pipeline", "profiling", "records", "remade", "results", "resume", "sinks", "stages",
+            "summary", "trackers",
         },
         "cli": {
             "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,7 @@ from engine.analytics.timeline import Film
 from engine.answers import read_manifest
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
+from engine.remade import Remade, read_remade
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class FinishedVideo:
 class FinishedRun:
     """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
 
-    `films` are the same videos, in the same order, as `engine.analytics` takes them.
+    `films` are the same videos, in the same order, as `engine.analytics` takes them. `remade` says how tracks were made
+    again since the run, by the stems of their videos.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class FinishedRun:
     settings: AnswerSettings
     model: str
     model_sha256: str
+    remade: Mapping[str, Remade] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -82,7 +85,8 @@ class FinishedRun:
         try:
             settings = None if counts else AnswerSettings.of(config.updated(scene=None))
             model = manifest.get("model") or {}
-            return cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
+            run = cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
+            return replace(run, remade=read_remade(folder, manifest))
         except ConfigError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:

@@ -18,6 +18,7 @@ from engine.formats import FORMATS
 from engine.own_files import refuse_foreign
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.remade import NAME, Remade, manifest_above, noted
 from engine.results import write_json
 from engine.resume.attempts import STATE_FOLDER
 from engine.sinks.base import publish, sole_writer
@@ -30,7 +31,6 @@ from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
 _ROWS_IN_MEMORY = 10_000
-_NOTE = "retrack.json"
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,23 @@ def retrack(
     prepare(folder)
     with sole_writer(folder), Folder.at(folder) as held:
         if not overwrite:
-            refuse_foreign(folder / _NOTE)
+            refuse_foreign(folder / NAME)
             for path in stores:
                 _refuse_lost(path, folder / path.relative_to(base), changes)
         done = [_one(path, folder / path.relative_to(base), changes, join=join) for path in stores]
-        write_json(held, _NOTE, {"schema": 1, "stitch": join, "videos": [each.to_json() for each in done]})
+        manifest = manifest_above(folder)
+        told = [{**each.to_json(), **_made_with(each, base, join=join)} for each in done]
+        # What was made again before, of other videos of the same run, is so still.
+        told += [entry for entry in noted(folder, manifest) if entry["stem"] not in {each["stem"] for each in told}]
+        write_json(held, NAME, {"schema": 1, "stitch": join, "manifest_sha256": manifest, "videos": told})
     return done
+
+
+def _made_with(done: Retracked, base: Path, *, join: bool) -> dict[str, object]:
+    """Return what tells the tracks of a video that were made again from the run's, as JSON values."""
+    stem = done.store.relative_to(base).as_posix().removesuffix(SUFFIX)
+    made = Remade.by(done.config, stitched=join)
+    return {"stem": stem, "made_with": dict(made.keys), "stitched": made.stitched}
 
 
 def _refuse_lost(path: Path, place: Path, changes: Mapping[str, object]) -> None:
