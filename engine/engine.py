@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -32,8 +33,9 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
 from engine.inference.heads import HeadReader
-from engine.inference.model import LoadedModel, available_cores, load_model
+from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
@@ -55,7 +57,7 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
-from engine.sinks.base import shared_writer, sole_writer
+from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
 from engine.stages.infer import runner_of
@@ -64,6 +66,9 @@ from engine.stages.track import Track, TrackerSettings
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
+
+if TYPE_CHECKING:
+    from engine.analytics.answering import CameraAnswers
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +138,8 @@ class Engine:
         self.streams = self.config.streams or min(defaults.MAX_STREAMS, max(defaults.MIN_STREAMS, self._cores))
         self.batch = self._batch_size()
         class_mask = self.model.class_mask(self.config.classes)
-        self.model.class_mask(self.config.blur)  # what the model does not know can't be hidden
+        check_wanted(self.model.manifest, self.config, self._answering.classes_named())
+        self._answering.check_clips(self.config, self.model.manifest.classes)
         self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
@@ -204,6 +210,9 @@ class Engine:
         videos = find_videos(named, folder, left_out=left_out)
         for line in told(left_out):
             log.warning(line)
+        unused = self._answering.check_videos([_name_of(video) for video in videos])
+        if unused is not None:
+            log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
@@ -278,14 +287,24 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
+        counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+            from engine.follow_up import follow_up  # a run without any starts without what makes them
 
-            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
-            summary = {**summary, **followed}
-            if (problem := error_in(followed)) is not None:
-                summary["success"], summary["error"] = False, problem
-        manifest = report.build_manifest(summary, self.config, inputs_read, started_at, counts, self._answering)
+            followed = follow_up(
+                summary["videos"],
+                folder,
+                self.config,
+                summary["model"],
+                settings=self._answering,
+                reported=bool(self.config.report),
+            )
+            summary, counted = {**summary, **followed.made}, followed.cameras
+            if followed.error is not None:
+                summary["success"], summary["error"] = False, followed.error
+        manifest = report.build_manifest(
+            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+        )
         try:
             if not _stands(place, folder):
                 raise OutputError(
@@ -294,10 +313,13 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
-            report.write_json(place, "manifest.json", manifest)
-            if self.config.report and settled:
-                summary["report"] = self._report(folder, manifest)
+            try:
+                if self.config.report and settled:
+                    summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
+            finally:  # a run without its page is one all the same
+                manifest["files"] = made_of(folder, manifest)
+                make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
+                report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
@@ -308,12 +330,15 @@ class Engine:
             attempts.clean(place)
         return summary
 
-    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+    def _report(self, folder: Path, manifest: ManifestJson, counted: Sequence[CameraAnswers]) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
         language, overwrite = self.config.report_language, self.config.overwrite
-        return str(write_report(folder, manifest, self._answering, language=language, overwrite=overwrite).report)
+        written = write_report(
+            folder, manifest, self._answering, language=language, counted=counted, overwrite=overwrite
+        )
+        return str(written.report)
 
     def work(
         self,
@@ -432,11 +457,11 @@ class Engine:
         place: Place | None = None,
     ) -> StreamRun:
         """A run of a video into files of a folder."""
-        name = name_of({"path": video.path, "stem": video.stem})
+        name = _name_of(video)
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -464,7 +489,7 @@ class Engine:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
-        name = name_of({"path": video.shown, "stem": str(video.stem)})
+        name = _name_of(video)
         return StreamWatch(
             name,
             self.model.manifest.classes,
@@ -513,7 +538,13 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
+        scene = self._answering.scene(name_of({"path": video.path, "stem": video.stem}))
+
+        def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
+            clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
+            return self._outputs.sinks(segment, place.shown, scene, clock)
+
+        return Recording(video, place, sinks, rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
@@ -653,13 +684,20 @@ class Engine:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
-        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        (found,) = self._postprocess.process(self._runner.run(batch))
+        found = self.detect_in(Frame(0, 0, 0, 1, Fraction(1), image))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
         return found.above(self.config.conf)
+
+    def detect_in(self, frame: Frame) -> Detections:
+        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
+        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        if (image := frame.image) is None:
+            raise ValueError("frame must have an image.")
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        (found,) = self._postprocess.process(self._runner.run(batch))
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -691,6 +729,11 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _name_of(video: Video) -> str:
+    """The video's name in all tables."""
+    return name_of({"path": video.path, "stem": video.stem})
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:

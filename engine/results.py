@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
@@ -19,7 +17,7 @@ from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
-    InputJson,
+    FileJson,
     ManifestJson,
     RunSummary,
     SummaryJson,
@@ -95,6 +93,7 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         elapsed_s=round(outcome.elapsed_s, 3),
         fps=round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
         outputs=outcome.outputs,
+        files=outcome.files,
         stem=str(outcome.video.stem),
         resumed_from=outcome.resumed_from,
         video_offset_s=round(outcome.offset_s or 0.0, 6),
@@ -111,13 +110,18 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
 def build_manifest(
     summary: SummaryJson,
     config: EngineConfig,
-    inputs: Mapping[str, InputJson],
+    inputs: Mapping[str, FileJson],
     started_at: str,
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
+    classes: Sequence[str] = (),
 ) -> ManifestJson:
     """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
-    how often a video was begun, where that is not once; `answering` how their wall clocks are known."""
+    how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
+    those that the model knows.
+
+    Its `files` are still to come, and it is not sealed (engine/made.py): its report is made of it.
+    """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True).encode()
@@ -132,9 +136,11 @@ def build_manifest(
             }
             for video in summary["videos"]
         ],
+        "classes": list(classes),
         "config": settings,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
+        "files": {},
     }
 
 
@@ -145,20 +151,13 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 def write_json(folder: Folder, name: str, value: object) -> None:
     """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
-    part = f"{name}.{secrets.token_hex(8)}.part"
     try:
-        with folder.create(part) as file:  # never what somebody has put there
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.rename(part, name)
+        folder.put(name, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            folder.remove(part)
         raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> InputJson | None:
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
     """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
     digest, reader = hashlib.sha256(), file.reader()
     try:

@@ -24,6 +24,13 @@ class VideoStatus(StrEnum):
     FAILED = "failed"
 
 
+class FileJson(TypedDict):
+    """A file by size and hash: an input, or an output."""
+
+    size_bytes: int
+    sha256: str
+
+
 class MediaJson(TypedDict):
     """What must be known of a video to track or draw it again (engine/pipeline/facts.py)."""
 
@@ -57,14 +64,8 @@ class SegmentJson(TypedDict, total=False):
     tracks: int
     duration_s: float
     outputs: dict[str, str]
+    files: dict[str, FileJson]
     salvaged: bool
-
-
-class InputJson(TypedDict):
-    """An input file by size and hash."""
-
-    size_bytes: int
-    sha256: str
 
 
 class EntryJson(TypedDict):
@@ -82,6 +83,7 @@ class EntryJson(TypedDict):
     elapsed_s: float
     fps: float
     outputs: dict[str, str]
+    files: NotRequired[dict[str, FileJson]]
     stem: NotRequired[str]
     resumed_from: NotRequired[int]
     video_offset_s: NotRequired[float]
@@ -93,7 +95,7 @@ class EntryJson(TypedDict):
     segments: NotRequired[list[SegmentJson]]
     dropped_frames: NotRequired[int]
     clock: NotRequired[Mapping[str, object]]
-    input: NotRequired[InputJson | None]
+    input: NotRequired[FileJson | None]
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
@@ -266,12 +268,16 @@ class SummaryJson(TypedDict):
 
 
 class ManifestJson(SummaryJson):
-    """A summary with what is needed to trust it or to repeat the run."""
+    """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
+    versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
+    Where it is written it is sealed with `manifest_sha256` (engine/made.py)."""
 
     started_at: str
+    classes: NotRequired[list[str]]
     config: dict[str, object]
     config_sha256: str
     versions: dict[str, str]
+    files: dict[str, FileJson]
 
 
 class JobManifestJson(ManifestJson, total=False):
@@ -285,7 +291,8 @@ class JobManifestJson(ManifestJson, total=False):
 class VideoResult:
     """One video of a summary. Counts are the whole video's, times those of the run that ended it.
 
-    `stem` is the place of its outputs below the output folder, `resumed_from` the frame at which that run went on.
+    `files` has the size and hash of each output by kind, `stem` is their place below the output folder, `resumed_from`
+    the frame at which that run went on.
     `sequence` is where it lies among the files of its camera. `others` are keys of another version, which are kept.
     """
 
@@ -302,6 +309,7 @@ class VideoResult:
     fps: float = 0.0
     outputs: dict[str, str] = field(default_factory=dict)
     # From here on, keys that are left out where there is nothing to tell.
+    files: dict[str, FileJson] = field(default_factory=dict)
     stem: str = ""
     resumed_from: int = 0
     video_offset_s: float = 0.0
@@ -333,7 +341,7 @@ class VideoResult:
 
 
 _NAMES = [each.name for each in fields(VideoResult) if each.name != "others"]
-_WHERE_TOLD = _NAMES[_NAMES.index("stem") :]
+_WHERE_TOLD = _NAMES[_NAMES.index("files") :]
 _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 

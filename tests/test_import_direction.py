@@ -38,15 +38,16 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "install", "own_files", "records", "text"},
+        "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
         "answers": {"analytics", "config", "errors", "own_files", "summary"},
+        "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "own_files": {"errors", "files", "formats", "media"},
         "corrections": {"files", "formats", "own_files"},
         "remade": {"config", "errors", "files", "trackers"},
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
-        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
+        "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "corrections", "formats", "inference", "media", "own_files", "sinks", "records",
@@ -60,7 +61,7 @@ ROOMS = {
         "finished": {"analytics", "answers", "config", "errors", "remade"},
         "clips": {
             "analytics", "config", "errors", "files", "finished", "inference", "media", "own_files", "pipeline",
-            "profiling", "records", "sinks", "stages", "summary", "text",
+            "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "corrections", "errors", "files", "finished", "inference", "media", "pipeline",
@@ -68,7 +69,7 @@ ROOMS = {
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages",
+            "profiling", "sinks", "stages", "text",
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
@@ -84,10 +85,14 @@ ROOMS = {
         "run": {"pipeline", "profiling"},
         "engine": {
             "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "follow_up",
-            "identities", "inference", "media", "pipeline", "profiling", "records", "report", "results", "resume",
-            "run", "sinks", "stages", "summary", "text", "trackers",
+            "identities", "inference", "made", "media", "pipeline", "profiling", "records", "report", "results",
+            "resume", "run", "sinks", "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
+        "audit": {
+            "analytics", "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline",
+            "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
+        },
         "agreement": {"records"},
         "faster": {"precision", "text"},
         "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
@@ -101,9 +106,9 @@ ROOMS = {
             "summary", "trackers",
         },
         "cli": {
-            "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",
-            "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline",
-            "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
+            "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
+            "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
+            "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
             "verify_precision",
         },
     },

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from engine.alarms.sending import Notice
 from engine.analytics import Clock, Samples, Scene
 from engine.analytics.crossings import Approach, Crossing, Crossings
+from engine.analytics.samples import Tracked
 from engine.analytics.stays import Stay, Stays
 from engine.records import StreamInfo, Tracks
 
@@ -246,37 +248,42 @@ class StreamWatch:
         samples = _samples(self._rows, self._early)
         self._rows, self._early, self._due_s = [], None, now_s + _EVERY_S
         if samples is not None:
-            for track_id, track in samples.by_track():
-                self._of_track(track_id, track)
+            self._feed(samples.by_track())
         oldest = self._steps - self._settings.gone_after - 1
         for track_id in [track_id for track_id, seen in self._seen.items() if seen.step < oldest]:
             self._end_track(track_id)
 
-    def _of_track(self, track_id: int, track: Samples) -> None:
-        name = self._names[int(track.class_ids[-1])]
-        new = track_id not in self._seen
-        self._seen[track_id] = _Seen(track_id, name, self._steps)
-        if new:
-            self._tell("track", track_id, float(track.times_s[0]), int(track.frames[0]))
+    def _feed(self, tracks: Tracked) -> None:
+        for track_id, track in tracks:
+            new = track_id not in self._seen
+            self._seen[track_id] = _Seen(track_id, self._names[int(track.class_ids[-1])], self._steps)
+            if new:
+                self._tell("track", track_id, float(track.times_s[0]), int(track.frames[0]))
         for line in self._lines:
-            for crossing in line.crossings.feed(track_id, track):
+            for crossing in line.crossings.feed(tracks):
                 self._crossed(line, crossing)
         for zone in self._zones:
-            self._in_zone(zone, track_id, track)
+            self._in_zone(zone, tracks)
 
-    def _in_zone(self, zone: _Zone, track_id: int, track: Samples) -> None:
-        inside, left = zone.stays.inside(track)
-        before = zone.stays.of(track_id)
-        ended = zone.stays.feed(track_id, track, (inside, left))
-        now = zone.stays.of(track_id)
-        for stay in (*ended, *([] if now is None else [now])):
-            known = before if before is not None and before.first == stay.first else None
-            if known is None:
-                self._tell_stay("enter", zone, stay)
-            if zone.loiter_s is not None and _lasts(stay, zone.loiter_s) and not _lasts(known, zone.loiter_s):
-                due_s = stay.first.time_s + zone.loiter_s - _ROUNDED_S
-                since = int(np.flatnonzero(inside & (track.times_s >= due_s))[0])
-                self._tell_stay("loiter", zone, stay, float(track.times_s[since]) - stay.first.time_s)
+    def _in_zone(self, zone: _Zone, tracks: Tracked) -> None:
+        before = {track_id: zone.stays.of(track_id) for track_id in tracks.ids}
+        stays: defaultdict[int, list[Stay]] = defaultdict(list)
+        ended = zone.stays.feed(tracks)
+        for stay in ended:
+            stays[stay.track_id].append(stay)
+        for track_id, track in tracks:
+            if (now := zone.stays.of(track_id)) is not None:
+                stays[track_id].append(now)
+            for stay in stays[track_id]:
+                earlier = before[track_id]
+                known = earlier if earlier is not None and earlier.first == stay.first else None
+                if known is None:
+                    self._tell_stay("enter", zone, stay)
+                if zone.loiter_s is not None and _lasts(stay, zone.loiter_s) and not _lasts(known, zone.loiter_s):
+                    due_s = stay.first.time_s + zone.loiter_s - _ROUNDED_S
+                    inside, _ = zone.stays.inside(track)
+                    since = int(np.flatnonzero(inside & (track.times_s >= due_s))[0])
+                    self._tell_stay("loiter", zone, stay, float(track.times_s[since]) - stay.first.time_s)
         for stay in ended:
             self._tell_stay("stay", zone, stay, stay.dwell_s)
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.crossings import Crossing, Crossings
 from engine.analytics.ground import Ground
-from engine.analytics.samples import Moment, Samples
+from engine.analytics.samples import Moment, Samples, Tracked
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.analytics.stays import Stay, Stays
 from engine.analytics.trajectories import Trajectories, Trajectory
@@ -91,7 +91,7 @@ def analyse(
         if finder is None or finder.size_wh != recording.size_wh:
             finder = _Finder(scene, recording.size_wh, finder)
         for samples in recording.rows:
-            finder.feed(replace(samples, video=recording.video, offset_s=recording.offset_s))
+            finder.feed(replace(samples, video=recording.video, offset_s=recording.offset_s).by_track())
     tracks, events = finder.end() if finder is not None else ([], [])
     return Answers(
         camera,
@@ -116,18 +116,12 @@ class _Finder:
         # A new size ends what was under way: pixels of one size are none of the other.
         self._found: list[tuple[SceneLine | SceneZone, Crossing | Stay]] = before._all_found() if before else []
 
-    def feed(self, samples: Samples) -> None:
-        sides = [crossings.sides(samples) for _, crossings in self._lines]
-        inside = [stays.inside(samples) for _, stays in self._zones]
-        for track_id, rows in samples.groups():
-            track = samples.take(rows)
-            self._tracks.feed(track_id, track, self.size_wh)
-            for (line, crossings), (side, far) in zip(self._lines, sides, strict=True):
-                self._found += [
-                    (line, crossing) for crossing in crossings.feed(track_id, track, (side[rows], far[rows]))
-                ]
-            for (zone, stays), (inner, left) in zip(self._zones, inside, strict=True):
-                self._found += [(zone, stay) for stay in stays.feed(track_id, track, (inner[rows], left[rows]))]
+    def feed(self, tracks: Tracked) -> None:
+        self._tracks.feed(tracks, self.size_wh)
+        for line, crossings in self._lines:
+            self._found += [(line, crossing) for crossing in crossings.feed(tracks)]
+        for zone, stays in self._zones:
+            self._found += [(zone, stay) for stay in stays.feed(tracks)]
 
     def end(self) -> tuple[list[Trajectory], list[Event]]:
         tracks = self._tracks.end()

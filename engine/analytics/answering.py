@@ -16,6 +16,7 @@ import numpy as np
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap
 from engine.analytics.naming import camera_of, name_of
+from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
@@ -28,25 +29,56 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, the number of its objects, and where they were and what a review gave, where that was asked
-    for."""
+    """One camera's answers and the number of its objects; where they were, the way of each track and what a review
+    gave, where that was asked for. `offsets_s` leads from the container's times of a video, by its name, to the
+    camera's timeline."""
 
     answers: Answers
     objects: Objects
+    offsets_s: Mapping[str, float]
     heatmap: Heatmap | None = None
+    paths: Mapping[int, TrackPath] | None = None
     reviewed: Reviewed | None = None
 
 
+def unrolled(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries of a manifest with the segments of a live source in its place: each as if it were a video of a
+    sequence. Their `recording` is the name of their source."""
+    return [each for entry in entries for each in (_segments(entry) if entry.get("segments") else [entry])]
+
+
+def _segments(entry: Entry) -> list[Entry]:
+    name, place = name_of(entry), PurePosixPath(entry["stem"]).parent
+    found: list[Entry] = []
+    for segment in entry["segments"]:
+        media = {**(entry.get("media") or {}), "first_s": 0.0, "examined_s": [0.0, segment["duration_s"]]}
+        found.append(
+            {
+                "path": entry["path"],
+                "stem": str(place / PurePosixPath(segment["segment"]).name),
+                "status": "ok",
+                "error": None,
+                **{key: segment[key] for key in ("frames", "detections", "tracks", "duration_s", "outputs")},
+                "media": {**media, "creation_time": segment["started_at"]},
+                "sequence": {"offset_s": segment["at_s"], "joined": bool(found)},
+                "recording": name,
+            }
+        )
+    return found
+
+
 def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`. Raises InputError where something is missing."""
+    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. Raises InputError
+    where something is missing."""
     films = []
-    for entry in entries:
+    for entry in unrolled(entries):
         if "stem" not in entry:
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
         stem = PurePosixPath(entry["stem"])
         if stem.is_absolute() or ".." in stem.parts:
             raise InputError(f"{folder / 'manifest.json'} is damaged: {str(stem)!r} is not below its folder.")
         name = name_of(entry)
+        known_as = entry.get("recording", name)
         media = entry.get("media") or {}
         examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
         tracks = (entry.get("outputs") or {}).get("tracks")
@@ -55,15 +87,16 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
         films.append(
             Film(
                 name,
-                camera_of(name, settings.camera),
+                camera_of(known_as, settings.camera),
                 (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.
                 folder / stem.parent / os.path.basename(tracks) if tracks else None,
-                settings.clock(name, media.get("creation_time")),
+                settings.clock(known_as, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
+                recording=entry.get("recording"),
             )
         )
     return films
@@ -72,7 +105,7 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
 def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
     """Return where a video lay when it was tracked; nothing where that was in another sequence than is asked for."""
     found: Entry = entry.get("sequence") or {}
-    return found if found.get("camera") == camera_of(name, settings.camera) else {}
+    return found if "recording" in entry or found.get("camera") == camera_of(name, settings.camera) else {}
 
 
 def film_of_rows(
@@ -100,18 +133,17 @@ def answer(
     *,
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
     heatmap: bool = False,
+    paths: bool = False,
     tick: Callable[[], None] = lambda: None,
-    watch: Callable[[Samples], None] = lambda samples: None,
     verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
-    `watch` is given it, with the camera's ids and the film's name. With `verdicts`, rows of tracks and events that were
-    rejected count for nothing. Raises InputError where rows can't be read, or a
-    video has another aspect than its scene."""
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
+    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError where rows can't
+    be read, or a video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch, verdicts) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, paths, tick, verdicts) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -120,12 +152,12 @@ def _of_camera(
     settings: AnswerSettings,
     read: Callable[[Path], Iterator[Samples]],
     heatmap: bool,
+    paths: bool,
     tick: Callable[[], None],
-    watch: Callable[[Samples], None],
     verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
-    scene = next((scene for each in placed if (scene := settings.scene(each.film.name)) is not None), None)
+    scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
     fragments = Fragments()
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
@@ -134,6 +166,7 @@ def _of_camera(
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
     heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
+    ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -152,7 +185,8 @@ def _of_camera(
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
-            watch(replace(samples, track_ids=ids, video=film.name, offset_s=offset_s))
+            if ways is not None and film.size_wh is not None:
+                ways.feed(replace(samples, track_ids=ids), film.size_wh)
             yield replace(samples, track_ids=ids)
             tick()
 
@@ -171,7 +205,14 @@ def _of_camera(
     reviewed = None
     if verdicts is not None:
         answers, reviewed = without_rejected(answers, judged, met)
-    return CameraAnswers(answers, count_objects(fragments.all()), heat, reviewed)
+    return CameraAnswers(
+        answers,
+        count_objects(fragments.all()),
+        {each.film.name: each.offset_s for each in placed},
+        heat,
+        ways.ended() if ways is not None else None,
+        reviewed,
+    )
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:

@@ -11,15 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import PolyLine
-from engine.analytics.samples import Moment, Samples
-
-Sides: TypeAlias = tuple[NDArray[np.int8], NDArray[np.bool_]]
+from engine.analytics.samples import Moment, Row, Samples, Tracked
 
 
 @dataclass(frozen=True)
@@ -31,23 +28,15 @@ class Crossing:
     at: Moment
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """One sample of a track: where its anchor was, and its box in pixels."""
-
-    moment: Moment
-    box_xyxy: tuple[float, float, float, float]
-
-
-@dataclass
+@dataclass(slots=True)
 class Approach:
     """How far a track is with a line. `side` is that of the last sample off the line, 0 before there is one; `change`
     are the samples between which it changed last, away from the `settled` one."""
 
-    last: Sighting
+    last: Row
     side: int
     settled: int
-    change: tuple[Sighting, Sighting] | None = None
+    change: tuple[Row, Row] | None = None
 
 
 class Crossings:
@@ -57,39 +46,54 @@ class Crossings:
         self._line = line
         self._tracks: dict[int, Approach] = {}
 
-    def sides(self, samples: Samples) -> Sides:
-        """Return where samples, of any tracks, stand: (N,) -1, 0 or 1, and (N,) whether that is the margin away."""
-        return self._line.sides(samples.boxes_xyxy)
+    def feed(self, tracks: Tracked) -> list[Crossing]:
+        """Take the next samples of some tracks, and return the crossings that they settle."""
+        sides, far = self._line.sides(tracks.samples.boxes_xyxy)
+        least = np.minimum.reduceat(sides, tracks.starts).tolist()
+        most = np.maximum.reduceat(sides, tracks.starts).tolist()
+        found: list[Crossing] = []
+        for (track_id, start, stop), last, low, high in zip(tracks.spans, tracks.last, least, most, strict=True):
+            track = self._tracks.get(track_id)
+            if low == high and low and (track is None or track.side == track.settled == low):  # as most are
+                if track is None:
+                    self._tracks[track_id] = Approach(last, low, low)
+                else:
+                    track.last = last
+                continue
+            if track is None:
+                track = self._tracks[track_id] = Approach(last, 0, 0)
+            samples = tracks.samples.take(slice(start, stop))
+            found += self._follow(track_id, track, samples, sides[start:stop], far[start:stop])
+            track.last = last
+        return found
 
-    def feed(self, track_id: int, samples: Samples, known: Sides | None = None) -> list[Crossing]:
-        """Take the next samples of a track, at least one, and return the crossings that they settle. `known` are their
-        sides where somebody has them: those of all tracks together take hardly longer than those of one."""
-        sides, far = known if known is not None else self.sides(samples)
-        track = self._tracks.get(track_id)
-        if track is None:
-            track = self._tracks[track_id] = Approach(self._sample(samples, 0), 0, 0)
-        if track.side and track.side == track.settled and (sides == track.side).all():  # as most are
-            track.last = self._sample(samples, -1)
-            return []
+    def _follow(
+        self, track_id: int, track: Approach, samples: Samples, sides: NDArray[np.int8], far: NDArray[np.bool_]
+    ) -> list[Crossing]:
         off_line = np.flatnonzero(sides)
         if not track.side and len(off_line):
             track.side = track.settled = int(sides[off_line[0]])
         found: list[Crossing] = []
         # Runs of samples on one side: those on the line belong to the run before them.
-        bounds = off_line[np.flatnonzero(np.diff(sides[off_line], prepend=track.side))]
-        for start, stop in pairwise((0, *bounds.tolist(), len(samples))):
+        bounds = off_line[np.flatnonzero(np.diff(sides[off_line], prepend=track.side))].tolist()
+        for start, stop in pairwise((0, *bounds, len(samples))):
             if start in bounds:
-                before = self._sample(samples, start - 1) if start else track.last
-                track.side, track.change = int(sides[start]), (before, self._sample(samples, start))
+                before = samples.row(start - 1) if start else track.last
+                track.side, track.change = int(sides[start]), (before, samples.row(start))
             if track.side != track.settled and far[start:stop].any():
                 found += self._settle(track_id, track)
-        track.last = self._sample(samples, -1)
         return found
 
     def end(self, track_id: int) -> list[Crossing]:
         """Forget a track that has ended, and return the crossing that its end settles, if there is one."""
-        track = self._tracks.pop(track_id, None)
-        return self._settle(track_id, track) if track is not None and track.side != track.settled else []
+        found = self.at_end(track_id)
+        self._tracks.pop(track_id, None)
+        return found
+
+    def at_end(self, track_id: int) -> list[Crossing]:
+        """Return the crossing that the end of a track would settle now, if there is one."""
+        track = self._tracks.get(track_id)
+        return self._crossed(track_id, track) if track is not None and track.side != track.settled else []
 
     def state(self) -> list[tuple[int, Approach]]:
         """Return how far each track is, to `restore` it from."""
@@ -100,14 +104,15 @@ class Crossings:
         self._tracks = {track_id: replace(track) for track_id, track in state}
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
-        assert track.change is not None
         track.settled = track.side
+        return self._crossed(track_id, track)
+
+    def _crossed(self, track_id: int, track: Approach) -> list[Crossing]:
+        """Return the last change of side as a crossing, where the line was met between its ends."""
+        assert track.change is not None
         before, after = track.change
         share = self._line.crossing(before.box_xyxy, after.box_xyxy)
         if share is None:
             return []
-        return [Crossing(track_id, track.side > 0, before.moment.towards(after.moment, float(share)))]
-
-    def _sample(self, samples: Samples, index: int) -> Sighting:
-        x1, y1, x2, y2 = samples.boxes_xyxy[index].tolist()
-        return Sighting(samples.moment(index, self._line.anchor), (x1, y1, x2, y2))
+        anchor = self._line.anchor
+        return [Crossing(track_id, track.side > 0, before.moment(anchor).towards(after.moment(anchor), float(share)))]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,19 +75,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def by_track(self) -> Iterator[tuple[int, Samples]]:
-        """Give the rows of each track, in the order of the tracks' first rows here."""
-        for track_id, rows in self.groups():
-            yield track_id, self.take(rows)
-
-    def groups(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Give the places of each track's rows, in the order of the tracks' first rows here."""
-        order = np.argsort(self.track_ids, kind="stable")
-        ids = self.track_ids[order]
-        bounds = np.flatnonzero(np.diff(ids)) + 1
-        groups = [group for group in np.split(order, bounds) if len(group)]
-        for group in sorted(groups, key=lambda rows: int(rows[0])):
-            yield int(self.track_ids[group[0]]), group
+    def by_track(self) -> Tracked:
+        """Return the rows with those of each track together."""
+        _, first, track = np.unique(self.track_ids, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), np.intp)
+        rank[np.argsort(first)] = np.arange(len(first))
+        order = np.argsort(rank[track], kind="stable")
+        counts = np.bincount(rank[track])
+        stops = np.cumsum(counts)
+        return Tracked(self.take(order), self.track_ids[np.sort(first)].tolist(), stops - counts, stops)
 
     def take(self, rows: NDArray[np.intp] | slice | list[int]) -> Samples:
         """Return the rows at these places."""
@@ -102,11 +100,70 @@ class Samples:
             self.offset_s,
         )
 
+    def row(self, index: int) -> Row:
+        """Return the row at `index`."""
+        x1, y1, x2, y2 = self.boxes_xyxy[index].tolist()
+        time_s = float(self.times_s[index])
+        moment = int(self.frames[index]), int(self.pts[index]), time_s
+        return Row(self.video, self.offset_s, *moment, (x1, y1, x2, y2))
+
     def moment(self, index: int, anchor: Anchor) -> Moment:
         """Return when and where the row at `index` is."""
-        x, y = anchor_of(self.boxes_xyxy[index].tolist(), anchor)
-        time_s = float(self.times_s[index])
-        return Moment(self.video, float(self.frames[index]), int(self.pts[index]), time_s, time_s + self.offset_s, x, y)
+        return self.row(index).moment(anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a track, by itself: what is kept of a piece of rows once the piece is gone."""
+
+    video: str
+    offset_s: float
+    frame: int
+    pts: int
+    time_s: float
+    box_xyxy: tuple[float, float, float, float]
+
+    def moment(self, anchor: Anchor) -> Moment:
+        """Return when and where it is."""
+        x, y = anchor_of(self.box_xyxy, anchor)
+        return Moment(self.video, float(self.frame), self.pts, self.time_s, self.time_s + self.offset_s, x, y)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The rows of T tracks, one track after the other, in the order of the tracks' first rows: what is done with all
+    rows at once takes little longer than with those of one track.
+
+    `samples` are the rows; those of track `ids[k]` are at `starts[k]` to `stops[k]`, at least one, in the order of
+    their frames.
+    """
+
+    samples: Samples
+    ids: list[int]
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+    def __iter__(self) -> Iterator[tuple[int, Samples]]:
+        """Give the rows of each track."""
+        for track_id, start, stop in self.spans:
+            yield track_id, self.samples.take(slice(start, stop))
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Each track's id, start and stop."""
+        return list(zip(self.ids, self.starts.tolist(), self.stops.tolist(), strict=True))
+
+    @cached_property
+    def last(self) -> list[Row]:
+        """The last row of each track."""
+        ends, rows = self.stops - 1, self.samples
+        columns = rows.frames[ends].tolist(), rows.pts[ends].tolist(), rows.times_s[ends].tolist()
+        boxes = map(tuple, rows.boxes_xyxy[ends].tolist())
+        return [Row(rows.video, rows.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
+
+    def repeated(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return (N,) for each row the value of its track, of (T,) values."""
+        return np.repeat(values, self.stops - self.starts)
 
 
 def read_tracks(path: Path) -> Iterator[Samples]:

@@ -6,7 +6,7 @@ Every run needs this of the room; what computes answers, and what reads scenes, 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BIN_S = 900.0
 
+_MOST_SHOWN = 10
 _NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
 
 
@@ -71,6 +72,44 @@ class AnswerSettings:
     def scene(self, video: str) -> Scene | None:
         """Return the first scene that is for a video."""
         return next((scene for scene in self.scenes if scene.matches(video)), None)
+
+    def check_videos(self, videos: Sequence[str]) -> str | None:
+        """Return a sentence on the scenes that are for none of the videos, given by their names; None where each is for
+        some. Raise ConfigError where all are for none: nothing would be counted."""
+        if not self.scenes or not videos:
+            return None
+        used = {id(scene) for name in videos if (scene := self.scene(name)) is not None}
+        unused = [scene.camera for scene in self.scenes if id(scene) not in used]
+        if not unused:
+            return None
+        shown = ", ".join(map(repr, unused[:_MOST_SHOWN])) + (" ..." if len(unused) > _MOST_SHOWN else "")
+        if used:
+            return f"Scenes that are for none of the videos, by their `camera`, or stand behind another: {shown}."
+        raise ConfigError(
+            f"No scene is for any of the videos: their `camera` is {shown}. The videos' paths below the input folder: "
+            f"{', '.join(videos[:_MOST_SHOWN])}{' ...' if len(videos) > _MOST_SHOWN else ''}."
+        )
+
+    def check_clips(self, config: EngineConfig, classes: Collection[str]) -> None:
+        """Raise ConfigError where nothing that could happen is what the key `clips` asks for. `classes` are those that
+        the model knows."""
+        if config.clips is not None:
+            from engine.analytics.vocabulary import Vocabulary
+
+            Vocabulary.of(self.scenes, looked_for(classes, config.classes)).check(config.clips)
+
+    def classes_named(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Give each line and zone that is for some classes alone, in words, and these classes."""
+        for scene in self.scenes:
+            for what, places in (("line", scene.lines), ("zone", scene.zones)):
+                for place in places:
+                    if place.classes is not None:
+                        yield f"{what} {place.name!r} of a scene", place.classes
+
+
+def looked_for(known: Collection[str], kept: Collection[str] | None) -> Collection[str]:
+    """Return the classes that a model knows, as far as they are `kept`; None: all."""
+    return known if kept is None else [name for name in known if name in kept]
 
 
 def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import Polygon
-from engine.analytics.samples import Moment, Samples
-
-Inside: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+from engine.analytics.samples import Moment, Samples, Tracked
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,31 @@ class Stays:
         self._open: dict[int, Stay | None] = {}
         """Of each track: its stay as far as it is known, None while it is outside."""
 
-    def inside(self, samples: Samples) -> Inside:
+    def inside(self, samples: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return where samples, of any tracks, stand: (N,) whether inside, and (N,) whether outside by the margin."""
         return self._zone.inside(samples.boxes_xyxy)
 
-    def feed(self, track_id: int, samples: Samples, known: Inside | None = None) -> list[Stay]:
-        """Take the next samples of a track, at least one, and return the stays that end in them. `known` says where
-        they stand, where somebody has asked."""
-        inside, left = known if known is not None else self.inside(samples)
-        if not inside.any() and self._open.get(track_id) is None:  # as most are
-            self._open[track_id] = None
-            return []
+    def feed(self, tracks: Tracked) -> list[Stay]:
+        """Take the next samples of some tracks, and return the stays that end in them."""
+        inside, left = self.inside(tracks.samples)
+        any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
+        all_inside = np.logical_and.reduceat(inside, tracks.starts).tolist()
+        found: list[Stay] = []
+        for (track_id, start, stop), within, throughout in zip(tracks.spans, any_inside, all_inside, strict=True):
+            stay = self._open.get(track_id)
+            if not within and stay is None:  # as most are
+                self._open[track_id] = None
+                continue
+            if throughout and stay is not None:
+                self._open[track_id] = replace(stay, last=tracks.samples.moment(stop - 1, self._zone.anchor))
+                continue
+            samples = tracks.samples.take(slice(start, stop))
+            found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+        return found
+
+    def _follow(
+        self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
+    ) -> list[Stay]:
         within, leaves = np.flatnonzero(inside), np.flatnonzero(left)
         new = track_id not in self._open
         stay = self._open.get(track_id)
@@ -85,6 +96,11 @@ class Stays:
     def of(self, track_id: int) -> Stay | None:
         """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
         return self._open.get(track_id)
+
+    @property
+    def inside_now(self) -> list[int]:
+        """The tracks that have a stay which has not ended."""
+        return [track_id for track_id, stay in self._open.items() if stay is not None]
 
     def state(self) -> list[tuple[int, Stay | None]]:
         """Return the stay of each track, None of those outside, to `restore` it from."""

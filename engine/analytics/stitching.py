@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -22,7 +22,7 @@ from pydantic import Field, FiniteFloat
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from engine.analytics.samples import Samples
+    from engine.analytics.samples import Samples, Tracked
 
 # Velocity is that of the last, or first, second of a track; beyond as long a gap nobody goes on straight.
 _VELOCITY_S = 1.0
@@ -101,23 +101,37 @@ class Fragments:
 
     def feed(self, samples: Samples) -> None:
         """Take the next rows."""
-        for track_id, track in samples.by_track():
-            fragment = self._found.setdefault(track_id, Fragment(track_id))
-            x1, y1, x2, y2 = track.boxes_xyxy.T
-            # Rounded: where the same rows lie on the timeline by another sum, the same gaps are as long.
-            times = np.round(track.times_s + track.offset_s, 6)
-            places = list(zip(times.tolist(), ((x1 + x2) / 2).tolist(), y2.tolist(), (y2 - y1).tolist(), strict=True))
-            first = fragment.head[0][0] if fragment.head else places[0][0]
-            fragment.head += [place for place in places if place[0] <= first + _VELOCITY_S]
-            last = places[-1][0]
-            fragment.tail = [place for place in (*fragment.tail, *places) if place[0] >= last - _VELOCITY_S]
-            for class_id in np.unique(track.class_ids).tolist():
-                score = float(track.scores[track.class_ids == class_id].sum())
+        tracks = samples.by_track()
+        rows, starts = tracks.samples, tracks.starts
+        x1, y1, x2, y2 = rows.boxes_xyxy.T
+        # Rounded: where the same rows lie on the timeline by another sum, the same gaps are as long.
+        times = np.round(rows.times_s + rows.offset_s, 6)
+        found = [self._found.setdefault(track_id, Fragment(track_id)) for track_id in tracks.ids]
+        firsts = zip(found, times[starts].tolist(), strict=True)
+        first = np.array([each.head[0][0] if each.head else first_s for each, first_s in firsts])
+        places = np.column_stack((times, (x1 + x2) / 2, y2, y2 - y1))
+        at_head = np.flatnonzero(times <= tracks.repeated(first + _VELOCITY_S))
+        at_tail = np.flatnonzero(times >= tracks.repeated(times[tracks.stops - 1] - _VELOCITY_S))
+        heads, tails = _split(places, at_head, tracks), _split(places, at_tail, tracks)
+        for fragment, (_, start, stop), head, tail in zip(found, tracks.spans, heads, tails, strict=True):
+            fragment.head += head
+            oldest_s = tail[-1][0] - _VELOCITY_S
+            fragment.tail = [*(place for place in fragment.tail if place[0] >= oldest_s), *tail]
+            kinds, scores = rows.class_ids[start:stop], rows.scores[start:stop]
+            for class_id in np.unique(kinds).tolist():
+                score = float(scores[kinds == class_id].sum())
                 fragment.votes[class_id] = fragment.votes.get(class_id, 0.0) + score
 
     def all(self) -> list[Fragment]:
         """Return the tracks' ends, in the order of their first rows."""
         return list(self._found.values())
+
+
+def _split(places: NDArray[np.float64], at: NDArray[np.intp], tracks: Tracked) -> Iterator[list[Place]]:
+    """Give those of the (N, 4) `places` that are in `at`, which is sorted, of each track."""
+    chosen = list(map(_place, places[at].tolist()))
+    for start, stop in np.searchsorted(at, np.stack((tracks.starts, tracks.stops), axis=1)).tolist():
+        yield chosen[start:stop]
 
 
 def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
@@ -130,9 +144,11 @@ def fragments_of(rows: Iterable[Samples]) -> list[Fragment]:
 
 def stitch(fragments: list[Fragment], rules: StitchRules | None = None) -> dict[int, int]:
     """Return for each track id the id of the first track of its object."""
-    rules = rules or StitchRules()
+    return _stitched(fragments, [fragment.ends for fragment in fragments], rules or StitchRules())
+
+
+def _stitched(fragments: list[Fragment], ends: list[Ends], rules: StitchRules) -> dict[int, int]:
     pairs: list[tuple[float, int, int]] = []
-    ends = [fragment.ends for fragment in fragments]
     starts = np.array([each.begin[0] for each in ends])
     order = np.argsort(starts, kind="stable")
     sorted_starts = starts[order]
@@ -160,7 +176,8 @@ def stitch(fragments: list[Fragment], rules: StitchRules | None = None) -> dict[
 
 def count_objects(fragments: list[Fragment]) -> Objects:
     """Count ids, and objects as a range: what is surely one is joined for `high`, what may well be one for `low`."""
-    numbers = [len(set(stitch(fragments, rules).values())) for rules in (LOOSE, STRICT)]
+    ends = [fragment.ends for fragment in fragments]
+    numbers = [len(set(_stitched(fragments, ends, rules).values())) for rules in (LOOSE, STRICT)]
     return Objects(len(fragments), min(numbers), max(numbers))
 
 

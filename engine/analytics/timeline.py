@@ -27,7 +27,7 @@ class Film:
     of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None where
     none was. `tracks` is the file of its rows, None where there is none. `sequence_offset_s` and `sequence_joined` are
     there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
-    those of the camera.
+    those of the camera. `recording` is the name of the live source that it is a segment of.
     """
 
     name: str
@@ -39,6 +39,12 @@ class Film:
     clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
     sequence_offset_s: float | None = None
     sequence_joined: bool = False
+    recording: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """The name by which its scene is found."""
+        return self.recording or self.name
 
 
 @dataclass(frozen=True)

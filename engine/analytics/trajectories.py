@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import hypot
 
 import numpy as np
 
 from engine.analytics.geometry import Floats, anchors
 from engine.analytics.ground import Ground, speed_m_s
-from engine.analytics.samples import Samples
+from engine.analytics.samples import Samples, Tracked
 
 # Places of a track that are kept for its speed; every second is dropped when there are more.
 _MAX_PLACES = 64
@@ -43,7 +44,7 @@ class Trajectory:
         return self.last_s - self.first_s
 
 
-@dataclass
+@dataclass(slots=True)
 class _Growing:
     video: str
     first_frame: int
@@ -54,7 +55,8 @@ class _Growing:
     score: float = 0.0
     path_px: float = 0.0
     votes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    last_point: Floats | None = None
+    last_x: float = 0.0
+    last_y: float = 0.0
     best: float = -1.0
     best_frame: int = 0
     best_video: str = ""
@@ -70,38 +72,56 @@ class Trajectories:
         self._ground = ground
         self._tracks: dict[int, _Growing] = {}
 
-    def feed(self, track_id: int, samples: Samples, size_wh: tuple[int, int]) -> None:
-        """Take the next samples of a track, at least one, from a video whose upright frame has this size."""
-        times_s = samples.times_s + samples.offset_s
-        track = self._tracks.get(track_id)
-        if track is None:
-            track = self._tracks[track_id] = _Growing(samples.video, int(samples.frames[0]), float(times_s[0]))
-        points = anchors(samples.boxes_xyxy, "bottom")
-        whole = points if track.last_point is None else np.vstack((track.last_point, points))
-        track.path_px += float(np.hypot(*np.diff(whole, axis=0).T).sum())
-        track.last_point = points[-1]
-        if self._ground is not None:
-            for index in range((-track.rows) % track.stride, len(samples), track.stride):
-                track.places.append((float(times_s[index]), float(points[index, 0]), float(points[index, 1])))
-            while len(track.places) > _MAX_PLACES:
-                track.places = track.places[::2]
-                track.stride *= 2
-        track.rows += len(samples)
-        track.last_frame, track.last_s = int(samples.frames[-1]), float(times_s[-1])
-        track.score += float(samples.scores.sum())
-        for class_id in np.unique(samples.class_ids):
-            name = samples.class_names.get(int(class_id), str(class_id))
-            track.votes[name] += float(samples.scores[samples.class_ids == class_id].sum())
-        worth = _worth(samples, size_wh)
-        best = int(worth.argmax())
-        if worth[best] > track.best:
-            track.best, track.best_frame, track.best_video = (
-                float(worth[best]),
-                int(samples.frames[best]),
-                samples.video,
-            )
-            x1, y1, x2, y2 = samples.boxes_xyxy[best].tolist()
-            track.best_box = (x1, y1, x2, y2)
+    def feed(self, tracks: Tracked, size_wh: tuple[int, int]) -> None:
+        """Take the next samples of some tracks, from a video whose upright frame has this size."""
+        rows, starts = tracks.samples, tracks.starts
+        times_s = rows.times_s + rows.offset_s
+        points = anchors(rows.boxes_xyxy, "bottom")
+        steps = np.zeros(len(rows))
+        steps[1:] = np.hypot(*np.diff(points, axis=0).T)
+        steps[starts] = 0.0  # to another track
+        ways, scores = np.add.reduceat(steps, starts).tolist(), np.add.reduceat(rows.scores, starts).tolist()
+        least = np.minimum.reduceat(rows.class_ids, starts).tolist()
+        most = np.maximum.reduceat(rows.class_ids, starts).tolist()
+        worth = _worth(rows, size_wh)
+        worths = np.maximum.reduceat(worth, starts)
+        where = np.flatnonzero(worth == tracks.repeated(worths))
+        best = where[np.searchsorted(where, starts)]  # the first of the best of each track
+        firsts = zip(rows.frames[starts].tolist(), times_s[starts].tolist(), points[starts].tolist(), strict=True)
+        bests = zip(worths.tolist(), rows.frames[best].tolist(), rows.boxes_xyxy[best].tolist(), strict=True)
+        ends = points[tracks.stops - 1].tolist()
+        for number, (track_id, start, stop) in enumerate(tracks.spans):
+            first_frame, first_s, (x, y) = next(firsts)
+            worth_of_best, best_frame, best_box = next(bests)
+            track = self._tracks.get(track_id)
+            if track is None:
+                track = self._tracks[track_id] = _Growing(rows.video, first_frame, first_s)
+            else:
+                track.path_px += hypot(x - track.last_x, y - track.last_y)
+            track.path_px += ways[number]
+            track.last_x, track.last_y = ends[number]
+            if self._ground is not None:
+                for index in range(start + (-track.rows) % track.stride, stop, track.stride):
+                    track.places.append((float(times_s[index]), float(points[index, 0]), float(points[index, 1])))
+                while len(track.places) > _MAX_PLACES:
+                    track.places = track.places[::2]
+                    track.stride *= 2
+            track.rows += stop - start
+            last = tracks.last[number]
+            track.last_frame, track.last_s = last.frame, last.time_s + last.offset_s
+            track.score += scores[number]
+            if least[number] == most[number]:
+                name = rows.class_names.get(least[number], str(least[number]))
+                track.votes[name] += scores[number]
+            else:
+                kinds, sure = rows.class_ids[start:stop], rows.scores[start:stop]
+                for class_id in np.unique(kinds).tolist():
+                    name = rows.class_names.get(class_id, str(class_id))
+                    track.votes[name] += float(sure[kinds == class_id].sum())
+            if worth_of_best > track.best:
+                track.best, track.best_frame, track.best_video = worth_of_best, best_frame, rows.video
+                x1, y1, x2, y2 = best_box
+                track.best_box = (x1, y1, x2, y2)
 
     @property
     def ids(self) -> list[int]:

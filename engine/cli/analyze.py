@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
 from engine.text.say import say
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from engine.analytics.timeline import Film
     from engine.analytics.verdicts import Judged
     from engine.summary import ManifestJson
+
+
+_OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
+    Rule(
+        ("size", "fps"),
+        lambda outputs: any(given.is_file() for given in outputs),
+        "is of a file of rows, and a folder's manifest tells it",
+    ),
+)
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that are tracked already.")
@@ -65,11 +75,13 @@ def analyze(
     from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
-    from engine.config import load_config
+    from engine.config import EngineConfig, load_config
     from engine.errors import OutputError, describe_os_error
     from engine.summary import AnswersJson
 
+    refuse_idle(_OF_ANALYZE, outputs)
     values = load_config(config_file) if config_file is not None else {}
+    EngineConfig(**values)  # the keys of the file that are of no use here have their rules all the same
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     size_wh = _size(size)
     films: list[Film] = []
@@ -92,9 +104,12 @@ def analyze(
     assert settings is not None
     assert formats is not None
     check_formats(formats)
+    films = _distinct(films)
+    if "scene" in values and (unused := settings.check_videos([film.known_as for film in films])) is not None:
+        say(f"Warning: {unused}", err=True)
     judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(
-        _distinct(films),
+        films,
         settings,
         heatmap=heatmap,
         verdicts=judged,

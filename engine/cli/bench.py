@@ -8,8 +8,15 @@ from pathlib import Path
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
+
 CLONE = Path(__file__).resolve().parents[2]
 STAGES = "decode letterbox infer decode_heads sort trackers overlay sinks pipeline startup memory curves".split()
+
+
+_OF_BENCH: tuple[Rule[str | None], ...] = (
+    Rule(("profile", "stages", "out", "with_report"), lambda command: command is None, "is of what is measured"),
+)
 
 
 @click.group(invoke_without_command=True, short_help="Measure the engine beside its peers and its limit.")
@@ -30,6 +37,7 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
 
     Every answer is checked. Status 1: a stage failed or gave a wrong answer.
     """
+    refuse_idle(_OF_BENCH, context.invoked_subcommand)
     if context.invoked_subcommand is not None:
         return 0
     arguments = ["--profile", profile]

@@ -58,6 +58,7 @@ def clips(
 
     keys = clip_keys({key: value for key, value in options.items() if value is not None})
     run = FinishedRun.load(folder, sources=source, scenes=scene)
+    run.check_asked(keys)
     cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(told(cut)))

@@ -5,11 +5,33 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.formats import EXPORTS
 from engine.text.say import say
+
+
+class _Asked(NamedTuple):
+    form: str
+    images: bool
+    job_frames: int | None
+
+
+_OF_EXPORT: tuple[Rule[_Asked], ...] = (
+    Rule(("error_px",), lambda asked: asked.form in ("cvat", "labelstudio"), "is of key frames: of cvat, labelstudio"),
+    Rule(("images",), lambda asked: asked.form in ("coco", "yolo", "mot"), "is of coco, yolo and mot"),
+    Rule(("every",), lambda asked: asked.form in ("coco", "yolo"), "is of data sets of images: of coco and yolo"),
+    Rule(("job_frames", "job_overlap"), lambda asked: asked.form in ("cvat", "mot"), "is of jobs: of cvat and mot"),
+    Rule(("job_overlap",), lambda asked: asked.job_frames, "goes with --job-frames"),
+    Rule(
+        ("source",),
+        lambda asked: asked.images or asked.form == "fiftyone",
+        "is of what comes from the videos: of --images and fiftyone",
+    ),
+)
 
 
 @click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
@@ -56,6 +78,7 @@ def export(
     from engine.exports import ExportSettings, export_run, told
     from engine.finished import FinishedRun
 
+    refuse_idle(_OF_EXPORT, _Asked(form, images, job_frames))
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.cli.lengths import length
 from engine.text.printable import printable
 from engine.text.say import say
@@ -35,6 +36,11 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
         return None if value is None else datetime.fromisoformat(value).replace(tzinfo=None)
     except ValueError:
         raise click.BadParameter(f"a day or a time such as 2024-05-01T08:00. Got {value!r}.", param=param) from None
+
+
+_OF_FIND: tuple[Rule[tuple[tuple[str, ...], tuple[str, ...]]], ...] = (
+    Rule(("directions",), lambda asked: asked[1] and not asked[0], "is of crossings: it goes with --line alone"),
+)
 
 
 @click.command(no_args_is_help=True, short_help="Find objects over all runs and jobs of a tree of outputs.")
@@ -73,6 +79,7 @@ def find(
     OUT is an output folder, or one that holds some, at any depth. With --zone stays are found, with --line crossings,
     else whole tracks. An index of the tree, in your cache, is brought up to date first.
     """
+    refuse_idle(_OF_FIND, (zones, lines))
     from engine.find import Index, Question, ask, cut_crops
 
     times = (_of_day(between[0]), _of_day(between[1])) if between else None
@@ -80,6 +87,8 @@ def find(
     begun = clock.perf_counter()
     with Index(root) as index:
         ready = clock.perf_counter()
+        for name, why in index.refreshed.failed.items():
+            say(f"{name}: left out: {why}", err=True)
         answer = ask(index, question)
         done = clock.perf_counter()
         pictures, missing = cut_crops(index, answer.found, crops) if crops is not None else ({}, {})
@@ -94,8 +103,6 @@ def find(
         click.echo(json.dumps({"found": found, **about, "failed": refreshed.failed, **seconds}))
         return 0
     _print(answer.found, pictures)
-    for name, why in refreshed.failed.items():
-        say(f"{name}: left out: {why}", err=True)
     for name, why in missing.items():
         say(f"{name}: no pictures: {why}", err=True)
     if answer.without_clock:

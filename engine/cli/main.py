@@ -17,6 +17,7 @@ import click
 from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
+from engine.cli.audit import audit
 from engine.cli.bench import bench
 from engine.cli.clips import clips
 from engine.cli.deferred import deferred
@@ -273,6 +274,7 @@ def doctor() -> None:
 
 
 commands.add_command(analyze)
+commands.add_command(audit)
 commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)

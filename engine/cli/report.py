@@ -31,6 +31,7 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
     It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
     to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
     """
+    from engine.analytics.naming import name_of
     from engine.analytics.settings import AnswerSettings
     from engine.analytics.verdicts import read_verdicts
     from engine.answers import config_for_answers, read_manifest
@@ -41,6 +42,10 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
     config = config_for_answers(manifest.get("config", {}), given)
     judged = read_verdicts(verdicts) if verdicts is not None else None
     settings = AnswerSettings.of(config)
+    if "scene" in given:
+        names = [name_of(entry) for entry in manifest["videos"] if "stem" in entry]
+        if (unused := settings.check_videos(names)) is not None:
+            say(f"Warning: {unused}", err=True)
     language = config.report_language
     written = write_report(folder, manifest, settings, language=language, verdicts=judged, overwrite=overwrite)
     if as_json:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
+import re
 import secrets
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
-from engine.analytics.export import write_whole
 from engine.clips.copying import Copy, copy, copy_suffix
 from engine.clips.encoding import encode
-from engine.clips.lists import clips_csv, empty_txt
+from engine.clips.lists import EMPTY, LIST, clips_csv, empty_txt, listed_before
 from engine.clips.packets import Cut as PacketCut
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
 from engine.errors import OutputError, VideoError, describe_os_error
-from engine.files.folders import refuse_link
+from engine.files.folders import Folder
+from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
-from engine.own_files import refuse_foreign
-from engine.sinks.base import discard, publish, sole_writer
+from engine.own_files import foreign, is_own_in
+from engine.results import file_identity
+from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun
 
 log = logging.getLogger(__name__)
 
 FOLDER = "clips"
+SUFFIXES = frozenset({".mp4", ".mkv"})
+# What grows, with what grows beside it; a clip bears its own name once it is whole.
+_PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -76,45 +79,56 @@ def cut_clips(
 ) -> Cut:
     """Cut the clips of a run into `folder` (None: `clips` in the run's own), and write clips.csv and empty.txt there.
 
-    A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. With
-    `roots`, only sources below one of them are opened. Clips in an earlier clips.csv are replaced; what else lies there
-    keeps its name, and a clip gets another, unless `overwrite` says that it may go. Raises InputError where rows can't
-    be read, and OutputError.
+    A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. The
+    clips of an earlier run that are not cut again go; files of others stay: where one has the name of a list, that is
+    an error, unless `overwrite` says that it may go. With `roots`, only sources below one of them are opened. Raises
+    InputError where rows can't be read, and OutputError.
     """
-    target = folder or run.folder / FOLDER
-    if folder is None:
-        refuse_link(target)
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        with _opened(run, folder) as target, sole_writer(target):
+            for name in (LIST, EMPTY):
+                if not overwrite and not is_own_in(target, name):
+                    raise OutputError(foreign(target.shown / name))
+            return _cut_all(run, settings, target, roots, tick)
     except OSError as error:
-        raise OutputError(f"Folder {target} can't be made: {describe_os_error(error)}.") from error
-    cut = Cut(target)
-    refuse_foreign(target / "clips.csv", target / "empty.txt", overwrite=overwrite)
-    with sole_writer(target):
-        parts = parts_of(happenings_of(run, settings.selection, tick), settings)
-        taken: set[str] = set()
-        own = None if overwrite else _listed(target)
-        for number, wanted in parts.items():
-            video = run.videos[number]
-            try:
-                for clip in _VideoCutter(run, video, settings, target, tick, own).cut(wanted, taken, roots):
+        shown = folder or run.folder / FOLDER
+        raise OutputError(f"Folder {shown} can't be written: {describe_os_error(error)}.") from error
+
+
+def _opened(run: FinishedRun, folder: Path | None) -> Folder:
+    """Open the folder of the clips, and make it where it is missing. Raises OSError, and OutputError for a link."""
+    if folder is None:
+        with Folder.at(run.folder) as own:
+            return own.sub(FOLDER, make=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Folder.at(folder)
+
+
+def _cut_all(
+    run: FinishedRun, settings: ClipSettings, target: Folder, roots: Sequence[Path], tick: Callable[[], None]
+) -> Cut:
+    cut = Cut(target.shown)
+    earlier = listed_before(target)
+    files = ListedFiles(target, [row["clip"] for row in earlier], SUFFIXES)
+    for below in {video.stem.parent for video in run.videos}:
+        files.sweep(below, _PARTS)
+    for number, wanted in parts_of(happenings_of(run, settings.selection, tick), settings).items():
+        video = run.videos[number]
+        try:
+            with target.below(video.stem.parent, make=True) as place:
+                for clip in _VideoCutter(run, video, settings, files, place, tick).cut(wanted, roots):
                     cut.clips.append(clip)
-            except VideoError as error:
-                cut.failed[video.name] = str(error)
-                log.warning("%s: no clips: %s", video.name, error)
-        for name, text in (("clips.csv", clips_csv(cut.clips)), ("empty.txt", empty_txt(run))):
-            write_whole(target / name, text.encode("utf-8", "backslashreplace"))
-            cut.lists.append(target / name)
+        except VideoError as error:
+            cut.failed[video.name] = str(error)
+            log.warning("%s: no clips: %s", video.name, error)
+    # What can't be cut now may have been: it can't be made again, and stays.
+    made = {str(clip.name) for clip in cut.clips}
+    kept = [row for row in earlier if row["video"] in cut.failed and row["clip"] not in made]
+    files.end(PurePosixPath(row["clip"]) for row in kept)
+    for name, text in ((LIST, clips_csv(cut.clips, kept)), (EMPTY, empty_txt(run))):
+        target.write(name, text.encode("utf-8", "backslashreplace"))
+        cut.lists.append(target.shown / name)
     return cut
-
-
-def _listed(folder: Path) -> frozenset[str]:
-    """Return the clips that the clips.csv in a folder names: those of the run before."""
-    try:
-        with open(folder / "clips.csv", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            return frozenset(row.get("clip") or "" for row in csv.DictReader(file))
-    except (OSError, csv.Error):
-        return frozenset()
 
 
 class _VideoCutter:
@@ -125,42 +139,48 @@ class _VideoCutter:
         run: FinishedRun,
         video: FinishedVideo,
         settings: ClipSettings,
-        folder: Path,
+        files: ListedFiles,
+        place: Folder,
         tick: Callable[[], None],
-        own: Container[str] | None,
     ) -> None:
-        """`own` are the clips that may be replaced; None: whatever has a clip's name."""
-        self._own = own
+        """`place` is the folder of the video's clips, one of those of `files`."""
         self._run = run
         self._video = video
         self._settings = settings
-        self._folder = folder
-        self._place = folder / video.stem.parent
+        self._files = files
+        self._place = place
         self._tick = tick
         self._token = secrets.token_hex(8)
 
-    def cut(self, parts: Sequence[Part], taken: set[str], roots: Sequence[Path]) -> Iterator[Clip]:
+    def cut(self, parts: Sequence[Part], roots: Sequence[Path]) -> Iterator[Clip]:
         """Give each clip once it stands under its name. Raises VideoError, InputError and OutputError."""
-        path = self._video.annotated if self._hides else self._video.source
-        if path is None and self._hides:
-            raise VideoError("has no annotated video, from which clips of a run with `blur` are cut")
+        path = self._video.annotated if self._drawn else self._video.source
         if path is None:
-            raise VideoError("is a live source, of which no file is kept")
-        refuse_link(self._place)
+            what = "a run with `blur`" if self._run.config.blur else "a live source"
+            raise VideoError(f"has no annotated video, from which clips of {what} are cut")
+        growing = [self._place.path(f".clip-{self._token}-{number}.part") for number in range(len(parts))]
         try:
-            self._place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"Folder {self._place} can't be made: {describe_os_error(error)}.") from error
-        growing = [self._place / f".clip-{self._token}-{number}.part" for number in range(len(parts))]
-        try:
-            with OpenedFile(str(path), () if self._hides else roots) as file:
-                if not self._hides and self._video.size_bytes not in (None, file.facts.st_size):
-                    raise VideoError("is not the file that the tracks are of: its size has changed since the run")
+            with OpenedFile(str(path), () if self._drawn else roots) as file:
+                if not self._drawn:
+                    self._check(file)
                 for made in self._made(file, parts, growing):
-                    yield self._published(made, taken)
+                    yield self._published(made)
         finally:
             for each in growing:
                 discard(each)
+
+    def _check(self, file: OpenedFile) -> None:
+        """Raise VideoError where the source is not the one that the run read."""
+        video = self._video
+        if video.size_bytes not in (None, file.facts.st_size):
+            raise VideoError("is not the file that the tracks are of: its size has changed since the run")
+
+        def go_on() -> bool:
+            self._tick()
+            return False
+
+        if video.sha256 is not None and ((now := file_identity(file, go_on)) is None or now["sha256"] != video.sha256):
+            raise VideoError("is not the file that the tracks are of: its content has changed since the run")
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}
@@ -189,7 +209,7 @@ class _VideoCutter:
                     yield shift.back(self._copied(path, by_path[path], found, index, suffix))
         left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in cuts]
         if left:
-            first_s = 0.0 if self._hides else self._video.first_s
+            first_s = 0.0 if self._drawn else self._video.first_s
             made = encode(file, file.path, first_s, left, self._run.config, self._tick)
             for _, path in left:
                 if (each := made.get(path)) is not None:
@@ -199,9 +219,10 @@ class _VideoCutter:
                     yield shift.back(_Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note))
 
     @property
-    def _hides(self) -> bool:
-        """Whether clips are cut from the annotated video: the source shows what that one hides."""
-        return bool(self._run.config.blur)
+    def _drawn(self) -> bool:
+        """Whether clips are cut from the annotated video: the source shows what that one hides, or was live, and no
+        file of it is kept."""
+        return bool(self._run.config.blur) or self._video.source is None
 
     def _shift_of(self, index: PacketIndex) -> _Shift:
         """Compare the rows with the frames of the file; where they don't fit, note it in the index. Raises InputError,
@@ -210,7 +231,7 @@ class _VideoCutter:
         if self._video.tracks is None:
             return _Shift(0, 0.0)
         for samples in read_tracks(self._video.tracks):
-            if self._hides:
+            if self._drawn:
                 found = index.origin_of(samples.frames, samples.times_s, self._video.annotated_s)
                 if found is None or origin not in (None, found):
                     raise VideoError("has tracks that are not those of its annotated video: `yolo-engine render` it")
@@ -218,7 +239,7 @@ class _VideoCutter:
             else:
                 index.check_rows(samples.frames, samples.pts)
             self._tick()
-        return _Shift(origin or 0, self._video.annotated_s if self._hides else 0.0)
+        return _Shift(origin or 0, self._video.annotated_s if self._drawn else 0.0)
 
     def _copied(self, path: Path, part: Part, cut: PacketCut, index: PacketIndex, suffix: str) -> _Made:
         base = index.time_base
@@ -226,15 +247,10 @@ class _VideoCutter:
         lead_s = float((cut.wanted_pts[0] - cut.begins_pts) * base)
         return _Made(path, suffix, "copy", part, begins_s, ends_s, cut.shown, lead_s, "")
 
-    def _published(self, made: _Made, taken: set[str]) -> Clip:
-        words = name_words(self._video, made.part)
-        below = self._video.stem.parent
-        while True:
-            name = PurePosixPath(below, fresh_name(words, made.suffix, {PurePosixPath(each).name for each in taken}))
-            taken.add(str(name))
-            if self._own is None or str(name) in self._own or not os.path.lexists(self._folder / name):
-                break  # else another's keeps its name
-        publish(made.path, self._folder / name)
+    def _published(self, made: _Made) -> Clip:
+        words, below = name_words(self._video, made.part), self._video.stem.parent
+        name = below / fresh_name(words, made.suffix, lambda name: self._files.is_free(below / name))
+        self._files.put(made.path.name, self._place, name)
         happening, span = made.part.happenings[0]
 
         def at(seconds: float) -> datetime | None:
@@ -244,7 +260,7 @@ class _VideoCutter:
             return moment.astimezone(happening.at.tzinfo)
 
         return Clip(
-            self._folder / name,
+            self._place.shown / name.name,
             name,
             made.mode,
             self._video.name,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from engine.analytics import read_tracks
-from engine.analytics.tables import Row, csv_of
+from engine.analytics.tables import Row, csv_of, rows_of
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
@@ -16,6 +16,7 @@ from engine.text.printable import printable
 
 if TYPE_CHECKING:
     from engine.clips.cutting import Clip, Cut
+    from engine.files.folders import Folder
 
 COLUMNS = tuple(
     "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
@@ -23,10 +24,26 @@ COLUMNS = tuple(
 )
 
 
-def clips_csv(clips: Sequence[Clip]) -> str:
+LIST, EMPTY = "clips.csv", "empty.txt"
+_LARGEST_LIST = 1 << 28
+
+
+def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame."""
-    return csv_of(COLUMNS, [_row(clip) for clip in clips])
+    in front of what was asked for, back to a key frame. `kept` are rows of an earlier list that hold still."""
+    rows: list[Row] = [*map(_row, clips)]
+    rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]
+    return csv_of(COLUMNS, rows)
+
+
+def listed_before(folder: Folder) -> list[dict[str, str]]:
+    """Return the rows of the list that an earlier run has left in a folder; none where that is no list. Raises
+    OSError."""
+    try:
+        rows = rows_of(folder.read(LIST, _LARGEST_LIST).decode())
+    except (FileNotFoundError, ValueError):
+        return []
+    return [row for row in rows if {"clip", "video"} <= row.keys()]
 
 
 def told(cut: Cut) -> ClipsJson:
@@ -94,7 +111,7 @@ def empty_txt(run: FinishedRun) -> str:
     if config.start_s or config.part_ends_s is not None:
         end = "its end" if config.part_ends_s is None else f"{config.part_ends_s:g} s"
         head += f"# Of each video only a part was examined: from {config.start_s:g} s to {end}.\n"
-    empty = [video for video in run.videos if not _has_tracks(video)]
+    empty = [video for video in run.videos if not _has_tracks(run, video)]
     whole = [video for video in empty if video.examined and video.status == "ok"]
     unsure = [video for video in empty if video not in whole]
     lines = [_line(video) for video in whole]
@@ -103,8 +120,10 @@ def empty_txt(run: FinishedRun) -> str:
     return head + "".join(f"{line}\n" for line in lines)
 
 
-def _has_tracks(video: FinishedVideo) -> bool:
+def _has_tracks(run: FinishedRun, video: FinishedVideo) -> bool:
     """Return whether there is a row of any track, by now: what the run counted need not be so any more."""
+    if run.counted:  # it has only just
+        return bool(video.objects)
     return video.tracks is not None and video.tracks.is_file() and any(len(rows) for rows in read_tracks(video.tracks))
 
 

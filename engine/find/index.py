@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
@@ -23,7 +23,7 @@ from engine.errors import ConfigError, InputError, OutputError, describe_os_erro
 from engine.exports import NOTE
 from engine.finished import FinishedRun
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE about (schema INTEGER);
 CREATE TABLE folders (folder INTEGER, path VARCHAR, stamp VARCHAR, hides BOOLEAN);
@@ -37,12 +37,69 @@ CREATE TABLE events (
     folder INTEGER, camera VARCHAR, track_id BIGINT, class VARCHAR, video VARCHAR, begins TIMESTAMP, zone VARCHAR,
     time_s DOUBLE, frame DOUBLE, kind VARCHAR, place VARCHAR, direction VARCHAR, dwell_s DOUBLE
 );
+CREATE TABLE names (folder INTEGER, what VARCHAR, name VARCHAR);
 """
+_TABLES_OF_A_RUN = ("tracks", "events", "counts")
 # A name that a spreadsheet would take for a formula has an apostrophe in front in the table. Local time and its
 # distance from UTC stand in one text.
 _PLAIN = r"regexp_replace({0}, '^''([=+\-@\t\r])', '\1')"
 _LOCAL = "TRY_CAST(left({0}, 23) AS TIMESTAMP)"
 _ZONE = "substr({0}, 24)"
+
+
+class Insert(NamedTuple):
+    """A statement that takes a folder's number, and the path of one of its tables."""
+
+    table: str
+    text: str
+
+
+def _insert(into: str, table: str, *columns: str) -> Insert:
+    return Insert(
+        table,
+        f"INSERT INTO {into} SELECT {'DISTINCT ' * (into == 'names')}CAST(? AS INTEGER), {', '.join(columns)}"
+        " FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')",
+    )
+
+
+def _number(column: str, kind: str = "DOUBLE") -> str:
+    return f"CAST({column} AS {kind})"
+
+
+_INSERTS = (
+    _insert(
+        "tracks",
+        "tracks",
+        _PLAIN.format("camera"),
+        _number("track_id", "BIGINT"),
+        _PLAIN.format("class"),
+        _PLAIN.format("video"),
+        _LOCAL.format("first_time"),
+        _LOCAL.format("last_time"),
+        _ZONE.format("first_time"),
+        *map(_number, ("first_s", "last_s", "duration_s")),
+        _number("first_frame", "BIGINT"),
+        _PLAIN.format("best_video"),
+        _number("best_frame", "BIGINT"),
+    ),
+    _insert(
+        "events",
+        "events",
+        _PLAIN.format("camera"),
+        _number("track_id", "BIGINT"),
+        _PLAIN.format("class"),
+        _PLAIN.format("video"),
+        _LOCAL.format("time"),
+        _ZONE.format("time"),
+        *map(_number, ("time_s", "frame")),
+        "kind",
+        _PLAIN.format("place"),
+        _PLAIN.format("direction"),
+        _number("dwell_s"),
+    ),
+    # Of a scene that was counted by later on.
+    *(_insert("names", "counts", f"'{what}'", _PLAIN.format(what)) for what in ("line", "direction")),
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +114,8 @@ class Refreshed:
 class Index:
     """The index of one tree, open and current, as a context manager. Another process waits for its turn.
 
-    `connection` is DuckDB's. Raises ConfigError where DuckDB is not installed, InputError where the tree is none, and
-    OutputError where the cache can't be written.
+    `root` is its folder, `connection` DuckDB's. Raises ConfigError where DuckDB is not installed, InputError where the
+    tree is none or holds no results, and OutputError where the cache can't be written.
     """
 
     def __init__(
@@ -68,9 +125,9 @@ class Index:
             raise ConfigError("find needs duckdb, which is not installed: pip install 'yolo-engine[find]'")
         if not root.is_dir():
             raise InputError(f"{root} is no folder: name the output folder of a run, or one that holds some.")
-        self._root = root.resolve()
+        self.root = root.resolve()
         self._tick = tick
-        name = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]
         self._path = (cache or _cache()) / f"{name}.duckdb"
         self._lock = -1
         self.connection: Any = None
@@ -127,7 +184,12 @@ class Index:
 
     def _refresh(self) -> Refreshed:
         known = {path: (number, stamp) for number, path, stamp in self._all("SELECT folder, path, stamp FROM folders")}
-        there = {os.path.relpath(folder, self._root): folder for folder in folders_of(self._root)}
+        there = {os.path.relpath(folder, self.root): folder for folder in folders_of(self.root)}
+        if not there:
+            raise InputError(
+                f"{self.root} holds no results: no manifest.json is in it, or in a folder below it. Name the output "
+                "folder of a run or a job, or one that holds some."
+            )
         number = max((number for number, _ in known.values()), default=0)
         failed: dict[str, str] = {}
         read = 0
@@ -158,7 +220,7 @@ class Index:
         return list(self.connection.execute(query, values or []).fetchall())
 
     def _forget(self, folder: int) -> None:
-        for table in ("folders", "videos", "tracks", "events"):
+        for table in ("folders", "videos", "tracks", "events", "names"):
             self.connection.execute(f"DELETE FROM {table} WHERE folder = ?", [folder])
 
     def _read(self, number: int, name: str, folder: Path, stamp: str) -> None:
@@ -174,51 +236,13 @@ class Index:
         ]
         if rows:
             self.connection.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?)", rows)
+        if names := [(number, what, name) for what, found in _names(run).items() for name in sorted(found)]:
+            self.connection.executemany("INSERT INTO names VALUES (?, ?, ?)", names)
         try:
-            with _tables(run) as (tracks, events):
-                self.connection.execute(
-                    "INSERT INTO tracks SELECT ?, "
-                    + ", ".join(
-                        (
-                            _PLAIN.format("camera"),
-                            "CAST(track_id AS BIGINT)",
-                            _PLAIN.format("class"),
-                            _PLAIN.format("video"),
-                            _LOCAL.format("first_time"),
-                            _LOCAL.format("last_time"),
-                            _ZONE.format("first_time"),
-                            "CAST(first_s AS DOUBLE)",
-                            "CAST(last_s AS DOUBLE)",
-                            "CAST(duration_s AS DOUBLE)",
-                            "CAST(first_frame AS BIGINT)",
-                            _PLAIN.format("best_video"),
-                            "CAST(best_frame AS BIGINT)",
-                        )
-                    )
-                    + " FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')",
-                    [number, tracks],
-                )
-                self.connection.execute(
-                    "INSERT INTO events SELECT ?, "
-                    + ", ".join(
-                        (
-                            _PLAIN.format("camera"),
-                            "CAST(track_id AS BIGINT)",
-                            _PLAIN.format("class"),
-                            _PLAIN.format("video"),
-                            _LOCAL.format("time"),
-                            _ZONE.format("time"),
-                            "CAST(time_s AS DOUBLE)",
-                            "CAST(frame AS DOUBLE)",
-                            "kind",
-                            _PLAIN.format("place"),
-                            _PLAIN.format("direction"),
-                            "CAST(dwell_s AS DOUBLE)",
-                        )
-                    )
-                    + " FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')",
-                    [number, events],
-                )
+            with _tables(run) as paths:
+                for insert in _INSERTS:
+                    if insert.table in paths:
+                        self.connection.execute(insert.text, [number, paths[insert.table]])
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise InputError(f"{folder}: its tables can't be read ({first}): make them again with analyze.") from error
@@ -239,13 +263,25 @@ def folders_of(root: Path) -> Iterator[Path]:
 def _stamp(folder: Path) -> str:
     """What tells that the tables of a folder have changed."""
     parts = []
-    for name in ("manifest.json", "tracks.csv", "events.csv"):
+    for name in ("manifest.json", *(f"{name}.csv" for name in _TABLES_OF_A_RUN)):
         try:
             facts = os.stat(folder / name)
             parts.append(f"{facts.st_mtime_ns}:{facts.st_size}:{facts.st_ino}")
         except OSError:
             parts.append("-")
     return " ".join(parts)
+
+
+def _names(run: FinishedRun) -> dict[str, set[str]]:
+    """Return the names that can come up in a run, also where they did not."""
+    lines = [line for scene in run.settings.scenes for line in scene.lines]
+    return {
+        "class": set(run.looked_for or ()),
+        "camera": {film.camera for film in run.films},
+        "zone": {zone.name for scene in run.settings.scenes for zone in scene.zones},
+        "line": {line.name for line in lines},
+        "direction": {word for line in lines for word in (line.into, line.out)},
+    }
 
 
 def _begins(run: FinishedRun) -> dict[str, float]:
@@ -259,19 +295,20 @@ def _begins(run: FinishedRun) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _tables(run: FinishedRun) -> Iterator[tuple[str, str]]:
-    """Give paths of a run's tracks and events as CSV, which have no pattern in them: its own tables, or ones that are
-    made of its rows. Raises InputError."""
+def _tables(run: FinishedRun) -> Iterator[dict[str, str]]:
+    """Give paths of a run's tables, by their names, as CSV, which have no pattern in them: its own, or tracks and
+    events that are made of its rows. Raises InputError."""
     with contextlib.ExitStack() as stack:
-        own = [run.folder / f"{name}.csv" for name in ("tracks", "events")]
-        paths = []
-        if all(path.is_file() for path in own):
-            for path in own:
+        own = {name: run.folder / f"{name}.csv" for name in _TABLES_OF_A_RUN}
+        there = {name: path for name, path in own.items() if path.is_file()}
+        paths = {}
+        if {"tracks", "events"} <= there.keys():
+            for name, path in there.items():
                 try:
                     file = stack.enter_context(open(path, "rb"))
                 except OSError as error:
                     raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-                paths.append(f"/proc/self/fd/{file.fileno()}")
+                paths[name] = f"/proc/self/fd/{file.fileno()}"
         else:
             made = [tables_of(each.answers) for each in answering.answer(run.films, run.settings)]
             for name in ("tracks", "events"):
@@ -280,8 +317,8 @@ def _tables(run: FinishedRun) -> Iterator[tuple[str, str]]:
                 stack.callback(os.close, number)
                 with open(number, "w", encoding="utf-8", newline="", closefd=False) as target:
                     target.write(text)
-                paths.append(f"/proc/self/fd/{number}")
-        yield paths[0], paths[1]
+                paths[name] = f"/proc/self/fd/{number}"
+        yield paths
 
 
 def _cache() -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.errors import InputError
 from engine.find.index import Index
+from engine.text.did_you_mean import there_is
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ class Answer:
 
 
 def ask(index: Index, question: Question) -> Answer:
-    """Look for what is asked, in the order of time. Raises InputError where there is no such class, zone or line."""
+    """Look for what is asked, in the order of time. Raises InputError where nothing can be found: there is no such
+    class, zone or line in any of the runs."""
     events = bool(question.zones or question.lines)
     source = _EVENTS if events else _TRACKS
     where, values = _conditions(question)
-    _check_names(index, question)
+    _check(index, question)
     timed, timed_values = _times(question)
     without_clock = 0
     if timed:
@@ -182,20 +184,39 @@ def _seconds(moment: time) -> float:
     return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
 
 
-def _check_names(index: Index, question: Question) -> None:
-    """Raise InputError for a name that is nowhere in the index: nothing would be found, and why would not be told."""
-    asked = (
-        ("class", "tracks", "class", "TRUE", question.classes),
-        ("camera", "tracks", "camera", "TRUE", question.cameras),
-        ("zone", "events", "place", "kind = 'stay'", question.zones),
-        ("line", "events", "place", "kind = 'crossing'", question.lines),
-    )
-    for what, table, column, where, names in asked:
+# Where a name comes up, beside the names of what can come up.
+_SEEN = {
+    "class": "SELECT class FROM tracks",
+    "camera": "SELECT camera FROM tracks",
+    "zone": "SELECT place FROM events WHERE kind = 'stay'",
+    "line": "SELECT place FROM events WHERE kind = 'crossing'",
+    "direction": "SELECT direction FROM events WHERE kind = 'crossing'",
+}
+
+
+def _check(index: Index, question: Question) -> None:
+    """Raise InputError where nothing that could be in the index is what is asked for: a name that is in none of its
+    runs, or limits that exclude each other."""
+    if question.longer_s is not None and question.shorter_s is not None and question.longer_s > question.shorter_s:
+        raise InputError(f"Nothing lasts at least {question.longer_s:g} s and at most {question.shorter_s:g} s.")
+    if question.first is not None and question.last is not None and question.first >= question.last:
+        raise InputError(f"Nothing is after {question.first} and before {question.last}.")
+    if question.longer_s and question.lines and not question.zones:
+        raise InputError("A crossing takes no time: a duration is of stays and tracks.")
+    if question.directions and not question.lines:
+        raise InputError("A direction is of crossings: name the lines.")
+    asked = {
+        "class": question.classes,
+        "camera": question.cameras,
+        "zone": question.zones,
+        "line": question.lines,
+        "direction": question.directions,
+    }
+    for what, names in asked.items():
+        if not names:
+            continue
+        rows = index.connection.execute(f"SELECT name FROM names WHERE what = ? UNION {_SEEN[what]}", [what]).fetchall()
+        known = {name for (name,) in rows if name}
         for name in names:
-            query = f"SELECT 1 FROM {table} WHERE {column} = ? AND {where} LIMIT 1"
-            if index.connection.execute(query, [name]).fetchone() is None:
-                known = index.connection.execute(
-                    f"SELECT DISTINCT {column} FROM {table} WHERE {where} ORDER BY 1 LIMIT 20"
-                ).fetchall()
-                shown = ", ".join(each for (each,) in known) or "none"
-                raise InputError(f"No {what} {name!r} in what was found so far. There is: {shown}.")
+            if name not in known:
+                raise InputError(f"No {what} {name!r} in the runs below {index.root}. {there_is(name, known)}")

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics.answering import films_of
+from engine.analytics import read_tracks
+from engine.analytics.answering import CameraAnswers, films_of, unrolled
 from engine.analytics.naming import name_of
-from engine.analytics.settings import AnswerSettings
+from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
+from engine.analytics.vocabulary import Vocabulary
 from engine.answers import read_manifest
-from engine.config import EngineConfig
+from engine.config import ClipKeys, EngineConfig
 from engine.errors import ConfigError, InputError
 from engine.remade import Remade, read_remade
+from models.registry import by_hash
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FinishedVideo:
     """One video of a run.
 
-    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; `source` is where the video
-    lies, None for a live one. `tracks` is the file of its rows, None where there is none. `size_wh` is that of the
-    upright frame, None where no frame was looked at; `examined` counts frames that the model saw. `time_base` and
-    `step_s` are the container's unit of time and the seconds between two frames at its nominal rate. `size_bytes` and
-    `sha256` are the source's own when it was read, None where nobody noted them. `annotated` is its annotated video,
-    None where there is none, which begins at `annotated_s` of the source's time.
+    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; of a live source each
+    segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None where
+    there is none. `size_wh` is that of the upright frame, None where no frame was looked at; `examined` counts frames
+    that the model saw. `time_base` and `step_s` are the container's unit of time and the seconds between two frames at
+    its nominal rate. `size_bytes` and `sha256` are the source's own when it was read, None where nobody noted them.
+    `annotated` is its annotated video, None where there is none, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -55,8 +61,9 @@ class FinishedVideo:
 class FinishedRun:
     """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
 
-    `films` are the same videos, in the same order, as `engine.analytics` takes them. `remade` says how tracks were made
-    again since the run, by the stems of their videos.
+    `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
+    knows, None where nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
+    rows just before. `remade` says how tracks were made again since the run, by the stems of their videos.
     """
 
     folder: Path
@@ -66,6 +73,8 @@ class FinishedRun:
     settings: AnswerSettings
     model: str
     model_sha256: str
+    classes: tuple[str, ...] | None = None
+    counted: tuple[CameraAnswers, ...] = ()
     remade: Mapping[str, Remade] = field(default_factory=dict)
 
     @classmethod
@@ -86,11 +95,15 @@ class FinishedRun:
             settings = None if counts else AnswerSettings.of(config.updated(scene=None))
             model = manifest.get("model") or {}
             run = cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
-            return replace(run, remade=read_remade(folder, manifest))
+            classes = _classes(manifest.get("classes"), run.model_sha256)
+            run = replace(run, classes=classes, remade=read_remade(folder, manifest))
         except ConfigError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+        if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
+            log.warning(unused)
+        return run
 
     @classmethod
     def of(
@@ -102,19 +115,38 @@ class FinishedRun:
         *,
         sources: Path | None = None,
         settings: AnswerSettings | None = None,
+        counted: Sequence[CameraAnswers] = (),
     ) -> FinishedRun:
-        """Take the entries of a manifest. Raises InputError, and KeyError, TypeError or ValueError where they are
-        none."""
+        """Take the entries of a manifest, and where there are any the answers of all of them. Raises InputError, and
+        KeyError, TypeError or ValueError where they are none."""
         settings = settings or AnswerSettings.of(config)
-        # What is not examined has no rows either: a failed file, a live source.
-        kept = [entry for entry in entries if "stem" in entry and "segments" not in entry]
+        # What is not examined has no rows either: a failed file, a live source that never came.
+        kept = unrolled(entry for entry in entries if "stem" in entry)
         films = films_of(kept, folder, settings)
         videos = [
             _video(entry, film, folder, sources, bool(config.visualize))
             for entry, film in zip(kept, films, strict=True)
         ]
         name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
-        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256)
+        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, counted=tuple(counted))
+
+    def check_asked(self, keys: ClipKeys) -> None:
+        """Raise ConfigError where nothing that could have happened in the run is what `keys` ask for."""
+        Vocabulary.of(self.settings.scenes, self._classes_beside(keys.classes or ())).check(keys)
+
+    @property
+    def looked_for(self) -> Collection[str] | None:
+        """The classes that the run looked for; None where nobody noted them."""
+        return None if self.classes is None else looked_for(self.classes, self.config.classes)
+
+    def _classes_beside(self, names: Sequence[str]) -> Collection[str] | None:
+        """Return the classes that were looked for; with those in the rows, which people may have mended, where `names`
+        has others."""
+        kept = self.looked_for
+        if kept is None or set(names) <= set(kept):
+            return kept
+        rows = (samples for film in self.films if film.tracks is not None for samples in read_tracks(film.tracks))
+        return {*kept, *(name for samples in rows for name in samples.class_names.values())}
 
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:
@@ -122,6 +154,14 @@ class FinishedRun:
         return [
             (video, film) for video, film in zip(self.videos, self.films, strict=True) if film.examined_s is not None
         ]
+
+
+def _classes(noted: Sequence[str] | None, sha256: str) -> tuple[str, ...] | None:
+    """Return the classes of a run's model: those that its manifest notes, else those of the zoo's model."""
+    if noted is not None:
+        return tuple(noted)
+    of_zoo = by_hash(sha256)
+    return None if of_zoo is None else of_zoo.classes
 
 
 def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | None, visualize: bool) -> FinishedVideo:

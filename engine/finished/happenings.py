@@ -11,10 +11,8 @@ from math import ceil, floor
 from engine.analytics import Answers, Event, EventKind, Trajectory
 from engine.analytics.answering import answer
 from engine.analytics.timeline import Film, Placed, lay_out
+from engine.analytics.vocabulary import TRACK, Vocabulary
 from engine.finished.folder import FinishedRun, FinishedVideo
-
-TRACK = "track"
-KINDS = (TRACK, *(kind.value for kind in EventKind))
 
 # Times in files of rows are rounded to a microsecond.
 _TICK_S = 1e-6
@@ -31,10 +29,6 @@ class Selection:
     directions: tuple[str, ...] = ()
     longer_s: float | None = None
     shorter_s: float | None = None
-
-    def kinds_of(self, scenes: bool) -> tuple[str, ...]:
-        """Return the kinds that are meant: where none is named, events where there is a scene, else tracks."""
-        return self.kinds or ((EventKind.CROSSING.value, EventKind.STAY.value) if scenes else (TRACK,))
 
     def takes(self, happening: Happening) -> bool:
         """Say whether it is one of them."""
@@ -84,8 +78,8 @@ def happenings_of(
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in run.films:
         by_camera[film.camera].append(film)
-    kinds = selection.kinds_of(bool(run.settings.scenes))
-    for found in answer(run.films, run.settings, tick=tick):
+    kinds = Vocabulary.of(run.settings.scenes, None).kinds(selection.kinds)
+    for found in run.counted or answer(run.films, run.settings, tick=tick):
         answers = found.answers
         placed, _ = lay_out(by_camera[answers.camera], run.settings.max_gap_s, run.settings.max_overlap_s)
         parts = [(numbers[id(each.film)], each) for each in placed if each.film.examined_s is not None]

@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,22 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: 
         f"{key} must be names that the model {manifest.name} knows: {', '.join(manifest.classes)}. "
         f"Got {unknown[0]!r}.{hint}"
     )
+
+
+def check_wanted(
+    manifest: ModelManifest, config: EngineConfig, places: Iterable[tuple[str, tuple[str, ...]]] = ()
+) -> None:
+    """Raise ConfigError for a class that is asked for and that the model does not know, or `classes` leaves out.
+    `places` are the lines and zones that are for some classes alone, in words, each with its classes."""
+    check_classes(manifest, config.classes)
+    check_classes(manifest, config.blur, "blur")
+    for what, names in places:
+        check_classes(manifest, names, f"classes of the {what}")
+        if config.classes is not None and not set(names) & set(config.classes):
+            raise ConfigError(
+                f"The {what} is for {', '.join(names)}, and `classes` keeps {', '.join(config.classes)} alone: nothing "
+                "would be counted there."
+            )
 
 
 def available_cores() -> int:

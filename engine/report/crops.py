@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.analytics import Samples
+from engine.analytics import read_tracks
 
 log = logging.getLogger(__name__)
 
@@ -50,53 +50,46 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-class CropsOfTracks:
-    """Finds whose crop each is, in the tracks as they are now: `retrack` and corrections give other ids, and those that
-    an archive names are the run's. A crop is of the track that has a row in its frame where its box is.
+def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], None] = lambda: None) -> dict[int, Crop]:
+    """Return the crop of each track, by its id; of several the one that is worth most.
 
-    Archives that are damaged, or hold something else, are passed over: a page without them is complete but for its
-    pictures.
+    `archives` has each with the rows of its video as they are now: `retrack` and corrections give other ids than those
+    that an archive names, and a crop is of the track that has a row in its frame where its box is. None: the ids are
+    those of the run still. Archives that are damaged, or hold something else, are passed over: a page without them is
+    complete but for its pictures. Raises InputError where rows can't be read.
     """
+    found: dict[int, Crop] = {}
+    for path, rows in archives:
+        try:
+            crops = list(_read(path))
+        except _DAMAGED as error:
+            log.warning("%s: no crops are shown from it: %s", path, error)
+            continue
+        owners = [crop.track_id for crop in crops] if rows is None else _owners(crops, rows, tick)
+        for track_id, each in zip(owners, crops, strict=True):
+            if track_id is not None and (track_id not in found or found[track_id].worth < each.crop.worth):
+                found[track_id] = each.crop
+        tick()
+    return found
 
-    def __init__(self, archives: Mapping[str, Path], tick: Callable[[], None] = lambda: None) -> None:
-        """`archives` has those that are there, by the names of their videos."""
-        self._crops: dict[str, list[_Indexed]] = {}
-        self._in_frame: dict[str, dict[int, list[int]]] = {}
-        for video, path in archives.items():
-            try:
-                self._crops[video] = list(_read(path))
-            except _DAMAGED as error:
-                log.warning("%s: no crops are shown from it: %s", path, error)
-                continue
-            frames = self._in_frame[video] = {}
-            for place, each in enumerate(self._crops[video]):
-                frames.setdefault(each.frame, []).append(place)
-            tick()
-        self._owners: dict[tuple[str, int], tuple[float, bool, int]] = {}
 
-    def feed(self, samples: Samples) -> None:
-        """See rows of one video, with the ids that its camera has for them."""
-        frames = self._in_frame.get(samples.video)
-        if not frames:
-            return
-        for row in np.flatnonzero(np.isin(samples.frames, list(frames))).tolist():
+def _owners(crops: Sequence[_Indexed], rows: Path, tick: Callable[[], None]) -> list[int | None]:
+    """Return for each crop the track whose box lies where its own does; None where there is none."""
+    in_frame: dict[int, list[int]] = {}
+    for place, crop in enumerate(crops):
+        in_frame.setdefault(crop.frame, []).append(place)
+    best: list[tuple[float, bool, int] | None] = [None] * len(crops)
+    for samples in read_tracks(rows):
+        for row in np.flatnonzero(np.isin(samples.frames, list(in_frame))).tolist():
             track_id, box = int(samples.track_ids[row]), samples.boxes_xyxy[row].tolist()
-            for place in frames[int(samples.frames[row])]:
-                crop = self._crops[samples.video][place]
-                overlap = _overlap(crop.box_xyxy, box)
+            for place in in_frame[int(samples.frames[row])]:
+                overlap = _overlap(crops[place].box_xyxy, box)
                 # Of two in the very same place, the one that it had been.
-                found = overlap, track_id == crop.track_id, track_id
-                if overlap >= _SAME_PLACE and found > self._owners.get((samples.video, place), (0.0, False, 0)):
-                    self._owners[samples.video, place] = found
-
-    def ended(self) -> dict[int, Crop]:
-        """Return the crop of each track, by its id, once all rows were seen; of several the one that is worth most."""
-        found: dict[int, Crop] = {}
-        for (video, place), (_, _, track_id) in self._owners.items():
-            crop = self._crops[video][place].crop
-            if track_id not in found or found[track_id].worth < crop.worth:
-                found[track_id] = crop
-        return found
+                rank = overlap, track_id == crops[place].track_id, track_id
+                if overlap >= _SAME_PLACE and ((before := best[place]) is None or rank > before):
+                    best[place] = rank
+        tick()
+    return [rank[2] if rank is not None else None for rank in best]
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:

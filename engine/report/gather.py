@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
-from engine.analytics import Answers, Samples, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of
+from engine.analytics import Answers, bins_of, counts_of
+from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -25,8 +25,7 @@ from engine.files.folders import opened
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
 from engine.remade import Remade, read_remade
-from engine.report.crops import CropsOfTracks
-from engine.report.paths import Paths
+from engine.report.crops import Crop, crops_of
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
 from engine.summary import JobManifestJson, VideoJson
@@ -43,7 +42,8 @@ _HASHED = ("started_at", "config_sha256", "job")
 
 @dataclass(frozen=True)
 class Gathering:
-    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given."""
+    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given.
+    `counted` has the answers of cameras, by name, whose rows were read already, with heatmap and paths."""
 
     folder: Path
     manifest: JobManifestJson
@@ -51,6 +51,7 @@ class Gathering:
     roots: Sequence[Path] = ()
     tick: Callable[[], None] = field(default=lambda: None)
     verdicts: Sequence[Judged] | None = None
+    counted: Mapping[str, CameraAnswers] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[VideoJson]:
@@ -59,7 +60,8 @@ class Gathering:
     @property
     def tracked(self) -> list[VideoJson]:
         """The videos that have rows of tracks."""
-        return [entry for entry in self.entries if "tracks" in (entry.get("outputs") or {}) and "stem" in entry]
+        entries = (cast("VideoJson", entry) for entry in unrolled(self.entries))
+        return [entry for entry in entries if "tracks" in (entry.get("outputs") or {}) and "stem" in entry]
 
     @cached_property
     def remade(self) -> dict[str, Remade]:
@@ -87,7 +89,8 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
     missing or can't be read."""
     try:
-        entries = {name_of(entry): entry for entry in work.entries if not _untracked(entry)}
+        tracked = [entry for entry in work.entries if not _untracked(entry)]
+        entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
         films = films_of(entries.values(), work.folder, work.settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
@@ -104,17 +107,12 @@ def _untracked(entry: VideoJson) -> bool:
 
 
 def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
-    offsets_s: dict[str, float] = {}
-
-    def watch(samples: Samples) -> None:
-        offsets_s[samples.video] = samples.offset_s
-        paths.feed(samples)
-        crops.feed(samples)
-
-    crops = CropsOfTracks(dict(_archives(work, films, entries)), work.tick)
-    paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
-    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
+    found = work.counted.get(films[0].camera)
+    if found is None:
+        (found,) = answer(films, work.settings, heatmap=True, paths=True, tick=work.tick, verdicts=work.verdicts)
     answers = found.answers
+    # Ids that begin again in each file are made others where a camera has several; their crops are nobody's then.
+    own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
     videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
     return CameraReport(
         name=answers.camera,
@@ -128,22 +126,28 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         gaps=_gaps(answers),
         videos=videos,
         heatmap=_heat(found),
-        paths=paths.ended(),
-        offsets_s=offsets_s,
-        crops=crops.ended(),
+        paths=found.paths or {},
+        offsets_s=found.offsets_s,
+        crops=_crops(work, films, entries) if own_ids else {},
         still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
     )
 
 
-def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[tuple[str, Path]]:
-    """The archives of crops that are there, by their videos; found by their names in the folder, which may have been
-    moved since."""
+def _crops(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> dict[int, Crop]:
+    """The crops of the tracks as they are now; of a run that has only just made them, its own."""
+    fresh = films[0].camera in work.counted
+    archives = _archives(work, films, entries)
+    return crops_of(((path, None if fresh else film.tracks) for film, path in archives), work.tick)
+
+
+def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[tuple[Film, Path]]:
+    """The archives of crops that are there; found by their names in the folder, which may have been moved since."""
     for film in films:
         written = entries[film.name]["outputs"].get("crops")
         if written is not None:
             path = work.folder / PurePosixPath(entries[film.name]["stem"]).parent / os.path.basename(written)
             if path.is_file():
-                yield film.name, path
+                yield film, path
 
 
 def _heat(found: CameraAnswers) -> Mapping[str, object] | None:

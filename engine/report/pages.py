@@ -14,11 +14,13 @@ from typing import cast
 from markupsafe import Markup
 
 from engine.analytics import Event, EventKind
+from engine.analytics.answering import CameraAnswers
 from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
-from engine.own_files import is_own, refuse_foreign
+from engine.files.folders import Folder
+from engine.own_files import foreign, is_own_in, refuse_foreign
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
@@ -109,19 +111,21 @@ def write_report(
     tick: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
+    counted: Sequence[CameraAnswers] = (),
     overwrite: bool = False,
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
-    With `verdicts`, what a reviewer rejected is left out. Raises InputError where the manifest or tracks can't be read,
-    and OutputError, also where a file has the name of a page and this program has not written it, unless `overwrite`
-    says that it may go.
+    With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
+    again. Raises InputError where the manifest or tracks can't be read, and OutputError, also where a file has the name
+    of a page and this program has not written it, unless `overwrite` says that it may go.
     """
     refuse_foreign(folder / NAME, overwrite=overwrite)
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
-    work = Gathering(folder, job, settings, roots, tick, verdicts)
+    known = {each.answers.camera: each for each in counted}
+    work = Gathering(folder, job, settings, roots, tick, verdicts, known)
     return _Writer(work, Words(language), max_bytes, overwrite=overwrite).write()
 
 
@@ -167,30 +171,40 @@ class _Writer:
 
     def _pages(self, parts: Sequence[_Part], rows: list[dict[str, str]]) -> Iterator[Path]:
         """Write a page for each of the parts, and add its row to the index."""
-        folder = self._work.folder / FOLDER
-        if folder.is_symlink():
-            raise OutputError(f"{folder} is a symbolic link, and results are never written through one. Remove it.")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder} can't be made: {describe_os_error(error)}.") from error
         for part in parts:
             name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
-            refuse_foreign(folder / name, overwrite=self._overwrite)
-            write_whole(folder / name, self._page([part], [], whole=False).encode())
+            self._put(name, self._page([part], [], whole=False))
             rows.append({**part.row, "href": f"{FOLDER}/{name}"})
-            yield folder / name
+            yield self._work.folder / FOLDER / name
+
+    def _put(self, name: str, html: str) -> None:
+        """Write the page of a camera."""
+        shown = self._work.folder / FOLDER
+        try:
+            with Folder.at(self._work.folder) as own, own.sub(FOLDER, make=True) as folder:
+                if not self._overwrite and not is_own_in(folder, name):
+                    raise OutputError(foreign(shown / name))
+                folder.put(name, html.encode())
+        except OSError as error:
+            raise OutputError(f"{shown / name} can't be written: {describe_os_error(error)}.") from error
 
     def _remove_others(self, pages: Sequence[Path]) -> None:
         """Remove pages of an earlier report that this one does not have."""
-        folder = self._work.folder / FOLDER
-        if not folder.is_dir() or folder.is_symlink():
+        kept = {page.name for page in pages}
+        try:
+            with Folder.at(self._work.folder) as own:
+                with own.sub(FOLDER) as folder:
+                    for name in filter(_OWN_PAGE.fullmatch, folder.names()):
+                        if name not in kept and is_own_in(folder, name):
+                            folder.remove(name)
+                    left = folder.names()
+                if not left:
+                    own.remove_folder(FOLDER)
+        except (FileNotFoundError, NotADirectoryError, OutputError):  # there is none of ours
             return
-        for path in folder.iterdir():
-            if _OWN_PAGE.fullmatch(path.name) and path not in pages and is_own(path):
-                path.unlink(missing_ok=True)
-        if not pages and not any(folder.iterdir()):
-            folder.rmdir()
+        except OSError as error:
+            shown = self._work.folder / FOLDER
+            raise OutputError(f"{shown} can't be written: {describe_os_error(error)}.") from error
 
     def _part(self, camera: CameraReport, number: int) -> _Part:
         for track in camera.answers.tracks:

@@ -1,14 +1,15 @@
 """`<stem>.crops.zip`: of each track the crop that shows its object best, as JPEG, and an index of them.
 
-The best is the one with the largest worth: score x area x sharpness, a quarter of that at the frame's edge. A track is
-looked at when it is new and then in every fourth inferred frame, and another crop takes the place of the one before
-when it is worth a fifth more: something that comes nearer is not cut out of every frame.
+The best is the one with the largest worth: score x area x sharpness, a quarter of that at the frame's edge. Tracks are
+looked at in every fourth inferred frame, new ones at once, and another crop takes the place of the one before when it
+is worth a fifth more: something that comes nearer is not cut out of every frame.
 
 Crops are cut out of the frame that is there, before anything is drawn on it. Of a track that is alive one waits in
-memory, scaled down where it is large; once the track is gone, or a checkpoint is due, it is encoded and appended
-to a log. Of a track's records there the last one counts: the archive that is made of them at the end does not depend on
-where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like every output, which
-everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as they are.
+memory, as the frame's own planes, scaled down where it is large; once the track is gone, or a checkpoint is due, it is
+encoded and appended to a log. Of a track's records there the last one counts: the archive that is made of them at the
+end does not depend on where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like
+every output, which everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as
+they are.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import IO, Annotated, Any, cast
 
 import av
 import av.error
@@ -92,13 +94,32 @@ class _Shown:
 
 
 @dataclass(slots=True)
+class _Cut:
+    """A part of a frame: copies of its planes, and how their colours are to be read."""
+
+    width: int
+    height: int
+    layout: str
+    planes: list[NDArray[np.uint8]]
+    colorspace: int
+    color_range: int
+
+    def frame(self) -> av.VideoFrame:
+        """Return it as a frame of its own."""
+        image = av.VideoFrame(self.width, self.height, self.layout)
+        for target, plane in zip(planes_of(image), self.planes, strict=True):
+            target[: plane.shape[0], : plane.shape[1]] = plane
+        image.colorspace, image.color_range = self.colorspace, self.color_range
+        return image
+
+
+@dataclass(slots=True)
 class _Best:
-    """Of a track that is alive, its best crop so far. `image` None: it stands in the log."""
+    """Of a track that is alive, its best crop so far; `image` None: it stands in the log."""
 
     worth: float
-    seen: float
     shown: _Shown | None = None
-    image: av.VideoFrame | None = None
+    image: _Cut | av.VideoFrame | None = None
 
 
 class Crops(FileSink):
@@ -111,6 +132,7 @@ class Crops(FileSink):
         self._part, self._made = part_path(path), spare_path(path)
         self._names = class_names
         self._forget_after = forget_after
+        self._seen: dict[int, float] = {}  # of each track that is alive, the step at which it was last seen
         self._best: dict[int, _Best] = {}
         self._frames = 0
         self._steps = 0.0
@@ -136,68 +158,68 @@ class Crops(FileSink):
         except OSError as error:
             raise self._error(error) from error
         self._frames, self._steps = found.frames, found.steps
-        self._best = {track_id: _Best(worth, seen) for track_id, worth, seen in found.alive}
+        self._seen = {track_id: seen for track_id, _, seen in found.alive}
+        self._best = {track_id: _Best(worth) for track_id, worth, _ in found.alive if worth}
 
     def write(self, tracks: Tracks) -> None:
         if tracks.detections is None:  # boxes that were only predicted
             return
         self._steps += tracks.steps
         if len(tracks):
-            self._look(tracks)
+            ids = tracks.track_ids.tolist()
+            self._seen.update(dict.fromkeys(ids, self._steps))
+            due = range(len(ids))
+            if self._frames % _EVERY == 0:
+                self._look(tracks, ids, due)
+            elif not self._best.keys() >= set(ids):
+                self._look(tracks, ids, [row for row in due if ids[row] not in self._best])
         self._frames += 1
         if self._frames % _FRAMES_BETWEEN_PURGES == 0:
             oldest = self._steps - self._forget_after - 1
-            for track_id in [track_id for track_id, best in self._best.items() if best.seen < oldest]:
+            for track_id in [track_id for track_id, seen in self._seen.items() if seen < oldest]:
                 self._keep(track_id)
-                del self._best[track_id]
+                del self._seen[track_id]
+                self._best.pop(track_id, None)
 
-    def _look(self, tracks: Tracks) -> None:
-        """Take what is better than what there was of each track."""
-        ids, due = tracks.track_ids.tolist(), []
-        for row, track_id in enumerate(ids):
-            known = self._best.get(track_id)
-            if known is None:
-                known = self._best[track_id] = _Best(0.0, self._steps)
-            if not known.worth or (track_id + self._frames) % _EVERY == 0:
-                due.append(row)
-            known.seen = self._steps
-        if not due:
-            return
+    def _look(self, tracks: Tracks, ids: list[int], due: Sequence[int]) -> None:
+        """Take what is better than what there was of the tracks in these rows."""
         image = tracks.frame.image
         assert image is not None, "a dropped frame has no tracks"
         width, height = image.width, image.height
-        better: list[tuple[int, float, tuple[float, float, float, float]]] = []
-        for row, (x1, y1, x2, y2), score in zip(
-            due, tracks.boxes_xyxy[due].tolist(), tracks.scores[due].tolist(), strict=True
-        ):
+        boxes, scores = tracks.boxes_xyxy.tolist(), tracks.scores.tolist()
+        better: list[tuple[int, float, float, tuple[float, float, float, float]]] = []
+        for row in due:
+            x1, y1, x2, y2 = boxes[row]
             left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
             if left >= right or top >= bottom:
                 continue
-            worth = score * (right - left) * (bottom - top)
+            worth = scores[row] * (right - left) * (bottom - top)
             if min(left, top) <= _EDGE_PX or right >= width - _EDGE_PX or bottom >= height - _EDGE_PX:
                 worth *= _AT_EDGE
-            if worth > _BETTER * self._best[ids[row]].worth:  # it would be, were it as sharp as can be
-                better.append((row, worth, (left, top, right, bottom)))
+            best = self._best.get(ids[row])
+            least = _BETTER * best.worth if best is not None else 0.0
+            if worth > least:  # it would be, were it as sharp as can be
+                better.append((row, worth, least, (left, top, right, bottom)))
         if not better:
             return
+        planes = planes_of(image)
         packed = 3 if image.format.name in ("rgb24", "bgr24") else 1
-        boxes = np.array([box for _, _, box in better])
-        sharp = sharpness(planes_of(image)[0], boxes, (width, height), components=packed).tolist()
-        for (row, worth, box), found in zip(better, sharp, strict=True):
-            best = self._best[ids[row]]
+        inside = np.array([box for *_, box in better])
+        sharp = sharpness(planes[0], inside, (width, height), components=packed).tolist()
+        for (row, worth, least, box), found in zip(better, sharp, strict=True):
             worth *= (found + 1) / (found + 1 + _HALF_SHARP)
-            if worth > _BETTER * best.worth:
+            if worth > least:
                 crop = _around(box, width, height)
-                best.worth, best.image = worth, _cut(image, crop)
-                best.shown = _Shown(
+                shown = _Shown(
                     int(tracks.class_ids[row]),
                     tracks.frame.index,
                     tracks.frame.pts,
                     tracks.frame.time_s,
-                    float(tracks.scores[row]),
-                    tracks.boxes_xyxy[row].tolist(),
+                    scores[row],
+                    boxes[row],
                     crop,
                 )
+                self._best[ids[row]] = _Best(worth, shown, _cut(image, planes, crop))
 
     def _line(self, track_id: int, worth: float, shown: _Shown, image: av.VideoFrame) -> bytes:
         values = {
@@ -218,12 +240,12 @@ class Crops(FileSink):
 
     def _keep(self, track_id: int) -> None:
         """Append a track's best crop to the log, if it does not stand there."""
-        best = self._best[track_id]
-        if best.image is None or best.shown is None:
+        best = self._best.get(track_id)
+        if best is None or best.image is None or best.shown is None:
             return
         assert self._file is not None
         try:
-            image = _for_jpeg(best.image)
+            image = _for_jpeg(best.image.frame() if isinstance(best.image, _Cut) else best.image)
             jpeg, line = encoded(image), self._line(track_id, best.worth, best.shown, image)
             record = _RECORD.pack(track_id, len(line), len(jpeg)) + line + jpeg
             self._file.write(record)
@@ -235,7 +257,8 @@ class Crops(FileSink):
     def mark(self) -> State:
         for track_id in self._best:
             self._keep(track_id)
-        alive = [(track_id, best.worth, best.seen) for track_id, best in self._best.items()]
+        worths = {track_id: best.worth for track_id, best in self._best.items()}
+        alive = [(track_id, worths.get(track_id, 0.0), seen) for track_id, seen in self._seen.items()]
         found = CropsState(self._size, self._frames, self._steps, alive)
 
         def state() -> OutputState:
@@ -325,21 +348,20 @@ def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, tuple[int, int, 
         place += line + jpeg
 
 
-def _cut(image: av.VideoFrame, box: tuple[int, int, int, int]) -> av.VideoFrame:
+def _cut(
+    image: av.VideoFrame, planes: Sequence[NDArray[np.uint8]], box: tuple[int, int, int, int]
+) -> _Cut | av.VideoFrame:
     """Return a copy of the part of a frame inside a box, scaled down where it is large."""
     left, top, right, bottom = box
-    part = av.VideoFrame(right - left, bottom - top, image.format.name)
-    packed = 3 if image.format.name in ("rgb24", "bgr24") else 1
-    for number, (target, source) in enumerate(zip(planes_of(part), planes_of(image), strict=True)):
+    layout = image.format.name
+    parts = []
+    for number, plane in enumerate(planes):
         half = 2 if number else 1  # chroma
-        wide = packed if not number else 2 if image.format.name == "nv12" else 1
-        first, last = left // half * wide, -(-right // half) * wide
+        wide = 2 if number and layout == "nv12" else 3 if layout in ("rgb24", "bgr24") else 1
         rows = slice(top // half, -(-bottom // half))
-        target[: rows.stop - rows.start, : last - first] = source[rows, first:last]
-    part.colorspace, part.color_range = image.colorspace, image.color_range
-    if max(part.width, part.height) > _MOST_WAITING_PX:
-        return _for_jpeg(part)
-    return part
+        parts.append(plane[rows, left // half * wide : -(-right // half) * wide].copy())
+    part = _Cut(right - left, bottom - top, layout, parts, int(image.colorspace), int(image.color_range))
+    return _for_jpeg(part.frame()) if max(part.width, part.height) > _MOST_WAITING_PX else part
 
 
 def _around(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
@@ -354,29 +376,66 @@ def _around(box: tuple[float, float, float, float], width: int, height: int) -> 
     )
 
 
-def _full_range(steps: int, zero: int, full_zero: int) -> NDArray[np.uint8]:
-    """Return (256,) what values of limited range, of so many steps, are in full range."""
-    values = np.rint((np.arange(256) - zero) * (255 / steps) + full_zero)
-    return np.asarray(np.clip(values, 0, 255), np.uint8)
+# Of the red and the blue in a grey (ITU-T H.273), by matrix.
+_RED_BLUE = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 
 
-_FULL_LUMA, _FULL_CHROMA = _full_range(219, 16, 0), _full_range(224, 128, 128)
+def _planes_from_rgb(matrix: str) -> NDArray[np.float64]:
+    """Return (3, 3): luma, in [0, 1], and chroma, in [-0.5, 0.5], of red, green and blue."""
+    red, blue = _RED_BLUE[matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    return np.stack((luma, (np.array([0, 0, 1]) - luma) / (2 - 2 * blue), (np.array([1, 0, 0]) - luma) / (2 - 2 * red)))
+
+
+@cache
+def _to_jpeg(matrix: str, full_range: bool) -> NDArray[np.float32]:
+    """Return (3, 3): what leads from planes of this matrix and range, less their zeros, to those of a JPEG."""
+    scale = [1.0, 1.0, 1.0] if full_range else [255 / 219, 255 / 224, 255 / 224]
+    found = _planes_from_rgb("bt601") @ np.linalg.inv(_planes_from_rgb(matrix)) * scale
+    return found.astype(np.float32)
+
+
+@cache
+def _tables(full_range: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return (256,), (256,): luma and chroma of BT.601 as those of a JPEG."""
+    weights = _to_jpeg("bt601", full_range)
+    luma = (np.arange(256) - (0 if full_range else 16)) * weights[0, 0]
+    return _levels(luma), _levels((np.arange(256) - 128) * weights[1, 1] + 128)
+
+
+def _levels(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _recoloured(image: av.VideoFrame) -> av.VideoFrame:
+    """Return a frame of 4:2:0 as JPEG has its colours. swscale takes a quarter of a millisecond to begin with each
+    size, and this a quarter of that for a crop."""
+    matrix, full_range = colour_of(image)
+    full = av.VideoFrame(image.width, image.height, "yuvj420p")
+    width, height = image.width, image.height
+    half = -(-height // 2), -(-width // 2)
+    sizes = (height, width), half, half
+    luma, blue, red = (plane[:rows, :columns] for plane, (rows, columns) in zip(planes_of(image), sizes, strict=True))
+    if matrix == "bt601":  # each plane for itself
+        grey, colour = _tables(full_range)
+        made = [grey[luma], colour[blue], colour[red]]
+    else:
+        weights = _to_jpeg(matrix, full_range)
+        blues, reds = blue.astype(np.float32) - 128, red.astype(np.float32) - 128
+        greys = (luma.astype(np.float32) - (0 if full_range else 16)) * weights[0, 0]
+        greys += (blues * weights[0, 1] + reds * weights[0, 2]).repeat(2, 0).repeat(2, 1)[:height, :width]
+        made = [_levels(greys), *(_levels(blues * by[1] + reds * by[2] + 128) for by in weights[1:])]
+    for target, found in zip(planes_of(full), made, strict=True):
+        target[: found.shape[0], : found.shape[1]] = found
+    return full
 
 
 def _for_jpeg(image: av.VideoFrame) -> av.VideoFrame:
     """Return a crop as JPEG has it, full-range BT.601 4:2:0, scaled down where it is large."""
     scale = min(1.0, _MOST_PX / max(image.width, image.height))
     width, height = max(2, round(image.width * scale)), max(2, round(image.height * scale))
-    if (image.width, image.height) == (width, height):
-        if image.format.name == "yuvj420p":
-            return image
-        if image.format.name == "yuv420p" and colour_of(image) == ("bt601", False):
-            # A table: swscale takes a millisecond to begin with each size.
-            full = av.VideoFrame(width, height, "yuvj420p")
-            tables = _FULL_LUMA, _FULL_CHROMA, _FULL_CHROMA
-            for target, source, table in zip(planes_of(full), planes_of(image), tables, strict=True):
-                np.take(table, source[: len(target), : target.shape[1]], out=target[:, : source.shape[1]])
-            return full
+    if (image.width, image.height) == (width, height) and image.format.name in ("yuv420p", "yuvj420p"):
+        return image if colour_of(image) == ("bt601", True) else _recoloured(image)
     colours: dict[str, int] = {}
     if image.format.name not in ("rgb24", "bgr24", "gray"):
         matrix, full_range = colour_of(image)

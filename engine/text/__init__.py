@@ -4,4 +4,4 @@ Everything that is shown goes through `say` or `printable`: names of files, mess
 control characters. URLs go through `masks`.
 """
 
-__all__ = ["did_you_mean", "masks", "printable", "say"]
+__all__ = ["counted", "did_you_mean", "masks", "printable", "say"]

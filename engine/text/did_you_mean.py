@@ -1,7 +1,10 @@
-"""A name that was meant, where a path does not exist."""
+"""A name that was meant, where one is given that does not exist."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
+
+_MOST_NAMES = 20
 
 
 def near(path: Path, *, folders_only: bool = False) -> Path | None:
@@ -12,3 +15,12 @@ def near(path: Path, *, folders_only: bool = False) -> Path | None:
         return None
     close = difflib.get_close_matches(path.name, names, n=1)
     return path.with_name(close[0]) if close else None
+
+
+def there_is(name: str, known: Iterable[str]) -> str:
+    """Return what is said of a name that is not among the known ones: the nearest of them, and which there are."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{hint}There is: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."

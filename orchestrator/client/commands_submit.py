@@ -14,6 +14,7 @@ import click
 from redis import exceptions
 from rich.console import Console
 
+from engine.cli.idle import of_engine, refuse_idle
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.text.say import say
 from orchestrator.broker.connection import client
@@ -41,9 +42,8 @@ def run(options: SubmitOptions) -> int:
     Raises what submission.py and embedded.py raise, and ConfigError for the file.
     """
     request = submission.check(_request(options), resolved_settings())
+    refuse_idle(of_engine(report=True), request.config.engine)
     if request.task == "log_end":
-        if options.embedded:
-            raise click.UsageError("--embedded goes with jobs, and --task log_end makes none.")
         return _log_end(request, options.as_json)
     if options.embedded:
         return _run_embedded(request, options.as_json)

@@ -39,6 +39,11 @@ TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 _SUBMIT = engine_options.NAMES | set(
     "video_folder task config_file output workers queue resume monitor embedded".split()
 )
+# A task that does less has use for less.
+_OF_TASKS = {
+    "log_start": _SUBMIT - {"workers"},
+    "log_end": frozenset({"video_folder", "task", "config_file", "output", "queue"}),
+}
 # What goes with each command, beside --json.
 _COMMANDS = {
     "status": frozenset({"output", "monitor"}),
@@ -158,9 +163,10 @@ def _command(context: click.Context) -> str:
     if len(named) > 1:
         raise click.UsageError(f"{_option(named[0])} and {_option(named[1])} are two commands. Give one at a time.")
     command = named[0] if named else "submit"
-    allowed = _COMMANDS[command] | {command} if named else _SUBMIT
+    task = context.params["task"]
+    allowed = _COMMANDS[command] | {command} if named else _OF_TASKS.get(task, _SUBMIT)
     if strange := sorted(given - allowed):
-        other = _option(command) if named else "a submit"
+        other = _option(command) if named else f"--task {task}" if task in _OF_TASKS else "a submit"
         words = {param.name: "/".join([*param.opts[-1:], *param.secondary_opts[-1:]]) for param in submit.params}
         raise click.UsageError(f"{words[strange[0]]} does not go with {other}.")
     if not named and context.params["video_folder"] is None:

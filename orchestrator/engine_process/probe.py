@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
 from engine.errors import ConfigError, PlanError, VideoError
 from engine.files.opened import OpenedFile
-from engine.inference.model import check_classes, resolved_model
+from engine.inference.backends.fake import fake_manifest
+from engine.inference.model import check_wanted, resolved_model
 from engine.media import listing
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source
@@ -22,6 +24,8 @@ from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import Found, LeftOut, Looked, ModelFound, Opening, Probe
 from orchestrator.job.records import ModelFacts, VideoFacts
 
+_NO_SCENES = AnswerSettings()
+
 
 def probe(task: Probe, events: Sender) -> None:
     """Find the videos of the inputs and tell size, duration and frames of each, as its container claims them. Tell
@@ -32,10 +36,10 @@ def probe(task: Probe, events: Sender) -> None:
     found = find_videos(task.inputs, output, roots, left_out=left_out)
     wanted = None if task.only is None else set(task.only)
     videos = [video for video in found if wanted is None or video.path in wanted]
-    events.send(LeftOut(tuple(listing.told(left_out))))
     config = EngineConfig(**task.config)
     refuse_foreign_outputs(config, videos, output, report=True)
     answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
+    events.send(LeftOut((*listing.told(left_out), *_without_videos(answering, videos, task.only is not None))))
     before = chains(videos, answering)
     check_formats(config.tables or ())
     options = never_begun(config.max_frame_bytes)
@@ -48,7 +52,20 @@ def probe(task: Probe, events: Sender) -> None:
             continue
         events.send(Opening(video.path))
         events.send(Looked(_claims(video, index, before.get(index), roots, options)))
-    events.send(ModelFound(model_facts(config)))
+    events.send(ModelFound(model_facts(config, answering)))
+
+
+def _without_videos(answering: AnswerSettings, videos: Sequence[Video], some: bool) -> Iterator[str]:
+    """Tell of scenes that are for none of the videos. Raises ConfigError where all are, unless these are `some` of the
+    folder's videos alone: the next ones may have theirs."""
+    try:
+        unused = answering.check_videos([name_of({"path": each.path, "stem": each.stem}) for each in videos])
+    except ConfigError as error:
+        if not some:
+            raise
+        unused = str(error)
+    if unused is not None:
+        yield unused
 
 
 def _claims(
@@ -81,15 +98,17 @@ def _claims(
     )
 
 
-def model_facts(config: EngineConfig) -> ModelFacts:
-    """Return name and hash of the model, or the reason where there is none or it does not know the classes that are
-    wanted. It is not loaded."""
-    if config.backend == "fake":
-        return ModelFacts("fake", "")
+def model_facts(config: EngineConfig, answering: AnswerSettings = _NO_SCENES) -> ModelFacts:
+    """Return name, hash and classes of the model, or the reason where there is none or it does not know the classes
+    that are wanted. It is not loaded."""
     try:
-        resolved = resolved_model(config)
-        check_classes(resolved.manifest, config.classes)
-        check_classes(resolved.manifest, config.blur, "blur")
-        return ModelFacts(resolved.manifest.name, resolved.sha256)
+        if config.backend == "fake":
+            manifest, sha256 = fake_manifest(), ""
+        else:
+            resolved = resolved_model(config)
+            manifest, sha256 = resolved.manifest, resolved.sha256
+        check_wanted(manifest, config, answering.classes_named())
+        answering.check_clips(config, manifest.classes)
+        return ModelFacts(manifest.name, sha256, classes=tuple(manifest.classes))
     except (ModelError, ConfigError, PlanError) as error:
         return ModelFacts(config.model, error=str(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from engine.config import EngineConfig
@@ -40,7 +40,7 @@ class Resources:
     gpu: bool
 
     def to_json(self, model: ModelFacts) -> dict[str, object]:
-        return {**asdict(self), "model": model.to_json()}
+        return {**asdict(self), "model": replace(model, classes=()).to_json()}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,19 @@ import sys
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.text.say import say, show_usage
 from orchestrator.errors import FAILED, USAGE, JobError, RequestError, SettingsError
+
+_OF_SERVER: tuple[Rule[str], ...] = (
+    Rule(
+        ("concurrency", "pool", "queues", "name", "include", "embedded"),
+        lambda part: part == "worker",
+        "goes with --worker",
+    ),
+    Rule(("loglevel", "log_format"), lambda part: part != "flower", "goes with --worker and --beat"),
+    Rule(("port",), lambda part: part == "flower", "goes with --flower"),
+)
 
 POOLS = ("prefork", "threads", "solo")
 
@@ -74,12 +85,9 @@ def server(
     """
     if worker + beat + flower != 1:
         raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower.")
-    if include is not None and not worker:
-        raise click.UsageError("--include goes with --worker.")
+    refuse_idle(_OF_SERVER, "worker" if worker else "beat" if beat else "flower")
     if log_format:
         os.environ["YOLO_LOG_FORMAT"] = log_format
-    if embedded and not worker:
-        raise click.UsageError("--embedded goes with --worker.")
     from orchestrator.worker import serve  # brings Redis and the settings, 0.3 s, which --help does without
 
     if embedded:

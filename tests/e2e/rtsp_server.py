@@ -8,6 +8,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,7 @@ class Camera(socketserver.ThreadingTCPServer):
         self.url = f"rtsp://127.0.0.1:{self.server_address[1]}/cam"
         self.requests: list[str] = []
         self.fragments = 0
+        self.sent: list[float] = []  # when each picture was sent, by time.monotonic
         self.sent_all, self._stop = threading.Event(), threading.Event()
         self._units = access_units(clip)
         sets = [b64encode(nal).decode() for nal in self._units[0][1] if nal[0] & 0x1F in (_SPS, _PPS)]
@@ -145,5 +147,6 @@ class Camera(socketserver.ThreadingTCPServer):
             self.fragments += sum(part[0] & 0x1F == _FU_A for part in parts)
             for number, part in enumerate(parts, 1):
                 yield _FIRST_TICK + rounds * (shown[-1] + shown[1]) + pts, number == len(parts), part
+            self.sent.append(time.monotonic())
             if self._stop.wait(play.gap_s):
                 return

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine import Engine, EngineConfig
 from engine.analytics.tables import COLUMNS
 from engine.cli.main import commands
 from engine.errors import ConfigError, InputError
@@ -328,3 +329,67 @@ def test_another_clock_after_a_kill_starts_over(tmp_path):
         (entry,) = engine.run([video], tmp_path / "other")["videos"]
     assert "started over" in entry["notes"][0]
     assert rows(tmp_path / "other" / "a.tracks.jsonl")[0]["time"] == "2024-01-01T13:00:00.000+00:00"
+
+
+LINE = '[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\n'
+
+
+def scenes(folder, **cameras):
+    folder.mkdir()
+    for name, camera in cameras.items():
+        (folder / f"{name}.toml").write_text(f'camera = "{camera}"\n{LINE}')
+    return folder
+
+
+def test_scenes_for_none_of_the_videos_are_told_before_work_begins(tmp_path, caplog):
+    clip(tmp_path / "in" / "cam1" / "a.mp4", 20)
+    given = scenes(tmp_path / "scenes", one="cam7/**", two="a.mp4")
+    with fake_engine(scene=given) as engine:
+        with pytest.raises(ConfigError, match=r"No scene is for any .* 'cam7/\*\*', 'a.mp4'\. .* cam1/a.mp4"):
+            engine.run([tmp_path / "in"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    # Of several, one may be for another night's videos: that is said.
+    (given / "three.toml").write_text(LINE)
+    (given / "unseen.toml").write_text(LINE)  # behind one that is for the same videos
+    with fake_engine(scene=given) as engine:
+        assert engine.run([tmp_path / "in"], tmp_path / "out")["success"]
+    assert "Scenes that are for none of the videos" in caplog.text
+    assert "'cam7/**', 'a.mp4', '**'." in caplog.text
+    for command in ("analyze", "report"):
+        other = tmp_path / "scenes" / "one.toml"
+        with pytest.raises(ConfigError, match="No scene is for any of the videos"):
+            CliRunner().invoke(
+                commands, [command, str(tmp_path / "out"), "--scene", str(other)], catch_exceptions=False
+            )
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "message"),
+    [
+        (
+            'classes = ["squad"]',
+            {},
+            "classes of the line 'a' of a scene must be names that the model fake knows: square",
+        ),
+        ('classes = ["square"]', {"clips": {"places": ["b"]}}, "There is no line or zone 'b'"),
+        ("", {"clips": {"kinds": ["stay"]}}, "There is no kind 'stay' in these videos"),
+        (
+            "",
+            {"clips": {"classes": ["squad"]}},
+            "No class 'squad' is looked for in these videos. Did you mean 'square'",
+        ),
+    ],
+)
+def test_names_that_can_not_come_up_are_told_before_work_begins(tmp_path, more, settings, message):
+    (tmp_path / "scene.toml").write_text(LINE + more)
+    with pytest.raises(ConfigError) as caught:
+        fake_engine(scene=tmp_path / "scene.toml", **settings)
+    assert message in str(caught.value)
+
+
+def test_a_line_for_classes_that_are_left_out(tmp_path):
+    (tmp_path / "scene.toml").write_text(LINE + 'classes = ["car", "truck"]\n')
+    EngineConfig(scene=tmp_path / "scene.toml")
+    with pytest.raises(ConfigError, match="line 'a' of a scene is for car, truck, and `classes` keeps person alone"):
+        Engine(EngineConfig(scene=tmp_path / "scene.toml", classes="person"))
+    Engine(EngineConfig(scene=tmp_path / "scene.toml", classes="person,car")).close()

@@ -8,10 +8,12 @@ import pytest
 from engine.analytics.tables import COLUMNS
 from orchestrator.client.submit_cli import submit
 from orchestrator.errors import PathRefused
+from orchestrator.job import outcomes
 from orchestrator.job.paths import scene_tables
 from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
 from tests.chaos.farm import CONFIG, Farm
-from tests.e2e.runs import fake_engine, frames_in
+from tests.e2e.runs import clip, fake_engine, frames_in
 from tests.e2e.test_answers import SCENE
 from tests.e2e.test_sequences import cut_in_five, whole  # noqa: F401 - a fixture
 from tests.engine.after.receivers import Receiver
@@ -70,6 +72,46 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         assert "left half" in shown
         assert str(page) in shown
         assert "tracks.csv" in shown
+
+
+def started(folder, only=None, **config):
+    """The start record of a job over one clip, `cam1/a.mp4`."""
+    video = clip(folder / "videos" / "cam1" / "a.mp4", 5)
+    settings = Settings(state_dir=folder / "state")
+    keys = {"backend": "fake", "visualize": False, **config}
+    names = None if only is None else [str(video)]
+    job = jobs.begin(str(folder / "videos"), keys, settings, output=str(folder / "out"), only=names)
+    return job, jobs.start(job, jobs.Context("w@here", settings))
+
+
+LINE = {"name": "a", "points": [[0, 0], [1, 1]]}
+
+
+@pytest.mark.parametrize(
+    ("config", "refused"),
+    [
+        ({"scene": [{"camera": "cam1/**", "line": [LINE]}]}, None),
+        ({"scene": [{"camera": "cam7/**", "line": [LINE]}]}, "No scene is for any of the videos"),
+        ({"scene": [{"line": [{**LINE, "classes": ["dog"]}]}]}, "classes of the line 'a' of a scene must be names"),
+        ({"scene": [{"line": [LINE]}], "clips": {"places": ["b"]}}, "There is no line or zone 'b'"),
+        ({"clips": {"classes": ["square"]}}, None),
+        ({"clips": {"classes": ["dog"]}}, "No class 'dog' is looked for in these videos"),
+    ],
+)
+def test_a_job_that_asks_for_what_can_not_be_is_refused_at_its_start(tmp_path, config, refused):
+    job, record = started(tmp_path, **config)
+    if refused is None:
+        assert record.model.classes == ("square",)
+        assert outcomes.build_manifest(job, outcomes.summarise(job))["classes"] == ["square"]
+    assert (refused or "") in (record.refused or "")
+    assert (record.refused is None) == (refused is None)
+
+
+def test_of_a_watched_folder_the_next_videos_may_be_those_of_a_scene(tmp_path):
+    _, record = started(tmp_path, only=True, scene=[{"camera": "cam7/**", "line": [LINE]}])
+    assert record.refused is None
+    (warning,) = [each for each in record.warnings if "scene" in each]
+    assert warning.startswith("No scene is for any of the videos")
 
 
 def test_a_sequence_in_a_job_is_that_of_a_run(tmp_path, whole):  # noqa: F811

@@ -120,7 +120,12 @@ def test_help_loads_nothing_heavy():
         ([*SUBMIT, "--workers", "0"], "in [1, 1000], or all. Got '0'"),
         ([*SUBMIT, "--workers", "-1"], "in [1, 1000], or all"),
         ([*SUBMIT, "--queue", "mine"], "--queue must be one of yolo, yolo-gpu, yolo-log, celery. Got mine"),
-        ([*SUBMIT, "--embedded", "--task", "log_end"], "--embedded goes with jobs"),
+        ([*SUBMIT, "--embedded", "--task", "log_end"], "--embedded does not go with --task log_end"),
+        ([*SUBMIT, "--task", "log_end", "--monitor"], "--monitor does not go with --task log_end"),
+        ([*SUBMIT, "--task", "log_start", "--workers", "2"], "--workers does not go with --task log_start"),
+        ([*SUBMIT, "--no-visualize", "--trail", "3"], "--trail does nothing here: it is of annotated videos"),
+        ([*SUBMIT, "--no-report", "--report-language", "es"], "--report-language does nothing here"),
+        ([*SUBMIT, "--segment", "90s"], "No such option"),
         (["--status", "../x"], "A job's id is made of"),
         (["--status", "x"], "No job x is known"),
         (["--cancel", "x"], "No job x is known"),
@@ -373,8 +378,10 @@ def test_what_each_task_puts_where(call, broker, options, queue, tasks):
 
 
 def test_resume_is_a_key_of_the_configuration(call, broker, monkeypatch):
-    seen = []
-    monkeypatch.setattr(submission, "check", lambda request, given: seen.append(request.config) or request)
+    seen, check = [], submission.check
+    monkeypatch.setattr(
+        submission, "check", lambda request, given: seen.append(request.config) or check(request, given)
+    )
     monkeypatch.setattr(commands_submit, "submit", lambda *_: 0)
     for options in ([], ["--resume"], ["--no-resume"]):
         call(*SUBMIT, *options)

@@ -17,16 +17,31 @@ from engine.cli.answers_table import print_answers
 from engine.cli.bottleneck_table import print_verdict
 from engine.cli.console import screen, tell_on
 from engine.cli.follow_up_lines import follow_up_lines
+from engine.cli.idle import Rule, of_engine, refuse_idle
 from engine.cli.progress import ProgressBars, print_summary
 from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
 from engine.faster import worth_telling
+from engine.media.source import scheme
 from engine.summary import SummaryJson
 from engine.text.say import say
 from engine.verify import verify_invariance
 from engine.verify_precision import verify_precision
+
+_Run = tuple[tuple[str, ...], tuple[str, ...]]
+"""Inputs, and who is told of events."""
+
+_OF_RUN: tuple[Rule[_Run], ...] = (
+    Rule(("event_kinds", "event_loiter_s"), lambda asked: asked[1], "goes with --on-event, which says who is told"),
+    Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "is of live sources, and no input is a URL"),
+)
+_OF_VERIFY: tuple[Rule[EngineConfig], ...] = (
+    Rule(("batch", "workers", "streams"), lambda config: config.precision != "f32", "is what verify varies itself"),
+    Rule(("others",), lambda config: config.precision == "f32", "is of runs among other videos, with --precision f32"),
+    Rule(("against",), lambda config: config.precision != "f32", "is for --precision bf16 or int8"),
+)
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -46,6 +61,8 @@ def run(
     console = screen(stderr=True)
     alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
+    refuse_idle(of_engine(report=False), config)
+    refuse_idle(_OF_RUN, (inputs, on_event))
     with Engine(config, stats=stats, alarms=alarms) as engine:
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
@@ -86,11 +103,10 @@ def verify(
     precision, with those in f32."""
     tell = tell_on(screen(stderr=True))
     config = configuration(config_file, options)
+    refuse_idle(_OF_VERIFY, config)
     if config.precision != "f32":
         verify_precision(config, video, against, say, begun=lambda: _tell_model(config, tell))
         return 0
-    if against is not None:
-        raise click.UsageError("--against is for --precision bf16 or int8.")
     same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
     return 0 if same else FAILED
 

@@ -9,11 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Receiver:
-    """As a context manager; `events` are those taken, `requests` counts all. `answer` gives the status of the request
-    of a number, from 1; 0 is a server that dies in the middle of it."""
+    """As a context manager; `events` are those taken, `at` when, by time.monotonic, `requests` counts all. `answer`
+    gives the status of the request of a number, from 1; 0 is a server that dies in the middle of it."""
 
     def __init__(self, answer=lambda number: 200, delay_s=0.0):
         self.events, self.headers, self.bodies = [], [], []
+        self.at = []
         self.requests = 0
         lock = threading.Lock()
         receiver = self
@@ -33,6 +34,7 @@ class Receiver:
                         receiver.bodies.append(body)
                         receiver.headers.append(dict(self.headers))
                         receiver.events.append(json.loads(body))
+                        receiver.at.append(time.monotonic())
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", receiver.url + "/elsewhere")

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -252,10 +255,64 @@ def test_events_of_a_scene_with_a_clock(tmp_path, run):
     assert int(row["first_frame"]) <= 40
     assert int(row["last_frame"]) >= 41  # it happened between two frames
     assert row["from_time"].startswith("2024-05-01T08:00:01")
-    done = run("clips", out, "--kind", "stay,crossing", "--place", "left", "--longer", "1s", "--json")
+    done = run("clips", out, "--kind", "stay", "--place", "left", "--longer", "1s", "--json")
     (told,) = json.loads(done.out)["clips"]
     assert told["events"] == 1
-    assert run("clips", out, "--class", "car").out.startswith("0 clips")
+    # What could have come up and did not is no error; what can't come up is one, with what there is.
+    for asked in (["--class", "square"], ["--direction", "in"], ["--kind", "stay", "--class", "person,square,square"]):
+        done = run("clips", out, *asked)
+        assert (done.status, done.err) == (0, "")
+    assert run("clips", out, "--class", "square").out.startswith("0 clips")
+    taken = sorted(path.name for path in (out / "clips").iterdir())
+    for asked, message in (
+        (
+            ["--class", "persn"],
+            "No class 'persn' is looked for in these videos. Did you mean 'person'? There is: person, ",
+        ),
+        (
+            ["--place", "letf"],
+            "There is no line or zone 'letf' in these videos. Did you mean 'left'? There is: ../up <b>",
+        ),
+        (["--direction", "inn"], "There is no direction 'inn' in these videos. Did you mean 'in'? There is: in, out."),
+        (["--kind", "crossing", "--place", "left"], "Nothing of the kind 'crossing' can be as the rest is asked for"),
+        (["--kind", "track", "--place", "left"], "Nothing of the kind 'track' can be"),
+        (["--kind", "stay", "--direction", "in"], "Nothing of the kind 'stay' can be"),
+        (["--place", "../up <b>", "--longer", "2s"], "Nothing of the line or zone '../up <b>' can be"),
+        (["--longer", "2s", "--shorter", "1s"], "nothing lasts at least 2 s and at most 1 s"),
+    ):
+        done = run("clips", out, *asked)
+        assert (done.status, done.out) == (2, ""), asked
+        assert message in done.err
+    assert sorted(path.name for path in (out / "clips").iterdir()) == taken
+
+
+def test_names_without_a_scene(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=12)).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(2, 5)])})
+    for asked, message in (
+        (["--kind", "crossing"], "There is no kind 'crossing' in these videos. There is: track."),
+        (["--place", "left"], "There is no line or zone 'left' in these videos. There is: none."),
+    ):
+        done = run("clips", out, *asked)
+        assert done.status == 2
+        assert message in done.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["classes"]  # of an older version, which did not note them: any may have been looked for
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert run("clips", out, "--class", "persn").out.startswith("0 clips")
+
+
+def test_a_scene_for_other_videos(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", Shot(frames=12)).path
+    out = finished(tmp_path / "out", {video: (frames_of(video), [Life(2, 5)])})
+    elsewhere = tmp_path / "elsewhere.toml"
+    elsewhere.write_text('camera = "cam7/**"\n[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\n')
+    done = run("clips", out, "--scene", elsewhere)
+    assert done.status == 2
+    assert "No scene is for any of the videos: their `camera` is 'cam7/**'" in done.err
+    assert video.name in done.err
 
 
 def test_what_is_empty_and_how_sure_that_is(tmp_path):
@@ -295,15 +352,19 @@ def test_what_is_empty_in_a_part(tmp_path, asked, said):
 def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
     (tmp_path / "in").mkdir()
     videos = {}
-    for name in "abc":
+    for name in "abcd":
         path = make(tmp_path / "in", Shot(frames=12), name=name).path
         videos[path] = (frames_of(path), [Life(2, 5)])
     out = finished(tmp_path / "out", videos)
     (tmp_path / "in" / "a.mp4").unlink()
     with open(tmp_path / "in" / "b.mp4", "ab") as file:
         file.write(b"x")
+    with open(tmp_path / "in" / "d.mp4", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
     done = run("clips", out)
     assert done.status == 1
+    assert "d.mp4: no clips: is not the file that the tracks are of: its content has changed" in done.err
     assert "a.mp4: no clips: does not exist" in done.err
     assert "b.mp4: no clips: is not the file that the tracks are of" in done.err
     assert "1 clips" in done.out
@@ -374,7 +435,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, run):
     (out / "clips").write_text("in the way")
     done = run("clips", out)
     assert done.status == 2
-    assert "clips can't be made" in done.err
+    assert "clips can't be written: not a directory" in done.err
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
@@ -396,3 +457,134 @@ def test_clips_of_a_run_that_blurs_are_of_its_annotated_video(tmp_path, run, exa
     assert len(shown) == clip.last_frame - clip.first_frame + 1
     (tmp_path / "out" / "clip.mp4").unlink()
     assert "clip.ts: no clips: does not exist" in run("clips", tmp_path / "out").err
+
+
+def three_lives(tmp_path, names="a"):
+    """Runs over clips in `in/sub` in which a track is seen early, another in the middle, the third late."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    videos = {}
+    for name in names:
+        path = make(tmp_path / "in" / "sub", Shot(frames=60, options={"g": "10"}), name=name).path
+        videos[path] = (frames_of(path), [Life(2, 8, 1), Life(25, 30, 2, class_name="car"), Life(50, 58, 3)])
+    return videos
+
+
+def listed(folder):
+    return [row["clip"] for row in csv.DictReader((folder / "clips.csv").read_text().splitlines())]
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+CUT = ("--pre", "0", "--post", "0", "--merge-gap", "0")
+
+
+def test_clips_that_are_not_cut_again_go_and_nothing_else(tmp_path, run):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    assert run("clips", out, *CUT).status == 0
+    before = listed(out / "clips")
+    assert len(before) == 3
+    others = ("mine.mp4", "mine.part", ".clip-mine.part", "clip-2.mp4")
+    for name in others:
+        (out / "clips" / name).write_text("mine")
+    taken = next(name for name in before if "car" in name)
+    done = run("clips", out, *CUT, "--class", "person")
+    assert done.status == 0, done.err
+    assert listed(out / "clips") == [name for name in before if name != taken]
+    assert files_in(out / "clips") == sorted([*listed(out / "clips"), "clips.csv", "empty.txt", *others])
+    # A file of somebody that has the very name is not replaced.
+    (out / "clips" / taken).write_text("mine")
+    run("clips", out, *CUT, "--class", "car")
+    assert listed(out / "clips") == [taken.replace(".mp4", "-2.mp4")]
+    assert (out / "clips" / taken).read_text() == "mine"
+
+
+def test_clips_of_a_source_that_is_gone_stay(tmp_path, run):
+    """They can't be cut again."""
+    videos = three_lives(tmp_path, "ab")
+    out = finished(tmp_path / "out", videos)
+    run("clips", out, *CUT)
+    before = listed(out / "clips")
+    rows = (out / "clips" / "clips.csv").read_text().splitlines()
+    (tmp_path / "in" / "sub" / "a.mp4").unlink()
+    assert run("clips", out, *CUT, "--class", "car").status == 1
+    kept = [name for name in before if "/a-" in name or name.startswith("a-")]
+    of_b = [name for name in before if name not in kept and "car" in name]
+    assert listed(out / "clips") == of_b + kept
+    assert files_in(out / "clips") == sorted([*of_b, *kept, "clips.csv", "empty.txt"])
+    assert [row for row in (out / "clips" / "clips.csv").read_text().splitlines() if row in rows[1:4]] == rows[1:4]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from engine.clips import ClipSettings, cut_clips
+from engine.finished import FinishedRun
+
+def tick():
+    if list(Path(sys.argv[1], "clips").rglob("a*.mp4")) and list(Path(sys.argv[1], "clips").rglob(".clip-*.part")):
+        os.kill(os.getpid(), 9)
+
+cut_clips(FinishedRun.load(Path(sys.argv[1])), ClipSettings(pre_s=0, post_s=0, merge_gap_s=0), tick=tick)
+"""
+
+
+def test_what_a_killed_one_left_goes(tmp_path, run):
+    videos = three_lives(tmp_path, "ab")
+    out = finished(tmp_path / "out", videos)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert killed.returncode == -9
+    left = files_in(out / "clips")
+    assert any(Path(name).name.startswith(".clip-") for name in left)
+    assert any(Path(name).name.startswith("a") for name in left)  # it had appeared, and no list has it
+    assert "clips.csv" not in left
+    assert run("clips", out, *CUT, "--class", "car").status == 0
+    assert len(listed(out / "clips")) == 2
+    assert files_in(out / "clips") == sorted([*listed(out / "clips"), "clips.csv", "empty.txt"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip,video\n../../keep.mp4,a\n/etc/keep.mp4,a\nkeep.txt,a\n,a\n.keep.mp4,a\nin\0,a\n" + "x" * 300 + ".mp4,a\n",
+        "no list",
+        "",
+        '"',
+        "clip\n" + "x" * 200_000,
+    ],
+)
+def test_a_hostile_list_removes_nothing_of_others(tmp_path, run, text):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    (out / "clips").mkdir()
+    kept = [out / "clips" / "keep.txt", out / "clips" / ".keep.mp4", tmp_path / "keep.mp4"]
+    for path in kept:
+        path.write_text("mine")
+    (out / "clips" / "clips.csv").write_text(text)
+    (out / "clips" / ".listed.part").write_text('"../../keep.mp4"\n[1]\n{\n' + "[" * 10_000 + '\n"\\ud800.mp4"\n')
+    done = run("clips", out, *CUT)
+    assert done.status == 0, done.err
+    assert all(path.read_text() == "mine" for path in kept)
+    assert len(listed(out / "clips")) == 3
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_gets_nothing(tmp_path):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    swapped = []
+
+    def swap():
+        if not swapped and (out / "clips").is_dir():
+            (out / "clips").rename(tmp_path / "moved")
+            (out / "clips").symlink_to(elsewhere)
+            swapped.append(True)
+
+    cut = cut_clips(FinishedRun.load(out), ClipSettings(merge_gap_s=0, **NO_ROLL), tick=swap)
+    assert swapped
+    assert len(cut.clips) == 3
+    assert list(elsewhere.iterdir()) == []
+    assert len(files_in(tmp_path / "moved")) == 5

@@ -1,7 +1,7 @@
 """`yolo-engine find`: over all folders of a tree, kept current, and the same as a look through the tables by hand."""
 
+import csv
 import json
-import os
 import threading
 from datetime import datetime, time
 
@@ -103,11 +103,13 @@ def test_zones_and_lines_once_they_are_counted(tree, run):
     (crossing,) = found(root, lines=("kerb",)).found
     assert (crossing.track_id, crossing.kind, crossing.place) == (3, "crossing", "kerb")
     assert crossing.video_s == pytest.approx(1.62, abs=0.03)
-    assert crossing.direction in ("home", "away")
-    assert found(root, lines=("kerb",), directions=("elsewhere",)).total == 0
-    with pytest.raises(InputError, match=r"No zone 'bus-stop' in what was found so far. There is: bus stop"):
+    assert crossing.direction == "away"
+    assert found(root, lines=("kerb",), directions=("home",)).total == 0  # known, and nobody went that way
+    with pytest.raises(InputError, match=r"No direction 'elsewhere' in the runs below .* There is: away, home"):
+        found(root, lines=("kerb",), directions=("elsewhere",))
+    with pytest.raises(InputError, match=r"No zone 'bus-stop' in the runs .* Did you mean 'bus stop'\?"):
         found(root, zones=("bus-stop",))
-    with pytest.raises(InputError, match=r"No class 'cart' .* There is: car, person"):
+    with pytest.raises(InputError, match=r"No class 'cart' .* Did you mean 'car'\? There is: car, person, square"):
         found(root, classes=("cart",))
 
 
@@ -162,7 +164,7 @@ def test_what_is_shown_and_the_pictures(tree, tmp_path, run):
     assert done.status == 0, done.err
     assert "2 found in 2 folders" in done.out
     assert "cam_2024-05-01_07-59-59" in done.out.replace("\n", "")
-    pictures = sorted((tmp_path / "crops").iterdir())
+    pictures = sorted((tmp_path / "crops").glob("*.jpg"))
     assert [path.suffix for path in pictures] == [".jpg", ".jpg"]
     with av.open(str(pictures[0])) as picture:
         frame = next(picture.decode(video=0))
@@ -180,7 +182,7 @@ def test_a_run_that_blurs_gives_no_pictures(tree, tmp_path, run):
     (one / "manifest.json").write_text(json.dumps(manifest))
     done = run("find", root, "--crops", tmp_path / "crops")
     assert "no pictures: its run blurs" in done.err
-    assert len(list((tmp_path / "crops").iterdir())) == 3
+    assert len(list((tmp_path / "crops").glob("*.jpg"))) == 3
 
 
 def test_hostile_names(tmp_path, run, monkeypatch):
@@ -216,5 +218,53 @@ def test_no_folder(tmp_path, run):
     done = run("find", tmp_path / "none")
     assert done.status == 2
     assert "is no folder" in done.err
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    assert run("find", tmp_path).out.startswith("0 found in 0 folders, ")
+
+
+def test_a_folder_without_results_is_an_error(tmp_path, run, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = run("find", tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert f"{tmp_path} holds no results" in done.err
+    assert "Name the output folder of a run or a job" in done.err
+
+
+def test_a_name_that_is_known_and_did_not_come_up_finds_nothing(tree, run):
+    """What can come up is the model's classes and the scene's places; what is asked for and can't is an error."""
+    root, one, *_ = tree
+    manifest = json.loads((one / "manifest.json").read_text())
+    assert manifest["classes"] == ["square"]
+    manifest["classes"] = ["car", "person", "truck"]
+    tables = [{"line": [{"name": "lane", "points": [[0.1, 0.1], [0.2, 0.2]]}]}]
+    manifest["config"] |= {"classes": ["car", "truck"], "scene": tables}
+    (one / "manifest.json").write_text(json.dumps(manifest))
+    assert run("find", root, "--class", "truck").out.startswith("0 found")
+    assert run("find", root, "--line", "lane").out.startswith("0 found")
+    for asked, message in (
+        (("--class", "trick"), "No class 'trick' in the runs below"),
+        (("--line", "lame"), "Did you mean 'lane'? There is: lane."),
+        (("--line", "lane", "--direction", "inn"), "Did you mean 'in'? There is: in, out."),
+        (("--camera", "nowhere"), "No camera 'nowhere'"),
+        (("--line", "lane", "--longer", "3s"), "A crossing takes no time"),
+        (("--longer", "5s", "--shorter", "3s"), "Nothing lasts at least 5 s and at most 3 s."),
+        (("--from", "2024-05-02", "--to", "2024-05-01"), "Nothing is after"),
+    ):
+        done = run("find", root, *asked)
+        assert (done.status, done.out) == (2, "")
+        assert message in done.err
+
+
+def test_pictures_of_an_earlier_search_go_and_nothing_else(tree, tmp_path, run):
+    root, crops = tree[0], tmp_path / "crops"
+    assert run("find", root, "--crops", crops).status == 0
+    listed = list(csv.DictReader((crops / "found.csv").read_text().splitlines()))
+    assert len(listed) == 6
+    assert {row["class_name"] for row in listed} == {"car", "person"}
+    (crops / "mine.jpg").write_text("mine")
+    taken = next(row["picture"] for row in listed if row["class_name"] == "car")
+    assert run("find", root, "--class", "person", "--crops", crops).status == 0
+    listed = [row["picture"] for row in csv.DictReader((crops / "found.csv").read_text().splitlines())]
+    assert len(listed) == 2
+    assert sorted(path.name for path in crops.iterdir()) == sorted([*listed, "found.csv", "mine.jpg"])
+    (crops / taken).write_text("mine")
+    run("find", root, "--class", "car", "--crops", crops)
+    assert (crops / taken).read_text() == "mine"

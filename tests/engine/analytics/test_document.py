@@ -25,7 +25,7 @@ def test_every_key_of_a_scene_is_there_with_its_default():
     for prefix, model in parts.items():
         expected |= {f"{prefix}.{field.alias or name}": field for name, field in model.model_fields.items()}
     section = TEXT.partition("## The scene file")[2].partition("\n## ")[0]
-    told = dict(re.findall(r"^\| `([a-z.]+)` \|([^|]*)\|", section, re.M))
+    told = dict(re.findall(r"^\| `([a-z._]+)` \|([^|]*)\|", section, re.M))
     assert sorted(told) == sorted(expected)
     for key, field in expected.items():
         shown = {"none": None, "all": None, "": ...}.get(told[key].strip(), told[key].strip().strip("`"))

@@ -23,7 +23,7 @@ def samples(places, frames=None):
 
 def crossings(places, line=UPRIGHT, margin=0.01, frames=None):
     finder = Crossings(PolyLine(line, SIZE, "bottom", margin))
-    found = finder.feed(1, samples(places, frames)) + finder.end(1)
+    found = finder.feed(samples(places, frames).by_track()) + finder.end(1)
     return [("+" if crossing.positive else "-", round(crossing.at.frame, 3)) for crossing in found]
 
 
@@ -93,11 +93,12 @@ def test_pieces_change_nothing():
     whole = samples(places)
     for shape, finder in ((PolyLine(UPRIGHT, SIZE, "bottom", 0.01), Crossings), (square(), Stays)):
         expected = finder(shape)
-        found = expected.feed(1, whole) + expected.end(1)
+        found = expected.feed(whole.by_track()) + expected.end(1)
         assert len(found) > 4
         for size in (1, 2, 13):
             parts = finder(shape)
-            got = [x for i in range(0, 400, size) for x in parts.feed(1, whole.take(slice(i, i + size)))]
+            pieces = [whole.take(slice(start, start + size)).by_track() for start in range(0, 400, size)]
+            got = [each for piece in pieces for each in parts.feed(piece)]
             assert got + parts.end(1) == found
 
 
@@ -122,12 +123,12 @@ def square():
 )
 def test_stay(why, xs, expected):
     finder = Stays(square())
-    found = finder.feed(1, samples(at(*xs))) + finder.end(1)
+    found = finder.feed(samples(at(*xs)).by_track()) + finder.end(1)
     got = [(int(s.first.frame), int(s.last.frame), s.born_inside, s.ended_inside) for s in found]
     assert got == expected
 
 
 def test_dwell_is_in_seconds_of_the_container():
     finder = Stays(square())
-    finder.feed(1, samples(at(50, 50, 50), frames=[0, 4, 20]))
+    finder.feed(samples(at(50, 50, 50), frames=[0, 4, 20]).by_track())
     assert finder.end(1)[0].dwell_s == 10.0

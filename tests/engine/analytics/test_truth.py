@@ -46,7 +46,7 @@ def test_every_event_is_the_true_one(sequence, piece):
         shape = PolyLine((tuple(line["p"]), tuple(line["q"])), width_height, "bottom", 0.01)
         crossings, found = Crossings(shape), []
         for track_id, samples, last in pieces(sequence, path, piece):
-            found += crossings.feed(track_id, samples)
+            found += crossings.feed(samples.by_track())
             found += crossings.end(track_id) if last else []
         expected = [(e["track"], e["direction"], e["frame"]) for e in truth["lines"][line["id"]]["events"]]
         got = [(c.track_id, "neg_to_pos" if c.positive else "pos_to_neg", c.at.frame) for c in found]
@@ -57,7 +57,7 @@ def test_every_event_is_the_true_one(sequence, piece):
         shape = Polygon(tuple(tuple(point) for point in zone["points"]), width_height, "bottom", 0.01)
         stays, found = Stays(shape), []
         for track_id, samples, last in pieces(sequence, path, piece):
-            found += stays.feed(track_id, samples)
+            found += stays.feed(samples.by_track())
             found += stays.end(track_id) if last else []
         got = [
             {

@@ -301,19 +301,6 @@ def test_crops_are_those_of_the_tracks_as_they_are_now(tmp_path):
     assert shown() == {}
 
 
-def test_crops_of_a_camera_whose_files_count_anew(tmp_path):
-    """Ids of the second file are made others; its crops go with them."""
-    films = [Film("cam/1", tracks=2, start="2024-05-01T08:00:00+00:00"), Film("cam/2", tracks=2)]
-    folder = output_folder(tmp_path, films, config={"camera": "folder"})
-    for number, entry in enumerate(folder.manifest["videos"], 1):
-        entry["path"] = f"/videos/cam/{number}.mp4"
-        entry["outputs"]["crops"] = f"{number}.crops.zip"
-        rows = [crop_of(folder, f"cam/{number}", track_id) for track_id in (1, 2)]
-        archive(tmp_path / "cam" / f"{number}.crops.zip", rows, b"\xff\xd8\xff" + bytes([number]))
-    (crops,) = page(folder).crops
-    assert {int(key): base64.b64decode(jpeg)[-1] for key, jpeg in crops.items()} == {1: 1, 2: 1, 3: 2, 4: 2}
-
-
 def archive(path: Path, rows: list[dict], jpeg: bytes) -> None:
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("index.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

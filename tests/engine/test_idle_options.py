@@ -1,0 +1,95 @@
+"""An option that does nothing beside the others is refused before any work is done."""
+
+import pytest
+
+from tests.engine.after.finished_runs import Life, finished, frames_of
+from tests.engine.conftest import write_clip
+
+RUN = ("run", "a.mp4", "--backend", "fake")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*RUN, "--no-visualize", "--trail", "3"), "--trail does nothing here: it is of annotated videos"),
+        ((*RUN, "--no-visualize", "--line-width", "3"), "--line-width does nothing here"),
+        ((*RUN, "--no-visualize", "--label-size", "12"), "--label-size does nothing here"),
+        ((*RUN, "--no-visualize", "--label", "id"), "--label does nothing here"),
+        ((*RUN, "--no-visualize", "--colour-by", "class"), "--colour-by does nothing here"),
+        ((*RUN, "--label", "none", "--label-size", "12"), "--label-size does nothing here: it is of labels"),
+        (
+            (*RUN, "--blur", "square", "--only-blur", "--trail", "1"),
+            "it is of what is drawn, and with only_blur nothing",
+        ),
+        ((*RUN, "--blur-style", "fill"), "--blur-style does nothing here: it goes with --blur"),
+        ((*RUN, "--report-language", "es"), "--report-language does nothing here: it is of the report"),
+        ((*RUN, "--report", "--no-report", "--report-language", "es"), "--report-language does nothing here"),
+        ((*RUN, "--bin", "1h"), "--bin does nothing here: it is of counts"),
+        ((*RUN, "--event-kinds", "track"), "--event-kinds does nothing here: it goes with --on-event"),
+        ((*RUN, "--loiter", "30s"), "--loiter does nothing here: it goes with --on-event"),
+        ((*RUN, "--segment", "90s"), "--segment does nothing here: it is of live sources"),
+        (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is what verify varies itself"),
+        (("verify", "a.mp4", "--against", "b"), "--against does nothing here: it is for --precision bf16 or int8"),
+        (("verify", "a.mp4", "--precision", "bf16", "--with", "b.mp4"), "--with does nothing here"),
+        (("export", "out", "--to", "cvat", "--every", "5"), "--every does nothing here: it is of data sets of images"),
+        (("export", "out", "--to", "cvat", "--every", "1"), "--every does nothing here"),
+        (("export", "out", "--to", "cvat", "--images"), "--images does nothing here: it is of coco, yolo and mot"),
+        (("export", "out", "--to", "coco", "--max-error", "5"), "--max-error does nothing here: it is of key frames"),
+        (("export", "out", "--to", "coco", "--job-frames", "5"), "--job-frames does nothing here: it is of jobs"),
+        (
+            ("export", "out", "--to", "cvat", "--job-overlap", "5"),
+            "--job-overlap does nothing here: it goes with --job-",
+        ),
+        (("export", "out", "--to", "coco", "--source", "x"), "--source does nothing here"),
+        (("find", "out", "--direction", "in"), "--direction does nothing here: it is of crossings"),
+        (("find", "out", "--direction", "in", "--zone", "a", "--line", "b"), "--direction does nothing here"),
+        (("bench", "--profile", "full", "report"), "--profile does nothing here: it is of what is measured"),
+    ],
+)
+def test_it_is_refused(run, arguments, message):
+    done = run(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_size_and_rate_are_of_files_of_rows(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    done = run("analyze", tmp_path / "out", "--fps", 25)
+    assert done.status == 2
+    assert "--fps does nothing here: it is of a file of rows" in done.err
+
+
+def test_what_does_something_is_taken(run, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    plain = ("run", clip, "--backend", "fake", "-o", tmp_path / "out")
+    for arguments in (
+        ("--trail", "3", "--label-size", "12", "--line-width", "2"),
+        ("--no-visualize", "--trail", "0"),  # which asks for nothing
+        ("--no-visualize", "--tables", "csv", "--bin", "1h"),
+        ("--no-visualize", "--report", "--report-language", "es", "--bin", "1h"),
+    ):
+        done = run(*plain, *arguments)
+        assert done.status == 0, done.err
+
+
+def test_a_file_of_settings_may_hold_more_than_a_run_has_use_for(run, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    (tmp_path / "c.toml").write_text('trail_s = 3\nblur_style = "fill"\nreport_language = "es"\nsegment = "90s"\n')
+    done = run(
+        "run", clip, "--backend", "fake", "--config", tmp_path / "c.toml", "--no-visualize", "-o", tmp_path / "out"
+    )
+    assert done.status == 0, done.err
+    (tmp_path / "c.toml").write_text("visualize = false\n")
+    done = run(
+        "run", clip, "--backend", "fake", "--config", tmp_path / "c.toml", "--trail", "3", "-o", tmp_path / "out"
+    )
+    assert "--trail does nothing here" in done.err  # against what the file says, too
+
+
+def test_keys_of_a_file_are_checked_where_few_of_them_count(run, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    out = finished(tmp_path / "out", {clip: (frames_of(clip), [Life(0, 5)])})
+    (tmp_path / "c.toml").write_text("bin_secs = 60\n")
+    done = run("analyze", out, "--config", tmp_path / "c.toml")
+    assert done.status == 2
+    assert "Unknown key 'bin_secs'" in done.err
