@@ -371,8 +371,8 @@ def test_clips_of_others_keep_their_names(done: Path) -> None:
         (again,) = cut_clips(FinishedRun.load(done), ClipSettings()).clips
         assert again.path.name == name.replace(".mp4", "-2.mp4")
     assert first.path.read_bytes() == FOREIGN
-    (over,) = cut_clips(FinishedRun.load(done), ClipSettings(), overwrite=True).clips
-    assert over.path == first.path
+    cut_clips(FinishedRun.load(done), ClipSettings(), overwrite=True)
+    assert first.path.read_bytes() == FOREIGN, "of clips, only the lists have fixed names"
 
 
 def test_pages_of_others_are_left(done: Path) -> None:
