@@ -582,6 +582,8 @@ class StreamRun:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
+        if self.attempt is not None:
+            notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
         claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
