@@ -48,7 +48,8 @@ def answers_of(
         return None
     try:
         settings = settings or AnswerSettings.of(config)
-        films, heatmap = films_of(entries, folder, settings), config.heatmap or reported
+        films = films_of(entries, folder, settings, just_tracked=True)
+        heatmap = config.heatmap or reported
         cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
         written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
         if config.heatmap:

@@ -527,7 +527,7 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
+        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown, whole=False), rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:

@@ -20,6 +20,8 @@ from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.blur import BlurSettings
 from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
 from engine.sinks.crops import Crops
+from engine.sinks.heatmap import SUFFIX as HEATMAP_SUFFIX
+from engine.sinks.heatmap import HeatmapSink
 from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
 from engine.sinks.store import SUFFIX, DetectionStore
@@ -38,8 +40,9 @@ class Outputs:
         self._streams = streams
         self._threads = threads
 
-    def sinks(self, video: Video, folder: Path) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each."""
+    def sinks(self, video: Video, folder: Path, *, whole: bool = True) -> dict[str, tuple[Sink, Path]]:
+        """The sinks that the configuration asks for, and the final path of each; of a part of a live source without
+        those that add up over all of it."""
         config, names = self._config, self._names
         base = folder / video.stem
         limit = max(
@@ -59,10 +62,13 @@ class Outputs:
         if config.store_conf is not None:
             path = base.with_name(base.name + SUFFIX)
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
+        forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
+        if config.heatmap and whole:
+            path = base.with_name(base.name + HEATMAP_SUFFIX)
+            sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
         if config.crops:  # before the annotated video, which draws on the frame
             path = base.with_name(base.name + CROPS_SUFFIX)
-            values = config.model_dump(include=set(registry.KEYS))
-            sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
+            sinks["crops"] = (Crops(path, names, forget_after=forget_after), path)
         if config.visualize:
             path = base.with_name(base.name + ".mp4")
             encoder = AnnotatedVideo(

@@ -20,7 +20,7 @@ from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
 from engine.summary import EntryJson
 
-_SUFFIXES = (*(each.suffix for each in FORMATS.values()), ".detections.bin", ".crops.zip", ".mp4")
+_SUFFIXES = (*(each.suffix for each in FORMATS.values()), ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4")
 
 
 def partial_path(path: Path) -> Path:
@@ -99,6 +99,8 @@ def set_aside(
     source's segment says. Raises SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
+        if kind == "heatmap":  # the checkpoint holds what there is of it; it follows from the rows
+            continue
         name = spare_path(path).name
         _make(kind, file, part, attempt.folder.path(name), size, live)
         made[kind] = name, partial_path(path)

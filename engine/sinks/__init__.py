@@ -6,4 +6,18 @@ under its final name only when it is complete. A sink of rows is one file here a
 the MP4; `overlay` is what is drawn in it.
 """
 
-__all__ = ["base", "blur", "crops", "jsonl", "memory", "mot", "mux", "overlay", "rows", "sound_head", "store", "video"]
+__all__ = [
+    "base",
+    "blur",
+    "crops",
+    "heatmap",
+    "jsonl",
+    "memory",
+    "mot",
+    "mux",
+    "overlay",
+    "rows",
+    "sound_head",
+    "store",
+    "video",
+]

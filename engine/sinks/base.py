@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Protocol, TypedDict
+from typing import IO, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -21,12 +21,13 @@ _CHUNK_BYTES = 1 << 20
 class OutputState(TypedDict, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
     `blur` is what an annotated video hides further on (engine/sinks/blur.py), `trails` are its trails
-    (engine/sinks/overlay.py)."""
+    (engine/sinks/overlay.py), `heatmap` is where tracks were (engine/sinks/heatmap.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
     trails: list[list[float]]
+    heatmap: Mapping[str, Any]
 
 
 State = Callable[[], OutputState | None]
