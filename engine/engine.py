@@ -31,9 +31,13 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
+from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
+from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.inference.tensor_shape import TensorShape
+from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
@@ -41,7 +45,7 @@ from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
-from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.pipeline import LARGE, Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
@@ -55,9 +59,10 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
-from engine.sinks.base import shared_writer, sole_writer
+from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
+from engine.stages.gate import MOST_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
@@ -311,9 +316,12 @@ class Engine:
                 )
             if any(outcome.lost for outcome in outcomes):
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
-            report.write_json(place, "manifest.json", manifest)
-            if self.config.report and settled:
-                summary["report"] = self._report(folder, manifest, counted)
+            try:
+                if self.config.report and settled:
+                    summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
+            finally:  # a run without its page is one all the same
+                manifest["files"] = made_of(folder, manifest)
+                report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
         if settled:
@@ -452,7 +460,7 @@ class Engine:
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -527,7 +535,13 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown, whole=False), rules)
+        scene = self._answering.scene(name_of({"path": video.path, "stem": video.stem}))
+
+        def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
+            clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
+            return self._outputs.sinks(segment, place.shown, scene, clock, whole=False)
+
+        return Recording(video, place, sinks, rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
@@ -570,9 +584,31 @@ class Engine:
                 max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
+                gate=self._gate(),
             ),
         )
         return pipeline
+
+    def _gate(self) -> GateSettings | None:
+        """How what is inferred is chosen; None: every frame."""
+        config, model = self.config, self.model
+        if config.gate == "off":
+            return None
+        model_hw = tuple(
+            max(model.shape.stride, round(side * config.gate_scale / model.shape.stride) * model.shape.stride)
+            for side in model.shape.model_hw
+        )
+        in_parts = model.shape.rect and frame_backend(model.backend) is None
+        fine = TensorShape((model_hw[0], model_hw[1]), model.shape.stride, rect=True) if in_parts else None
+        boxes = Letterboxes(model.manifest.input, model.backend.input_dtype)
+        return GateSettings(
+            full_every_s=Fraction(config.full_every_s).limit_denominator(1000),
+            shape_of=model.shape,
+            fine_shape_of=fine,
+            letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
+            stride=model.shape.stride,
+            largest=int(LARGE * config.max_frame_bytes),
+        )
 
     def _begin(self, videos: int) -> Run:
         """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
@@ -667,13 +703,20 @@ class Engine:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got {image_rgb.shape} {image_rgb.dtype}.")
         image = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), "rgb24")
-        frame = Frame(0, 0, 0, 1, Fraction(1), image)
-        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
-        (found,) = self._postprocess.process(self._runner.run(batch))
+        found = self.detect_in(Frame(0, 0, 0, 1, Fraction(1), image))
         look = FirstLook()
         look.see(found.signs)
         look.conclude()
         return found.above(self.config.conf)
+
+    def detect_in(self, frame: Frame) -> Detections:
+        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
+        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        if (image := frame.image) is None:
+            raise ValueError("frame must have an image.")
+        batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
+        (found,) = self._postprocess.process(self._runner.run(batch))
+        return found
 
     def _batch_size(self) -> int:
         backend = self.model.backend
@@ -689,7 +732,9 @@ class Engine:
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
-        return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        # Frames that wait for the next one that is looked at must not keep it out.
+        return window if self.config.gate == "off" else window + MOST_BETWEEN
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))

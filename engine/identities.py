@@ -11,7 +11,7 @@ from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.pipeline.stream import StreamRun
 from engine.results import file_identity
-from engine.summary import InputJson
+from engine.summary import FileJson
 
 
 class Identities:
@@ -24,7 +24,7 @@ class Identities:
         self._broken_off = broken_off
         self._roots = roots
         self._pool = ThreadPoolExecutor(1, "hash")
-        self._found: dict[int, Future[InputJson | None]] = {}
+        self._found: dict[int, Future[FileJson | None]] = {}
 
     def open(self, key: int, video: Video) -> OpenedFile:
         """The video's file, whose hash is begun. Raises SourceError."""
@@ -39,7 +39,7 @@ class Identities:
     def read_again(self, key: int, video: Video) -> None:
         """Begin the hash of a file that is not to be decoded."""
 
-        def identity() -> InputJson | None:
+        def identity() -> FileJson | None:
             try:
                 with OpenedFile(video.path, self._roots) as file:
                     return file_identity(file, self._broken_off)
@@ -48,7 +48,7 @@ class Identities:
 
         self._found[key] = self._pool.submit(identity)
 
-    def of(self, run: StreamRun) -> InputJson | None:
+    def of(self, run: StreamRun) -> FileJson | None:
         """Wait for a video's identity; None where there is none, or it was broken off."""
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
@@ -58,7 +58,7 @@ class Identities:
             self.of(run)
             run.file.close()
 
-    def known(self) -> dict[int, InputJson]:
+    def known(self) -> dict[int, FileJson]:
         """Return the identities that were found, by the video's key. To be asked after `shutdown`."""
         found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
         return {key: identity for key, identity in found.items() if identity is not None}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +17,8 @@ from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
-    InputJson,
+    FileJson,
+    GateJson,
     ManifestJson,
     RunSummary,
     SummaryJson,
@@ -33,6 +32,7 @@ from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
+    from engine.sinks.memory import Counters
 
 _CHUNK_BYTES = 1 << 20
 
@@ -95,6 +95,7 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         elapsed_s=round(outcome.elapsed_s, 3),
         fps=round((tally.frames - outcome.done_before) / outcome.elapsed_s, 2) if outcome.elapsed_s > 0 else 0.0,
         outputs=outcome.outputs,
+        files=outcome.files,
         stem=str(outcome.video.stem),
         resumed_from=outcome.resumed_from,
         video_offset_s=round(outcome.offset_s or 0.0, 6),
@@ -105,13 +106,27 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         boxes_without_area=tally.without_area,
         segments=outcome.segments,
         dropped_frames=outcome.dropped,
+        gate=_gate_of(tally),
     )
+
+
+def _gate_of(tally: Counters) -> GateJson | None:
+    if not tally.looks:
+        return None
+    looks = tally.looks
+    return {
+        "whole": looks["whole"],
+        "parts": looks["parts"],
+        "same": looks["same"],
+        "between": looks["between"],
+        "inferred_share": round(tally.inferred_share / looks.total(), 4),
+    }
 
 
 def build_manifest(
     summary: SummaryJson,
     config: EngineConfig,
-    inputs: Mapping[str, InputJson],
+    inputs: Mapping[str, FileJson],
     started_at: str,
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
@@ -120,6 +135,8 @@ def build_manifest(
     """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
     how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
     those that the model knows.
+
+    Its `files` are still to come, and it is not sealed (engine/made.py): its report is made of it.
     """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")
@@ -139,6 +156,7 @@ def build_manifest(
         "config": settings,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
+        "files": {},
     }
 
 
@@ -149,20 +167,13 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 def write_json(folder: Folder, name: str, value: object) -> None:
     """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
-    part = f"{name}.{secrets.token_hex(8)}.part"
     try:
-        with folder.create(part) as file:  # never what somebody has put there
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.rename(part, name)
+        folder.put(name, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            folder.remove(part)
         raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> InputJson | None:
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
     """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
     digest, reader = hashlib.sha256(), file.reader()
     try:

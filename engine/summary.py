@@ -24,6 +24,13 @@ class VideoStatus(StrEnum):
     FAILED = "failed"
 
 
+class FileJson(TypedDict):
+    """A file by size and hash: an input, or an output."""
+
+    size_bytes: int
+    sha256: str
+
+
 class MediaJson(TypedDict):
     """What must be known of a video to track or draw it again (engine/pipeline/facts.py)."""
 
@@ -57,14 +64,20 @@ class SegmentJson(TypedDict, total=False):
     tracks: int
     duration_s: float
     outputs: dict[str, str]
+    files: dict[str, FileJson]
     salvaged: bool
 
 
-class InputJson(TypedDict):
-    """An input file by size and hash."""
+class GateJson(TypedDict):
+    """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
+    were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
+    pixels of all frames at the model's own scale."""
 
-    size_bytes: int
-    sha256: str
+    whole: int
+    parts: int
+    same: int
+    between: int
+    inferred_share: float
 
 
 class EntryJson(TypedDict):
@@ -82,6 +95,7 @@ class EntryJson(TypedDict):
     elapsed_s: float
     fps: float
     outputs: dict[str, str]
+    files: NotRequired[dict[str, FileJson]]
     stem: NotRequired[str]
     resumed_from: NotRequired[int]
     video_offset_s: NotRequired[float]
@@ -92,8 +106,9 @@ class EntryJson(TypedDict):
     boxes_without_area: NotRequired[int]
     segments: NotRequired[list[SegmentJson]]
     dropped_frames: NotRequired[int]
+    gate: NotRequired[GateJson]
     clock: NotRequired[Mapping[str, object]]
-    input: NotRequired[InputJson | None]
+    input: NotRequired[FileJson | None]
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
@@ -267,13 +282,15 @@ class SummaryJson(TypedDict):
 
 class ManifestJson(SummaryJson):
     """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
-    versions did not note them."""
+    versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
+    Where it is written it is sealed with `manifest_sha256` (engine/made.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]
     config: dict[str, object]
     config_sha256: str
     versions: dict[str, str]
+    files: dict[str, FileJson]
 
 
 class JobManifestJson(ManifestJson, total=False):
@@ -287,7 +304,8 @@ class JobManifestJson(ManifestJson, total=False):
 class VideoResult:
     """One video of a summary. Counts are the whole video's, times those of the run that ended it.
 
-    `stem` is the place of its outputs below the output folder, `resumed_from` the frame at which that run went on.
+    `files` has the size and hash of each output by kind, `stem` is their place below the output folder, `resumed_from`
+    the frame at which that run went on.
     `sequence` is where it lies among the files of its camera. `others` are keys of another version, which are kept.
     """
 
@@ -304,6 +322,7 @@ class VideoResult:
     fps: float = 0.0
     outputs: dict[str, str] = field(default_factory=dict)
     # From here on, keys that are left out where there is nothing to tell.
+    files: dict[str, FileJson] = field(default_factory=dict)
     stem: str = ""
     resumed_from: int = 0
     video_offset_s: float = 0.0
@@ -314,6 +333,7 @@ class VideoResult:
     boxes_without_area: int = 0
     segments: list[SegmentJson] = field(default_factory=list)
     dropped_frames: int = 0
+    gate: GateJson | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> VideoJson:
@@ -335,7 +355,7 @@ class VideoResult:
 
 
 _NAMES = [each.name for each in fields(VideoResult) if each.name != "others"]
-_WHERE_TOLD = _NAMES[_NAMES.index("stem") :]
+_WHERE_TOLD = _NAMES[_NAMES.index("files") :]
 _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 

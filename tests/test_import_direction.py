@@ -38,12 +38,13 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "install", "records", "text"},
+        "analytics": {"config", "errors", "files", "install", "records", "text"},
         "answers": {"analytics", "config", "errors", "summary"},
+        "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
-        "sinks": {"analytics", "config", "media", "records", "errors", "text"},
+        "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",
@@ -81,10 +82,14 @@ ROOMS = {
         "run": {"pipeline", "profiling"},
         "engine": {
             "alarms", "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities",
-            "inference", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
-            "stages", "summary", "text", "trackers",
+            "inference", "made", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run",
+            "sinks", "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
+        "audit": {
+            "analytics", "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline",
+            "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
+        },
         "agreement": {"records"},
         "faster": {"precision", "text"},
         "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
@@ -97,9 +102,9 @@ ROOMS = {
             "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
-            "alarms", "analytics", "answers", "backends", "clips", "config", "defaults", "engine", "errors", "exports",
-            "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "pipeline",
-            "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
+            "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
+            "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
+            "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
             "verify_precision",
         },
     },

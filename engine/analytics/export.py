@@ -7,8 +7,6 @@ a long table is never held twice. Files appear whole or not at all, and the same
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from engine.analytics.analysis import Answers
 from engine.analytics.settings import DEFAULT_BIN_S, check_formats
 from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
 from engine.errors import OutputError, describe_os_error
+from engine.files.folders import Folder
 
 _WHOLE = frozenset("track_id first_frame last_frame rows best_frame pts born_inside ended_inside count tracks".split())
 _REAL = frozenset(
@@ -59,17 +58,9 @@ def write_tables(
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all, durable. Raises OutputError."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        try:
-            with open(part, "xb") as file:  # never what somebody has put there
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        with Folder.at(path.parent) as folder:
+            folder.put(path.name, content)
     except OSError as error:
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
 

@@ -69,6 +69,15 @@ def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
+def rows_of(text: str) -> list[dict[str, str]]:
+    """Read rows that `csv_of` wrote, without the apostrophes. Raises ValueError where that is no CSV."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    return [{key: _unescaped(value) for key, value in row.items() if isinstance(key, str)} for row in rows]
+
+
 def _tracks(answers: Answers) -> Iterator[Row]:
     first, last = _ends(answers.events)
     for track in answers.tracks:
@@ -193,5 +202,12 @@ def _seconds(value: float) -> float:
     return round(value, 3)
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def _plain(value: Value) -> Value:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _unescaped(value: str) -> str:
+    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value

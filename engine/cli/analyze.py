@@ -102,7 +102,7 @@ def analyze(
     assert formats is not None
     check_formats(formats)
     films = _distinct(films)
-    if "scene" in values and (unused := settings.check_videos([film.name for film in films])) is not None:
+    if "scene" in values and (unused := settings.check_videos([film.known_as for film in films])) is not None:
         say(f"Warning: {unused}", err=True)
     judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(

@@ -17,6 +17,7 @@ import click
 from engine import defaults
 from engine.backends import AUTO, BACKENDS
 from engine.cli.analyze import analyze
+from engine.cli.audit import audit
 from engine.cli.bench import bench
 from engine.cli.clips import clips
 from engine.cli.deferred import deferred
@@ -136,6 +137,13 @@ def _model_options(command: _Command) -> _Command:
         ),
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
+        click.option(
+            "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
+        ),
+        click.option(
+            "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
+        ),
+        click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
         click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
@@ -267,6 +275,7 @@ def doctor() -> None:
 
 
 commands.add_command(analyze)
+commands.add_command(audit)
 commands.add_command(bench)
 commands.add_command(clips)
 commands.add_command(export)

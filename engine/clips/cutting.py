@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -11,32 +12,35 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
-from engine.analytics.export import write_whole
-from engine.clips.copying import Copy, copy, copy_suffix
+from engine.clips.copying import copy, copy_suffix
 from engine.clips.encoding import encode
-from engine.clips.lists import clips_csv, empty_txt
-from engine.clips.packets import Cut as PacketCut
+from engine.clips.lists import LIST, clips_csv, empty_txt, listed_before
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
+from engine.clips.writing import Copy
 from engine.errors import OutputError, VideoError, describe_os_error
-from engine.files.folders import refuse_link
+from engine.files.folders import Folder
+from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
 from engine.results import file_identity
-from engine.sinks.base import discard, publish, sole_writer
+from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun
 
 log = logging.getLogger(__name__)
 
 FOLDER = "clips"
+SUFFIXES = frozenset({".mp4", ".mkv"})
+# What grows, with what grows beside it; a clip bears its own name once it is whole.
+_PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Clip:
     """One clip: its path, below the folder of the clips as `name`, and the frames in it, by their numbers in the rows;
     seconds are those of the video's container. `mode` is copy or exact, `lead_s` how much was copied in front of what
-    was asked for; `note` says why it is not as asked."""
+    was asked for, `encoded_frames` how many of its frames were encoded anew; `note` says why it is not as asked."""
 
     path: Path
     name: PurePosixPath
@@ -50,6 +54,7 @@ class Clip:
     first_frame: int
     last_frame: int
     lead_s: float = 0.0
+    encoded_frames: int = 0
     note: str = ""
 
 
@@ -73,31 +78,54 @@ def cut_clips(
 ) -> Cut:
     """Cut the clips of a run into `folder` (None: `clips` in the run's own), and write clips.csv and empty.txt there.
 
-    A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. With
-    `roots`, only sources below one of them are opened. Raises InputError where rows can't be read, and OutputError.
+    A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. The
+    clips of an earlier run that are not cut again go; files of others stay. With `roots`, only sources below one of
+    them are opened. Raises InputError where rows can't be read, and OutputError.
     """
-    target = folder or run.folder / FOLDER
-    if folder is None:
-        refuse_link(target)
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        with _opened(run, folder) as target, sole_writer(target):
+            return _cut_all(run, settings, target, roots, tick)
     except OSError as error:
-        raise OutputError(f"Folder {target} can't be made: {describe_os_error(error)}.") from error
-    cut = Cut(target)
-    with sole_writer(target):
-        parts = parts_of(happenings_of(run, settings.selection, tick), settings)
-        taken: set[str] = set()
-        for number, wanted in parts.items():
-            video = run.videos[number]
-            try:
-                for clip in _VideoCutter(run, video, settings, target, tick).cut(wanted, taken, roots):
-                    cut.clips.append(clip)
-            except VideoError as error:
-                cut.failed[video.name] = str(error)
-                log.warning("%s: no clips: %s", video.name, error)
-        for name, text in (("clips.csv", clips_csv(cut.clips)), ("empty.txt", empty_txt(run))):
-            write_whole(target / name, text.encode("utf-8", "backslashreplace"))
-            cut.lists.append(target / name)
+        shown = folder or run.folder / FOLDER
+        raise OutputError(f"Folder {shown} can't be written: {describe_os_error(error)}.") from error
+
+
+def _opened(run: FinishedRun, folder: Path | None) -> Folder:
+    """Open the folder of the clips, and make it where it is missing. Raises OSError, and OutputError for a link."""
+    if folder is None:
+        with Folder.at(run.folder) as own:
+            return own.sub(FOLDER, make=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Folder.at(folder)
+
+
+def _cut_all(
+    run: FinishedRun, settings: ClipSettings, target: Folder, roots: Sequence[Path], tick: Callable[[], None]
+) -> Cut:
+    cut = Cut(target.shown)
+    earlier = listed_before(target)
+    files = ListedFiles(target, [row["clip"] for row in earlier], SUFFIXES)
+    for below in {video.stem.parent for video in run.videos}:
+        files.sweep(below, _PARTS)
+    for number, wanted in parts_of(happenings_of(run, settings.selection, tick), settings).items():
+        video = run.videos[number]
+        done: list[Clip] = []
+        try:
+            with target.below(video.stem.parent, make=True) as place:
+                for clip in _VideoCutter(run, video, settings, files, place, tick).cut(wanted, roots):
+                    done.append(clip)
+        except VideoError as error:
+            cut.failed[video.name] = str(error)
+            log.warning("%s: no clips: %s", video.name, error)
+        # What is copied is there first.
+        cut.clips += sorted(done, key=lambda clip: (clip.begins_s, clip.ends_s))
+    # What can't be cut now may have been: it can't be made again, and stays.
+    made = {str(clip.name) for clip in cut.clips}
+    kept = [row for row in earlier if row["video"] in cut.failed and row["clip"] not in made]
+    files.end(PurePosixPath(row["clip"]) for row in kept)
+    for name, text in ((LIST, clips_csv(cut.clips, kept)), ("empty.txt", empty_txt(run))):
+        target.write(name, text.encode("utf-8", "backslashreplace"))
+        cut.lists.append(target.shown / name)
     return cut
 
 
@@ -105,34 +133,36 @@ class _VideoCutter:
     """Cuts the clips of one video."""
 
     def __init__(
-        self, run: FinishedRun, video: FinishedVideo, settings: ClipSettings, folder: Path, tick: Callable[[], None]
+        self,
+        run: FinishedRun,
+        video: FinishedVideo,
+        settings: ClipSettings,
+        files: ListedFiles,
+        place: Folder,
+        tick: Callable[[], None],
     ) -> None:
+        """`place` is the folder of the video's clips, one of those of `files`."""
         self._run = run
         self._video = video
         self._settings = settings
-        self._folder = folder
-        self._place = folder / video.stem.parent
+        self._files = files
+        self._place = place
         self._tick = tick
         self._token = secrets.token_hex(8)
 
-    def cut(self, parts: Sequence[Part], taken: set[str], roots: Sequence[Path]) -> Iterator[Clip]:
+    def cut(self, parts: Sequence[Part], roots: Sequence[Path]) -> Iterator[Clip]:
         """Give each clip once it stands under its name. Raises VideoError, InputError and OutputError."""
         path = self._video.annotated if self._drawn else self._video.source
         if path is None:
             what = "a run with `blur`" if self._run.config.blur else "a live source"
             raise VideoError(f"has no annotated video, from which clips of {what} are cut")
-        refuse_link(self._place)
-        try:
-            self._place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"Folder {self._place} can't be made: {describe_os_error(error)}.") from error
-        growing = [self._place / f".clip-{self._token}-{number}.part" for number in range(len(parts))]
+        growing = [self._place.path(f".clip-{self._token}-{number}.part") for number in range(len(parts))]
         try:
             with OpenedFile(str(path), () if self._drawn else roots) as file:
                 if not self._drawn:
                     self._check(file)
                 for made in self._made(file, parts, growing):
-                    yield self._published(made, taken)
+                    yield self._published(made)
         finally:
             for each in growing:
                 discard(each)
@@ -152,7 +182,7 @@ class _VideoCutter:
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}
-        cuts: dict[Path, tuple[Part, PacketCut]] = {}
+        copies: dict[Path, Copy] = {}
         with closing(self._source(file)) as source:
             audio = source.open().audio
             index = PacketIndex.read(source)
@@ -162,29 +192,32 @@ class _VideoCutter:
         for part, path in zip(own, growing, strict=True):
             frames = index.frames_of(part) if index.problem is None else None
             found = index.cut(*frames) if frames is not None else None
-            if found is None:
+            if frames is None or found is None:
                 why[path] = index.problem or "no key frame stands in front of it"
             elif not self._settings.exact or found.shown == found.wanted:
-                cuts[path] = part, found
+                copies[path] = Copy(found, path, suffix)
+            elif (joint := index.joint(*frames)) is not None:
+                copies[path] = Copy(index.exactly(joint, *frames), path, suffix, joint)
+            else:
+                why[path] = index.why_not_joint(*frames)
         by_path = dict(zip(growing, parts, strict=True))
-        if cuts:
+        if copies:
             with closing(self._source(file)) as source:
                 audio = source.open().audio
-                copies = [Copy(found, path, suffix) for path, (_, found) in cuts.items()]
-                why |= copy(source, audio, index, copies, self._tick)
-            for path, (_, found) in cuts.items():
+                why |= copy(source, audio, index, list(copies.values()), self._tick)
+            for path, wanted in copies.items():
                 if path not in why:
-                    yield shift.back(self._copied(path, by_path[path], found, index, suffix))
-        left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in cuts]
+                    yield shift.back(self._copied(by_path[path], wanted, index))
+        left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in copies]
         if left:
             first_s = 0.0 if self._drawn else self._video.first_s
             made = encode(file, file.path, first_s, left, self._run.config, self._tick)
             for _, path in left:
                 if (each := made.get(path)) is not None:
-                    note = "; ".join(filter(None, ("" if self._settings.exact else why.get(path, ""), *each.notes)))
+                    note = "; ".join(filter(None, (why.get(path, ""), *each.notes)))
                     frames = each.first_frame, each.last_frame
-                    part = by_path[path]
-                    yield shift.back(_Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note))
+                    count, spent_s = each.last_frame - each.first_frame + 1, (each.begins_s, each.ends_s)
+                    yield shift.back(_Made(path, ".mp4", "exact", by_path[path], *spent_s, frames, 0.0, count, note))
 
     @property
     def _drawn(self) -> bool:
@@ -209,18 +242,18 @@ class _VideoCutter:
             self._tick()
         return _Shift(origin or 0, self._video.annotated_s if self._drawn else 0.0)
 
-    def _copied(self, path: Path, part: Part, cut: PacketCut, index: PacketIndex, suffix: str) -> _Made:
-        base = index.time_base
+    def _copied(self, part: Part, made: Copy, index: PacketIndex) -> _Made:
+        cut, base = made.cut, index.time_base
         begins_s, ends_s = float(cut.begins_pts * base), float(cut.ends_pts * base)
         lead_s = float((cut.wanted_pts[0] - cut.begins_pts) * base)
-        return _Made(path, suffix, "copy", part, begins_s, ends_s, cut.shown, lead_s, "")
+        encoded = 0 if made.joint is None else made.joint.encoded
+        mode = "exact" if encoded else "copy"
+        return _Made(made.path, made.suffix, mode, part, begins_s, ends_s, cut.shown, lead_s, encoded, "")
 
-    def _published(self, made: _Made, taken: set[str]) -> Clip:
-        words = name_words(self._video, made.part)
-        below = self._video.stem.parent
-        name = PurePosixPath(below, fresh_name(words, made.suffix, {PurePosixPath(each).name for each in taken}))
-        taken.add(str(name))
-        publish(made.path, self._folder / name)
+    def _published(self, made: _Made) -> Clip:
+        words, below = name_words(self._video, made.part), self._video.stem.parent
+        name = below / fresh_name(words, made.suffix, lambda name: self._files.is_free(below / name))
+        self._files.put(made.path.name, self._place, name)
         happening, span = made.part.happenings[0]
 
         def at(seconds: float) -> datetime | None:
@@ -230,7 +263,7 @@ class _VideoCutter:
             return moment.astimezone(happening.at.tzinfo)
 
         return Clip(
-            self._folder / name,
+            self._place.shown / name.name,
             name,
             made.mode,
             self._video.name,
@@ -241,6 +274,7 @@ class _VideoCutter:
             at(made.ends_s),
             *made.frames,
             made.lead_s,
+            made.encoded_frames,
             made.note,
         )
 
@@ -282,6 +316,7 @@ class _Made:
     ends_s: float
     frames: tuple[int, int]
     lead_s: float
+    encoded_frames: int
     note: str
 
 

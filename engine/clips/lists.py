@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from engine.analytics.tables import Row, csv_of
+from engine.analytics.tables import Row, csv_of, rows_of
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
 from engine.text.printable import printable
 
 if TYPE_CHECKING:
     from engine.clips.cutting import Clip, Cut
+    from engine.files.folders import Folder
 
 COLUMNS = tuple(
     "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
-    " track_ids event_first_s event_last_s lead_s note".split()
+    " track_ids event_first_s event_last_s lead_s encoded_frames note".split()
 )
 
 
-def clips_csv(clips: Sequence[Clip]) -> str:
+LIST = "clips.csv"
+_LARGEST_LIST = 1 << 28
+
+
+def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame."""
-    return csv_of(COLUMNS, [_row(clip) for clip in clips])
+    in front of what was asked for, back to a key frame; `encoded_frames` are those that were encoded anew. `kept` are
+    rows of an earlier list that hold still."""
+    rows: list[Row] = [*map(_row, clips)]
+    rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]
+    return csv_of(COLUMNS, rows)
+
+
+def listed_before(folder: Folder) -> list[dict[str, str]]:
+    """Return the rows of the list that an earlier run has left in a folder; none where that is no list. Raises
+    OSError."""
+    try:
+        rows = rows_of(folder.read(LIST, _LARGEST_LIST).decode())
+    except (FileNotFoundError, ValueError):
+        return []
+    return [row for row in rows if {"clip", "video"} <= row.keys()]
 
 
 def told(cut: Cut) -> ClipsJson:
@@ -72,6 +90,7 @@ def _row(clip: Clip) -> Row:
         "event_first_s": round(min(span.begins_s for span in spans), 3),
         "event_last_s": round(max(span.ends_s for span in spans), 3),
         "lead_s": round(clip.lead_s, 3),
+        "encoded_frames": clip.encoded_frames,
         "note": clip.note,
     }
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +15,9 @@ from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
 from engine.exports.formats.base import ExportSettings, image_name, with_stems
 from engine.exports.images import cut_images
 from engine.exports.key_frames import key_frames, runs_of
-from engine.files.folders import refuse_link
+from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
+from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
 from engine.summary import ExportJson
 
@@ -70,36 +69,33 @@ def export_run(
     OutputError."""
     settings = settings or ExportSettings()
     target = folder or run.folder / FOLDER / form
-    if folder is None:
-        refuse_link(target.parent)
     found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
     if unknown := sorted(set(only) - {video.name for video in run.videos}):
         raise InputError(f"{run.folder} has no video {unknown[0]}.")
     videos = with_stems([each for each in found if each is not None])
     if not videos:
         raise InputError(f"{run.folder} holds no tracks: a run writes them with --formats tracks.")
-    growing = target.with_name(f".{target.name}-{secrets.token_hex(8)}.part")
     try:
-        _check_target(target)
-        growing.mkdir(parents=True)
-        FORMATS[form].write(videos, classes_of(videos), growing, settings)
-        images = _images(run, form, videos, growing, settings, roots, tick) if settings.images else 0
-        made = Export(
-            form,
-            target,
-            len(videos),
-            sum(len(each.tracks) for each in videos),
-            _boxes(videos, settings.every if form in _THINNED_OUT else 1),
-            _keys(videos, settings.error_px) if form in _THINNED else None,
-            images,
-        )
-        note = {"format": form, **asdict(settings), "videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
-        (growing / NOTE).write_text(json.dumps(note, indent=1) + "\n")
-        _put(growing, target)
+        with _parent(run, folder) as parent:
+            _check_target(parent, target)
+            with whole_folder(parent, target.name) as growing:
+                place = growing.path("")
+                FORMATS[form].write(videos, classes_of(videos), place, settings)
+                images = _images(run, form, videos, place, settings, roots, tick) if settings.images else 0
+                made = Export(
+                    form,
+                    target,
+                    len(videos),
+                    sum(len(each.tracks) for each in videos),
+                    _boxes(videos, settings.every if form in _THINNED_OUT else 1),
+                    _keys(videos, settings.error_px) if form in _THINNED else None,
+                    images,
+                )
+                counts = {"videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
+                note = {"format": form, **asdict(settings), **counts}
+                growing.write(NOTE, json.dumps(note, indent=1).encode() + b"\n")
     except OSError as error:
         raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
-    finally:
-        shutil.rmtree(growing, ignore_errors=True)
     return made
 
 
@@ -129,23 +125,27 @@ def _keys(videos: Sequence[VideoBoxes], error_px: float) -> int:
     )
 
 
-def _check_target(target: Path) -> None:
+def _parent(run: FinishedRun, folder: Path | None) -> Folder:
+    """Open the folder in which an export is to appear, and make it where it is missing. Raises OSError, and OutputError
+    for a link."""
+    if folder is None:
+        with Folder.at(run.folder) as own:
+            return own.sub(FOLDER, make=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return Folder.at(folder.parent)
+
+
+def _check_target(parent: Folder, target: Path) -> None:
     """Raise OutputError where something stands that is none of ours."""
-    if not os.path.lexists(target):
+    facts = parent.facts(target.name)
+    if facts is None:
         return
-    if target.is_symlink() or not target.is_dir():
+    if not stat.S_ISDIR(facts.st_mode):
         raise OutputError(f"{target} is no folder. Name another one with --output DIR.")
-    if any(target.iterdir()) and not (target / NOTE).is_file():
-        raise OutputError(f"{target} holds other files than an export. Name another folder with --output DIR.")
-
-
-def _put(growing: Path, target: Path) -> None:
-    """Put the finished folder in its place."""
-    old = target.with_name(f".{target.name}-{secrets.token_hex(8)}.old")
-    if target.exists():
-        target.rename(old)
-    growing.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    with parent.sub(target.name) as there:
+        note = there.facts(NOTE)
+        if there.names() and (note is None or not stat.S_ISREG(note.st_mode)):
+            raise OutputError(f"{target} holds other files than an export. Name another folder with --output DIR.")
 
 
 def _images(

@@ -10,7 +10,6 @@ from typing import Any
 import av
 
 from engine.config import EngineConfig
-from engine.errors import OutputError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
@@ -33,7 +32,7 @@ def cut_images(
     tick: Callable[[], None] = lambda: None,
 ) -> int:
     """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many; of the part
-    that `config` examined, no others. Raises VideoError and OutputError."""
+    that `config` examined, no others. Raises VideoError and OSError."""
     source = Source(path, options=never_begun(config.max_frame_bytes))
     source.file = file
     count = 0
@@ -52,11 +51,8 @@ def cut_images(
             for frame in reader.frames(clock):
                 target = name_of(frame.index)
                 if target is not None and frame.image is not None:
-                    try:
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        target.write_bytes(jpeg(frame.image))
-                    except OSError as error:
-                        raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(jpeg(frame.image))
                     count += 1
                 tick()
     return count

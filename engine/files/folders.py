@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -130,6 +133,37 @@ class Folder:
         self.rename(part, name)
         self.sync()
 
+    def put(self, name: str, text: bytes) -> None:
+        """Writes or replaces a file, durably and whole, whoever does so at the same time. What a process that was
+        killed has left of one goes. Raises OSError."""
+        self._sweep(name)
+        while True:
+            part = f"{name}.{secrets.token_hex(8)}.part"
+            with self.create(part) as file:  # never what somebody has put there
+                _lock(file, fcntl.LOCK_EX)  # as long as this process lives: so others know that it is at it
+                facts = self.facts(part)
+                if facts is None or not os.path.samestat(facts, os.fstat(file.fileno())):
+                    continue  # it was taken for a dead one before it was locked
+                try:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self.rename(part, name)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        self.remove(part)
+                    raise
+            self.sync()
+            return
+
+    def _sweep(self, name: str) -> None:
+        """Removes the parts of `put` that nobody is writing."""
+        parts = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.part", re.DOTALL)
+        for each in filter(parts.fullmatch, self.names()):
+            with contextlib.suppress(OSError, ValueError), self.open(each) as file:
+                _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.remove(each)
+
     def rename(self, name: str, target: str, into: Folder | None = None) -> None:
         """Gives a file another name, here or in another folder. Raises OSError."""
         there = self.descriptor if into is None else into.descriptor
@@ -213,6 +247,17 @@ class Folder:
         self.close()
 
 
+def _lock(file: IO[bytes], kind: int) -> None:
+    """Locks a file until it is closed. Raises BlockingIOError where another holds it."""
+    try:
+        fcntl.flock(file, kind)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        if kind & fcntl.LOCK_NB:
+            raise
+
+
 @contextlib.contextmanager
 def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
     """The folder `names` below a path, or below an open folder, for a look; None where it can't be opened."""
@@ -229,9 +274,3 @@ def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
     finally:
         if folder is not None:
             folder.close()
-
-
-def refuse_link(folder: Path) -> None:
-    """Raise OutputError for a folder for results that is a link to another place."""
-    if folder.is_symlink():
-        raise OutputError(f"Folder {folder} is a link: results are never written through one. Remove it.")

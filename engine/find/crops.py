@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
+from engine.analytics.tables import Row, csv_of, rows_of
 from engine.config import EngineConfig
 from engine.errors import InputError, OutputError, VideoError, describe_os_error
 from engine.exports.images import jpeg
+from engine.files.folders import Folder
+from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.find.index import Index
 from engine.find.query import Found
@@ -21,28 +25,46 @@ from engine.media.source import Source
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
+from engine.sinks.base import sole_writer
 from engine.sinks.memory import Counters
 from engine.stages.decode import never_begun
 
 _MARGIN = 0.1
+_LIST, _PART = "found.csv", ".found.part"
+_SUFFIXES = frozenset({".jpg"})
+_LARGEST_LIST = 1 << 28
 
 
 def cut_crops(index: Index, found: Sequence[Found], folder: Path) -> tuple[dict[int, Path], dict[str, str]]:
-    """Write a JPEG of each thing found into `folder`, and return their paths by its place in `found`, and why there is
-    none, by video. Of a run that blurs there are none: its sources show what it hides. Raises OutputError."""
+    """Write a JPEG of each thing found into `folder`, and found.csv, which lists them. Return their paths by its place
+    in `found`, and why there is none, by video. Of a run that blurs there are none: its sources show what it hides.
+
+    The pictures of an earlier search go; files of others stay. Raises OutputError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with Folder.at(folder) as target, sole_writer(target):
+            files = ListedFiles(target, _listed_before(target), _SUFFIXES)
+            made, failed = _cut(index, found, target, files)
+            files.end()
+            target.write(_LIST, _list_of(found, made).encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise OutputError(f"Folder {folder} can't be made: {describe_os_error(error)}.") from error
+        raise OutputError(f"Folder {folder} can't be written: {describe_os_error(error)}.") from error
+    return {number: folder / name for number, name in made.items()}, failed
+
+
+def _cut(
+    index: Index, found: Sequence[Found], target: Folder, files: ListedFiles
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Return the names of the pictures that were written, and why there are no others. Raises OSError."""
     wanted: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    made: dict[int, Path] = {}
+    made: dict[int, str] = {}
     failed: dict[str, str] = {}
     for number, each in enumerate(found):
         if each.hides:
             failed[each.video] = "its run blurs, and its source does not"
         elif each.best_frame is not None:
             wanted[each.folder, each.best_video].append(number)
-    taken: set[str] = set()
     for (name, video), numbers in wanted.items():
         row = index.connection.execute(
             "SELECT v.source, v.tracks FROM videos v JOIN folders f ON f.folder = v.folder"
@@ -63,14 +85,27 @@ def cut_crops(index: Index, found: Sequence[Found], folder: Path) -> tuple[dict[
             if content is None:
                 continue
             words = [file_word(PurePosixPath(video).stem, 80), file_word(each.class_name), str(each.track_id)]
-            file = fresh_name(words, ".jpg", taken)
-            taken.add(file)
-            try:
-                (folder / file).write_bytes(content)
-            except OSError as error:
-                raise OutputError(f"{folder / file} can't be written: {describe_os_error(error)}.") from error
-            made[number] = folder / file
+            made[number] = fresh_name(words, ".jpg", lambda name: files.is_free(PurePosixPath(name)))
+            target.write(_PART, content)
+            files.put(_PART, target, PurePosixPath(made[number]))
     return made, failed
+
+
+def _list_of(found: Sequence[Found], made: Mapping[int, str]) -> str:
+    columns = ("picture", *(each.name for each in fields(Found) if each.name != "hides"))
+    return csv_of(columns, [{"picture": name, **_row(found[number])} for number, name in sorted(made.items())])
+
+
+def _row(each: Found) -> Row:
+    return {key: value for key, value in asdict(each).items() if key != "hides"}
+
+
+def _listed_before(folder: Folder) -> list[str]:
+    """Return the names in the list that an earlier search has left. Raises OSError."""
+    try:
+        return [row.get("picture", "") for row in rows_of(folder.read(_LIST, _LARGEST_LIST).decode())]
+    except (FileNotFoundError, ValueError):
+        return []
 
 
 def _boxes(rows: Path, wanted: set[tuple[int | None, int]]) -> dict[tuple[int, int], tuple[float, ...]]:

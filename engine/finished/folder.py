@@ -98,7 +98,7 @@ class FinishedRun:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
-        if scenes and (unused := run.settings.check_videos([video.name for video in run.videos])) is not None:
+        if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
             log.warning(unused)
         return run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Callable
 
 _LONGEST_WORD = 40
 _LONGEST_STEM = 180  # bytes, with a number and a suffix behind it still a name on any file system
@@ -19,13 +19,13 @@ def file_word(text: str, longest: int = _LONGEST_WORD) -> str:
     return _UNFIT.sub("-", plain)[:longest].strip("-._")
 
 
-def fresh_name(words: list[str], suffix: str, taken: Container[str]) -> str:
-    """Return a file name of these words, cut where it is too long, with a number where it is taken."""
+def fresh_name(words: list[str], suffix: str, is_free: Callable[[str], bool]) -> str:
+    """Return a file name of these words, cut where it is too long, with a number where it is not free."""
     stem = "-".join(word for word in words if word) or "clip"
     while len(stem.encode()) > _LONGEST_STEM:
         stem = stem[:-1]
     name, number = f"{stem}{suffix}", 1
-    while name in taken:
+    while not is_free(name):
         number += 1
         name = f"{stem}-{number}{suffix}"
     return name

@@ -31,13 +31,13 @@ from engine.files.folders import Folder, opened
 from engine.media.inputs import Video
 from engine.pipeline.channel import Closed, Handoff
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
-from engine.resume.attempts import Attempt, clean, label, left, made_file
+from engine.resume.attempts import Attempt, clean, identities, label, left, made_file
 from engine.resume.journal import CheckpointJson, Journal, LiveJson, MadeFile, Verdict
 from engine.resume.partial_outputs import set_aside
 from engine.sinks.base import FileSink, OutputState, Sink, State
 from engine.sinks.memory import Counters
 from engine.sinks.sound_head import sound_head, sound_of
-from engine.summary import EntryJson, SegmentJson
+from engine.summary import EntryJson, FileJson, SegmentJson
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +193,7 @@ class _Segment:
         self._opened: list[FileSink] = []
         self._tally = rules.counters()
         self._whole = True
+        self._made: dict[str, FileJson] = {}
         self._moments: list[_Moment] = []
         self._marked_s = float("-inf")
         self._marked_frames = 0
@@ -272,6 +273,7 @@ class _Segment:
                 self._settle()
             paths = {kind: path.relative_to(self._folder) for kind, (_, path) in self._sinks.items()}
             made = {sink.kind: made_file(sink.complete(end), paths[sink.kind]) for sink in self._opened}
+            self._made = identities(made)
             self._attempt.commit(self._verdict(made))
             self._attempt.publish()
         except BaseException:
@@ -299,6 +301,7 @@ class _Segment:
             "tracks": sum(tally.tracks_by_class.values()),
             "duration_s": round(tally.span_s, 3),
             "outputs": {kind: os.path.relpath(path, self._folder) for kind, path in self.outputs.items()},
+            "files": self._made,
         }
 
     def forget(self) -> None:

@@ -34,7 +34,7 @@ from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.resume import steps
-from engine.resume.attempts import Attempt, made_file
+from engine.resume.attempts import Attempt, identities, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
@@ -42,7 +42,7 @@ from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.heatmap import HeatmapSink
 from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
-from engine.summary import MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
+from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
@@ -69,6 +69,7 @@ class Outcome:
     tally: Counters
     duration_s: float
     outputs: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileJson] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
     dropped: int = 0
@@ -174,6 +175,7 @@ class StreamRun:
         self._entry_of = entry_of
         self._sinks = dict(sinks)
         self._given_up: dict[str, str] = {}  # kind of output -> why
+        self._made: dict[str, FileJson] = {}  # the finished files by kind
         self.recording = recording
         self._error: BaseException | None = None
         self._look = FirstLook()
@@ -463,6 +465,7 @@ class StreamRun:
             self.tally,
             entry.duration_s,
             entry.outputs,
+            entry.files,
             entry.notes,
             adopted=entry,
         )
@@ -481,7 +484,7 @@ class StreamRun:
             if self.recording is not None:
                 self.recording.commit(end, Path())
                 outputs = self.recording.outputs
-            made = {}
+            made: dict[str, MadeFile] = {}
             for kind, sink in self._files().items():
                 with self._or_without(kind):
                     part = sink.complete(end)
@@ -490,6 +493,7 @@ class StreamRun:
             if self.failed:
                 return {}
             outputs = {kind: path for kind, path in outputs.items() if kind in self._sinks}
+            self._made = identities(made)
             self._settle(end, outputs, problems)
             self.attempt.commit(self._verdict(made))
             self.attempt.publish()
@@ -615,6 +619,7 @@ class StreamRun:
             self.tally,
             claimed_s or self.tally.span_s,
             outputs,
+            {kind: each for kind, each in self._made.items() if kind in outputs},
             notes,
             end.interrupted,
             end.dropped,

@@ -19,6 +19,7 @@ from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
+from engine.files.folders import Folder
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
@@ -166,29 +167,38 @@ class _Writer:
 
     def _pages(self, parts: Sequence[_Part], rows: list[dict[str, str]]) -> Iterator[Path]:
         """Write a page for each of the parts, and add its row to the index."""
-        folder = self._work.folder / FOLDER
-        if folder.is_symlink():
-            raise OutputError(f"{folder} is a symbolic link, and results are never written through one. Remove it.")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder} can't be made: {describe_os_error(error)}.") from error
         for part in parts:
             name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
-            write_whole(folder / name, self._page([part], [], whole=False).encode())
+            self._put(name, self._page([part], [], whole=False))
             rows.append({**part.row, "href": f"{FOLDER}/{name}"})
-            yield folder / name
+            yield self._work.folder / FOLDER / name
+
+    def _put(self, name: str, html: str) -> None:
+        """Write the page of a camera."""
+        shown = self._work.folder / FOLDER
+        try:
+            with Folder.at(self._work.folder) as own, own.sub(FOLDER, make=True) as folder:
+                folder.put(name, html.encode())
+        except OSError as error:
+            raise OutputError(f"{shown / name} can't be written: {describe_os_error(error)}.") from error
 
     def _remove_others(self, pages: Sequence[Path]) -> None:
         """Remove pages of an earlier report that this one does not have."""
-        folder = self._work.folder / FOLDER
-        if not folder.is_dir() or folder.is_symlink():
+        kept = {page.name for page in pages}
+        try:
+            with Folder.at(self._work.folder) as own:
+                with own.sub(FOLDER) as folder:
+                    for name in filter(_OWN_PAGE.fullmatch, folder.names()):
+                        if name not in kept:
+                            folder.remove(name)
+                    left = folder.names()
+                if not left:
+                    own.remove_folder(FOLDER)
+        except (FileNotFoundError, NotADirectoryError, OutputError):  # there is none of ours
             return
-        for path in folder.iterdir():
-            if _OWN_PAGE.fullmatch(path.name) and path not in pages:
-                path.unlink(missing_ok=True)
-        if not pages and not any(folder.iterdir()):
-            folder.rmdir()
+        except OSError as error:
+            shown = self._work.folder / FOLDER
+            raise OutputError(f"{shown} can't be written: {describe_os_error(error)}.") from error
 
     def _part(self, camera: CameraReport, number: int) -> _Part:
         for track in camera.answers.tracks:

@@ -30,12 +30,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
+
+if TYPE_CHECKING:
+    from engine.summary import FileJson
 
 STATE_FOLDER = ".yolo-engine"
 PART, SPARE = ".part", ".new"
@@ -450,8 +453,21 @@ class Attempt:
 
 
 def made_file(file: Path, path: PurePath) -> MadeFile:
-    """A finished file of an attempt's folder, and where it is to appear, as it stands in a verdict."""
-    return {"name": file.name, "path": str(path), "size": file.stat().st_size}
+    """Return a finished file of an attempt's folder, and where it is to appear, as it stands in a verdict. It has just
+    been written, and most of it is read from memory. Raises SinkError."""
+    try:
+        with open(file, "rb") as made:
+            digest, size = hashlib.file_digest(made, "sha256"), os.fstat(made.fileno()).st_size
+    except OSError as error:
+        raise SinkError(f"{path.name} can't be read: {describe_os_error(error)}") from error
+    return {"name": file.name, "path": str(path), "size": size, "sha256": digest.hexdigest()}
+
+
+def identities(made: Mapping[str, MadeFile]) -> dict[str, FileJson]:
+    """Return the size and hash of each file of a verdict, as they stand in a summary."""
+    return {
+        kind: {"size_bytes": each["size"], "sha256": each["sha256"]} for kind, each in made.items() if "sha256" in each
+    }
 
 
 def label(stem: PurePath) -> str:

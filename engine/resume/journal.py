@@ -44,11 +44,13 @@ class CheckpointJson(TypedDict):
 
 
 class MadeFile(TypedDict):
-    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size."""
+    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size and hash,
+    which versions before this one did not keep."""
 
     name: str
     path: str
     size: int
+    sha256: NotRequired[str]
 
 
 class LiveJson(TypedDict):
@@ -194,6 +196,9 @@ def _state(value: Any) -> bool:
         and (_count(value.get("offset")) or isinstance(value.get("lost"), str))
         and isinstance(trails := value.get("trails", []), list)
         and all(isinstance(trail, list) and all(type(number) is float for number in trail) for trail in trails)
+        and isinstance(labels := value.get("labels", []), list)
+        and all(isinstance(label, list) and all(type(number) is int for number in label) for label in labels)
+        and isinstance(value.get("scene", {}), dict)
     )
 
 
@@ -214,8 +219,16 @@ def _entry(value: Any) -> bool:
         and _range(value.get("objects", [0, 0]))
         and isinstance(value.get("media", {}), dict)
         and isinstance(value.get("outputs"), dict)
+        and _files(value.get("files", {}))
         and isinstance(notes, list)
         and all(isinstance(note, str) for note in notes)
+    )
+
+
+def _files(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, dict) and _count(each.get("size_bytes")) and isinstance(each.get("sha256"), str)
+        for each in value.values()
     )
 
 
@@ -231,6 +244,7 @@ def _made(value: Any) -> bool:
         and isinstance(each.get("path"), str)
         and is_inside(each["path"])
         and _count(each.get("size"))
+        and isinstance(each.get("sha256", ""), str)
         for each in value.values()
     )
 

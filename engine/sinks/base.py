@@ -12,21 +12,30 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
+from engine.files.folders import Folder
 from engine.records import EndOfStream, StreamInfo, Tracks
 
 _LOCK_NAME = ".yolo-engine.lock"
 _CHUNK_BYTES = 1 << 20
 
 
-class OutputState(TypedDict, total=False):
+class DrawnState(TypedDict, total=False):
+    """What the drawing on an annotated video's next frames depends on (engine/sinks/overlay.py): its `trails`, where
+    the `labels` of tracks stood, and what is known of its `scene`."""
+
+    trails: list[list[float]]
+    labels: list[list[int]]
+    scene: Mapping[str, object]
+
+
+class OutputState(DrawnState, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `trails` are its trails
-    (engine/sinks/overlay.py), `heatmap` is where tracks were (engine/sinks/heatmap.py)."""
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `heatmap` is where tracks were
+    (engine/sinks/heatmap.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
-    trails: list[list[float]]
     heatmap: Mapping[str, Any]
 
 
@@ -183,14 +192,15 @@ def discard(part: Path) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds the output folder, so that two runs don't mix their files. Raises OutputError where another run has it.
+def sole_writer(folder: Path | Folder) -> Iterator[None]:
+    """Holds the output folder, given by its path or open, so that two runs don't mix their files. Raises OutputError
+    where another run has it.
 
     The lock dies with its process, so that a killed run blocks nobody. Some network file systems have no locks; there
     the folder is used without one.
     """
-    path = folder / _LOCK_NAME
-    descriptor = _locked(path, folder)
+    path = folder / _LOCK_NAME if isinstance(folder, Path) else folder.path(_LOCK_NAME)
+    descriptor = _locked(path, folder if isinstance(folder, Path) else folder.shown)
     try:
         yield
     finally:

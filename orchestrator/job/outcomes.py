@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from engine.made import sealed
 from engine.versions import versions
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import latest
@@ -142,7 +143,7 @@ def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
     """Return the summary, as JSON, with what is needed to trust or repeat it."""
     text = json.dumps(job.config, sort_keys=True).encode()
     start = job.start_record()
-    return {
+    manifest: dict[str, object] = {
         **summary.to_json(),
         "job": job.id,
         "started_at": start.started_at if start else None,
@@ -150,7 +151,9 @@ def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
         "config": job.config,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
+        "files": dict(summary.files),
     }
+    return sealed(manifest)
 
 
 def end_state(job: Job, summary: JobSummary) -> JobState:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self, TypeGuard, cast
 
-from engine.summary import AlarmsJson, FollowUpJson
+from engine.summary import AlarmsJson, FileJson, FollowUpJson
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
@@ -137,6 +137,10 @@ def _list_of(shape: _Shape) -> Check:
     return lambda value: isinstance(value, list) and all(map(_of(shape), value))
 
 
+def _files(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_of(_FILE), value.values()))
+
+
 def _counts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_count, value.values()))
 
@@ -213,6 +217,7 @@ _ENTRY: _Shape = {
     "[duration_s]": (_number, "a number"),
     "[elapsed_s]": (_number, "a number"),
     "[outputs]": (_dictionary_of_texts, "paths by kind"),
+    "[files]": (_files, "sizes and hashes by kind"),
     "[stem]": (_text, "a path below the output folder"),
     "[clock]": (_dictionary, "a dictionary"),
     "[attempts]": (_count, "a count"),
@@ -230,6 +235,8 @@ _TOTALS: _Shape = {
     **dict.fromkeys(("[done]", "[cancelled]", "[not_begun]"), (_count, "a count")),
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
 }
+
+_FILE: _Shape = {"size_bytes": (_count, "a count"), "sha256": (_text, "a text")}
 
 _LINE: _Shape = {
     "line": (_text, "a text"),
@@ -298,6 +305,7 @@ _SUMMARY: _Shape = {
     "[alarms]": (_list_of(_ALARMS), "a list of receivers"),
     "[workers]": (_texts, "a list of texts"),
     "[report]": (_text, "a path"),
+    "[files]": (_files, "sizes and hashes by path"),
     "[error]": (_or_none(_text), "a text or null"),
 }
 
@@ -696,8 +704,8 @@ def follow_up_of(value: object) -> FollowUpJson:
 @dataclass(frozen=True)
 class JobSummary:
     """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
-    what was made of the tracks, `report` the path of the page, `alarms` what became of events; `others` are keys of
-    another version, which are kept."""
+    what was made of the tracks, `report` the path of the page, `files` the sizes and hashes of all that by path below
+    the output folder, `alarms` what became of events; `others` are keys of another version, which are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -708,6 +716,7 @@ class JobSummary:
     error: str | None = None
     made: FollowUpJson = field(default_factory=FollowUpJson)
     report: str | None = None
+    files: Mapping[str, FileJson] = field(default_factory=dict)
     alarms: tuple[AlarmsJson, ...] = ()
     others: Mapping[str, object] = field(default_factory=dict)
 
@@ -730,6 +739,7 @@ class JobSummary:
             error=found.get("error"),
             made=follow_up_of(found),
             report=found.get("report"),
+            files=found.get("files", {}),
             alarms=tuple(found.get("alarms", ())),
             others={key: value for key, value in found.items() if key not in _SUMMARY_KEYS},
         )
@@ -747,6 +757,7 @@ class JobSummary:
             **error,
             **self.made,
             **({"report": self.report} if self.report else {}),
+            **({"files": dict(self.files)} if self.files else {}),
             **({"alarms": list(self.alarms)} if self.alarms else {}),
             **self.others,
         }

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
+from engine.errors import OutputError
+from engine.made import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
@@ -317,7 +319,7 @@ def end(job: Job, context: Context) -> PipelineResult:
         summary = outcomes.summarise(job, error)
         summary = _with_alarms(job, summary)
         if not job.cancelled and error is None:  # of a refused job, the configuration may be none
-            summary = _followed_up(job, summary, context)
+            summary = _hashed(job, _followed_up(job, summary, context), context)
         state = outcomes.end_state(job, summary)
         ended_at = now()
         end_log = {
@@ -562,6 +564,16 @@ def _with_made(summary: JobSummary, found: FollowedUp, config: EngineConfig) -> 
         ),
         made=made,
     )
+
+
+def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the hashes of what was made besides the videos' outputs."""
+    try:
+        return replace(summary, files=made_of(job.output, summary.to_json(), context.renewal()))
+    except OutputError as error:
+        log.warning("job %s: no hashes: %s", job.id, error, extra={"job": job.id})
+        job.note("no hashes", error=str(error))
+        return summary
 
 
 def _have_done(

@@ -120,7 +120,7 @@ def test_json_is_the_last_line_of_standard_output(run, clip, tmp_path):
     assert done.status == 0
     summary = json.loads(done.out.splitlines()[-1])
     assert list(summary) == ["schema", "success", "videos", "totals", "model", "backend", "verdict"]
-    assert list(summary["videos"][0]) == [*VIDEO_KEYS, "objects", "media"]
+    assert list(summary["videos"][0]) == [*VIDEO_KEYS[:-1], "files", VIDEO_KEYS[-1], "objects", "media"]
     assert (summary["schema"], summary["success"], summary["totals"]["frames"]) == (1, True, 12)
     assert summary["model"] == {"name": "fake", "sha256": ""}
     assert summary["backend"] == {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,31 @@ def test_appending(tmp_path: Path) -> None:
                 with pytest.raises(ValueError, match="not a regular file"):
                     here.open(name, append=append)
     assert (tmp_path / "list").read_bytes() == b"1\n2\n"
+
+
+def test_put_removes_what_a_killed_writer_left_and_no_other(tmp_path: Path) -> None:
+    dead, busy = tmp_path / f"a.csv.{'0' * 16}.part", tmp_path / f"a.csv.{'1' * 16}.part"
+    others = [tmp_path / name for name in ("a.csv.part", "b.csv.0000000000000000.part", "a.csv.mine.part")]
+    for path in (dead, busy, *others):
+        path.write_text("x")
+    with open(busy, "rb") as held, Folder.at(tmp_path) as here:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        here.put("a.csv", b"new")
+        assert (tmp_path / "a.csv").read_bytes() == b"new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+            path.name for path in (tmp_path / "a.csv", busy, *others)
+        )
+
+
+def test_many_may_put_the_same_file(tmp_path: Path) -> None:
+    def put(text: bytes) -> None:
+        with Folder.at(tmp_path) as here:
+            for _ in range(20):
+                here.put("a", text)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(put, letter * 50_000) for letter in (b"a", b"b", b"c", b"d")]:
+            done.result()
+    text = (tmp_path / "a").read_bytes()
+    assert text == text[:1] * 50_000
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from engine import Engine, EngineConfig
+from engine.audit import ALL, Kind, audit
 from orchestrator.engine_process.probe import model_facts
 from tests.assets import ROOT, demo_video
 from tests.e2e.damage import cut
@@ -66,6 +67,14 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     (told,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["videos"]
     assert (told["status"], told["frames"], told["tracks"]) == ("ok", 40, video["tracks"])
     assert not (tmp_path / "cache" / "yolo-engine").exists()
+    audited = audit(tmp_path / "out", frames=ALL)
+    assert audited.passed, audited.findings
+    assert audited.files == 4, "three outputs and the report"
+    (result,) = (tmp_path / "out").glob("celery_result_*.json")
+    result.write_text(result.read_text().replace('"frames": 40', '"frames": 41'))
+    (found,) = audit(tmp_path / "out", frames=0).findings
+    assert (found.kind, found.file) == (Kind.MANIFEST, result.name)
+    assert found.detail == "it says something else than manifest.json of videos, totals"
 
 
 @pytest.mark.parametrize(("classes", "refused"), [(["person"], False), (["person", "dog"], True)])

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -162,6 +165,141 @@ def test_real_files(tmp_path, name):
             held[happening.track_id] = clip
     for life in lives:
         check_inside(held[life.track_id], shown, life.first, life.last, held[life.track_id].mode == "exact")
+
+
+_B = {"g": "15", "bf": "3", "preset": "medium"}
+_265 = "keyint=15:min-keyint=15:bframes=3:scenecut=0:log-level=error:pools=1:frame-threads=1"
+JOINED = {
+    "no B-frames": Shot(frames=60, options={"g": "12", "bf": "0"}, audio="aac"),
+    "B-frames": Shot(frames=60, options=_B, audio="aac"),
+    "B-frames of B-frames": Shot(frames=60, options={**_B, "x264-params": "b-pyramid=normal:b-adapt=0"}),
+    "baseline": Shot(frames=60, options={"g": "12", "profile": "baseline"}),
+    "main, CAVLC": Shot(frames=60, options={**_B, "x264-params": "cabac=0:8x8dct=0"}, audio="aac"),
+    "a transport stream": Shot(suffix=".ts", frames=60, options=_B, audio="mp2"),
+    "Matroska, sound for Matroska": Shot(suffix=".mkv", frames=60, options=_B, audio="pcm_s16le"),
+    "variable rate": Shot(
+        frames=60,
+        options=_B,
+        time_base=Fraction(1, 1000),
+        pts=[k * 40 + 7 * (k % 3) + 300 * (k > 30) for k in range(60)],
+    ),
+    "an odd time base": Shot(
+        frames=60, options=_B, rate=Fraction(30000, 1001), time_base=Fraction(1, 30000), audio="aac"
+    ),
+    "turned by 90 degrees": Shot(frames=60, options=_B, matrix=(0, 1, -1, 0)),
+    "wide pixels, full range": Shot(
+        frames=60, options=_B, aspect=Fraction(4, 3), pix_fmt="yuvj420p", colour={"color_range": 2, "colorspace": 1}
+    ),
+    "4:2:2, ten bits": Shot(frames=60, options=_B, pix_fmt="yuv422p10le"),
+    "H.265, closed": Shot(codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=0"}, audio="aac"),
+    "H.265, open": Shot(codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=1"}),
+    "H.265, a stream": Shot(
+        suffix=".ts", codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=1"}, audio="mp2"
+    ),
+    "H.265, ten bits": Shot(
+        codec="libx265", frames=60, pix_fmt="yuv420p10le", options={"x265-params": f"{_265}:open-gop=1"}
+    ),
+}
+_MIDDLE = Life(7, 52)
+
+
+def planes(path):
+    """Every sample of each frame of a file, as stored."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_an_exact_clip_is_encoded_only_where_it_must_be(tmp_path, kind):
+    """Every frame once, in order, from the very first; what lies between the ends is what the source decodes to, to the
+    bit; and it can be entered at each of its key frames."""
+    shot = JOINED[kind]
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", shot).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [_MIDDLE])})
+    (clip,) = cut_clips(FinishedRun.load(out), ClipSettings(exact=True, **NO_ROLL)).clips
+    count = _MIDDLE.last - _MIDDLE.first + 1
+    assert (clip.mode, clip.note, clip.first_frame, clip.last_frame) == ("exact", "", _MIDDLE.first, _MIDDLE.last)
+    assert 0 < clip.encoded_frames <= 8 + 7  # up to the key frame of 15, and what a B-frame refers to past the end
+
+    whole, there = planes(video), planes(clip.path)
+    assert len(there) == count
+    same = [bool((mine == his).all()) for mine, his in zip(there, whole[_MIDDLE.first :], strict=False)]
+    copied = count - clip.encoded_frames
+    assert any(all(same[first : first + copied]) for first in range(clip.encoded_frames + 1))
+    check_inside(clip, shown, _MIDDLE.first, _MIDDLE.last, True)
+    with av.open(str(video)) as source, av.open(str(clip.path)) as container:
+        (before, after) = (each.streams.video[0].codec_context for each in (source, container))
+        keys = ("name", "width", "height", "pix_fmt", "sample_aspect_ratio", "color_range", "colorspace")
+        assert [getattr(after, key) for key in keys] == [getattr(before, key) for key in keys]
+        assert next(source.decode(video=0)).rotation == next(container.decode(video=0)).rotation
+    with av.open(str(clip.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert min(packet.pts for packet in packets) == 0
+        if clip.path.suffix == ".mp4":  # Matroska stores none
+            times = [packet.dts for packet in packets]
+            assert times == sorted(set(times))
+            assert all(packet.pts >= packet.dts for packet in packets)
+    _check_entries(clip.path, [packet.pts for packet in packets if packet.is_keyframe], there)
+    if shot.audio is not None:
+        _check_sound(video, clip, shot.audio)
+
+
+def _check_entries(path, keys, there):
+    """Who jumps to a key frame sees what who came to it sees."""
+    assert len(keys) >= 4
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        order = sorted(packet.pts for packet in container.demux(stream) if packet.size)
+        for key in keys:
+            container.seek(key, stream=stream)
+            seen = next(frame for frame in container.decode(stream) if frame.pts >= key)
+            assert seen.pts == key
+            assert (seen.to_ndarray() == there[order.index(key)]).all()
+
+
+def _check_sound(video, clip, codec):
+    """Each packet of sound stands as far from its picture as in the source, within a millisecond."""
+    times = []
+    for path in (video, clip.path):
+        with av.open(str(path)) as container:
+            sound = container.streams.audio[0]
+            packets = [packet for packet in container.demux(sound) if packet.size]
+            times.append([(bytes(packet), float(packet.pts * packet.time_base)) for packet in packets])
+    source, mine = times
+    assert len(mine) > 20
+    once = {data: at for data, at in source if sum(data == other for other, _ in source) == 1}
+    offsets = [once[data] - at for data, at in mine if data in once]
+    assert len(offsets) > 20 or codec != "aac"  # the packets of a tone may be all the same
+    assert all(abs(offset - clip.begins_s) < 0.001 for offset in offsets)
+    assert abs(mine[0][1]) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("shot", "why"),
+    [
+        (
+            MADE["open groups of pictures"],
+            "encoded as a whole: its key frames can't follow pictures of another encoder",
+        ),
+        (Shot(frames=60, options={**_B, "x264-params": "interlaced=1"}), "it is interlaced"),
+        (Shot(suffix=".mkv", codec="libx264", pix_fmt="yuv444p", frames=60, options=_B), ""),
+        (Shot(suffix=".mkv", codec="mpeg4", frames=60, options={"g": "12"}), "encoded as a whole: its key frames"),
+        (Shot(suffix=".mkv", codec="libvpx-vp9", frames=60, options={"g": "12"}), "encoded as a whole: its key frames"),
+        (Shot(frames=60, options={"g": "100"}), ""),  # no key frame among them
+    ],
+)
+def test_what_can_not_be_joined_is_encoded_as_a_whole_and_told(tmp_path, shot, why):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", shot).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [_MIDDLE])})
+    (clip,) = cut_clips(FinishedRun.load(out), ClipSettings(exact=True, **NO_ROLL)).clips
+    assert clip.note.startswith(why) if why else not clip.note
+    assert (clip.encoded_frames == 46) is not (shot.pix_fmt == "yuv444p")
+    assert len(pictures(clip.path)) == 46
+    check_inside(clip, shown, _MIDDLE.first, _MIDDLE.last, True)
 
 
 def test_sound_goes_along_and_stays_with_the_picture(tmp_path):
@@ -432,7 +570,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, run):
     (out / "clips").write_text("in the way")
     done = run("clips", out)
     assert done.status == 2
-    assert "clips can't be made" in done.err
+    assert "clips can't be written: not a directory" in done.err
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
@@ -454,3 +592,134 @@ def test_clips_of_a_run_that_blurs_are_of_its_annotated_video(tmp_path, run, exa
     assert len(shown) == clip.last_frame - clip.first_frame + 1
     (tmp_path / "out" / "clip.mp4").unlink()
     assert "clip.ts: no clips: does not exist" in run("clips", tmp_path / "out").err
+
+
+def three_lives(tmp_path, names="a"):
+    """Runs over clips in `in/sub` in which a track is seen early, another in the middle, the third late."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    videos = {}
+    for name in names:
+        path = make(tmp_path / "in" / "sub", Shot(frames=60, options={"g": "10"}), name=name).path
+        videos[path] = (frames_of(path), [Life(2, 8, 1), Life(25, 30, 2, class_name="car"), Life(50, 58, 3)])
+    return videos
+
+
+def listed(folder):
+    return [row["clip"] for row in csv.DictReader((folder / "clips.csv").read_text().splitlines())]
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+CUT = ("--pre", "0", "--post", "0", "--merge-gap", "0")
+
+
+def test_clips_that_are_not_cut_again_go_and_nothing_else(tmp_path, run):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    assert run("clips", out, *CUT).status == 0
+    before = listed(out / "clips")
+    assert len(before) == 3
+    others = ("mine.mp4", "mine.part", ".clip-mine.part", "clip-2.mp4")
+    for name in others:
+        (out / "clips" / name).write_text("mine")
+    taken = next(name for name in before if "car" in name)
+    done = run("clips", out, *CUT, "--class", "person")
+    assert done.status == 0, done.err
+    assert listed(out / "clips") == [name for name in before if name != taken]
+    assert files_in(out / "clips") == sorted([*listed(out / "clips"), "clips.csv", "empty.txt", *others])
+    # A file of somebody that has the very name is not replaced.
+    (out / "clips" / taken).write_text("mine")
+    run("clips", out, *CUT, "--class", "car")
+    assert listed(out / "clips") == [taken.replace(".mp4", "-2.mp4")]
+    assert (out / "clips" / taken).read_text() == "mine"
+
+
+def test_clips_of_a_source_that_is_gone_stay(tmp_path, run):
+    """They can't be cut again."""
+    videos = three_lives(tmp_path, "ab")
+    out = finished(tmp_path / "out", videos)
+    run("clips", out, *CUT)
+    before = listed(out / "clips")
+    rows = (out / "clips" / "clips.csv").read_text().splitlines()
+    (tmp_path / "in" / "sub" / "a.mp4").unlink()
+    assert run("clips", out, *CUT, "--class", "car").status == 1
+    kept = [name for name in before if "/a-" in name or name.startswith("a-")]
+    of_b = [name for name in before if name not in kept and "car" in name]
+    assert listed(out / "clips") == of_b + kept
+    assert files_in(out / "clips") == sorted([*of_b, *kept, "clips.csv", "empty.txt"])
+    assert [row for row in (out / "clips" / "clips.csv").read_text().splitlines() if row in rows[1:4]] == rows[1:4]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from engine.clips import ClipSettings, cut_clips
+from engine.finished import FinishedRun
+
+def tick():
+    if list(Path(sys.argv[1], "clips").rglob("a*.mp4")) and list(Path(sys.argv[1], "clips").rglob(".clip-*.part")):
+        os.kill(os.getpid(), 9)
+
+cut_clips(FinishedRun.load(Path(sys.argv[1])), ClipSettings(pre_s=0, post_s=0, merge_gap_s=0), tick=tick)
+"""
+
+
+def test_what_a_killed_one_left_goes(tmp_path, run):
+    videos = three_lives(tmp_path, "ab")
+    out = finished(tmp_path / "out", videos)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert killed.returncode == -9
+    left = files_in(out / "clips")
+    assert any(Path(name).name.startswith(".clip-") for name in left)
+    assert any(Path(name).name.startswith("a") for name in left)  # it had appeared, and no list has it
+    assert "clips.csv" not in left
+    assert run("clips", out, *CUT, "--class", "car").status == 0
+    assert len(listed(out / "clips")) == 2
+    assert files_in(out / "clips") == sorted([*listed(out / "clips"), "clips.csv", "empty.txt"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip,video\n../../keep.mp4,a\n/etc/keep.mp4,a\nkeep.txt,a\n,a\n.keep.mp4,a\nin\0,a\n" + "x" * 300 + ".mp4,a\n",
+        "no list",
+        "",
+        '"',
+        "clip\n" + "x" * 200_000,
+    ],
+)
+def test_a_hostile_list_removes_nothing_of_others(tmp_path, run, text):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    (out / "clips").mkdir()
+    kept = [out / "clips" / "keep.txt", out / "clips" / ".keep.mp4", tmp_path / "keep.mp4"]
+    for path in kept:
+        path.write_text("mine")
+    (out / "clips" / "clips.csv").write_text(text)
+    (out / "clips" / ".listed.part").write_text('"../../keep.mp4"\n[1]\n{\n' + "[" * 10_000 + '\n"\\ud800.mp4"\n')
+    done = run("clips", out, *CUT)
+    assert done.status == 0, done.err
+    assert all(path.read_text() == "mine" for path in kept)
+    assert len(listed(out / "clips")) == 3
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_gets_nothing(tmp_path):
+    videos = three_lives(tmp_path)
+    out = finished(tmp_path / "out", videos)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    swapped = []
+
+    def swap():
+        if not swapped and (out / "clips").is_dir():
+            (out / "clips").rename(tmp_path / "moved")
+            (out / "clips").symlink_to(elsewhere)
+            swapped.append(True)
+
+    cut = cut_clips(FinishedRun.load(out), ClipSettings(merge_gap_s=0, **NO_ROLL), tick=swap)
+    assert swapped
+    assert len(cut.clips) == 3
+    assert list(elsewhere.iterdir()) == []
+    assert len(files_in(tmp_path / "moved")) == 5

@@ -1,5 +1,6 @@
 """Exports: frames, ids, classes and boxes of each format are those of the rows; what comes back is what went."""
 
+import fcntl
 import json
 import os
 import re
@@ -559,7 +560,7 @@ def test_a_folder_of_ones_own_that_is_a_link_is_refused(one, tmp_path):
             shutil.rmtree(place)
         place.symlink_to(elsewhere)
         try:
-            with pytest.raises(OutputError, match="is a link"):
+            with pytest.raises(OutputError, match="is a symbolic link"):
                 write(FinishedRun.load(out))
         finally:
             place.unlink()
@@ -626,3 +627,51 @@ def test_wrong_formats_of_a_configuration():
     with pytest.raises(ConfigError, match="exports are made from tracks"):
         EngineConfig(export="cvat", formats="mot")
     assert EngineConfig(export="cvat,mot").export == ("cvat", "mot")
+
+
+def test_what_a_killed_export_left_goes_and_one_under_way_stays(one, tmp_path):
+    out, _ = one
+    place = out / "export"
+    dead, moved, busy, mine = (
+        place / f".cvat-{'0' * 16}.part",
+        place / f".cvat-{'1' * 16}.old",
+        place / f".cvat-{'2' * 16}.part",
+        place / ".cvat-mine.part",
+    )
+    first = export_run(FinishedRun.load(out), "cvat", ExportSettings())
+    shutil.copytree(first.folder, moved)
+    for folder in (dead, busy, mine):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    held = os.open(busy, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        export_run(FinishedRun.load(out), "cvat", ExportSettings())
+        assert sorted(path.name for path in place.iterdir()) == sorted([busy.name, mine.name, "cvat"])
+    finally:
+        os.close(held)
+    # Killed between its two last steps: what was there before is there again, until the next one is whole.
+    (place / "cvat").rename(moved)
+    with pytest.raises(InputError):
+        export_run(FinishedRun.load(out), "cvat", ExportSettings(images=True))
+    assert sorted(path.name for path in place.iterdir()) == sorted([mine.name, "cvat"])
+    shutil.rmtree(place)
+
+
+def test_an_export_does_not_follow_a_folder_that_became_a_link(one, tmp_path):
+    out, _ = one
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    swapped = []
+
+    def swap():
+        if not swapped and list((out / "export").glob(".coco-*.part")):
+            (out / "export").rename(tmp_path / "moved")
+            (out / "export").symlink_to(elsewhere)
+            swapped.append(True)
+
+    export_run(FinishedRun.load(out), "coco", ExportSettings(images=True), tick=swap)
+    assert swapped
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == ["coco"]
+    assert len(list((tmp_path / "moved" / "coco").rglob("*.jpg"))) == 40

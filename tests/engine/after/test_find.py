@@ -1,5 +1,6 @@
 """`yolo-engine find`: over all folders of a tree, kept current, and the same as a look through the tables by hand."""
 
+import csv
 import json
 import threading
 from datetime import datetime, time
@@ -163,7 +164,7 @@ def test_what_is_shown_and_the_pictures(tree, tmp_path, run):
     assert done.status == 0, done.err
     assert "2 found in 2 folders" in done.out
     assert "cam_2024-05-01_07-59-59" in done.out.replace("\n", "")
-    pictures = sorted((tmp_path / "crops").iterdir())
+    pictures = sorted((tmp_path / "crops").glob("*.jpg"))
     assert [path.suffix for path in pictures] == [".jpg", ".jpg"]
     with av.open(str(pictures[0])) as picture:
         frame = next(picture.decode(video=0))
@@ -181,7 +182,7 @@ def test_a_run_that_blurs_gives_no_pictures(tree, tmp_path, run):
     (one / "manifest.json").write_text(json.dumps(manifest))
     done = run("find", root, "--crops", tmp_path / "crops")
     assert "no pictures: its run blurs" in done.err
-    assert len(list((tmp_path / "crops").iterdir())) == 3
+    assert len(list((tmp_path / "crops").glob("*.jpg"))) == 3
 
 
 def test_hostile_names(tmp_path, run, monkeypatch):
@@ -250,3 +251,20 @@ def test_a_name_that_is_known_and_did_not_come_up_finds_nothing(tree, run):
         done = run("find", root, *asked)
         assert (done.status, done.out) == (2, "")
         assert message in done.err
+
+
+def test_pictures_of_an_earlier_search_go_and_nothing_else(tree, tmp_path, run):
+    root, crops = tree[0], tmp_path / "crops"
+    assert run("find", root, "--crops", crops).status == 0
+    listed = list(csv.DictReader((crops / "found.csv").read_text().splitlines()))
+    assert len(listed) == 6
+    assert {row["class_name"] for row in listed} == {"car", "person"}
+    (crops / "mine.jpg").write_text("mine")
+    taken = next(row["picture"] for row in listed if row["class_name"] == "car")
+    assert run("find", root, "--class", "person", "--crops", crops).status == 0
+    listed = [row["picture"] for row in csv.DictReader((crops / "found.csv").read_text().splitlines())]
+    assert len(listed) == 2
+    assert sorted(path.name for path in crops.iterdir()) == sorted([*listed, "found.csv", "mine.jpg"])
+    (crops / taken).write_text("mine")
+    run("find", root, "--class", "car", "--crops", crops)
+    assert (crops / taken).read_text() == "mine"

@@ -1,0 +1,57 @@
+"""A whole video once more, into a folder that goes, and its rows compared one by one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.audit.claims import Claim
+from engine.audit.findings import Finding, Kind
+from engine.audit.rows import Unreadable, differences, read
+from engine.engine import Engine
+from engine.media.inputs import Video
+from engine.pipeline.assignment import Assignment
+from engine.summary import VideoJson
+
+_LOOK_EVERY_S = 0.5
+
+
+def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str, VideoJson]:
+    """Do the videos with an `engine` that writes rows alone, and return their entries by stem."""
+    entries: dict[str, VideoJson] = {}
+    changed = threading.Condition()
+    stems = {claim.stem for claim in claims}
+
+    def assignments() -> Iterator[Assignment]:
+        for claim in claims:
+            behind = tuple(stem for stem in claim.behind if stem in stems)
+            while not set(map(str, behind[:1])) <= entries.keys():  # its tracks go on from there
+                with changed:
+                    changed.wait(_LOOK_EVERY_S)
+            yield Assignment(Video(str(claim.source), claim.stem), behind=behind, job="audit")
+
+    def done(assignment: Assignment, entry: VideoJson) -> None:
+        with changed:
+            entries[str(assignment.video.stem)] = entry
+            changed.notify_all()
+
+    engine.work(assignments(), folder, done=done)
+    return entries
+
+
+def compare(claim: Claim, entry: VideoJson) -> Iterator[Finding]:
+    """Compare the rows of a video with those of another run over it. What was wrong with a file is told elsewhere."""
+    if entry["status"] == "failed":
+        yield Finding(Kind.SOURCE, claim.name, "", str(entry["error"]))
+        return
+    if entry["frames"] != claim.frames:
+        detail = f"the source has {entry['frames']:,} frames, and the manifest counts {claim.frames:,}"
+        yield Finding(Kind.FRAME, claim.name, "", detail)
+    for kind in ("tracks", "mot", "detections"):
+        if kind in claim.outputs and kind in entry["outputs"]:
+            right, there = read(kind, Path(entry["outputs"][kind])), read(kind, claim.outputs[kind])
+            try:
+                yield from differences(right, there, claim, kind, "doing it again gives")
+            except (OSError, Unreadable):
+                continue

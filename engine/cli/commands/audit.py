@@ -1,0 +1,56 @@
+"""`yolo-engine audit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from engine.audit import ALL, Audit
+from engine.audit import audit as check
+from engine.cli.console import screen, tell_on
+from engine.cli.statuses import FAILED
+from engine.text.printable import printable
+from engine.text.say import say
+
+
+def audit(
+    folder: Path, frames: int | None, seed: int, source: Path | None, as_json: bool, **options: object
+) -> int:  # fmt: skip
+    """Audit a run and print what was found. `options` are keys of the configuration."""
+    changes = {key: value for key, value in options.items() if value is not None}
+    tell = tell_on(screen(stderr=True))
+    found = check(
+        folder,
+        frames=ALL if frames is None else frames,
+        seed=seed,
+        sources=source,
+        changes=changes,
+        begun=lambda what: tell(f"auditing {what}"),
+    )
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    else:
+        _show(found)
+    return 0 if found.passed else FAILED
+
+
+def _show(found: Audit) -> None:
+    for why in found.left_out:
+        say(f"Not looked at: {why}.")
+    for each in found.videos:
+        if each.left_out:
+            say(f"{each.video or 'a video'}: frames not looked at: {each.left_out}")
+    if found.findings:
+        table = Table("finding", "video", "file", "what is not as claimed", box=None, pad_edge=False)
+        for line in found.findings:
+            table.add_row(*(printable(text, 4000) for text in (line.kind, line.video, line.file, line.detail)))
+        screen().print(table, markup=False, highlight=False)
+    frames, boxes = sum(each.frames for each in found.videos), sum(each.boxes for each in found.videos)
+    verdict = "all is as claimed" if found.passed else f"{len(found.findings):,} findings"
+    say(
+        f"{len(found.videos):,} videos, {found.files:,} hashes compared, {frames:,} frames with {boxes:,} boxes "
+        f"inferred again: {verdict}."
+    )
