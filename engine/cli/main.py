@@ -266,7 +266,7 @@ def run() -> None:
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-@deferred("run:verify")
+@deferred("verify:verify")
 def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 

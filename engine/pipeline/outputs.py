@@ -13,20 +13,14 @@ from engine.analytics.export import table_names
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import FORMATS
+from engine.formats import CROPS_SUFFIX, FORMATS, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
 from engine.own_files import refuse_foreign
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
-from engine.sinks.blur import BlurSettings
-from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
-from engine.sinks.crops import Crops
-from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
-from engine.sinks.store import SUFFIX, DetectionStore
-from engine.sinks.video import AnnotatedVideo
 from engine.trackers import registry
 
 if TYPE_CHECKING:
@@ -66,11 +60,19 @@ class Outputs:
             if (path := paths.get(kind)) is not None:
                 sinks[kind] = (form.make(rows(path), names, config.conf), path)
         if (path := paths.get("store")) is not None:
+            from engine.sinks.store import DetectionStore
+
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
         if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
+            from engine.sinks.crops import Crops
+
             values = config.model_dump(include=set(registry.KEYS))
             sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
         if (path := paths.get("video")) is not None:
+            from engine.sinks.blur import BlurSettings
+            from engine.sinks.overlay import OverlayStyle
+            from engine.sinks.video import AnnotatedVideo
+
             encoder = AnnotatedVideo(
                 path,
                 names,
@@ -105,9 +107,9 @@ def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path
     """Return the files that a configuration asks for of a video, by kind, in the order in which they are written."""
     base = folder / video.stem
     suffixes = {kind: form.suffix for kind, form in FORMATS.items() if kind in config.formats}
-    suffixes |= {"store": SUFFIX} if config.store_conf is not None else {}
+    suffixes |= {"store": STORE_SUFFIX} if config.store_conf is not None else {}
     suffixes |= {"crops": CROPS_SUFFIX} if config.crops else {}
-    suffixes |= {"video": ".mp4"} if config.visualize else {}
+    suffixes |= {"video": VIDEO_SUFFIX} if config.visualize else {}
     return {kind: base.with_name(base.name + suffix) for kind, suffix in suffixes.items()}
 
 

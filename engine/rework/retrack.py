@@ -14,7 +14,7 @@ from engine.config import EngineConfig
 from engine.corrections import TRACKS, are_corrected, kept_as, make_room
 from engine.errors import InputError, OutputError
 from engine.files.folders import Folder, opened
-from engine.formats import FORMATS
+from engine.formats import FORMATS, STORE_SUFFIX
 from engine.own_files import refuse_foreign
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -26,7 +26,7 @@ from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
-from engine.sinks.store import SUFFIX, Store
+from engine.sinks.store import Store
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -74,10 +74,10 @@ def stores_in(source: Path) -> list[Path]:
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
-        found += [Path(folder, name) for name in sorted(files) if name.endswith(SUFFIX)]
+        found += [Path(folder, name) for name in sorted(files) if name.endswith(STORE_SUFFIX)]
     if not found:
         raise InputError(
-            f"{source} holds no stored detections (*{SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+            f"{source} holds no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
         )
     return found
 
@@ -124,7 +124,7 @@ def retrack(
 
 def _made_with(done: Retracked, base: Path, *, join: bool) -> dict[str, object]:
     """Return what tells the tracks of a video that were made again from the run's, as JSON values."""
-    stem = done.store.relative_to(base).as_posix().removesuffix(SUFFIX)
+    stem = done.store.relative_to(base).as_posix().removesuffix(STORE_SUFFIX)
     made = Remade.by(done.config, stitched=join)
     return {"stem": stem, "made_with": dict(made.keys), "stitched": made.stitched}
 
@@ -150,7 +150,7 @@ def _wanted(place: Path, config: EngineConfig) -> dict[str, Path]:
 
 
 def _paths(place: Path) -> dict[str, Path]:
-    stem = place.name.removesuffix(SUFFIX)
+    stem = place.name.removesuffix(STORE_SUFFIX)
     return {"tracks": place.with_name(stem + TRACKS), "mot": place.with_name(stem + FORMATS["mot"].suffix)}
 
 
