@@ -224,7 +224,8 @@ def microseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def to_file(heatmap: Heatmap | None) -> bytes:
     """Return the heatmap of one video, exactly; None: no frame was looked at."""
-    return (json.dumps({"schema": SCHEMA, **(heatmap.table(6) if heatmap is not None else {})}) + "\n").encode()
+    table = heatmap.table(6) if heatmap is not None else {"classes": {}}
+    return (json.dumps({"schema": SCHEMA, **table}) + "\n").encode()
 
 
 def read_file(path: Path) -> HeatmapState:

@@ -20,8 +20,6 @@ from engine.errors import CheckpointMismatch, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish
 
-SUFFIX = ".heatmap.json"
-
 _Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
 """Seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
 
