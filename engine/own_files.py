@@ -156,7 +156,6 @@ _FORMS: tuple[tuple[str, _Form], ...] = (
     (".mp4", bears_note),
     ("manifest.json", _is_json(videos=list, config=dict)),
     ("retrack.json", _is_json(schema=int, videos=list)),
-    (".heatmap.json", _is_json(schema=int, classes=dict)),
     ("heatmap.json", _is_json(schema=int, cameras=dict)),
     ("tracks.csv", _begins(b"camera,track_id,class,votes,")),
     ("events.csv", _begins(b"time,time_s,camera,video,")),
