@@ -297,6 +297,14 @@ class EngineConfig(TrackerKeys):
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
     tracker predicts."""
+    gate: Literal["off", "motion"] = "off"
+    """motion: infer only what has changed since it was inferred last, and carry over the rest; for cameras that stand
+    still. off: infer every frame. See docs/gate.md."""
+    full_every_s: Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=60)] = 2.0
+    """With `gate`: seconds after which a whole frame is inferred, whatever has changed."""
+    gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
+    """With `gate`: how much finer what has changed is inferred than a whole frame would be. Higher finds smaller things
+    there, for a time that grows by its square."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
@@ -510,6 +518,8 @@ class EngineConfig(TrackerKeys):
             raise ValueError("clips are cut by tracks: add tracks to formats")
         if self.export is not None and "tracks" not in self.formats:
             raise ValueError("exports are made from tracks: add tracks to formats")
+        if self.gate != "off" and self.skip_frames:
+            raise ValueError("gate and skip_frames exclude each other: the gate itself leaves frames out")
         return self
 
     @model_validator(mode="after")
@@ -583,10 +593,11 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
-    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
-    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
-    " blur_hold_s blur_conf zone start clock_patterns label colour_by draw line_width label_size trail_s".split()
+    "tracker skip_frames gate full_every_s gate_scale visualize crops layout class_names input_size input_scale"
+    " channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic max_detections formats"
+    " shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset"
+    " blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns label colour_by draw"
+    " line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"

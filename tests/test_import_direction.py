@@ -92,6 +92,7 @@ ROOMS = {
         },
         "agreement": {"records"},
         "faster": {"precision", "text"},
+        "observe": {"engine", "errors", "install", "profiling"},
         "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
         "verify_precision": {
             "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
@@ -104,8 +105,8 @@ ROOMS = {
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
             "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
-            "verify_precision",
+            "observe", "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text",
+            "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

@@ -138,6 +138,13 @@ def _model_options(command: _Command) -> _Command:
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option(
+            "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
+        ),
+        click.option(
+            "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
+        ),
+        click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
+        click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
         click.option(
@@ -237,6 +244,7 @@ def _model_options(command: _Command) -> _Command:
     help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus there.  [none]")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 @deferred("run:run")
 def run() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import av
@@ -38,7 +39,7 @@ _IDLE_S = 1.0
 
 # Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
 # done with than take what is allowed for one, and one stream of them is decoded at a time.
-_LARGE = 0.25
+LARGE = 0.25
 _MIN_LIVE = 2
 
 Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
@@ -155,6 +156,17 @@ class Pipeline:
         with self._lock:
             videos = len(self._outcomes) + len(self._active)
         return self.metrics.usage(streams=self._streams, workers=self._workers, videos=videos)
+
+    def statuses(self) -> dict[str, int]:
+        """How many videos have ended, by status."""
+        with self._lock:
+            return dict(Counter(outcome.status.value for outcome in self._outcomes))
+
+    def queues(self) -> dict[str, int]:
+        """How many records wait in front of the workers, of the tracker, and of the sinks of all streams."""
+        with self._lock:
+            tracks = sum(len(run.tracks) for run in self._active.values())
+        return {"frames": len(self._frames), "results": len(self._results), "tracks": tracks}
 
     # -- threads --------------------------------------------------------------------------------------------------
 
@@ -304,7 +316,7 @@ class Pipeline:
         return True
 
     def _is_large(self, size: int) -> bool:
-        return self._reader.max_frame_bytes is not None and size > _LARGE * self._reader.max_frame_bytes
+        return self._reader.max_frame_bytes is not None and size > LARGE * self._reader.max_frame_bytes
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
         """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
@@ -329,7 +341,7 @@ class Pipeline:
             if not reader.go_to(checkpoint.mark):
                 raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()

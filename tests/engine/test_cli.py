@@ -233,7 +233,8 @@ def test_every_option_is_explained():
 def test_the_options_are_keys_of_the_configuration():
     from engine.config import EngineConfig
 
-    own = {"inputs", "output", "config_file", "as_json", "stats", "on_event", "event_kinds", "event_loiter_s"}
+    own = {"inputs", "output", "config_file", "as_json", "stats", "metrics"}
+    own |= {"on_event", "event_kinds", "event_loiter_s"}
     options = {option.name for option in cli.commands.commands["run"].params} - own
     assert options <= set(EngineConfig.model_fields)
     # The defaults that --help names are those of the configuration.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,6 +52,7 @@ def run(
     output: Path | None,
     as_json: bool,
     stats: bool,
+    metrics: str | None,
     on_event: tuple[str, ...],
     event_kinds: str | None,
     event_loiter_s: float | None,
@@ -63,7 +65,8 @@ def run(
     config = configuration(config_file, {**options, "output_folder": output})
     refuse_idle(of_engine(report=False), config)
     refuse_idle(_OF_RUN, (inputs, on_event))
-    with Engine(config, stats=stats, alarms=alarms) as engine:
+    serve = _serving(metrics)
+    with Engine(config, stats=stats, alarms=alarms) as engine, serve(engine):
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
         try:
@@ -116,6 +119,27 @@ def configuration(config_file: Path | None, options: Mapping[str, object]) -> En
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     return EngineConfig(**values)
+
+
+def _serving(asked: str | None) -> Callable[[Engine], contextlib.AbstractContextManager[object]]:
+    """Return what serves the metrics of an engine for a block, where that is asked for. Raises ConfigError at once
+    where it can't be."""
+    if asked is None:
+        return lambda engine: contextlib.nullcontext()
+    from engine.observe import prometheus
+    from engine.observe.address import Address
+    from engine.observe.meter import Meter
+
+    address = Address.of(asked)
+
+    @contextlib.contextmanager
+    def serve(engine: Engine) -> Iterator[None]:
+        meter = Meter(engine)
+        with prometheus.served(address, lambda: prometheus.families(meter.read())) as here:
+            say(f"Metrics: http://{here}/metrics", err=True)
+            yield
+
+    return serve
 
 
 def _faster(engine: Engine, summary: SummaryJson) -> str | None:
