@@ -10,7 +10,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -21,6 +21,7 @@ from engine.media.planes import planes_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, packed, rectangles
+from engine.stages.windows import Opening, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
@@ -39,7 +40,7 @@ _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-_STATE = struct.Struct("<IIqqI")
+_STATE = struct.Struct("<IIqqIIQ")
 _LARGEST_STATE = 1 << 20
 
 
@@ -64,9 +65,16 @@ class GateSettings:
 class Gate:
     """The gate of one stream. Shown each frame in order, by one thread."""
 
-    def __init__(self, settings: GateSettings, ignored: Ignored | None = None) -> None:
-        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected."""
+    def __init__(
+        self, settings: GateSettings, ignored: Ignored | None = None, *, seed: str = "", opening: Opening | None = None
+    ) -> None:
+        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected.
+        `seed` decides which frames are audited, and `opening` tells how far the gate opens; None: not at all, and no
+        frame is audited."""
         self._settings = settings
+        self._windows, self._opening = Windows(seed), opening
+        self._level = 0
+        self._number = 0  # of the next frame
         self._ignored_of = ignored
         self._map: MotionMap | None = None
         self._ignored: NDArray[np.bool_] | None = None
@@ -74,7 +82,17 @@ class Gate:
         self._held = 0  # frames since then that are between
 
     def see(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
-        """Return how the next frame is looked at."""
+        """Return how the next frame is looked at. Where the gate may open, wait until it is known whether it does."""
+        if self._opening is None:
+            return self._plan(image, pts, time_base)
+        place = self._windows.place(self._number)
+        self._number += 1
+        if place.decides and (level := self._opening.level(place.stretch)) is not None:
+            self._level = level
+        plan = self._plan(image, pts, time_base)
+        return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
+
+    def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
         seen = self._map
         if seen is None or seen.size_wh != (image.width, image.height):
             seen = self._begin((image.width, image.height))
@@ -85,6 +103,7 @@ class Gate:
         changed = seen.changed
         if self._ignored is not None:
             changed &= ~self._ignored
+        due = due or self._level >= 4
         if due or abs(seen.shift) > _LIGHT or np.count_nonzero(changed) > _MOVING * changed.size:
             return self._whole(pts)
         if not changed.any():
@@ -103,7 +122,7 @@ class Gate:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
-        head = _STATE.pack(*self._map.size_wh, self._whole_pts, self._looked_pts, self._held)
+        head = _STATE.pack(*self._map.size_wh, self._whole_pts, self._looked_pts, self._held, self._level, self._number)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -111,11 +130,12 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            width, height, whole_pts, looked_pts, held = _STATE.unpack_from(values)
+            width, height, whole_pts, looked_pts, held, level, number = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
         self._begin((width, height)).set_state(values[_STATE.size :])
         self._whole_pts, self._looked_pts, self._held = whole_pts, looked_pts, held
+        self._level, self._number = level, number
 
     def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
         self._map = seen = MotionMap(size_wh)
@@ -131,7 +151,8 @@ class Gate:
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
         """Whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
-        if self._held >= MOST_BETWEEN or since >= BETWEEN_S:
+        most = (MOST_BETWEEN, 1, 0)[min(self._level, 2)]
+        if self._held >= most or since >= BETWEEN_S:
             return False
         return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
 
@@ -145,7 +166,7 @@ class Gate:
         """Return the parts that have changed; None where the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
-        if settings.fine_shape_of is None:
+        if settings.fine_shape_of is None or self._level >= 3:
             return None
         whole_hw, stride = settings.fine_shape_of(size_wh), settings.stride
         letterbox = settings.letterbox_of(image, whole_hw)
