@@ -46,7 +46,7 @@ ROOMS = {
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
-        "stages": {"config", "inference", "media", "records", "errors", "trackers"},
+        "stages": {"confidence", "config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
             "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",
             "summary",

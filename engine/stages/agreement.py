@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.confidence import drawn
 from engine.records import Agreements, Detections, Plan, Ratio, Tracks
 from engine.stages.windows import LEVELS
 from engine_ext.geometry import iou_matrix
 
 IOU = 0.5
-
-# Boxes at a level before it is judged.
-_JUDGED = 40
 
 
 class Auditor:
@@ -56,7 +54,7 @@ class Auditor:
         mine, theirs = map(len, window.ids)
         seen.counts.add(2 * min(mine, theirs), mine + theirs)
         seen.stretch = stretch
-        if seen.here.whole >= 2 * _JUDGED and seen.here.value < self._target and seen.level < LEVELS:
+        if drawn(seen.here)[1] < self._target and seen.level < LEVELS:  # by more than chance
             seen.level, seen.here = seen.level + 1, Ratio()
             seen.opened_at = [*seen.opened_at, index]
 
