@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.own_files import refuse_foreign
 from engine.summary import AnswersJson, ManifestJson, VideoJson
 
 _LARGEST_MANIFEST = 1 << 28
@@ -23,31 +25,46 @@ ANSWER_KEYS = frozenset(
 """The keys of a configuration that answers depend on."""
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in a run: as a summary says it, and of each camera; of none where something went wrong."""
+
+    told: AnswersJson
+    cameras: tuple[CameraAnswers, ...] = ()
+
+
 def answers_of(
     entries: Iterable[VideoJson],
     folder: Path,
     config: EngineConfig,
     settings: AnswerSettings | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> AnswersJson | None:
-    """Write the tables that `config` asks for into `folder` and return what a summary says of them; None where none are
-    asked for. What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on."""
+    *,
+    reported: bool = False,
+) -> Counted | None:
+    """Write the tables that `config` asks for into `folder` and return what was counted; None where none are asked for.
+    What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on. `reported`: a
+    report is written from it."""
     if not config.writes_tables:
         return None
     try:
         settings = settings or AnswerSettings.of(config)
-        cameras = answer(films_of(entries, folder, settings), settings, heatmap=config.heatmap, tick=tick)
-        written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
+        films = films_of(entries, folder, settings, just_tracked=True)
+        heatmap = config.heatmap or reported
+        cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
+        made, formats = [each.answers for each in cameras], config.tables or ("csv",)
+        written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)
         if config.heatmap:
-            written["heatmap.json"] = write_heatmap(folder, cameras)
-        return {"cameras": told(cameras)["cameras"], "tables": written}
+            written["heatmap.json"] = write_heatmap(folder, cameras, overwrite=config.overwrite)
+        return Counted({"cameras": told(cameras)["cameras"], "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
-        return {"cameras": [], "tables": {}, "error": str(error)}
+        return Counted({"cameras": [], "tables": {}, "error": str(error)})
 
 
-def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
-    """Write heatmap.json into `folder` and return its path. Raises OutputError."""
+def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: bool = False) -> str:
+    """Write heatmap.json into `folder` and return its path. Raises OutputError, as `write_tables` does."""
     path = folder / "heatmap.json"
+    refuse_foreign(path, overwrite=overwrite)
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)

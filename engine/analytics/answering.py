@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
-from engine.analytics.heatmap import Heatmap
+from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
+from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
@@ -28,12 +29,15 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, the number of its objects, and where they were and what a review gave, where that was asked
-    for."""
+    """One camera's answers and the number of its objects; where they were, the way of each track and what a review
+    gave, where that was asked for. `offsets_s` leads from the container's times of a video, by its name, to the
+    camera's timeline."""
 
     answers: Answers
     objects: Objects
+    offsets_s: Mapping[str, float]
     heatmap: Heatmap | None = None
+    paths: Mapping[int, TrackPath] | None = None
     reviewed: Reviewed | None = None
 
 
@@ -63,9 +67,12 @@ def _segments(entry: Entry) -> list[Entry]:
     return found
 
 
-def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. Raises InputError
-    where something is missing."""
+def films_of(
+    entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
+) -> list[Film]:
+    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. `just_tracked`:
+    nobody can have changed their rows since, and what was added up with them holds. Raises InputError where something
+    is missing."""
     films = []
     for entry in unrolled(entries):
         if "stem" not in entry:
@@ -77,7 +84,8 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
         known_as = entry.get("recording", name)
         media = entry.get("media") or {}
         examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
-        tracks = (entry.get("outputs") or {}).get("tracks")
+        outputs = entry.get("outputs") or {}
+        tracks = outputs.get("tracks")
         if examined is not None and tracks is None:
             raise InputError(f"{folder} has no tracks of {name}: run it again with `tracks` among its formats.")
         films.append(
@@ -88,14 +96,19 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.
-                folder / stem.parent / os.path.basename(tracks) if tracks else None,
+                _beside(folder, stem, tracks),
                 settings.clock(known_as, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
+                heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
             )
         )
     return films
+
+
+def _beside(folder: Path, stem: PurePosixPath, output: str | None) -> Path | None:
+    return folder / stem.parent / os.path.basename(output) if output else None
 
 
 def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
@@ -129,18 +142,17 @@ def answer(
     *,
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
     heatmap: bool = False,
+    paths: bool = False,
     tick: Callable[[], None] = lambda: None,
-    watch: Callable[[Samples], None] = lambda samples: None,
     verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
-    `watch` is given it, with the camera's ids and the film's name. With `verdicts`, rows of tracks and events that were
-    rejected count for nothing. Raises InputError where rows can't be read, or a
-    video has another aspect than its scene."""
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
+    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError where rows can't
+    be read, or a video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch, verdicts) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, paths, tick, verdicts) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -149,8 +161,8 @@ def _of_camera(
     settings: AnswerSettings,
     read: Callable[[Path], Iterator[Samples]],
     heatmap: bool,
+    paths: bool,
     tick: Callable[[], None],
-    watch: Callable[[Samples], None],
     verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
@@ -162,7 +174,11 @@ def _of_camera(
     judged = [each for each in verdicts or () if each.camera == camera]
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
-    heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
+    heat = added_up = None
+    if heatmap and size_wh is not None:
+        added_up = _added_up(films, own_ids) if verdicts is None else None
+        heat = added_up or Heatmap(size_wh)
+    ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -179,9 +195,10 @@ def _of_camera(
                 if not len(ids):
                     continue
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
-            if heat is not None and film.size_wh == size_wh:
+            if heat is not None and added_up is None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
-            watch(replace(samples, track_ids=ids, video=film.name, offset_s=offset_s))
+            if ways is not None and film.size_wh is not None:
+                ways.feed(replace(samples, track_ids=ids), film.size_wh)
             yield replace(samples, track_ids=ids)
             tick()
 
@@ -200,7 +217,32 @@ def _of_camera(
     reviewed = None
     if verdicts is not None:
         answers, reviewed = without_rejected(answers, judged, met)
-    return CameraAnswers(answers, count_objects(fragments.all()), heat, reviewed)
+    return CameraAnswers(
+        answers,
+        count_objects(fragments.all()),
+        {each.film.name: each.offset_s for each in placed},
+        heat,
+        ways.ended() if ways is not None else None,
+        reviewed,
+    )
+
+
+def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
+    """Return the sum of what was added up while the films of a camera were tracked; None where that is not to be had of
+    each, or ids begin again in each."""
+    shown = [film for film in films if film.examined_s is not None]
+    if len(shown) > 1 and not own_ids:
+        return None
+    try:
+        states = [read_file(film.heatmap) for film in shown if film.heatmap is not None]
+        if len(states) < len(shown) or any(state.size_wh != shown[0].size_wh for state in states):
+            return None
+        found = Heatmap.of(states[0])
+        for state in states[1:]:
+            found.add(state)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):  # its rows tell the same
+        return None
+    return found
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:

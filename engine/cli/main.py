@@ -222,6 +222,12 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option(
+    "--overwrite",
+    is_flag=True,
+    default=None,
+    help="Replace files in the output folder that this program has not written, too.  [an error]",
+)
+@click.option(
     "--on-event",
     multiple=True,
     metavar="COMMAND|URL",
@@ -245,6 +251,7 @@ def _model_options(command: _Command) -> _Command:
     help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus there.  [none]")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 @deferred("run:run")
 def run() -> None:
@@ -260,7 +267,7 @@ def run() -> None:
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-@deferred("run:verify")
+@deferred("verify:verify")
 def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 

@@ -7,7 +7,9 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
+from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
 from engine.text.printable import printable
@@ -18,17 +20,18 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(
     "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
-    " track_ids event_first_s event_last_s lead_s note".split()
+    " track_ids event_first_s event_last_s lead_s encoded_frames note".split()
 )
 
 
-LIST = "clips.csv"
+LIST, EMPTY = "clips.csv", "empty.txt"
 _LARGEST_LIST = 1 << 28
 
 
 def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame. `kept` are rows of an earlier list that hold still."""
+    in front of what was asked for, back to a key frame; `encoded_frames` are those that were encoded anew. `kept` are
+    rows of an earlier list that hold still."""
     rows: list[Row] = [*map(_row, clips)]
     rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]
     return csv_of(COLUMNS, rows)
@@ -89,6 +92,7 @@ def _row(clip: Clip) -> Row:
         "event_first_s": round(min(span.begins_s for span in spans), 3),
         "event_last_s": round(max(span.ends_s for span in spans), 3),
         "lead_s": round(clip.lead_s, 3),
+        "encoded_frames": clip.encoded_frames,
         "note": clip.note,
     }
 
@@ -97,6 +101,9 @@ def empty_txt(run: FinishedRun) -> str:
     """Return the list of the videos in which nothing was found. A line each: the name, a tab, and how many of its
     frames were looked at. What was not examined, or not to its end, is told apart: it may hold something."""
     config = run.config
+    made = [run.remade.get(str(video.stem)) for video in run.videos if video.tracks is not None]
+    if made and (first := made[0]) is not None and all(each == first for each in made):
+        config = EngineConfig(**first.over(config.model_dump()))
     classes = "all classes" if config.classes is None else "only " + ", ".join(config.classes)
     looked_at = f"model {run.model}" + (f" (SHA-256 {run.model_sha256[:12]}...)" if run.model_sha256 else "")
     head = (
@@ -106,13 +113,20 @@ def empty_txt(run: FinishedRun) -> str:
     if config.start_s or config.part_ends_s is not None:
         end = "its end" if config.part_ends_s is None else f"{config.part_ends_s:g} s"
         head += f"# Of each video only a part was examined: from {config.start_s:g} s to {end}.\n"
-    empty = [video for video in run.videos if not video.objects and video.examined]
-    whole = [video for video in empty if video.status == "ok"]
-    unsure = [video for video in run.videos if not video.objects and video not in whole]
+    empty = [video for video in run.videos if not _has_tracks(run, video)]
+    whole = [video for video in empty if video.examined and video.status == "ok"]
+    unsure = [video for video in empty if video not in whole]
     lines = [_line(video) for video in whole]
     if unsure:
         lines += ["# Not examined to the end:", *(f"# {_line(video)}" for video in unsure)]
     return head + "".join(f"{line}\n" for line in lines)
+
+
+def _has_tracks(run: FinishedRun, video: FinishedVideo) -> bool:
+    """Return whether there is a row of any track, by now: what the run counted need not be so any more."""
+    if run.counted:  # it has only just
+        return bool(video.objects)
+    return video.tracks is not None and video.tracks.is_file() and any(len(rows) for rows in read_tracks(video.tracks))
 
 
 def _line(video: FinishedVideo) -> str:
