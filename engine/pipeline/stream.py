@@ -26,7 +26,7 @@ from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
-from engine.pipeline.facts import media_facts
+from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
@@ -38,6 +38,7 @@ from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
+from engine.stages.windows import Opening
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class StreamRun:
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
+        self.opening = Opening()
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
         self.hand_over = False
@@ -218,6 +220,7 @@ class StreamRun:
         if self._error is None:
             self._error = error
         self.stop.set()
+        self.opening.close()
 
     @property
     def failed(self) -> bool:
@@ -602,6 +605,8 @@ class StreamRun:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
+        if (told := gate_note(self.tally)) is not None:
+            notes.append(told)
         if self.attempt is not None:
             notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:
