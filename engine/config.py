@@ -305,6 +305,9 @@ class EngineConfig(TrackerKeys):
     gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
     """With `gate`: how much finer what has changed is inferred than a whole frame would be. Higher finds smaller things
     there, for a time that grows by its square."""
+    gate_target: Share = 0.98
+    """With `gate`: where the audit finds that fewer boxes agree with those of whole frames (F1 at IoU 0.5), the gate
+    opens, up to inferring every frame. 0: it never does."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
@@ -596,11 +599,11 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames gate full_every_s gate_scale visualize crops layout class_names input_size input_scale"
-    " channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic max_detections formats"
-    " shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset"
-    " blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns label colour_by draw"
-    " line_width label_size trail_s".split()
+    "tracker skip_frames gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
+    " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
+    " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
+    " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"
+    " label colour_by draw line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"

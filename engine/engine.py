@@ -576,7 +576,11 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
-        track = Track(self._tracker, lambda key, state: pipeline.keep_state(key, state))
+        track = Track(
+            self._tracker,
+            lambda key, state: pipeline.keep_state(key, state),
+            lambda key, stretch, level: pipeline.open_gate(key, stretch, level),
+        )
         pipeline = Pipeline(
             Stages(self._runner, self._postprocess, track),
             shape_of=lambda image: self.model.shape((image.width, image.height)),

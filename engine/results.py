@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
+from engine.confidence import interval
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
@@ -18,9 +19,11 @@ from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
     FileJson,
+    GateAuditJson,
     GateJson,
     ManifestJson,
     RunSummary,
+    ShareJson,
     SummaryJson,
     Totals,
     VideoJson,
@@ -32,6 +35,7 @@ from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
+    from engine.records import Agreements, Ratio
     from engine.sinks.memory import Counters
 
 _CHUNK_BYTES = 1 << 20
@@ -120,7 +124,28 @@ def _gate_of(tally: Counters) -> GateJson | None:
         "same": looks["same"],
         "between": looks["between"],
         "inferred_share": round(tally.inferred_share / looks.total(), 4),
+        "audit": _audit_of(tally.agreements),
     }
+
+
+def _audit_of(seen: Agreements | None) -> GateAuditJson | None:
+    if seen is None:
+        return None
+    return {
+        "windows": seen.boxes.windows,
+        "frames": seen.frames,
+        "compared": seen.boxes.whole,
+        "boxes": _share_of(seen.boxes),
+        "ids": _share_of(seen.ids),
+        "counts": _share_of(seen.counts),
+        "level": seen.level,
+        "opened_at": seen.opened_at,
+    }
+
+
+def _share_of(ratio: Ratio) -> ShareJson:
+    low, high = interval(ratio)
+    return {"value": round(ratio.value, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def build_manifest(

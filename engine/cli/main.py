@@ -145,6 +145,7 @@ def _model_options(command: _Command) -> _Command:
             "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
         ),
         click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
+        click.option("--gate-target", type=float, help="With --gate: F1 of boxes below which it opens.  [0.98]"),
         click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),

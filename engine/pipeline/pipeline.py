@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import av
 
@@ -272,6 +273,8 @@ class Pipeline:
                         self._put_live(run, frame)
                     elif run.window.enter():
                         self._frames.put(frame)
+                        if frame.plan is not None and frame.plan.probed:
+                            self._frames.put(probe_of(frame))
                     else:
                         raise Closed(run.video.shown)
                     del frame  # while the next is decoded, it is held by those alone who still work on it
@@ -304,6 +307,13 @@ class Pipeline:
             run = self._active.get(key)
         if run is not None and run.place is not None:
             run.place.state = state
+
+    def open_gate(self, key: int, stretch: int, level: int) -> None:
+        """Tell a stream's decoder how far its gate is open behind a window of the audit."""
+        with self._lock:
+            run = self._active.get(key)
+        if run is not None:
+            run.opening.tell(stretch, level)
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
         """Let large frames in one by one, so that what is in flight is bounded in bytes, whatever the images' size.
@@ -341,7 +351,10 @@ class Pipeline:
             if not reader.go_to(checkpoint.mark):
                 raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled))
+            seen = checkpoint.tally.agreements
+            if seen is not None:
+                run.opening.tell(seen.stretch, seen.level)
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled, seen))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
@@ -388,7 +401,8 @@ class Pipeline:
         error.frame = frame.index
         run.fail(error)
         frame.image = None
-        run.window.leave()
+        if not frame.probe:
+            run.window.leave()
         self._results.put((frame, None))
 
     def _track(self, clock: Clock) -> None:
@@ -443,6 +457,7 @@ class Pipeline:
         for run in active:
             run.stop.set()
             run.window.close()
+            run.opening.close()
             run.tracks.close(discard=True)
 
     @property
@@ -454,6 +469,11 @@ class Pipeline:
     def fatal(self) -> Exception | None:
         """What ended the run, None when nothing did."""
         return self._fatal
+
+
+def probe_of(frame: Frame) -> Frame:
+    """Return a frame as it is inferred whole for the audit, beside what is looked at."""
+    return replace(frame, plan=None, infer=True, probe=True, mark=None, audio=(), look=False)
 
 
 class _Held:

@@ -25,6 +25,7 @@ from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
 from engine.records import Barrier, EndOfStream, Frame, Look, StreamInfo
 from engine.resume.audio_cursor import SoundGate
+from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.gate import Gate, GateSettings
 
@@ -116,7 +117,8 @@ class StreamReader:
         ignore = self._run.ignore
         self._motion = None
         if settings.gate is not None and not self.info.live:  # a live source waits for nobody
-            self._motion = Gate(settings.gate, ignore.cover if ignore is not None else None)
+            cover = ignore.cover if ignore is not None else None
+            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=self._run.opening)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
@@ -515,7 +517,8 @@ class StreamReader:
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
         plan = self._motion.see(image, pts, self._decoder.time_base) if self._motion is not None else None
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
-        held_up = plan is not None and plan.look is Look.BETWEEN  # what is known behind it depends on the next ones
+        # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
+        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
         mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock

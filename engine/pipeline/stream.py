@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from engine.analytics.heatmap import HeatmapState
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
     CheckpointMismatch,
@@ -27,7 +26,7 @@ from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
-from engine.pipeline.facts import media_facts
+from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
@@ -38,13 +37,15 @@ from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_f
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
-from engine.sinks.heatmap import HeatmapSink
 from engine.sinks.memory import Counters
+from engine.stages.windows import Opening
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
+    from engine.analytics.heatmap import HeatmapState
     from engine.pipeline.recording import Recording
+    from engine.sinks.heatmap import HeatmapSink
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ class StreamRun:
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
+        self.opening = Opening()
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
         self.hand_over = False
@@ -218,6 +220,7 @@ class StreamRun:
         if self._error is None:
             self._error = error
         self.stop.set()
+        self.opening.close()
 
     @property
     def failed(self) -> bool:
@@ -427,16 +430,16 @@ class StreamRun:
 
     def _follow(self, sink: Sink) -> None:
         """Let a heatmap go on where that of the file before ended."""
-        if isinstance(sink, HeatmapSink) and self.place is not None:
-            sink.before = self.place.heatmap_before
+        if sink.kind == "heatmap" and self.place is not None:
+            cast("HeatmapSink", sink).before = self.place.heatmap_before
 
     def _heatmap_left(self) -> HeatmapState | None:
         """Return what the next file's heatmap goes on with; None where there is none, or nothing of this file's
         stands."""
-        sink, _ = self._sinks.get("heatmap", (None, None))
-        if self.failed or not isinstance(sink, HeatmapSink) or self.place is None:
+        if self.failed or self.place is None or "heatmap" not in self._sinks:
             return None
-        return sink.left(self.place.offset_us)
+        sink, _ = self._sinks["heatmap"]
+        return cast("HeatmapSink", sink).left(self.place.offset_us)
 
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
         """Return whether another attempt has done the video; finishes what that one may have left to do. False where
@@ -603,6 +606,8 @@ class StreamRun:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
+        if (told := gate_note(self.tally)) is not None:
+            notes.append(told)
         if self.attempt is not None:
             notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:

@@ -56,6 +56,12 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
     return {"input": [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]}
 
 
+def seed_of(file: OpenedFile | None) -> str:
+    """Return a text that is the same for the same content, wherever the file lies: made from its size and its ends."""
+    found = of_input(file)["input"]
+    return f"{found[0]} {found[2]}" if isinstance(found, list) else ""
+
+
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
     """Return what has changed, as the beginning of a sentence: "the model has". None where nothing has. A key of the
     configuration that a journal does not name is newer than that journal, which was made with what is its default."""
