@@ -49,7 +49,8 @@ def answers_of(
         return None
     try:
         settings = settings or AnswerSettings.of(config)
-        films, heatmap = films_of(entries, folder, settings), config.heatmap or reported
+        films = films_of(entries, folder, settings, just_tracked=True)
+        heatmap = config.heatmap or reported
         cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
         made, formats = [each.answers for each in cameras], config.tables or ("csv",)
         written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)

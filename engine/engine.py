@@ -550,7 +550,7 @@ class Engine:
 
         def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
             clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
-            return self._outputs.sinks(segment, place.shown, scene, clock)
+            return self._outputs.sinks(segment, place.shown, scene, clock, whole=False)
 
         return Recording(video, place, sinks, rules)
 

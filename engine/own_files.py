@@ -152,6 +152,7 @@ _FORMS: tuple[tuple[str, _Form], ...] = (
     *((form.suffix, _ROWS[kind]) for kind, form in FORMATS.items()),
     (".detections.bin", _begins(b"yolo-engine detections ")),
     (".crops.zip", _is_crops),
+    (".heatmap.json", _is_json(schema=int, classes=dict)),
     (".mp4", bears_note),
     ("manifest.json", _is_json(videos=list, config=dict)),
     ("retrack.json", _is_json(schema=int, videos=list)),

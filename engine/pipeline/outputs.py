@@ -13,7 +13,7 @@ from engine.analytics.export import table_names
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import CROPS_SUFFIX, FORMATS, STORE_SUFFIX, VIDEO_SUFFIX
+from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
 from engine.own_files import refuse_foreign
@@ -40,10 +40,17 @@ class Outputs:
         self._threads = threads
 
     def sinks(
-        self, video: Video, folder: Path, scene: Scene | None = None, clock: Clock | None = None
+        self,
+        video: Video,
+        folder: Path,
+        scene: Scene | None = None,
+        clock: Clock | None = None,
+        *,
+        whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each. `scene` is the video's; `clock` that
-        of its first frame, where its frames bear none."""
+        """The sinks that the configuration asks for, and the final path of each; of a part of a live source, which is
+        not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its first frame,
+        where its frames bear none."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -63,11 +70,15 @@ class Outputs:
             from engine.sinks.store import DetectionStore
 
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
+        forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
+        if whole and (path := paths.get("heatmap")) is not None:
+            from engine.sinks.heatmap import HeatmapSink
+
+            sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
         if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
             from engine.sinks.crops import Crops
 
-            values = config.model_dump(include=set(registry.KEYS))
-            sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
+            sinks["crops"] = (Crops(path, names, forget_after=forget_after), path)
         if (path := paths.get("video")) is not None:
             from engine.sinks.blur import BlurSettings
             from engine.sinks.overlay import OverlayStyle
@@ -108,6 +119,7 @@ def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path
     base = folder / video.stem
     suffixes = {kind: form.suffix for kind, form in FORMATS.items() if kind in config.formats}
     suffixes |= {"store": STORE_SUFFIX} if config.store_conf is not None else {}
+    suffixes |= {"heatmap": HEATMAP_SUFFIX} if config.heatmap else {}
     suffixes |= {"crops": CROPS_SUFFIX} if config.crops else {}
     suffixes |= {"video": VIDEO_SUFFIX} if config.visualize else {}
     return {kind: base.with_name(base.name + suffix) for kind, suffix in suffixes.items()}
@@ -125,6 +137,8 @@ def refuse_foreign_outputs(
         whole.append("report.html")
     refuse_foreign(*(folder / name for name in whole), overwrite=config.overwrite)
     for video in videos:
+        if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
+            continue
         refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
 
 
