@@ -160,6 +160,8 @@ def _images(
     place = _IMAGES.get(form)
     if place is None:
         raise InputError(f"{form} takes videos: images are for {', '.join(_IMAGES)}.")
+    if all(video.video.source is None for video in videos):
+        raise InputError(f"{run.folder} is of live sources, of which no file is kept to cut images out.")
     count = 0
     for video in videos:
         if video.video.source is None:
