@@ -39,7 +39,8 @@ ROOMS = {
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "files", "install", "records", "text"},
-        "answers": {"analytics", "config", "errors", "summary"},
+        "manifest": {"config", "errors", "summary", "text"},
+        "answers": {"analytics", "config", "errors", "manifest", "summary"},
         "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
