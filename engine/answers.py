@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.analytics.answering import CameraAnswers, answer, films_of, told
@@ -22,26 +23,38 @@ ANSWER_KEYS = frozenset(
 """The keys of a configuration that answers depend on."""
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in a run: as a summary says it, and of each camera; of none where something went wrong."""
+
+    told: AnswersJson
+    cameras: tuple[CameraAnswers, ...] = ()
+
+
 def answers_of(
     entries: Iterable[VideoJson],
     folder: Path,
     config: EngineConfig,
     settings: AnswerSettings | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> AnswersJson | None:
-    """Write the tables that `config` asks for into `folder` and return what a summary says of them; None where none are
-    asked for. What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on."""
+    *,
+    reported: bool = False,
+) -> Counted | None:
+    """Write the tables that `config` asks for into `folder` and return what was counted; None where none are asked for.
+    What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on. `reported`: a
+    report is written from it."""
     if not config.writes_tables:
         return None
     try:
         settings = settings or AnswerSettings.of(config)
-        cameras = answer(films_of(entries, folder, settings), settings, heatmap=config.heatmap, tick=tick)
+        films, heatmap = films_of(entries, folder, settings), config.heatmap or reported
+        cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
         written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
         if config.heatmap:
             written["heatmap.json"] = write_heatmap(folder, cameras)
-        return {"cameras": told(cameras)["cameras"], "tables": written}
+        return Counted({"cameras": told(cameras)["cameras"], "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
-        return {"cameras": [], "tables": {}, "error": str(error)}
+        return Counted({"cameras": [], "tables": {}, "error": str(error)})
 
 
 def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:

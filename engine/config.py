@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -247,6 +247,9 @@ Roll = Annotated[float, BeforeValidator(_length), Field(ge=0, le=86_400, allow_i
 Kind = Literal["track", "crossing", "enter", "leave", "stay"]
 
 
+Drawn = Literal["lines", "zones", "counts", "clock"]
+
+
 class ClipKeys(BaseModel):
     """Which clips are cut at the end of a run, and how. See docs/after.md."""
 
@@ -294,6 +297,14 @@ class EngineConfig(TrackerKeys):
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
     tracker predicts."""
+    gate: Literal["off", "motion"] = "off"
+    """motion: infer only what has changed since it was inferred last, and carry over the rest; for cameras that stand
+    still. off: infer every frame. See docs/gate.md."""
+    full_every_s: Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=60)] = 2.0
+    """With `gate`: seconds after which a whole frame is inferred, whatever has changed."""
+    gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
+    """With `gate`: how much finer what has changed is inferred than a whole frame would be. Higher finds smaller things
+    there, for a time that grows by its square."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
@@ -440,10 +451,14 @@ class EngineConfig(TrackerKeys):
     finds no room that covers no other label, the id alone is drawn."""
     colour_by: Literal["id", "class"] = "id"
     """Whether each track or each class has a colour of its own in an annotated video."""
+    draw: Annotated[tuple[Drawn, ...], BeforeValidator(_parts)] | None = None
+    """What of its scene is drawn on an annotated video: its lines, its zones, their counts up to each frame, and the
+    clock; "none" for nothing. None: all four where the video has a scene. See docs/results.md."""
     line_width: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """Of boxes and trails in an annotated video, in pixels. None: by the frame's size, 3 at 1080p."""
+    """Of boxes, trails, lines and zones in an annotated video, in pixels. None: by the frame's size, 3 at 1080p."""
     label_size: Annotated[Count, Field(ge=7, le=64)] | None = None
-    """Of labels in an annotated video, in pixels per em. None: by the frame's size, 19 at 1080p."""
+    """Of labels, counts and the clock in an annotated video, in pixels per em. None: by the frame's size, 19 at
+    1080p."""
     trail_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
     """Seconds of its way that are drawn behind each track in an annotated video, at the foot of its boxes. 0: none."""
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25
@@ -503,6 +518,8 @@ class EngineConfig(TrackerKeys):
             raise ValueError("clips are cut by tracks: add tracks to formats")
         if self.export is not None and "tracks" not in self.formats:
             raise ValueError("exports are made from tracks: add tracks to formats")
+        if self.gate != "off" and self.skip_frames:
+            raise ValueError("gate and skip_frames exclude each other: the gate itself leaves frames out")
         return self
 
     @model_validator(mode="after")
@@ -517,6 +534,12 @@ class EngineConfig(TrackerKeys):
         if left_out:
             raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
         return self
+
+    def drawn(self, *, has_scene: bool) -> tuple[Drawn, ...]:
+        """What is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
+        if self.draw is None:
+            return get_args(Drawn) if has_scene else ()
+        return tuple(part for part in self.draw if has_scene or part == "clock")
 
     @property
     def writes_tables(self) -> bool:
@@ -570,10 +593,11 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames visualize crops layout class_names input_size input_scale channel_order conf class_groups"
-    " store_conf input_mean nms_iou classes class_agnostic max_detections formats shape start_s end_s duration_s"
-    " max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset blur only_blur blur_style blur_pad"
-    " blur_hold_s blur_conf zone start clock_patterns label colour_by line_width label_size trail_s".split()
+    "tracker skip_frames gate full_every_s gate_scale visualize crops layout class_names input_size input_scale"
+    " channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic max_detections formats"
+    " shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset"
+    " blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns label colour_by draw"
+    " line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"

@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -30,9 +31,12 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
+from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
+from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
+from engine.inference.tensor_shape import TensorShape
 from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
@@ -41,7 +45,7 @@ from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
-from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.pipeline import LARGE, Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
 from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
@@ -55,15 +59,19 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run import Run
-from engine.sinks.base import shared_writer, sole_writer
+from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
+from engine.stages.gate import MOST_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
+
+if TYPE_CHECKING:
+    from engine.analytics.answering import CameraAnswers
 
 log = logging.getLogger(__name__)
 
@@ -282,13 +290,21 @@ class Engine:
             summary["verdict"] = verdict.to_json() if verdict is not None else None
         counts = {videos[key].shown: checkpoints.attempts for key, checkpoints in kept.items()}
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
+        counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.follow_up import error_in, follow_up  # a run without any starts without what makes them
+            from engine.follow_up import follow_up  # a run without any starts without what makes them
 
-            followed = follow_up(summary["videos"], folder, self.config, summary["model"], settings=self._answering)
-            summary = {**summary, **followed}
-            if (problem := error_in(followed)) is not None:
-                summary["success"], summary["error"] = False, problem
+            followed = follow_up(
+                summary["videos"],
+                folder,
+                self.config,
+                summary["model"],
+                settings=self._answering,
+                reported=bool(self.config.report),
+            )
+            summary, counted = {**summary, **followed.made}, followed.cameras
+            if followed.error is not None:
+                summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
             summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
         )
@@ -302,7 +318,7 @@ class Engine:
                 raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
             try:
                 if self.config.report and settled:
-                    summary["report"] = manifest["report"] = self._report(folder, manifest)
+                    summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
                 manifest["files"] = made_of(folder, manifest)
                 report.write_json(place, "manifest.json", sealed(manifest))
@@ -316,11 +332,12 @@ class Engine:
             attempts.clean(place)
         return summary
 
-    def _report(self, folder: Path, manifest: ManifestJson) -> str:
+    def _report(self, folder: Path, manifest: ManifestJson, counted: Sequence[CameraAnswers]) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        return str(write_report(folder, manifest, self._answering, language=self.config.report_language).report)
+        language = self.config.report_language
+        return str(write_report(folder, manifest, self._answering, language=language, counted=counted).report)
 
     def work(
         self,
@@ -443,7 +460,7 @@ class Engine:
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -518,7 +535,13 @@ class Engine:
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
             counters=self._counters,
         )
-        return Recording(video, place, lambda segment: self._outputs.sinks(segment, place.shown), rules)
+        scene = self._answering.scene(name_of({"path": video.path, "stem": video.stem}))
+
+        def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
+            clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
+            return self._outputs.sinks(segment, place.shown, scene, clock)
+
+        return Recording(video, place, sinks, rules)
 
     @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
@@ -561,9 +584,31 @@ class Engine:
                 max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
+                gate=self._gate(),
             ),
         )
         return pipeline
+
+    def _gate(self) -> GateSettings | None:
+        """How what is inferred is chosen; None: every frame."""
+        config, model = self.config, self.model
+        if config.gate == "off":
+            return None
+        model_hw = tuple(
+            max(model.shape.stride, round(side * config.gate_scale / model.shape.stride) * model.shape.stride)
+            for side in model.shape.model_hw
+        )
+        in_parts = model.shape.rect and frame_backend(model.backend) is None
+        fine = TensorShape((model_hw[0], model_hw[1]), model.shape.stride, rect=True) if in_parts else None
+        boxes = Letterboxes(model.manifest.input, model.backend.input_dtype)
+        return GateSettings(
+            full_every_s=Fraction(config.full_every_s).limit_denominator(1000),
+            shape_of=model.shape,
+            fine_shape_of=fine,
+            letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
+            stride=model.shape.stride,
+            largest=int(LARGE * config.max_frame_bytes),
+        )
 
     def _begin(self, videos: int) -> Run:
         """Return a run over this number of videos, to be used as a context manager. From here on, `stop` ends it."""
@@ -687,7 +732,9 @@ class Engine:
     def _window(self, streams: int) -> int:
         """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
-        return self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
+        # Frames that wait for the next one that is looked at must not keep it out.
+        return window if self.config.gate == "off" else window + MOST_BETWEEN
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))

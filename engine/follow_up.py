@@ -6,13 +6,29 @@ What cuts clips and what writes exports is loaded by a run that asks for it: tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from engine.analytics.answering import CameraAnswers
 from engine.analytics.settings import AnswerSettings
 from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.summary import FollowUpJson, VideoJson
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What followed: as a summary says it, and the answers of the cameras that were counted in."""
+
+    made: FollowUpJson
+    cameras: tuple[CameraAnswers, ...] = ()
+
+    @property
+    def error(self) -> str | None:
+        """The first error; None where all went well."""
+        parts = (self.made.get("answers"), self.made.get("clips"), self.made.get("exports"))
+        return next((each["error"] for each in parts if each is not None and "error" in each), None)
 
 
 def follow_up(
@@ -22,23 +38,25 @@ def follow_up(
     model: Mapping[str, str],
     *,
     settings: AnswerSettings | None = None,
+    reported: bool = False,
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
-) -> FollowUpJson:
-    """Make what `config` asks for of the tracks in `folder`, and return what a summary says of it.
+) -> Followed:
+    """Make what `config` asks for of the tracks in `folder`.
 
     That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
-    the videos are done all the same, and the rest is made. With `roots`, only sources below one of them are opened.
-    `tick` is called while it goes on.
+    the videos are done all the same, and the rest is made. `reported`: the answers are to be those of a report, too, so
+    that rows are read once. With `roots`, only sources below one of them are opened. `tick` is called while it goes on.
     """
     settings = settings or AnswerSettings.of(config)
     found: FollowUpJson = {}
-    answers = answers_of(entries, folder, config, settings, tick)
-    if answers is not None:
-        found["answers"] = answers
+    counted = answers_of(entries, folder, config, settings, tick, reported=reported)
+    if counted is not None:
+        found["answers"] = counted.told
+    cameras = counted.cameras if counted is not None else ()
     if config.clips is not None or config.export:
-        found |= _made(entries, folder, config, model, settings, roots, tick)
-    return found
+        found |= _made(entries, folder, config, model, settings, cameras, roots, tick)
+    return Followed(found, cameras)
 
 
 def _made(
@@ -47,6 +65,7 @@ def _made(
     config: EngineConfig,
     model: Mapping[str, str],
     settings: AnswerSettings,
+    cameras: Sequence[CameraAnswers],
     roots: Sequence[Path],
     tick: Callable[[], None],
 ) -> FollowUpJson:
@@ -60,7 +79,7 @@ def _made(
     found: FollowUpJson = {}
     if config.clips is not None:
         try:
-            run = FinishedRun.of(entries, folder, config, model, settings=settings)
+            run = FinishedRun.of(entries, folder, config, model, settings=settings, counted=cameras)
             cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick)
             found["clips"] = clips_told(cut)
         except (ConfigError, InputError, OutputError, VideoError) as error:
@@ -73,9 +92,3 @@ def _made(
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["exports"] = {"exports": [], "error": str(error)}
     return found
-
-
-def error_in(found: FollowUpJson) -> str | None:
-    """Return the first error of what followed; None where all went well."""
-    parts = (found.get("answers"), found.get("clips"), found.get("exports"))
-    return next((each["error"] for each in parts if each is not None and "error" in each), None)

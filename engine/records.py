@@ -15,8 +15,9 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
@@ -69,6 +70,7 @@ class Barrier:
                `audio_repeats` how many packets in a row have had it
     origin     index of the first frame that was given out: not 0 where the beginning is passed over
     tail       of a file of a sequence: sketches of the last frames, by which the next file tells which it has too
+    gate       what the gate knows (engine.stages.gate), in base64; empty without one
     """
 
     frames: int
@@ -85,6 +87,7 @@ class Barrier:
     audio_repeats: int = 0
     origin: int = 0
     tail: tuple[int, ...] = ()
+    gate: str = ""
 
 
 class TrackerJson(TypedDict):
@@ -95,27 +98,48 @@ class TrackerJson(TypedDict):
     class_ids: list[int]
     scores: str
     pts: int
+    filled: NotRequired[FilledJson]
+
+
+class FilledJson(TypedDict):
+    """Detections to be carried over, and the frame's pts: the bytes of boxes and scores in hexadecimal digits."""
+
+    boxes: str
+    scores: str
+    class_ids: list[int]
+    pts: int
 
 
 @dataclass(slots=True, frozen=True)
 class TrackerState:
     """A stream's tracker behind a frame: the name of the tracker, the state of its kernel, class and score of the
-    detections it took last, (N,) int32 and (N,) float32, and the frame's pts."""
+    detections it took last, (N,) int32 and (N,) float32, and the frame's pts. `filled`: of a gated stream, the
+    detections that are carried over to the next frames, and the pts of the frame they are of."""
 
     name: str
     kernel: bytes
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     pts: int
+    filled: tuple[Detections, int] | None = None
 
     def to_json(self) -> TrackerJson:
-        return {
+        values: TrackerJson = {
             "name": self.name,
             "kernel": base64.b64encode(self.kernel).decode(),
             "class_ids": self.class_ids.tolist(),
             "scores": self.scores.tobytes().hex(),  # to the last bit
             "pts": self.pts,
         }
+        if self.filled is not None:
+            found, pts = self.filled
+            values["filled"] = {
+                "boxes": found.boxes_xyxy.tobytes().hex(),
+                "scores": found.scores.tobytes().hex(),
+                "class_ids": found.class_ids.tolist(),
+                "pts": pts,
+            }
+        return values
 
     @classmethod
     def from_json(cls, values: TrackerJson) -> TrackerState:
@@ -126,17 +150,81 @@ class TrackerState:
             np.array(values["class_ids"], np.int32),
             np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
             values["pts"],
+            _filled_from(values["filled"]) if "filled" in values else None,
         )
+
+
+def _filled_from(values: FilledJson) -> tuple[Detections, int]:
+    boxes = np.frombuffer(bytes.fromhex(values["boxes"]), np.float32).reshape(-1, 4)
+    scores = np.frombuffer(bytes.fromhex(values["scores"]), np.float32)
+    class_ids = np.array(values["class_ids"], np.int32)
+    if not len(boxes) == len(scores) == len(class_ids) or type(values["pts"]) is not int:
+        raise ValueError("its detections do not fit each other")
+    return Detections(boxes, scores, class_ids), values["pts"]
 
 
 @dataclass(slots=True, frozen=True)
 class StartOfStream:
     """Ahead of a stream that does not begin at its first frame: `frames` of it are done, or passed over, and `tracker`,
-    a StreamTracker, knows those that were done."""
+    a StreamTracker, knows those that were done. `filled` is as in TrackerState."""
 
     stream: int
     frames: int
     tracker: Any
+    filled: tuple[Detections, int] | None = None
+
+
+class Look(StrEnum):
+    """How a gated frame is looked at."""
+
+    WHOLE = "whole"
+    """Inferred as it is."""
+    PARTS = "parts"
+    """Inferred where it has changed; what was found elsewhere is carried over."""
+    SAME = "same"
+    """Nothing has changed: all is carried over."""
+    BETWEEN = "between"
+    """Its boxes lie between those of the frame before and of the next one that is none such."""
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """A rectangle of the tensor that the whole frame would become, in its pixels, and where its top left corner stands
+    in the tensor that is inferred."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    at_x: int
+    at_y: int
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """How a frame is looked at.
+
+    cost      what is inferred, as a share of a whole frame's tensor
+    whole_hw  height and width of the tensor that the frame would become at the scale of its parts; `tensor_hw` those of
+              the one that is inferred; (0, 0) where there are no parts
+    ratio_xy, pad_xy  how the frame lies in the first: pixels of it to one of the frame, and those left of and above it
+    changed   (rows, columns) bool, of blocks of `block_px` pixels of the frame: where it has changed; None unless there
+              are parts
+    """
+
+    look: Look
+    cost: float = 0.0
+    parts: tuple[Part, ...] = ()
+    whole_hw: tuple[int, int] = (0, 0)
+    tensor_hw: tuple[int, int] = (0, 0)
+    ratio_xy: tuple[float, float] = (1.0, 1.0)
+    pad_xy: tuple[int, int] = (0, 0)
+    changed: NDArray[np.bool_] | None = None
+    block_px: int = 0
+
+    @property
+    def infer(self) -> bool:
+        return self.look in (Look.WHOLE, Look.PARTS)
 
 
 @dataclass(slots=True)
@@ -148,7 +236,7 @@ class Frame:
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
     `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
     has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
-    tells it.
+    tells it. `plan` is how a gated frame is looked at, None without a gate.
     """
 
     stream: int
@@ -163,6 +251,7 @@ class Frame:
     step_s: Fraction | None = None
     look: bool = True
     wall: datetime | None = None
+    plan: Plan | None = None
 
     @property
     def time_s(self) -> float:
@@ -242,6 +331,8 @@ class Detections:
     boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts values of the
     model's output for the frame that were NaN or infinite; no box is made of them. `without_area` counts boxes that
     were dropped since nothing of them lies in the frame; `signs` are those of a frame at the beginning of a stream.
+    `carried` (N,) bool is true for those that were not found in this very frame, but stand there since nothing has
+    changed or since they lie between two frames; None: all were found.
     """
 
     boxes_xyxy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
@@ -250,6 +341,7 @@ class Detections:
     non_finite: int = 0
     without_area: int = 0
     signs: Signs | None = None
+    carried: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -260,7 +352,8 @@ class Detections:
         if count == len(self):
             return self
         boxes, scores, class_ids = self.boxes_xyxy[:count], self.scores[:count], self.class_ids[:count]
-        return Detections(boxes, scores, class_ids, self.non_finite, self.without_area, self.signs)
+        carried = None if self.carried is None else self.carried[:count]
+        return Detections(boxes, scores, class_ids, self.non_finite, self.without_area, self.signs, carried)
 
 
 @dataclass(slots=True)

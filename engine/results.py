@@ -18,6 +18,7 @@ from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
     FileJson,
+    GateJson,
     ManifestJson,
     RunSummary,
     SummaryJson,
@@ -31,6 +32,7 @@ from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
+    from engine.sinks.memory import Counters
 
 _CHUNK_BYTES = 1 << 20
 
@@ -104,7 +106,21 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         boxes_without_area=tally.without_area,
         segments=outcome.segments,
         dropped_frames=outcome.dropped,
+        gate=_gate_of(tally),
     )
+
+
+def _gate_of(tally: Counters) -> GateJson | None:
+    if not tally.looks:
+        return None
+    looks = tally.looks
+    return {
+        "whole": looks["whole"],
+        "parts": looks["parts"],
+        "same": looks["same"],
+        "between": looks["between"],
+        "inferred_share": round(tally.inferred_share / looks.total(), 4),
+    }
 
 
 def build_manifest(

@@ -68,6 +68,18 @@ class SegmentJson(TypedDict, total=False):
     salvaged: bool
 
 
+class GateJson(TypedDict):
+    """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
+    were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
+    pixels of all frames at the model's own scale."""
+
+    whole: int
+    parts: int
+    same: int
+    between: int
+    inferred_share: float
+
+
 class EntryJson(TypedDict):
     """How a video ended, as JSON values: a VideoResult without its path. The last keys are those of a manifest, and of
     `Engine.work`."""
@@ -94,6 +106,7 @@ class EntryJson(TypedDict):
     boxes_without_area: NotRequired[int]
     segments: NotRequired[list[SegmentJson]]
     dropped_frames: NotRequired[int]
+    gate: NotRequired[GateJson]
     clock: NotRequired[Mapping[str, object]]
     input: NotRequired[FileJson | None]
     attempts: NotRequired[int]
@@ -320,6 +333,7 @@ class VideoResult:
     boxes_without_area: int = 0
     segments: list[SegmentJson] = field(default_factory=list)
     dropped_frames: int = 0
+    gate: GateJson | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> VideoJson:

@@ -11,6 +11,9 @@ LIGHT: int
 DARK: int
 """The colour, for `draw_lines` and `draw_texts`, that is nearly black."""
 
+def line_thickness(frame_wh: tuple[int, int]) -> int:
+    """Return the thickness in pixels of outlines and lines where none is given."""
+
 def draw_tracks(
     planes: Sequence[npt.NDArray[np.uint8]],
     frame_wh: tuple[int, int],
@@ -24,6 +27,8 @@ def draw_tracks(
     full_range: bool = False,
     thickness: int | None = None,
     font_size: int | None = None,
+    taken: npt.NDArray[np.int64] | None = None,
+    slots: npt.NDArray[np.int64] | None = None,
 ) -> None:
     """Draw the tracks' boxes and labels on a yuv420p frame, in place.
 
@@ -46,6 +51,10 @@ def draw_tracks(
         further away and hide more of what they surround. None: 1/320 of the frame's shorter side, 3 at 1080p.
     font_size: pixels per em, [1, 200]; the largest of font.SIZES that is no larger is taken. None: 5 and 1/75 of the
         frame's shorter side, 19 at 1080p.
+    taken (in): (K, 4) int64, left, top, right and bottom of rectangles in pixels on which no label may stand.
+    slots (in-out): (N,) int64, for each track what stood here behind the frame in which it was drawn last, -1 where
+        it was not. Its label stays where it stood, as long as it covers no other label and hardly more of heads
+        than elsewhere, and those that can stay go before those that have to look for a place. None: all have to look.
 
     A label stands above its box where that covers nothing, else beside, below or inside it: where it covers fewest
     cells of a grid in which the upper middle of a box lies (a head, of people), the nearer places first. No label lies
@@ -103,3 +112,9 @@ def draw_texts(
 
     All else as in `draw_tracks`.
     """
+
+def text_sizes(
+    texts: Sequence[str], frame_wh: tuple[int, int], *, font_size: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the (N, 2) width and height in pixels of texts as `draw_texts` draws them; 0, 0 for an empty one. Of one
+    that is wider than the frame, what is beyond its right edge may be left out."""

@@ -36,10 +36,12 @@ cdef enum:
     HEAD = 1
     LABEL = 2
     LABELS = 0x02020202
-    # Costs of a place: a cell with a head, a step down the list of places, the short text.
+    # Costs of a place: a cell with a head, a step down the list of places, the short text; and what one may cost more
+    # than another if the label stood there in the frame before.
     HEAD_COST = 4
     PLACE_COST = 3
     SHORT_COST = 8
+    MOVE_COST = 24
     PLACES = 10
 
 if font.CHUNK != BLEND_CHUNK or font.FIRST != GLYPH_FIRST:
@@ -77,6 +79,20 @@ cdef struct Face:
     Py_ssize_t margin_x
     Py_ssize_t margin_y
     Py_ssize_t height
+
+# A label's text, and its width in pixels.
+cdef struct Words:
+    const u8* text
+    Py_ssize_t length
+    Py_ssize_t width
+
+# Where a label may stand: one of the places beside its box, and the pixels that it takes there.
+cdef struct Spot:
+    Py_ssize_t place
+    Py_ssize_t left
+    Py_ssize_t top
+    Py_ssize_t right
+    Py_ssize_t bottom
 
 # Cells of `size` pixels, `columns` by `rows` of them, in rows.
 cdef struct Grid:
@@ -122,6 +138,7 @@ def make_palette(matrix, full_range):
 
 PALETTES = {(matrix, full): make_palette(matrix, full) for matrix in LUMA_WEIGHTS for full in (False, True)}
 LIGHT, DARK = COLOURS, COLOURS + 1
+NOTHING_TAKEN = np.empty((0, 4), np.int64)
 
 
 cdef int fill(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
@@ -226,6 +243,14 @@ cdef void mark(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t rig
             grid.cells[row * grid.columns + column] |= what
 
 
+cdef void unmark(const Grid* grid, Spot spot) noexcept nogil:
+    """Take a label out of the cells it touches: no other one touches them."""
+    cdef Py_ssize_t row, column
+    for row in range(spot.top // grid.size, min((spot.bottom - 1) // grid.size + 1, grid.rows)):
+        for column in range(spot.left // grid.size, min((spot.right - 1) // grid.size + 1, grid.columns)):
+            grid.cells[row * grid.columns + column] &= ~LABEL
+
+
 cdef Py_ssize_t cost_of(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right,
                         Py_ssize_t bottom) noexcept nogil:
     """What a label there would cover; -1 where it would lie on another one."""
@@ -284,22 +309,37 @@ cdef bint place_at(Py_ssize_t place, Extent frame, Box box, Py_ssize_t width, Py
     return True
 
 
+cdef Py_ssize_t cost_at(const Grid* grid, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height,
+                        Py_ssize_t place, Spot* spot) noexcept nogil:
+    """What a label at one of the places would cover; -1 where that can't be. The spot is set where there is room."""
+    if not place_at(place, frame, box, width, height, &spot.left, &spot.top):
+        return -1
+    spot.right, spot.bottom = min(spot.left + width, frame.width), min(spot.top + height, frame.height)
+    spot.place = place
+    return cost_of(grid, spot.left, spot.top, spot.right, spot.bottom)
+
+
 cdef Py_ssize_t find_place(const Grid* grid, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height,
-                           Py_ssize_t* left, Py_ssize_t* top) noexcept nogil:
-    """The cheapest place for a label, and what it costs; -1 where each would cover another label."""
-    cdef Py_ssize_t place, x = 0, y = 0, cost, best = -1
+                           Py_ssize_t last, Spot* best_spot) noexcept nogil:
+    """The cheapest place for a label, and what it costs; -1 where each would cover another label. The one where it was
+    `last` is cheaper; -1: nowhere."""
+    cdef Spot spot
+    cdef Py_ssize_t place, cost, best = -1
+    if last >= 0:
+        cost = cost_at(grid, frame, box, width, height, last, &spot)
+        if cost >= 0:
+            best, best_spot[0] = max(cost - MOVE_COST, 0), spot
     for place in range(PLACES):
         if best >= 0 and PLACE_COST * place >= best:
             break
-        if not place_at(place, frame, box, width, height, &x, &y):
+        if place == last:
             continue
-        cost = cost_of(grid, x, y, min(x + width, frame.width), min(y + height, frame.height))
+        cost = cost_at(grid, frame, box, width, height, place, &spot)
         if cost < 0:
             continue
         cost += PLACE_COST * place
         if best < 0 or cost < best:
-            best = cost
-            left[0], top[0] = x, y
+            best, best_spot[0] = cost, spot
     return best
 
 
@@ -345,13 +385,25 @@ cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t 
     return 0
 
 
+cdef bint words(const u8[::1] text, const i64[::1] ends, Py_ssize_t row, const Face* face, Words* found) noexcept nogil:
+    """The text of a row; False where it has none."""
+    cdef Py_ssize_t start = ends[row - 1] if row > 0 else 0
+    if ends[row] == start:
+        return False
+    found.text, found.length = &text[start], ends[row] - start
+    found.width = text_width(face, found.text, found.length)
+    return True
+
+
 cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] boxes, const i64[::1] colours,
                   const i64[::1] order, const u8[::1] text, const i64[::1] ends, const u8[::1] short,
                   const i64[::1] short_ends, u8[:, ::1] mask, const u8[:, ::1] palette, Py_ssize_t thickness,
-                  const Face* face, Grid* grid) except -1 nogil:
-    cdef Py_ssize_t row, at, start, left = 0, top = 0, other_left = 0, other_top = 0, width, cost, other
-    cdef const u8* shown
-    cdef Py_ssize_t length
+                  const Face* face, Grid* grid, const i64[:, ::1] taken, i64[::1] slots) except -1 nogil:
+    """`slots` has the places where labels stood before, PLACES more for those of the short text; -1: nowhere."""
+    cdef Py_ssize_t row, at, cost, other, width, last
+    cdef Words whole, brief, shown
+    cdef Spot spot, other_spot
+    cdef bint is_brief
     cdef Box box
     for row in range(boxes.shape[0]):
         if place_box(boxes, row, frame, thickness, &box):
@@ -360,26 +412,62 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
             # From the first whole cell on: a label that ends where the box begins covers nothing of it.
             mark(grid, box.left + width // 4, box.top + grid.size - 1, box.right - width // 4,
                  box.top + max((box.bottom - box.top) // 5, grid.size), HEAD)
+    for row in range(taken.shape[0]):
+        mark(grid, taken[row, 0], taken[row, 1], min(taken[row, 2], frame.width), min(taken[row, 3], frame.height),
+             LABEL)
+    # First those that can stay where they were: whoever comes anew does not drive them out.
     for at in range(boxes.shape[0]):
         row = order[at]
-        start = ends[row - 1] if row > 0 else 0
-        if ends[row] == start or not place_box(boxes, row, frame, thickness, &box):
+        last = slots[row]
+        if not 0 <= last < 2 * PLACES:
+            slots[row] = -1
             continue
-        shown, length = &text[start], ends[row] - start
-        width = text_width(face, shown, length)
-        cost = find_place(grid, frame, box, width, face.height, &left, &top)
-        start = short_ends[row - 1] if row > 0 else 0
-        if cost != 0 and short_ends[row] > start:
-            width = text_width(face, &short[start], short_ends[row] - start)
-            other = find_place(grid, frame, box, width, face.height, &other_left, &other_top)
-            if other >= 0 and (cost < 0 or other + SHORT_COST < cost):
-                shown, length = &short[start], short_ends[row] - start
-                left, top, cost = other_left, other_top, other
-        if cost < 0:
+        is_brief = last >= PLACES
+        if not place_box(boxes, row, frame, thickness, &box) or not (
+            words(short, short_ends, row, face, &shown) if is_brief else words(text, ends, row, face, &shown)
+        ):
+            slots[row] = -1
             continue
-        width = text_width(face, shown, length)
-        mark(grid, left, top, min(left + width, frame.width), min(top + face.height, frame.height), LABEL)
-        draw_text(y, u, v, frame, left, top, face, shown, length, mask, colour_of(palette, colours[row]))
+        cost = cost_at(grid, frame, box, shown.width, face.height, last - PLACES if is_brief else last, &spot)
+        if 0 <= cost <= MOVE_COST:
+            mark(grid, spot.left, spot.top, spot.right, spot.bottom, LABEL)
+        else:
+            slots[row] = -2 - last
+    for at in range(boxes.shape[0]):
+        row = order[at]
+        if not place_box(boxes, row, frame, thickness, &box) or not words(text, ends, row, face, &whole):
+            slots[row] = -1
+            continue
+        brief = whole
+        if slots[row] >= 0:
+            is_brief = slots[row] >= PLACES
+            if is_brief:
+                words(short, short_ends, row, face, &brief)
+                last = slots[row] - PLACES
+                cost_at(grid, frame, box, brief.width, face.height, last, &spot)
+                unmark(grid, spot)
+                # There is room for the whole again.
+                if cost_at(grid, frame, box, whole.width, face.height, last, &other_spot) == 0:
+                    is_brief, spot = False, other_spot
+            else:
+                cost_at(grid, frame, box, whole.width, face.height, slots[row], &spot)
+        else:
+            last = -2 - slots[row]
+            is_brief = False
+            cost = find_place(grid, frame, box, whole.width, face.height, last if last < PLACES else -1, &spot)
+            if cost != 0 and words(short, short_ends, row, face, &brief):
+                other = find_place(grid, frame, box, brief.width, face.height,
+                                   last - PLACES if last >= PLACES else -1, &other_spot)
+                if other >= 0 and (cost < 0 or other + SHORT_COST < cost):
+                    is_brief, cost, spot = True, other, other_spot
+            if cost < 0:
+                slots[row] = -1
+                continue
+        shown = brief if is_brief else whole
+        slots[row] = spot.place + PLACES if is_brief else spot.place
+        mark(grid, spot.left, spot.top, spot.right, spot.bottom, LABEL)
+        draw_text(y, u, v, frame, spot.left, spot.top, face, shown.text, shown.length, mask,
+                  colour_of(palette, colours[row]))
     return 0
 
 
@@ -470,6 +558,10 @@ def check_frame(planes, frame_wh, matrix, font_size=None, thickness=None):
         raise ValueError(f"matrix must be one of {', '.join(LUMA_WEIGHTS)}. Got {matrix!r}.")
     if thickness is not None and not (is_int(thickness) and 1 <= thickness <= 64):
         raise ValueError(f"thickness must be None or an int in [1, 64]. Got {thickness!r}.")
+    check_font_size(font_size)
+
+
+def check_font_size(font_size):
     if font_size is not None and not (is_int(font_size) and 1 <= font_size <= 200):
         raise ValueError(f"font_size must be None or an int in [1, 200]. Got {font_size!r}.")
 
@@ -496,6 +588,12 @@ def check_points(name, points):
     if not isinstance(points, np.ndarray) or points.dtype != np.float64 or points.ndim != 2 or points.shape[1] != 2:
         found = f"{points.dtype} {points.shape}" if isinstance(points, np.ndarray) else type(points).__name__
         raise ValueError(f"{name} must be a float64 array of shape (N, 2). Got {found}.")
+
+
+def check_taken(taken):
+    if not isinstance(taken, np.ndarray) or taken.dtype != np.int64 or taken.ndim != 2 or taken.shape[1] != 4:
+        found = f"{taken.dtype} {taken.shape}" if isinstance(taken, np.ndarray) else type(taken).__name__
+        raise ValueError(f"taken must be an int64 array of shape (K, 4). Got {found}.")
 
 
 def check_boxes(boxes_xyxy):
@@ -536,11 +634,16 @@ cdef class Text:
         self.face.margin_x, self.face.margin_y = max(found.left, found.size // 4), max(1, found.size // 8)
         self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
         # What lies beyond the frame's width is cut off here, which bounds the mask as well.
-        most = frame_width // found.narrowest + 1
+        cdef Py_ssize_t most = frame_width // found.narrowest + 1, at = 0, end = 0, length
+        cdef i64[::1] ends = np.empty(len(labels), np.int64)
         texts = [font.fold(label)[:most] for label in labels]
-        self.codes = b"".join(texts) or b" "
-        self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        self.widest = max(map(len, texts), default=0)
+        for text in texts:
+            length = len(text)
+            end += length
+            ends[at] = end
+            at += 1
+            self.widest = max(self.widest, length)
+        self.codes, self.ends = b"".join(texts) or b" ", ends
 
     cdef mask(self):
         """Room for the widest text, and a row of nothing below it."""
@@ -549,7 +652,7 @@ cdef class Text:
 
 
 def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None, colours=None, matrix="bt601",
-                full_range=False, thickness=None, font_size=None):
+                full_range=False, thickness=None, font_size=None, taken=None, slots=None):
     check_frame(planes, frame_wh, matrix, font_size, thickness)
     check_boxes(boxes_xyxy)
     count = len(boxes_xyxy)
@@ -559,6 +662,12 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
         check_labels("short_labels", short_labels, count)
     if colours is not None:
         check_ids("colours", colours, count)
+    if taken is not None:
+        check_taken(taken)
+    if slots is not None:
+        check_ids("slots", slots, count)
+        if not slots.flags.writeable:
+            raise ValueError("slots must be writable.")
     if count == 0:
         return
 
@@ -566,7 +675,9 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
     frame.width, frame.height = frame_wh
     cdef Py_ssize_t line = line_thickness(frame_wh) if thickness is None else thickness
     size = default_font_size(frame_wh) if font_size is None else font_size
-    cdef Text text = Text(labels, frame.width, size), short = Text(short_labels or [""] * count, frame.width, size)
+    cdef Text text = Text(labels, frame.width, size)
+    cdef Text short = text if short_labels is None else Text(short_labels, frame.width, size)
+    cdef const i64[::1] short_ends = np.zeros(count, np.int64) if short_labels is None else short.ends
     cdef Face face = text.face
     cdef u8[:, ::1] mask = (text if text.widest >= short.widest else short).mask()
     cdef Grid grid
@@ -581,9 +692,14 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
     cdef const i64[::1] order = np.argsort(ids, kind="stable")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
+    cdef const i64[:, ::1] occupied = NOTHING_TAKEN if taken is None else np.ascontiguousarray(taken)
+    stood = np.full(count, -1) if slots is None else np.ascontiguousarray(slots)
+    cdef i64[::1] places = stood
     with nogil:
-        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short.ends, mask, palette,
-                 line, &face, &grid)
+        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short_ends, mask, palette,
+                 line, &face, &grid, occupied, places)
+    if slots is not None and stood is not slots:
+        slots[:] = stood
 
 
 def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_range=False, thickness=None):
@@ -632,3 +748,18 @@ def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", f
                 draw_text(y, u, v, frame, left, top, &face, &text.codes[start], text.ends[row] - start, mask,
                           colour_of(palette, which[row]))
             start = text.ends[row]
+
+
+def text_sizes(texts, frame_wh, *, font_size=None):
+    if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(n) and n >= 1 for n in frame_wh)):
+        raise ValueError(f"frame_wh must be two ints of at least 1. Got {frame_wh!r}.")
+    check_font_size(font_size)
+    check_labels("texts", texts, len(texts))
+    cdef Text text = Text(texts, frame_wh[0], default_font_size(frame_wh) if font_size is None else font_size)
+    cdef Py_ssize_t row, start = 0
+    sizes = np.zeros((len(texts), 2), np.int64)
+    for row in range(len(texts)):
+        if text.ends[row] > start:
+            sizes[row] = text_width(&text.face, &text.codes[start], text.ends[row] - start), text.face.height
+        start = text.ends[row]
+    return sizes

@@ -11,8 +11,9 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 (the rules), `trajectories` and `ground` (whole tracks), `stitching` (tracks that broke), `clock`, `analysis` (all of
 it), `bins` and `tables`.
 For runs: `settings` (what a configuration asks for), `naming` (of videos and cameras), `timeline` (the files of a
-camera), `ignore` (where nothing is detected), `vocabulary` (which names can come up), `answering` (a manifest's
-answers), `heatmap`, `verdicts` (what a reviewer rejected), `export` (files).
+camera), `ignore` (where nothing is detected), `vocabulary` (which names can come up), `live` (counts as frames come),
+`answering` (a manifest's answers), `heatmap`, `paths` (where tracks went, for pages), `verdicts` (what a reviewer
+rejected), `export` (files).
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ __all__ = [
     "geometry",
     "heatmap",
     "ignore",
+    "live",
     "naming",
+    "paths",
     "read_mot",
     "read_tracks",
     "samples",

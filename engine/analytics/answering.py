@@ -16,6 +16,7 @@ import numpy as np
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap
 from engine.analytics.naming import camera_of, name_of
+from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
@@ -28,12 +29,15 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers, the number of its objects, and where they were and what a review gave, where that was asked
-    for."""
+    """One camera's answers and the number of its objects; where they were, the way of each track and what a review
+    gave, where that was asked for. `offsets_s` leads from the container's times of a video, by its name, to the
+    camera's timeline."""
 
     answers: Answers
     objects: Objects
+    offsets_s: Mapping[str, float]
     heatmap: Heatmap | None = None
+    paths: Mapping[int, TrackPath] | None = None
     reviewed: Reviewed | None = None
 
 
@@ -129,18 +133,17 @@ def answer(
     *,
     read: Callable[[Path], Iterator[Samples]] = read_tracks,
     heatmap: bool = False,
+    paths: bool = False,
     tick: Callable[[], None] = lambda: None,
-    watch: Callable[[Samples], None] = lambda samples: None,
     verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows;
-    `watch` is given it, with the camera's ids and the film's name. With `verdicts`, rows of tracks and events that were
-    rejected count for nothing. Raises InputError where rows can't be read, or a
-    video has another aspect than its scene."""
+    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
+    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError where rows can't
+    be read, or a video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
-    return [_of_camera(name, cameras[name], settings, read, heatmap, tick, watch, verdicts) for name in sorted(cameras)]
+    return [_of_camera(name, cameras[name], settings, read, heatmap, paths, tick, verdicts) for name in sorted(cameras)]
 
 
 def _of_camera(
@@ -149,8 +152,8 @@ def _of_camera(
     settings: AnswerSettings,
     read: Callable[[Path], Iterator[Samples]],
     heatmap: bool,
+    paths: bool,
     tick: Callable[[], None],
-    watch: Callable[[Samples], None],
     verdicts: Sequence[Judged] | None,
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
@@ -163,6 +166,7 @@ def _of_camera(
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
     heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
+    ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -181,7 +185,8 @@ def _of_camera(
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
-            watch(replace(samples, track_ids=ids, video=film.name, offset_s=offset_s))
+            if ways is not None and film.size_wh is not None:
+                ways.feed(replace(samples, track_ids=ids), film.size_wh)
             yield replace(samples, track_ids=ids)
             tick()
 
@@ -200,7 +205,14 @@ def _of_camera(
     reviewed = None
     if verdicts is not None:
         answers, reviewed = without_rejected(answers, judged, met)
-    return CameraAnswers(answers, count_objects(fragments.all()), heat, reviewed)
+    return CameraAnswers(
+        answers,
+        count_objects(fragments.all()),
+        {each.film.name: each.offset_s for each in placed},
+        heat,
+        ways.ended() if ways is not None else None,
+        reviewed,
+    )
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:

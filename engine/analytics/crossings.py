@@ -86,8 +86,14 @@ class Crossings:
 
     def end(self, track_id: int) -> list[Crossing]:
         """Forget a track that has ended, and return the crossing that its end settles, if there is one."""
-        track = self._tracks.pop(track_id, None)
-        return self._settle(track_id, track) if track is not None and track.side != track.settled else []
+        found = self.at_end(track_id)
+        self._tracks.pop(track_id, None)
+        return found
+
+    def at_end(self, track_id: int) -> list[Crossing]:
+        """Return the crossing that the end of a track would settle now, if there is one."""
+        track = self._tracks.get(track_id)
+        return self._crossed(track_id, track) if track is not None and track.side != track.settled else []
 
     def state(self) -> list[tuple[int, Approach]]:
         """Return how far each track is, to `restore` it from."""
@@ -98,8 +104,12 @@ class Crossings:
         self._tracks = {track_id: replace(track) for track_id, track in state}
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
-        assert track.change is not None
         track.settled = track.side
+        return self._crossed(track_id, track)
+
+    def _crossed(self, track_id: int, track: Approach) -> list[Crossing]:
+        """Return the last change of side as a crossing, where the line was met between its ends."""
+        assert track.change is not None
         before, after = track.change
         share = self._line.crossing(before.box_xyxy, after.box_xyxy)
         if share is None:

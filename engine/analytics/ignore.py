@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.analytics.geometry import Point, Polygon
 from engine.records import Detections
@@ -31,10 +32,7 @@ class IgnoreRegions:
         """Return the detections of an upright frame whose centres lie in no region."""
         if not len(found):
             return found
-        if (shapes := self._shapes.get(size_wh)) is None:
-            shapes = self._shapes[size_wh] = [Polygon(points, size_wh, "centre", 0.0) for points in self._polygons]
-        boxes = found.boxes_xyxy.astype(np.float64)
-        kept = ~np.logical_or.reduce([shape.inside(boxes)[0] for shape in shapes])
+        kept = ~self.cover(found.boxes_xyxy.astype(np.float64), size_wh)
         if kept.all():
             return found
         return replace(
@@ -43,3 +41,10 @@ class IgnoreRegions:
             scores=found.scores[kept],
             class_ids=found.class_ids[kept],
         )
+
+    def cover(self, boxes_xyxy: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which boxes (N, 4) in an upright frame have their centre in a region, (N,) bool."""
+        if (shapes := self._shapes.get(size_wh)) is None:
+            shapes = self._shapes[size_wh] = [Polygon(points, size_wh, "centre", 0.0) for points in self._polygons]
+        covered: NDArray[np.bool_] = np.logical_or.reduce([shape.inside(boxes_xyxy)[0] for shape in shapes])
+        return covered

@@ -48,10 +48,15 @@ class Stays:
         """Take the next samples of some tracks, and return the stays that end in them."""
         inside, left = self.inside(tracks.samples)
         any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
+        all_inside = np.logical_and.reduceat(inside, tracks.starts).tolist()
         found: list[Stay] = []
-        for (track_id, start, stop), within in zip(tracks.spans, any_inside, strict=True):
-            if not within and self._open.get(track_id) is None:  # as most are
+        for (track_id, start, stop), within, throughout in zip(tracks.spans, any_inside, all_inside, strict=True):
+            stay = self._open.get(track_id)
+            if not within and stay is None:  # as most are
                 self._open[track_id] = None
+                continue
+            if throughout and stay is not None:
+                self._open[track_id] = replace(stay, last=tracks.samples.moment(stop - 1, self._zone.anchor))
                 continue
             samples = tracks.samples.take(slice(start, stop))
             found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
@@ -91,6 +96,11 @@ class Stays:
     def of(self, track_id: int) -> Stay | None:
         """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
         return self._open.get(track_id)
+
+    @property
+    def inside_now(self) -> list[int]:
+        """The tracks that have a stay which has not ended."""
+        return [track_id for track_id, stay in self._open.items() if stay is not None]
 
     def state(self) -> list[tuple[int, Stay | None]]:
         """Return the stay of each track, None of those outside, to `restore` it from."""

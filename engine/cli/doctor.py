@@ -21,7 +21,7 @@ from engine.text.printable import printable
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = tuple(
     "geometry letterbox convnet decode_heads nms kalman assignment tracker sort bytetrack ocsort cbiou overlay blur "
-    "sharpness rows".split()
+    "sharpness rows motion".split()
 )
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 

@@ -138,6 +138,13 @@ def _model_options(command: _Command) -> _Command:
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option(
+            "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
+        ),
+        click.option(
+            "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
+        ),
+        click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
+        click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
         click.option(

@@ -16,7 +16,8 @@ def overlay_options(command: Command) -> Command:
         (
             click.option("--label", metavar="class,id,score|none", help="What labels say.  [class,id]"),
             click.option("--colour-by", type=click.Choice(["id", "class"]), help="What has its own colour.  [id]"),
-            click.option("--line-width", type=int, metavar="PIXELS", help="Of boxes and trails.  [by the frame]"),
+            click.option("--draw", metavar="lines,zones,counts,clock|none", help="Of its scene.  [all]"),
+            click.option("--line-width", type=int, metavar="PIXELS", help="Of boxes, trails, lines.  [by the frame]"),
             click.option("--label-size", type=int, metavar="PIXELS", help="Of labels.  [by the frame]"),
             click.option("--trail", "trail_s", type=float, metavar="SECONDS", help="Draw tracks' ways.  [0]"),
         )

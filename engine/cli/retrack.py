@@ -37,6 +37,7 @@ def retrack() -> None:
 @click.command(short_help="Draw the annotated videos of a run again.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("--scene", multiple=True, metavar="FILE", help="Scene file, or a folder of them.  [the run's]")
 @overlay_options
 @deferred("retrack:render")
 def render() -> None:

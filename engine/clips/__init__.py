@@ -1,8 +1,9 @@
 """Clips of what happened, cut from the sources of a finished run.
 
 In the order of the data: `plan` (which parts of which videos), `packets` (what a file holds, and where it can be cut),
-`copying` (a part as it is, from a key frame on), `encoding` (a part to the frame), `cutting` (all of it), `lists`
-(clips.csv, and empty.txt for the videos in which nothing was found).
+`writing` (a clip that grows), `joining` (a part to the frame, its middle as it is), `copying` (parts of a file in one
+reading), `encoding` (a part to the frame, all of it anew), `cutting` (all of it), `lists` (clips.csv, and empty.txt for
+the videos in which nothing was found).
 
 A clip holds every frame of the events that it is for. Packets are copied only where the frames they decode to are
 those that the rows number; else the part is encoded anew.

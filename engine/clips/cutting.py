@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
-from engine.clips.copying import Copy, copy, copy_suffix
+from engine.clips.copying import copy, copy_suffix
 from engine.clips.encoding import encode
 from engine.clips.lists import LIST, clips_csv, empty_txt, listed_before
-from engine.clips.packets import Cut as PacketCut
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
+from engine.clips.writing import Copy
 from engine.errors import OutputError, VideoError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
@@ -40,7 +40,7 @@ _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 class Clip:
     """One clip: its path, below the folder of the clips as `name`, and the frames in it, by their numbers in the rows;
     seconds are those of the video's container. `mode` is copy or exact, `lead_s` how much was copied in front of what
-    was asked for; `note` says why it is not as asked."""
+    was asked for, `encoded_frames` how many of its frames were encoded anew; `note` says why it is not as asked."""
 
     path: Path
     name: PurePosixPath
@@ -54,6 +54,7 @@ class Clip:
     first_frame: int
     last_frame: int
     lead_s: float = 0.0
+    encoded_frames: int = 0
     note: str = ""
 
 
@@ -108,13 +109,16 @@ def _cut_all(
         files.sweep(below, _PARTS)
     for number, wanted in parts_of(happenings_of(run, settings.selection, tick), settings).items():
         video = run.videos[number]
+        done: list[Clip] = []
         try:
             with target.below(video.stem.parent, make=True) as place:
                 for clip in _VideoCutter(run, video, settings, files, place, tick).cut(wanted, roots):
-                    cut.clips.append(clip)
+                    done.append(clip)
         except VideoError as error:
             cut.failed[video.name] = str(error)
             log.warning("%s: no clips: %s", video.name, error)
+        # What is copied is there first.
+        cut.clips += sorted(done, key=lambda clip: (clip.begins_s, clip.ends_s))
     # What can't be cut now may have been: it can't be made again, and stays.
     made = {str(clip.name) for clip in cut.clips}
     kept = [row for row in earlier if row["video"] in cut.failed and row["clip"] not in made]
@@ -178,7 +182,7 @@ class _VideoCutter:
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}
-        cuts: dict[Path, tuple[Part, PacketCut]] = {}
+        copies: dict[Path, Copy] = {}
         with closing(self._source(file)) as source:
             audio = source.open().audio
             index = PacketIndex.read(source)
@@ -188,29 +192,32 @@ class _VideoCutter:
         for part, path in zip(own, growing, strict=True):
             frames = index.frames_of(part) if index.problem is None else None
             found = index.cut(*frames) if frames is not None else None
-            if found is None:
+            if frames is None or found is None:
                 why[path] = index.problem or "no key frame stands in front of it"
             elif not self._settings.exact or found.shown == found.wanted:
-                cuts[path] = part, found
+                copies[path] = Copy(found, path, suffix)
+            elif (joint := index.joint(*frames)) is not None:
+                copies[path] = Copy(index.exactly(joint, *frames), path, suffix, joint)
+            else:
+                why[path] = index.why_not_joint(*frames)
         by_path = dict(zip(growing, parts, strict=True))
-        if cuts:
+        if copies:
             with closing(self._source(file)) as source:
                 audio = source.open().audio
-                copies = [Copy(found, path, suffix) for path, (_, found) in cuts.items()]
-                why |= copy(source, audio, index, copies, self._tick)
-            for path, (_, found) in cuts.items():
+                why |= copy(source, audio, index, list(copies.values()), self._tick)
+            for path, wanted in copies.items():
                 if path not in why:
-                    yield shift.back(self._copied(path, by_path[path], found, index, suffix))
-        left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in cuts]
+                    yield shift.back(self._copied(by_path[path], wanted, index))
+        left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in copies]
         if left:
             first_s = 0.0 if self._drawn else self._video.first_s
             made = encode(file, file.path, first_s, left, self._run.config, self._tick)
             for _, path in left:
                 if (each := made.get(path)) is not None:
-                    note = "; ".join(filter(None, ("" if self._settings.exact else why.get(path, ""), *each.notes)))
+                    note = "; ".join(filter(None, (why.get(path, ""), *each.notes)))
                     frames = each.first_frame, each.last_frame
-                    part = by_path[path]
-                    yield shift.back(_Made(path, ".mp4", "exact", part, each.begins_s, each.ends_s, frames, 0.0, note))
+                    count, spent_s = each.last_frame - each.first_frame + 1, (each.begins_s, each.ends_s)
+                    yield shift.back(_Made(path, ".mp4", "exact", by_path[path], *spent_s, frames, 0.0, count, note))
 
     @property
     def _drawn(self) -> bool:
@@ -235,11 +242,13 @@ class _VideoCutter:
             self._tick()
         return _Shift(origin or 0, self._video.annotated_s if self._drawn else 0.0)
 
-    def _copied(self, path: Path, part: Part, cut: PacketCut, index: PacketIndex, suffix: str) -> _Made:
-        base = index.time_base
+    def _copied(self, part: Part, made: Copy, index: PacketIndex) -> _Made:
+        cut, base = made.cut, index.time_base
         begins_s, ends_s = float(cut.begins_pts * base), float(cut.ends_pts * base)
         lead_s = float((cut.wanted_pts[0] - cut.begins_pts) * base)
-        return _Made(path, suffix, "copy", part, begins_s, ends_s, cut.shown, lead_s, "")
+        encoded = 0 if made.joint is None else made.joint.encoded
+        mode = "exact" if encoded else "copy"
+        return _Made(made.path, made.suffix, mode, part, begins_s, ends_s, cut.shown, lead_s, encoded, "")
 
     def _published(self, made: _Made) -> Clip:
         words, below = name_words(self._video, made.part), self._video.stem.parent
@@ -265,6 +274,7 @@ class _VideoCutter:
             at(made.ends_s),
             *made.frames,
             made.lead_s,
+            made.encoded_frames,
             made.note,
         )
 
@@ -306,6 +316,7 @@ class _Made:
     ends_s: float
     frames: tuple[int, int]
     lead_s: float
+    encoded_frames: int
     note: str
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(
     "clip mode camera video from_time to_time from_s to_s first_frame last_frame part kinds places directions classes"
-    " track_ids event_first_s event_last_s lead_s note".split()
+    " track_ids event_first_s event_last_s lead_s encoded_frames note".split()
 )
 
 
@@ -28,7 +28,8 @@ _LARGEST_LIST = 1 << 28
 
 def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame. `kept` are rows of an earlier list that hold still."""
+    in front of what was asked for, back to a key frame; `encoded_frames` are those that were encoded anew. `kept` are
+    rows of an earlier list that hold still."""
     rows: list[Row] = [*map(_row, clips)]
     rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]
     return csv_of(COLUMNS, rows)
@@ -89,6 +90,7 @@ def _row(clip: Clip) -> Row:
         "event_first_s": round(min(span.begins_s for span in spans), 3),
         "event_last_s": round(max(span.ends_s for span in spans), 3),
         "lead_s": round(clip.lead_s, 3),
+        "encoded_frames": clip.encoded_frames,
         "note": clip.note,
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.clips.plan import Part
 from engine.media.source import Source
+from engine.media.units import kind_of, units_of_packet
 
 # Rows have their times to a microsecond.
 _ROUNDED_S = 1e-6
@@ -36,15 +37,49 @@ class Cut:
     ends_pts: int
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Frames that are encoded anew, by their times, and the packets [`first`, `stop`) that they are decoded from."""
+
+    first: int
+    stop: int
+    wanted_pts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A clip to the frame of which the middle is copied: the packets [`key`, `stop`), from one at which decoding may
+    begin, without those shown before it. What is in front of it and behind it is encoded anew."""
+
+    head: Piece | None
+    key: int
+    stop: int
+    tail: Piece | None
+
+    @property
+    def encoded(self) -> int:
+        """How many frames are encoded anew."""
+        return sum(len(piece.wanted_pts) for piece in (self.head, self.tail) if piece is not None)
+
+
 class PacketIndex:
-    """The video packets of a file in the order of decoding: pts, dts (N,) int64 and whether each is a key frame.
+    """The video packets of a file in the order of decoding: pts, dts (N,) int64, whether each is a key frame, and
+    whether a new sequence may begin with it, behind other parameters.
 
     `frames_pts` are the times of the frames that are shown, in their order: the frame of number i in the rows is the
     i-th of them, unless `problem` says why that can't be, or why the packets can't be copied.
     """
 
-    def __init__(self, pts: NDArray[np.int64], dts: NDArray[np.int64], key: NDArray[np.bool_], end_pts: int) -> None:
-        self.pts, self.dts, self.key, self.end_pts = pts, dts, key, end_pts
+    def __init__(
+        self,
+        pts: NDArray[np.int64],
+        dts: NDArray[np.int64],
+        key: NDArray[np.bool_],
+        fresh: NDArray[np.bool_],
+        end_pts: int,
+    ) -> None:
+        self.pts, self.dts, self.key, self.fresh, self.end_pts = pts, dts, key, fresh, end_pts
+        self.hidden = np.zeros(len(pts), np.bool_)
         self.frames_pts = np.empty(0, np.int64)
         self.time_base = Fraction(1)
         self.problem: str | None = None
@@ -52,9 +87,10 @@ class PacketIndex:
     @classmethod
     def read(cls, source: Source) -> PacketIndex:
         """Read all packets of an open source. Raises SourceError."""
-        pts, dts, key, hidden = array("q"), array("q"), array("b"), array("b")
+        pts, dts, key, hidden, fresh = array("q"), array("q"), array("b"), array("b"), array("b")
         end, untimed, undated = 0, False, False
         avi = "avi" in source.containers  # it stores no times: the place in the file is all that is known
+        codec, head = source.video.codec_context.codec.canonical_name, source.video.codec_context.extradata
         for packet in source.packets():
             if packet.stream_index != source.video.index:
                 continue
@@ -66,12 +102,13 @@ class PacketIndex:
             dts.append(packet.dts or 0)
             key.append(bool(packet.is_keyframe))
             hidden.append(bool(packet.is_discard))
+            fresh.append(packet.is_keyframe and not avi and begins_anew(codec, head, bytes(packet)))
             end = max(end, shown + (packet.duration or 0))
-        found = cls(_int64(pts), _int64(dts), _bool(key), end)
+        found = cls(_int64(pts), _int64(dts), _bool(key), _bool(fresh), end)
+        found.hidden = _bool(hidden)
         if undated and len(found.pts):
             found.dts = _decoding_times(found.pts)
         found.time_base = source.video.time_base or Fraction(1, 90_000)
-        codec = source.video.codec_context.codec.canonical_name
         if untimed:
             found.problem = "packets without a time"
         elif not len(found.pts):
@@ -79,7 +116,7 @@ class PacketIndex:
         elif codec not in _COPIED:
             found.problem = f"{codec} does not go into an MP4"
         if len(found.pts):
-            kept = ~_bool(hidden)
+            kept = ~found.hidden
             if found.key[0]:  # what is in front of it on the screen refers to what the file has not
                 kept &= found.pts >= found.pts[0]
             found.frames_pts = np.sort(found.pts[kept])
@@ -145,9 +182,77 @@ class PacketIndex:
             latest = last_pts
         shown_first = int(np.searchsorted(self.frames_pts, key_pts))
         shown_last = int(np.searchsorted(self.frames_pts, latest, "right")) - 1
-        ends = int(self.frames_pts[shown_last + 1]) if shown_last + 1 < len(self.frames_pts) else self.end_pts
         wanted = tuple(self.frames_pts[first_frame : last_frame + 1].tolist())
-        return Cut(first, stop, (first_frame, last_frame), wanted, (shown_first, shown_last), key_pts, ends)
+        frames, shown = (first_frame, last_frame), (shown_first, shown_last)
+        return Cut(first, stop, frames, wanted, shown, key_pts, self._ends_of(shown_last))
+
+    def joint(self, first_frame: int, last_frame: int) -> Joint | None:
+        """Return how the frames from `first_frame` to `last_frame`, and no others, can be shown with some of them
+        copied; None where none can.
+
+        What is copied begins at the first key frame that nothing around it refers past, and ends with the last packet
+        up to which, in the order of decoding, there is all that is shown so far and nothing that is shown later.
+        """
+        begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
+        latest = np.maximum.accumulate(self.pts)
+        for key in np.flatnonzero(self.fresh & (self.pts >= begin) & (self.pts <= end)).tolist():
+            if key and latest[key - 1] >= self.pts[key]:
+                continue  # what is decoded before it is shown after it
+            reached = np.maximum.accumulate(self.pts[key:])
+            to_come = np.append(np.minimum.accumulate(self.pts[:key:-1])[::-1], np.iinfo(np.int64).max)
+            ends = np.flatnonzero((reached <= end) & (reached < to_come))
+            if not len(ends):
+                continue
+            stop = key + int(ends[-1]) + 1
+            if self.hidden[key:stop].any():
+                return None
+            return self._joint(first_frame, last_frame, key, stop, int(reached[ends[-1]]))
+        return None
+
+    def why_not_joint(self, first_frame: int, last_frame: int) -> str:
+        """Return why nothing of these frames can be copied; "" where no key frame lies among them, as in most."""
+        begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
+        among = self.key & (self.pts > begin) & (self.pts <= end)
+        if not among.any():
+            return ""
+        if not (among & self.fresh).any():
+            return "encoded as a whole: its key frames can't follow pictures of another encoder"
+        return "encoded as a whole: pictures refer past its key frames"
+
+    def exactly(self, joint: Joint, first_frame: int, last_frame: int) -> Cut:
+        """Return the packets that are needed for a clip of these frames and no others."""
+        pieces = [piece for piece in (joint.head, joint.tail) if piece is not None]
+        first = min(joint.key, *(piece.first for piece in pieces))
+        stop = max(joint.stop, *(piece.stop for piece in pieces))
+        frames = (first_frame, last_frame)
+        wanted = tuple(self.frames_pts[first_frame : last_frame + 1].tolist())
+        return Cut(first, stop, frames, wanted, frames, wanted[0], self._ends_of(last_frame))
+
+    def _ends_of(self, frame: int) -> int:
+        return int(self.frames_pts[frame + 1]) if frame + 1 < len(self.frames_pts) else self.end_pts
+
+    def _joint(self, first_frame: int, last_frame: int, key: int, stop: int, copied_to: int) -> Joint | None:
+        at = int(np.searchsorted(self.frames_pts, self.pts[key]))
+        behind = int(np.searchsorted(self.frames_pts, copied_to, "right"))
+        pieces: list[Piece | None] = []
+        for first, last in ((first_frame, at - 1), (behind, last_frame)):
+            if first > last:
+                pieces.append(None)
+                continue
+            found = self.cut(first, last)
+            if found is None:
+                return None
+            pieces.append(Piece(found.first, found.stop, found.wanted_pts))
+        return Joint(pieces[0], key, stop, pieces[1])
+
+
+def begins_anew(codec: str, head: bytes | None, packet: bytes) -> bool:
+    """Say whether a key frame's packet may come behind other parameters: with H.264 an IDR picture, with H.265 any
+    random access point behind the end of a sequence. `head` is the stream's."""
+    if codec not in ("h264", "hevc"):
+        return False
+    kinds = [kind_of(codec, unit) for unit in units_of_packet(codec, head, packet)]
+    return any(kind == 5 if codec == "h264" else 16 <= kind <= 21 for kind in kinds)
 
 
 def _decoding_times(pts: NDArray[np.int64]) -> NDArray[np.int64]:

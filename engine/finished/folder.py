@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.analytics import read_tracks
-from engine.analytics.answering import films_of, unrolled
+from engine.analytics.answering import CameraAnswers, films_of, unrolled
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
@@ -61,7 +61,8 @@ class FinishedRun:
     """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
 
     `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
-    knows, None where nobody noted them.
+    knows, None where nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
+    rows just before.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class FinishedRun:
     model: str
     model_sha256: str
     classes: tuple[str, ...] | None = None
+    counted: tuple[CameraAnswers, ...] = ()
 
     @classmethod
     def load(
@@ -110,9 +112,10 @@ class FinishedRun:
         *,
         sources: Path | None = None,
         settings: AnswerSettings | None = None,
+        counted: Sequence[CameraAnswers] = (),
     ) -> FinishedRun:
-        """Take the entries of a manifest. Raises InputError, and KeyError, TypeError or ValueError where they are
-        none."""
+        """Take the entries of a manifest, and where there are any the answers of all of them. Raises InputError, and
+        KeyError, TypeError or ValueError where they are none."""
         settings = settings or AnswerSettings.of(config)
         # What is not examined has no rows either: a failed file, a live source that never came.
         kept = unrolled(entry for entry in entries if "stem" in entry)
@@ -122,7 +125,7 @@ class FinishedRun:
             for entry, film in zip(kept, films, strict=True)
         ]
         name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
-        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256)
+        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, counted=tuple(counted))
 
     def check_asked(self, keys: ClipKeys) -> None:
         """Raise ConfigError where nothing that could have happened in the run is what `keys` ask for."""

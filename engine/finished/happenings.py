@@ -79,7 +79,7 @@ def happenings_of(
     for film in run.films:
         by_camera[film.camera].append(film)
     kinds = Vocabulary.of(run.settings.scenes, None).kinds(selection.kinds)
-    for found in answer(run.films, run.settings, tick=tick):
+    for found in run.counted or answer(run.films, run.settings, tick=tick):
         answers = found.answers
         placed, _ = lay_out(by_camera[answers.camera], run.settings.max_gap_s, run.settings.max_overlap_s)
         parts = [(numbers[id(each.film)], each) for each in placed if each.film.examined_s is not None]

@@ -8,4 +8,4 @@ A backend is a file in `backends` and a name in `select`; a layout is a file in 
 Nothing is guessed: a layout is declared, and an accelerator that was asked for and is not there is an error.
 """
 
-__all__ = ["backends", "gpu", "heads", "layouts", "letterbox", "model", "plausible", "trt"]
+__all__ = ["backends", "gpu", "heads", "layouts", "letterbox", "model", "plausible", "tensor_shape", "trt"]

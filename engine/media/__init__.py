@@ -6,4 +6,4 @@ a file reaches by its container's own account, `lead` finds the way to a place i
 hint: counts and durations are intentions, and a file is cut off where its structure says so.
 """
 
-__all__ = ["annotated", "inputs", "lead", "listing", "planes", "references", "side_data", "source", "suffixes"]
+__all__ = ["annotated", "inputs", "lead", "listing", "planes", "references", "side_data", "source", "suffixes", "units"]

@@ -6,11 +6,11 @@ The syntax is that of ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2), read up to th
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-_START = re.compile(rb"\x00\x00\x01")
+from engine.media.units import Bits, units_of_head, units_of_packet
+
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 
 
@@ -19,93 +19,26 @@ def kept_by_head(codec: str, head: bytes | None) -> int | None:
     be read, or for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
     if codec not in _READERS or not head:
         return None
-    return _largest(codec, _units_of_head(codec, head) if head[0] == 1 else _between_start_codes(head))
+    return _largest(codec, units_of_head(codec, head))
 
 
 def kept_by_packet(codec: str, head: bytes | None, packet: bytes) -> int | None:
     """The same of the parameter sets inside a packet, which replace those of the head."""
     if codec not in _READERS:
         return None
-    if head and head[0] == 1 and len(head) > 22:
-        size_bytes = (head[4 if codec == "h264" else 21] & 3) + 1
-        return _largest(codec, _with_sizes(packet, size_bytes))
-    return _largest(codec, _between_start_codes(packet))
+    return _largest(codec, units_of_packet(codec, head, packet))
 
 
-def _largest(codec: str, units: Iterator[bytes]) -> int | None:
+def _largest(codec: str, units: Iterable[bytes]) -> int | None:
     found = []
     for unit in units:
         if _READERS[codec].is_set(unit[0]):
             with contextlib.suppress(IndexError):  # damaged: the decoder takes it no more than we do
-                found.append(_READERS[codec].kept(_Bits(unit)))
+                found.append(_READERS[codec].kept(Bits(unit)))
     return max(found, default=None)
 
 
-def _between_start_codes(data: bytes) -> Iterator[bytes]:
-    for unit in _START.split(data)[1:]:
-        if unit:
-            yield unit
-
-
-def _with_sizes(data: bytes, size_bytes: int) -> Iterator[bytes]:
-    place = 0
-    while unit := data[
-        place + size_bytes : place + size_bytes + int.from_bytes(data[place : place + size_bytes], "big")
-    ]:
-        place += size_bytes + len(unit)
-        yield unit
-
-
-def _units_of_head(codec: str, head: bytes) -> Iterator[bytes]:
-    if codec == "h264":
-        yield from _counted(head, 6, head[5] & 31 if len(head) > 5 else 0)[0]
-        return
-    place = 23
-    for _ in range(head[22] if len(head) > 22 else 0):
-        units, place = _counted(head, place + 3, int.from_bytes(head[place + 1 : place + 3], "big"))
-        yield from units
-
-
-def _counted(head: bytes, place: int, count: int) -> tuple[list[bytes], int]:
-    units = []
-    for _ in range(count):
-        unit = head[place + 2 : place + 2 + int.from_bytes(head[place : place + 2], "big")]
-        if not unit:
-            break
-        units.append(unit)
-        place += 2 + len(unit)
-    return units, place
-
-
-class _Bits:
-    """Reads a unit from its most significant bit on, without the bytes that keep start codes out of it. IndexError
-    behind its end."""
-
-    def __init__(self, unit: bytes) -> None:
-        self._data = unit.replace(b"\x00\x00\x03", b"\x00\x00")
-        self._place = 0
-
-    def take(self, count: int) -> int:
-        value = 0
-        for _ in range(count):
-            value = value << 1 | self._data[self._place >> 3] >> (7 - (self._place & 7)) & 1
-            self._place += 1
-        return value
-
-    def number(self) -> int:
-        """ue(v): Exp-Golomb, 9.1."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
-
-    def signed(self) -> int:
-        """se(v)."""
-        code = self.number()
-        return (code + 1) // 2 if code & 1 else -(code // 2)
-
-
-def _of_h264(bits: _Bits) -> int:
+def _of_h264(bits: Bits) -> int:
     bits.take(8)
     profile = bits.take(8)
     bits.take(16)
@@ -128,7 +61,7 @@ def _of_h264(bits: _Bits) -> int:
     return bits.number()
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     if bits.take(1):
         for _ in range(size):
@@ -137,7 +70,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
             last = following or last
 
 
-def _of_h265(bits: _Bits) -> int:
+def _of_h265(bits: Bits) -> int:
     bits.take(16 + 4)
     layers = bits.take(3)
     bits.take(1 + 88 + 8)
@@ -164,7 +97,7 @@ class _Reader:
     """How parameter sets are told by a unit's first byte, and read."""
 
     is_set: Callable[[int], bool]
-    kept: Callable[[_Bits], int]
+    kept: Callable[[Bits], int]
 
 
 _READERS = {

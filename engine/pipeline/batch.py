@@ -61,7 +61,8 @@ class Batcher:
                 if isinstance(record, EndOfStream) or not record.infer:
                     self._bypass(record)
                     continue
-                shape = self._shape_of(record.image)
+                plan = record.plan
+                shape = plan.tensor_hw if plan is not None and plan.parts else self._shape_of(record.image)
                 frames = self._waiting.setdefault(shape, [])
                 self._since.setdefault(shape, time.monotonic())
                 frames.append(record)

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
@@ -26,6 +27,10 @@ from engine.sinks.store import SUFFIX, DetectionStore
 from engine.sinks.video import AnnotatedVideo
 from engine.trackers import registry
 
+if TYPE_CHECKING:
+    from engine.analytics import Clock, Scene
+    from engine.sinks.scene_overlay import SceneOverlay
+
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
 
@@ -38,8 +43,11 @@ class Outputs:
         self._streams = streams
         self._threads = threads
 
-    def sinks(self, video: Video, folder: Path) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each."""
+    def sinks(
+        self, video: Video, folder: Path, scene: Scene | None = None, clock: Clock | None = None
+    ) -> dict[str, tuple[Sink, Path]]:
+        """The sinks that the configuration asks for, and the final path of each. `scene` is the video's; `clock` that
+        of its first frame, where its frames bear none."""
         config, names = self._config, self._names
         base = folder / video.stem
         limit = max(
@@ -73,6 +81,7 @@ class Outputs:
                 threads=self._threads,
                 style=OverlayStyle.of(config),
                 blur=BlurSettings.of(config),
+                scene=scene_overlay(config, scene, clock),
             )
             sinks["video"] = (encoder, path)
         return sinks
@@ -91,6 +100,27 @@ class Outputs:
                 touched = (path, part_path(path), spare_path(path), partial_path(path), *partials_of(video, folder))
                 if not sources.isdisjoint(map(os.path.realpath, touched)):
                     raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
+
+
+def scene_overlay(
+    config: EngineConfig, scene: Scene | None, clock: Clock | None = None, longest_gap: float = 0.0
+) -> SceneOverlay | None:
+    """Return what draws on a video what the configuration asks for beside its tracks; None where that is nothing.
+    `longest_gap`: steps for which some track was not seen, though it went on."""
+    if not (parts := config.drawn(has_scene=scene is not None)):
+        return None
+    from engine.analytics import Scene  # its models take their time, and most runs have none
+    from engine.sinks.scene_overlay import SceneOverlay
+
+    frames = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS))) + 1
+    return SceneOverlay(
+        scene or Scene(),
+        parts,
+        gone_after=max(frames * (config.frames_between_inferences + 1), longest_gap),
+        wall_start=None if clock is None else clock.start,
+        line_width=config.line_width,
+        label_size=config.label_size,
+    )
 
 
 def prepare(folder: Path) -> None:

@@ -38,7 +38,7 @@ _IDLE_S = 1.0
 
 # Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
 # done with than take what is allowed for one, and one stream of them is decoded at a time.
-_LARGE = 0.25
+LARGE = 0.25
 _MIN_LIVE = 2
 
 Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
@@ -304,7 +304,7 @@ class Pipeline:
         return True
 
     def _is_large(self, size: int) -> bool:
-        return self._reader.max_frame_bytes is not None and size > _LARGE * self._reader.max_frame_bytes
+        return self._reader.max_frame_bytes is not None and size > LARGE * self._reader.max_frame_bytes
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
         """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
@@ -329,7 +329,7 @@ class Pipeline:
             if not reader.go_to(checkpoint.mark):
                 raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker))
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()

@@ -23,9 +23,10 @@ from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
-from engine.records import Barrier, EndOfStream, Frame, StreamInfo
+from engine.records import Barrier, EndOfStream, Frame, Look, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
+from engine.stages.gate import Gate, GateSettings
 
 if TYPE_CHECKING:
     from engine.analytics import Clock as WallClock
@@ -53,6 +54,7 @@ class ReaderSettings:
     checkpoint_s    seconds between two marks
     start_s, end_s  the part that is given out, in seconds from the first frame: start_s <= time < end_s
     max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
+    gate            what is inferred, where that is by what has changed; None: every frame that is between no others
     """
 
     between: int = 0
@@ -64,6 +66,7 @@ class ReaderSettings:
     max_frame_bytes: int | None = None
     max_duration_s: float | None = None
     max_decode_s: float | None = None
+    gate: GateSettings | None = None
 
 
 class StreamReader:
@@ -110,6 +113,10 @@ class StreamReader:
         self._decode_s = 0.0
         self._audio: list[av.Packet] = []
         self._gate = SoundGate()
+        ignore = self._run.ignore
+        self._motion = None
+        if settings.gate is not None and not self.info.live:  # a live source waits for nobody
+            self._motion = Gate(settings.gate, ignore.cover if ignore is not None else None)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
@@ -202,8 +209,10 @@ class StreamReader:
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
+                    if self._motion is not None:
+                        clock.lap(stage, 1)
                     frame = self._frame(image, pts, duration, last=stop.is_set())
-                    clock.lap(stage, 1)
+                    clock.lap(stage if self._motion is None else "gate", 1)
                     del item, image
                     yield frame
                     del frame
@@ -500,12 +509,14 @@ class StreamReader:
         audio, self._audio = tuple(self._heard()), []
         self._given += 1
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
-        mark = self._mark(image, pts, duration) if due and self._marks else None
-        infer = (index - self._origin) % self._every == 0
+        plan = self._motion.see(image, pts, self._decoder.time_base) if self._motion is not None else None
+        infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
+        held_up = plan is not None and plan.look is Look.BETWEEN  # what is known behind it depends on the next ones
+        mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
         wall = clock.at(self._seconds(pts)) if clock is not None else None
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall)
+        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall, plan)
 
     def pass_over(self, pts: int) -> None:
         """One more frame: counts it, and remembers it where it is a place to seek to."""
@@ -532,6 +543,7 @@ class StreamReader:
             **self._gate.state(),
             origin=self._origin or 0,
             tail=tuple(self._run.place.tail) if self._run.place is not None else (),
+            gate=self._motion.state() if self._motion is not None else "",
         )
 
     def passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
@@ -569,6 +581,11 @@ class StreamReader:
             self._run.place.arrive(mark.first_pts, self.info)
             self._run.place.tail.clear()
             self._run.place.tail.extend(mark.tail)
+        if self._motion is not None:
+            try:
+                self._motion.restore(mark.gate)
+            except ValueError:
+                return False
         self._anchors = deque(mark.anchors, _ANCHORS)
         self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
         return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)

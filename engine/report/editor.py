@@ -17,7 +17,6 @@ from engine.config import EngineConfig
 from engine.errors import InputError
 from engine.media.inputs import Video, find_videos
 from engine.report.island import safe_json, shown
-from engine.report.paths import Paths
 from engine.report.stills import Still, median_still
 from engine.report.template import data_uri, page_of
 from engine.report.words import Language, Words
@@ -118,9 +117,8 @@ def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[
     for film in films:
         if film.size_wh is None:
             continue
-        paths = Paths({film.name: film.size_wh})
-        answer([film], settings, watch=paths.feed)
-        found += [path.points for path in paths.ended().values() if len(path.points) > 2]
+        (counted,) = answer([film], settings, paths=True)
+        found += [path.points for path in (counted.paths or {}).values() if len(path.points) > 2]
     return tuple(sorted(found, key=_reach, reverse=True)[:_MOST_PATHS])
 
 

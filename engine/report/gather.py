@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from engine.analytics import Answers, Samples, bins_of, counts_of
+from engine.analytics import Answers, bins_of, counts_of
 from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
@@ -22,7 +22,6 @@ from engine.errors import ConfigError, InputError
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
 from engine.report.crops import crops_in
-from engine.report.paths import Paths
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
 from engine.summary import JobManifestJson, VideoJson
@@ -38,7 +37,8 @@ _HASHED = ("started_at", "config_sha256", "job")
 
 @dataclass(frozen=True)
 class Gathering:
-    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given."""
+    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given.
+    `counted` has the answers of cameras, by name, whose rows were read already, with heatmap and paths."""
 
     folder: Path
     manifest: JobManifestJson
@@ -46,6 +46,7 @@ class Gathering:
     roots: Sequence[Path] = ()
     tick: Callable[[], None] = field(default=lambda: None)
     verdicts: Sequence[Judged] | None = None
+    counted: Mapping[str, CameraAnswers] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[VideoJson]:
@@ -82,14 +83,9 @@ def _untracked(entry: VideoJson) -> bool:
 
 
 def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
-    offsets_s: dict[str, float] = {}
-
-    def watch(samples: Samples) -> None:
-        offsets_s[samples.video] = samples.offset_s
-        paths.feed(samples)
-
-    paths = Paths({film.name: film.size_wh for film in films if film.size_wh is not None})
-    (found,) = answer(films, work.settings, heatmap=True, tick=work.tick, watch=watch, verdicts=work.verdicts)
+    found = work.counted.get(films[0].camera)
+    if found is None:
+        (found,) = answer(films, work.settings, heatmap=True, paths=True, tick=work.tick, verdicts=work.verdicts)
     answers = found.answers
     # Ids that begin again in each file are made others where a camera has several; their crops are nobody's then.
     own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
@@ -106,8 +102,8 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         gaps=_gaps(answers),
         videos=videos,
         heatmap=_heat(found),
-        paths=paths.ended(),
-        offsets_s=offsets_s,
+        paths=found.paths or {},
+        offsets_s=found.offsets_s,
         crops=crops_in(_archives(work, films, entries), work.tick) if own_ids else {},
         still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
     )

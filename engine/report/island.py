@@ -15,8 +15,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from engine.analytics import EventKind
-from engine.report.paths import TOLERANCE, UNITS, simplified
-from engine.report.records import CameraReport, Path
+from engine.analytics.paths import TOLERANCE, UNITS, TrackPath, simplified
+from engine.report.records import CameraReport
 from engine.text.printable import printable
 
 _LONGEST_NAME = 300
@@ -98,10 +98,10 @@ def _only(camera: CameraReport, track_ids: set[int]) -> CameraReport:
     return replace(camera, answers=replace(camera.answers, tracks=tracks))
 
 
-def _coarser(path: Path) -> Path:
+def _coarser(path: TrackPath) -> TrackPath:
     points = list(zip(path.points[::2], path.points[1::2], strict=True))
     kept = simplified(points, 4 * TOLERANCE) if len(points) > 2 else points
-    return Path(path.track_id, tuple(value for point in kept for value in point))
+    return TrackPath(path.track_id, tuple(value for point in kept for value in point))
 
 
 def _table(camera: CameraReport, classes: Sequence[str]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from typing import cast
 from markupsafe import Markup
 
 from engine.analytics import Event, EventKind
+from engine.analytics.answering import CameraAnswers
 from engine.analytics.export import write_whole
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
@@ -109,16 +110,19 @@ def write_report(
     tick: Callable[[], None] = lambda: None,
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
+    counted: Sequence[CameraAnswers] = (),
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
-    With `verdicts`, what a reviewer rejected is left out.
+    With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
+    again.
     Raises InputError where the manifest or tracks can't be read, and OutputError.
     """
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
-    work = Gathering(folder, job, settings, roots, tick, verdicts)
+    known = {each.answers.camera: each for each in counted}
+    work = Gathering(folder, job, settings, roots, tick, verdicts, known)
     return _Writer(work, Words(language), max_bytes).write()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.analytics import Answers, Bin, Count, Objects, Scene
+from engine.analytics.paths import TrackPath
 from engine.analytics.verdicts import Reviewed
 from engine.report.crops import Crop
 from engine.report.stills import Still
@@ -64,14 +65,6 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Path:
-    """Where a track went: its points as x, y in thousandths of the frame, one after the other."""
-
-    track_id: int
-    points: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class CameraReport:
     """Everything about one camera. `bins` are those of the charts, `counts` as the tables have them; `paths` has the
     way of each track by its id, `crops` says where the best crop of a track is. `offsets_s` leads
@@ -88,8 +81,8 @@ class CameraReport:
     gaps: tuple[Gap, ...]
     videos: tuple[VideoFacts, ...]
     heatmap: Mapping[str, object] | None
-    paths: dict[int, Path]
-    offsets_s: dict[str, float]
+    paths: Mapping[int, TrackPath]
+    offsets_s: Mapping[str, float]
     still: Still | None
     crops: dict[int, Crop] = field(default_factory=dict)
 

@@ -23,10 +23,12 @@ _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "o
 
 
 def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = ()) -> Fingerprint:
-    """The parts that all videos of a run share, as JSON values. Of `scenes`, only where nothing is detected."""
+    """The parts that all videos of a run share, as JSON values. Of `scenes`, where nothing is detected, and what is
+    drawn."""
     manifest, settings, installed = model.manifest, config.model_dump(mode="json"), versions()
     declared = repr((manifest.layout, manifest.classes, manifest.input, manifest.strides))
     ignored = [[scene.camera, [part.polygon for part in scene.ignore]] for scene in scenes if scene.ignore]
+    drawn = [scene.table() for scene in scenes] if config.visualize and config.drawn(has_scene=bool(scenes)) else []
     return {
         "model": [model.sha256, hashlib.sha256(declared.encode()).hexdigest()],
         "backend": [model.backend.name, model.backend.provider],
@@ -35,6 +37,7 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
         # Not there in the journals of runs without them, and of versions before there were any.
         **({"precision": model.precision} if model.precision != "f32" else {}),
         **({"scene": hashlib.sha256(json.dumps(ignored).encode()).hexdigest()} if ignored else {}),
+        **({"drawn scene": hashlib.sha256(json.dumps(drawn).encode()).hexdigest()} if drawn else {}),
     }
 
 

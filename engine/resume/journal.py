@@ -194,6 +194,9 @@ def _state(value: Any) -> bool:
         and (_count(value.get("offset")) or isinstance(value.get("lost"), str))
         and isinstance(trails := value.get("trails", []), list)
         and all(isinstance(trail, list) and all(type(number) is float for number in trail) for trail in trails)
+        and isinstance(labels := value.get("labels", []), list)
+        and all(isinstance(label, list) and all(type(number) is int for number in label) for label in labels)
+        and isinstance(value.get("scene", {}), dict)
     )
 
 

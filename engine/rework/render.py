@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from engine.analytics import Samples, read_tracks
+from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import InputError, VideoError
+from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
+from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
@@ -50,12 +54,23 @@ def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any]
     """
     run = FinishedRun.load(folder, sources=sources, counts=False)
     config = run.config.updated(**(changes or {}))
+    settings = _settings_of(config)
     jobs = list(_jobs(run))
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     with sole_writer(folder):
         for video, source, tracks in jobs:
-            yield _one(video, source, tracks, config)
+            yield _one(video, source, tracks, config, settings)
+
+
+def _settings_of(config: EngineConfig) -> AnswerSettings:
+    """Return by what scenes and clocks are found. Raises ConfigError where a scene that is to be drawn is gone."""
+    if config.drawn(has_scene=True) == config.drawn(has_scene=False):
+        return AnswerSettings.of(config.updated(scene=None))  # it need not be there any more
+    try:
+        return AnswerSettings.of(config)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Name it with --scene, or leave it out with --draw none.") from error
 
 
 def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Path, Path]]:
@@ -69,7 +84,7 @@ def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Path, Path]]:
         yield video, video.source, video.tracks
 
 
-def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig) -> Rendered:
+def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig, settings: AnswerSettings) -> Rendered:
     shown = str(source)
     try:
         with OpenedFile(shown) as file:
@@ -86,7 +101,9 @@ def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig)
     options = never_begun(config.max_frame_bytes)
     reading = Source(shown, audio=True, options=options)
     try:
-        run = StreamRun(0, Video(shown, PurePosixPath(target.stem)), {}, Counters(0), 8)
+        scene, clock_of = settings.scene(video.name), partial(settings.clock, video.name)
+        drawn = Video(shown, PurePosixPath(target.stem))
+        run = StreamRun(0, drawn, {}, Counters(0), 8, scene=scene, clock=clock_of)
         reader = StreamReader(reading, run, _settings(config))
         info = reader.open()
         reader.go_to_start()
@@ -99,6 +116,7 @@ def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig)
             threads=available_cores(),
             style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
+            scene=scene_overlay(config, scene, longest_gap=_longest_gap(tracks, info.step_s)),
         )
         try:
             sink.open(info)
@@ -144,6 +162,19 @@ def _settings(config: EngineConfig) -> ReaderSettings:
         max_frame_bytes=config.max_frame_bytes,
         max_duration_s=config.max_duration_s,
     )
+
+
+def _longest_gap(path: Path, step_s: Fraction | None) -> float:
+    """Return for how many steps a track was not seen and went on, at most: they may have been joined since the run."""
+    seen: dict[int, tuple[int, float]] = {}
+    frames, seconds = 0, 0.0
+    for samples in read_tracks(path):
+        rows = zip(samples.track_ids.tolist(), samples.frames.tolist(), samples.times_s.tolist(), strict=True)
+        for track_id, frame, time_s in rows:
+            before, before_s = seen.get(track_id, (frame, time_s))
+            frames, seconds = max(frames, frame - before), max(seconds, time_s - before_s)
+            seen[track_id] = frame, time_s
+    return frames if step_s is None else seconds / float(step_s)
 
 
 def _by_frame(path: Path, names: dict[int, str]) -> Iterator[tuple[int, Samples]]:

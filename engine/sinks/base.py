@@ -19,15 +19,22 @@ _LOCK_NAME = ".yolo-engine.lock"
 _CHUNK_BYTES = 1 << 20
 
 
-class OutputState(TypedDict, total=False):
+class DrawnState(TypedDict, total=False):
+    """What the drawing on an annotated video's next frames depends on (engine/sinks/overlay.py): its `trails`, where
+    the `labels` of tracks stood, and what is known of its `scene`."""
+
+    trails: list[list[float]]
+    labels: list[list[int]]
+    scene: Mapping[str, object]
+
+
+class OutputState(DrawnState, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `trails` are its trails
-    (engine/sinks/overlay.py)."""
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
-    trails: list[list[float]]
 
 
 State = Callable[[], OutputState | None]

@@ -44,7 +44,8 @@ class TracksJsonl(JsonlSink):
 
 
 class DetectionsJsonl(JsonlSink):
-    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of the detections, best first."""
+    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of the detections, best first; behind "pts"
+    stands "carried": true for what was not found in this very frame, but carried over by the gate."""
 
     kind = "detections"
 
@@ -61,6 +62,21 @@ class DetectionsJsonl(JsonlSink):
         if tracks.detections is None:
             return b"", 0
         found = tracks.detections.above(self._conf)
-        head = f'{{"frame": {tracks.frame.index}, "pts": {tracks.frame.pts}, "class_id": '
-        boxes = found.boxes_xyxy.astype(np.float64)
-        return detections_jsonl(head.encode(), found.class_ids, self._names, found.scores, boxes), len(found)
+        start = f'{{"frame": {tracks.frame.index}, "pts": {tracks.frame.pts}, '
+        heads = f'{start}"class_id": '.encode(), f'{start}"carried": true, "class_id": '.encode()
+        boxes, carried = found.boxes_xyxy.astype(np.float64), found.carried
+        if carried is None or not carried.any():
+            return detections_jsonl(heads[0], found.class_ids, self._names, found.scores, boxes), len(found)
+        if carried.all():
+            return detections_jsonl(heads[1], found.class_ids, self._names, found.scores, boxes), len(found)
+        lines = [
+            detections_jsonl(
+                heads[int(carried[i])],
+                found.class_ids[i : i + 1],
+                self._names,
+                found.scores[i : i + 1],
+                boxes[i : i + 1],
+            )
+            for i in range(len(found))
+        ]
+        return b"".join(lines), len(found)

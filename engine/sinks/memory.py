@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from engine.analytics.stitching import ObjectCounter, ObjectCounterState
@@ -17,7 +17,8 @@ _FRAMES_BETWEEN_PURGES = 1024
 class CountersState:
     """The totals of a stream at one moment, for a checkpoint; its fields are the keys there. `tracks_by_class` has
     (class id, tracks) of the tracks that have ended. Of the others, `last_seen` has (track id, step at which it was
-    last seen), and `votes` (track id, class id, sum of scores). Fields with a default are not in old checkpoints."""
+    last seen), and `votes` (track id, class id, sum of scores). `looks` has (how, frames) of a gated stream, and
+    `inferred_share` what was inferred of them, in whole frames. Fields with a default are not in old checkpoints."""
 
     frames: int
     inferred: int
@@ -32,6 +33,8 @@ class CountersState:
     last_seen: list[tuple[int, float]]
     votes: list[tuple[int, int, float]]
     steps: float
+    looks: list[tuple[str, int]] = field(default_factory=list)
+    inferred_share: float = 0.0
     objects: ObjectCounterState | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -60,6 +63,8 @@ class Counters:
         self.last_pts_s = self.last_duration_s = 0.0
         self._forget_after = forget_after
         self._conf = conf
+        self.looks: Counter[str] = Counter()  # how the frames of a gated stream were looked at
+        self.inferred_share = 0.0
         self._steps = 0.0
         self._last_seen: dict[int, float] = {}
         self._votes: dict[int, dict[int, float]] = {}
@@ -76,10 +81,13 @@ class Counters:
             self.first_pts_s = self.last_pts_s
         if tracks.detections is not None:  # frames that are not inferred don't age a track
             self._steps += tracks.steps
-            self.inferred += 1
+            self.inferred += tracks.frame.infer
             self.detections += len(tracks.detections.above(self._conf))
             self.non_finite += tracks.detections.non_finite
             self.without_area += tracks.detections.without_area
+        if frame.plan is not None:
+            self.looks[frame.plan.look.value] += 1
+            self.inferred_share += frame.plan.cost
         columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
         for track_id, class_id, score in zip(*columns, strict=True):
             self._last_seen[track_id] = self._steps
@@ -137,6 +145,8 @@ class Counters:
                 (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
             ],
             steps=self._steps,
+            looks=list(self.looks.items()),
+            inferred_share=self.inferred_share,
             objects=self._objects.state() if self._objects is not None else None,
         )
 
@@ -148,6 +158,8 @@ class Counters:
         self.first_pts_s, self.last_pts_s = state.first_pts_s, state.last_pts_s
         self.last_duration_s = state.last_duration_s
         self.size_wh = state.size_wh
+        self.looks = Counter(dict(state.looks))
+        self.inferred_share = state.inferred_share
         self._steps, self._last_seen, self._votes = state.steps, dict(state.last_seen), {}
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes

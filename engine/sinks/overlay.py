@@ -1,26 +1,32 @@
-"""What is drawn on a frame of an annotated video, and how: boxes, labels, trails."""
+"""What is drawn on a frame of an annotated video, and how: boxes, labels, trails, and what there is of a scene."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.analytics.samples import Samples
 from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
 from engine.records import Tracks
-from engine_ext.overlay import draw_lines, draw_tracks
+from engine.sinks.base import DrawnState
+from engine_ext.overlay import DARK, draw_lines, draw_texts, draw_tracks
 
-TrailState = list[float]
-"""A trail as a checkpoint keeps it: the track's id, its colour, then time, x and y of each point."""
+if TYPE_CHECKING:
+    from engine.sinks.scene_overlay import SceneJson, SceneOverlay
 
 # Of a trail.
 _MAX_POINTS = 2000
+# Frames between two looks for tracks whose labels' places need not be remembered any more.
+_FRAMES_BETWEEN_PURGES = 64
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,41 @@ class OverlayStyle:
 
 
 class Overlay:
-    """Draws on the frames of one video, in their order. Trails are its state, which `state` gives to a checkpoint."""
+    """Draws on the frames of one video, in their order. `state` gives a checkpoint what the next frames depend on.
 
-    def __init__(self, style: OverlayStyle, class_names: Sequence[str]) -> None:
+    Tracks are drawn as they stand in the file of tracks, from which `render` draws the same again: boxes to 0.01 pixel,
+    scores to 0.0001.
+    """
+
+    def __init__(self, style: OverlayStyle, class_names: Sequence[str], scene: SceneOverlay | None = None) -> None:
         self._style = style
         self._names = class_names
+        self._scene = scene
         self._trails: dict[int, _Trail] = {}
+        self._slots: dict[int, int] = {}  # of tracks: where their labels stood last
 
     def draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
         """Draw a frame's tracks on an image of even size that nobody else reads."""
-        style, size_wh = self._style, (image.width, image.height)
+        style, size_wh, scene = self._style, (image.width, image.height), self._scene
         matrix, full_range = colour_of(image)
         planes = planes_of(image)
+        tracks = replace(tracks, boxes_xyxy=np.round(tracks.boxes_xyxy, 2))
+        upright_wh = size_wh
+        if scene is not None:
+            if tracks.frame.image is not None:  # without what was added to make its size even
+                upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
+            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
+            for strokes in scene.strokes(upright_wh):
+                draw_lines(
+                    planes,
+                    size_wh,
+                    strokes.points,
+                    strokes.ends,
+                    strokes.colours,
+                    matrix=matrix,
+                    full_range=full_range,
+                    thickness=strokes.thickness,
+                )
         colours = tracks.track_ids if style.colour_by == "id" else tracks.class_ids.astype(np.int64)
         if style.trail_s > 0:
             self._follow(tracks, colours)
@@ -63,44 +92,74 @@ class Overlay:
             draw_lines(
                 planes, size_wh, points, ends, of, matrix=matrix, full_range=full_range, thickness=style.line_width
             )
-        if not len(tracks):
-            return
-        draw_tracks(
-            planes,
-            size_wh,
-            tracks.boxes_xyxy,
-            tracks.track_ids,
-            self._labels(tracks),
-            short_labels=self._short_labels(tracks),
-            colours=colours,
-            matrix=matrix,
-            full_range=full_range,
-            thickness=style.line_width,
-            font_size=style.label_size,
-        )
+        if len(tracks):
+            ids = tracks.track_ids.tolist()
+            slots = np.array([self._slots.get(track_id, -1) for track_id in ids], np.int64)
+            draw_tracks(
+                planes,
+                size_wh,
+                tracks.boxes_xyxy,
+                tracks.track_ids,
+                self._labels(tracks),
+                short_labels=self._short_labels(tracks),
+                colours=colours,
+                matrix=matrix,
+                full_range=full_range,
+                thickness=style.line_width,
+                font_size=style.label_size,
+                taken=None if scene is None else scene.rooms(upright_wh),
+                slots=slots,
+            )
+            self._slots.update(zip(ids, slots.tolist(), strict=True))
+        if tracks.frame.index % _FRAMES_BETWEEN_PURGES == 0:
+            here = frozenset(tracks.track_ids.tolist())
+            self._slots = {track_id: slot for track_id, slot in self._slots.items() if track_id in here}
+        if scene is not None:
+            places, texts = scene.signs(tracks.frame, upright_wh)
+            draw_texts(
+                planes,
+                size_wh,
+                places,
+                np.full(len(texts), DARK),
+                texts,
+                matrix=matrix,
+                full_range=full_range,
+                font_size=style.label_size,
+            )
 
-    def state(self) -> list[TrailState]:
-        """The trails behind the last frame, as JSON values."""
-        return [
-            [float(track_id), float(trail.colour), *chain.from_iterable(trail.points)]
-            for track_id, trail in self._trails.items()
-        ]
+    def state(self) -> DrawnState:
+        """Return what is to be known behind the last frame, as JSON values."""
+        state: DrawnState = {}
+        if self._trails:
+            state["trails"] = [
+                [float(track_id), float(trail.colour), *chain.from_iterable(trail.points)]
+                for track_id, trail in self._trails.items()
+            ]
+        if self._slots:
+            state["labels"] = [[track_id, slot] for track_id, slot in self._slots.items()]
+        if self._scene is not None and (known := self._scene.state()) is not None:
+            state["scene"] = cast("dict[str, object]", known)
+        return state
 
-    def restore(self, state: Sequence[Sequence[float]]) -> None:
-        """Go on behind the frame at which `state` was taken. Raises ValueError where it is none."""
+    def restore(self, state: DrawnState) -> None:
+        """Go on behind the frame at which `state` was taken; an empty one is that before the first. Raises ValueError,
+        TypeError, KeyError or OverflowError where it is none."""
         self._trails = {}
-        for values in state:
+        for values in state.get("trails", ()):
             if len(values) % 3 != 2:
                 raise ValueError("a trail has no whole points")
             track_id, colour, *rest = values
             points = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
             self._trails[int(track_id)] = _Trail(int(colour), deque(points, maxlen=_MAX_POINTS))
+        self._slots = {int(track_id): int(slot) for track_id, slot in state.get("labels", ())}
+        if self._scene is not None:
+            self._scene.restore(cast("SceneJson | None", state.get("scene")))
 
     def _labels(self, tracks: Tracks) -> list[str]:
         parts: dict[str, list[str]] = {
             "class": [self._names[class_id] for class_id in tracks.class_ids.tolist()],
             "id": [str(track_id) for track_id in tracks.track_ids.tolist()],
-            "score": [f"{score:.2f}" for score in tracks.scores.tolist()],
+            "score": [f"{score:.2f}" for score in _scores(tracks).tolist()],
         }
         return [" ".join(words) for words in zip(*(parts[part] for part in self._style.label), strict=True)] or [
             ""
@@ -132,6 +191,26 @@ class Overlay:
         ends = np.cumsum([len(trail.points) for trail in self._trails.values()], dtype=np.int64)
         colours = np.array([trail.colour & 63 for trail in self._trails.values()], np.int64)
         return np.array(points, np.float64).reshape(-1, 2), ends, colours
+
+
+def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:
+    """Return the tracks of a frame as those who count take them."""
+    frame, count, kinds = tracks.frame, len(tracks), tracks.class_ids.astype(np.int64)
+    return Samples(
+        np.full(count, frame.index, np.int64),
+        np.full(count, frame.pts, np.int64),
+        np.full(count, frame.time_s),
+        tracks.track_ids,
+        kinds,
+        _scores(tracks),
+        tracks.boxes_xyxy,
+        {kind: class_names[kind] for kind in np.unique(kinds).tolist()},
+    )
+
+
+def _scores(tracks: Tracks) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = tracks.scores.astype(np.float64)
+    return np.round(scores, 4)
 
 
 @dataclass

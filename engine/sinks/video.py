@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import av
 import av.error
@@ -24,7 +25,18 @@ from numpy.typing import NDArray
 from engine.errors import CheckpointMismatch, SinkError
 from engine.media.planes import colour_of, planes_of
 from engine.records import Detections, EndOfStream, Frame, StreamInfo, Tracks
-from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish, reopened, spare_path
+from engine.sinks.base import (
+    DrawnState,
+    FileSink,
+    OutputState,
+    State,
+    discard,
+    fresh,
+    part_path,
+    publish,
+    reopened,
+    spare_path,
+)
 from engine.sinks.blur import BlurSettings, BlurWindow, hide
 from engine.sinks.mux import (
     MUX_ERRORS,
@@ -38,6 +50,9 @@ from engine.sinks.mux import (
 )
 from engine.sinks.overlay import Overlay, OverlayStyle
 from engine.sinks.packet_log import AUDIO, VIDEO, LogHeader, PacketLog, read_header
+
+if TYPE_CHECKING:
+    from engine.sinks.scene_overlay import SceneOverlay
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _SWS = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's own numbers, not those of the tags
@@ -65,13 +80,14 @@ class AnnotatedVideo(FileSink):
         threads: int,
         style: OverlayStyle | None = None,
         blur: BlurSettings | None = None,
+        scene: SceneOverlay | None = None,
     ) -> None:
         """With `blur`, frames are held a while before they are encoded (engine/sinks/blur.py)."""
         self._part = part_path(path)
         self._muxed = spare_path(path)
         self._names = class_names
-        self._overlay = Overlay(style or OverlayStyle(), class_names)
-        self._trails: dict[int, list[list[float]]] = {}  # of marked frames, as they were behind them
+        self._overlay = Overlay(style or OverlayStyle(), class_names, scene)
+        self._drawn: dict[int, DrawnState] = {}  # of marked frames: what was drawn up to there
         self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._threads = threads
         self._info: StreamInfo | None = None
@@ -95,6 +111,7 @@ class AnnotatedVideo(FileSink):
         """Opens the log. The audio's format is read from the input, which is open by now."""
         self._begin(info)
         self._header = None
+        self._overlay.restore({})
         try:
             self._log = PacketLog(fresh(self._part))
         except OSError as error:
@@ -117,9 +134,9 @@ class AnnotatedVideo(FileSink):
         if self.extradata() != self._header["extradata"]:
             raise CheckpointMismatch("the encoder of the annotated video has changed since the checkpoint")
         try:
-            self._overlay.restore(state.get("trails", []))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointMismatch("the trails of the annotated video are damaged") from error
+            self._overlay.restore(state)
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise CheckpointMismatch("what was drawn on the annotated video is damaged") from error
         if self._window is not None:
             try:
                 self._window.restore(state.get("blur", ()))
@@ -157,7 +174,7 @@ class AnnotatedVideo(FileSink):
         self._encoding.append((frame.duration, frame.audio))
         self._given += 1
         if self._given in self._ends:  # marked while it was held
-            self._trails[self._given] = self._overlay.state()
+            self._drawn[self._given] = self._overlay.state()
         self._keep(self._encoder[1].encode(image))
 
     def _encode_hidden(self, image: av.VideoFrame, tracks: Tracks, boxes: NDArray[np.float64]) -> None:
@@ -195,7 +212,7 @@ class AnnotatedVideo(FileSink):
         self._ends[number] = self._log.size if self._logged == number and self._log is not None else None
         blurred = None if self._window is None else self._window.state()
         if self._given == number:
-            self._trails[number] = self._overlay.state()
+            self._drawn[number] = self._overlay.state()
 
         def state() -> OutputState | None:
             if (size := self._ends[number]) is None or self._log is None:
@@ -206,10 +223,9 @@ class AnnotatedVideo(FileSink):
                 raise self._error(error) from error
             del self._ends[number]
             made: OutputState = {"offset": size}
+            made.update(cast("OutputState", self._drawn.pop(number, {})))
             if blurred is not None:
                 made["blur"] = blurred
-            if trails := self._trails.pop(number, None):
-                made["trails"] = trails
             return made
 
         return state

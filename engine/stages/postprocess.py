@@ -10,6 +10,7 @@ from engine.errors import BackendError
 from engine.inference.layouts import Layout
 from engine.inference.plausible import signs_of
 from engine.records import Anchors, Detections, RawOutputs
+from engine.stages.parts import in_whole
 from engine_ext.geometry import scale_boxes
 from engine_ext.letterbox import Letterbox
 from engine_ext.nms import nms
@@ -47,8 +48,15 @@ class Postprocess:
         """Raises NotFinite and BackendError, as engine.inference.heads does."""
         slots = zip(raw.heads, raw.frames, raw.letterboxes, strict=True)
         return [
-            self.read(head(), raw.tensor_hw, frame.image, letterbox, look=frame.look and frame.index < self._look_until)
+            self.read(
+                head() if not parts else in_whole(head(), parts.parts, parts.whole_hw),
+                raw.tensor_hw,
+                frame.image,
+                letterbox,
+                look=frame.look and frame.index < self._look_until and not parts,
+            )
             for head, frame, letterbox in slots
+            for parts in [frame.plan if frame.plan is not None and frame.plan.parts else None]
         ]
 
     def read(
@@ -89,8 +97,7 @@ class Postprocess:
             )
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
-        counts = {"non_finite": anchors.non_finite, "without_area": without_area}
-        return Detections(in_frame[kept], scores[kept], class_ids[kept], signs=signs, **counts)
+        return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs=signs)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
         """A class without a name comes from an output that is read in the wrong way, or from a list too short."""

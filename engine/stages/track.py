@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from engine.records import Detections, EndOfStream, Frame, StartOfStream, TrackerState, Tracks
+from engine.stages.fill import Fill
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
 
@@ -25,7 +26,8 @@ class TrackerSettings:
     """Which tracker, with which parameters (engine.trackers.registry); what is missing has its default.
 
     `conf` is the lowest score of a detection that the tracker is given. `groups` has for each class the number under
-    which it is joined to tracks; None: its own.
+    which it is joined to tracks; None: its own. Of what is found in a gated frame and what is carried over to it,
+    `max_detections` are kept.
     """
 
     name: str = registry.DEFAULT
@@ -33,6 +35,7 @@ class TrackerSettings:
     class_aware: bool = True
     conf: float = 0.0
     groups: tuple[int, ...] | None = None
+    max_detections: int = 30_000
 
     @classmethod
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
@@ -45,7 +48,8 @@ class TrackerSettings:
             if key in parameters:
                 parameters[key] = math.ceil(parameters[key] / (config.frames_between_inferences + 1))
         groups = groups_of(config.class_groups, class_names)
-        return cls(config.tracker, parameters, not config.class_agnostic, config.tracker_conf, groups)
+        aware, most = not config.class_agnostic, config.max_detections
+        return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most)
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
@@ -149,6 +153,7 @@ class StreamTracker:
 @dataclass
 class _Stream:
     tracker: StreamTracker
+    fill: Fill
     next_index: int = 0
     # Frames that came before their turn, by index.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
@@ -158,7 +163,11 @@ class _Stream:
 class Track:
     """Restores each stream's order behind parallel workers and runs its tracker. Called by one thread."""
 
-    def __init__(self, settings: TrackerSettings, at_end: Callable[[int, TrackerState], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: TrackerSettings,
+        at_end: Callable[[int, TrackerState], None] | None = None,
+    ) -> None:
         """`at_end` is given each stream's key and the state of its tracker behind its last frame, before the stream's
         end goes on: with `StreamTracker.carry_on` the next file of a camera continues there."""
         self._settings = settings
@@ -177,7 +186,8 @@ class Track:
 
     def start(self, start: StartOfStream) -> None:
         """Takes the start of a stream that continues, ahead of its first frame."""
-        self._streams[start.stream] = _Stream(start.tracker, start.frames)
+        fill = Fill(self._settings.max_detections, start.filled)
+        self._streams[start.stream] = _Stream(start.tracker, fill, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
         """Takes a frame in any order, gives what is now in order. A frame without an image only keeps its place."""
@@ -193,17 +203,26 @@ class Track:
 
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
-            self._streams[key] = _Stream(StreamTracker(self._settings))
+            self._streams[key] = _Stream(StreamTracker(self._settings), Fill(self._settings.max_detections))
         return self._streams[key]
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:
         while (item := stream.early.pop(stream.next_index, None)) is not None:
             stream.next_index += 1
-            frame, detections = item
-            if frame.image is not None:
-                yield stream.tracker.follow(frame, detections)
+            if item[0].image is not None:
+                for frame, detections in stream.fill.take(*item):
+                    yield _followed(stream, frame, detections)
         if stream.end is not None and stream.next_index >= stream.end.frames:
+            for frame, detections in stream.fill.rest():
+                yield _followed(stream, frame, detections)
             del self._streams[stream.end.stream]
             if self._at_end is not None:
                 self._at_end(stream.end.stream, stream.tracker.state())
             yield stream.end
+
+
+def _followed(stream: _Stream, frame: Frame, detections: Detections | None) -> Tracks:
+    tracks = stream.tracker.follow(frame, detections)
+    if tracks.state is not None and frame.plan is not None:
+        tracks.state = replace(tracks.state, filled=stream.fill.state())
+    return tracks

@@ -3,7 +3,7 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD PARENT
 
 The first message is the task: look at inputs, work through videos that are asked for one by one, salvage what an ended
-attempt left, make what is asked for of the tracks of all, or write the page of a job. A file that crashes a library
+attempt left, or make what is asked for of the tracks of all and write the page of a job. A file that crashes a library
 takes this process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this
 process dies with it.
 """
@@ -28,7 +28,6 @@ from orchestrator.engine_process.messages import (
     Probe,
     Salvage,
     Work,
-    WriteReport,
     order_of,
     task_of,
 )
@@ -74,14 +73,10 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
         from orchestrator.engine_process.salvage import salvage
 
         salvage(task, events)
-    elif isinstance(task, WriteReport):
-        from orchestrator.engine_process.report import write
-
-        write(task, events)
     else:
         from orchestrator.engine_process.follow_up import follow_up
 
-        follow_up(task, events)
+        follow_up(task, events, orders)
 
 
 def _die_with(parent: int) -> None:

@@ -1,81 +1,84 @@
 """What a worker and its engine process say to each other.
 
 The first message to the process is its task. Events go up, orders come down; each knows its `kind`, by which it is
-recognised on the other side. `from_json` raises ValueError for what is not such a message.
+recognised on the other side. `task_of`, `order_of` and `event_of` raise ValueError for what is not such a message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Self, TypeVar
+from functools import cache, partial
+from types import NoneType
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from engine.summary import FollowUpJson
 from orchestrator.job.records import EngineFacts, ModelFacts, VideoEntry, VideoFacts, follow_up_of
 
-
-class _Given:
-    """The values of a message as they arrived, each asked for by its type. Raises ValueError for another one."""
-
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values
-
-    def value(self, key: str) -> object:
-        if key not in self._values:
-            raise ValueError(f"{key} is missing")
-        return self._values[key]
-
-    def text(self, key: str) -> str:
-        return _is(str, key, self.value(key))
-
-    def number(self, key: str) -> int:
-        return _is(int, key, self.value(key))
-
-    def seconds(self, key: str) -> float:
-        value = self.value(key)
-        return float(value) if isinstance(value, int) else _is(float, key, value)
-
-    def flag(self, key: str) -> bool:
-        return _is(bool, key, self.value(key))
-
-    def mapping(self, key: str) -> Mapping[str, object]:
-        return _is(dict, key, self.value(key))
-
-    def items(self, key: str) -> list[object]:
-        return _is(list, key, self.value(key))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(_is(str, key, each) for each in self.items(key))
-
-    def mappings(self, key: str) -> tuple[Mapping[str, object], ...]:
-        return tuple(_is(dict, key, each) for each in self.items(key))
-
-    def absent(self, key: str) -> bool:
-        return self._values.get(key) is None
-
+_Read: TypeAlias = Callable[[str, object], Any]
+"""Makes the value of a field of its JSON, which stands under a key. Raises ValueError that names the key."""
 
 T = TypeVar("T")
 
 
 def _is(kind: type[T], key: str, value: object) -> T:
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{key} must be of type {kind.__name__}. Got {value!r:.80}")
     return value
 
 
+def _seconds(key: str, value: object) -> float:
+    return float(_is(int, key, value)) if isinstance(value, int) else _is(float, key, value)
+
+
+def _reader(kind: Any) -> _Read:
+    """Return what reads a field that is annotated so: a plain value, a record with `from_json`, or one of these in a
+    tuple, in a mapping, or None."""
+    parts = get_args(kind)
+    if NoneType in parts:
+        inner = _reader(next(part for part in parts if part is not NoneType))
+        return lambda key, value: None if value is None else inner(key, value)
+    if get_origin(kind) is tuple:
+        each = _reader(parts[0])
+        return lambda key, value: tuple(each(key, item) for item in _is(list, key, value))
+    if get_origin(kind) is Mapping:
+        each = _reader(parts[1])
+        return lambda key, value: {name: each(key, item) for name, item in _is(dict, key, value).items()}
+    if kind is object:
+        return lambda key, value: value
+    if kind is FollowUpJson:
+        return lambda key, value: follow_up_of(value)
+    if kind in (str, int, bool):
+        return partial(_is, kind)
+    return _seconds if kind is float else lambda key, value: kind.from_json(value)
+
+
+@cache
+def _readers(record: Any) -> dict[str, tuple[_Read, bool]]:
+    """Return what reads each field of a record, and whether it may be absent: one that may be None."""
+    kinds = get_type_hints(record)
+    return {each.name: (_reader(kinds[each.name]), NoneType in get_args(kinds[each.name])) for each in fields(record)}
+
+
+def _read(record: Callable[..., T], value: object, what: str) -> T:
+    """Make a record of its JSON. Raises ValueError."""
+    values = _is(dict, what, value)
+    found = {}
+    for name, (read, may_be_absent) in _readers(record).items():
+        if name not in values and not may_be_absent:
+            raise ValueError(f"{name} is missing")
+        found[name] = read(name, values.get(name))
+    return record(**found)
+
+
 @dataclass(frozen=True)
 class Message:
-    """One message. Its fields are its JSON, beside its kind."""
+    """One message. Its fields are its JSON, beside its kind; their annotations say how they are read."""
 
     kind: ClassVar[str]
 
     def to_json(self) -> dict[str, object]:
         return {"kind": self.kind, **{each.name: _plain(getattr(self, each.name)) for each in fields(self)}}
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        """Read it. A message without fields has nothing to read."""
-        return cls()
 
 
 def _plain(value: object) -> object:
@@ -110,19 +113,6 @@ class Probe(Task):
     skip: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            inputs=given.texts("inputs"),
-            output=given.text("output"),
-            config=given.mapping("config"),
-            only=None if given.absent("only") else given.texts("only"),
-            skip=given.texts("skip"),
-            roots=given.texts("roots"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
@@ -138,20 +128,6 @@ class Work(Task):
     event_kinds: tuple[str, ...] = ()
     event_loiter_s: float | None = None
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            output=given.text("output"),
-            config=given.mapping("config"),
-            job=given.text("job"),
-            roots=given.texts("roots"),
-            on_event=given.texts("on_event"),
-            event_kinds=given.texts("event_kinds"),
-            event_loiter_s=None if given.absent("event_loiter_s") else given.seconds("event_loiter_s"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Salvage(Task):
@@ -165,46 +141,12 @@ class Salvage(Task):
     successor: str
     roots: tuple[str, ...] = ()
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            path=given.text("path"),
-            stem=given.text("stem"),
-            output=given.text("output"),
-            job=given.text("job"),
-            successor=given.text("successor"),
-            roots=given.texts("roots"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriteReport(Task):
-    """Write the page of a job, from what is going to be its manifest."""
-
-    kind = "write report"
-    output: str
-    config: Mapping[str, object]
-    manifest: Mapping[str, object]
-    roots: tuple[str, ...] = ()
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            output=given.text("output"),
-            config=given.mapping("config"),
-            manifest=given.mapping("manifest"),
-            roots=given.texts("roots"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class FollowUp(Task):
     """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
-    summary's."""
+    summary's. With `reported` wait then for an order to write the page of the job; `made` says that all else was made
+    before."""
 
     kind = "follow up"
     output: str
@@ -212,18 +154,8 @@ class FollowUp(Task):
     videos: tuple[Mapping[str, object], ...]
     model: Mapping[str, str]
     roots: tuple[str, ...] = ()
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            output=given.text("output"),
-            config=given.mapping("config"),
-            videos=given.mappings("videos"),
-            model={key: _is(str, "model", value) for key, value in given.mapping("model").items()},
-            roots=given.texts("roots"),
-            log_level=given.text("log_level"),
-            log_format=given.text("log_format"),
-        )
+    reported: bool = False
+    made: bool = False
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------
@@ -243,18 +175,6 @@ class GiveVideo(Message):
     end: str
     behind: tuple[str, ...] = ()
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(
-            given.number("index"),
-            given.text("path"),
-            given.text("stem"),
-            given.number("attempt"),
-            given.text("successor"),
-            given.text("end"),
-            given.texts("behind"),
-        )
-
 
 @dataclass(frozen=True)
 class NoMoreVideos(Message):
@@ -270,10 +190,6 @@ class Kept(Message):
     kind = "kept"
     index: int
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.number("index"))
-
 
 @dataclass(frozen=True)
 class Stop(Message):
@@ -282,9 +198,13 @@ class Stop(Message):
     kind = "stop"
     hand_over: bool
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.flag("hand_over"))
+
+@dataclass(frozen=True)
+class WriteReport(Message):
+    """Write the page of a job, from what is going to be its manifest."""
+
+    kind = "write report"
+    manifest: Mapping[str, object]
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -297,10 +217,6 @@ class LeftOut(Message):
     kind = "left_out"
     lines: tuple[str, ...]
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.texts("lines"))
-
 
 @dataclass(frozen=True)
 class Found(Message):
@@ -308,10 +224,6 @@ class Found(Message):
 
     kind = "found"
     count: int
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.number("count"))
 
 
 @dataclass(frozen=True)
@@ -321,10 +233,6 @@ class Opening(Message):
     kind = "opening"
     path: str
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.text("path"))
-
 
 @dataclass(frozen=True)
 class Looked(Message):
@@ -332,10 +240,6 @@ class Looked(Message):
 
     kind = "video"
     video: VideoFacts
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(VideoFacts.from_json(given.value("video")))
 
 
 @dataclass(frozen=True)
@@ -345,10 +249,6 @@ class ModelFound(Message):
     kind = "model"
     model: ModelFacts
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(ModelFacts.from_json(given.value("model")))
-
 
 @dataclass(frozen=True)
 class Ready(Message):
@@ -356,10 +256,6 @@ class Ready(Message):
 
     kind = "ready"
     engine: EngineFacts
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(EngineFacts.from_json(given.value("engine")))
 
 
 @dataclass(frozen=True)
@@ -382,18 +278,9 @@ class StreamProgress:
     resumed_from: int | None = None
 
     @classmethod
-    def from_json(cls, value: Mapping[str, object]) -> Self:
+    def from_json(cls, value: object) -> Self:
         """Raises ValueError."""
-        given = _Given(value)
-        return cls(
-            given.text("stem"),
-            given.text("path"),
-            given.number("frames"),
-            None if given.absent("frames_total") else given.number("frames_total"),
-            given.seconds("elapsed_s"),
-            given.number("checkpoint_frames"),
-            None if given.absent("resumed_from") else given.number("resumed_from"),
-        )
+        return _read(cls, value, "a video's progress")
 
     def to_json(self) -> dict[str, object]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
@@ -405,10 +292,6 @@ class Progressed(Message):
 
     kind = "progress"
     videos: tuple[StreamProgress, ...]
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(tuple(map(StreamProgress.from_json, given.mappings("videos"))))
 
 
 @dataclass(frozen=True)
@@ -422,11 +305,6 @@ class Done(Message):
     lost: bool = False
     unfinished: bool = False
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        entry = VideoEntry.from_json(given.value("entry"))
-        return cls(given.number("index"), entry, given.flag("lost"), given.flag("unfinished"))
-
 
 @dataclass(frozen=True)
 class AlarmsTold(Message):
@@ -434,10 +312,6 @@ class AlarmsTold(Message):
 
     kind = "alarms"
     alarms: tuple[Mapping[str, object], ...]
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.mappings("alarms"))
 
 
 @dataclass(frozen=True)
@@ -454,10 +328,6 @@ class Fatal(Message):
     kind = "fatal"
     error: str
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.text("error"))
-
 
 @dataclass(frozen=True)
 class Salvaged(Message):
@@ -466,11 +336,6 @@ class Salvaged(Message):
     kind = "salvaged"
     outputs: Mapping[str, str]
     entry: VideoEntry | None = None
-
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        outputs = {kind: _is(str, "outputs", path) for kind, path in given.mapping("outputs").items()}
-        return cls(outputs, None if given.absent("entry") else VideoEntry.from_json(given.value("entry")))
 
 
 @dataclass(frozen=True)
@@ -489,11 +354,6 @@ class FollowedUp(Message):
     clocks: tuple[Mapping[str, object] | None, ...] = ()
     error: str | None = None
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        clocks = tuple(None if each is None else _is(dict, "clocks", each) for each in given.items("clocks"))
-        return cls(follow_up_of(given.value("made")), clocks, None if given.absent("error") else given.text("error"))
-
 
 @dataclass(frozen=True)
 class Reported(Message):
@@ -502,13 +362,9 @@ class Reported(Message):
     kind = "reported"
     path: str
 
-    @classmethod
-    def from_given(cls, given: _Given) -> Self:
-        return cls(given.text("path"))
 
-
-AnyTask = Probe | Work | Salvage | FollowUp | WriteReport
-Order = GiveVideo | NoMoreVideos | Kept | Stop
+AnyTask = Probe | Work | Salvage | FollowUp
+Order = GiveVideo | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
     | Found
@@ -528,31 +384,11 @@ Event = (
     | Reported
 )
 
-_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in (Probe, Work, Salvage, FollowUp, WriteReport)}
-_ORDERS: dict[str, type[Order]] = {each.kind: each for each in (GiveVideo, NoMoreVideos, Kept, Stop)}
-_EVENTS: dict[str, type[Event]] = {
-    each.kind: each
-    for each in (
-        LeftOut,
-        Found,
-        Opening,
-        Looked,
-        ModelFound,
-        Ready,
-        Next,
-        Progressed,
-        Done,
-        AlarmsTold,
-        Finished,
-        Fatal,
-        Salvaged,
-        Reading,
-        FollowedUp,
-        Reported,
-    )
-}
-
 M = TypeVar("M", bound=Message)
+
+_TASKS: dict[str, type[AnyTask]] = {each.kind: each for each in get_args(AnyTask)}
+_ORDERS: dict[str, type[Order]] = {each.kind: each for each in get_args(Order)}
+_EVENTS: dict[str, type[Event]] = {each.kind: each for each in get_args(Event)}
 
 
 def task_of(value: object) -> AnyTask:
@@ -568,8 +404,10 @@ def event_of(value: object) -> Event:
 
 
 def _message(kinds: Mapping[str, type[M]], value: object) -> M:
-    given = _Given(_is(dict, "a message", value))
-    kind = given.text("kind")
+    found = _is(dict, "a message", value)
+    if "kind" not in found:
+        raise ValueError("kind is missing")
+    kind = _is(str, "kind", found["kind"])
     if kind not in kinds:
         raise ValueError(f"{kind[:80]!r} is not a message that is known here")
-    return kinds[kind].from_given(given)
+    return _read(kinds[kind], value, "a message")

@@ -131,7 +131,7 @@ class _Work:
                 self._answers.put(None)
             elif isinstance(order, Kept):
                 self._kept[order.index].set()
-            else:
+            elif isinstance(order, Stop):
                 self._stopped = order
                 self._answers.put(None)
                 if self._engine is not None:

@@ -14,11 +14,10 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
@@ -68,8 +67,6 @@ from orchestrator.settings import Settings
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
-
-_Told = TypeVar("_Told", FollowedUp, Reported)
 
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
@@ -320,11 +317,9 @@ def end(job: Job, context: Context) -> PipelineResult:
             _salvage(job, context)
         error = _fatal(job)
         summary = outcomes.summarise(job, error)
-        if not job.cancelled and error is None:  # of a refused job, the configuration may be none
-            summary = _answered(job, summary, context)
         summary = _with_alarms(job, summary)
-        if not job.cancelled and error is None:
-            summary = _hashed(job, _reported(job, summary, context), context)
+        if not job.cancelled and error is None:  # of a refused job, the configuration may be none
+            summary = _hashed(job, _followed_up(job, summary, context), context)
         state = outcomes.end_state(job, summary)
         ended_at = now()
         end_log = {
@@ -508,33 +503,59 @@ _TO_GO_ON = tuple(
 )
 
 
-def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
-    """Return the summary with the counts of what was asked for, whose tables are written, and what else was made of the
-    tracks. What is wrong with them is the job's error: the same folder submitted again makes them, without doing the
-    videos again."""
+def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with what was made of the tracks, whose files are written: counts, clips, exports, and the
+    job's page.
+
+    What is wrong with them is the job's error: the same folder submitted again makes them, without doing the videos
+    again. A job is what its data are: that there is no page is a note of it, and `yolo-engine report` makes one
+    afterwards.
+    """
     try:
         config = JobConfig.parse(job.config).engine
     except RequestError:  # it was changed since, and the job's error says so
         return summary
-    if not summary.videos or not config.goes_on:
+    reported = config.report is not False
+    if not summary.videos or not (config.goes_on or reported):
         return summary
     entries = [video.to_json() for video in summary.videos]
-    videos = tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries)
     task = FollowUp(
         output=str(job.output),
         config=job.config,
-        videos=videos,
+        videos=tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries),
         model=summary.model.to_json(),
         roots=tuple(map(str, context.settings.video_roots)),
+        reported=reported,
+        made=not config.goes_on,
     )
-    told, why = _told_by(task, FollowedUp, "the program that counts", "counting", context)
-    found = told or FollowedUp()
-    made, error = found.made, why or found.error
+
+    def manifest(found: FollowedUp) -> Mapping[str, object]:
+        return outcomes.build_manifest(job, _with_made(summary, found, config))
+
+    found, page, why = _have_done(task, manifest, context)
+    if found is None:
+        found, failed = FollowedUp(error=why or "it was not told"), why
+        if reported:  # what ended the program may have been a clip; the page does without
+
+            def manifest_of_failed(again: FollowedUp) -> Mapping[str, object]:
+                return manifest(replace(again, error=failed))
+
+            again, page, why = _have_done(replace(task, made=True), manifest_of_failed, context)
+            found = replace(again or found, error=failed)
+    if reported and page is None:
+        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
+        job.note("no report", error=why)
+    return replace(_with_made(summary, found, config), report=page)
+
+
+def _with_made(summary: JobSummary, found: FollowedUp, config: EngineConfig) -> JobSummary:
+    """Return the summary with what was made of the tracks, its error, and the clocks of the videos."""
+    made = found.made
     if config.writes_tables and "answers" not in made:
-        made = {**made, "answers": {"cameras": [], "tables": {}, "error": error or "it was not told"}}
-    if error is not None:
-        summary = replace(summary, success=False, error=summary.error or error)
-    clocks = found.clocks or (None,) * len(videos)
+        made = {**made, "answers": {"cameras": [], "tables": {}, "error": found.error or "it was not told"}}
+    if found.error is not None:
+        summary = replace(summary, success=False, error=summary.error or found.error)
+    clocks = found.clocks or (None,) * len(summary.videos)
     return replace(
         summary,
         videos=tuple(
@@ -543,28 +564,6 @@ def _answered(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         ),
         made=made,
     )
-
-
-def _reported(job: Job, summary: JobSummary, context: Context) -> JobSummary:
-    """Return the summary with the path of the job's page. A job is what its data are: that there is no page is a note
-    of it, and `yolo-engine report` makes one afterwards."""
-    try:
-        wanted = JobConfig.parse(job.config).engine.report is not False
-    except RequestError:
-        return summary
-    if not summary.videos or not wanted:
-        return summary
-    task = WriteReport(
-        output=str(job.output),
-        config=job.config,
-        manifest=outcomes.build_manifest(job, summary),
-        roots=tuple(map(str, context.settings.video_roots)),
-    )
-    told, why = _told_by(task, Reported, "the program that writes it", "it", context)
-    if told is None:
-        log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
-        job.note("no report", error=why)
-    return replace(summary, report=None if told is None else told.path)
 
 
 def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
@@ -577,24 +576,28 @@ def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         return summary
 
 
-def _told_by(
-    task: FollowUp | WriteReport, kind: type[_Told], program: str, work: str, context: Context
-) -> tuple[_Told | None, str | None]:
-    """Have an engine process do a task, and return what it tells of it and why it went wrong, each None where there is
-    nothing. `program` and `work` name the two in that sentence."""
-    told, why = None, None
+def _have_done(
+    task: FollowUp, manifest: Callable[[FollowedUp], Mapping[str, object]], context: Context
+) -> tuple[FollowedUp | None, str | None, str | None]:
+    """Have one program follow up and write the page, which is of the `manifest` of what it has made. Return what it
+    tells of the two, and why it told less than was wanted; each None where there is nothing."""
+    found, why = None, None
     try:
         with EngineProcess(task) as engine:
             for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
-                if isinstance(event, kind):
-                    told = event
+                if isinstance(event, FollowedUp):
+                    found = event
+                    if not task.reported:
+                        return found, None, None
+                    engine.order(WriteReport(manifest(found)))
+                elif isinstance(event, Reported):
+                    return found, event.path, None
                 elif isinstance(event, Fatal):
                     why = event.error
-            if told is None and why is None:
-                why = f"{program} {engine.ended()}"
+            why = why or f"the program that {'counts' if found is None else 'writes it'} {engine.ended()}"
     except TimeoutError:
-        why = f"{work} took too long"
-    return told, why
+        why = f"{'counting' if found is None else 'it'} took too long"
+    return found, None, why
 
 
 def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:

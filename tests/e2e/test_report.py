@@ -1,6 +1,8 @@
 """The report of a real run, and of a run that asks for none."""
 
 import json
+import os
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -36,6 +38,27 @@ def test_a_run_writes_it_where_asked(tmp_path, videos):
     result = CliRunner().invoke(commands, ["report", str(tmp_path / "out")], standalone_mode=False)
     assert result.exception is None
     assert (tmp_path / "out" / "report.html").read_bytes() == before
+
+
+opened_files: list[str] | None = None
+
+
+@sys.addaudithook  # none can be taken away again
+def _note(event, arguments):
+    if opened_files is not None and event == "open" and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
+        opened_files.append(str(arguments[0]))
+
+
+# Where a clip begins is looked for in the rows once more.
+@pytest.mark.parametrize(("clips", "times"), [(None, 1), ({"kinds": ["track"]}, 2)])
+def test_tables_clips_and_report_come_of_one_look_at_the_rows(tmp_path, videos, monkeypatch, clips, times):
+    monkeypatch.setattr(sys.modules[__name__], "opened_files", [])
+    with fake_engine(scene=(SCENE,), report=True, heatmap=True, clips=clips) as engine:
+        summary = engine.run([videos], tmp_path / "out")
+    assert summary["answers"]["tables"]["heatmap.json"]
+    assert ("clips" in summary) == (clips is not None)
+    assert summary["report"]
+    assert sum(path.endswith(".tracks.jsonl") for path in opened_files) == times
 
 
 def test_what_a_run_hides_its_report_does_not_show(tmp_path, videos):

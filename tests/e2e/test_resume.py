@@ -528,6 +528,34 @@ def test_trails_go_on_where_they_were(tmp_path: Path, whole: Callable[..., Any],
     _assert_same(entry, whole(video, **settings))
 
 
+@pytest.mark.parametrize("draw", [None, ("counts", "clock")])
+def test_counts_go_on_where_they_were(tmp_path: Path, whole: Callable[..., Any], draw: Any) -> None:
+    """What is known of each track at each line and zone is part of the checkpoint, and where the labels stood."""
+    video = clip(tmp_path / "a.mp4", 60)
+    scene = {
+        "line": [{"name": "middle", "points": [[0.5, 0.0], [0.5, 1.0]], "classes": ["square"]}],
+        "zone": [{"name": "left", "polygon": [[0.0, 0.0], [0.5, 0.0], [0.4, 1.0], [0.0, 1.0]]}],
+    }
+    settings = {"visualize": True, "scene": scene, "draw": draw}
+    _break_off([video], tmp_path / "out", 35, **settings)
+    (entry,) = fake_engine(**settings).run([video], tmp_path / "out")["videos"]
+    assert entry["resumed_from"] > 0
+    _assert_same(entry, whole(video, **settings))
+
+
+def test_a_scene_that_is_drawn_has_changed(tmp_path: Path) -> None:
+    """The half of a video with other lines is of no use; where none are drawn, the scene is for the end alone."""
+    video = clip(tmp_path / "a.mp4", 60)
+    for draw, goes_on in ((None, False), ("none", True)):
+        out = tmp_path / f"out-{goes_on}"
+        line = {"name": "middle", "points": [[0.5, 0.0], [0.5, 1.0]]}
+        _break_off([video], out, 35, visualize=True, draw=draw, scene={"line": [line]})
+        settings = {"visualize": True, "draw": draw, "scene": {"line": [{**line, "name": "other"}]}}
+        (entry,) = fake_engine(**settings).run([video], out)["videos"]
+        assert (entry.get("resumed_from", 0) > 0) == goes_on
+        assert ("started over: the drawn scene has changed" in " ".join(entry.get("notes", ()))) != goes_on
+
+
 class Office:
     """Gives out assignments and writes down what it is told."""
 

@@ -19,6 +19,9 @@ DEFAULTS = {
     "iou_threshold": 0.3,
     **dict.fromkeys(registry.KEYS[3:]),  # of the other trackers
     "skip_frames": False,
+    "gate": "off",
+    "full_every_s": 2.0,
+    "gate_scale": 1.0,
     "visualize": True,
     "output_folder": Path("output_videos"),
     "max_detections_in_memory": 10_000,
@@ -77,6 +80,7 @@ DEFAULTS = {
     "segment": 600.0,
     "label": ("class", "id"),
     "colour_by": "id",
+    "draw": None,
     "line_width": None,
     "label_size": None,
     "trail_s": 0.0,
@@ -167,6 +171,8 @@ def test_defaults():
         ("label", "none", ()),
         ("colour_by", "class", "class"),
         ("label_size", 30, 30),
+        ("draw", "lines,clock", ("lines", "clock")),
+        ("draw", "none", ()),
         ("trail_s", 2, 2.0),
         ("backend", "openvino", "openvino"),
         ("shape", "rect", "rect"),
@@ -290,6 +296,12 @@ def test_accepted(key, given, kept):
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
         ("export", "voc", "one of 'cvat', 'mot', 'coco', 'yolo', 'labelstudio' or 'fiftyone'. Got 'voc'"),
         ("clips", "yes", "true, or a table of what and how. Got 'yes'"),
+        ("gate", "yes", "one of 'off' or 'motion'. Got 'yes'"),
+        ("full_every_s", 0, "more than 0. Got 0"),
+        ("full_every_s", 61, "at most 60. Got 61"),
+        ("full_every_s", True, "a number, not true or false. Got True"),
+        ("gate_scale", 0.5, "at least 1. Got 0.5"),
+        ("gate_scale", 5, "at most 4. Got 5"),
         ("open_timeout_s", 0, "more than 0. Got 0"),
         ("open_timeout_s", True, "a number, not true or false. Got True"),
         ("read_timeout_s", 3601, "at most 3600. Got 3601"),
@@ -311,6 +323,7 @@ def test_accepted(key, given, kept):
         ("colour_by", "score", "one of 'id' or 'class'. Got 'score'"),
         ("line_width", 0, "at least 1. Got 0"),
         ("label_size", 6, "at least 7. Got 6"),
+        ("draw", "boxes", "one of 'lines', 'zones', 'counts' or 'clock'. Got 'boxes'"),
         ("trail_s", 61, "at most 60. Got 61"),
         ("trail_s", True, "a number, not true or false. Got True"),
         ("video_crf", 52, "at most 51. Got 52"),
@@ -337,6 +350,7 @@ def test_the_end_of_a_part_is_given_once():
     assert EngineConfig(start_s=2, duration_s=3).part_ends_s == 5
     assert EngineConfig(start_s=2, end_s=3).part_ends_s == 3
     assert EngineConfig(start_s=2).part_ends_s is None
+    assert refusal(gate="motion", skip_frames=1).startswith("gate and skip_frames exclude each other")
     assert refusal(end_s=3, duration_s=3) == "end_s and duration_s exclude each other: give one of them."
     assert refusal(start_s=3, end_s=3) == "end_s must be more than start_s = 3."
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.errors import InputError
+from engine.errors import ConfigError, InputError
 from engine.rework.render import render
 from tests.engine.conftest import write_clip
 
@@ -35,6 +35,48 @@ def test_the_video_of_the_run_comes_again(out):
     assert len(again) == len(before) == 8
     # Boxes in a file are rounded to 0.01 pixel: a line may lie one pixel beside.
     assert max(np.mean(abs(a.astype(int) - b) > 30) for a, b in zip(again, before, strict=True)) < 0.02
+
+
+SCENE = """
+[[line]]
+name = "middle"
+points = [[0.5, 0.0], [0.5, 1.0]]
+[[zone]]
+name = "all"
+polygon = [[0.02, 0.02], [0.98, 0.02], [0.98, 0.98], [0.02, 0.98]]
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"label": "id,score", "trail_s": 0.3, "line_width": 3}])
+def test_it_is_the_run_s_to_the_last_pixel(tmp_path, settings):
+    """Lines, zones, their counts, the clock, labels where they stood: all of it comes from the tracks."""
+    (tmp_path / "scene.toml").write_text(SCENE)
+    clip = write_clip(tmp_path / "a.mp4", 40)
+    settings = {"video_crf": 0, "scene": tmp_path / "scene.toml", "start": "2024-05-01T08:00:00", **settings}
+    with Engine(EngineConfig(backend="fake", min_hits=0, **settings)) as engine:
+        assert engine.run([clip], tmp_path / "out")["success"]
+    before = pictures(tmp_path / "out" / "a.mp4")
+    list(render(tmp_path / "out"))
+    again = pictures(tmp_path / "out" / "a.mp4")
+    assert len(again) == len(before) == 40
+    assert all((one == other).all() for one, other in zip(before, again, strict=True))
+    plain = {"draw": "none"}
+    list(render(tmp_path / "out", changes=plain))
+    bare = pictures(tmp_path / "out" / "a.mp4")
+    assert all((one != other).any() for one, other in zip(before, bare, strict=True))
+    (tmp_path / "scene.toml").unlink()
+    list(render(tmp_path / "out", changes=plain))  # what is not drawn need not be there
+    with pytest.raises(ConfigError, match=r"scene\.toml can't be read"):
+        list(render(tmp_path / "out"))
+
+
+def test_another_scene(out, tmp_path, run):
+    list(render(out))
+    before = pictures(out / "a.mp4")
+    (tmp_path / "scene.toml").write_text(SCENE)
+    done = run("render", out, "--scene", tmp_path / "scene.toml")
+    assert done.status == 0, done.err
+    assert all((one != other).any() for one, other in zip(before, pictures(out / "a.mp4"), strict=True))
 
 
 def test_it_draws_the_tracks_as_they_are_now(out):
@@ -92,11 +134,14 @@ def test_sources_of_one_name_that_moved(tmp_path):
     ]
 
 
-def test_no_scene_is_needed_to_draw(out):
+def test_a_scene_that_is_gone(out):
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["config"]["scene"] = ["gone.toml"]
     (out / "manifest.json").write_text(json.dumps(manifest))
-    assert [done.frames for done in render(out)] == [8]
+    with pytest.raises(ConfigError, match=r"Name it with --scene, or leave it out with --draw none"):
+        list(render(out))
+    for draw in ("none", "clock"):
+        assert [done.frames for done in render(out, changes={"draw": draw})] == [8]
 
 
 def test_rows_that_are_gone(out):

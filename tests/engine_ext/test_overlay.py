@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine_ext import font
-from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_texts, draw_tracks
+from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_texts, draw_tracks, text_sizes
 from tests.assets import require_asset
 from tests.reference import overlay as reference
 
@@ -35,8 +35,11 @@ def draw_both(width, height, boxes, ids, labels, *, pad=0, guard=0, **options):
     ids = np.array(ids, np.int64)
     planes, wholes = make_planes(width, height, pad=pad, guard=guard)
     twin_planes, twin_wholes = make_planes(width, height, pad=pad, guard=guard)
-    draw_tracks(planes, (width, height), boxes, ids, labels, **options)
-    reference.draw_tracks(twin_planes, (width, height), boxes, ids, labels, **options)
+    slots = options.pop("slots", None)
+    twin_slots = None if slots is None else slots.copy()
+    draw_tracks(planes, (width, height), boxes, ids, labels, slots=slots, **options)
+    reference.draw_tracks(twin_planes, (width, height), boxes, ids, labels, slots=twin_slots, **options)
+    np.testing.assert_array_equal(slots, twin_slots)
     for name, whole, twin in zip("YUV", wholes, twin_wholes, strict=True):
         np.testing.assert_array_equal(whole, twin, err_msg=name)
     return planes
@@ -75,6 +78,8 @@ def test_random_tracks_equal_the_twin(width, height, dtype):
             font_size=[None, 1, 7, 9, 12, 20, 40][int(rng.integers(0, 7))],
             short_labels=[None, [str(i) for i in range(count)]][int(rng.integers(0, 2))],
             colours=[None, np.arange(count)][int(rng.integers(0, 2))],
+            taken=[None, np.array([[-5, -5, 12, 20], [30, 8, 10**6, 16]])][int(rng.integers(0, 2))],
+            slots=[None, rng.integers(-5, 25, count)][int(rng.integers(0, 2))],
         )
 
 
@@ -324,7 +329,98 @@ def test_a_short_label_where_the_whole_has_no_room():
     np.testing.assert_array_equal(planes[0][16:30, 62 : 62 + mask.shape[1]], reference.mix(ground, ink, mask))
 
 
+def walk(frames, count, size_wh, seed=0):
+    """Boxes of `count` who walk through a frame at random, with noise of a detector's kind: (frames, count, 4)."""
+    rng = np.random.default_rng(seed)
+    width, height = size_wh
+    start = rng.uniform([0, 0], [width, height], (count, 2))
+    speed = rng.normal(0, width / 400, (count, 2))
+    foot = start + speed * np.arange(frames)[:, None, None] + rng.normal(0, 0.5, (frames, count, 2))
+    half = np.array([width / 60, height / 12])
+    return np.concatenate([foot - half, foot + half], axis=2)
+
+
+@pytest.mark.parametrize(("size_wh", "count"), [((320, 180), 12), ((427, 240), 60)])
+def test_a_crowd_equals_the_twin_frame_after_frame(size_wh, count):
+    labels, short = [f"person {i}" for i in range(count)], [str(i) for i in range(count)]
+    slots = np.full(count, -1)
+    for boxes in walk(12, count, size_wh):
+        draw_both(*size_wh, boxes, np.arange(count), labels, short_labels=short, slots=slots)
+    assert (slots >= 0).any()
+
+
+def moved(count, size_wh, *, keep):
+    """How many labels changed their place beside the box from one frame to the next, and how many there were."""
+    labels, short = [f"person {i}" for i in range(count)], [str(i) for i in range(count)]
+    planes, _ = make_planes(*size_wh)
+    slots, changes, there = np.full(count, -1), 0, 0
+    for boxes in walk(40, count, size_wh):
+        before = slots.copy()
+        if not keep:
+            slots[:] = -1
+        draw_tracks(planes, size_wh, boxes, np.arange(count), labels, short_labels=short, slots=slots)
+        both = (before >= 0) & (slots >= 0)
+        changes, there = changes + int(np.count_nonzero(both & (slots % 10 != before % 10))), there + int(both.sum())
+    return changes, there
+
+
+def test_labels_of_a_crowd_stay_where_they_are():
+    jumping, of_all = moved(60, (854, 480), keep=False)
+    staying, of_these = moved(60, (854, 480), keep=True)
+    assert jumping > of_all / 20
+    assert staying < jumping / 3
+    assert of_these > 0.9 * of_all
+
+
+def test_a_label_that_stays_lets_no_newcomer_in():
+    """The newcomer has the smaller id, and wants the place above both."""
+    labels, slots = ["old 5", "new"], np.array([0, -1])
+    boxes = [[20, 40, 60, 90], [20, 40, 60, 90]]
+    draw_both(200, 120, boxes, [5, 2], labels, slots=slots, thickness=1, font_size=9)
+    assert slots[0] == 0
+    assert slots[1] > 0
+    slots = np.array([-1, -1])
+    draw_both(200, 120, boxes, [5, 2], labels, slots=slots, thickness=1, font_size=9)
+    assert slots[1] == 0
+
+
+def test_a_short_label_grows_where_there_is_room_again():
+    slots = np.array([10])  # above, the short text
+    draw_both(200, 120, [[20, 40, 60, 90]], [5], ["person 5"], short_labels=["5"], slots=slots)
+    assert slots == [0]
+
+
+def test_a_label_moves_out_of_what_is_taken():
+    slots = np.array([0])
+    taken = np.array([[0, 20, 200, 40]])
+    planes = draw_both(200, 120, [[20, 40, 60, 90]], [5], ["x"], slots=slots, taken=taken, thickness=1)
+    assert slots[0] > 0
+    assert not changed(planes, 200, 120)[20:40].any()
+
+
+def test_slots_of_any_strides():
+    slots = np.full(4, -1)
+    draw_tracks(make_planes(200, 120)[0], (200, 120), np.array([[20.0, 40, 60, 90]] * 2), np.arange(2), ["a", "b"],
+                slots=slots[::2])  # fmt: skip
+    assert slots[0] == 0
+    assert slots[2] > 0
+    assert (slots[1::2] == -1).all()
+
+
 # --- lines and texts
+
+
+@pytest.mark.parametrize("font_size", [None, 7, 19])
+@pytest.mark.parametrize("frame_wh", [(320, 180), (1920, 1080)])
+def test_sizes_of_texts_are_those_that_are_drawn(frame_wh, font_size):
+    texts = ["person 12", "", "Ünïcode", "a"]
+    sizes = text_sizes(texts, frame_wh, font_size=font_size)
+    np.testing.assert_array_equal(sizes, reference.text_sizes(texts, frame_wh, font_size=font_size))
+    assert text_sizes([], frame_wh).shape == (0, 2)
+    with pytest.raises(ValueError, match="frame_wh must be two ints"):
+        text_sizes(texts, (0, 1))
+    with pytest.raises(TypeError, match="texts must be a sequence of str"):
+        text_sizes("abc", frame_wh)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -563,6 +659,11 @@ REJECTED = [
     ({"font_size": 201}, ValueError, "font_size must be None or an int in [1, 200]. Got 201."),
     ({"short_labels": ["a", "b"]}, ValueError, "short_labels must be 1 str, one a box. Got 2."),
     ({"colours": np.array([1.0])}, TypeError, "colours must be an int64 array. Got float64."),
+    ({"slots": np.array([1.0])}, TypeError, "slots must be an int64 array. Got float64."),
+    ({"slots": np.array([1, 2])}, ValueError, "slots must have the shape (1,), one a box. Got (2,)."),
+    ({"slots": read_only(np.array([1]))}, ValueError, "slots must be writable."),
+    ({"taken": np.zeros((1, 4))}, ValueError, "taken must be an int64 array of shape (K, 4). Got float64 (1, 4)."),
+    ({"taken": [[1, 1, 2, 2]]}, ValueError, "taken must be an int64 array of shape (K, 4). Got list."),
 ]
 
 

@@ -10,7 +10,7 @@ from engine_ext import font
 
 COLOURS, LIGHT, DARK = 64, 64, 65
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-HEAD_COST, PLACE_COST, SHORT_COST = 4, 3, 8
+HEAD_COST, PLACE_COST, SHORT_COST, MOVE_COST, PLACES = 4, 3, 8, 24, 10
 
 
 def colour_yuv(index: int, matrix: str, full_range: bool) -> tuple[int, int, int, int]:
@@ -132,19 +132,27 @@ class Cells:
         left, top = max(left, 0) // self.size, max(top, 0) // self.size
         return np.s_[top : max(top, -(-bottom // self.size)), left : max(left, -(-right // self.size))]
 
-    def find(self, box, size_wh):
+    def cost(self, at, size_wh):
+        """How much a label there would cover; None where it can't stand there."""
+        if at is None:
+            return None
+        cells = self.label(at, size_wh)
+        return None if self.labels[cells].any() else HEAD_COST * int(self.heads[cells].sum())
+
+    def find(self, box, size_wh, last=None):
+        """(cost, place, left and top) of the best place."""
+        options = list(places(self.frame_wh, box, size_wh))
         best = None
-        for place, at in enumerate(places(self.frame_wh, box, size_wh)):
+        if last is not None and (cost := self.cost(options[last], size_wh)) is not None:
+            best = max(cost - MOVE_COST, 0), last, options[last]
+        for place, at in enumerate(options):
             if best is not None and PLACE_COST * place >= best[0]:
                 break
-            if at is None:
+            cost = self.cost(at, size_wh)
+            if cost is None or place == last:
                 continue
-            cells = self.label(at, size_wh)
-            if self.labels[cells].any():
-                continue
-            cost = PLACE_COST * place + HEAD_COST * int(self.heads[cells].sum())
-            if best is None or cost < best[0]:
-                best = cost, at
+            if best is None or cost + PLACE_COST * place < best[0]:
+                best = cost + PLACE_COST * place, place, at
         return best
 
     def label(self, at, size_wh):
@@ -165,6 +173,8 @@ def draw_tracks(
     full_range: bool = False,
     thickness: int | None = None,
     font_size: int | None = None,
+    taken: np.ndarray | None = None,
+    slots: np.ndarray | None = None,
 ) -> None:
     width, height = frame_wh
     line = max(1, (min(frame_wh) + 160) // 320) if thickness is None else thickness
@@ -195,21 +205,63 @@ def draw_tracks(
         head = max((bottom - top) // 5, cells.size)
         cells.heads[cells.of(left + aside, top + cells.size - 1, right - aside, top + head)] = True
 
-    for _, row, box, colour in sorted(visible, key=lambda each: each[0]):
-        if not font.fold(labels[row]):
+    for each in taken if taken is not None else ():
+        cells.labels[cells.of(*each)] = True
+    texts = {}
+    for _, row, _, _ in visible:
+        for brief, text in enumerate((labels[row], shorter[row])):
+            if font.fold(labels[row]) and font.fold(text):
+                texts[row, brief] = label_mask(text, size, width)
+    ordered = sorted(visible, key=lambda each: each[0])
+    before = [-1] * len(ids) if slots is None else [slot if 0 <= slot < 2 * PLACES else -1 for slot in slots.tolist()]
+    kept = {}
+    for _, row, box, _ in ordered:
+        brief, place = divmod(before[row], PLACES)
+        if before[row] < 0 or (row, brief) not in texts:
+            before[row] = -1
             continue
-        mask = label_mask(labels[row], size, width)
-        found = cells.find(box, mask.shape[::-1])
-        if (found is None or found[0]) and font.fold(shorter[row]):
-            other = label_mask(shorter[row], size, width)
-            instead = cells.find(box, other.shape[::-1])
-            if instead is not None and (found is None or instead[0] + SHORT_COST < found[0]):
-                mask, found = other, instead
-        if found is None:
+        size_wh = texts[row, brief].shape[::-1]
+        at = list(places(frame_wh, box, size_wh))[place]
+        cost = cells.cost(at, size_wh)
+        if cost is not None and cost <= MOVE_COST:
+            kept[row] = place, brief, at
+            cells.labels[cells.label(at, size_wh)] = True
+    now = [-1] * len(ids)
+    for _, row, box, colour in ordered:
+        if (row, 0) not in texts:
             continue
-        (left, top) = found[1]
-        cells.labels[cells.label((left, top), mask.shape[::-1])] = True
-        paint_text(planes, frame_wh, left, top, mask, colour)
+        whole, short = texts[row, 0], texts.get((row, 1))
+        if row in kept:
+            place, brief, at = kept[row]
+            if brief:
+                cells.labels[cells.label(at, short.shape[::-1])] = False
+                instead = list(places(frame_wh, box, whole.shape[::-1]))[place]
+                if cells.cost(instead, whole.shape[::-1]) == 0:
+                    brief, at = 0, instead
+        else:
+            was_brief, was = divmod(before[row], PLACES)
+            found = cells.find(box, whole.shape[::-1], was if was_brief == 0 else None)
+            brief = 0
+            if (found is None or found[0]) and short is not None:
+                other = cells.find(box, short.shape[::-1], was if was_brief == 1 else None)
+                if other is not None and (found is None or other[0] + SHORT_COST < found[0]):
+                    brief, found = 1, other
+            if found is None:
+                continue
+            _, place, at = found
+        mask = short if brief else whole
+        now[row] = place + PLACES * brief
+        cells.labels[cells.label(at, mask.shape[::-1])] = True
+        paint_text(planes, frame_wh, *at, mask, colour)
+    if slots is not None:
+        slots[:] = now
+
+
+def text_sizes(texts, frame_wh, *, font_size=None):
+    size = 5 + min(frame_wh) // 75 if font_size is None else font_size
+    return np.array(
+        [label_mask(text, size, frame_wh[0]).shape[::-1] if font.fold(text) else (0, 0) for text in texts], np.int64
+    ).reshape(-1, 2)
 
 
 def cover(shape, a, b, radius):

@@ -30,7 +30,7 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
 def render(folder: Path, source: Path | None, **style: object) -> int:
     """Draw the videos again and print each."""
     partial = False
-    changes = {key: value for key, value in style.items() if value is not None}
+    changes = {key: value for key, value in style.items() if value is not None and value != ()}
     for each in draw(folder, source, changes):
         partial |= bool(each.problems)
         say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))

@@ -167,6 +167,141 @@ def test_real_files(tmp_path, name):
         check_inside(held[life.track_id], shown, life.first, life.last, held[life.track_id].mode == "exact")
 
 
+_B = {"g": "15", "bf": "3", "preset": "medium"}
+_265 = "keyint=15:min-keyint=15:bframes=3:scenecut=0:log-level=error:pools=1:frame-threads=1"
+JOINED = {
+    "no B-frames": Shot(frames=60, options={"g": "12", "bf": "0"}, audio="aac"),
+    "B-frames": Shot(frames=60, options=_B, audio="aac"),
+    "B-frames of B-frames": Shot(frames=60, options={**_B, "x264-params": "b-pyramid=normal:b-adapt=0"}),
+    "baseline": Shot(frames=60, options={"g": "12", "profile": "baseline"}),
+    "main, CAVLC": Shot(frames=60, options={**_B, "x264-params": "cabac=0:8x8dct=0"}, audio="aac"),
+    "a transport stream": Shot(suffix=".ts", frames=60, options=_B, audio="mp2"),
+    "Matroska, sound for Matroska": Shot(suffix=".mkv", frames=60, options=_B, audio="pcm_s16le"),
+    "variable rate": Shot(
+        frames=60,
+        options=_B,
+        time_base=Fraction(1, 1000),
+        pts=[k * 40 + 7 * (k % 3) + 300 * (k > 30) for k in range(60)],
+    ),
+    "an odd time base": Shot(
+        frames=60, options=_B, rate=Fraction(30000, 1001), time_base=Fraction(1, 30000), audio="aac"
+    ),
+    "turned by 90 degrees": Shot(frames=60, options=_B, matrix=(0, 1, -1, 0)),
+    "wide pixels, full range": Shot(
+        frames=60, options=_B, aspect=Fraction(4, 3), pix_fmt="yuvj420p", colour={"color_range": 2, "colorspace": 1}
+    ),
+    "4:2:2, ten bits": Shot(frames=60, options=_B, pix_fmt="yuv422p10le"),
+    "H.265, closed": Shot(codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=0"}, audio="aac"),
+    "H.265, open": Shot(codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=1"}),
+    "H.265, a stream": Shot(
+        suffix=".ts", codec="libx265", frames=60, options={"x265-params": f"{_265}:open-gop=1"}, audio="mp2"
+    ),
+    "H.265, ten bits": Shot(
+        codec="libx265", frames=60, pix_fmt="yuv420p10le", options={"x265-params": f"{_265}:open-gop=1"}
+    ),
+}
+_MIDDLE = Life(7, 52)
+
+
+def planes(path):
+    """Every sample of each frame of a file, as stored."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_an_exact_clip_is_encoded_only_where_it_must_be(tmp_path, kind):
+    """Every frame once, in order, from the very first; what lies between the ends is what the source decodes to, to the
+    bit; and it can be entered at each of its key frames."""
+    shot = JOINED[kind]
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", shot).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [_MIDDLE])})
+    (clip,) = cut_clips(FinishedRun.load(out), ClipSettings(exact=True, **NO_ROLL)).clips
+    count = _MIDDLE.last - _MIDDLE.first + 1
+    assert (clip.mode, clip.note, clip.first_frame, clip.last_frame) == ("exact", "", _MIDDLE.first, _MIDDLE.last)
+    assert 0 < clip.encoded_frames <= 8 + 7  # up to the key frame of 15, and what a B-frame refers to past the end
+
+    whole, there = planes(video), planes(clip.path)
+    assert len(there) == count
+    same = [bool((mine == his).all()) for mine, his in zip(there, whole[_MIDDLE.first :], strict=False)]
+    copied = count - clip.encoded_frames
+    assert any(all(same[first : first + copied]) for first in range(clip.encoded_frames + 1))
+    check_inside(clip, shown, _MIDDLE.first, _MIDDLE.last, True)
+    with av.open(str(video)) as source, av.open(str(clip.path)) as container:
+        (before, after) = (each.streams.video[0].codec_context for each in (source, container))
+        keys = ("name", "width", "height", "pix_fmt", "sample_aspect_ratio", "color_range", "colorspace")
+        assert [getattr(after, key) for key in keys] == [getattr(before, key) for key in keys]
+        assert next(source.decode(video=0)).rotation == next(container.decode(video=0)).rotation
+    with av.open(str(clip.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert min(packet.pts for packet in packets) == 0
+        if clip.path.suffix == ".mp4":  # Matroska stores none
+            times = [packet.dts for packet in packets]
+            assert times == sorted(set(times))
+            assert all(packet.pts >= packet.dts for packet in packets)
+    _check_entries(clip.path, [packet.pts for packet in packets if packet.is_keyframe], there)
+    if shot.audio is not None:
+        _check_sound(video, clip, shot.audio)
+
+
+def _check_entries(path, keys, there):
+    """Who jumps to a key frame sees what who came to it sees."""
+    assert len(keys) >= 4
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        order = sorted(packet.pts for packet in container.demux(stream) if packet.size)
+        for key in keys:
+            container.seek(key, stream=stream)
+            seen = next(frame for frame in container.decode(stream) if frame.pts >= key)
+            assert seen.pts == key
+            assert (seen.to_ndarray() == there[order.index(key)]).all()
+
+
+def _check_sound(video, clip, codec):
+    """Each packet of sound stands as far from its picture as in the source, within a millisecond."""
+    times = []
+    for path in (video, clip.path):
+        with av.open(str(path)) as container:
+            sound = container.streams.audio[0]
+            packets = [packet for packet in container.demux(sound) if packet.size]
+            times.append([(bytes(packet), float(packet.pts * packet.time_base)) for packet in packets])
+    source, mine = times
+    assert len(mine) > 20
+    once = {data: at for data, at in source if sum(data == other for other, _ in source) == 1}
+    offsets = [once[data] - at for data, at in mine if data in once]
+    assert len(offsets) > 20 or codec != "aac"  # the packets of a tone may be all the same
+    assert all(abs(offset - clip.begins_s) < 0.001 for offset in offsets)
+    assert abs(mine[0][1]) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("shot", "why"),
+    [
+        (
+            MADE["open groups of pictures"],
+            "encoded as a whole: its key frames can't follow pictures of another encoder",
+        ),
+        (Shot(frames=60, options={**_B, "x264-params": "interlaced=1"}), "it is interlaced"),
+        (Shot(suffix=".mkv", codec="libx264", pix_fmt="yuv444p", frames=60, options=_B), ""),
+        (Shot(suffix=".mkv", codec="mpeg4", frames=60, options={"g": "12"}), "encoded as a whole: its key frames"),
+        (Shot(suffix=".mkv", codec="libvpx-vp9", frames=60, options={"g": "12"}), "encoded as a whole: its key frames"),
+        (Shot(frames=60, options={"g": "100"}), ""),  # no key frame among them
+    ],
+)
+def test_what_can_not_be_joined_is_encoded_as_a_whole_and_told(tmp_path, shot, why):
+    (tmp_path / "in").mkdir()
+    video = make(tmp_path / "in", shot).path
+    shown = frames_of(video)
+    out = finished(tmp_path / "out", {video: (shown, [_MIDDLE])})
+    (clip,) = cut_clips(FinishedRun.load(out), ClipSettings(exact=True, **NO_ROLL)).clips
+    assert clip.note.startswith(why) if why else not clip.note
+    assert (clip.encoded_frames == 46) is not (shot.pix_fmt == "yuv444p")
+    assert len(pictures(clip.path)) == 46
+    check_inside(clip, shown, _MIDDLE.first, _MIDDLE.last, True)
+
+
 def test_sound_goes_along_and_stays_with_the_picture(tmp_path):
     """The tone of the clip is that of the source at that place, whether copied or encoded."""
     (tmp_path / "in").mkdir()

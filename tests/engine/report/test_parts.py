@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from engine.analytics import Bin, Count
+from engine.analytics.paths import simplified
 from engine.config import EngineConfig
 from engine.report.charts import bars_of, chart, moment
 from engine.report.island import link, safe_json
-from engine.report.paths import simplified
 from engine.report.stills import jpeg_of, median_still
 from engine.report.words import WORDS, Words
 from tests.e2e.runs import clip

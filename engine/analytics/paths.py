@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.analytics import Samples
+import numpy as np
+
 from engine.analytics.geometry import anchors
-from engine.report.records import Path
+from engine.analytics.samples import Samples
 
 UNITS = 1000
 """Paths are in thousandths of the frame's width and height."""
@@ -18,6 +18,14 @@ _MAX_PLACES = 64
 TOLERANCE = 4.0
 
 _Point = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TrackPath:
+    """Where a track went: its points as x, y in thousandths of the frame, one after the other."""
+
+    track_id: int
+    points: tuple[int, ...]
 
 
 @dataclass
@@ -32,29 +40,27 @@ class Paths:
     """Collects the ways of all tracks from rows given in pieces: the middle of the box's lower edge, as for lines.
     Memory is bounded by the number of tracks."""
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """`sizes` has the size of each video's upright frames, by its name."""
-        self._sizes = sizes
+    def __init__(self) -> None:
         self._tracks: dict[int, _Growing] = {}
 
-    def feed(self, samples: Samples) -> None:
-        """Take the next rows of a video."""
-        width, height = self._sizes[samples.video]
-        for track_id, rows in samples.by_track():
+    def feed(self, samples: Samples, size_wh: tuple[int, int]) -> None:
+        """Take the next rows, of a video whose upright frame has this size."""
+        tracks = samples.by_track()
+        places = anchors(tracks.samples.boxes_xyxy, "bottom") / size_wh
+        points = list(map(_point, np.clip(np.rint(places * UNITS), 0, UNITS).astype(np.int64).tolist()))
+        for track_id, start, stop in tracks.spans:
             track = self._tracks.setdefault(track_id, _Growing())
-            places = anchors(rows.boxes_xyxy, "bottom") / (width, height)
-            points = [(_unit(x), _unit(y)) for x, y in places.tolist()]
-            track.points += points[(-track.rows) % track.stride :: track.stride]
-            track.rows += len(points)
-            track.last = points[-1]
+            track.points += points[start + (-track.rows) % track.stride : stop : track.stride]
+            track.rows += stop - start
+            track.last = points[stop - 1]
             while len(track.points) > _MAX_PLACES:
                 track.points = track.points[::2]
                 track.stride *= 2
 
-    def ended(self, tolerance: float = TOLERANCE) -> dict[int, Path]:
+    def ended(self, tolerance: float = TOLERANCE) -> dict[int, TrackPath]:
         """Return the way of each track, by its id."""
         return {
-            track_id: Path(track_id, tuple(value for point in _whole(track, tolerance) for value in point))
+            track_id: TrackPath(track_id, tuple(value for point in _whole(track, tolerance) for value in point))
             for track_id, track in self._tracks.items()
         }
 
@@ -91,5 +97,6 @@ def _distance(point: _Point, first: _Point, second: _Point) -> float:
     return float(((x - share * along) ** 2 + (y - share * across) ** 2) ** 0.5)
 
 
-def _unit(value: float) -> int:
-    return min(UNITS, max(0, round(value * UNITS)))
+def _point(place: list[int]) -> _Point:
+    x, y = place
+    return x, y

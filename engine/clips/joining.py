@@ -1,0 +1,266 @@
+"""A clip to the frame, encoded anew only where that is needed: in front of its first key frame, and behind the last
+packet up to which nothing is missing. What lies between is copied, bit for bit.
+
+A decoder meets up to three streams, one behind the other. With H.264 the encoder's parameter sets have numbers of their
+own and stand beside the source's in the file's head; H.265's can't, so each stream begins with its sets, behind the end
+of the sequence before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import av
+import av.error
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+from engine.clips.packets import Piece
+from engine.clips.writing import Copy, Writer
+from engine.inference.model import available_cores
+from engine.media.source import Source
+from engine.media.units import Bits, annex_b, kind_of, units_of_head, units_of_packet
+
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}
+_FORMATS = frozenset("yuv420p yuvj420p yuv422p yuv444p yuv420p10le yuv422p10le".split())
+# As clips that are encoded whole.
+_CRF, _PRESET = 18, "veryfast"
+_PROFILES = {
+    "h264": {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422", 244: "high444"},
+    "hevc": {1: "main", 2: "main10"},
+}
+_END_OF_SEQUENCE = b"\x48\x01"  # of H.265
+# H.264 knows 32 sequence parameter sets.
+_NUMBERS = range(1, 32)
+
+
+class CantJoin(Exception):
+    """The pieces would not be one stream that every player shows; says why."""
+
+
+class Joiner(Writer):
+    """One clip that is written of a head that is encoded anew, packets as they are, and a tail."""
+
+    def __init__(self, source: Source, audio: Any, copy: Copy) -> None:
+        assert copy.joint is not None
+        super().__init__(source, audio, copy)
+        self._joint = copy.joint
+        self._codec = source.video.codec_context.codec.canonical_name
+        self._source_head = source.video.codec_context.extradata
+        self._key_pts = 0
+        self._delay = 0
+        self._last_dts: int | None = None
+        self._held: list[tuple[bytes, int, int, bool, int]] = []
+        self._head: _Encoding | None = None
+        self._tail: _Encoding | None = None
+        self._sets: list[bytes] = []
+        try:
+            self._prepare(source)
+        except CantJoin as error:
+            self.refuse(str(error))
+        except (av.error.FFmpegError, ValueError, IndexError) as error:
+            self.refuse(f"its parts can't be joined ({type(error).__name__})")
+
+    def see(self, packet: Any, number: int) -> None:
+        """Take a video packet: to be copied, or to be decoded for what is encoded anew."""
+        if self.refused:
+            return
+        try:
+            self._see(packet, number)
+        except CantJoin as error:
+            self.refuse(str(error))
+        except (av.error.FFmpegError, ValueError, IndexError) as error:
+            self.refuse(f"its parts can't be joined ({type(error).__name__})")
+
+    def _see(self, packet: Any, number: int) -> None:
+        joint = self._joint
+        if number == joint.key:
+            self._key_pts, self._delay = packet.pts, packet.pts - packet.dts
+        if self._head is not None and self._head.take(packet, number):
+            self._put_head(self._head)
+            self._head = None
+        if joint.key <= number < joint.stop and packet.pts >= self._key_pts:
+            self._held.append((self._copied(packet), packet.pts, packet.dts, packet.is_keyframe, packet.duration or 0))
+        if self._head is None:
+            for data, pts, dts, key, duration in self._held:
+                self._write(data, pts, dts, key, duration)
+            self._held.clear()
+        if self._tail is not None and self._tail.take(packet, number):
+            for data, pts, key, duration in self._tail.packets(self.ends_pts):
+                due = pts - self._delay if self._last_dts is None else max(self._last_dts + 1, pts - self._delay)
+                self._write(data, pts, due, key, duration)
+            self._tail = None
+
+    def _prepare(self, source: Source) -> None:
+        """Set up the encoders, and the file's head. Raises CantJoin."""
+        joint = self._joint
+        own = list(units_of_head(self._codec, self._source_head))
+        if not own:
+            raise CantJoin("its parameter sets do not stand in its head")
+        setting = _Setting.of(source, self._codec, own)
+        self._head = setting.encoding(joint.head) if joint.head is not None else None
+        self._tail = setting.encoding(joint.tail) if joint.tail is not None else None
+        encoded = next((list(each.sets) for each in (self._head, self._tail) if each is not None), [])
+        if self._codec == "h264":
+            self.set_head(annex_b([*own, *encoded]))
+        else:
+            self.set_head(annex_b(own if self._head is None else encoded), tag="hev1")
+            self._sets = own
+
+    def _put_head(self, head: _Encoding) -> None:
+        packets = head.packets(self._key_pts)
+        # Each before the one behind it, and before the first that is copied.
+        early = max(0, packets[-1][1] - (self._key_pts - self._delay) + 1)
+        for number, (data, pts, key, duration) in enumerate(packets):
+            last = number + 1 == len(packets)
+            self._write(data + self._end() if last else data, pts, pts - early, key, duration)
+
+    def _end(self) -> bytes:
+        return annex_b([_END_OF_SEQUENCE]) if self._codec == "hevc" else b""
+
+    def _copied(self, packet: Any) -> bytes:
+        units = list(units_of_packet(self._codec, self._source_head, bytes(packet)))
+        if self._sets and packet.is_keyframe:
+            first = 1 if units and kind_of(self._codec, units[0]) == 35 else 0  # an access unit's delimiter stays first
+            units[first:first] = self._sets
+        return annex_b(units)
+
+    def _write(self, data: bytes, pts: int, dts: int, key: bool, duration: int) -> None:
+        packet = av.Packet(data)
+        packet.pts, packet.dts, packet.time_base = pts, dts, self.time_base
+        packet.is_keyframe, packet.duration = key, duration
+        self._last_dts = dts
+        self.put_video(packet)
+
+
+class _Setting:
+    """How a source is encoded, so that a piece of it can follow it and be followed by it."""
+
+    def __init__(
+        self, codec: str, values: dict[str, Any], options: dict[str, str], head: bytes, level: tuple[int, int]
+    ) -> None:
+        self._codec, self._values, self._options, self._head, self._level = codec, values, options, head, level
+
+    @classmethod
+    def of(cls, source: Source, codec: str, own: Sequence[bytes]) -> _Setting:
+        """Take what a stream says of itself; `own` are its parameter sets. Raises CantJoin."""
+        context = source.video.codec_context
+        if codec not in _ENCODERS or context.pix_fmt not in _FORMATS:
+            raise CantJoin(f"{context.pix_fmt} of {codec} is not encoded in the same way")
+        profile, level = _level_of(codec, own)
+        name = _PROFILES[codec].get(profile)
+        if name is None or not level:
+            raise CantJoin(f"its profile of {codec} ({profile}) is not encoded in the same way")
+        options = {"crf": str(_CRF), "preset": _PRESET, "profile": name}
+        if codec == "h264":
+            number = _free_number(own)
+            options["x264-params"] = f"sps-id={number}:bframes=0:keyint=infinite:scenecut=0:level={level / 10:g}"
+        else:
+            options["x265-params"] = (
+                f"bframes=0:keyint=-1:scenecut=0:level-idc={level / 30:g}:high-tier=0:repeat-headers=0:log-level=error"
+                f":pools={available_cores()}"
+            )
+        values = {
+            key: getattr(context, key)
+            for key in ("width", "height", "pix_fmt", "color_range", "colorspace", "color_primaries", "color_trc")
+        }
+        values |= {"sample_aspect_ratio": context.sample_aspect_ratio, "framerate": source.video.average_rate}
+        values["time_base"] = source.video.time_base
+        given = {key: value for key, value in values.items() if value is not None}
+        return cls(codec, given, options, context.extradata, (profile, level))
+
+    def encoding(self, piece: Piece) -> _Encoding:
+        """Set up what decodes and encodes a piece. Raises CantJoin."""
+        encoder = VideoCodecContext.create(_ENCODERS[self._codec], "w")
+        for key, value in self._values.items():
+            setattr(encoder, key, value)
+        encoder.options = dict(self._options)
+        encoder.thread_count = available_cores()
+        encoder.flags |= Flags.global_header
+        encoder.open()
+        kinds = (7, 8) if self._codec == "h264" else (32, 33, 34)
+        sets = [unit for unit in units_of_head(self._codec, encoder.extradata) if kind_of(self._codec, unit) in kinds]
+        (profile, level), (own_profile, own_level) = _level_of(self._codec, sets), self._level
+        if profile != own_profile or level > own_level:
+            raise CantJoin(f"the encoder gives profile {profile}, level {level}, not {own_profile} and {own_level}")
+        decoder = VideoCodecContext.create(self._codec, "r")
+        decoder.extradata = self._head
+        return _Encoding(decoder, encoder, sets if self._codec == "hevc" else [], sets, piece)
+
+
+class _Encoding:
+    """A piece on its way: decoded from packets as they come, and encoded. `sets` are the encoder's parameter sets."""
+
+    def __init__(self, decoder: Any, encoder: Any, ahead: Sequence[bytes], sets: Sequence[bytes], piece: Piece) -> None:
+        """`ahead` stands in front of the first picture."""
+        self.sets = sets
+        self._decoder, self._encoder, self._ahead, self._piece = decoder, encoder, ahead, piece
+        self._wanted = frozenset(piece.wanted_pts)
+        self._made: list[Any] = []
+
+    def take(self, packet: Any, number: int) -> bool:
+        """Take a packet, if it is one of the piece's, and say whether that was the last. Raises CantJoin."""
+        if self._piece.first <= number < self._piece.stop:
+            for frame in self._decoder.decode(packet):
+                self._encode(frame)
+        if number + 1 != self._piece.stop:
+            return False
+        for frame in self._decoder.decode(None):
+            self._encode(frame)
+        self._made += self._encoder.encode(None)
+        if tuple(packet.pts for packet in self._made) != self._piece.wanted_pts:
+            raise CantJoin("what is to be encoded anew is not all there")
+        return True
+
+    def packets(self, until_pts: int) -> list[tuple[bytes, int, bool, int]]:
+        """Return what was encoded, in its order: data as Annex B, pts, whether it is a key frame, and its duration; the
+        last one lasts until `until_pts`."""
+        ends = (*self._piece.wanted_pts[1:], until_pts)
+        found = []
+        for number, (packet, end) in enumerate(zip(self._made, ends, strict=True)):
+            data = bytes(packet) if number else annex_b(self._ahead) + bytes(packet)
+            found.append((data, packet.pts, packet.is_keyframe, end - packet.pts))
+        return found
+
+    def _encode(self, frame: Any) -> None:
+        if frame.pts not in self._wanted:
+            return
+        if frame.interlaced_frame:
+            raise CantJoin("it is interlaced")
+        frame.pict_type = PictureType.NONE
+        frame.time_base = self._encoder.time_base
+        self._made += self._encoder.encode(frame)
+
+
+def _level_of(codec: str, sets: Sequence[bytes]) -> tuple[int, int]:
+    """Return the profile and the level of the first sequence parameter set, as numbers of the standard; (0, 0) where
+    there is none."""
+    kind = 7 if codec == "h264" else 33
+    first = next((unit for unit in sets if kind_of(codec, unit) == kind), None)
+    if first is None:
+        return 0, 0
+    bits = Bits(first)
+    if codec == "h264":
+        bits.take(8)
+        profile = bits.take(8)
+        bits.take(8)
+        return profile, bits.take(8)
+    bits.take(16 + 4 + 3 + 1 + 3)
+    profile = bits.take(5)
+    bits.take(32 + 48)
+    return profile, bits.take(8)
+
+
+def _free_number(sets: Sequence[bytes]) -> int:
+    """Return a number that no parameter set of an H.264 stream has. Raises CantJoin where there is none."""
+    taken = set()
+    for unit in sets:
+        bits = Bits(unit)
+        bits.take(8 if kind_of("h264", unit) == 8 else 32)
+        taken.add(bits.number())
+    free = next((number for number in _NUMBERS if number not in taken), None)
+    if free is None:
+        raise CantJoin("all numbers of parameter sets are taken")
+    return free

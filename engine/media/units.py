@@ -1,0 +1,100 @@
+"""The units (NAL) of which H.264 and H.265 are made: taken out of heads and packets, and put together as Annex B.
+
+A head is a stream's extradata: avcC, hvcC (ISO/IEC 14496-15) or Annex B. Packets are of the same form as their head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+_START = re.compile(rb"\x00\x00\x01")
+
+
+def units_of_head(codec: str, head: bytes | None) -> Iterator[bytes]:
+    """Give the parameter sets of a head, as far as there are any."""
+    if not head:
+        return
+    if head[0] != 1:
+        yield from _between_start_codes(head)
+        return
+    if codec == "h264":
+        sets, place = _counted(head, 6, head[5] & 31 if len(head) > 5 else 0)
+        yield from sets
+        yield from _counted(head, place + 1, head[place] if len(head) > place else 0)[0]
+        return
+    place = 23
+    for _ in range(head[22] if len(head) > 22 else 0):
+        sets, place = _counted(head, place + 3, int.from_bytes(head[place + 1 : place + 3], "big"))
+        yield from sets
+
+
+def units_of_packet(codec: str, head: bytes | None, packet: bytes) -> Iterator[bytes]:
+    """Give the units of a packet."""
+    if head and head[0] == 1 and len(head) > 22:
+        return _with_sizes(packet, (head[4 if codec == "h264" else 21] & 3) + 1)
+    return _between_start_codes(packet)
+
+
+def annex_b(units: Iterable[bytes]) -> bytes:
+    """Return units as Annex B."""
+    return b"".join(b"\0\0\0\1" + unit for unit in units)
+
+
+def kind_of(codec: str, unit: bytes) -> int:
+    """Return a unit's type."""
+    return unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
+
+
+def _between_start_codes(data: bytes) -> Iterator[bytes]:
+    for unit in _START.split(data)[1:]:
+        if unit := unit.rstrip(b"\0"):  # what stands in front of the next start code is none of it
+            yield unit
+
+
+def _with_sizes(data: bytes, size_bytes: int) -> Iterator[bytes]:
+    place = 0
+    while unit := data[
+        place + size_bytes : place + size_bytes + int.from_bytes(data[place : place + size_bytes], "big")
+    ]:
+        place += size_bytes + len(unit)
+        yield unit
+
+
+def _counted(head: bytes, place: int, count: int) -> tuple[list[bytes], int]:
+    units = []
+    for _ in range(count):
+        unit = head[place + 2 : place + 2 + int.from_bytes(head[place : place + 2], "big")]
+        if not unit:
+            break
+        units.append(unit)
+        place += 2 + len(unit)
+    return units, place
+
+
+class Bits:
+    """Reads a unit from its most significant bit on, without the bytes that keep start codes out of it. IndexError
+    behind its end."""
+
+    def __init__(self, unit: bytes) -> None:
+        self._data = unit.replace(b"\x00\x00\x03", b"\x00\x00")
+        self._place = 0
+
+    def take(self, count: int) -> int:
+        value = 0
+        for _ in range(count):
+            value = value << 1 | self._data[self._place >> 3] >> (7 - (self._place & 7)) & 1
+            self._place += 1
+        return value
+
+    def number(self) -> int:
+        """ue(v): Exp-Golomb, 9.1."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.take(zeros)
+
+    def signed(self) -> int:
+        """se(v)."""
+        code = self.number()
+        return (code + 1) // 2 if code & 1 else -(code // 2)

@@ -1,0 +1,289 @@
+"""What is drawn of a scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
+
+Signs stand beside what they are of, where they lie on no other sign and on as little of the lines as can be. Each has
+room for counts that grow, so that it stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analytics.live import LiveCounts
+from engine.analytics.samples import Samples
+from engine.analytics.scene import Scene, SceneLine, SceneZone
+from engine.records import Frame
+from engine_ext.overlay import DARK, LIGHT, line_thickness, text_sizes
+
+Points: TypeAlias = NDArray[np.float64]
+Room: TypeAlias = tuple[int, int, int, int]
+
+# The widest number for which a sign has room from the beginning.
+_WIDEST = 9999
+# Steps for which a track that is taken to have ended is remembered: trackers may follow one for a while before they
+# tell of it again.
+_REMEMBERED = 1500.0
+# Of the frame's shorter side: how far a line's arrow reaches.
+_ARROW = 0.06
+# What a place for a sign costs: a pixel that it had to be moved into the frame, a point of a line that it covers.
+_MOVED, _COVERED, _NEXT = 1.0, 4.0, 0.5
+
+
+class SceneJson(TypedDict):
+    """What is drawn of a scene, behind a frame: the time of the video's first frame, and the counts."""
+
+    first_s: float
+    counts: Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """Lines of one thickness, as `draw_lines` takes them."""
+
+    points: Points
+    ends: NDArray[np.int64]
+    colours: NDArray[np.int64]
+    thickness: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What stays the same at one size of the frame. `rooms` has left, top, right and bottom of each sign."""
+
+    strokes: tuple[Strokes, ...]
+    rooms: NDArray[np.int64]
+
+
+class SceneOverlay:
+    """What is drawn of the scene in one video, whose frames come in their order."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        parts: Sequence[str],
+        *,
+        gone_after: float,
+        wall_start: datetime | None = None,
+        line_width: int | None = None,
+        label_size: int | None = None,
+    ) -> None:
+        """`parts`: which of lines, zones, counts and clock. `gone_after`: steps after which a track that was not seen
+        is taken to have ended. `wall_start` is the clock at the first frame, for frames that bear none. `line_width`
+        and `label_size` are in pixels; None: by the frame's size."""
+        self._scene = scene
+        self._parts = frozenset(parts)
+        self._gone_after = gone_after
+        self._wall_start = wall_start
+        self._line_width, self._label_size = line_width, label_size
+        self._places: list[SceneLine | SceneZone] = [
+            *(scene.lines if self._parts & {"lines", "counts"} else ()),
+            *(scene.zones if self._parts & {"zones", "counts"} else ()),
+        ]
+        self._counts: LiveCounts | None = None
+        self._saved: Mapping[str, object] | None = None
+        self._first_s: float | None = None
+        self._layouts: dict[tuple[int, int], _Layout] = {}
+
+    def see(self, frame: Frame, samples: Samples, size_wh: tuple[int, int]) -> None:
+        """Take the next frame, its tracks, one row each, and the size that it has upright."""
+        if self._first_s is None:
+            self._first_s = frame.time_s
+        if "counts" not in self._parts or not self._places:
+            return
+        if self._counts is None:
+            self._counts = self._new_counts(size_wh)
+            if self._saved is not None:
+                self._counts.restore(self._saved)
+        self._counts.see(samples, frame.time_s / float(frame.step_s) if frame.step_s else frame.index)
+
+    def strokes(self, size_wh: tuple[int, int]) -> tuple[Strokes, ...]:
+        """Return what is drawn below the tracks, the lowest first."""
+        return self._at(size_wh).strokes
+
+    def rooms(self, size_wh: tuple[int, int]) -> NDArray[np.int64]:
+        """Return where no label may stand: (K, 4) left, top, right and bottom of the signs."""
+        return self._at(size_wh).rooms
+
+    def signs(self, frame: Frame, size_wh: tuple[int, int]) -> tuple[Points, list[str]]:
+        """Return left and top of each sign, (K, 2), and its text."""
+        texts = [self._time_of(frame)] if "clock" in self._parts else []
+        return self._at(size_wh).rooms[:, :2].astype(np.float64), texts + self._texts()
+
+    def state(self) -> SceneJson | None:
+        """Return what the next frames depend on; None before the first one."""
+        if self._first_s is None:
+            return None
+        return {"first_s": self._first_s, "counts": None if self._counts is None else self._counts.state()}
+
+    def restore(self, state: SceneJson | None) -> None:
+        """Go on where `state` was taken; None: begin anew. Raises ValueError, TypeError or KeyError for anything
+        else."""
+        self._first_s = self._counts = self._saved = None
+        if state is None:
+            return
+        self._first_s, self._saved = float(state["first_s"]), state["counts"]
+        if self._saved is not None:
+            self._new_counts((2, 2)).restore(self._saved)  # whether it is one
+
+    def _new_counts(self, size_wh: tuple[int, int]) -> LiveCounts:
+        return LiveCounts(self._scene, size_wh, self._gone_after, self._gone_after + _REMEMBERED)
+
+    def _texts(self) -> list[str]:
+        if "counts" not in self._parts:
+            return [place.name for place in self._places]
+        lines = self._counts.lines() if self._counts is not None else []
+        zones = self._counts.zones() if self._counts is not None else []
+        return [_of_line(each.line, each.into, each.out) for each in lines] + [
+            _of_zone(each.zone, each.inside, each.stays) for each in zones
+        ]
+
+    def _time_of(self, frame: Frame) -> str:
+        since = timedelta(seconds=frame.time_s - (self._first_s or 0.0))
+        wall = frame.wall
+        if wall is None and self._wall_start is not None:
+            wall = self._wall_start + since
+        if wall is not None:
+            return wall.strftime("%Y-%m-%d %H:%M:%S")
+        seconds = int(since.total_seconds())
+        return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def _at(self, size_wh: tuple[int, int]) -> _Layout:
+        if size_wh not in self._layouts:
+            self._layouts[size_wh] = self._arranged(size_wh)
+        return self._layouts[size_wh]
+
+    def _arranged(self, size_wh: tuple[int, int]) -> _Layout:
+        thickness = self._line_width or line_thickness(size_wh)
+        drawn = list(self._drawn(size_wh))
+        widest = ["0000-00-00 00:00:00"] if "clock" in self._parts else []
+        for place in self._places:
+            if "counts" not in self._parts:
+                widest.append(place.name)
+            elif isinstance(place, SceneLine):
+                widest.append(_of_line(place, _WIDEST, _WIDEST))
+            else:
+                widest.append(_of_zone(place, _WIDEST, _WIDEST))
+        sizes = text_sizes(widest, size_wh, font_size=self._label_size).tolist()
+        edge = max((size[1] for size in sizes), default=0) // 2
+        rooms: list[Room] = []
+        covered = np.concatenate([_dense(points) for points in drawn]) if drawn else np.empty((0, 2))
+        if "clock" in self._parts:
+            rooms.append(_placed(edge, edge, *sizes.pop(0)))
+        for place, (width, height) in zip(self._places, sizes, strict=True):
+            points = _pixels(place, size_wh)
+            ends = [points[0], points[-1], points.mean(axis=0)] if isinstance(place, SceneLine) else [*points]
+            rooms.append(_room(ends, (width, height), size_wh, edge, 2 * thickness, rooms, covered))
+        return _Layout(_strokes(drawn, thickness), np.array(rooms, np.int64).reshape(-1, 4))
+
+    def _drawn(self, size_wh: tuple[int, int]) -> Iterator[Points]:
+        """Give what is drawn of lines and zones, each through points in pixels."""
+        for zone in self._scene.zones if "zones" in self._parts else ():
+            points = _pixels(zone, size_wh)
+            yield np.vstack((points, points[:1]))
+        for line in self._scene.lines if "lines" in self._parts else ():
+            points = _pixels(line, size_wh)
+            yield points
+            yield from _arrow(points, _ARROW * min(size_wh))
+
+
+def _of_line(line: SceneLine, into: int, out: int) -> str:
+    return f"{line.name}: {line.into} {into}, {line.out} {out}"
+
+
+def _of_zone(zone: SceneZone, inside: int, stays: int) -> str:
+    return f"{zone.name}: now {inside}, total {stays}"
+
+
+def _pixels(place: SceneLine | SceneZone, size_wh: tuple[int, int]) -> Points:
+    points = place.points if isinstance(place, SceneLine) else place.polygon
+    return np.array(points, np.float64) * size_wh
+
+
+def _arrow(points: Points, length: float) -> Iterator[Points]:
+    """Give an arrow from the middle of a line to its right hand: the way that is called "in"."""
+    steps = np.diff(points, axis=0)
+    lengths = np.hypot(*steps.T)
+    half = lengths.sum() / 2
+    piece = int(np.searchsorted(np.cumsum(lengths), half))
+    along = steps[piece] / lengths[piece]
+    middle = points[piece] + along * (half - lengths[:piece].sum())
+    right = np.array([-along[1], along[0]])
+    tip = middle + right * length
+    yield np.array([middle, tip])
+    yield np.array([tip + (along - right) * length / 3, tip, tip - (along + right) * length / 3])
+
+
+def _strokes(drawn: Sequence[Points], thickness: int) -> tuple[Strokes, ...]:
+    """Light lines on dark ones, which can be seen on any ground."""
+    if not drawn:
+        return ()
+    points, ends = np.concatenate(drawn), np.cumsum([len(each) for each in drawn])
+    return tuple(
+        Strokes(points, ends, np.full(len(ends), colour), wide)
+        for colour, wide in ((DARK, min(thickness + 2 * ((thickness + 2) // 3), 64)), (LIGHT, thickness))
+    )
+
+
+def _dense(points: Points) -> Points:
+    """Return points on a line, some pixels apart."""
+    parts = [first + (last - first) * np.linspace(0, 1, 33)[:, None] for first, last in pairwise(points)]
+    return np.concatenate(parts)
+
+
+def _placed(left: float, top: float, width: int, height: int) -> Room:
+    """Return a sign's room at whole blocks of chroma, where the drawing puts it."""
+    x, y = (int(left) + 1) & ~1, (int(top) + 1) & ~1
+    return x, y, x + width, y + height
+
+
+def _room(
+    ends: Sequence[Points],
+    sign_wh: tuple[int, int],
+    size_wh: tuple[int, int],
+    edge: int,
+    gap: int,
+    others: Sequence[Room],
+    covered: Points,
+) -> Room:
+    """Return the cheapest room at one of the points; in a column of the frame where each would lie on another sign."""
+    width, height = sign_wh
+    low = np.array([edge, edge])
+    high = np.maximum(np.array(size_wh) - sign_wh - edge, 0)
+
+    def free(room: Room) -> bool:
+        return all(
+            room[2] <= left or right <= room[0] or room[3] <= top or bottom <= room[1]
+            for left, top, right, bottom in others
+        )
+
+    best: tuple[float, Room] | None = None
+    for number, (x, y) in enumerate(ends):
+        for left, top in (
+            (x, y - height - gap),
+            (x - width, y - height - gap),
+            (x, y + gap),
+            (x - width, y + gap),
+            (x - width / 2, y - height - gap),
+            (x - width / 2, y + gap),
+        ):
+            wanted = np.array([left, top])
+            inside = np.minimum(np.maximum(wanted, low), high)
+            room = _placed(inside[0], inside[1], width, height)
+            under = (covered >= np.array(room[:2]) - gap / 2) & (covered <= np.array(room[2:]) + gap / 2)
+            cost = _MOVED * float(np.abs(inside - wanted).sum()) + _COVERED * int(under.all(axis=1).sum())
+            cost += _NEXT * number
+            if free(room) and (best is None or cost < best[0]):
+                best = cost, room
+    if best is not None:
+        return best[1]
+    for x in (low[0], high[0]):
+        for y in range(edge, int(high[1]) + 1, height + 2):
+            if free(room := _placed(x, y, width, height)):
+                return room
+    return _placed(low[0], low[1], width, height)

@@ -1,0 +1,197 @@
+"""Gate: which frames of a stream are inferred, and what of them, by what has changed since it was looked at.
+
+What is decided depends on the pixels, their times and the settings alone: not on when anything else is done, so that
+results do not depend on it either. Its state is part of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.media.planes import planes_of
+from engine.records import Look, Plan
+from engine.stages.decode import frame_bytes
+from engine.stages.parts import cells_covered, packed, rectangles
+from engine_ext.letterbox import Letterbox
+from engine_ext.motion import MotionMap
+
+# Frames closer together than this are not all looked at: where something moves, every second at 25 frames a second.
+BETWEEN_S = Fraction(8, 100)
+MOST_BETWEEN = 4
+
+# Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
+_PACKED = 0.35
+# Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation.
+_MOVING = 0.6
+# Levels of luma by which the light may shift as a whole.
+_LIGHT = 8.0
+# Pixels of the tensor around what has changed: what a detector must see of the surroundings of a thing.
+_MARGIN = 16
+
+Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
+
+_STATE = struct.Struct("<IIqqI")
+_LARGEST_STATE = 1 << 20
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """full_every_s  seconds behind a frame that was inferred whole, after which the next one is again
+    shape_of      gives height and width of the tensor of a frame of this width and height, at the model's own scale
+    fine_shape_of the same at the scale of parts; None: the model has one size, or computes elsewhere: no parts
+    letterbox_of  gives how an image comes to lie in a tensor of this height and width
+    stride        of the model, to which parts are aligned
+    largest       bytes of images that may be held up for the next one; of larger ones, none is between
+    """
+
+    full_every_s: Fraction
+    shape_of: Callable[[tuple[int, int]], tuple[int, int]]
+    fine_shape_of: Callable[[tuple[int, int]], tuple[int, int]] | None
+    letterbox_of: Callable[[av.VideoFrame, tuple[int, int]], Letterbox]
+    stride: int
+    largest: int
+
+
+class Gate:
+    """The gate of one stream. Shown each frame in order, by one thread."""
+
+    def __init__(self, settings: GateSettings, ignored: Ignored | None = None) -> None:
+        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected."""
+        self._settings = settings
+        self._ignored_of = ignored
+        self._map: MotionMap | None = None
+        self._ignored: NDArray[np.bool_] | None = None
+        self._whole_pts = self._looked_pts = 0
+        self._held = 0  # frames since then that are between
+
+    def see(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
+        """Return how the next frame is looked at."""
+        seen = self._map
+        if seen is None or seen.size_wh != (image.width, image.height):
+            seen = self._begin((image.width, image.height))
+            due = True
+        else:
+            due = (pts - self._whole_pts) * time_base >= self._settings.full_every_s
+        seen.look(_luma(image))
+        changed = seen.changed
+        if self._ignored is not None:
+            changed &= ~self._ignored
+        if due or abs(seen.shift) > _LIGHT or np.count_nonzero(changed) > _MOVING * changed.size:
+            return self._whole(pts)
+        if not changed.any():
+            self._looked_pts, self._held = pts, 0
+            return Plan(Look.SAME)
+        if self._may_wait(image, (pts - self._looked_pts) * time_base):
+            self._held += 1
+            return Plan(Look.BETWEEN)
+        plan = self._in_parts(image, changed)
+        if plan is None:
+            return self._whole(pts)
+        self._looked_pts, self._held = pts, 0
+        return plan
+
+    def state(self) -> str:
+        """Return everything that the next plans depend on, as text."""
+        if self._map is None:
+            return ""
+        head = _STATE.pack(*self._map.size_wh, self._whole_pts, self._looked_pts, self._held)
+        return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
+
+    def restore(self, state: str) -> None:
+        """Go on where `state` was called. Raises ValueError for anything else."""
+        try:
+            unpacker = zlib.decompressobj()
+            values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
+            width, height, whole_pts, looked_pts, held = _STATE.unpack_from(values)
+        except (ValueError, zlib.error, struct.error) as error:
+            raise ValueError("the gate's state is damaged") from error
+        self._begin((width, height)).set_state(values[_STATE.size :])
+        self._whole_pts, self._looked_pts, self._held = whole_pts, looked_pts, held
+
+    def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
+        self._map = seen = MotionMap(size_wh)
+        if self._ignored_of is not None:
+            rows, columns = seen.blocks_hw
+            left, top = (np.arange(count) * float(seen.block_px) for count in (columns, rows))
+            left, top = np.tile(left, rows), np.repeat(top, columns)
+            right, bottom = (
+                np.minimum(near + seen.block_px, side) for near, side in zip((left, top), size_wh, strict=True)
+            )
+            self._ignored = self._ignored_of(np.stack((left, top, right, bottom), 1), size_wh).reshape(rows, columns)
+        return seen
+
+    def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
+        """Whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
+        if self._held >= MOST_BETWEEN or since >= BETWEEN_S:
+            return False
+        return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
+
+    def _whole(self, pts: int) -> Plan:
+        assert self._map is not None
+        self._map.accept()
+        self._whole_pts, self._looked_pts, self._held = pts, pts, 0
+        return Plan(Look.WHOLE, cost=1.0)
+
+    def _in_parts(self, image: av.VideoFrame, changed: NDArray[np.bool_]) -> Plan | None:
+        """Return the parts that have changed; None where the whole frame should be inferred."""
+        settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
+        assert seen is not None
+        if settings.fine_shape_of is None:
+            return None
+        whole_hw, stride = settings.fine_shape_of(size_wh), settings.stride
+        letterbox = settings.letterbox_of(image, whole_hw)
+        (ratio_x, ratio_y), (pad_x, pad_y) = letterbox.ratio_xy, letterbox.pad_xy
+        counts = whole_hw[0] // stride, whole_hw[1] // stride
+        axes = (
+            (seen.blocks_hw[0], ratio_y, pad_y, image.height, counts[0]),
+            (seen.blocks_hw[1], ratio_x, pad_x, image.width, counts[1]),
+        )
+        down, across = (
+            cells_covered(blocks, seen.block_px, ratio, pad, size, stride, count, _MARGIN)
+            for blocks, ratio, pad, size, count in axes
+        )
+        rects = rectangles(down.T.astype(np.int32) @ changed @ across > 0)
+        parts, tensor_hw = packed(rects, stride)
+        height, width = settings.shape_of(size_wh)
+        cost = tensor_hw[0] * tensor_hw[1] / (height * width)
+        if cost > _PACKED:
+            return None
+        cells = np.zeros(counts, np.bool_)
+        for left, top, right, bottom in rects:
+            cells[top:bottom, left:right] = True
+        # A block is looked at where no cell of it is missing, margins aside.
+        inner_down, inner_across = (
+            cells_covered(blocks, seen.block_px, ratio, pad, size, stride, count, 0)
+            for blocks, ratio, pad, size, count in axes
+        )
+        missed = inner_down.astype(np.int32) @ ~cells @ inner_across.T > 0
+        looked_at = ~missed if self._ignored is None else ~missed | self._ignored
+        seen.accept(looked_at)
+        return Plan(
+            Look.PARTS,
+            cost,
+            parts,
+            whole_hw,
+            tensor_hw,
+            letterbox.ratio_xy,
+            letterbox.pad_xy,
+            changed,
+            seen.block_px,
+        )
+
+
+def _luma(image: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return the luma of an image in one of the formats that preprocessing reads; of RGB, its green."""
+    plane = planes_of(image)[0][: image.height]
+    if image.format.name in ("rgb24", "bgr24"):
+        return np.ascontiguousarray(plane[:, 1 : 3 * image.width : 3])
+    return plane[:, : image.width]

@@ -1,0 +1,131 @@
+"""Parts: rectangles of the tensor that a frame would become, which are inferred in a smaller tensor of their own.
+
+Parts are whole cells of the model's stride, and stay so in the smaller tensor: a thing lies on the same grid of the
+model as it would in the whole frame, and gets nearly the same answer. Each frame has a tensor of its own, as small as
+its parts: so nothing that is found in one frame depends on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.records import Anchors, Part
+
+# x0 y0 x1 y1 in cells, right and bottom exclusive.
+Rect = tuple[int, int, int, int]
+
+# A side that every model takes.
+_LEAST_CELLS = 2
+# A box as near to an edge of its part is cut by it, in pixels of the tensor.
+_CUT = 3.0
+
+
+def cells_covered(
+    blocks: int, block_px: int, ratio: float, pad: int, size: int, cell: int, count: int, margin: int
+) -> NDArray[np.bool_]:
+    """Return which of `count` cells along one axis each block covers, (blocks, cells) bool: blocks of `block_px` pixels
+    of a frame of `size`, which lies `ratio` times as large behind `pad` pixels of the tensor, with `margin` around."""
+    starts = np.arange(blocks) * block_px
+    first = np.floor((starts * ratio + pad - margin) / cell)
+    end = np.ceil((np.minimum(starts + block_px, size) * ratio + pad + margin) / cell)
+    cells = np.arange(count)
+    covered: NDArray[np.bool_] = (cells >= first[:, None]) & (cells < end[:, None])
+    return covered
+
+
+def rectangles(cells: NDArray[np.bool_]) -> list[Rect]:
+    """Return rectangles, none of which overlap, around all cells (rows, columns) that touch each other, at a corner,
+    too."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(cells)}
+    found: list[Rect] = []
+    while left:
+        reached = [min(left)]
+        left.discard(reached[0])
+        for y, x in reached:
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            reached.extend(sorted(near))
+            left -= near
+        rows, columns = [y for y, _ in reached], [x for _, x in reached]
+        found.append((min(columns), min(rows), max(columns) + 1, max(rows) + 1))
+    return _without_overlap(found)
+
+
+def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[int, int]]:
+    """Return the parts, and height and width of the smallest tensor found for them: rows of parts, highest first."""
+    order = sorted(rects, key=lambda rect: (rect[1] - rect[3], rect))
+    widest = max(right - left for left, _, right, _ in order)
+    best: tuple[int, int, int, list[tuple[int, int]]] | None = None
+    for width in range(widest, sum(right - left for left, _, right, _ in order) + 1):
+        places, height = _in_rows(order, width)
+        size = max(width, _LEAST_CELLS) * max(height, _LEAST_CELLS)
+        if best is None or size < best[0]:
+            best = size, max(height, _LEAST_CELLS), max(width, _LEAST_CELLS), places
+    assert best is not None
+    _, height, width, places = best
+    parts = tuple(
+        Part(left * cell, top * cell, (right - left) * cell, (bottom - top) * cell, x * cell, y * cell)
+        for (left, top, right, bottom), (x, y) in zip(order, places, strict=True)
+    )
+    return parts, (height * cell, width * cell)
+
+
+def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int]) -> Anchors:
+    """Return anchors found in a tensor of parts where they lie in that of the whole frame. What a part's edge cuts is
+    left out, unless that is the frame's, and so is what lies in none."""
+    boxes, height, width = anchors.boxes_xyxy, *whole_hw
+    centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    kept, moved = np.zeros(len(boxes), np.bool_), boxes.copy()
+    for part in parts:
+        left, top, right, bottom = part.at_x, part.at_y, part.at_x + part.width, part.at_y + part.height
+        inside = (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
+        if part.x > 0:
+            inside &= boxes[:, 0] >= left + _CUT
+        if part.y > 0:
+            inside &= boxes[:, 1] >= top + _CUT
+        if part.x + part.width < width:
+            inside &= boxes[:, 2] <= right - _CUT
+        if part.y + part.height < height:
+            inside &= boxes[:, 3] <= bottom - _CUT
+        kept |= inside
+        shift_x, shift_y = np.float32(part.x - left), np.float32(part.y - top)
+        moved[inside] += np.array((shift_x, shift_y, shift_x, shift_y), np.float32)
+        # At the frame's edge: what reaches over it must not lie in a neighbour of the smaller tensor.
+        lowest = np.array((part.x, part.y) * 2, np.float32)
+        highest = np.array((part.x + part.width, part.y + part.height) * 2, np.float32)
+        moved[inside] = np.clip(moved[inside], lowest, highest)
+    return Anchors(moved[kept], anchors.scores[kept], anchors.class_ids[kept], anchors.non_finite)
+
+
+def _in_rows(order: Sequence[Rect], width: int) -> tuple[list[tuple[int, int]], int]:
+    places: list[tuple[int, int]] = []
+    x = y = row = 0
+    for left, top, right, bottom in order:
+        if x + right - left > width:
+            x, y, row = 0, y + row, 0
+        places.append((x, y))
+        x, row = x + right - left, max(row, bottom - top)
+    return places, y + row
+
+
+def _without_overlap(found: list[Rect]) -> list[Rect]:
+    rects: list[Rect] = []
+    for rect in found:
+        grown = rect
+        while overlapping := [each for each in rects if _overlap(each, grown)]:
+            rects = [each for each in rects if each not in overlapping]
+            corners = [*overlapping, grown]
+            grown = (
+                min(each[0] for each in corners),
+                min(each[1] for each in corners),
+                max(each[2] for each in corners),
+                max(each[3] for each in corners),
+            )
+        rects.append(grown)
+    return sorted(rects)
+
+
+def _overlap(a: Rect, b: Rect) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,267 @@
+"""The gate's parts, one by one: what is planned, which parts, and what is carried over."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from engine.inference.backends.fake import fake_manifest
+from engine.inference.letterbox import Letterboxes
+from engine.inference.tensor_shape import TensorShape
+from engine.records import Anchors, Detections, Frame, Look, Part, Plan
+from engine.stages.fill import Fill, matches
+from engine.stages.gate import MOST_BETWEEN, Gate, GateSettings
+from engine.stages.parts import in_whole, packed, rectangles
+
+SIZE = (640, 480)
+TICK = Fraction(1, 25)
+
+
+def settings(*, every_s=2, parts=True, largest=1 << 30):
+    shape, boxes = TensorShape((640, 640), 32, rect=True), Letterboxes(fake_manifest(640, 640).input, "float32")
+    return GateSettings(
+        full_every_s=Fraction(every_s),
+        shape_of=shape,
+        fine_shape_of=shape if parts else None,
+        letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
+        stride=32,
+        largest=largest,
+    )
+
+
+def image(*squares, level=80, size=SIZE, fmt="yuv420p"):
+    luma = np.full((size[1] * 3 // 2, size[0]), 128, np.uint8)
+    luma[: size[1]] = level
+    for x, y, side in squares:
+        luma[y : y + side, x : x + side] = 200
+    frame = av.VideoFrame.from_ndarray(luma, "yuv420p")
+    return frame if fmt == "yuv420p" else frame.reformat(format=fmt)
+
+
+def looks(gate, images, start=0):
+    return [gate.see(each, start + number, TICK).look.value for number, each in enumerate(images)]
+
+
+SQUARE = (200, 200, 40)
+
+
+@pytest.mark.parametrize(
+    ("what", "images", "expected"),
+    [
+        ("nothing changes", [image()] * 4, "whole same same same"),
+        ("a thing comes and stays", [image()] * 2 + [image(SQUARE)] * 4, "whole same between parts same same"),
+        ("all is brighter by a little", [image(level=80 + i) for i in range(4)], "whole same same same"),
+        ("the light jumps", [image(), image(level=110), image(level=110)], "whole whole same"),
+        ("another scene", [image(), image((0, 0, 470)), image((0, 0, 470))], "whole whole same"),
+        ("another size", [image(), image(size=(320, 240)), image(size=(320, 240))], "whole whole same"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_looks(what, images, expected):
+    assert looks(Gate(settings()), images) == expected.split()
+
+
+def moving(count, step=8):
+    return [image((100 + step * index, 200, 40)) for index in range(count)]
+
+
+def test_of_frames_near_each_other_some_are_between():
+    assert looks(Gate(settings()), moving(7)) == ["whole", "between", "parts", "between", "parts", "between", "parts"]
+    slow = Gate(settings())
+    assert [slow.see(each, 3 * number, TICK).look for number, each in enumerate(moving(4))] == [Look.WHOLE] + [
+        Look.PARTS
+    ] * 3
+    dense = Gate(settings())
+    times = [dense.see(each, number, Fraction(1, 1000)).look for number, each in enumerate(moving(8))]
+    assert times[1 : 1 + MOST_BETWEEN] == [Look.BETWEEN] * MOST_BETWEEN
+    assert times[1 + MOST_BETWEEN] is Look.PARTS
+
+
+def test_images_too_large_to_be_held_up_are_never_between():
+    assert looks(Gate(settings(largest=1000)), moving(4)) == ["whole", "parts", "parts", "parts"]
+
+
+def test_a_whole_frame_every_so_often():
+    found = looks(Gate(settings(every_s=1)), [image()] * 60)
+    assert [number for number, look in enumerate(found) if look == "whole"] == [0, 25, 50]
+
+
+def test_without_parts_whole_frames():
+    assert looks(Gate(settings(parts=False)), moving(5)) == ["whole", "between", "whole", "between", "whole"]
+
+
+@pytest.mark.parametrize("fmt", ["rgb24", "bgr24", "gray", "nv12"])
+def test_every_pixel_format(fmt):
+    images = [image(fmt=fmt), image(fmt=fmt), image(SQUARE, fmt=fmt)]
+    gate = Gate(settings())
+    assert [gate.see(each, 3 * number, TICK).look for number, each in enumerate(images)] == ["whole", "same", "parts"]
+
+
+def test_parts_hold_what_has_changed_with_a_margin():
+    gate = Gate(settings())
+    gate.see(image(), 0, TICK)
+    plan = gate.see(image(SQUARE), 10, TICK)
+    (part,) = plan.parts
+    assert part.x <= 200 - 16
+    assert part.y <= 200 - 16
+    assert part.x + part.width >= 240 + 16
+    assert part.y + part.height >= 240 + 16
+    assert plan.tensor_hw == (part.height, part.width)
+    assert plan.cost == pytest.approx(part.width * part.height / (640 * 480))
+    assert all(value % 32 == 0 for value in (part.x, part.y, part.width, part.height))
+
+
+def test_a_state_goes_on():
+    images = moving(30)
+    gate = Gate(settings())
+    looks(gate, images[:15])
+    other = Gate(settings())
+    other.restore(gate.state())
+    assert looks(gate, images[15:], 15) == looks(other, images[15:], 15)
+    assert gate.state() == other.state()
+
+
+@pytest.mark.parametrize("state", ["", "x", "AAAA", "eJwDAAAAAAE="])
+def test_a_damaged_state_is_refused(state):
+    with pytest.raises(ValueError, match="state is"):
+        Gate(settings()).restore(state)
+
+
+def test_rectangles_do_not_overlap():
+    cells = np.zeros((12, 20), bool)
+    for y, x in [(0, 0), (1, 1), (5, 5), (5, 9), (6, 8), (8, 6), (11, 19)]:
+        cells[y, x] = True
+    found = rectangles(cells)
+    assert (0, 0, 2, 2) in found
+    assert (19, 11, 20, 12) in found
+    covered = np.zeros_like(cells, dtype=int)
+    for left, top, right, bottom in found:
+        covered[top:bottom, left:right] += 1
+    assert covered.max() == 1
+    assert covered[cells].all()
+    assert rectangles(np.zeros((3, 3), bool)) == []
+
+
+def test_packing_loses_nothing_and_keeps_the_grid():
+    random = np.random.default_rng(4)
+    for _ in range(50):
+        cells = random.random((12, 20)) < 0.06
+        rects = rectangles(cells)
+        if not rects:
+            continue
+        parts, (height, width) = packed(rects, 32)
+        used = np.zeros((height, width), int)
+        for part in parts:
+            used[part.at_y : part.at_y + part.height, part.at_x : part.at_x + part.width] += 1
+            assert part.at_x + part.width <= width
+            assert part.at_y + part.height <= height
+            assert (part.x - part.at_x) % 32 == (part.y - part.at_y) % 32 == 0
+        assert used.max() == 1
+        assert sorted((p.x // 32, p.y // 32) for p in parts) == sorted((left, top) for left, top, _, _ in rects)
+
+
+def anchors(*boxes):
+    count = len(boxes)
+    return Anchors(
+        np.array(boxes, np.float32).reshape(-1, 4), np.full(count, 0.5, np.float32), np.zeros(count, np.int32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((10, 10, 50, 50), (330, 170, 370, 210)),  # inside
+        ((1, 10, 50, 50), None),  # cut on the left
+        ((10, 10, 95, 50), None),  # reaches into the neighbour
+        ((100, 10, 126, 40), (4, 10, 30, 40)),  # in the second, which is at the frame's corner
+        ((97, -3, 120, 40), (1, 0, 24, 40)),  # over the frame's edge
+        ((10, 80, 50, 100), None),  # in neither
+    ],
+)
+def test_boxes_go_back_to_the_whole(box, expected):
+    parts = (Part(320, 160, 96, 64, 0, 0), Part(0, 0, 64, 64, 96, 0))
+    found = in_whole(anchors(box), parts, (480, 640))
+    assert [tuple(each) for each in found.boxes_xyxy.tolist()] == ([] if expected is None else [expected])
+
+
+def found(*rows):
+    """Detections of rows (x1, y1, x2, y2, score, class)."""
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(np.ascontiguousarray(table[:, :4]), table[:, 4].copy(), table[:, 5].astype(np.int32))
+
+
+def frame(number, look, **plan):
+    return Frame(0, number, number, 1, TICK, None, plan=Plan(look, **plan))
+
+
+def listed(detections):
+    return [
+        (*np.round(box, 2).tolist(), round(float(score), 2), int(kind))
+        for box, score, kind in zip(detections.boxes_xyxy, detections.scores, detections.class_ids, strict=True)
+    ]
+
+
+def test_matches_take_the_best_first():
+    one = found((0, 0, 10, 10, 0.9, 0), (2, 0, 12, 10, 0.8, 0), (50, 50, 60, 60, 0.7, 1))
+    other = found((2, 0, 12, 10, 0.9, 0), (50, 50, 60, 60, 0.5, 0))
+    assert matches(one, other).tolist() == [[1, 0]]
+
+
+def test_between_is_on_the_way_and_what_is_alone_is_in_the_nearer_half():
+    fill = Fill(300)
+    (first,) = fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0), (90, 0, 99, 9, 0.6, 0)))
+    assert listed(first[1]) == [(0, 0, 10, 10, 0.8, 0), (90, 0, 99, 9, 0.6, 0)]
+    for number in (1, 2, 3):
+        assert list(fill.take(frame(number, Look.BETWEEN), None)) == []
+    given = list(
+        fill.take(frame(4, Look.PARTS, changed=np.ones((9, 9), bool), block_px=16), found((4, 0, 14, 10, 0.4, 0)))
+    )
+    assert [each.index for each, _ in given] == [1, 2, 3, 4]
+    assert listed(given[0][1]) == [(1, 0, 11, 10, 0.7, 0), (90, 0, 99, 9, 0.6, 0)]
+    assert listed(given[1][1]) == [(90, 0, 99, 9, 0.6, 0), (2, 0, 12, 10, 0.6, 0)]
+    assert listed(given[2][1])[-1] == (3, 0, 13, 10, 0.5, 0)
+    assert given[1][1].carried.all()
+    assert given[3][1].carried.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("what", "changed", "parts", "expected"),
+    [
+        ("nothing of it was looked at", True, (), True),
+        ("it was looked at, and nothing had changed", False, (Part(0, 0, 96, 96, 0, 0),), True),
+        ("it was looked at, and had changed", True, (Part(0, 0, 96, 96, 0, 0),), False),
+        ("half of it was looked at", True, (Part(0, 0, 32, 96, 0, 0),), True),
+    ],
+)
+def test_a_box_not_found_again_is_gone_where_it_was_looked_at(what, changed, parts, expected):
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 60, 0.8, 0))))
+    plan = {"changed": np.full((9, 9), changed), "block_px": 16, "parts": parts, "whole_hw": (96, 96)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan), found())
+    assert (len(now) == 1) is expected
+
+
+def test_a_box_that_overlaps_a_new_one_gives_way():
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 60, 0.8, 0))))
+    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan), found((12, 10, 62, 60, 0.3, 1)))
+    assert listed(now) == [(12, 10, 62, 60, 0.3, 1)]
+
+
+def test_the_last_frames_and_those_without_a_gate():
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0))))
+    list(fill.take(frame(1, Look.BETWEEN), None))
+    assert [(each.index, listed(now)) for each, now in fill.rest()] == [(1, [(0, 0, 10, 10, 0.8, 0)])]
+    plain = Frame(0, 2, 2, 1, TICK, None)
+    assert list(fill.take(plain, None)) == [(plain, None)]
+
+
+def test_no_more_than_are_allowed():
+    fill = Fill(2)
+    list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0), (90, 0, 99, 9, 0.6, 0))))
+    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan), found((40, 40, 50, 50, 0.7, 0)))
+    assert [row[4] for row in listed(now)] == [0.8, 0.7]
