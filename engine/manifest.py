@@ -7,7 +7,7 @@ what `engine.summary` says it is; keys that are not known, of another version, s
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
@@ -25,7 +25,7 @@ _SHOWN = 60
 
 def _a_path(value: str) -> str:
     if "\0" in value:
-        raise ValueError("a path holds no NUL")
+        raise ValueError("a path without NUL")
     return value
 
 
@@ -33,9 +33,9 @@ def _below(value: str) -> str:
     """A path below the output folder."""
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise ValueError("it must be below the output folder")
+        raise ValueError("a path below the output folder")
     if any(len(part.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for part in path.parts):
-        raise ValueError(f"a name has {_LONGEST_NAME} bytes at most")
+        raise ValueError(f"of names with {_LONGEST_NAME} bytes at most")
     return value
 
 
@@ -48,6 +48,10 @@ Seconds: TypeAlias = Annotated[float, Strict(), Field(ge=-_LATEST_S, le=_LATEST_
 Side: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=2**20)]
 Ratio: TypeAlias = Annotated[str, Strict(), Field(pattern=r"^[1-9]\d{0,9}(/[1-9]\d{0,9})?$")]
 Flag: TypeAlias = Annotated[bool, Strict()]
+
+
+# Of a key that may be missing, and is never null.
+_ABSENT: Any = Field(default=None)
 
 
 class _Facts(BaseModel):
@@ -66,18 +70,18 @@ class _Media(_Facts):
     first_s: Seconds = 0.0
     time_base: Ratio | None = None
     step_s: Ratio | None = None
-    creation_time: Text | None = None
+    creation_time: Text = _ABSENT
 
     @model_validator(mode="after")
     def _in_order(self) -> _Media:
         first_s, last_s = self.examined_s
         if not first_s <= last_s <= first_s + _LONGEST_S:
-            raise ValueError(f"examined_s must be two times in their order, {_LONGEST_S:.0e} s apart at most")
+            raise ValueError(f"of examined_s that are in their order, and {_LONGEST_S:.0e} s apart at most")
         return self
 
 
 class _Sequence(_Facts):
-    camera: Text | None = None
+    camera: Text = _ABSENT
     offset_s: Seconds
     joined: Flag = False
 
@@ -91,35 +95,35 @@ class _Segment(_Facts):
     tracks: Count
     duration_s: Annotated[float, Strict(), Field(ge=0, le=_LONGEST_S, allow_inf_nan=False)]
     outputs: dict[Text, PathText]
-    files: dict[Text, _File] = {}
+    files: dict[Text, _File] = _ABSENT
 
 
 class _Video(_Facts):
     path: PathText
     status: Text
-    stem: Below = "-"  # entries of the oldest versions have none; null is none of theirs
-    error: Text | None = None
-    frames: Count = 0
+    stem: Below
+    error: Text | None
+    frames: Count
     inferred_frames: Count = 0
-    detections: Count = 0
-    tracks: Count = 0
-    tracks_by_class: dict[Text, Count] | None = None
-    duration_s: Number = 0.0
+    detections: Count
+    tracks: Count
+    tracks_by_class: dict[Text, Count] = _ABSENT
+    duration_s: Number
     elapsed_s: Number = 0.0
     fps: Number = 0.0
-    outputs: dict[Text, PathText] = {}
-    files: dict[Text, _File] = {}
-    resumed_from: Count | None = None
-    video_offset_s: Seconds | None = None
-    objects: list[Count] | None = None
+    outputs: dict[Text, PathText]
+    files: dict[Text, _File] = _ABSENT
+    resumed_from: Count = _ABSENT
+    video_offset_s: Seconds = _ABSENT
+    objects: list[Count] = _ABSENT
     media: _Media | None = None
-    sequence: _Sequence | None = None
-    notes: list[Text] | None = None
-    segments: list[_Segment] | None = None
-    clock: dict[Text, Text | None] | None = None
+    sequence: _Sequence = _ABSENT
+    notes: list[Text] = _ABSENT
+    segments: list[_Segment] = _ABSENT
+    clock: dict[Text, Text | None] = _ABSENT
     input: _File | None = None
-    attempts: Count | None = None
-    recording: Text | None = None
+    attempts: Count = _ABSENT
+    recording: Text = _ABSENT
 
 
 class _Totals(_Facts):
@@ -131,6 +135,11 @@ class _Totals(_Facts):
     tracks: Count
     elapsed_s: Number
     fps: Number
+
+
+class _Model(_Facts):
+    name: Text
+    sha256: Text
 
 
 class _Backend(_Facts):
@@ -176,26 +185,28 @@ class _Verdict(_Facts):
 
 class _Manifest(_Facts):
     videos: list[_Video]
-    config: dict[str, object] = {}
-    model: dict[Text, Text] = {}
-    totals: _Totals | None = None
-    backend: _Backend | None = None
-    left_out: list[_LeftOut] = []
+    config: dict[str, object]
+    model: _Model
+    totals: _Totals
+    backend: _Backend
+    left_out: list[_LeftOut] = _ABSENT
     verdict: _Verdict | None = None
     error: Text | None = None
     started_at: Text | None = None
-    classes: list[Text] = []
-    config_sha256: Text | None = None
-    manifest_sha256: Text | None = None
-    versions: dict[Text, Text] | None = None
-    files: dict[Below, _File] = {}
+    classes: list[Text] = _ABSENT
+    config_sha256: Text = _ABSENT
+    manifest_sha256: Text = _ABSENT
+    versions: dict[Text, Text] = _ABSENT
+    files: dict[Below, _File] = _ABSENT
     job: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9-]{1,100}$")] | None = None
-    workers: list[Text] | None = None
+    workers: list[Text] = _ABSENT
 
 
 def checked(values: object, path: Path) -> ManifestJson:
     """Return the values of a manifest, which was read from `path`. Raises InputError that names the file and the key
     where they are none."""
+    if _is_of_an_older_version(values):
+        raise InputError(f"{path.parent} was written by an older version: run it again, with --no-resume.")
     try:
         manifest = _Manifest.model_validate(values)
     except ValidationError as error:
@@ -207,12 +218,19 @@ def checked(values: object, path: Path) -> ManifestJson:
     return cast("ManifestJson", values)
 
 
+def _is_of_an_older_version(values: object) -> bool:
+    """Return whether videos have no place for their outputs, as in the oldest versions."""
+    videos = values.get("videos") if isinstance(values, dict) else None
+    return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
+
+
 def _sentence(error: ValidationError) -> str:
     """Say of the first fault where it is, what the rule is, and what was found."""
     fault = error.errors(include_url=False, include_context=False)[0]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
-    rule = fault["msg"].removeprefix("Value error, ")
+    rule = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    rule = {"model_type": "a table", "missing": "there"}.get(fault["type"], rule)
     found = fault["input"]
     plain = isinstance(found, str | int | float | bool | None)
     shown = repr(found[:_SHOWN] if isinstance(found, str) else found) if plain else f"a {type(found).__name__}"
-    return printable(f"{key or 'the whole'}: {rule[:1].lower()}{rule[1:]}. Got {shown}", 500)
+    return printable(f"{key or 'the whole'} must be {rule[:1].lower()}{rule[1:]}. Got {shown}", 500)

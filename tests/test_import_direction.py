@@ -46,7 +46,7 @@ ROOMS = {
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
-        "stages": {"config", "inference", "media", "records", "errors", "trackers"},
+        "stages": {"config", "inference", "media", "records", "errors", "text", "trackers"},
         "resume": {
             "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",
             "summary",
@@ -72,7 +72,7 @@ ROOMS = {
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary", "trackers",
+            "sinks", "stages", "summary", "text", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
@@ -93,7 +93,7 @@ ROOMS = {
         },
         "agreement": {"records"},
         "faster": {"precision", "text"},
-        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
+        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records", "text"},
         "verify_precision": {
             "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
         },

@@ -11,6 +11,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.formats import EXPORTS
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -86,10 +87,12 @@ def export(
     if as_json:
         click.echo(json.dumps(told(made)))
     else:
-        images_too = f", {made.images:,} images" if images else ""
+        keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
+        images_too = f", {counted(made.images, 'image')}" if images else ""
         say(
-            f"{made.folder}: {made.videos:,} videos, {made.tracks:,} tracks, {made.boxes:,} boxes"
-            f"{f' from {made.keys:,} key frames' if made.keys is not None else ''}{images_too}"
+            f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
+            f"{counted(made.boxes, 'box', 'boxes')}"
+            f"{keys}{images_too}"
         )
     return 0
 
@@ -132,7 +135,8 @@ def import_(
         values = asdict(done)
         click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))
         return 0
-    say(f"{done.rows}: {done.tracks:,} tracks, {done.boxes:,} boxes of {done.video}; before: {done.kept}")
+    what = f"{counted(done.tracks, 'track')}, {counted(done.boxes, 'box', 'boxes')} of {done.video}"
+    say(f"{done.rows}: {what}; before: {done.kept}")
     if done.timed == "rows":
         say("Times are those of the rows before, interpolated: the source is not there, or has changed.", err=True)
     say(f"Count again with: yolo-engine analyze {done.rows.parent}")

@@ -13,6 +13,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.lengths import length
+from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
 
@@ -108,7 +109,7 @@ def find(
     if answer.without_clock:
         say(f"{answer.without_clock:,} more have no clock, and are in no time of day.", err=True)
     shown = f"{len(answer.found):,} of {answer.total:,}" if answer.total > len(answer.found) else f"{answer.total:,}"
-    say(f"{shown} found in {refreshed.folders:,} folders, {done - ready:.2f} s; {refreshed.read:,} read anew.")
+    say(f"{shown} found in {counted(refreshed.folders, 'folder')}, {done - ready:.2f} s; {refreshed.read:,} read anew.")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -48,5 +49,5 @@ def report(folder: Path, verdicts: Path | None, as_json: bool, **options: Any) -
     if as_json:
         click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
     else:
-        say(f"Report: {written.report}" + (f" and {len(written.pages):,} pages" if written.pages else ""))
+        say(f"Report: {written.report}" + (f" and {counted(len(written.pages), 'page')}" if written.pages else ""))
     return 0

@@ -19,7 +19,8 @@ from engine.errors import InputError
 from tests.engine.after.finished_runs import Life, finished, frames_of
 from tests.engine.conftest import write_clip
 
-VALUES = [None, "", -1, 1e308, math.nan, 2**70, [], {}, True, "x" * 10_000]
+GONE = object()
+VALUES = [GONE, None, "", -1, 1e308, math.nan, 2**70, [], {}, True, "x" * 10_000]
 # Keys that no command reads.
 UNREAD = {"answers", "schema", "success", "report"}
 SCENE = {
@@ -56,7 +57,10 @@ def changed(manifest, path, value):
     place = found
     for key in path[:-1]:
         place = place[key]
-    place[path[-1]] = value
+    if value is GONE:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
     return found
 
 
@@ -105,7 +109,7 @@ def survivors(out):
             except InputError as error:
                 refused.append((leaf, str(error)))
             else:
-                yield f"{leaf} = {value!r:.20}", text
+                yield f"{leaf} = {'gone' if value is GONE else repr(value)[:20]}", text
     assert len(refused) > 1000
     for leaf, error in refused:
         assert str(path) in error
