@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
-from engine.alarms import Alarms, AlarmSettings, StreamWatch, WatchSettings
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
@@ -47,11 +46,9 @@ from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import LARGE, Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
-from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
-from engine.profiling.bottleneck import Verdict
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
 from engine.resume.attempts import Attempt
@@ -71,7 +68,12 @@ from engine.text.masks import without_password
 from engine.trackers import registry
 
 if TYPE_CHECKING:
+    from engine.alarms import Alarms, AlarmSettings, StreamWatch
     from engine.analytics.answering import CameraAnswers
+    from engine.pipeline.recording import Recording
+    from engine.profiling.bottleneck import Verdict
+
+# What only some runs need is imported where they need it: it would double the time in which the others start.
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +114,14 @@ class Engine:
         self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
+        self._alarms: Alarms | None = None
         self.model = model or load_model(self.config, self.config.workers or self._cores)
         try:
             self._fit()
-        except BaseException:
-            if model is None:
-                self.close()
-            raise
-        try:
-            self._alarms = Alarms(alarms) if alarms is not None else None
             if alarms is not None:
+                from engine.alarms import Alarms
+
+                self._alarms = Alarms(alarms)
                 self._check_loiter(alarms)
         except BaseException:
             if model is None:
@@ -184,8 +184,8 @@ class Engine:
     def close(self) -> None:
         """Frees the model, and ends what is still told to receivers of events."""
         self.model.backend.close()
-        if (alarms := getattr(self, "_alarms", None)) is not None:
-            alarms.close()
+        if self._alarms is not None:
+            self._alarms.close()
 
     def alarms_told(self) -> list[AlarmsJson]:
         """Wait a bounded time for the events on their way, and return what became of all so far."""
@@ -252,7 +252,7 @@ class Engine:
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
         try:
-            salvaged = salvaging.submit(salvage, place, attempts.labels(place))
+            salvaged = salvaging.submit(_salvage, place, attempts.labels(place))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -488,6 +488,8 @@ class Engine:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
+        from engine.alarms import StreamWatch, WatchSettings
+
         name = _name_of(video)
         return StreamWatch(
             name,
@@ -530,6 +532,8 @@ class Engine:
 
     def _recording(self, video: Video, place: Folder) -> Recording:
         """What a URL is recorded into, should it prove to be live."""
+        from engine.pipeline.recording import Recording, Rules
+
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
@@ -652,6 +656,10 @@ class Engine:
         is there with and without `stats`."""
         return self.last_run.verdict() if self.last_run is not None else None
 
+    def gpu_s(self) -> dict[str, float]:
+        """Seconds that the GPU had to do with each part so far; {} without one."""
+        return report.backend_of(self.model).get("gpu_s", {})
+
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
         """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
 
@@ -750,6 +758,14 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _salvage(place: Folder, labels: list[str]) -> None:
+    """Make valid files of what a killed run had recorded of live sources. Never raise."""
+    if labels:
+        from engine.pipeline.recording import salvage
+
+        salvage(place, labels)
 
 
 def _name_of(video: Video) -> str:

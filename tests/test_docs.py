@@ -95,7 +95,7 @@ def test_every_key_says_what_it_is(generator, model):
 
 
 def test_every_option_of_a_run_is_a_key_or_known_to_be_none(generator):
-    others = {"config_file", "as_json", "stats", "on_event", "event_kinds", "event_loiter_s"}
+    others = {"config_file", "as_json", "stats", "metrics", "on_event", "event_kinds", "event_loiter_s"}
     assert generator.options().keys() - others <= EngineConfig.model_fields.keys()
 
 

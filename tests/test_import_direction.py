@@ -93,20 +93,21 @@ ROOMS = {
         },
         "agreement": {"records"},
         "faster": {"precision", "text"},
+        "observe": {"engine", "errors", "install", "profiling"},
         "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records", "text"},
         "verify_precision": {
             "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
         },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline",
+            "analytics", "config", "errors", "files", "finished", "formats", "inference", "media", "pipeline",
             "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
             "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
-            "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text", "trackers", "verify",
-            "verify_precision",
+            "observe", "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text",
+            "trackers", "verify", "verify_precision",
         },
     },
 }  # fmt: skip

@@ -244,6 +244,7 @@ def _model_options(command: _Command) -> _Command:
     help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus there.  [none]")
 @click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
 @deferred("run:run")
 def run() -> None:
@@ -259,7 +260,7 @@ def run() -> None:
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-@deferred("run:verify")
+@deferred("verify:verify")
 def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 

@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import FORMATS
+from engine.formats import CROPS_SUFFIX, FORMATS, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
-from engine.sinks.blur import BlurSettings
-from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
-from engine.sinks.crops import Crops
-from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
-from engine.sinks.store import SUFFIX, DetectionStore
-from engine.sinks.video import AnnotatedVideo
 from engine.trackers import registry
 
 if TYPE_CHECKING:
@@ -65,14 +59,22 @@ class Outputs:
                 path = base.with_name(base.name + form.suffix)
                 sinks[kind] = (form.make(rows(path), names, config.conf), path)
         if config.store_conf is not None:
-            path = base.with_name(base.name + SUFFIX)
+            from engine.sinks.store import DetectionStore
+
+            path = base.with_name(base.name + STORE_SUFFIX)
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
         if config.crops:  # before the annotated video, which draws on the frame
+            from engine.sinks.crops import Crops
+
             path = base.with_name(base.name + CROPS_SUFFIX)
             values = config.model_dump(include=set(registry.KEYS))
             sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
         if config.visualize:
-            path = base.with_name(base.name + ".mp4")
+            from engine.sinks.blur import BlurSettings
+            from engine.sinks.overlay import OverlayStyle
+            from engine.sinks.video import AnnotatedVideo
+
+            path = base.with_name(base.name + VIDEO_SUFFIX)
             encoder = AnnotatedVideo(
                 path,
                 names,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import av
@@ -155,6 +156,17 @@ class Pipeline:
         with self._lock:
             videos = len(self._outcomes) + len(self._active)
         return self.metrics.usage(streams=self._streams, workers=self._workers, videos=videos)
+
+    def statuses(self) -> dict[str, int]:
+        """How many videos have ended, by status."""
+        with self._lock:
+            return dict(Counter(outcome.status.value for outcome in self._outcomes))
+
+    def queues(self) -> dict[str, int]:
+        """How many records wait in front of the workers, of the tracker, and of the sinks of all streams."""
+        with self._lock:
+            tracks = sum(len(run.tracks) for run in self._active.values())
+        return {"frames": len(self._frames), "results": len(self._results), "tracks": tracks}
 
     # -- threads --------------------------------------------------------------------------------------------------
 

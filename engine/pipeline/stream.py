@@ -28,7 +28,6 @@ from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import media_facts
 from engine.pipeline.flow_control import Window
-from engine.pipeline.recording import Recording
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -39,11 +38,11 @@ from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
-from engine.sinks.video import AnnotatedVideo
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
+    from engine.pipeline.recording import Recording
 
 log = logging.getLogger(__name__)
 
@@ -586,7 +585,6 @@ class StreamRun:
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
         claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
-        offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
         segments: list[SegmentJson] = []
         if self.recording is not None and self.info is not None:
             outputs, segments = self.recording.outputs, self.recording.entries()
@@ -607,7 +605,7 @@ class StreamRun:
             self._unfinished or end.interrupted,
             self.fenced,
             done_before=self.done_before,
-            offset_s=next(iter(offsets), None) if "video" in outputs else None,
+            offset_s=self._files()["video"].offset_s if "video" in outputs and self.recording is None else None,
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
             objects=self.tally.objects if outputs else None,

@@ -24,6 +24,7 @@ from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, mome
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
+from engine.report.messages import Said, said
 from engine.report.records import CameraReport, Part, VideoFacts
 from engine.report.shapes import font_of, line_shape, points_of, zone_shapes
 from engine.report.template import asset, data_uri, page_of, template
@@ -84,6 +85,16 @@ class _Chart:
 
 
 @dataclass(frozen=True)
+class _Trouble:
+    """A row of what is wrong: of what, of which kind, that in words, and why."""
+
+    name: str
+    kind: str
+    status: str
+    why: list[Said]
+
+
+@dataclass(frozen=True)
 class _Part:
     """A camera, drawn: its section, its data, its row of an index, and its crops, with the tracks in the order in which
     they should have theirs: those that an event is of, then the longest."""
@@ -140,7 +151,7 @@ class _Writer:
         self._classes = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
         self._sums: Counter[str] = Counter()
         self._reviewed = Reviewed()
-        self._troubles: list[dict[str, str]] = []
+        self._troubles: list[_Trouble] = []
 
     def write(self) -> Written:
         held: list[_Part] = []
@@ -218,13 +229,7 @@ class _Writer:
         for gap in camera.gaps:
             start, end = moment(gap.starts, gap.start_s), moment(gap.ends, gap.end_s)
             self._troubles.append(
-                {
-                    "name": shown(camera.name),
-                    "kind": "partial",
-                    "status": words("gap"),
-                    "why": words("gap_why", start=start, end=end),
-                    "english": "",
-                }
+                _Trouble(shown(camera.name), "partial", words("gap"), [Said(words("gap_why", start=start, end=end))])
             )
         island = island_of(camera, self._classes, self._room * 4 // 5)
         section = self._section(camera, number, island, crossings, stays)
@@ -360,7 +365,7 @@ class _Writer:
             if report.part is None
             else words("all_well_part", part=self._told_part(report.part)),
             noted=words("noted" if report.part is None else "noted_part"),
-            notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
+            notes=[{"name": each.name, "why": self._said(*each.notes)} for each in report.noted],
             totals=self._totals(),
             reviewed=self._told_of_review() if whole else "",
             index=index,
@@ -369,6 +374,10 @@ class _Writer:
             islands=[part.island.json for part in parts],
             crops=self._pictures(parts),
             made=report.provenance,
+            described=self._said(report.provenance.model_description),
+            reason=self._said(report.provenance.why),
+            verdict=[self._said(line.removeprefix("- ")) for line in report.provenance.verdict],
+            error=self._said(report.error or ""),
             accuracy=list(self._accuracy()),
             took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
             inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
@@ -388,26 +397,17 @@ class _Writer:
             found.append(safe_json(coded))
         return found
 
-    def _bad(self) -> Iterator[dict[str, str]]:
+    def _said(self, *messages: str) -> list[Said]:
+        return [part for message in messages for part in said(message, self._words)]
+
+    def _bad(self) -> Iterator[_Trouble]:
         words = self._words
         order = {"partial": 1}
         for video in sorted(self._report.problems, key=lambda each: order.get(each.status, 0)):
-            why = "; ".join([*([video.error] if video.error else []), *video.notes])
-            yield {
-                "name": video.name,
-                "kind": video.status.replace(" ", "-"),
-                "status": self._status(video),
-                "why": why,
-                "english": "yes",
-            }
+            why = self._said(*([video.error] if video.error else []), *video.notes)
+            yield _Trouble(video.name, video.status.replace(" ", "-"), self._status(video), why)
         for each in self._report.left_out:
-            yield {
-                "name": each.path,
-                "kind": "left",
-                "status": words("left_out"),
-                "why": each.why,
-                "english": "yes",
-            }
+            yield _Trouble(each.path, "left", words("left_out"), self._said(each.why))
 
     def _accuracy(self) -> Iterator[str]:
         words, report = self._words, self._report

@@ -13,6 +13,7 @@ from engine.analytics import Objects, count_objects, fragments_of, read_tracks, 
 from engine.config import EngineConfig
 from engine.errors import InputError
 from engine.files.folders import Folder
+from engine.formats import STORE_SUFFIX
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.results import write_json
@@ -22,7 +23,7 @@ from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
-from engine.sinks.store import SUFFIX, Store
+from engine.sinks.store import Store
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -70,10 +71,10 @@ def stores_in(source: Path) -> list[Path]:
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
-        found += [Path(folder, name) for name in sorted(files) if name.endswith(SUFFIX)]
+        found += [Path(folder, name) for name in sorted(files) if name.endswith(STORE_SUFFIX)]
     if not found:
         raise InputError(
-            f"{source} holds no stored detections (*{SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+            f"{source} holds no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
         )
     return found
 
@@ -110,7 +111,7 @@ def retrack(source: Path, output: Path | None, changes: Mapping[str, object], *,
 def _one(path: Path, place: Path, changes: Mapping[str, object], *, join: bool) -> Retracked:
     with Store(path) as store:
         config = changed(store.header.config, changes)
-    stem = place.name.removesuffix(SUFFIX)
+    stem = place.name.removesuffix(STORE_SUFFIX)
     place.parent.mkdir(parents=True, exist_ok=True)
     paths = {"tracks": place.with_name(stem + ".tracks.jsonl"), "mot": place.with_name(stem + ".mot.txt")}
     wanted: dict[str, Path] = {kind: file for kind, file in paths.items() if kind in config.formats} or paths

@@ -69,6 +69,11 @@ class FileSink:
 
     kind: str
 
+    @property
+    def offset_s(self) -> float | None:
+        """The source's time at which the file begins; None where it keeps the source's times, or has not begun."""
+        return None
+
     def grow_in(self, folder: Path) -> None:
         """Says where the part is to be. Called before `open` and `resume`, if at all."""
         raise NotImplementedError

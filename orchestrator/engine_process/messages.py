@@ -12,6 +12,7 @@ from functools import cache, partial
 from types import NoneType
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
+from engine.observe.snapshot import Snapshot
 from engine.summary import FollowUpJson
 from orchestrator.job.records import EngineFacts, ModelFacts, VideoEntry, VideoFacts, follow_up_of
 
@@ -82,7 +83,7 @@ class Message:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | StreamProgress):
+    if isinstance(value, VideoEntry | VideoFacts | ModelFacts | EngineFacts | StreamProgress | Snapshot):
         return value.to_json()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
@@ -295,6 +296,14 @@ class Progressed(Message):
 
 
 @dataclass(frozen=True)
+class Measured(Message):
+    """What the engine has done by now, in numbers."""
+
+    kind = "measured"
+    engine: Snapshot
+
+
+@dataclass(frozen=True)
 class Done(Message):
     """A video has ended. `lost`: another attempt has taken it over, whose result alone counts. `unfinished`: it was
     ended by a stop, or by a failure around it."""
@@ -374,6 +383,7 @@ Event = (
     | Ready
     | Next
     | Progressed
+    | Measured
     | Done
     | AlarmsTold
     | Finished

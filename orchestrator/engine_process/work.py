@@ -13,6 +13,7 @@ from engine.alarms import SECRET, AlarmSettings
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.media.inputs import Video
+from engine.observe.meter import Meter
 from engine.pipeline.assignment import Assignment
 from engine.pipeline.stream import Progress
 from engine.summary import VideoJson
@@ -24,6 +25,7 @@ from orchestrator.engine_process.messages import (
     Finished,
     GiveVideo,
     Kept,
+    Measured,
     Next,
     NoMoreVideos,
     Order,
@@ -36,6 +38,7 @@ from orchestrator.engine_process.messages import (
 from orchestrator.job.records import BackendFacts, EngineFacts, ModelFacts, VideoEntry
 
 PROGRESS_EVERY_S = 0.5
+_MEASURED_EVERY = 4  # times that progress is told
 
 
 def work(task: Work, events: Sender, orders: Iterator[Order]) -> None:
@@ -72,16 +75,18 @@ class _Work:
         computing = BackendFacts(backend.name, backend.provider, model.precision)
         facts = EngineFacts(ModelFacts(model.manifest.name, model.sha256), computing)
         self._events.send(Ready(facts))
+        meter = Meter(engine)
         with engine:
             engine.work(
                 self._assignments(),
                 self._task.output,
                 done=self._done,
-                progress=self._progress(),
+                progress=self._progress(meter),
                 roots=list(map(Path, self._task.roots)),
             )
             if told := engine.alarms_told():
                 self._events.send(AlarmsTold(tuple(told)))
+            self._events.send(Measured(meter.read()))
         self._events.send(Finished())
 
     def _assignments(self) -> Iterator[Assignment]:
@@ -111,15 +116,18 @@ class _Work:
         self._events.send(Done(index, told, **flags))
         self._kept[index].wait()
 
-    def _progress(self) -> Callable[[list[Progress]], None]:
-        told = 0.0
+    def _progress(self, meter: Meter) -> Callable[[list[Progress]], None]:
+        told, times = 0.0, 0
 
         def tell(streams: list[Progress]) -> None:
-            nonlocal told
+            nonlocal told, times
             if time.monotonic() - told < PROGRESS_EVERY_S:
                 return
             told = time.monotonic()
             self._events.send(Progressed(tuple(map(_progress_of, streams))))
+            times += 1
+            if times % _MEASURED_EVERY == 0:
+                self._events.send(Measured(meter.read()))
 
         return tell
 

@@ -7,6 +7,7 @@ process died on is a suspect: it is tried again alone, so that it can take no ot
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,10 @@ class Claims:
         self._done: set[int] = set()
         self._gave_up = False
         self.held: dict[int, Claim] = {}
+        self.endings: Counter[str] = Counter()
+        """How many attempts of this worker have ended, by how."""
+        self.results: Counter[str] = Counter()
+        """How many videos it gave their result, by status."""
 
     def next(self, *, suspect: bool) -> Claim | None:
         """Take the next fresh video, or the next suspect; None where there is none to take now, or the job was given
@@ -118,6 +123,7 @@ class Claims:
     def release(self, claim: Claim, how: How, *, error: str | None = None) -> None:
         """Give a video back; how the attempt ended is kept."""
         self.held.pop(claim.index, None)
+        self.endings[str(how)] += 1
         try:
             claim.lease.release(how, error=error)
         except OSError as problem:
@@ -135,6 +141,7 @@ class Claims:
             self.held.pop(claim.index, None)
             return False
         kept = _keep(self._job, claim.index, entry, claim.lease.number, self._owner.node)
+        self.results[entry.status.value] += kept
         self.release(claim, How.DONE)
         return kept
 
@@ -228,6 +235,7 @@ class Claims:
         error = f"gave up after {last.number} attempts: {reason}"
         entry = failed_entry(video, error, attempts=last.number)
         if _keep(self._job, video.index, entry, last.number, self._owner.node):
+            self.results[entry.status.value] += 1
             log.error("%s: %s", video.path, error, extra={"job": self._job.id, "video": video.path})
         return True
 

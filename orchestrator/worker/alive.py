@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 RUNTIME = "YOLO_WORKER_RUNTIME"
+_SIGN = "alive-"
 
 
 def show(task_id: str) -> None:
     """Note that the task is alive. Does nothing outside a worker."""
-    path = _path(task_id)
+    path = path_of(_SIGN, task_id)
     if path is None:
         return
     with contextlib.suppress(OSError):
@@ -29,7 +30,7 @@ def show(task_id: str) -> None:
 
 def forget(task_id: str) -> None:
     """Note that the task has ended."""
-    path = _path(task_id)
+    path = path_of(_SIGN, task_id)
     if path is not None:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -54,17 +55,18 @@ class Listener:
 
 
 def _stamp(task_id: str) -> int:
-    path = _path(task_id)
+    path = path_of(_SIGN, task_id)
     try:
         return path.stat().st_mtime_ns if path is not None else 0
     except OSError:
         return 0
 
 
-def _path(task_id: str) -> Path | None:
-    """Return the file of a task's sign. An id may be a stranger's, and is not a file name then."""
+def path_of(prefix: str, task_id: str) -> Path | None:
+    """Return the file of a task in the runtime folder; None outside a worker. An id may be a stranger's, and is
+    no file name."""
     runtime = os.environ.get(RUNTIME)
     if not runtime:
         return None
     name = hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return Path(runtime, f"alive-{name}")
+    return Path(runtime, f"{prefix}{name}")

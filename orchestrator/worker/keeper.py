@@ -43,6 +43,7 @@ from orchestrator.stop_signals import spare_the_child, spare_the_worker
 from orchestrator.worker import alive
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
+from orchestrator.worker.exposed import KeepersLook, exposed
 from orchestrator.worker.logs import set_up_worker_logging
 from orchestrator.worker.requeue import requeue_lost
 
@@ -230,6 +231,7 @@ class KeeperThread(threading.Thread):
         self._silent: set[str] = set()
         self._requeuing: threading.Thread | None = None
         self._away = False
+        exposed.held_by(_held)
 
     def end(self) -> None:
         self._ended.set()
@@ -245,6 +247,7 @@ class KeeperThread(threading.Thread):
                 self.tick()
                 self._away = False
             except Exception as error:  # noqa: BLE001 - a broker away, a disk full: the next tick tries again
+                exposed.broker_is_away()
                 if not self._away:
                     log.warning(
                         "the broker %s can't be reached: %s", without_password(self._settings.broker_url), error
@@ -261,7 +264,18 @@ class KeeperThread(threading.Thread):
         self._renew(list(going.values()))
         heartbeats.write(self._client, self._heartbeat(list(going), len(state.active_requests)))
         queues = self._queues()
-        waiting = sum(lengths(self._client, queues).values())
+        waits = lengths(self._client, queues)
+        waiting = sum(waits.values())
+        exposed.note(
+            KeepersLook(
+                slots=self._worker.pool.num_processes,
+                busy=len(state.active_requests),
+                silent=len(self._silent),
+                queues=waits,
+                dead=self._client.llen(keys.DEAD),
+                broker=True,
+            )
+        )
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
             self.start_anew()
@@ -330,6 +344,11 @@ class KeeperThread(threading.Thread):
         if not self._ended.wait(self._settings.grace_s + 30):
             _exec_again()
         self._ended.set()
+
+
+def _held() -> list[str]:
+    """Return the ids of the tasks that this worker holds."""
+    return [request.id for request in (*state.reserved_requests, *state.active_requests)]
 
 
 class Deafness:

@@ -41,27 +41,36 @@ def _app() -> Celery:
 
 
 def worker(
-    given: Settings, concurrency: int, loglevel: str, pool: str, queues: str | None, name: str, include: str | None
+    given: Settings,
+    concurrency: int,
+    loglevel: str,
+    pool: str,
+    queues: str | None,
+    name: str,
+    include: str | None,
+    metrics: str | None = None,
 ) -> int:
     """Work on jobs until stopped, and return the exit status. Raises SettingsError."""
+    from orchestrator.worker.exposed import serving
     from orchestrator.worker.keeper import told_to_stop  # Celery's side of a worker: Beat and Flower have none
 
     chosen = chosen_queues(given, queues)
     modules = _modules(include)
-    _warn_about_the_broker(given)
-    _app().worker_main(
-        [
-            "worker",
-            f"--concurrency={concurrency}",
-            f"--loglevel={loglevel}",
-            f"--pool={pool}",
-            f"--hostname={name}@%h",
-            "--without-mingle",
-            "--without-gossip",
-            *([f"--queues={','.join(chosen)}"] if chosen else []),
-            *([f"--include={','.join(modules)}"] if modules else []),
-        ]
-    )
+    with serving(metrics):
+        _warn_about_the_broker(given)
+        _app().worker_main(
+            [
+                "worker",
+                f"--concurrency={concurrency}",
+                f"--loglevel={loglevel}",
+                f"--pool={pool}",
+                f"--hostname={name}@%h",
+                "--without-mingle",
+                "--without-gossip",
+                *([f"--queues={','.join(chosen)}"] if chosen else []),
+                *([f"--include={','.join(modules)}"] if modules else []),
+            ]
+        )
     return 0 if told_to_stop() else FAILED
 
 

@@ -16,7 +16,7 @@ from orchestrator.errors import FAILED, USAGE, JobError, RequestError, SettingsE
 
 _OF_SERVER: tuple[Rule[str], ...] = (
     Rule(
-        ("concurrency", "pool", "queues", "name", "include", "embedded"),
+        ("concurrency", "pool", "queues", "name", "include", "metrics", "embedded"),
         lambda part: part == "worker",
         "goes with --worker",
     ),
@@ -58,6 +58,7 @@ def main() -> None:
 @click.option("--queues", metavar="Q,...", help="Queues to serve.  [all, yolo-gpu where there is an NVIDIA driver]")
 @click.option("--name", metavar="NAME", help="The worker's name; unique on this machine.  [yolo-PID]")
 @click.option("--include", metavar="MODULE,...", help="Python modules with tasks of your own, for --worker.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics of a worker for Prometheus there.  [none]")
 @click.option("--embedded", is_flag=True, help="Bring a broker along, for the terminals of this machine.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5555, help="Port of the web view.  [5555]")
 @click.option(
@@ -73,6 +74,7 @@ def server(
     queues: str | None,
     name: str | None,
     include: str | None,
+    metrics: str | None,
     embedded: bool,
     port: int,
     log_format: str | None,
@@ -94,7 +96,8 @@ def server(
         return serve.embedded([argument for argument in sys.argv[1:] if argument != "--embedded"])
     given = serve.resolved_settings()
     if worker:
-        return serve.worker(given, concurrency, loglevel, pool, queues, name or f"yolo-{os.getpid()}", include)
+        named = name or f"yolo-{os.getpid()}"
+        return serve.worker(given, concurrency, loglevel, pool, queues, named, include, metrics)
     return serve.beat(given, loglevel) if beat else serve.flower(given, port)
 
 

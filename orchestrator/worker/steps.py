@@ -64,6 +64,7 @@ from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
+from orchestrator.worker.readings import Reading
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
@@ -79,13 +80,15 @@ _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 @dataclass(frozen=True)
 class Context:
     """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
-    told that the step is alive. That is called by the thread that does the work, and only when it gets further."""
+    told that the step is alive, and what it has done in numbers. Both are called by the thread that does the work, the
+    first only when it gets further."""
 
     node: str
     settings: Settings
     stopping: Callable[[], bool] = lambda: False
     cores: int | None = None
     alive: Callable[[], None] = lambda: None
+    show: Callable[[Reading], None] = lambda reading: None
 
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
@@ -289,7 +292,7 @@ def process(job: Job, key: str, context: Context) -> Processed:
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
-        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.cores)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.show, context.cores)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from engine.logs import JsonFormatter
 from orchestrator.engine_process.handle import EngineProcess
@@ -24,6 +24,7 @@ from orchestrator.engine_process.messages import (
     Finished,
     GiveVideo,
     Kept,
+    Measured,
     Next,
     NoMoreVideos,
     Progressed,
@@ -49,6 +50,7 @@ from orchestrator.job.records import (
     VideoProgress,
 )
 from orchestrator.settings import Settings
+from orchestrator.worker.readings import Reading, Taken
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +74,12 @@ class Watch:
     stopping: Callable[[], bool]
     touch: Callable[[], None]
     """Renews the leases held and gives the sign of life; to be called often."""
+    show: Callable[[Reading], None] = lambda reading: None
+    """Takes the numbers of the step, now and then."""
     cores: int | None = None
     engine: EngineFacts | None = None
     """What the last engine of the step told of itself."""
+    taken: Taken = field(default_factory=Taken)
     _told_at: float = -math.inf
 
     def tell_waiting(self) -> None:
@@ -167,6 +172,7 @@ class SupervisedRun:
             try:
                 return self._until_its_end(engine)
             finally:
+                watch.taken.engine_ended()
                 self._tell(Stage.ENDED)
 
     def _until_its_end(self, engine: EngineProcess) -> How:
@@ -197,6 +203,8 @@ class SupervisedRun:
             self._give_next(engine)
         elif isinstance(event, Progressed):
             self._streams = event.videos
+        elif isinstance(event, Measured):
+            self._watch.taken.measured(event.engine)
         elif isinstance(event, Done):
             self._keep(event)
             engine.order(Kept(event.index))
@@ -205,6 +213,7 @@ class SupervisedRun:
             for line in event.alarms:
                 self._watch.job.note("events told", worker=self._watch.node, **line)
         elif isinstance(event, Fatal):
+            self._watch.taken.engine_failed()
             self._release_all(How.HANDED_BACK)
             raise EngineFailed(event.error)
         self._note_movement(event)
@@ -305,6 +314,7 @@ class SupervisedRun:
             return how
         if how != How.HANDED_BACK and self._stage is Stage.LOADING:  # no video is to blame
             self.died_unready = error
+            self._watch.taken.engine_failed()
             self._release_all(How.HANDED_BACK)
         else:
             self._release_all(how, error=error)
@@ -346,6 +356,8 @@ class SupervisedRun:
             if (claim := by_stem.get(stream.stem)) is not None
         )
         watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
+        claims = self._claims
+        watch.show(watch.taken.reading(claims.endings, claims.results, len(claims.held)))
 
 
 def salvaged_entry(

@@ -27,7 +27,7 @@ from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
 from orchestrator.job.records import How, PipelineResult
-from orchestrator.worker import alive, sweep
+from orchestrator.worker import alive, readings, sweep
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
 from orchestrator.worker.keeper import cores_for_a_task, stopping
@@ -71,7 +71,14 @@ def _tell_broker(tell: Callable[[redis.Redis], None]) -> None:
 def context_of(task: Task) -> jobs.Context:
     node = str(task.request.hostname or f"celery@{os.uname().nodename}")
     task_id = str(task.request.id)
-    return jobs.Context(node, resolved_settings(), stopping, cores_for_a_task(), lambda: alive.show(task_id))
+    return jobs.Context(
+        node,
+        resolved_settings(),
+        stopping,
+        cores_for_a_task(),
+        alive=lambda: alive.show(task_id),
+        show=lambda reading: readings.show(task_id, reading),
+    )
 
 
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))

@@ -274,6 +274,17 @@ def test_skipped_frames_and_other_trackers(tmp_path):
     assert result.videos[0].frames == 25
 
 
+def test_a_run_that_inferred_only_what_had_changed(tmp_path):
+    """A frame alone does not tell what its boxes should be; the whole does."""
+    with Engine(EngineConfig(gate="motion", end_s=1.5, visualize=False)) as engine:
+        assert engine.run([demo_video()], tmp_path / "out")["success"]
+    result = audit(tmp_path / "out", frames=5)
+    assert result.passed, result.findings
+    assert "--frames all" in result.videos[0].left_out
+    result = audit(tmp_path / "out", frames=ALL)
+    assert result.passed, result.findings
+
+
 def test_files_of_one_camera(tmp_path):
     """The tracker goes on from one file to the next, and so does the audit."""
     first = demo_video()

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 OF_EXTRAS = (
-    "cv2 duckdb matplotlib openvino paho psutil pyarrow scipy skvideo tensorrt tensorrt_rtx torch trackeval xlsxwriter"
+    "cv2 duckdb matplotlib openvino paho prometheus_client psutil pyarrow scipy skvideo tensorrt tensorrt_rtx torch"
+    " trackeval xlsxwriter"
 )
 
 
@@ -53,6 +54,7 @@ def test_the_default_model_runs_and_counts(video, tmp_path):
         (["--tables", "parquet"], "pip install 'yolo-engine[tables]'"),
         (["--backend", "onnxruntime"], "Repair: pip install onnxruntime"),
         (["--backend", "openvino"], "[openvino]'"),
+        (["--metrics", "0"], "[metrics]'"),
     ],
 )
 def test_what_is_not_there_is_told_before_anything_is_written(video, tmp_path, arguments, told):

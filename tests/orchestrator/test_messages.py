@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from engine.observe.snapshot import Snapshot, Stage
 from orchestrator.engine_process.messages import (
     AlarmsTold,
     AnyTask,
@@ -20,6 +21,7 @@ from orchestrator.engine_process.messages import (
     Kept,
     LeftOut,
     Looked,
+    Measured,
     ModelFound,
     Next,
     NoMoreVideos,
@@ -68,6 +70,7 @@ EVENTS = [
     Ready(EngineFacts(ModelFacts("m", "abc"), BackendFacts("native", "AVX-512"))),
     Next(),
     Progressed((StreamProgress("a", "a.mp4", 5, None, 0.5, 0), StreamProgress("b", "b.mp4", 5, 9, 1.0, 4, 2))),
+    Measured(Snapshot(5, 2.5, 1, {"ok": 1}, 1.0, 100, (Stage("worker", "infer", 1.0, 0.5),), {"frames": 2})),
     Done(0, ENTRY, lost=True),
     AlarmsTold(({"target": "x", "sent": 1},)),
     Finished(),

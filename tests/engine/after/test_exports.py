@@ -534,7 +534,7 @@ def test_a_folder_of_many_or_of_none(one, tmp_path, run):
     folder = export_run(FinishedRun.load(out), "mot").folder
     refused = run("import", out, folder)
     assert refused.status == 2
-    assert f"holds 1 videos: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
+    assert f"holds 1 video: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
     (tmp_path / "empty").mkdir()
     assert "holds neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
 

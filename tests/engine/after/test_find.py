@@ -194,7 +194,7 @@ def test_hostile_names(tmp_path, run, monkeypatch):
     )
     done = run("find", out, "--class", "'); DROP TABLE tracks;--")
     assert done.status == 0, done.err
-    assert "1 found in 1 folders" in done.out
+    assert "1 found in 1 folder," in done.out
     assert "\x1b[31m" not in done.out
     assert run("find", out).out.count("DROP TABLE") == 1
 
