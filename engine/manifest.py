@@ -206,7 +206,9 @@ def checked(values: object, path: Path) -> ManifestJson:
     """Return the values of a manifest, which was read from `path`. Raises InputError that names the file and the key
     where they are none."""
     if _is_of_an_older_version(values):
-        raise InputError(f"{path.parent} was written by an older version: run it again, with --no-resume.")
+        raise InputError(
+            f"{path} was written by an older version, its videos have no stem: run again, with --no-resume."
+        )
     try:
         manifest = _Manifest.model_validate(values)
     except ValidationError as error:

@@ -284,6 +284,7 @@ def test_accepted(key, given, kept):
         ("window", 1025, "at most 1024. Got 1025"),
         ("resume", "perhaps", "true or false. Got 'perhaps'"),
         ("start_s", -1, "at least 0. Got -1"),
+        ("start_s", 1e308, "at most 10000000000.0. Got 1e+308"),
         ("start_s", "1:2:3:4", "seconds, or a time such as 1:30 or 1:02:03.5. Got '1:2:3:4'"),
         ("start_s", "soon", "seconds, or a time such as 1:30 or 1:02:03.5. Got 'soon'"),
         ("end_s", 0, "more than 0. Got 0"),
