@@ -27,6 +27,7 @@ from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
+from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
@@ -321,6 +322,7 @@ class Engine:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
                 manifest["files"] = made_of(folder, manifest)
+                make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
                 report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
@@ -336,8 +338,11 @@ class Engine:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        language = self.config.report_language
-        return str(write_report(folder, manifest, self._answering, language=language, counted=counted).report)
+        language, overwrite = self.config.report_language, self.config.overwrite
+        written = write_report(
+            folder, manifest, self._answering, language=language, counted=counted, overwrite=overwrite
+        )
+        return str(written.report)
 
     def work(
         self,
@@ -521,7 +526,9 @@ class Engine:
         """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
         not wanted."""
         fence = assignment.fence if assignment is not None else not_fenced
-        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence, place=work.place)
+        attempt = Attempt(
+            work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
+        )
         file = scheme(video.path) is None and os.path.isfile(video.path)
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None
@@ -543,7 +550,7 @@ class Engine:
 
         def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
             clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
-            return self._outputs.sinks(segment, place.shown, scene, clock)
+            return self._outputs.sinks(segment, place.shown, scene, clock, whole=False)
 
         return Recording(video, place, sinks, rules)
 

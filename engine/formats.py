@@ -31,8 +31,8 @@ FORMATS: dict[str, RowFormat] = {
     "detections": RowFormat(".detections.jsonl", "engine.sinks.jsonl:DetectionsJsonl"),
 }
 
-STORE_SUFFIX, CROPS_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".mp4"
-"""Of the other files of a video: stored detections, crops, the annotated video."""
+STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4"
+"""Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
 
 
 @dataclass(frozen=True)

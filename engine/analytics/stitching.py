@@ -155,11 +155,16 @@ def _stitched(fragments: list[Fragment], ends: list[Ends], rules: StitchRules) -
     starts = np.array([each.begin[0] for each in ends])
     order = np.argsort(starts, kind="stable")
     sorted_starts = starts[order]
+    kinds = np.array([each.class_id for each in ends])[order]
+    heights = np.array([each.begin[3] for each in ends])[order]
     for index, earlier in enumerate(ends):
         ended = earlier.end[0]
         low = int(np.searchsorted(sorted_starts, ended, side="right"))
         high = int(np.searchsorted(sorted_starts, ended + rules.max_gap_s, side="right"))
-        for later_index in order[low:high].tolist():
+        height = earlier.end[3]  # no more than a first look: `_distance` decides
+        near = (kinds[low:high] == earlier.class_id) & (heights[low:high] <= 1.001 * rules.max_ratio * height)
+        near &= height <= 1.001 * rules.max_ratio * heights[low:high]
+        for later_index in order[low:high][near].tolist():
             distance = _distance(earlier, ends[later_index], rules)
             if distance is not None:
                 pairs.append((distance, index, later_index))

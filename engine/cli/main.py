@@ -221,6 +221,12 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option(
+    "--overwrite",
+    is_flag=True,
+    default=None,
+    help="Replace files in the output folder that this program has not written, too.  [an error]",
+)
+@click.option(
     "--on-event",
     multiple=True,
     metavar="COMMAND|URL",

@@ -20,6 +20,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
+from engine.own_files import foreign, is_own_in, refuse_foreign
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
@@ -122,23 +123,26 @@ def write_report(
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
     counted: Sequence[CameraAnswers] = (),
+    overwrite: bool = False,
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
     With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
-    again.
-    Raises InputError where the manifest or tracks can't be read, and OutputError.
+    again. Raises InputError where the manifest or tracks can't be read, and OutputError, also where a file has the name
+    of a page and this program has not written it, unless `overwrite` says that it may go.
     """
+    refuse_foreign(folder / NAME, overwrite=overwrite)
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
     known = {each.answers.camera: each for each in counted}
     work = Gathering(folder, job, settings, roots, tick, verdicts, known)
-    return _Writer(work, Words(language), max_bytes).write()
+    return _Writer(work, Words(language), max_bytes, overwrite=overwrite).write()
 
 
 class _Writer:
-    def __init__(self, work: Gathering, words: Words, max_bytes: int) -> None:
+    def __init__(self, work: Gathering, words: Words, max_bytes: int, *, overwrite: bool) -> None:
+        self._overwrite = overwrite
         self._work = work
         self._words = words
         self._max_bytes = max_bytes
@@ -189,6 +193,8 @@ class _Writer:
         shown = self._work.folder / FOLDER
         try:
             with Folder.at(self._work.folder) as own, own.sub(FOLDER, make=True) as folder:
+                if not self._overwrite and not is_own_in(folder, name):
+                    raise OutputError(foreign(shown / name))
                 folder.put(name, html.encode())
         except OSError as error:
             raise OutputError(f"{shown / name} can't be written: {describe_os_error(error)}.") from error
@@ -200,7 +206,7 @@ class _Writer:
             with Folder.at(self._work.folder) as own:
                 with own.sub(FOLDER) as folder:
                     for name in filter(_OWN_PAGE.fullmatch, folder.names()):
-                        if name not in kept:
+                        if name not in kept and is_own_in(folder, name):
                             folder.remove(name)
                     left = folder.names()
                 if not left:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import CheckpointMismatch, SinkError, VideoError
 from engine.files.opened import OpenedFile
-from engine.formats import CROPS_SUFFIX, FORMATS, STORE_SUFFIX, VIDEO_SUFFIX
+from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.resume.attempts import Attempt
@@ -19,7 +19,7 @@ from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
 from engine.summary import EntryJson
 
-_SUFFIXES = (*(each.suffix for each in FORMATS.values()), STORE_SUFFIX, CROPS_SUFFIX, VIDEO_SUFFIX)
+_SUFFIXES = (*(each.suffix for each in FORMATS.values()), STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX)
 
 
 def partial_path(path: Path) -> Path:
@@ -98,6 +98,8 @@ def set_aside(
     source's segment says. Raises SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
+        if kind == "heatmap":  # the checkpoint holds what there is of it; it follows from the rows
+            continue
         name = spare_path(path).name
         _make(kind, file, part, attempt.folder.path(name), size, live)
         made[kind] = name, partial_path(path)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Protocol, TypedDict
+from typing import IO, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder
@@ -30,11 +30,13 @@ class DrawnState(TypedDict, total=False):
 
 class OutputState(DrawnState, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py)."""
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `heatmap` is where tracks were
+    (engine/sinks/heatmap.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
+    heatmap: Mapping[str, Any]
 
 
 State = Callable[[], OutputState | None]
