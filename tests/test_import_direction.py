@@ -65,12 +65,12 @@ ROOMS = {
             "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
-            "analytics", "config", "corrections", "errors", "files", "finished", "inference", "media", "pipeline",
+            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media", "pipeline",
             "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
-            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "text",
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
+            "pipeline", "profiling", "sinks", "stages", "text",
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {

@@ -290,7 +290,7 @@ def test_accepted(key, given, kept):
         ("start_s", "1:2:3:4", "seconds, or a time such as 1:30 or 1:02:03.5. Got '1:2:3:4'"),
         ("start_s", "soon", "seconds, or a time such as 1:30 or 1:02:03.5. Got 'soon'"),
         ("end_s", 0, "more than 0. Got 0"),
-        ("end_s", float("inf"), "a finite number. Got inf"),
+        ("end_s", float("inf"), "at most 10000000000.0. Got inf"),
         ("duration_s", 0, "more than 0. Got 0"),
         ("duration_s", True, "a number, not true or false. Got True"),
         ("max_pixels", 0, "at least 1. Got 0"),

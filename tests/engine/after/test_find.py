@@ -268,3 +268,8 @@ def test_pictures_of_an_earlier_search_go_and_nothing_else(tree, tmp_path, run):
     (crops / taken).write_text("mine")
     run("find", root, "--class", "car", "--crops", crops)
     assert (crops / taken).read_text() == "mine"
+    (crops / "found.csv").write_text("what I found")
+    done = run("find", root, "--class", "car", "--crops", crops)
+    assert done.status == 2
+    assert "found.csv was not written by yolo-engine" in done.err
+    assert run("find", root, "--class", "car", "--crops", crops, "--overwrite").status == 0
