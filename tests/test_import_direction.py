@@ -65,8 +65,8 @@ ROOMS = {
             "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
-            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "summary", "text",
+            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
+            "pipeline", "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
