@@ -20,6 +20,7 @@ from engine.report.charts import bars_of, chart, moment
 from engine.report.island import link, safe_json
 from engine.report.shapes import font_of, line_shape, zone_shapes
 from engine.report.stills import jpeg_of, median_still
+from engine.report.template import with_code
 from engine.report.words import WORDS, Words
 from tests.e2e.runs import clip
 
@@ -198,3 +199,16 @@ def test_names_of_zones_cover_no_words_of_lines_and_no_other_name():
     assert (alone.x, alone.y) == (480, 270)  # in its middle, where nothing is in the way
     crowd = zone_shapes([(whole, "a")] * 60, [line], size_wh)  # more than there is room for: one upon the other
     assert len(crowd) == 60
+
+
+def test_commands_are_shown_as_code():
+    assert with_code("Run `a <b>`, then `c`.") == "Run <code>a &lt;b&gt;</code>, then <code>c</code>."
+    assert with_code("a ` alone\x1b") == "a ` alone\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "spanish"), [("0.25", "0,25"), ("7", "7"), ("person, car", "person, car"), ("1.2.3", "1.2.3")]
+)
+def test_numbers_in_texts(text, spanish):
+    assert Words("es").digits(text) == spanish
+    assert Words("en").digits(text) == text
