@@ -137,6 +137,8 @@ def refuse_foreign_outputs(
         whole.append("report.html")
     refuse_foreign(*(folder / name for name in whole), overwrite=config.overwrite)
     for video in videos:
+        if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
+            continue
         refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
 
 

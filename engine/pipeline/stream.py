@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from engine.analytics.heatmap import HeatmapState
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
     CheckpointMismatch,
@@ -38,13 +37,14 @@ from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_f
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
-from engine.sinks.heatmap import HeatmapSink
 from engine.sinks.memory import Counters
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
+    from engine.analytics.heatmap import HeatmapState
     from engine.pipeline.recording import Recording
+    from engine.sinks.heatmap import HeatmapSink
 
 log = logging.getLogger(__name__)
 
@@ -429,17 +429,17 @@ class StreamRun:
         """Let a heatmap, and the counts that are drawn, go on where those of the file before ended."""
         if self.place is None:
             return
-        if isinstance(sink, HeatmapSink):
-            sink.before = self.place.heatmap_before
+        if sink.kind == "heatmap":
+            cast("HeatmapSink", sink).before = self.place.heatmap_before
         if isinstance(sink, FileSink) and sink.scene is not None:
             sink.scene.before = self.place.counts_before
 
     def _heatmap_left(self) -> HeatmapState | None:
         """What the next file's heatmap goes on with; None where there is none, or nothing of this file's stands."""
-        sink, _ = self._sinks.get("heatmap", (None, None))
-        if self.failed or not isinstance(sink, HeatmapSink) or self.place is None:
+        if self.failed or self.place is None or "heatmap" not in self._sinks:
             return None
-        return sink.left(self.place.offset_us)
+        sink, _ = self._sinks["heatmap"]
+        return cast("HeatmapSink", sink).left(self.place.offset_us)
 
     def _counts_left(self) -> dict[str, object] | None:
         """What the counts on the next file's video go on with; None where there are none, as above."""

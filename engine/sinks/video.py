@@ -187,15 +187,19 @@ class AnnotatedVideo(FileSink):
         hide(image, boxes, self._blur)
         self._encode(image, tracks)
 
-    def _hidden(self, tracks: Tracks) -> tuple[list[tuple[int, NDArray[np.float64]]], NDArray[np.float64]]:
-        """What hides in a frame: the tracks, and all that was detected there, of the classes that are meant."""
+    def _hidden(
+        self, tracks: Tracks
+    ) -> tuple[list[tuple[int, NDArray[np.float64]]], NDArray[np.float64], NDArray[np.float64]]:
+        """What hides in a frame: the tracks, all that was detected there, and what of that is followed, of the classes
+        that are meant."""
         assert self._blur is not None
         classes, conf = self._blur.classes, self._blur.conf
         rows = zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.boxes_xyxy, strict=True)
         seen = [(track_id, box) for track_id, class_id, box in rows if self._names[class_id] in classes]
         found = tracks.detections.above(conf) if tracks.detections is not None else Detections()
-        kept = [self._names[class_id] in classes for class_id in found.class_ids.tolist()]
-        return seen, found.boxes_xyxy[np.array(kept, np.bool_)].astype(np.float64).reshape(-1, 4)
+        kept = np.array([self._names[class_id] in classes for class_id in found.class_ids.tolist()], np.bool_)
+        boxes = found.boxes_xyxy.astype(np.float64).reshape(-1, 4)
+        return seen, boxes[kept], boxes[kept & (found.scores >= self._blur.followed_conf)]
 
     @property
     def offset_s(self) -> float | None:
