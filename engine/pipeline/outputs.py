@@ -48,9 +48,9 @@ class Outputs:
         *,
         whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each; of a part of a live source, which is
-        not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its first frame,
-        where its frames bear none."""
+        """Return the sinks that the configuration asks for, and the final path of each; of a part of a live source,
+        which is not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its
+        first frame, where its frames bear none."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -164,7 +164,7 @@ def scene_overlay(
 
 
 def prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
+    """Make the output folder and prove that it can be written, and that what is kept there is kept in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as output:

@@ -137,7 +137,7 @@ class Place:
                 return
 
     def drops(self, pts: int, info: StreamInfo) -> bool:
-        """Whether a frame was there in the file before: it does not lie behind that one's last."""
+        """Return whether a frame was there in the file before: it does not lie behind that one's last."""
         if self._placed is None or not self._placed.joined or self._last is None:
             return False
         step_s = info.step_s or Fraction(0)

@@ -174,7 +174,7 @@ class Overlay:
         ] * len(tracks)
 
     def _short_labels(self, tracks: Tracks) -> list[str] | None:
-        """What is drawn where the whole label finds no room."""
+        """Return what is drawn where the whole label finds no room."""
         if len(self._style.label) < 2 or "id" not in self._style.label:
             return None
         return [str(track_id) for track_id in tracks.track_ids.tolist()]
