@@ -446,7 +446,7 @@ class StreamRun:
         return cast("HeatmapSink", sink).left(self.place.offset_us)
 
     def _counts_left(self) -> dict[str, object] | None:
-        """What the counts on the next file's video go on with; None where there are none, as above."""
+        """Return what the counts on the next file's video go on with; None where there are none, as above."""
         video = self._files().get("video")
         return None if self.failed or video is None or video.scene is None else video.scene.left()
 
