@@ -45,12 +45,12 @@ _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)
 
 
 def _listed(value: Any) -> Any:
-    """'a,b' and ['a', 'b'] are the same list."""
+    """Read 'a,b' and ['a', 'b'] as the same list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _frames_to_skip(value: Any) -> Any:
-    """true, false or a number, also as the text of a command line."""
+    """Read true, false or a number, also as the text of a command line."""
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.strip().lower(), value)
     try:
@@ -63,7 +63,7 @@ def _frames_to_skip(value: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    """90, "90s", "10m", "1h" or "1h30m" as seconds."""
+    """Return 90, "90s", "10m", "1h" or "1h30m" as seconds."""
     if not isinstance(value, str):
         return not_bool(value)
     found = _DURATION.fullmatch(value.strip().lower())
@@ -81,7 +81,7 @@ def _two(value: Any) -> Any:
 
 
 def _one_or_three(value: Any) -> Any:
-    """A number, or three of them: as numbers, as a list or as the text of a command line."""
+    """Return a number, or three of them: as numbers, as a list or as the text of a command line."""
     parts = _listed(value)
     parts = list(parts) if isinstance(parts, list | tuple) else [not_bool(parts)]
     try:
@@ -98,7 +98,7 @@ def _one_or_three(value: Any) -> Any:
 
 
 def _parts(value: Any) -> Any:
-    """Names of parts of a label; "none" for none of them."""
+    """Return names of parts of a label; "none" for none of them."""
     return () if value == "none" else _listed(value)
 
 
@@ -138,7 +138,7 @@ Exported = Annotated[str, _name_in(EXPORTS), _enum(*EXPORTS)]
 
 
 def _groups(value: Any) -> Any:
-    """{"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
+    """Return {"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(";") if part.strip()]
@@ -151,7 +151,7 @@ Groups = Annotated[dict[Annotated[str, Field(min_length=1)], Names], BeforeValid
 
 
 def _clock_time(value: Any) -> Any:
-    """Seconds, also as the text "90", "1:30" or "1:02:03.5"."""
+    """Return seconds, also as the text "90", "1:30" or "1:02:03.5"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -165,7 +165,7 @@ _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def _length(value: Any) -> Any:
-    """Seconds, also as the text "90", "30s", "15m" or "1h"."""
+    """Return seconds, also as the text "90", "30s", "15m" or "1h"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -184,7 +184,7 @@ def _zone(value: Any) -> Any:
 
 
 def _moment(value: Any) -> str:
-    """ISO 8601, with or without a zone."""
+    """Return ISO 8601, with or without a zone."""
     try:
         return datetime.fromisoformat(str(value)).isoformat()
     except ValueError:
@@ -192,7 +192,7 @@ def _moment(value: Any) -> str:
 
 
 def _starts(value: Any) -> Any:
-    """A time, or a table of globs and times."""
+    """Return a time, or a table of globs and times."""
     if isinstance(value, Mapping):
         return {str(pattern): _moment(moment) for pattern, moment in value.items()}
     return _moment(value)
@@ -219,19 +219,19 @@ def _camera(value: Any) -> Any:
 
 
 def _several(value: Any) -> Any:
-    """One, given alone, or a list."""
+    """Return one, given alone, or a list."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def _wanted(value: Any) -> Any:
-    """true is a table without a key, false none."""
+    """Read true as a table without a key, and false as none."""
     if value is not None and not isinstance(value, bool | Mapping | BaseModel):
         raise ValueError("true, or a table of what and how")
     return ({} if value else None) if isinstance(value, bool) else value
 
 
 def _scene(value: Any) -> Any:
-    """A path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
+    """Return a path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
     if not isinstance(value, str | Path | Mapping) or value == "":
         raise ValueError("a path, or a scene as a table")
     return value
@@ -542,7 +542,7 @@ class EngineConfig(TrackerKeys):
         return self
 
     def drawn(self, *, has_scene: bool) -> tuple[Drawn, ...]:
-        """What is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
+        """Return what is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
         if self.draw is None:
             return get_args(Drawn) if has_scene else ()
         return tuple(part for part in self.draw if has_scene or part == "clock")
@@ -585,11 +585,11 @@ class EngineConfig(TrackerKeys):
         return min(self.conf, registry.LOW_SCORE) if low else self.conf
 
     def changed(self, key: str) -> bool:
-        """Whether a key has another value than its default."""
+        """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].default)
 
     def updated(self, **values: Any) -> EngineConfig:
-        """A checked copy with other values. With another tracker, the parameters of the one before go."""
+        """Return a checked copy with other values. With another tracker, the parameters of the one before go."""
         own = self.model_dump()
         if values.get("tracker", self.tracker) != self.tracker:
             own = registry.without_parameters(own)
@@ -638,8 +638,8 @@ def load_config(path: Path) -> dict[str, object]:
 
 
 def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> str | None:
-    """What a person who named no model should know: which one runs, and how to `choose` a better one. None where one
-    was named."""
+    """Return what a person who named no model should know: which one runs, and how to `choose` a better one. None where
+    one was named."""
     if "model" in config.model_fields_set or config.backend == "fake":
         return None
     count = len(get_manifest(config.model).classes)
@@ -650,7 +650,7 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
 
 
 def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """The first error in one fixed form: key, rule, what was found."""
+    """Return the first error in one fixed form: key, rule, what was found."""
     first = error.errors()[0]
     fields = (model or EngineConfig).model_fields
     if not first["loc"]:  # a rule between keys, which says all itself

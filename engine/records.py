@@ -407,7 +407,8 @@ class Detections:
         return len(self.scores)
 
     def above(self, conf: float) -> Detections:
-        """Those with a score of at least `conf`, as a model's output is compared with it; itself where all have."""
+        """Return those with a score of at least `conf`, as a model's output is compared with it; itself where all
+        have."""
         count = int(np.count_nonzero(self.scores >= np.float32(conf)))
         if count == len(self):
             return self

@@ -121,7 +121,7 @@ class Counters:
         return self.ended_by_class + Counter(_winner(votes) for votes in self._votes.values())
 
     def _forget(self) -> None:
-        """Drops the tracks that are gone for good."""
+        """Drop the tracks that are gone for good."""
         oldest = self._steps - self._forget_after - 1
         for track_id in [track_id for track_id, seen in self._last_seen.items() if seen < oldest]:
             del self._last_seen[track_id]
@@ -178,7 +178,7 @@ class Counters:
 
 
 def _winner(votes: dict[int, float]) -> int:
-    """The class with most votes; of several, the one with the lowest number."""
+    """Return the class with most votes; of several, the one with the lowest number."""
     return min(votes, key=lambda class_id: (-votes[class_id], class_id))
 
 

@@ -28,7 +28,7 @@ class Fill:
     """The detections of one stream, frame by frame in order."""
 
     def __init__(self, max_detections: int, filled: tuple[Detections, int] | None = None) -> None:
-        """`filled` is what `state` gave, to go on there."""
+        """Start, or go on where `state` gave `filled`."""
         self._max_detections = max_detections
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
@@ -120,7 +120,7 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
 
 
 def _is_gone(box: list[float], plan: Plan) -> bool:
-    """Whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
+    """Return whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
     seen."""
     changed, block_px = plan.changed, plan.block_px
     assert changed is not None

@@ -158,7 +158,7 @@ class Gate:
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
+        """Return whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
         most = (MOST_BETWEEN, 1, 0)[min(self._level, 2)]
         if self._held >= most or since > (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S):
             return False

@@ -43,7 +43,7 @@ class TrackerSettings:
 
     @classmethod
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
-        """The settings that a configuration has for a model of these classes. Raises ConfigError.
+        """Return the settings that a configuration has for a model of these classes. Raises ConfigError.
 
         What counts a track's first detections counts frames: where only some are inferred, fewer will do.
         """
@@ -58,7 +58,7 @@ class TrackerSettings:
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
-    """For each class the number of its group: that of the group's first class, or its own. Raises ConfigError where a
+    """Return the number of each class's group: that of the group's first class, or its own. Raises ConfigError where a
     group names a class that the model does not have."""
     if not groups:
         return None
@@ -90,7 +90,7 @@ class StreamTracker:
         self._step: tuple[int, Fraction, Fraction | None, float] | None = None  # ticks, time base, step, how many steps
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
-        """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
+        """Return the tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
         steps = self._steps_to(frame)
         if detections is None:
             rows = self._kernel.predict(steps)
@@ -114,12 +114,12 @@ class StreamTracker:
         )
 
     def state(self) -> TrackerState:
-        """Everything the next frames depend on."""
+        """Return everything the next frames depend on."""
         latest = self._latest
         return TrackerState(self._name, self._kernel.get_state(), latest.class_ids, latest.scores, self._pts or 0)
 
     def restore(self, state: TrackerState) -> None:
-        """Goes on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
+        """Go on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
         if state.name != self._name:
             raise ValueError(f"it is of the tracker {state.name:.20}, and {self._name} is wanted")
         self._kernel.set_state(state.kernel)
@@ -128,13 +128,13 @@ class StreamTracker:
         self._latest, self._pts = Detections(boxes, state.scores, state.class_ids), state.pts
 
     def carry_on(self, state: TrackerState, gap_s: Fraction) -> None:
-        """Goes on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken.
-        Raises ValueError as `restore` does."""
+        """Go on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken. Raises
+        ValueError as `restore` does."""
         self.restore(state)
         self._gap_s = gap_s
 
     def forget_all(self, state: TrackerState) -> None:
-        """Goes on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
+        """Go on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
         self.restore(state)
         self._kernel.update(np.empty((0, 5)), np.empty(0, np.int32), _BEYOND_ANY_AGE)
         self._latest, self._pts = Detections(), None
@@ -195,23 +195,23 @@ class Track:
         self._streams: dict[int, _Stream] = {}
 
     def restored(self, state: TrackerState) -> StreamTracker:
-        """A tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
+        """Return a tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
         tracker = StreamTracker(self._settings)
         tracker.restore(state)
         return tracker
 
     def fresh(self) -> StreamTracker:
-        """A tracker that has seen nothing."""
+        """Return a tracker that has seen nothing."""
         return StreamTracker(self._settings)
 
     def start(self, start: StartOfStream) -> None:
-        """Takes the start of a stream that continues, ahead of its first frame."""
+        """Take the start of a stream that continues, ahead of its first frame."""
         fill = Fill(self._settings.max_detections, start.filled)
         auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
-        """Takes a frame in any order, gives what is now in order. A frame without an image only keeps its place."""
+        """Take a frame in any order and give what is now in order. A frame without an image only keeps its place."""
         stream = self._of(frame.stream)
         if frame.probe:
             stream.probes[frame.index] = detections
@@ -220,7 +220,7 @@ class Track:
         yield from self._ready(stream)
 
     def end(self, end: EndOfStream) -> Iterator[Tracks | EndOfStream]:
-        """Takes the end of a stream, which follows its last frame."""
+        """Take the end of a stream, which follows its last frame."""
         stream = self._of(end.stream)
         stream.end = end
         yield from self._ready(stream)
