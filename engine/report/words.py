@@ -189,6 +189,10 @@ _REPORT: dict[str, tuple[str, str]] = {
         "street-nano es un modelo pequeño para CPU: pierde objetos pequeños, lejanos o en multitud más a menudo que"
         " los modelos grandes.",
     ),
+    "acc_gate": (
+        "Only what had changed was inferred, and the rest carried over; what that cost stands beside each video.",
+        "Solo se infirió lo que había cambiado y lo demás se conservó; lo que costó figura junto a cada vídeo.",
+    ),
     "acc_skip": (
         "Between two inferences {0} frames were skipped; the tracker predicted through them.",
         "Entre dos inferencias se saltaron {0} fotogramas; el seguidor predijo en ellos.",
