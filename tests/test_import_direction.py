@@ -73,7 +73,6 @@ ROOMS = {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
             "pipeline", "profiling", "sinks", "stages", "text",
         },
-        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "confidence", "config", "errors", "files", "formats", "inference", "media", "own_files",
             "profiling", "records", "resume", "sinks", "stages", "summary", "text", "trackers",
@@ -83,26 +82,24 @@ ROOMS = {
             "sinks", "text", "versions", "summary",
         },
         "alarms": {"analytics", "errors", "records", "summary", "text"},
-        "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
-        "run": {"pipeline", "profiling"},
+        "run": {
+            "analytics", "answers", "clips", "config", "errors", "exports", "files", "finished", "media", "pipeline",
+            "profiling", "results", "summary",
+        },
         "engine": {
-            "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "follow_up",
-            "identities", "inference", "made", "media", "pipeline", "profiling", "records", "report", "results",
-            "resume", "run", "sinks", "stages", "summary", "text", "trackers",
+            "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "inference",
+            "made", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
+            "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "audit": {
             "analytics", "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline",
             "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
         },
-        "agreement": {"records"},
-        "faster": {"precision", "text"},
         "observe": {"engine", "errors", "install", "profiling"},
-        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records", "text"},
-        "verify_precision": {
-            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        "verification": {
+            "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "summary", "text",
         },
-        "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
             "own_files", "pipeline", "profiling", "records", "remade", "results", "resume", "sinks", "stages",
@@ -110,9 +107,8 @@ ROOMS = {
         },
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
-            "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
-            "observe", "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text",
-            "trackers", "verify", "verify_precision",
+            "exports", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "observe",
+            "pipeline", "profiling", "report", "results", "rework", "summary", "text", "trackers", "verification",
         },
     },
 }  # fmt: skip

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.analytics.export import table_names
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
@@ -132,6 +131,8 @@ def refuse_foreign_outputs(
     for, of a video or of the whole; `report`: a page is written unless it is switched off. Nothing is begun then."""
     whole = ["manifest.json"]
     if config.writes_tables:
+        from engine.analytics.export import table_names  # most runs write none and start without what computes them
+
         whole += table_names(config.tables or ("csv",)) + ["heatmap.json"] * config.heatmap
     if config.report or (report and config.report is None):
         whole.append("report.html")

@@ -348,7 +348,7 @@ def test_verify(run, clip):
 
 
 def test_verify_finds_a_difference(run, clip, monkeypatch):
-    from engine.verify import Digest
+    from engine.verification.verify import Digest
 
     numbers = iter(range(100))
     monkeypatch.setattr(Digest, "hex", property(lambda self: str(next(numbers))))

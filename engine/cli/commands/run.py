@@ -21,10 +21,10 @@ from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
-from engine.faster import worth_telling
 from engine.media.source import scheme
 from engine.summary import SummaryJson
 from engine.text.say import say
+from engine.verification.faster import worth_telling
 
 if TYPE_CHECKING:
     from engine.alarms import AlarmSettings

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.agreement import Agreement
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
@@ -30,6 +29,7 @@ from engine.inference.trt.to_float32 import plain
 from engine.precision import processor
 from engine.records import Detections
 from engine.text.counted import counted
+from engine.verification.agreement import Agreement
 from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write
 from models.manifest import ModelManifest
