@@ -22,6 +22,12 @@ class SubmitOptions:
     embedded: bool = False
     yes: bool = False
     job_id: str = ""
-    """The job to show or to cancel."""
+    """The job to show, to follow or to cancel."""
     engine: Mapping[str, object] = field(default_factory=dict)
     as_json: bool = False
+    after: int = 0
+    """The last event that was seen."""
+    older_than: float | None = None
+    keep: int | None = None
+    results: bool = False
+    dry_run: bool = False

@@ -143,9 +143,11 @@ class Lease:
         except ValueError:
             return Ending(How.UNREADABLE)
 
-    def release(self, how: How, *, error: str | None = None, engine: EngineFacts | None = None) -> None:
+    def release(
+        self, how: How, *, error: str | None = None, engine: EngineFacts | None = None, cpu_s: float = 0.0
+    ) -> None:
         """Give it back and note how the work under it ended. Raises OSError."""
-        write_once(_end(self.base, self.number), Ending(how, error, engine).to_json())
+        write_once(_end(self.base, self.number), Ending(how, error, engine, cpu_s).to_json())
 
 
 def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:

@@ -64,7 +64,7 @@ from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
-from orchestrator.worker.readings import Reading
+from orchestrator.worker.readings import Reading, Taken
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
@@ -293,6 +293,7 @@ def process(job: Job, key: str, context: Context) -> Processed:
         claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
         watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.show, context.cores)
+        watch.taken = step.taken
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
@@ -403,6 +404,8 @@ class _step:  # noqa: N801 - a context manager, used like a function
         self.error: str | None = None
         self.engine: EngineFacts | None = None
         """What the step's engine told of itself."""
+        self.taken = Taken(_killed_cpu_s(job, key, lease))
+        """What the step's engines have done."""
 
     def __enter__(self) -> _step:
         return self
@@ -410,9 +413,16 @@ class _step:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         how = self.how if kind in (None, FolderTaken) or self.how == How.FAILED else How.BROKE_OFF
         try:
-            self.lease.release(how, error=self.error, engine=self.engine)
+            self.lease.release(how, error=self.error, engine=self.engine, cpu_s=self.taken.cpu_s)
         except OSError as problem:
             log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
+
+
+def _killed_cpu_s(job: Job, key: str, lease: Lease) -> float:
+    """Return what the step's last attempt had computed when it was killed; 0 where it could tell that itself."""
+    if lease.number == 1 or Lease(lease.base, lease.number - 1).ending() is not None:
+        return 0.0
+    return next((each.cpu_s for each in job.progress() if each.key == key), 0.0)
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:

@@ -355,7 +355,7 @@ class SupervisedRun:
             for stream in (self._streams if stage is not Stage.ENDED else ())
             if (claim := by_stem.get(stream.stem)) is not None
         )
-        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
+        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos, watch.taken.cpu_s))
         claims = self._claims
         watch.show(watch.taken.reading(claims.endings, claims.results, len(claims.held)))
 
