@@ -99,6 +99,9 @@ class Settings(BaseModel):
     """How long a worker that was told to stop may take for its last checkpoint."""
     cancel_s: Seconds = 1.0
     """How long the engine may take to finish the frames in flight when a job is cancelled."""
+    turn_s: Seconds = 60.0
+    """How long a job works before it gives way to another one that has had its turn too. To one that was not worked on
+    yet it gives way at once."""
     stall_s: Seconds = 300.0
     """A run that makes no progress for this long is ended and counts as an attempt."""
     visibility_timeout_s: Seconds = 600.0

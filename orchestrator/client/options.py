@@ -17,6 +17,7 @@ class SubmitOptions:
     output: str | None = None
     workers: int | None = 1
     queue: str | None = None
+    priority: str = "normal"
     resume: bool | None = None
     monitor: bool = False
     embedded: bool = False

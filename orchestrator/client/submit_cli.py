@@ -40,7 +40,7 @@ TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 
 _SUBMIT = engine_options.NAMES | set(
-    "video_folder task config_file output workers queue resume monitor embedded".split()
+    "video_folder task config_file output workers queue priority resume monitor embedded".split()
 )
 # A task that does less has use for less.
 _OF_TASKS = {
@@ -118,6 +118,12 @@ def _span(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("-o", "--output", metavar="DIR", help="Output folder.  [output_videos]")
 @click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
 @click.option("--queue", metavar="NAME", help="Queue of the job.  [yolo, or yolo-gpu for device cuda]")
+@click.option(
+    "--priority",
+    type=click.Choice(["high", "normal", "low"]),
+    default="normal",
+    help="How soon the job has its turns beside others.  [normal]",
+)
 @click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
 @click.option("--monitor", is_flag=True, help="Follow the job until it ends; with --status, an earlier one.")
 @click.option("--embedded", is_flag=True, help="Start a broker and a worker for this job alone, and follow it.")

@@ -31,6 +31,14 @@ class EntryStatus(StrEnum):
     NOT_BEGUN = "not begun"
 
 
+class Priority(StrEnum):
+    """How soon a job has its turns, beside others."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class JobState(StrEnum):
     """Where a job is. It waits where it was begun and nobody is at work."""
 
@@ -66,6 +74,7 @@ class How(StrEnum):
     HANDED_BACK = "handed back"
     CANCELLED = "cancelled"
     LOST = "lost"
+    GAVE_WAY = "gave way"
     CRASHED = "crashed"
     STALLED = "stalled"
     # of steps
@@ -176,6 +185,7 @@ _JOB: _Shape = {
     "config": (_dictionary, "a dictionary"),
     "[workers]": (lambda value: _is_int(value) and 1 <= value <= MAX_WORKERS, f"in [1, {MAX_WORKERS}]"),
     "[queue]": (_or_none(_text), "a text"),
+    "[priority]": _one_of(Priority),
     "output": (_text, "a path"),
     "created_at": (_time, "a time with its zone"),
 }
@@ -384,6 +394,7 @@ class JobSpec:
     only: tuple[str, ...] | None = None
     workers: int = 1
     queue: str | None = None
+    priority: Priority = Priority.NORMAL
     client: Mapping[str, object] = field(default_factory=dict)
     """Who made it: host, user, pid."""
 
@@ -403,6 +414,7 @@ class JobSpec:
             only=None if only is None else tuple(only),
             workers=found.get("workers", 1),
             queue=found.get("queue"),
+            priority=Priority(found.get("priority", Priority.NORMAL)),
             client=found.get("client", {}),
         )
 
@@ -417,6 +429,7 @@ class JobSpec:
             "config": dict(self.config),
             "workers": self.workers,
             "queue": self.queue,
+            **({} if self.priority is Priority.NORMAL else {"priority": self.priority.value}),
             "output": self.output,
             "created_at": self.created_at,
             "client": dict(self.client),

@@ -25,6 +25,7 @@ from engine.made import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
+from orchestrator.broker.publish import later_level
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.messages import (
     Fatal,
@@ -57,6 +58,7 @@ from orchestrator.job.records import (
     JobSummary,
     ModelFacts,
     PipelineResult,
+    Priority,
     StartRecord,
     VideoFacts,
 )
@@ -81,7 +83,8 @@ _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 class Context:
     """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
     told that the step is alive, and what it has done in numbers. Both are called by the thread that does the work, the
-    first only when it gets further."""
+    first only when it gets further. `gives_way` says whether a step that will wait at a level gives way after so many
+    seconds of work, `draining` whether the worker takes no more videos."""
 
     node: str
     settings: Settings
@@ -89,6 +92,8 @@ class Context:
     cores: int | None = None
     alive: Callable[[], None] = lambda: None
     show: Callable[[Reading], None] = lambda reading: None
+    gives_way: Callable[[int, float], bool] = lambda level, worked_s: False
+    draining: Callable[[], bool] = lambda: False
 
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
@@ -120,6 +125,7 @@ def begin(
     workers: int = 1,
     queue: str | None = None,
     only: list[str] | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> Job:
     """Check what is asked for and make the job's directory: from here on it is durable.
 
@@ -152,6 +158,7 @@ def begin(
         config={**kept, "output_folder": str(target)},
         workers=workers,
         queue=queue,
+        priority=priority,
         output=str(target),
         created_at=now(),
         client=this_client(),
@@ -278,8 +285,8 @@ class Processed:
 def process(job: Job, key: str, context: Context) -> Processed:
     """Work on the job's videos, beside others who do, until none is left to take.
 
-    It ends as EXHAUSTED, CANCELLED or HANDED_BACK. Raises Duplicate while somebody else has this very step, FolderTaken
-    while another job writes to the same folder, EngineFailed where the engine can't run here.
+    It ends as EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY. Raises Duplicate while somebody else has this very step,
+    FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run here.
     """
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
@@ -292,8 +299,9 @@ def process(job: Job, key: str, context: Context) -> Processed:
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
-        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.show, context.cores)
-        watch.taken = step.taken
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, cores=context.cores)
+        watch.taken, watch.show, watch.draining = step.taken, context.show, context.draining
+        watch.gives_way = lambda worked_s: context.gives_way(later_level(job), worked_s)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
@@ -304,8 +312,8 @@ def process(job: Job, key: str, context: Context) -> Processed:
             step.engine = watch.engine
             for claim in list(claims.held.values()):
                 claims.release(claim, How.HANDED_BACK)
-    if how == How.HANDED_BACK:
-        job.note("handed back", step=key, worker=context.node)
+    if how in (How.HANDED_BACK, How.GAVE_WAY):
+        job.note(how, step=key, worker=context.node)
     return Processed(outcomes.summarise(job), how)
 
 
