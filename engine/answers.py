@@ -14,6 +14,7 @@ from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
+from engine.own_files import refuse_foreign
 from engine.summary import AnswersJson, ManifestJson, VideoJson
 
 _LARGEST_MANIFEST = 1 << 28
@@ -48,19 +49,22 @@ def answers_of(
         return None
     try:
         settings = settings or AnswerSettings.of(config)
-        films, heatmap = films_of(entries, folder, settings), config.heatmap or reported
+        films = films_of(entries, folder, settings, just_tracked=True)
+        heatmap = config.heatmap or reported
         cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
-        written = write_tables(folder, [each.answers for each in cameras], settings.bin_s, config.tables or ("csv",))
+        made, formats = [each.answers for each in cameras], config.tables or ("csv",)
+        written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)
         if config.heatmap:
-            written["heatmap.json"] = write_heatmap(folder, cameras)
+            written["heatmap.json"] = write_heatmap(folder, cameras, overwrite=config.overwrite)
         return Counted({"cameras": told(cameras)["cameras"], "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
         return Counted({"cameras": [], "tables": {}, "error": str(error)})
 
 
-def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers]) -> str:
-    """Write heatmap.json into `folder` and return its path. Raises OutputError."""
+def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: bool = False) -> str:
+    """Write heatmap.json into `folder` and return its path. Raises OutputError, as `write_tables` does."""
     path = folder / "heatmap.json"
+    refuse_foreign(path, overwrite=overwrite)
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)

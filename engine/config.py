@@ -309,6 +309,9 @@ class EngineConfig(TrackerKeys):
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
     """Where results go."""
+    overwrite: bool = False
+    """true: results take the place of files there that this program has not written, too; false: those are an error.
+    Results of earlier runs are replaced either way, and corrected tracks are kept beside."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
     save_intermediate_results: bool = True
@@ -600,7 +603,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     " line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
-    "output_folder max_detections_in_memory save_intermediate_results model backend precision device batch"
+    "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"
     " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
     " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
 )

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from engine import defaults
 from engine import results as report
-from engine.alarms import Alarms, AlarmSettings, StreamWatch, WatchSettings
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
+from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.identities import Identities
@@ -47,11 +47,9 @@ from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pipeline import LARGE, Pipeline, Stages
 from engine.pipeline.reader import ReaderSettings
-from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
-from engine.profiling.bottleneck import Verdict
 from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
 from engine.resume.attempts import Attempt
@@ -71,7 +69,12 @@ from engine.text.masks import without_password
 from engine.trackers import registry
 
 if TYPE_CHECKING:
+    from engine.alarms import Alarms, AlarmSettings, StreamWatch
     from engine.analytics.answering import CameraAnswers
+    from engine.pipeline.recording import Recording
+    from engine.profiling.bottleneck import Verdict
+
+# What only some runs need is imported where they need it: it would double the time in which the others start.
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +115,14 @@ class Engine:
         self._stats = stats
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
+        self._alarms: Alarms | None = None
         self.model = model or load_model(self.config, self.config.workers or self._cores)
         try:
             self._fit()
-        except BaseException:
-            if model is None:
-                self.close()
-            raise
-        try:
-            self._alarms = Alarms(alarms) if alarms is not None else None
             if alarms is not None:
+                from engine.alarms import Alarms
+
+                self._alarms = Alarms(alarms)
                 self._check_loiter(alarms)
         except BaseException:
             if model is None:
@@ -184,8 +185,8 @@ class Engine:
     def close(self) -> None:
         """Frees the model, and ends what is still told to receivers of events."""
         self.model.backend.close()
-        if (alarms := getattr(self, "_alarms", None)) is not None:
-            alarms.close()
+        if self._alarms is not None:
+            self._alarms.close()
 
     def alarms_told(self) -> list[AlarmsJson]:
         """Wait a bounded time for the events on their way, and return what became of all so far."""
@@ -252,7 +253,7 @@ class Engine:
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
         try:
-            salvaged = salvaging.submit(salvage, place, attempts.labels(place))
+            salvaged = salvaging.submit(_salvage, place, attempts.labels(place))
             for key in earlier:
                 identities.read_again(key, videos[key])
 
@@ -321,6 +322,7 @@ class Engine:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
                 manifest["files"] = made_of(folder, manifest)
+                make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
                 report.write_json(place, "manifest.json", sealed(manifest))
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
@@ -336,8 +338,11 @@ class Engine:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
         from engine.report import write_report  # templates: a run without a report starts without them
 
-        language = self.config.report_language
-        return str(write_report(folder, manifest, self._answering, language=language, counted=counted).report)
+        language, overwrite = self.config.report_language, self.config.overwrite
+        written = write_report(
+            folder, manifest, self._answering, language=language, counted=counted, overwrite=overwrite
+        )
+        return str(written.report)
 
     def work(
         self,
@@ -488,6 +493,8 @@ class Engine:
         """Looks for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
+        from engine.alarms import StreamWatch, WatchSettings
+
         name = _name_of(video)
         return StreamWatch(
             name,
@@ -519,7 +526,9 @@ class Engine:
         """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
         not wanted."""
         fence = assignment.fence if assignment is not None else not_fenced
-        attempt = Attempt(work.folder, video.stem, job=work.job, fence=fence, place=work.place)
+        attempt = Attempt(
+            work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
+        )
         file = scheme(video.path) is None and os.path.isfile(video.path)
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None
@@ -530,6 +539,8 @@ class Engine:
 
     def _recording(self, video: Video, place: Folder) -> Recording:
         """What a URL is recorded into, should it prove to be live."""
+        from engine.pipeline.recording import Recording, Rules
+
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
@@ -539,7 +550,7 @@ class Engine:
 
         def sinks(segment: Video) -> dict[str, tuple[Sink, Path]]:
             clock = self._answering.clock(str(segment.stem), None)  # its name tells when it began
-            return self._outputs.sinks(segment, place.shown, scene, clock)
+            return self._outputs.sinks(segment, place.shown, scene, clock, whole=False)
 
         return Recording(video, place, sinks, rules)
 
@@ -754,6 +765,14 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _salvage(place: Folder, labels: list[str]) -> None:
+    """Make valid files of what a killed run had recorded of live sources. Never raise."""
+    if labels:
+        from engine.pipeline.recording import salvage
+
+        salvage(place, labels)
 
 
 def _name_of(video: Video) -> str:

@@ -80,7 +80,7 @@ def _made(
     if config.clips is not None:
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings, counted=cameras)
-            cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick)
+            cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick, overwrite=config.overwrite)
             found["clips"] = clips_told(cut)
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["clips"] = {"clips": [], "failed": {}, "error": str(error)}

@@ -1,4 +1,4 @@
-"""The files of rows that a run can write, by the name that a configuration gives them: one line per format.
+"""The files that a run can write. Those of rows by the name that a configuration gives them: one line per format.
 
 Importing this loads none of them: the configuration is checked against it by programs that never write any.
 """
@@ -31,6 +31,8 @@ FORMATS: dict[str, RowFormat] = {
     "detections": RowFormat(".detections.jsonl", "engine.sinks.jsonl:DetectionsJsonl"),
 }
 
+STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4"
+"""Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
 
 EXPORTS = ("cvat", "mot", "coco", "yolo", "labelstudio", "fiftyone")
 """What `yolo-engine export` writes."""

@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from engine.pipeline.pipeline import Pipeline
 from engine.pipeline.stream import Progress
 from engine.pipeline.total import Total, Totals
-from engine.profiling.bottleneck import Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from engine.profiling.bottleneck import Verdict
 
 
 class RunState(StrEnum):
@@ -83,6 +86,8 @@ class Run:
 
     def verdict(self) -> Verdict | None:
         """Return what bound it, and what a change would give (engine.profiling); None where no frame was done."""
+        from engine.profiling.bottleneck import verdict_of  # a run that is not asked starts without it
+
         return verdict_of(self.pipeline.usage(), on_card=self._on_gpu)
 
     def _go(self, state: RunState) -> None:

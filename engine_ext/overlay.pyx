@@ -481,29 +481,49 @@ cdef Colour colour_of(const u8[:, ::1] palette, i64 which) noexcept nogil:
 
 # --- lines
 
-cdef void draw_segment(u8[:, :] plane, Py_ssize_t width, Py_ssize_t height, f64 x0, f64 y0, f64 x1, f64 y1, f64 radius,
-                       u8 value) noexcept nogil:
+cdef void draw_segment(u8[:, :] plane, u8[:, :] other, Py_ssize_t width, Py_ssize_t height, f64 x0, f64 y0, f64 x1,
+                       f64 y1, f64 radius, u8 value, u8 other_value, bint both) noexcept nogil:
     """A line with round ends, blended by how much of a pixel it covers: by the distance of the pixel's centre. In each
-    row only the columns that the line can reach are looked at."""
+    row only the columns that the line can reach are looked at. `both`: on two planes of one size at once."""
     cdef f64 dx = x1 - x0, dy = y1 - y0, reach = radius + 1.0, length2 = dx * dx + dy * dy
-    cdef f64 px, py, t, ex, ey, share, centre, half
+    cdef f64 inverse = 1.0 / length2 if length2 > 0.0 else 0.0
+    # A root is taken at the line's edges alone.
+    cdef f64 outer = (radius + 0.5) * (radius + 0.5), inner = max(radius - 0.5, 0.0) * max(radius - 0.5, 0.0)
+    cdef f64 across, down, down_part, t, ex, ey, distance2, centre, half
     cdef f64 most_left = min(x0, x1) - reach, most_right = max(x0, x1) + reach
+    cdef f64 slant = reach * sqrt(length2) / abs(dy) if abs(dy) > 1e-3 else 0.0
     cdef Py_ssize_t row, column, top = <Py_ssize_t> max(floor(min(y0, y1) - reach), 0.0)
     cdef Py_ssize_t bottom = <Py_ssize_t> max(min(ceil(max(y0, y1) + reach), <f64> height), 0.0), left, right
+    cdef u8 share
+    cdef u8* at
+    cdef u8* other_at
     for row in range(top, bottom):
-        py = row + 0.5
+        down = row + 0.5 - y0
+        down_part = down * dy
         centre, half = 0.5 * (x0 + x1), most_right - most_left
-        if abs(dy) > 1e-3:
-            centre, half = x0 + (py - y0) * dx / dy, reach * sqrt(length2) / abs(dy)
+        if slant > 0.0:
+            centre, half = x0 + down * dx / dy, slant
         left = <Py_ssize_t> max(floor(max(most_left, centre - half)), 0.0)
         right = <Py_ssize_t> max(min(ceil(min(most_right, centre + half)), <f64> width), 0.0)
+        if left >= right:
+            continue
+        at, other_at = &plane[row, 0], &other[row, 0]
         for column in range(left, right):
-            px = column + 0.5
-            t = ((px - x0) * dx + (py - y0) * dy) / length2 if length2 > 0.0 else 0.0
-            t = min(max(t, 0.0), 1.0)
-            ex, ey = px - x0 - t * dx, py - y0 - t * dy
-            share = min(max(radius + 0.5 - sqrt(ex * ex + ey * ey), 0.0), 1.0)
-            plane[row, column] = blend_one(plane[row, column], value, <u8> (share * 255.0 + 0.5))
+            across = column + 0.5 - x0
+            t = min(max((across * dx + down_part) * inverse, 0.0), 1.0)
+            ex, ey = across - t * dx, down - t * dy
+            distance2 = ex * ex + ey * ey
+            if distance2 >= outer:
+                continue
+            if distance2 <= inner:
+                at[column] = value
+                if both:
+                    other_at[column] = other_value
+                continue
+            share = <u8> (min(max(radius + 0.5 - sqrt(distance2), 0.0), 1.0) * 255.0 + 0.5)
+            at[column] = blend_one(at[column], value, share)
+            if both:
+                other_at[column] = blend_one(other_at[column], other_value, share)
 
 
 cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] points,
@@ -519,12 +539,10 @@ cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const
             # Written so that NaN fails.
             if not (max(abs(x0), abs(y0)) <= FAR and max(abs(x1), abs(y1)) <= FAR):
                 continue
-            draw_segment(y, frame.width, frame.height, x0, y0, x1, y1, radius, colour.y)
+            draw_segment(y, y, frame.width, frame.height, x0, y0, x1, y1, radius, colour.y, 0, False)
             # Chroma a little wider, so that a thin line keeps its colour.
-            draw_segment(u, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
-                         radius / 2 + 0.25, colour.u)
-            draw_segment(v, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
-                         radius / 2 + 0.25, colour.v)
+            draw_segment(u, v, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
+                         radius / 2 + 0.25, colour.u, colour.v, True)
         start = ends[which]
 
 

@@ -38,31 +38,34 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "files", "install", "records", "text"},
-        "answers": {"analytics", "config", "errors", "summary"},
+        "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
+        "answers": {"analytics", "config", "errors", "own_files", "summary"},
         "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
+        "own_files": {"errors", "files", "formats", "media"},
+        "corrections": {"files", "formats", "own_files"},
+        "remade": {"config", "errors", "files", "trackers"},
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
         "stages": {"config", "inference", "media", "records", "errors", "trackers"},
         "resume": {
-            "analytics", "config", "formats", "inference", "media", "sinks", "records", "files", "errors", "versions",
-            "summary",
+            "analytics", "config", "corrections", "formats", "inference", "media", "own_files", "sinks", "records",
+            "files", "errors", "versions", "summary",
         },
         "report": {
-            "analytics", "answers", "config", "errors", "files", "media", "profiling", "records", "stages", "summary",
-            "text", "versions",
+            "analytics", "answers", "config", "corrections", "errors", "files", "media", "own_files", "profiling",
+            "records", "remade", "stages", "summary", "text", "versions",
         },
         # A run.
-        "finished": {"analytics", "answers", "config", "errors"},
+        "finished": {"analytics", "answers", "config", "errors", "remade"},
         "clips": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "records", "results", "sinks", "stages", "summary", "text",
+            "analytics", "config", "errors", "files", "finished", "inference", "media", "own_files", "pipeline",
+            "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline", "profiling",
-            "sinks", "stages", "summary", "text",
+            "analytics", "config", "corrections", "errors", "files", "finished", "inference", "media", "pipeline",
+            "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
             "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
@@ -70,8 +73,8 @@ ROOMS = {
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
-            "analytics", "config", "errors", "files", "formats", "inference", "media", "profiling", "records", "resume",
-            "sinks", "stages", "summary", "trackers",
+            "analytics", "config", "errors", "files", "formats", "inference", "media", "own_files", "profiling",
+            "records", "resume", "sinks", "stages", "summary", "trackers",
         },
         "results": {
             "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
@@ -81,9 +84,9 @@ ROOMS = {
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
         "run": {"pipeline", "profiling"},
         "engine": {
-            "alarms", "analytics", "answers", "config", "defaults", "errors", "files", "follow_up", "identities",
-            "inference", "made", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run",
-            "sinks", "stages", "summary", "text", "trackers",
+            "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "follow_up",
+            "identities", "inference", "made", "media", "pipeline", "profiling", "records", "report", "results",
+            "resume", "run", "sinks", "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "audit": {
@@ -99,8 +102,9 @@ ROOMS = {
         },
         "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
+            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
+            "own_files", "pipeline", "profiling", "records", "remade", "results", "resume", "sinks", "stages",
+            "summary", "trackers",
         },
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",

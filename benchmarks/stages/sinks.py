@@ -1,10 +1,10 @@
 """The sinks on recorded tracks of a real video: time and bytes a frame, beside what one writes by hand.
 
 `tracks.jsonl` stands beside a loop of json.dumps, `mot.txt` beside NumPy's savetxt for each frame, the annotated video
-beside OpenCV's rectangle, putText and VideoWriter on frames that are BGR already. The engine's files are whole and
-durable when they appear (fsync, rename); the peers' are not. The row files get the frames ROW_REPEATS times over, so
-that it is not opening a file that is timed. The engine's encoder has the threads it has with one video; OpenCV's has
-those it chooses.
+beside OpenCV's rectangle, putText and VideoWriter on frames that are BGR already; once more with all that can be drawn.
+The engine's files are whole and durable when they appear (fsync, rename); the peers' are not. The row files get the
+frames ROW_REPEATS times over, so that it is not opening a file that is timed. The engine's encoder has the threads it
+has with one video; OpenCV's has those it chooses.
 
 Rows must say the same, number by number; each video must hold all frames. How close its luma is to the source's is told
 with the boxes in it, and the engine's labels are the larger ones.
@@ -29,13 +29,17 @@ from benchmarks.machine import asset, cores
 from benchmarks.peers.plain_loop import CODEC, draw
 from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
+from benchmarks.stages.overlay import SCENE
 from engine import Engine, EngineConfig
 from engine.media.source import Source
+from engine.pipeline.outputs import scene_overlay
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import Sink
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.mot import MotText
+from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
+from engine.sinks.scene_overlay import SceneOverlay
 from engine.sinks.video import AnnotatedVideo
 
 MODEL = "models/yolox_nano.onnx"
@@ -231,17 +235,29 @@ def same_numbers(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]
 
 
 def video_case(recorded: Recorded, folder: Path) -> Case:
-    peer = "OpenCV, drawing and writing"
-    paths = {"engine": folder / "ours.mp4", peer: folder / "theirs.mp4"}
+    peer, decorated = "OpenCV, drawing and writing", "engine, with trails, lines, zones, clock"
+    paths = {"engine": folder / "ours.mp4", decorated: folder / "decorated.mp4", peer: folder / "theirs.mp4"}
     pictures = [tracks.frame.image.to_ndarray(format="bgr24") for tracks in recorded.tracks]  # type: ignore[union-attr]
     fresh: dict[str, list[Any]] = {}
     config = recorded.config
 
-    def ours() -> None:
+    def write(name: str, style: OverlayStyle, scene: SceneOverlay | None) -> None:
         sink = AnnotatedVideo(
-            paths["engine"], recorded.names, crf=config.video_crf, preset=config.video_preset, threads=cores()
+            paths[name],
+            recorded.names,
+            crf=config.video_crf,
+            preset=config.video_preset,
+            threads=cores(),
+            style=style,
+            scene=scene,
         )
-        write_all(sink, recorded, fresh["engine"], paths["engine"])
+        write_all(sink, recorded, fresh[name], paths[name])
+
+    def ours() -> None:
+        write("engine", OverlayStyle(), None)
+
+    def with_scene() -> None:
+        write(decorated, OverlayStyle(trail_s=1.0), scene_overlay(config, SCENE))
 
     def theirs() -> None:
         rate, size_wh = float(recorded.info.frame_rate), recorded.info.size_wh
@@ -255,29 +271,31 @@ def video_case(recorded: Recorded, folder: Path) -> Case:
     def compare() -> Any:
         frames, psnr = luma_psnr_db(paths["engine"], recorded.video)
         their_frames, their_psnr = luma_psnr_db(paths[peer], recorded.video)
+        more_frames, _ = luma_psnr_db(paths[decorated], recorded.video)
         return checked(
-            frames == their_frames == len(recorded.tracks),
+            frames == more_frames == their_frames == len(recorded.tracks),
             "the source's frames",
             f"{frames} of {len(recorded.tracks)} frames written, {their_frames} by OpenCV",
             luma_psnr_db=psnr,
             opencv_luma_psnr_db=their_psnr,
         )
 
-    def untouched() -> None:
-        fresh["engine"] = sharing(recorded.tracks)
+    def untouched(name: str) -> None:
+        fresh[name] = sharing(recorded.tracks)
 
     def copied() -> None:
         fresh[peer] = [picture.copy() for picture in pictures]
 
-    codec = {"engine": f"H.264, {config.video_preset}, crf {config.video_crf}", peer: f"MPEG-4 Part 2 ({CODEC})"}
+    h264 = f"H.264, {config.video_preset}, crf {config.video_crf}"
+    codec = {"engine": h264, decorated: h264, peer: f"MPEG-4 Part 2 ({CODEC})"}
     return Case(
         "annotated video",
         len(recorded.tracks),
-        {"engine": ours, peer: theirs},
+        {"engine": ours, decorated: with_scene, peer: theirs},
         paths,
         compare,
-        {"engine": untouched, peer: copied},
-        {"codec": codec, "threads": {"engine": cores(), peer: "OpenCV's own choice"}},
+        {"engine": lambda: untouched("engine"), decorated: lambda: untouched(decorated), peer: copied},
+        {"codec": codec, "threads": {"engine": cores(), decorated: cores(), peer: "OpenCV's own choice"}},
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
-from engine.analytics.heatmap import Heatmap
+from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
@@ -67,9 +67,12 @@ def _segments(entry: Entry) -> list[Entry]:
     return found
 
 
-def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. Raises InputError
-    where something is missing."""
+def films_of(
+    entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
+) -> list[Film]:
+    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. `just_tracked`:
+    nobody can have changed their rows since, and what was added up with them holds. Raises InputError where something
+    is missing."""
     films = []
     for entry in unrolled(entries):
         if "stem" not in entry:
@@ -81,7 +84,8 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
         known_as = entry.get("recording", name)
         media = entry.get("media") or {}
         examined = media.get("examined_s") if entry.get("status") in ("ok", "partial") else None
-        tracks = (entry.get("outputs") or {}).get("tracks")
+        outputs = entry.get("outputs") or {}
+        tracks = outputs.get("tracks")
         if examined is not None and tracks is None:
             raise InputError(f"{folder} has no tracks of {name}: run it again with `tracks` among its formats.")
         films.append(
@@ -92,14 +96,19 @@ def films_of(entries: Iterable[Entry], folder: Path, settings: AnswerSettings) -
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
                 # By its name in the folder, which may have been moved since.
-                folder / stem.parent / os.path.basename(tracks) if tracks else None,
+                _beside(folder, stem, tracks),
                 settings.clock(known_as, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
+                heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
             )
         )
     return films
+
+
+def _beside(folder: Path, stem: PurePosixPath, output: str | None) -> Path | None:
+    return folder / stem.parent / os.path.basename(output) if output else None
 
 
 def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
@@ -165,7 +174,10 @@ def _of_camera(
     judged = [each for each in verdicts or () if each.camera == camera]
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
-    heat = Heatmap(size_wh) if heatmap and size_wh is not None else None
+    heat = added_up = None
+    if heatmap and size_wh is not None:
+        added_up = _added_up(films, own_ids) if verdicts is None else None
+        heat = added_up or Heatmap(size_wh)
     ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
@@ -183,7 +195,7 @@ def _of_camera(
                 if not len(ids):
                     continue
             fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
-            if heat is not None and film.size_wh == size_wh:
+            if heat is not None and added_up is None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if ways is not None and film.size_wh is not None:
                 ways.feed(replace(samples, track_ids=ids), film.size_wh)
@@ -213,6 +225,24 @@ def _of_camera(
         ways.ended() if ways is not None else None,
         reviewed,
     )
+
+
+def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
+    """Return the sum of what was added up while the films of a camera were tracked; None where that is not to be had of
+    each, or ids begin again in each."""
+    shown = [film for film in films if film.examined_s is not None]
+    if len(shown) > 1 and not own_ids:
+        return None
+    try:
+        states = [read_file(film.heatmap) for film in shown if film.heatmap is not None]
+        if len(states) < len(shown) or any(state.size_wh != shown[0].size_wh for state in states):
+            return None
+        found = Heatmap.of(states[0])
+        for state in states[1:]:
+            found.add(state)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):  # its rows tell the same
+        return None
+    return found
 
 
 def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:

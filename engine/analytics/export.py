@@ -17,6 +17,7 @@ from engine.analytics.settings import DEFAULT_BIN_S, check_formats
 from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
+from engine.own_files import refuse_foreign
 
 _WHOLE = frozenset("track_id first_frame last_frame rows best_frame pts born_inside ended_inside count tracks".split())
 _REAL = frozenset(
@@ -32,11 +33,15 @@ def write_tables(
     cameras: Sequence[Answers],
     bin_s: float = DEFAULT_BIN_S,
     formats: Iterable[str] = ("csv",),
+    *,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """Write the tables of all cameras into `folder` and return their paths by name: `counts.csv`, ... Raises
-    OutputError and ConfigError."""
+    ConfigError, and OutputError, also where a file has the name of one and this program has not written it, unless
+    `overwrite` says that it may go."""
     wanted = ["csv", *(name for name in dict.fromkeys(formats) if name != "csv")]
     check_formats(wanted)
+    refuse_foreign(*(folder / name for name in table_names(wanted)), overwrite=overwrite)
     rows: dict[str, list[Row]] = {name: [] for name in COLUMNS}
     for answers in cameras:
         for name, found in tables_of(answers, bin_s).items():
@@ -54,6 +59,14 @@ def write_tables(
     if "xlsx" in wanted:
         put("tables.xlsx", _xlsx(rows))
     return made
+
+
+def table_names(formats: Iterable[str]) -> list[str]:
+    """Return the names of the files of tables: CSV always, and what `formats` names."""
+    wanted = frozenset(formats)
+    names = [f"{name}.csv" for name in COLUMNS]
+    names += [f"{name}.parquet" for name in COLUMNS] if "parquet" in wanted else []
+    return names + (["tables.xlsx"] if "xlsx" in wanted else [])
 
 
 def write_whole(path: Path, content: bytes) -> None:

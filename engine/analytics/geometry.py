@@ -24,6 +24,9 @@ ExactPoint: TypeAlias = tuple[Fraction, Fraction]
 # How far float64 may be off, as a share of the products that were added up: a thousand times its rounding.
 _DOUBT = 1e-12
 
+# Of what lies nearer to a bound than this, fractions decide where floats go through roots and corners.
+_NEAR_PX = 1e-6
+
 # Weights of (x1, x2) and (y1, y2) of a box in its anchor, in halves.
 _ANCHOR_HALVES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "bottom": ((1, 1), (0, 2)),
@@ -149,17 +152,32 @@ class PolyLine(Shape):
         signed = (rest[rows, nearest] * normal).sum(axis=1)
         distance = distances[rows, nearest]
         side = np.sign(signed).astype(np.int8)
-        side[[index for index in np.flatnonzero(distance < 1e-6) if self._on_it(boxes[index].tolist())]] = 0
-        return side, distance >= float(self.exact_margin) - 1e-9
+        margin = float(self.exact_margin)
+        far = distance >= margin
+        for index in np.flatnonzero((distance < _NEAR_PX) | (np.abs(distance - margin) < _NEAR_PX)):
+            side[index], squared = self._exactly(exact_anchor(boxes[index].tolist(), self.anchor))
+            far[index] = squared >= self.exact_margin**2
+        return side, far
 
-    def _on_it(self, box: Sequence[float]) -> bool:
-        point, last = exact_anchor(box, self.anchor), len(self.exact_points) - 2
-        for index, (p, q) in enumerate(pairwise(self.exact_points)):
-            along = (point[0] - p[0]) * (q[0] - p[0]) + (point[1] - p[1]) * (q[1] - p[1])
-            within = (along >= 0 or index == 0) and (along <= _squared(p, q) or index == last)
-            if within and _cross(p, q, point) == 0:
-                return True
-        return False
+    def _exactly(self, point: ExactPoint) -> tuple[int, Fraction]:
+        """Return the side of a point, and the square of its distance."""
+        parts = list(pairwise(self.exact_points))
+        found: list[tuple[Fraction, Fraction]] = []
+        for number, (p, q) in enumerate(parts):
+            along = ((point[0] - p[0]) * (q[0] - p[0]) + (point[1] - p[1]) * (q[1] - p[1])) / _squared(p, q)
+            begins, ends = number == 0, number == len(parts) - 1
+            along = along if begins else max(along, Fraction(0))
+            along = along if ends else min(along, Fraction(1))
+            side = _cross(p, q, point)
+            # Nearest to a corner, it is outside of its bend.
+            if along == 1 and not ends:
+                side = -_cross(p, q, parts[number + 1][1]) or side
+            elif along == 0 and not begins:
+                side = -_cross(*parts[number - 1], q) or side
+            at = p[0] + along * (q[0] - p[0]), p[1] + along * (q[1] - p[1])
+            found.append((_squared(at, point), side))
+        squared, side = min(found, key=lambda each: each[0])
+        return ((side > 0) - (side < 0) if squared else 0), squared
 
 
 class Polygon(Shape):
@@ -172,7 +190,7 @@ class Polygon(Shape):
         distance = self._distance(points)
         margin = float(self.exact_margin)
         far = distance >= margin
-        for index in np.flatnonzero((distance < 1e-6) | (np.abs(distance - margin) < 1e-6)):
+        for index in np.flatnonzero((distance < _NEAR_PX) | (np.abs(distance - margin) < _NEAR_PX)):
             point = exact_anchor(boxes_xyxy[index].tolist(), self.anchor)
             squared = min(_squared_distance(p, q, point) for p, q in self._edges)
             inner[index] = squared == 0 or self._exactly_inside(point)

@@ -1,13 +1,20 @@
-"""Where objects were: for each class, how long each cell of the frame was stood in, and by how many tracks."""
+"""Where objects were: for each class, how long each cell of the frame was stood in, and by how many tracks.
+
+Times are added up in whole microseconds, as rows have them: whatever pieces the rows come in, and whether they are read
+or come as they are made, the sums are the same.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
 from engine.analytics.geometry import anchors
 from engine.analytics.samples import Samples
@@ -15,80 +22,227 @@ from engine.analytics.samples import Samples
 COLUMNS = 64
 """Cells across a frame; as many down as make them square."""
 
+SCHEMA = 1
+
 # Rows further apart are of a hole in the track, in which nobody knows where it was.
-_LONGEST_STEP_S = 1.0
+_LONGEST_STEP_US = 1_000_000
+
+_Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass
 class _Class:
-    dwell_s: NDArray[np.float64]
+    dwell_us: NDArray[np.int64]
     tracks: NDArray[np.int64]
-    seen: dict[int, set[int]] = field(default_factory=dict)
-    """The cells that each track was in."""
+
+
+@dataclass
+class _Track:
+    """The time, cell and class of a track's last row, and the cells that it was in, by class."""
+
+    last_us: int
+    cell: int
+    kind: str
+    been: dict[str, set[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackState:
+    """A track that is alive, for a checkpoint or for the next file of its camera: the time of its last row in
+    microseconds, its cell and class there, and the cells that it was in, by class."""
+
+    track_id: int
+    last_us: int
+    cell: _Count
+    kind: str
+    been: dict[str, list[_Count]]
+
+
+@dataclass(frozen=True)
+class HeatmapState:
+    """A heatmap at one moment, for a checkpoint: of each class the cells that are not empty, as (cell, tracks,
+    microseconds), and the tracks that are alive."""
+
+    size_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    cells: dict[str, list[tuple[_Count, _Count, _Count]]]
+    tracks: list[TrackState]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, with tuples for arrays."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object) -> HeatmapState:
+        """Raises ValueError for anything else."""
+        return TypeAdapter(cls).validate_json(json.dumps(value), strict=True)
 
 
 class Heatmap:
     """The heatmap of one camera, from rows given in pieces. A track counts once in a cell, however often it comes back;
-    its dwell there is the time to its next row. The point is the middle of the box's lower edge, as for lines."""
+    its dwell there is the time to its next row. The point is the middle of the box's lower edge, as for lines.
+
+    Memory is bounded by the cells and by the tracks that were not forgotten.
+    """
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
+        self.size_wh = size_wh
         self.shape = (max(1, round(COLUMNS * size_wh[1] / size_wh[0])), COLUMNS)
-        self._size_wh = size_wh
         self._classes: dict[str, _Class] = {}
-        self._last: dict[int, tuple[float, int, str]] = {}  # of each track: time, cell, class of its last row
+        self._tracks: dict[int, _Track] = {}
 
     def feed(self, samples: Samples) -> None:
         """Take the next rows, of frames of the heatmap's size."""
         if not len(samples):
             return
+        tracks = samples.by_track()
+        rows, starts = tracks.samples, tracks.starts
         height, width = self.shape
-        points = anchors(samples.boxes_xyxy, "bottom")
-        x = np.clip(points[:, 0] * width / self._size_wh[0], 0, width - 1).astype(np.int64)
-        y = np.clip(points[:, 1] * height / self._size_wh[1], 0, height - 1).astype(np.int64)
-        # All tracks at once, one after the other, in the order of their ids.
-        order = np.argsort(samples.track_ids, kind="stable")
-        ids, cells = samples.track_ids[order], (y * width + x)[order]
-        kinds, times = samples.class_ids[order], (samples.times_s + samples.offset_s)[order]
-        starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+        points = anchors(rows.boxes_xyxy, "bottom")
+        x = np.clip(points[:, 0] * width / self.size_wh[0], 0, width - 1).astype(np.int64)
+        y = np.clip(points[:, 1] * height / self.size_wh[1], 0, height - 1).astype(np.int64)
+        cells, kinds = y * width + x, rows.class_ids
+        times = microseconds(rows.times_s) + round(rows.offset_s * 1e6)
         steps = np.diff(times, append=times[-1])
-        steps[np.append(starts[1:], len(ids)) - 1] = 0.0  # to another track
-        steps[(steps < 0) | (steps > _LONGEST_STEP_S)] = 0.0
+        steps[tracks.stops - 1] = 0  # to another track
+        steps[(steps < 0) | (steps > _LONGEST_STEP_US)] = 0
+        names = {kind: rows.class_names.get(kind, str(kind)) for kind in np.unique(kinds).tolist()}
         # As each row has it: the vote of the whole track is not known before its end.
-        for kind in np.unique(kinds).tolist():
-            found = self._classes.setdefault(samples.class_names.get(kind, str(kind)), self._empty())
-            chosen = kinds == kind
-            np.add.at(found.dwell_s, cells[chosen], steps[chosen])
-            for track_id, cell in np.unique(np.stack((ids[chosen], cells[chosen]), axis=1), axis=0).tolist():
-                seen = found.seen.setdefault(track_id, set())
-                if cell not in seen:
-                    seen.add(cell)
-                    found.tracks[cell] += 1
-        for start, stop in pairwise((*starts.tolist(), len(ids))):
-            track_id = int(ids[start])
-            if (last := self._last.get(track_id)) is not None:  # from the piece before
-                step = float(times[start]) - last[0]
-                self._classes[last[2]].dwell_s[last[1]] += step if 0 <= step <= _LONGEST_STEP_S else 0.0
-            kind = int(kinds[stop - 1])
-            name = samples.class_names.get(kind, str(kind))
-            self._last[track_id] = (float(times[stop - 1]), int(cells[stop - 1]), name)
+        for kind, name in names.items():
+            # Whole numbers of which floats have all digits.
+            self._class(name).dwell_us += np.bincount(
+                cells, np.where(kinds == kind, steps, 0), minlength=width * height
+            ).astype(np.int64)
+        first_us, first_cells = times[starts].tolist(), cells[starts].tolist()
+        last_us, last_cells = times[tracks.stops - 1].tolist(), cells[tracks.stops - 1].tolist()
+        last_kinds = kinds[tracks.stops - 1].tolist()
+        found = []
+        for number, track_id in enumerate(tracks.ids):
+            track = self._tracks.get(track_id)
+            if track is None:
+                track = self._tracks[track_id] = _Track(first_us[number], first_cells[number], "")
+            else:  # from the piece before
+                step = first_us[number] - track.last_us
+                self._class(track.kind).dwell_us[track.cell] += step if 0 <= step <= _LONGEST_STEP_US else 0
+            track.last_us, track.cell, track.kind = last_us[number], last_cells[number], names[last_kinds[number]]
+            found.append(track)
+        # Where a track comes into another cell, or gets another class: most rows are like the one before.
+        comes = (np.diff(cells, prepend=-1) != 0) | (np.diff(kinds, prepend=-1) != 0)
+        comes[starts] = True
+        at = np.flatnonzero(comes)
+        of_track = np.searchsorted(tracks.stops, at, side="right").tolist()
+        for number, cell, kind in zip(of_track, cells[at].tolist(), kinds[at].tolist(), strict=True):
+            name = names[kind]
+            been = found[number].been.setdefault(name, set())
+            if cell not in been:
+                been.add(cell)
+                self._classes[name].tracks[cell] += 1
 
-    def table(self) -> dict[str, object]:
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Forget tracks that are gone for good."""
+        for track_id in track_ids:
+            self._tracks.pop(track_id, None)
+
+    def add(self, state: HeatmapState) -> None:
+        """Add another heatmap's cells, of frames of the same size and of tracks that are not among these."""
+        for name, cells in state.cells.items():
+            found = self._class(name)
+            for cell, tracks, dwell_us in cells:
+                found.tracks[cell] += tracks
+                found.dwell_us[cell] += dwell_us
+
+    def go_on(self, tracks: Iterable[TrackState], offset_us: int = 0) -> None:
+        """Take tracks that were alive before, whose times are `offset_us` ahead of the rows' to come."""
+        for each in tracks:
+            been = {name: set(cells) for name, cells in each.been.items()}
+            self._tracks[each.track_id] = _Track(each.last_us - offset_us, each.cell, each.kind, been)
+
+    def alive(self, offset_us: int = 0) -> list[TrackState]:
+        """Return the tracks not forgotten, to `go_on` with: their times are `offset_us` ahead of the rows'."""
+        return [
+            TrackState(
+                track_id,
+                track.last_us + offset_us,
+                track.cell,
+                track.kind,
+                {name: sorted(cells) for name, cells in track.been.items()},
+            )
+            for track_id, track in self._tracks.items()
+        ]
+
+    def state(self) -> HeatmapState:
+        """Return it for a checkpoint."""
+        cells = {}
+        for name, found in sorted(self._classes.items()):
+            at = np.flatnonzero(found.tracks | found.dwell_us)
+            columns = at.tolist(), found.tracks[at].tolist(), found.dwell_us[at].tolist()
+            cells[name] = list(zip(*columns, strict=True))
+        return HeatmapState(self.size_wh, cells, self.alive())
+
+    @classmethod
+    def of(cls, state: HeatmapState) -> Heatmap:
+        """Return what `state` was taken of. Raises ValueError where it names a cell that there is not."""
+        found = cls(state.size_wh)
+        count = found.shape[0] * found.shape[1]
+        named = [cell for cells in state.cells.values() for cell, *_ in cells]
+        named += [
+            cell for each in state.tracks for cell in (each.cell, *(c for been in each.been.values() for c in been))
+        ]
+        if max(named, default=0) >= count:
+            raise ValueError(f"a cell that there is not, of {count}")
+        found.add(state)
+        found.go_on(state.tracks)
+        return found
+
+    def table(self, decimals: int = 3) -> dict[str, object]:
         """Return JSON values: `cells` (columns, rows), and of each class the cells that are not empty, as (column, row,
-        tracks, seconds)."""
+        tracks, seconds). With six decimals they are exact."""
         classes = {}
         for name, found in sorted(self._classes.items()):
-            cells = np.flatnonzero(found.tracks).tolist()
+            at = np.flatnonzero(found.tracks | found.dwell_us).tolist()
             classes[name] = [
-                [cell % COLUMNS, cell // COLUMNS, int(found.tracks[cell]), round(float(found.dwell_s[cell]), 3)]
-                for cell in cells
+                [
+                    cell % COLUMNS,
+                    cell // COLUMNS,
+                    int(found.tracks[cell]),
+                    round(int(found.dwell_us[cell]) / 1e6, decimals),
+                ]
+                for cell in at
             ]
-        return {"cells": [self.shape[1], self.shape[0]], "size_wh": list(self._size_wh), "classes": classes}
+        return {"cells": [self.shape[1], self.shape[0]], "size_wh": list(self.size_wh), "classes": classes}
 
-    def _empty(self) -> _Class:
-        count = self.shape[0] * self.shape[1]
-        return _Class(np.zeros(count), np.zeros(count, np.int64))
+    def _class(self, name: str) -> _Class:
+        if name not in self._classes:
+            count = self.shape[0] * self.shape[1]
+            self._classes[name] = _Class(np.zeros(count, np.int64), np.zeros(count, np.int64))
+        return self._classes[name]
 
 
-def to_json(heatmaps: dict[str, Heatmap]) -> str:
+def microseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return times, rounded to a microsecond, as whole numbers of them."""
+    return np.asarray(np.rint(times_s * 1e6), np.int64)
+
+
+def to_file(heatmap: Heatmap | None) -> bytes:
+    """Return the heatmap of one video, exactly; None: no frame was looked at."""
+    table = heatmap.table(6) if heatmap is not None else {"classes": {}}
+    return (json.dumps({"schema": SCHEMA, **table}) + "\n").encode()
+
+
+def read_file(path: Path) -> HeatmapState:
+    """Return what `to_file` wrote. Raises OSError, and ValueError, KeyError or TypeError where it is something else."""
+    values = json.loads(path.read_bytes())
+    width, height = values["size_wh"]
+    cells = {
+        str(name): [
+            (int(row) * COLUMNS + int(column), int(tracks), round(dwell_s * 1e6))
+            for column, row, tracks, dwell_s in found
+        ]
+        for name, found in values["classes"].items()
+    }
+    return HeatmapState((int(width), int(height)), cells, [])
+
+
+def to_json(heatmaps: Mapping[str, Heatmap]) -> str:
     """Return the heatmaps of all cameras, by name, as a JSON text."""
-    return json.dumps({"schema": 1, "cameras": {name: each.table() for name, each in sorted(heatmaps.items())}}) + "\n"
+    cameras = {name: each.table() for name, each in sorted(heatmaps.items())}
+    return json.dumps({"schema": SCHEMA, "cameras": cameras}) + "\n"

@@ -17,6 +17,7 @@ from functools import cache
 from itertools import chain, takewhile
 from typing import TypeAlias
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from engine.analytics.crossings import Approach, Crossing, Crossings
@@ -103,7 +104,8 @@ class LiveCounts:
                 kind = int(samples.class_ids[row])
                 track.votes[samples.class_names.get(kind, str(kind))] += float(samples.scores[row])
         if ids:
-            self._feed(samples.by_track())
+            rows = np.arange(len(ids))
+            self._feed(Tracked(samples, ids, rows, rows + 1))
         for track_id in _older(self._tracks, step - self._gone_after):
             track = self._gone[track_id] = self._tracks.pop(track_id)
             track.at_end = self._at_end(track_id)

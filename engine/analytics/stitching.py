@@ -11,9 +11,10 @@ are made, and keeps those alone that may still be joined.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
@@ -31,6 +32,8 @@ _FRAMES_AT_ONCE = 64
 
 Place: TypeAlias = tuple[float, float, float, float]
 """Time in seconds, the middle of the box's lower edge x and y, and its height in pixels."""
+
+_time_s = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,16 @@ def _stitched(fragments: list[Fragment], ends: list[Ends], rules: StitchRules) -
     starts = np.array([each.begin[0] for each in ends])
     order = np.argsort(starts, kind="stable")
     sorted_starts = starts[order]
+    kinds = np.array([each.class_id for each in ends])[order]
+    heights = np.array([each.begin[3] for each in ends])[order]
     for index, earlier in enumerate(ends):
         ended = earlier.end[0]
         low = int(np.searchsorted(sorted_starts, ended, side="right"))
         high = int(np.searchsorted(sorted_starts, ended + rules.max_gap_s, side="right"))
-        for later_index in order[low:high].tolist():
+        height = earlier.end[3]  # no more than a first look: `_distance` decides
+        near = (kinds[low:high] == earlier.class_id) & (heights[low:high] <= 1.001 * rules.max_ratio * height)
+        near &= height <= 1.001 * rules.max_ratio * heights[low:high]
+        for later_index in order[low:high][near].tolist():
             distance = _distance(earlier, ends[later_index], rules)
             if distance is not None:
                 pairs.append((distance, index, later_index))
@@ -252,6 +260,25 @@ class _Alive:
     begun: tuple[float, float] | None
     tail: list[Place]
     seen: float
+
+    def see(self, places: list[Place], kinds: list[int], scores: list[float], step: float) -> None:
+        """Take the track's next places, with the class and the score of each; it was last seen at `step`."""
+        self.seen = step
+        for kind, score in zip(kinds, scores, strict=True):
+            self.votes[kind] = self.votes.get(kind, 0.0) + score
+        if self.begun is None:
+            first_s = (self.head or places)[0][0]
+            near = bisect_right(places, first_s + _VELOCITY_S, key=_time_s)
+            self.head += places[:near]
+            if near < len(places):
+                self.begun = _velocity(self.head)
+                del self.head[1:]
+        oldest_s = places[-1][0] - _VELOCITY_S
+        if places[0][0] >= oldest_s:
+            del self.tail[: bisect_left(self.tail, oldest_s, key=_time_s)]
+            self.tail += places
+        else:
+            self.tail = places[bisect_left(places, oldest_s, key=_time_s) :]
 
     def ends(self) -> Ends:
         kind = max(sorted(self.votes), key=lambda kind: self.votes[kind])
@@ -413,30 +440,21 @@ class ObjectCounter:
         times_s, steps = (np.repeat([frame[column] for frame in self._waiting], counts) for column in (0, 1))
         ids, kinds, scores = (np.concatenate([frame[column] for frame in self._waiting]) for column in (2, 3, 4))
         left, top, right, bottom = np.round(np.concatenate([frame[5] for frame in self._waiting]), 2).T
-        places = np.column_stack((times_s, (left + right) / 2, bottom, bottom - top))
-        scores = np.round(scores.astype(np.float64), 4)
         self._waiting.clear()
         order = np.lexsort((steps, ids))
-        groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
-        for group in sorted(groups, key=lambda rows: (float(steps[rows[0]]), int(ids[rows[0]]))):
-            track_id, at_s = int(ids[group[0]]), times_s[group]
+        ids = ids[order]
+        columns = (times_s, (left + right) / 2, bottom, bottom - top)
+        places: list[Place] = list(zip(*(column[order].tolist() for column in columns), strict=True))
+        kinds, scores = kinds[order].tolist(), np.round(scores[order].astype(np.float64), 4).tolist()
+        at_steps = steps[order].tolist()
+        begins = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist()]
+        tracks = zip(begins, [*begins[1:], len(ids)], ids[begins].tolist(), strict=True)
+        for begin, end, track_id in sorted(tracks, key=lambda rows: (at_steps[rows[0]], rows[2])):
             track = self._alive.get(track_id)
             if track is None:
                 track = self._alive[track_id] = _Alive(self._ids, {}, [], None, [], 0.0)
                 self._ids += 1
-            track.seen = float(steps[group[-1]])
-            for kind, score in zip(kinds[group].tolist(), scores[group].tolist(), strict=True):
-                track.votes[kind] = track.votes.get(kind, 0.0) + score
-            if track.begun is None:
-                first_s = track.head[0][0] if track.head else float(at_s[0])
-                near = int(np.searchsorted(at_s, first_s + _VELOCITY_S, side="right"))
-                track.head += map(_place, places[group[:near]].tolist())
-                if near < len(group):
-                    track.begun = _velocity(track.head)
-                    del track.head[1:]
-            oldest_s = float(at_s[-1]) - _VELOCITY_S
-            track.tail = [place for place in track.tail if place[0] >= oldest_s]
-            track.tail += map(_place, places[group[int(np.searchsorted(at_s, oldest_s)) :]].tolist())
+            track.see(places[begin:end], kinds[begin:end], scores[begin:end], at_steps[end - 1])
 
     def _settle(self) -> None:
         oldest = self._steps - self._forget_after - 1

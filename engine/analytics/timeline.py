@@ -27,7 +27,8 @@ class Film:
     of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None where
     none was. `tracks` is the file of its rows, None where there is none. `sequence_offset_s` and `sequence_joined` are
     there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
-    those of the camera. `recording` is the name of the live source that it is a segment of.
+    those of the camera. `recording` is the name of the live source that it is a segment of. `heatmap` is
+    the file of what was added up while it was tracked, where that holds, so that its rows need not be asked.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Film:
     sequence_offset_s: float | None = None
     sequence_joined: bool = False
     recording: str | None = None
+    heatmap: Path | None = None
 
     @property
     def known_as(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.idle import Rule, refuse_idle
+from engine.cli.overwrite_option import overwrite_option
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 @click.option(
     "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
@@ -56,6 +58,7 @@ def analyze(
     size: str | None,
     fps: float | None,
     verdicts: Path | None,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -117,9 +120,9 @@ def analyze(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Output folder {folder} can't be made: {describe_os_error(error)}.") from error
-    tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats)
+    tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
-        tables["heatmap.json"] = write_heatmap(folder, cameras)
+        tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
     answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.overwrite_option import overwrite_option
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -34,9 +35,16 @@ if TYPE_CHECKING:
 @click.option(
     "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; several: again."
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="What was cut as one JSON line on standard output.")
 def clips(
-    folder: Path, output: Path | None, source: Path | None, scene: tuple[Path, ...], as_json: bool, **options: Any
+    folder: Path,
+    output: Path | None,
+    source: Path | None,
+    scene: tuple[Path, ...],
+    overwrite: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Cut out of the videos of a run what happened in them: events of a scene, or tracks.
 
@@ -51,7 +59,7 @@ def clips(
     keys = clip_keys({key: value for key, value in options.items() if value is not None})
     run = FinishedRun.load(folder, sources=source, scenes=scene)
     run.check_asked(keys)
-    cut = cut_clips(run, ClipSettings.of(keys), output)
+    cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(told(cut)))
     else:

@@ -221,6 +221,12 @@ def _model_options(command: _Command) -> _Command:
     "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
 )
 @click.option(
+    "--overwrite",
+    is_flag=True,
+    default=None,
+    help="Replace files in the output folder that this program has not written, too.  [an error]",
+)
+@click.option(
     "--on-event",
     multiple=True,
     metavar="COMMAND|URL",
@@ -260,7 +266,7 @@ def run() -> None:
 @click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
-@deferred("run:verify")
+@deferred("verify:verify")
 def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engine.cli.overwrite_option import overwrite_option
 from engine.text.say import say
 
 
@@ -22,8 +23,9 @@ from engine.text.say import say
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
 @click.option("--verdicts", type=click.Path(path_type=Path), help="What a review gave: a page without the rejected.")
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="The paths of the pages as one JSON line on standard output.")
-def report(folder: Path, verdicts: Path | None, as_json: bool, **options: Any) -> int:
+def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
     """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
 
     It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
@@ -44,7 +46,8 @@ def report(folder: Path, verdicts: Path | None, as_json: bool, **options: Any) -
         names = [name_of(entry) for entry in manifest["videos"] if "stem" in entry]
         if (unused := settings.check_videos(names)) is not None:
             say(f"Warning: {unused}", err=True)
-    written = write_report(folder, manifest, settings, language=config.report_language, verdicts=judged)
+    language = config.report_language
+    written = write_report(folder, manifest, settings, language=language, verdicts=judged, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
     else:

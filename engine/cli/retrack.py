@@ -8,6 +8,7 @@ import click
 
 from engine.cli.deferred import Command, deferred
 from engine.cli.overlay_options import overlay_options
+from engine.cli.overwrite_option import overwrite_option
 from engine.cli.tracker_options import tracker_options
 
 
@@ -24,13 +25,19 @@ def _with_tracker(command: Command) -> Command:
 @click.option("--class-agnostic/--class-aware", default=None, help="Tracks may change their class.  [the run's]")
 @_with_tracker
 @click.option("--stitch", is_flag=True, help="Give the fragments of an object one id.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace corrected tracks, keeping them beside, and files of others.  [an error]",
+)
 @click.option("--json", "as_json", is_flag=True, help="What was done as one JSON line on standard output.")
 @deferred("retrack:retrack")
 def retrack() -> None:
     """Make tracks again from stored detections, without the model.
 
     OUT is the output folder of a run with --store-conf, of a job as well, or one NAME.detections.bin. NAME.tracks.jsonl
-    and NAME.mot.txt are replaced; what is not given is as in the run. retrack.json says what was done.
+    and NAME.mot.txt are replaced, but for tracks that were corrected by hand; what is not given is as in the run.
+    retrack.json says what was done.
     """
 
 
@@ -39,6 +46,7 @@ def retrack() -> None:
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
 @click.option("--scene", multiple=True, metavar="FILE", help="Scene file, or a folder of them.  [the run's]")
 @overlay_options
+@overwrite_option
 @deferred("retrack:render")
 def render() -> None:
     """Draw the annotated videos of a run again, from their sources and the tracks as they are now.

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from engine.analytics import read_tracks
 from engine.clips.copying import copy, copy_suffix
 from engine.clips.encoding import encode
-from engine.clips.lists import LIST, clips_csv, empty_txt, listed_before
+from engine.clips.lists import EMPTY, LIST, clips_csv, empty_txt, listed_before
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
 from engine.clips.writing import Copy
@@ -24,6 +24,7 @@ from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
+from engine.own_files import foreign, is_own_in
 from engine.results import file_identity
 from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun
@@ -75,15 +76,20 @@ def cut_clips(
     *,
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
+    overwrite: bool = False,
 ) -> Cut:
     """Cut the clips of a run into `folder` (None: `clips` in the run's own), and write clips.csv and empty.txt there.
 
     A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. The
-    clips of an earlier run that are not cut again go; files of others stay. With `roots`, only sources below one of
-    them are opened. Raises InputError where rows can't be read, and OutputError.
+    clips of an earlier run that are not cut again go; files of others stay: where one has the name of a list, that is
+    an error, unless `overwrite` says that it may go. With `roots`, only sources below one of them are opened. Raises
+    InputError where rows can't be read, and OutputError.
     """
     try:
         with _opened(run, folder) as target, sole_writer(target):
+            for name in (LIST, EMPTY):
+                if not overwrite and not is_own_in(target, name):
+                    raise OutputError(foreign(target.shown / name))
             return _cut_all(run, settings, target, roots, tick)
     except OSError as error:
         shown = folder or run.folder / FOLDER
@@ -123,7 +129,7 @@ def _cut_all(
     made = {str(clip.name) for clip in cut.clips}
     kept = [row for row in earlier if row["video"] in cut.failed and row["clip"] not in made]
     files.end(PurePosixPath(row["clip"]) for row in kept)
-    for name, text in ((LIST, clips_csv(cut.clips, kept)), ("empty.txt", empty_txt(run))):
+    for name, text in ((LIST, clips_csv(cut.clips, kept)), (EMPTY, empty_txt(run))):
         target.write(name, text.encode("utf-8", "backslashreplace"))
         cut.lists.append(target.shown / name)
     return cut

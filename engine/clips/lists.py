@@ -7,7 +7,9 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
+from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
 from engine.text.printable import printable
@@ -22,7 +24,7 @@ COLUMNS = tuple(
 )
 
 
-LIST = "clips.csv"
+LIST, EMPTY = "clips.csv", "empty.txt"
 _LARGEST_LIST = 1 << 28
 
 
@@ -99,6 +101,9 @@ def empty_txt(run: FinishedRun) -> str:
     """Return the list of the videos in which nothing was found. A line each: the name, a tab, and how many of its
     frames were looked at. What was not examined, or not to its end, is told apart: it may hold something."""
     config = run.config
+    made = [run.remade.get(str(video.stem)) for video in run.videos if video.tracks is not None]
+    if made and (first := made[0]) is not None and all(each == first for each in made):
+        config = EngineConfig(**first.over(config.model_dump()))
     classes = "all classes" if config.classes is None else "only " + ", ".join(config.classes)
     looked_at = f"model {run.model}" + (f" (SHA-256 {run.model_sha256[:12]}...)" if run.model_sha256 else "")
     head = (
@@ -108,13 +113,20 @@ def empty_txt(run: FinishedRun) -> str:
     if config.start_s or config.part_ends_s is not None:
         end = "its end" if config.part_ends_s is None else f"{config.part_ends_s:g} s"
         head += f"# Of each video only a part was examined: from {config.start_s:g} s to {end}.\n"
-    empty = [video for video in run.videos if not video.objects and video.examined]
-    whole = [video for video in empty if video.status == "ok"]
-    unsure = [video for video in run.videos if not video.objects and video not in whole]
+    empty = [video for video in run.videos if not _has_tracks(run, video)]
+    whole = [video for video in empty if video.examined and video.status == "ok"]
+    unsure = [video for video in empty if video not in whole]
     lines = [_line(video) for video in whole]
     if unsure:
         lines += ["# Not examined to the end:", *(f"# {_line(video)}" for video in unsure)]
     return head + "".join(f"{line}\n" for line in lines)
+
+
+def _has_tracks(run: FinishedRun, video: FinishedVideo) -> bool:
+    """Return whether there is a row of any track, by now: what the run counted need not be so any more."""
+    if run.counted:  # it has only just
+        return bool(video.objects)
+    return video.tracks is not None and video.tracks.is_file() and any(len(rows) for rows in read_tracks(video.tracks))
 
 
 def _line(video: FinishedVideo) -> str:

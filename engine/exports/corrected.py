@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from engine.analytics import read_tracks
 from engine.analytics.export import write_whole
 from engine.analytics.samples import MAX_ID
+from engine.corrections import before_import
 from engine.errors import InputError, VideoError
 from engine.exports.foreign import MAX_FRAMES, Box, Corrections, read_corrections
 from engine.files.opened import OpenedFile
@@ -36,8 +37,6 @@ from engine.sinks.base import sole_writer
 from engine.sinks.memory import Counters
 from engine.stages.decode import never_begun
 from engine.text.printable import printable
-
-_KEPT = ".before-import.tracks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def import_corrected(
             moved = Box(box.frame + (first or 0), box.track_id, box.class_name, box.box_xyxy)
             boxes[moved.frame, moved.track_id] = moved  # what two jobs have in common is the later one's
     with sole_writer(run.folder):
-        kept = target.tracks.with_name(target.tracks.name.removesuffix(".tracks.jsonl") + _KEPT)
+        kept = target.tracks.with_name(before_import(target.tracks.name))
         before = kept if kept.exists() else target.tracks
         frames, pts, times_s, classes = _known(before)
         last = max((frame for frame, _ in boxes), default=-1)

@@ -187,6 +187,22 @@ class Folder:
             return
         self.remove(name)
 
+    def link_to_new(self, name: str, other: str) -> None:
+        """Give a file a second name; where the file system has none, that one alone. Raises FileExistsError where
+        another file has it, and OSError."""
+        try:
+            os.link(name, other, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
+        except FileExistsError:
+            own, there = self.facts(name), self.facts(other)
+            if own is None or there is None or not os.path.samestat(own, there):
+                raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if self.facts(other) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            self.rename(name, other)
+
     def remove(self, name: str) -> bool:
         """Removes a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +19,7 @@ from engine.analytics.vocabulary import Vocabulary
 from engine.answers import read_manifest
 from engine.config import ClipKeys, EngineConfig
 from engine.errors import ConfigError, InputError
+from engine.remade import Remade, read_remade
 from models.registry import by_hash
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class FinishedRun:
 
     `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
     knows, None where nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
-    rows just before.
+    rows just before. `remade` says how tracks were made again since the run, by the stems of their videos.
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class FinishedRun:
     model_sha256: str
     classes: tuple[str, ...] | None = None
     counted: tuple[CameraAnswers, ...] = ()
+    remade: Mapping[str, Remade] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -93,7 +95,8 @@ class FinishedRun:
             settings = None if counts else AnswerSettings.of(config.updated(scene=None))
             model = manifest.get("model") or {}
             run = cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
-            run = replace(run, classes=_classes(manifest.get("classes"), run.model_sha256))
+            classes = _classes(manifest.get("classes"), run.model_sha256)
+            run = replace(run, classes=classes, remade=read_remade(folder, manifest))
         except ConfigError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:

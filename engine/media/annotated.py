@@ -49,17 +49,26 @@ class OutputFolders:
         beside = path.name[: -len(".mp4")]
         return any(f"{beside}{rows}" in around.names for rows in _ROWS) and _bears_note(path, self._roots)
 
-    def _look_around(self, folder: Path) -> _Around:
-        real = os.path.realpath(folder)
-        listed: set[str] = set()
+    def lists(self, path: Path) -> bool:
+        """Return whether a manifest, in its folder or above, names a file among the outputs of a run."""
+        return path.name in self._named(os.path.realpath(path.parent))
+
+    def _named(self, real: str) -> frozenset[str]:
+        """The names of the files of a folder that a manifest claims, in it or above."""
+        named: set[str] = set()
         for above in _up(real):
             if above not in self._listed_by:
                 self._listed_by[above] = frozenset(_listed(Path(above)))
-            listed |= {os.path.basename(path) for path in self._listed_by[above] if os.path.dirname(path) == real}
+            named |= {os.path.basename(path) for path in self._listed_by[above] if os.path.dirname(path) == real}
+        return frozenset(named)
+
+    def _look_around(self, folder: Path) -> _Around:
+        real = os.path.realpath(folder)
+        listed = self._named(real)
         try:
-            return _Around(frozenset(listed), frozenset(os.listdir(real)))
+            return _Around(listed, frozenset(os.listdir(real)))
         except OSError:
-            return _Around(frozenset(listed), frozenset())
+            return _Around(listed, frozenset())
 
 
 class _Around(NamedTuple):
@@ -77,7 +86,7 @@ def _up(folder: str) -> Iterator[str]:
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Return the annotated videos of all manifests of an output folder: the last run's, and each job's."""
+    """Return the outputs in all manifests of an output folder: the last run's, and each job's."""
     for manifest in (folder / "manifest.json", *sorted(folder.glob(".yolo-jobs/*/manifest.json"))):
         try:
             with Folder.at(manifest.parent) as here:
@@ -85,7 +94,7 @@ def _listed(folder: Path) -> Iterator[str]:
             named = PurePath(values["config"]["output_folder"])
             made = [video["outputs"] for video in values["videos"]]
             made += [segment["outputs"] for video in values["videos"] for segment in video.get("segments", ())]
-            paths = [PurePath(outputs["video"]) for outputs in made if "video" in outputs]
+            paths = [PurePath(output) for outputs in made for output in outputs.values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # none of ours
         for path in paths:
@@ -105,9 +114,14 @@ def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
     """Return whether an MP4's head says that the engine made it."""
     try:
         with OpenedFile(str(path), roots) as file:
-            return NOTE.encode() in _head(file.reader())[-_TAIL:]
+            return bears_note(file.reader())
     except (OSError, SourceError):
         return False
+
+
+def bears_note(file: Any) -> bool:
+    """Return whether the head of an MP4, open for reading, says that the engine made it."""
+    return NOTE.encode() in _head(file)[-_TAIL:]
 
 
 def _head(file: Any) -> bytes:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from engine.media.units import Bits, units_of_head, units_of_packet
+from engine.media.units import Bits, units_of_head, views_of_packet
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 
@@ -22,20 +26,25 @@ def kept_by_head(codec: str, head: bytes | None) -> int | None:
     return _largest(codec, units_of_head(codec, head))
 
 
-def kept_by_packet(codec: str, head: bytes | None, packet: bytes) -> int | None:
-    """The same of the parameter sets inside a packet, which replace those of the head."""
+def has_parameter_sets(codec: str) -> bool:
+    """Return whether the packets of a codec may have parameter sets that `kept_by_packet` reads."""
+    return codec in _READERS
+
+
+def kept_by_packet(codec: str, head: bytes | None, packet: Buffer) -> int | None:
+    """Return the same of the parameter sets inside a packet, which replace those of the head."""
     if codec not in _READERS:
         return None
-    return _largest(codec, units_of_packet(codec, head, packet))
+    return _largest(codec, views_of_packet(codec, head, packet))
 
 
-def _largest(codec: str, units: Iterable[bytes]) -> int | None:
-    found = []
+def _largest(codec: str, units: Iterable[bytes | memoryview]) -> int | None:
+    reader, largest = _READERS[codec], None
     for unit in units:
-        if _READERS[codec].is_set(unit[0]):
+        if reader.is_set(unit[0]):
             with contextlib.suppress(IndexError):  # damaged: the decoder takes it no more than we do
-                found.append(_READERS[codec].kept(Bits(unit)))
-    return max(found, default=None)
+                largest = max(reader.kept(Bits(bytes(unit))), largest or 0)
+    return largest
 
 
 def _of_h264(bits: Bits) -> int:

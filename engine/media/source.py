@@ -404,16 +404,17 @@ class Clocks:
 
     def join(self, packet: av.Packet) -> None:
         """Move the times of a packet, in place."""
-        if packet.dts is None or not packet.time_base:
-            clock = self._of.get(packet.stream_index)
+        dts, clock = packet.dts, self._of.get(packet.stream_index)
+        if dts is None:
             if clock is not None and packet.pts is not None:
                 packet.pts += clock.shift
             return
-        clock = self._of.get(packet.stream_index)
         if clock is None:
+            if not packet.time_base:
+                return
             clock = self._of[packet.stream_index] = _Clock(packet.time_base)
         if clock.last is not None:
-            step = packet.dts + clock.shift - clock.last
+            step = dts + clock.shift - clock.last
             if step < -clock.back or step > clock.leap:
                 before, clock.shift = clock.shift, self._choose(clock, packet, step)
                 if clock.shift != before and packet.stream_index == self._video:

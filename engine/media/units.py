@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _START = re.compile(rb"\x00\x00\x01")
 
@@ -29,11 +33,16 @@ def units_of_head(codec: str, head: bytes | None) -> Iterator[bytes]:
         yield from sets
 
 
-def units_of_packet(codec: str, head: bytes | None, packet: bytes) -> Iterator[bytes]:
+def units_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[bytes]:
     """Give the units of a packet."""
+    return map(bytes, views_of_packet(codec, head, packet))
+
+
+def views_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[memoryview]:
+    """Give the units of a packet; where their sizes stand in front of them, without a copy."""
     if head and head[0] == 1 and len(head) > 22:
-        return _with_sizes(packet, (head[4 if codec == "h264" else 21] & 3) + 1)
-    return _between_start_codes(packet)
+        return _with_sizes(memoryview(packet), (head[4 if codec == "h264" else 21] & 3) + 1)
+    return map(memoryview, _between_start_codes(bytes(packet)))
 
 
 def annex_b(units: Iterable[bytes]) -> bytes:
@@ -52,12 +61,10 @@ def _between_start_codes(data: bytes) -> Iterator[bytes]:
             yield unit
 
 
-def _with_sizes(data: bytes, size_bytes: int) -> Iterator[bytes]:
-    place = 0
-    while unit := data[
-        place + size_bytes : place + size_bytes + int.from_bytes(data[place : place + size_bytes], "big")
-    ]:
-        place += size_bytes + len(unit)
+def _with_sizes(data: memoryview, size_bytes: int) -> Iterator[memoryview]:
+    place = size_bytes
+    while unit := data[place : place + int.from_bytes(data[place - size_bytes : place], "big")]:
+        place += len(unit) + size_bytes
         yield unit
 
 

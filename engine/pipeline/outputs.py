@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.analytics.export import table_names
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import FORMATS
+from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
+from engine.own_files import refuse_foreign
 from engine.resume.attempts import STATE_FOLDER
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
-from engine.sinks.blur import BlurSettings
-from engine.sinks.crops import SUFFIX as CROPS_SUFFIX
-from engine.sinks.crops import Crops
-from engine.sinks.overlay import OverlayStyle
 from engine.sinks.rows import RowFile
-from engine.sinks.store import SUFFIX, DetectionStore
-from engine.sinks.video import AnnotatedVideo
 from engine.trackers import registry
 
 if TYPE_CHECKING:
@@ -44,12 +40,19 @@ class Outputs:
         self._threads = threads
 
     def sinks(
-        self, video: Video, folder: Path, scene: Scene | None = None, clock: Clock | None = None
+        self,
+        video: Video,
+        folder: Path,
+        scene: Scene | None = None,
+        clock: Clock | None = None,
+        *,
+        whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each. `scene` is the video's; `clock` that
-        of its first frame, where its frames bear none."""
+        """The sinks that the configuration asks for, and the final path of each; of a part of a live source, which is
+        not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its first frame,
+        where its frames bear none."""
         config, names = self._config, self._names
-        base = folder / video.stem
+        paths = paths_of(config, video, folder)
         limit = max(
             1,
             config.max_detections_in_memory
@@ -61,18 +64,26 @@ class Outputs:
 
         sinks: dict[str, tuple[Sink, Path]] = {}
         for kind, form in FORMATS.items():
-            if kind in config.formats:
-                path = base.with_name(base.name + form.suffix)
+            if (path := paths.get(kind)) is not None:
                 sinks[kind] = (form.make(rows(path), names, config.conf), path)
-        if config.store_conf is not None:
-            path = base.with_name(base.name + SUFFIX)
+        if (path := paths.get("store")) is not None:
+            from engine.sinks.store import DetectionStore
+
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
-        if config.crops:  # before the annotated video, which draws on the frame
-            path = base.with_name(base.name + CROPS_SUFFIX)
-            values = config.model_dump(include=set(registry.KEYS))
-            sinks["crops"] = (Crops(path, names, forget_after=registry.lifetime(config.tracker, values)), path)
-        if config.visualize:
-            path = base.with_name(base.name + ".mp4")
+        forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
+        if whole and (path := paths.get("heatmap")) is not None:
+            from engine.sinks.heatmap import HeatmapSink
+
+            sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
+        if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
+            from engine.sinks.crops import Crops
+
+            sinks["crops"] = (Crops(path, names, forget_after=forget_after), path)
+        if (path := paths.get("video")) is not None:
+            from engine.sinks.blur import BlurSettings
+            from engine.sinks.overlay import OverlayStyle
+            from engine.sinks.video import AnnotatedVideo
+
             encoder = AnnotatedVideo(
                 path,
                 names,
@@ -87,8 +98,8 @@ class Outputs:
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
-        """No output, nor what it grows in, may land on a source; annotated videos not among the sources at all, where
-        the next run would take them for some."""
+        """Raise OutputError where an output, or what it grows in, would land on a source, or on a file that this
+        program has not written; or annotated videos among the sources, where the next run would take them for some."""
         if self._config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
             raise OutputError(
                 f"{folder} is an input, and annotated videos can't go there: a second run would take them for sources. "
@@ -96,10 +107,37 @@ class Outputs:
             )
         sources = {os.path.realpath(video.path) for video in videos if scheme(video.path) is None}
         for video in videos:
-            for _, path in self.sinks(video, folder).values():
+            for path in paths_of(self._config, video, folder).values():
                 touched = (path, part_path(path), spare_path(path), partial_path(path), *partials_of(video, folder))
                 if not sources.isdisjoint(map(os.path.realpath, touched)):
                     raise OutputError(f"{path} is an input and would be overwritten. Choose another output folder.")
+        refuse_foreign_outputs(self._config, videos, folder)
+
+
+def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path]:
+    """Return the files that a configuration asks for of a video, by kind, in the order in which they are written."""
+    base = folder / video.stem
+    suffixes = {kind: form.suffix for kind, form in FORMATS.items() if kind in config.formats}
+    suffixes |= {"store": STORE_SUFFIX} if config.store_conf is not None else {}
+    suffixes |= {"heatmap": HEATMAP_SUFFIX} if config.heatmap else {}
+    suffixes |= {"crops": CROPS_SUFFIX} if config.crops else {}
+    suffixes |= {"video": VIDEO_SUFFIX} if config.visualize else {}
+    return {kind: base.with_name(base.name + suffix) for kind, suffix in suffixes.items()}
+
+
+def refuse_foreign_outputs(
+    config: EngineConfig, videos: Iterable[Video], folder: Path, *, report: bool = False
+) -> None:
+    """Raise OutputError where a file that this program has not written has the name of one that a configuration asks
+    for, of a video or of the whole; `report`: a page is written unless it is switched off. Nothing is begun then."""
+    whole = ["manifest.json"]
+    if config.writes_tables:
+        whole += table_names(config.tables or ("csv",)) + ["heatmap.json"] * config.heatmap
+    if config.report or (report and config.report is None):
+        whole.append("report.html")
+    refuse_foreign(*(folder / name for name in whole), overwrite=config.overwrite)
+    for video in videos:
+        refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
 
 
 def scene_overlay(

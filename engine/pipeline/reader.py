@@ -408,10 +408,10 @@ class StreamReader:
         self._complete = not self._source.live
 
     def _check_time(self) -> None:
-        limit_s, spent_s = self._settings.max_decode_s, self._decode_s + time.perf_counter() - self._asked_at
-        if self._passing or self._source.live:  # frames that were counted before; time spent waiting
+        limit_s = self._settings.max_decode_s
+        if limit_s is None or self._passing or self._source.live:  # counted before; time spent waiting
             return
-        if limit_s is not None and spent_s > limit_s:
+        if (spent_s := self._decode_s + time.perf_counter() - self._asked_at) > limit_s:
             raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
 
     def _expected(self) -> int | None:

@@ -15,13 +15,13 @@ from datetime import datetime
 from fractions import Fraction
 
 from engine.analytics.clock import Clock, ClockOrigin
+from engine.analytics.heatmap import HeatmapState
 from engine.analytics.naming import camera_of, name_of, natural
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film, Placed, place
 from engine.media.inputs import Video
 from engine.records import Frame, StreamInfo, TrackerState
 from engine.resume.journal import CarriedJson
-from engine.sinks.memory import Counters
 from engine.stages.track import StreamTracker, Track
 from engine.summary import SequenceJson
 
@@ -163,12 +163,25 @@ class Place:
         camera = camera_of(self._name, self._settings.camera)
         return {"camera": camera, "offset_s": round(self._placed.offset_s, 6), "joined": self._placed.joined}
 
-    def leave(self, tally: Counters, time_base: Fraction, end_s: float) -> CarriedJson | None:
-        """Return what the next file needs; None where there is nothing new."""
+    @property
+    def offset_us(self) -> int:
+        """What leads from the file's times to the camera's timeline, as its entry has it, in microseconds."""
+        return round(self._placed.offset_s * 1e6) if self._placed is not None else 0
+
+    def heatmap_before(self) -> tuple[HeatmapState | None, int]:
+        """Return what the file before left of a heatmap, by times of the camera's timeline, and how far these are ahead
+        of this file's, in microseconds."""
+        found = self._carried.get("heatmap") if self._carried is not None else None
+        return HeatmapState.from_json(found) if found is not None else None, self.offset_us
+
+    def leave(self, heatmap: HeatmapState | None, time_base: Fraction, end_s: float) -> CarriedJson | None:
+        """Return what the next file needs; None where there is nothing new. Without a `heatmap` of this file that one
+        goes on with what was left to this."""
         if self.state is None or self._placed is None or self._film is None:
             return self._carried
         start = self._film.clock.start
-        return {
+        left = heatmap.to_json() if heatmap is not None else self._carried.get("heatmap") if self._carried else None
+        carried: CarriedJson = {
             "tracker": self.state.to_json(),
             "tail": list(self.tail),
             "first_s": self._film.first_s,
@@ -178,6 +191,9 @@ class Place:
             "start": start.isoformat() if start is not None else None,
             "zero": self._carried["zero"] if self._carried else (start.isoformat() if start is not None else None),
         }
+        if left is not None:
+            carried["heatmap"] = left
+        return carried
 
 
 def _end(placed: Placed) -> float:

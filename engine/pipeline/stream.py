@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from engine.analytics.heatmap import HeatmapState
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
     CheckpointMismatch,
@@ -28,7 +29,6 @@ from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import media_facts
 from engine.pipeline.flow_control import Window
-from engine.pipeline.recording import Recording
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -38,12 +38,13 @@ from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_f
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
+from engine.sinks.heatmap import HeatmapSink
 from engine.sinks.memory import Counters
-from engine.sinks.video import AnnotatedVideo
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
+    from engine.pipeline.recording import Recording
 
 log = logging.getLogger(__name__)
 
@@ -256,6 +257,7 @@ class StreamRun:
             with where(f"sink {sink.kind}", self.video.shown):
                 self._place(sink, path)
                 self._opened.append(sink)
+                self._follow(sink)
                 sink.open(info)
         steps.reached("sinks opened")
 
@@ -266,6 +268,9 @@ class StreamRun:
         for kind, (sink, path) in tuple(self._sinks.items()):
             if isinstance(sink, FileSink):
                 with where(f"sink {kind}", self.video.shown):
+                    if kind not in checkpoint.outputs and kind == "heatmap":  # it is made from the rows then
+                        del self._sinks[kind]
+                        continue
                     if kind not in checkpoint.outputs:
                         raise CheckpointMismatch(f"the checkpoint holds no {kind}")
                     if "lost" in checkpoint.outputs[kind]:
@@ -274,6 +279,7 @@ class StreamRun:
                     self._place(sink, path)
                     part = self.checkpoints.part(kind)
                     self._opened.append(sink)
+                    self._follow(sink)
                     sink.resume(info, checkpoint.outputs[kind], part)
         self.tally.restore(checkpoint.tally)
         if self._watch is not None:
@@ -419,6 +425,18 @@ class StreamRun:
         except OSError as error:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
+    def _follow(self, sink: Sink) -> None:
+        """Let a heatmap go on where that of the file before ended."""
+        if isinstance(sink, HeatmapSink) and self.place is not None:
+            sink.before = self.place.heatmap_before
+
+    def _heatmap_left(self) -> HeatmapState | None:
+        """What the next file's heatmap goes on with; None where there is none, or nothing of this file's stands."""
+        sink, _ = self._sinks.get("heatmap", (None, None))
+        if self.failed or not isinstance(sink, HeatmapSink) or self.place is None:
+            return None
+        return sink.left(self.place.offset_us)
+
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
         """Whether another attempt has done the video; finishes what that one may have left to do. False where its
         result is not this video's any more. Raises SinkError and LeaseLost."""
@@ -495,7 +513,8 @@ class StreamRun:
         if self.checkpoints is not None:
             verdict = self.checkpoints.judge(verdict)
         if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
-            self.carried = self.place.leave(self.tally, self.info.time_base, media["examined_s"][1])
+            end_s = media["examined_s"][1]
+            self.carried = self.place.leave(self._heatmap_left(), self.info.time_base, end_s)
             verdict["carried"] = self.carried
         return verdict
 
@@ -583,10 +602,11 @@ class StreamRun:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
+        if self.attempt is not None:
+            notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:
             notes = [*self.checkpoints.notes, *notes]
         claimed_s = self.info.duration_s if self.info is not None and not end.retimed else None
-        offsets = [sink.offset_s for sink, _ in self._sinks.values() if isinstance(sink, AnnotatedVideo)]
         segments: list[SegmentJson] = []
         if self.recording is not None and self.info is not None:
             outputs, segments = self.recording.outputs, self.recording.entries()
@@ -607,7 +627,7 @@ class StreamRun:
             self._unfinished or end.interrupted,
             self.fenced,
             done_before=self.done_before,
-            offset_s=next(iter(offsets), None) if "video" in outputs else None,
+            offset_s=self._files()["video"].offset_s if "video" in outputs and self.recording is None else None,
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
             objects=self.tally.objects if outputs else None,

@@ -7,14 +7,19 @@ import logging
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from engine.analytics import read_tracks
 
 log = logging.getLogger(__name__)
 
 _LARGEST_INDEX = 256 << 20
 _LARGEST_CROP = 256 << 10
+_SAME_PLACE = 0.6  # of the union of two boxes: another tracker, or a person, moves one a little
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -29,28 +34,75 @@ class Crop:
     worth: float
 
 
+@dataclass(frozen=True)
+class _Indexed:
+    """A crop as an archive's index has it: the run's id of its track, its frame, and where its object was there."""
+
+    track_id: int
+    frame: int
+    box_xyxy: tuple[float, float, float, float]
+    crop: Crop
+
+
 _DAMAGED = (
     OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError,
-    NotImplementedError, RuntimeError, RecursionError,
+    NotImplementedError, RuntimeError, RecursionError, OverflowError,
 )  # fmt: skip
 
 
-def crops_in(archives: Iterable[Path], tick: Callable[[], None] = lambda: None) -> dict[int, Crop]:
-    """Return the crop of each track, by its id; of several the one that is worth most. Archives that are damaged, or
-    hold something else, are passed over: a page without them is complete but for its pictures."""
+def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], None] = lambda: None) -> dict[int, Crop]:
+    """Return the crop of each track, by its id; of several the one that is worth most.
+
+    `archives` has each with the rows of its video as they are now: `retrack` and corrections give other ids than those
+    that an archive names, and a crop is of the track that has a row in its frame where its box is. None: the ids are
+    those of the run still. Archives that are damaged, or hold something else, are passed over: a page without them is
+    complete but for its pictures. Raises InputError where rows can't be read.
+    """
     found: dict[int, Crop] = {}
-    for path in archives:
+    for path, rows in archives:
         try:
-            for track_id, crop in _read(path):
-                if track_id not in found or found[track_id].worth < crop.worth:
-                    found[track_id] = crop
+            crops = list(_read(path))
         except _DAMAGED as error:
             log.warning("%s: no crops are shown from it: %s", path, error)
+            continue
+        owners = [crop.track_id for crop in crops] if rows is None else _owners(crops, rows, tick)
+        for track_id, each in zip(owners, crops, strict=True):
+            if track_id is not None and (track_id not in found or found[track_id].worth < each.crop.worth):
+                found[track_id] = each.crop
         tick()
     return found
 
 
-def _read(path: Path) -> Iterable[tuple[int, Crop]]:
+def _owners(crops: Sequence[_Indexed], rows: Path, tick: Callable[[], None]) -> list[int | None]:
+    """Return for each crop the track whose box lies where its own does; None where there is none."""
+    in_frame: dict[int, list[int]] = {}
+    for place, crop in enumerate(crops):
+        in_frame.setdefault(crop.frame, []).append(place)
+    best: list[tuple[float, bool, int] | None] = [None] * len(crops)
+    for samples in read_tracks(rows):
+        for row in np.flatnonzero(np.isin(samples.frames, list(in_frame))).tolist():
+            track_id, box = int(samples.track_ids[row]), samples.boxes_xyxy[row].tolist()
+            for place in in_frame[int(samples.frames[row])]:
+                overlap = _overlap(crops[place].box_xyxy, box)
+                # Of two in the very same place, the one that it had been.
+                rank = overlap, track_id == crops[place].track_id, track_id
+                if overlap >= _SAME_PLACE and ((before := best[place]) is None or rank > before):
+                    best[place] = rank
+        tick()
+    return [rank[2] if rank is not None else None for rank in best]
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the intersection over the union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return width * height / (areas - width * height)
+
+
+def _read(path: Path) -> Iterator[_Indexed]:
     with zipfile.ZipFile(path) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
         if sizes["index.jsonl"] > _LARGEST_INDEX:
@@ -59,7 +111,9 @@ def _read(path: Path) -> Iterable[tuple[int, Crop]]:
             row = json.loads(line)
             name = str(row["file"])
             if name in sizes and sizes[name] <= _LARGEST_CROP:
-                yield int(row["track_id"]), Crop(path, name, sizes[name], float(row["worth"]))
+                x1, y1, x2, y2 = map(float, row["box_xyxy"])
+                crop = Crop(path, name, sizes[name], float(row["worth"]))
+                yield _Indexed(int(row["track_id"]), int(row["frame"]), (x1, y1, x2, y2), crop)
 
 
 def pictures(crops: Mapping[int, Crop], order: Iterable[int], at_most: int) -> dict[int, bytes]:

@@ -8,8 +8,9 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import Any, cast
 
 from engine.analytics import Answers, bins_of, counts_of
 from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
@@ -18,10 +19,13 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
+from engine.corrections import are_corrected
 from engine.errors import ConfigError, InputError
+from engine.files.folders import opened
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
-from engine.report.crops import crops_in
+from engine.remade import Remade, read_remade
+from engine.report.crops import Crop, crops_of
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
 from engine.summary import JobManifestJson, VideoJson
@@ -31,6 +35,7 @@ from models.registry import get_manifest, list_models
 _LIMITS = ("max_pixels", "max_frame_bytes")
 # A hole in the timeline shorter than this is not told: it is the step between two frames.
 _SHORTEST_GAP_S = 0.5
+_MOST_NAMES = 10
 _PART = ("start_s", "end_s", "duration_s")
 _HASHED = ("started_at", "config_sha256", "job")
 
@@ -51,6 +56,25 @@ class Gathering:
     @property
     def entries(self) -> list[VideoJson]:
         return list(self.manifest["videos"])
+
+    @property
+    def tracked(self) -> list[VideoJson]:
+        """The videos that have rows of tracks."""
+        entries = (cast("VideoJson", entry) for entry in unrolled(self.entries))
+        return [entry for entry in entries if "tracks" in (entry.get("outputs") or {}) and "stem" in entry]
+
+    @cached_property
+    def remade(self) -> dict[str, Remade]:
+        """How tracks were made again since the run, by the stems of their videos."""
+        return read_remade(self.folder, self.manifest)
+
+    @cached_property
+    def config(self) -> dict[str, object]:
+        """The keys with which the tracks were made as they are now; the run's, where not all were made in one way."""
+        kept = dict(self.manifest["config"])
+        made = [self.remade.get(str(entry["stem"])) for entry in self.tracked]
+        first = next((each for each in made if each is not None), None)
+        return first.over(kept) if first is not None and all(each == first for each in made) else kept
 
 
 def gather(work: Gathering) -> Report:
@@ -104,19 +128,26 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         heatmap=_heat(found),
         paths=found.paths or {},
         offsets_s=found.offsets_s,
-        crops=crops_in(_archives(work, films, entries), work.tick) if own_ids else {},
+        crops=_crops(work, films, entries) if own_ids else {},
         still=_still(work, [entries[film.name] for film in films if film.examined_s is not None], videos),
     )
 
 
-def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[Path]:
-    """The archives of crops that are there, by their names in the folder, which may have been moved since."""
+def _crops(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> dict[int, Crop]:
+    """The crops of the tracks as they are now; of a run that has only just made them, its own."""
+    fresh = films[0].camera in work.counted
+    archives = _archives(work, films, entries)
+    return crops_of(((path, None if fresh else film.tracks) for film, path in archives), work.tick)
+
+
+def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[tuple[Film, Path]]:
+    """The archives of crops that are there; found by their names in the folder, which may have been moved since."""
     for film in films:
         written = entries[film.name]["outputs"].get("crops")
         if written is not None:
             path = work.folder / PurePosixPath(entries[film.name]["stem"]).parent / os.path.basename(written)
             if path.is_file():
-                yield path
+                yield film, path
 
 
 def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
@@ -168,8 +199,8 @@ def _report(work: Gathering) -> Report:
         noted=tuple(video for video in videos if video.status == "ok" and video.notes),
         untracked=tuple(name_of(entry) for entry in work.entries if _untracked(entry)),
         left_out=tuple(LeftOut(str(each["path"]), str(each["why"])) for each in manifest.get("left_out", ())),
-        provenance=_provenance(manifest),
-        accuracy=_accuracy(manifest, bool(settings.scenes)),
+        provenance=_provenance(manifest, work.config),
+        accuracy=(*_accuracy(manifest, work.config, bool(settings.scenes)), *_not_the_runs(work)),
     )
 
 
@@ -242,8 +273,7 @@ def _identity(manifest: JobManifestJson) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _provenance(manifest: JobManifestJson) -> Provenance:
-    config = dict(manifest["config"])
+def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Provenance:
     model, backend = manifest["model"], manifest["backend"]
     name = str(model["name"])
     known = {each.name for each in list_models()}
@@ -269,6 +299,33 @@ def _precision(manifest: JobManifestJson) -> str:
     return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 
 
+def _not_the_runs(work: Gathering) -> Iterator[Note]:
+    """Which tracks are not those of the run: made again from stored detections, or corrected by a person."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    corrected = []
+    for entry in work.tracked:
+        if (made := work.remade.get(str(entry["stem"]))) is not None:
+            names[made.in_words()].append(name_of(entry))
+        place = work.folder / PurePosixPath(entry["stem"]).parent
+        with opened(place) as folder:
+            rows = os.path.basename(str(entry["outputs"]["tracks"]))
+            if folder is not None and are_corrected(folder, rows):
+                corrected.append(name_of(entry))
+    for how, videos in sorted(names.items()):
+        yield (
+            Note("acc_remade", (how, _few(videos)))
+            if len(videos) < len(work.tracked)
+            else Note("acc_remade_all", (how,))
+        )
+    if corrected:
+        yield Note("acc_corrected", (_few(corrected),))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" (+{more})" if more > 0 else "")
+
+
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """The keys that are not as they are by default, masked where they hold a password."""
     tracker = config.get("tracker", "sort")
@@ -276,14 +333,15 @@ def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         plain = EngineConfig(tracker=tracker).model_dump(mode="json")
     except ConfigError:
         plain = EngineConfig().model_dump(mode="json")
+    plain["tracker"] = EngineConfig().tracker
     for key, value in sorted(config.items()):
         if value != plain.get(key) and value is not None:
             yield key, in_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _accuracy(manifest: JobManifestJson, counted: bool) -> tuple[Note, ...]:
-    """What limits the numbers, as far as the run itself tells it."""
-    config = EngineConfig().model_dump(mode="json") | dict(manifest["config"])
+def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bool) -> tuple[Note, ...]:
+    """What limits the numbers, as far as the run itself tells it, and how its tracks were made."""
+    config: dict[str, Any] = EngineConfig().model_dump(mode="json") | dict(kept)
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":
         notes.append(Note("acc_nano"))

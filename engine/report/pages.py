@@ -20,10 +20,12 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
+from engine.own_files import foreign, is_own_in, refuse_foreign
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
+from engine.report.messages import Said, said
 from engine.report.records import CameraReport, Part, VideoFacts
 from engine.report.shapes import line_shape, points_of, zone_shape
 from engine.report.template import asset, data_uri, page_of, template
@@ -84,6 +86,16 @@ class _Chart:
 
 
 @dataclass(frozen=True)
+class _Trouble:
+    """A row of what is wrong: of what, of which kind, that in words, and why."""
+
+    name: str
+    kind: str
+    status: str
+    why: list[Said]
+
+
+@dataclass(frozen=True)
 class _Part:
     """A camera, drawn: its section, its data, its row of an index, and its crops, with the tracks in the order in which
     they should have theirs: those that an event is of, then the longest."""
@@ -111,23 +123,26 @@ def write_report(
     max_bytes: int = MAX_PAGE_BYTES,
     verdicts: Sequence[Judged] | None = None,
     counted: Sequence[CameraAnswers] = (),
+    overwrite: bool = False,
 ) -> Written:
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
     appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
     With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
-    again.
-    Raises InputError where the manifest or tracks can't be read, and OutputError.
+    again. Raises InputError where the manifest or tracks can't be read, and OutputError, also where a file has the name
+    of a page and this program has not written it, unless `overwrite` says that it may go.
     """
+    refuse_foreign(folder / NAME, overwrite=overwrite)
     job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
     known = {each.answers.camera: each for each in counted}
     work = Gathering(folder, job, settings, roots, tick, verdicts, known)
-    return _Writer(work, Words(language), max_bytes).write()
+    return _Writer(work, Words(language), max_bytes, overwrite=overwrite).write()
 
 
 class _Writer:
-    def __init__(self, work: Gathering, words: Words, max_bytes: int) -> None:
+    def __init__(self, work: Gathering, words: Words, max_bytes: int, *, overwrite: bool) -> None:
+        self._overwrite = overwrite
         self._work = work
         self._words = words
         self._max_bytes = max_bytes
@@ -140,7 +155,7 @@ class _Writer:
         self._classes = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
         self._sums: Counter[str] = Counter()
         self._reviewed = Reviewed()
-        self._troubles: list[dict[str, str]] = []
+        self._troubles: list[_Trouble] = []
 
     def write(self) -> Written:
         held: list[_Part] = []
@@ -178,6 +193,8 @@ class _Writer:
         shown = self._work.folder / FOLDER
         try:
             with Folder.at(self._work.folder) as own, own.sub(FOLDER, make=True) as folder:
+                if not self._overwrite and not is_own_in(folder, name):
+                    raise OutputError(foreign(shown / name))
                 folder.put(name, html.encode())
         except OSError as error:
             raise OutputError(f"{shown / name} can't be written: {describe_os_error(error)}.") from error
@@ -189,7 +206,7 @@ class _Writer:
             with Folder.at(self._work.folder) as own:
                 with own.sub(FOLDER) as folder:
                     for name in filter(_OWN_PAGE.fullmatch, folder.names()):
-                        if name not in kept:
+                        if name not in kept and is_own_in(folder, name):
                             folder.remove(name)
                     left = folder.names()
                 if not left:
@@ -218,13 +235,7 @@ class _Writer:
         for gap in camera.gaps:
             start, end = moment(gap.starts, gap.start_s), moment(gap.ends, gap.end_s)
             self._troubles.append(
-                {
-                    "name": shown(camera.name),
-                    "kind": "partial",
-                    "status": words("gap"),
-                    "why": words("gap_why", start=start, end=end),
-                    "english": "",
-                }
+                _Trouble(shown(camera.name), "partial", words("gap"), [Said(words("gap_why", start=start, end=end))])
             )
         island = island_of(camera, self._classes, self._room * 4 // 5)
         section = self._section(camera, number, island, crossings, stays)
@@ -359,7 +370,7 @@ class _Writer:
             if report.part is None
             else words("all_well_part", part=self._told_part(report.part)),
             noted=words("noted" if report.part is None else "noted_part"),
-            notes=[{"name": each.name, "why": "; ".join(each.notes)} for each in report.noted],
+            notes=[{"name": each.name, "why": self._said(*each.notes)} for each in report.noted],
             totals=self._totals(),
             reviewed=self._told_of_review() if whole else "",
             index=index,
@@ -368,6 +379,10 @@ class _Writer:
             islands=[part.island.json for part in parts],
             crops=self._pictures(parts),
             made=report.provenance,
+            described=self._said(report.provenance.model_description),
+            reason=self._said(report.provenance.why),
+            verdict=[self._said(line.removeprefix("- ")) for line in report.provenance.verdict],
+            error=self._said(report.error or ""),
             accuracy=list(self._accuracy()),
             took=self._took(),
             inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
@@ -394,26 +409,17 @@ class _Writer:
             found.append(safe_json(coded))
         return found
 
-    def _bad(self) -> Iterator[dict[str, str]]:
+    def _said(self, *messages: str) -> list[Said]:
+        return [part for message in messages for part in said(message, self._words)]
+
+    def _bad(self) -> Iterator[_Trouble]:
         words = self._words
         order = {"partial": 1}
         for video in sorted(self._report.problems, key=lambda each: order.get(each.status, 0)):
-            why = "; ".join([*([video.error] if video.error else []), *video.notes])
-            yield {
-                "name": video.name,
-                "kind": video.status.replace(" ", "-"),
-                "status": self._status(video),
-                "why": why,
-                "english": "yes",
-            }
+            why = self._said(*([video.error] if video.error else []), *video.notes)
+            yield _Trouble(video.name, video.status.replace(" ", "-"), self._status(video), why)
         for each in self._report.left_out:
-            yield {
-                "name": each.path,
-                "kind": "left",
-                "status": words("left_out"),
-                "why": each.why,
-                "english": "yes",
-            }
+            yield _Trouble(each.path, "left", words("left_out"), self._said(each.why))
 
     def _accuracy(self) -> Iterator[str]:
         words, report = self._words, self._report

@@ -192,6 +192,19 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Entre dos inferencias se saltaron {0} fotogramas; el seguidor predijo en ellos.",
     ),
     "acc_classes": ("Only these classes were looked for: {0}.", "Solo se buscaron estas clases: {0}."),
+    "acc_remade_all": (
+        "The tracks are not those of the run: they were made again from its detections (`retrack`): {0}.",
+        "Las trayectorias no son las de la ejecución: se rehicieron a partir de sus detecciones (`retrack`): {0}.",
+    ),
+    "acc_remade": (
+        "The tracks of {1} are not those of the run: they were made again from its detections (`retrack`): {0}.",
+        "Las trayectorias de {1} no son las de la ejecución: se rehicieron a partir de sus detecciones (`retrack`):"
+        " {0}.",
+    ),
+    "acc_corrected": (
+        "A person has corrected the tracks of {0} (`import`).",
+        "Una persona ha corregido las trayectorias de {0} (`import`).",
+    ),
     "acc_part": (
         "Only a part of each video was examined: {0}. What lies outside it counts for nothing.",
         "Solo se examinó una parte de cada vídeo: {0}. Lo que queda fuera no cuenta.",

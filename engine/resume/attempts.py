@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -32,13 +33,17 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from engine.corrections import are_corrected, kept_as, make_room
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
+from engine.own_files import foreign, is_own_in
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
 
 if TYPE_CHECKING:
     from engine.summary import FileJson
+
+log = logging.getLogger(__name__)
 
 STATE_FOLDER = ".yolo-engine"
 PART, SPARE = ".part", ".new"
@@ -79,12 +84,14 @@ class Attempt:
         job: str = "",
         fence: Callable[[], None] = lambda: None,
         replaces: bool = True,
+        overwrite: bool = False,
         place: Folder | None = None,
     ) -> None:
         """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
         LeaseLost where the caller knows that another attempt follows this one. `replaces`: published outputs take the
-        place of what an earlier run published under their names; else nothing may have these names. `place` is the
-        output folder where it is open already: a link that has come there since is not followed."""
+        place of what an earlier run published under their names; else nothing may have these names. `overwrite`: they
+        take the place of files that this program has not written, too. `place` is the output folder where it is open
+        already: a link that has come there since is not followed."""
         self.output = output
         self._place = place
         self.job = job
@@ -96,6 +103,8 @@ class Attempt:
         self._stem = stem
         self._fence = fence
         self._replaces = replaces
+        self._overwrite = overwrite
+        self.notes: list[str] = []  # what else there is to know of its outputs
         self._root: Folder | None = None
         self._all: Folder | None = None
         self._own: Folder | None = None
@@ -253,7 +262,8 @@ class Attempt:
         self._write(_JOURNAL, {**journal, "job": self.job})
 
     def make_way(self, path: Path) -> None:
-        """Makes the folder that an output will appear in, and sees that it can. Raises SinkError and OutputError."""
+        """Makes the folder that an output will appear in, and sees that it can: that nothing stands there that is not
+        this program's own. Raises SinkError and OutputError."""
         assert self._root is not None
         relative = path.relative_to(self.output)
         try:
@@ -263,6 +273,11 @@ class Attempt:
                     raise SinkError(f"{path} can't be written: is a directory")
                 if os.fstat(folder.descriptor).st_dev != os.fstat(self.folder.descriptor).st_dev:
                     raise SinkError(f"{path} can't be written: it is on another file system than {self.output}")
+                if self._replaces and not self._overwrite and not is_own_in(folder, relative.name):
+                    raise OutputError(foreign(path))
+                if are_corrected(folder, relative.name):
+                    kept = kept_as(folder, relative.name)
+                    self.notes.append(f"its tracks had been corrected by hand: they are kept as {kept}")
         except FileExistsError as error:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
         except OSError as error:
@@ -373,11 +388,12 @@ class Attempt:
                     self.folder.remove(name)
 
     def take_away(self, path: Path) -> None:
-        """Removes an output that this attempt has made needless. Never raises."""
+        """Removes an output that this attempt has made needless, if it is one. Never raises."""
         assert self._root is not None
         relative = path.relative_to(self.output)
         with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
-            folder.remove(relative.name)
+            if is_own_in(folder, relative.name):
+                folder.remove(relative.name)
 
     def close(self) -> None:
         for folder in (*self._revoked.values(), self._own, self._all, self._root):
@@ -419,6 +435,10 @@ class Attempt:
         with self._root.below(path.parent, make=True) as target:
             try:
                 if replaces:
+                    if folder.facts(name) is None:
+                        return  # it has appeared before
+                    if (kept := make_room(target, path.name, overwrite=self._overwrite)) is not None:
+                        log.warning("%s: what was there is kept as %s", self.output / path, kept)
                     folder.rename(name, path.name, target)
                 else:
                     folder.rename_to_new(name, path.name, target)

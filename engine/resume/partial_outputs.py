@@ -9,18 +9,17 @@ from pathlib import Path
 
 from engine.errors import CheckpointMismatch, SinkError, VideoError
 from engine.files.opened import OpenedFile
-from engine.formats import FORMATS
+from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.resume.attempts import Attempt
 from engine.resume.journal import LiveJson
 from engine.sinks.base import cut, spare_path
-from engine.sinks.crops import make_archive
 from engine.sinks.mux import MUX_ERRORS, audio_problem, mux_into, sink_error
 from engine.sinks.sound_head import sound_of
 from engine.summary import EntryJson
 
-_SUFFIXES = (*(each.suffix for each in FORMATS.values()), ".detections.bin", ".crops.zip", ".mp4")
+_SUFFIXES = (*(each.suffix for each in FORMATS.values()), STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX)
 
 
 def partial_path(path: Path) -> Path:
@@ -38,7 +37,7 @@ def partials_of(video: Video, folder: Path) -> list[Path]:
     of the annotated video where the video itself lies there: such a file may be its user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
-    suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == ".mp4")]
+    suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == VIDEO_SUFFIX)]
     return [partial_path(base.with_name(base.name + suffix)) for suffix in suffixes]
 
 
@@ -99,6 +98,8 @@ def set_aside(
     source's segment says. Raises SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
+        if kind == "heatmap":  # the checkpoint holds what there is of it; it follows from the rows
+            continue
         name = spare_path(path).name
         _make(kind, file, part, attempt.folder.path(name), size, live)
         made[kind] = name, partial_path(path)
@@ -114,6 +115,8 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
         elif kind == "video":
             _mux(file, part, target, size)
         elif kind == "crops":
+            from engine.sinks.crops import make_archive  # most runs have none and start without them
+
             make_archive(part, target, size)
         else:
             cut(part, target, size)

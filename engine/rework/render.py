@@ -15,12 +15,14 @@ import numpy as np
 from engine.analytics import Samples, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
+from engine.corrections import TRACKS
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
+from engine.own_files import refuse_foreign
 from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
@@ -44,13 +46,20 @@ class Rendered:
     problems: tuple[str, ...]
 
 
-def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any] | None = None) -> Iterator[Rendered]:
+def render(
+    folder: Path,
+    sources: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Iterator[Rendered]:
     """Draw every video of a run again, from its source and its tracks.jsonl as it is now, and let each appear as
     NAME.mp4, whole or not at all.
 
     `sources` is where the videos lie now, if not where they lay; `changes` are keys of the configuration with which
-    they are drawn otherwise than in the run. Raises InputError where the manifest, tracks or source is missing or not
-    the run's own, ConfigError, VideoError where a source can't be read, and OutputError and SinkError.
+    they are drawn otherwise than in the run; `overwrite`: a NAME.mp4 that this program has not written is replaced,
+    too. Raises InputError where the manifest, tracks or source is missing or not the run's own, ConfigError, VideoError
+    where a source can't be read, and OutputError and SinkError.
     """
     run = FinishedRun.load(folder, sources=sources, counts=False)
     config = run.config.updated(**(changes or {}))
@@ -58,6 +67,11 @@ def render(folder: Path, sources: Path | None = None, changes: Mapping[str, Any]
     jobs = list(_jobs(run))
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
+    for _, source, tracks in jobs:
+        target = _target(tracks)
+        if target.exists() and source.exists() and target.samefile(source):
+            raise InputError(f"{source} is the source and would be overwritten: move it out of {target.parent}.")
+        refuse_foreign(target, overwrite=overwrite)
     with sole_writer(folder):
         for video, source, tracks in jobs:
             yield _one(video, source, tracks, config, settings)
@@ -84,6 +98,10 @@ def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Path, Path]]:
         yield video, video.source, video.tracks
 
 
+def _target(tracks: Path) -> Path:
+    return tracks.with_name(tracks.name.removesuffix(TRACKS) + ".mp4")
+
+
 def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig, settings: AnswerSettings) -> Rendered:
     shown = str(source)
     try:
@@ -93,9 +111,7 @@ def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig,
         raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
     if video.sha256 is not None and (found is None or found["sha256"] != video.sha256):
         raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
-    target = tracks.with_name(tracks.name.removesuffix(".tracks.jsonl") + ".mp4")
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{shown} is the source and would be overwritten: move it out of {target.parent}.")
+    target = _target(tracks)
     names: dict[int, str] = {}
     rows = _by_frame(tracks, names)
     options = never_begun(config.max_frame_bytes)

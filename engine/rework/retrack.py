@@ -11,10 +11,14 @@ from pathlib import Path
 
 from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
 from engine.config import EngineConfig
-from engine.errors import InputError
-from engine.files.folders import Folder
+from engine.corrections import TRACKS, are_corrected, kept_as, make_room
+from engine.errors import InputError, OutputError
+from engine.files.folders import Folder, opened
+from engine.formats import FORMATS, STORE_SUFFIX
+from engine.own_files import refuse_foreign
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.remade import NAME, Remade, manifest_above, noted
 from engine.results import write_json
 from engine.resume.attempts import STATE_FOLDER
 from engine.sinks.base import publish, sole_writer
@@ -22,7 +26,7 @@ from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
-from engine.sinks.store import SUFFIX, Store
+from engine.sinks.store import Store
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -70,10 +74,10 @@ def stores_in(source: Path) -> list[Path]:
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
-        found += [Path(folder, name) for name in sorted(files) if name.endswith(SUFFIX)]
+        found += [Path(folder, name) for name in sorted(files) if name.endswith(STORE_SUFFIX)]
     if not found:
         raise InputError(
-            f"{source} holds no stored detections (*{SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+            f"{source} holds no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
         )
     return found
 
@@ -90,30 +94,71 @@ def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
         yield tracker.follow(frame, detections)
 
 
-def retrack(source: Path, output: Path | None, changes: Mapping[str, object], *, join: bool = False) -> list[Retracked]:
+def retrack(
+    source: Path, output: Path | None, changes: Mapping[str, object], *, join: bool = False, overwrite: bool = False
+) -> list[Retracked]:
     """Make the tracks of all stored detections in `source` again, and let them appear in their place, or below
     `output`. `join` gives the fragments of an object one id.
 
     Each file appears whole or not at all. Raises ConfigError, InputError, and OutputError where the folder can't be
-    written or a run is writing to it.
+    written, a run is writing to it, or tracks there were corrected by hand, or not written by this program: with
+    `overwrite` they are replaced, and corrected ones kept beside.
     """
     stores = stores_in(source)
     base = source if source.is_dir() else source.parent
     folder = output or base
     prepare(folder)
     with sole_writer(folder), Folder.at(folder) as held:
+        if not overwrite:
+            refuse_foreign(folder / NAME)
+            for path in stores:
+                _refuse_lost(path, folder / path.relative_to(base), changes)
         done = [_one(path, folder / path.relative_to(base), changes, join=join) for path in stores]
-        write_json(held, "retrack.json", {"schema": 1, "stitch": join, "videos": [each.to_json() for each in done]})
+        manifest = manifest_above(folder)
+        told = [{**each.to_json(), **_made_with(each, base, join=join)} for each in done]
+        # What was made again before, of other videos of the same run, is so still.
+        told += [entry for entry in noted(folder, manifest) if entry["stem"] not in {each["stem"] for each in told}]
+        write_json(held, NAME, {"schema": 1, "stitch": join, "manifest_sha256": manifest, "videos": told})
     return done
+
+
+def _made_with(done: Retracked, base: Path, *, join: bool) -> dict[str, object]:
+    """Return what tells the tracks of a video that were made again from the run's, as JSON values."""
+    stem = done.store.relative_to(base).as_posix().removesuffix(STORE_SUFFIX)
+    made = Remade.by(done.config, stitched=join)
+    return {"stem": stem, "made_with": dict(made.keys), "stitched": made.stitched}
+
+
+def _refuse_lost(path: Path, place: Path, changes: Mapping[str, object]) -> None:
+    """Raise OutputError where tracks that a person has corrected, or another program's files, would be replaced."""
+    with Store(path) as store:
+        wanted = _wanted(place, changed(store.header.config, changes))
+    refuse_foreign(*wanted.values())
+    with opened(place.parent) as folder:
+        if folder is not None and "tracks" in wanted and are_corrected(folder, wanted["tracks"].name):
+            raise OutputError(
+                f"{wanted['tracks']} was corrected by hand (`yolo-engine import`), and retrack would replace it. Name "
+                "another folder with -o, or say --overwrite: the corrected tracks are then kept as "
+                f"{kept_as(folder, wanted['tracks'].name)}."
+            )
+
+
+def _wanted(place: Path, config: EngineConfig) -> dict[str, Path]:
+    """Return the files to write: those that the run wrote; all where it wrote none of them."""
+    paths = _paths(place)
+    return {kind: file for kind, file in paths.items() if kind in config.formats} or paths
+
+
+def _paths(place: Path) -> dict[str, Path]:
+    stem = place.name.removesuffix(STORE_SUFFIX)
+    return {"tracks": place.with_name(stem + TRACKS), "mot": place.with_name(stem + FORMATS["mot"].suffix)}
 
 
 def _one(path: Path, place: Path, changes: Mapping[str, object], *, join: bool) -> Retracked:
     with Store(path) as store:
         config = changed(store.header.config, changes)
-    stem = place.name.removesuffix(SUFFIX)
     place.parent.mkdir(parents=True, exist_ok=True)
-    paths = {"tracks": place.with_name(stem + ".tracks.jsonl"), "mot": place.with_name(stem + ".mot.txt")}
-    wanted: dict[str, Path] = {kind: file for kind, file in paths.items() if kind in config.formats} or paths
+    paths, wanted = _paths(place), _wanted(place, config)
     sinks, tally = _written(path, config, paths)
     try:
         fragments = fragments_of(read_tracks(sinks["tracks"].part))
@@ -122,8 +167,10 @@ def _one(path: Path, place: Path, changes: Mapping[str, object], *, join: bool) 
             sinks["tracks"].abort()
             sinks["mot"].abort()
             sinks, tally = _written(path, config, paths, stitch(fragments))
-        for kind, file in wanted.items():
-            publish(sinks[kind].part, file)
+        with Folder.at(place.parent) as folder:
+            for kind, file in wanted.items():
+                make_room(folder, file.name, overwrite=True)
+                publish(sinks[kind].part, file)
     finally:
         for sink in sinks.values():
             sink.abort()  # what has appeared is no part any more

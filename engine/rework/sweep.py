@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from engine.analytics.evaluation import Prepared, Scores, prepare, read_boxes, score
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
+from engine.formats import STORE_SUFFIX
 from engine.rework.retrack import changed, follow, stores_in
-from engine.sinks.store import SUFFIX, Store
+from engine.sinks.store import Store
 from engine.trackers.registry import TRACKERS, Parameter, parameters_of
 
 MOT = ".mot.txt"
@@ -115,7 +116,7 @@ def sweep(
     """Try parameter sets over stored detections, best HOTA first. `tick` is told each one, and how many were tried.
     Raises ConfigError, before the first is tried, and InputError."""
     stores_in(stores)
-    files = pairs(stores, truth, SUFFIX)
+    files = pairs(stores, truth, STORE_SUFFIX)
     truths = {name: read_boxes(right) for name, (_, right) in files.items()}
     for file, _ in files.values():
         with Store(file) as store:

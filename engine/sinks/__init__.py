@@ -10,6 +10,7 @@ __all__ = [
     "base",
     "blur",
     "crops",
+    "heatmap",
     "jsonl",
     "memory",
     "mot",

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Protocol, TypedDict
+from typing import IO, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder
@@ -30,11 +30,13 @@ class DrawnState(TypedDict, total=False):
 
 class OutputState(DrawnState, total=False):
     """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py)."""
+    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `heatmap` is where tracks were
+    (engine/sinks/heatmap.py)."""
 
     offset: int
     lost: str
     blur: Sequence[Mapping[str, object]]
+    heatmap: Mapping[str, Any]
 
 
 State = Callable[[], OutputState | None]
@@ -68,6 +70,11 @@ class FileSink:
     """
 
     kind: str
+
+    @property
+    def offset_s(self) -> float | None:
+        """The source's time at which the file begins; None where it keeps the source's times, or has not begun."""
+        return None
 
     def grow_in(self, folder: Path) -> None:
         """Says where the part is to be. Called before `open` and `resume`, if at all."""

@@ -49,7 +49,6 @@ from engine.sinks.base import (
 )
 from engine_ext.sharpness import sharpness
 
-SUFFIX = ".crops.zip"
 INDEX = "index.jsonl"
 
 _MOST_PX = 320  # of a crop's longer side

@@ -187,10 +187,11 @@ class Overlay:
                 del self._trails[track_id]
 
     def _lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        points = [(x, y) for trail in self._trails.values() for _, x, y in trail.points]
+        points = chain.from_iterable(trail.points for trail in self._trails.values())
+        values = np.fromiter(chain.from_iterable(points), np.float64).reshape(-1, 3)
         ends = np.cumsum([len(trail.points) for trail in self._trails.values()], dtype=np.int64)
         colours = np.array([trail.colour & 63 for trail in self._trails.values()], np.int64)
-        return np.array(points, np.float64).reshape(-1, 2), ends, colours
+        return values[:, 1:], ends, colours
 
 
 def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:

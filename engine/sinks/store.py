@@ -26,8 +26,6 @@ from engine.errors import ConfigError, InputError, describe_os_error
 from engine.records import Detections, Frame, StreamInfo, Tracks
 from engine.sinks.rows import RowFile, RowSink
 
-SUFFIX = ".detections.bin"
-
 _MAGIC = b"yolo-engine detections 1\n"
 _FRAME = struct.Struct("<Iqqi")
 _ROW = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("class", "<u2")])

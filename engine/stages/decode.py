@@ -13,7 +13,7 @@ import av
 import av.error
 
 from engine.errors import DecodeError, OverLimit
-from engine.media.references import kept_by_head, kept_by_packet
+from engine.media.references import has_parameter_sets, kept_by_head, kept_by_packet
 from engine.media.side_data import display_matrix
 from engine_ext.letterbox import PLANES
 
@@ -95,7 +95,9 @@ class Decoder:
         self._pts_of_packets: list[int] | None = None
         # Without B-frames the place in the file is the time. FFmpeg allows H.264 a frame of delay all the same.
         self._pts_is_dts = False
+        self._may_grow = False  # whether packets may bring parameter sets, which say how many images are to be kept
         self._kept: int | None = None  # the most images that a parameter set so far asks to be kept
+        self._checked: tuple[str, int, int] | None = None  # format and size of the image before
         self._decoded_as: tuple[str | None, int, int] | None = None
         self._offset = 0
         self._restart = False
@@ -111,6 +113,7 @@ class Decoder:
             self._pts_is_dts = not self._context.has_b_frames
         pixels = self._context.width * self._context.height
         self._kept = kept_by_head(self._context.name, self._context.extradata)
+        self._may_grow = self._max_frame_bytes is not None and has_parameter_sets(self._context.name)
         self._check_kept()
         self._context.thread_count = self._threads if pixels > _THREADED_PIXELS else 1
         if self._max_frame_bytes is not None:
@@ -135,7 +138,7 @@ class Decoder:
             heapq.heappush(pending, made_up)
             if len(pending) > _DEEPEST_REORDERING:
                 heapq.heappop(pending)
-        if self._max_frame_bytes is not None:
+        if self._may_grow:
             self._note_kept(packet)
             self._check_kept()
         try:
@@ -193,8 +196,11 @@ class Decoder:
     def _finish(self, images: list[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:
         while images:
             image = images.pop(0)  # at the end there are several; none is held longer than whoever takes it holds it
-            check_pixels(image.width, image.height, self._max_pixels)
-            check_frame_bytes(image.format.name, image.width, image.height, self._max_frame_bytes)
+            kind = image.format.name, image.width, image.height
+            if kind != self._checked:
+                check_pixels(*kind[1:], self._max_pixels)
+                check_frame_bytes(*kind, self._max_frame_bytes)
+                self._checked = kind
             self.corrupt += bool(image.is_corrupt)
             self.at_key_frame = bool(image.key_frame)
             pts, duration = self._timestamp(image)
@@ -240,10 +246,13 @@ class Decoder:
     def _note_kept(self, packet: av.Packet) -> None:
         """Also while images are small: the parameter set of larger ones comes before them."""
         name, head = self._context.name, self._context.extradata
-        found = [kept_by_packet(name, head, bytes(packet))]
+        found = kept_by_packet(name, head, packet)
+        if found is not None:
+            self._kept = max(found, self._kept or 0)
         if packet.has_sidedata("new_extradata"):
-            found.append(kept_by_head(name, bytes(packet.get_sidedata("new_extradata"))))
-        self._kept = max((kept for kept in (self._kept, *found) if kept is not None), default=None)
+            found = kept_by_head(name, bytes(packet.get_sidedata("new_extradata")))
+            if found is not None:
+                self._kept = max(found, self._kept or 0)
 
     def _check_what_is_decoded(self) -> None:
         """Raises OverLimit where the last packet made the images too large. They are not given before the decoder has
@@ -270,8 +279,9 @@ class Decoder:
         """The container's own pts; where it is missing or does not grow, the smallest repair."""
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
-        if pts is not None and image.time_base is not None and image.time_base != self.time_base:
-            pts, self.repaired = round(pts * image.time_base / self.time_base), True
+        time_base = image.time_base
+        if pts is not None and time_base is not None and time_base != self.time_base:
+            pts, self.repaired = round(pts * time_base / self.time_base), True
         if self._restart and pts is not None:
             self._offset, self._restart = self._offset - pts, False
         self.repaired |= pts is None or self._pts_of_packets is not None

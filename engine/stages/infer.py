@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.inference.backends.base import Backend, FrameBackend, frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.model import LoadedModel
 from engine.records import FrameBatch, RawOutputs
-from engine.stages.preprocess import Preprocess, PreprocessOnGpu
+from engine.stages.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from engine.stages.preprocess_gpu import PreprocessOnGpu
 
 Lap = Callable[[str, int], object]
 """Called behind each step with its name and how many frames it was done for."""
@@ -66,5 +69,7 @@ def runner_of(model: LoadedModel, reader: HeadReader) -> Runner:
     """Return what runs frames through a model, as its backend can."""
     spec, backend = model.manifest.input, model.backend
     if (on_gpu := frame_backend(backend)) is not None:
+        from engine.stages.preprocess_gpu import PreprocessOnGpu
+
         return FrameRunner(on_gpu, PreprocessOnGpu(spec, backend.input_dtype), reader)
     return TensorRunner(backend, Preprocess(spec, backend.input_dtype), reader)

@@ -97,7 +97,7 @@ class Postprocess:
             )
         else:
             kept = np.argsort(-scores, kind="stable")[: self._max_detections]
-        return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs=signs)
+        return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
         """A class without a name comes from an output that is read in the wrong way, or from a list too short."""

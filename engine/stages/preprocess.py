@@ -1,4 +1,4 @@
-"""Preprocess: decoded frames become the model's input in one pass of the letterbox kernel, or planes for the GPU's."""
+"""Preprocess: decoded frames become the model's input, in one pass of the letterbox kernel."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DecodeError
-from engine.inference.gpu.frames import FramePlanes, PlaneBatch, frame_planes
 from engine.inference.letterbox import Letterboxes
-from engine.media.planes import planes_of
 from engine.records import Frame, FrameBatch, TensorBatch
 from engine_ext.letterbox import Letterbox
 from models.manifest import InputSpec
@@ -35,16 +33,16 @@ class Preprocess:
         tensor = self._tensor("tensor", len(batch.frames), batch.tensor_hw)
         letterboxes = []
         for slot, frame in zip(tensor, batch.frames, strict=True):
-            with _readable():
+            with readable():
                 letterboxes.append(self._fill(frame, slot))
         return TensorBatch(batch.frames, tensor, letterboxes)
 
     def _fill(self, frame: Frame, slot: NDArray[Any]) -> Letterbox:
         plan = frame.plan
         if plan is None or not plan.parts:
-            return self._letterboxes.fill(_image_of(frame), slot)
+            return self._letterboxes.fill(image_of(frame), slot)
         (whole,) = self._tensor("whole", 1, plan.whole_hw)
-        letterbox = self._letterboxes.fill(_image_of(frame), whole)
+        letterbox = self._letterboxes.fill(image_of(frame), whole)
         slot[:] = self._pad
         for part in plan.parts:
             from_y, from_x = slice(part.y, part.y + part.height), slice(part.x, part.x + part.width)
@@ -60,32 +58,15 @@ class Preprocess:
         return kept[:count]
 
 
-class PreprocessOnGpu:
-    """FrameBatch -> TensorBatch whose tensor is made on the GPU: the planes of the frames, checked, as they are."""
-
-    def __init__(self, spec: InputSpec, dtype: str) -> None:
-        self._letterboxes = Letterboxes(spec, dtype)
-
-    def process(self, batch: FrameBatch) -> TensorBatch[PlaneBatch]:
-        """Raise DecodeError where a frame can't be read."""
-        letterboxes: list[Letterbox] = []
-        planes: list[FramePlanes] = []
-        for frame in batch.frames:
-            with _readable():
-                image = _image_of(frame)
-                spec, letterbox = self._letterboxes.of(image, batch.tensor_hw)
-                planes.append(frame_planes(spec, planes_of(image)))
-                letterboxes.append(letterbox)
-        return TensorBatch(batch.frames, PlaneBatch(planes, batch.tensor_hw), letterboxes)
-
-
-def _image_of(frame: Frame) -> av.VideoFrame:
+def image_of(frame: Frame) -> av.VideoFrame:
+    """Return the image of a frame that is to be inferred."""
     assert frame.image is not None, "a dropped frame is never inferred"
     return frame.image
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
+    """Turn the ValueError of a frame that can't be letterboxed into DecodeError."""
     try:
         yield
     except ValueError as error:

@@ -46,5 +46,6 @@ def follow_up(task: FollowUp, events: Sender, orders: Iterator[Order]) -> None:
             roots=roots,
             tick=tick,
             counted=followed.cameras,
+            overwrite=config.overwrite,
         )
         events.send(Reported(str(written.report)))

@@ -16,6 +16,7 @@ from engine.inference.model import check_wanted, resolved_model
 from engine.media import listing
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source
+from engine.pipeline.outputs import refuse_foreign_outputs
 from engine.pipeline.sequence import chains
 from engine.stages.decode import never_begun
 from models.errors import ModelError
@@ -36,6 +37,7 @@ def probe(task: Probe, events: Sender) -> None:
     wanted = None if task.only is None else set(task.only)
     videos = [video for video in found if wanted is None or video.path in wanted]
     config = EngineConfig(**task.config)
+    refuse_foreign_outputs(config, videos, output, report=True)
     answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
     events.send(LeftOut((*listing.told(left_out), *_without_videos(answering, videos, task.only is not None))))
     before = chains(videos, answering)

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.record import WrongAnswer
 from benchmarks.stages import decode_heads, letterbox, overlay, sort, trackers
+from engine.analytics import Scene, analyse
 from tests.assets import require_asset
 
 
@@ -149,6 +150,18 @@ def test_overlay(context):
     row = overlay.measure_case(context, 5)
     assert set(row.figures) == {"draw_tracks", "OpenCV, on BGR", "OpenCV, YUV->BGR->YUV"}
     assert row.answer.accuracy["outline_pixels"] > 0
+
+
+def test_what_an_annotated_video_draws(context):
+    row = overlay.measure_look(context, "480p", 20)
+    assert list(row.figures) == [overlay.LABELS, overlay.TRAILS, overlay.SCENE_TOO]
+    assert row.answer.accuracy["events"] > 0
+
+
+def test_counts_that_are_wrong_are_noticed(monkeypatch):
+    monkeypatch.setattr(overlay, "analyse", lambda recordings, scene: analyse(recordings, Scene()))
+    with pytest.raises(WrongAnswer, match="counted: north: to centre 0"):
+        overlay.counted(overlay.walking(20, (854, 480)), (854, 480))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.media.annotated import NOTE
 from tests.e2e.runs import cli, clip, ended, frames_in, left_over, rows
 from tests.waiting import until
 
@@ -133,8 +134,14 @@ def test_a_complete_run_takes_the_partial_results_away(videos: Path, tmp_path: P
     """Also kinds that it does not write."""
     output = tmp_path / "out"
     output.mkdir()
-    for suffix in (".tracks.jsonl", ".detections.jsonl", ".mot.txt", ".mp4"):
-        (output / f"v1.partial{suffix}").write_text("old\n")
+    row = {"frame": 0, "pts": 0, "class_id": 0, "class": "a", "score": 1.0, "box_xyxy": [0, 0, 1, 1]}
+    for suffix, old in (
+        (".tracks.jsonl", json.dumps({**row, "time_s": 0.0, "track_id": 1})),
+        (".detections.jsonl", json.dumps(row)),
+        (".mot.txt", "1,1,0.00,0.00,1.00,1.00,1.0000,-1,-1,-1"),
+        (".mp4", f"\0\0\0\x20moov{NOTE}"),
+    ):
+        (output / f"v1.partial{suffix}").write_text(f"{old}\n")
     (output / "v10.partial.mp4").write_text("another's")
     status, _, errors = ended(cli("run", videos / "v1.mp4", "--backend", "fake", "--no-visualize", "-o", output))
     assert status == 0, errors

@@ -25,7 +25,7 @@ def test_a_video_named_partial_beside_its_namesake_stays(tmp_path: Path, named: 
     """Results beside their source: `a.partial.mp4` there is no leaving of an interrupted `a.mp4`."""
     clip(tmp_path / "a.mp4", 12)
     clip(tmp_path / "a.partial.mp4", 3)
-    (tmp_path / "a.partial.mot.txt").write_text("old")
+    (tmp_path / "a.partial.mot.txt").write_text("1,1,0.00,0.00,1.00,1.00,1.0000,-1,-1,-1\n")
     summary = fake_engine(visualize=False).run([tmp_path / name for name in named], tmp_path)
     assert summary["success"]
     assert (tmp_path / "a.partial.mp4").stat().st_size > 0

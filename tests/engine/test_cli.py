@@ -454,3 +454,15 @@ def test_a_reader_that_leaves():
         err = process.stderr.read()
         assert process.wait(30) in (0, 1)
     assert "Traceback" not in err
+
+
+def test_the_collector_rests_while_a_command_is_loaded(tmp_path):
+    """What is loaded stays to the end: looking through it takes a tenth of the start."""
+    told = "return (ENABLED, gc.isenabled(), gc.get_freeze_count() > 0)"
+    (tmp_path / "told.py").write_text(f"import gc\nENABLED = gc.isenabled()\ndef answer(): {told}\n")
+    code = (
+        "import engine.cli.commands as c, sys; from engine.cli.deferred import deferred\n"
+        f"c.__path__.append({str(tmp_path)!r}); print(deferred('told:answer')(lambda: None)())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "(False, True, True)"

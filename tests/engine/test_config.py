@@ -24,6 +24,7 @@ DEFAULTS = {
     "gate_scale": 1.0,
     "visualize": True,
     "output_folder": Path("output_videos"),
+    "overwrite": False,
     "max_detections_in_memory": 10_000,
     "save_intermediate_results": True,
     # this program's own
@@ -231,6 +232,7 @@ def test_accepted(key, given, kept):
         ("save_intermediate_results", [], "true or false. Got []"),
         ("class_agnostic", None, "true or false. Got None"),
         ("output_folder", 5, "a path. Got 5"),
+        ("overwrite", "perhaps", "true or false. Got 'perhaps'"),
         ("max_detections_in_memory", 0, "at least 1. Got 0"),
         ("max_detections", 0, "at least 1. Got 0"),
         ("max_detections", 30_001, "at most 30000. Got 30001"),

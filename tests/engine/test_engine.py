@@ -209,11 +209,17 @@ def test_stream_of_nothing(tmp_path):
     [
         ("engine", "celery redis av numpy onnx onnxruntime pydantic rich click"),
         ("engine.cli.main", "celery redis av numpy onnx onnxruntime pydantic rich ssl urllib.request"),
-        ("engine.engine", "celery redis onnx onnxruntime rich"),
+        ("engine.engine", "celery redis onnx onnxruntime rich http.client"),
+        (
+            "engine.cli.commands.run",
+            "celery redis onnx onnxruntime http.client engine.alarms engine.analytics.scene engine.pipeline.recording "
+            "engine.profiling.bottleneck engine.sinks.blur engine.sinks.crops engine.sinks.store engine.sinks.video "
+            "engine.inference.gpu.frames engine.verify",
+        ),
     ],
 )
 def test_imports_stay_light(imports, absent):
-    """--help answers at once, and the engine needs no Celery."""
+    """--help answers at once, the engine needs no Celery, and a plain run starts without what it does not do."""
     code = f"import {imports}, sys; print([name for name in {absent.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -269,7 +269,7 @@ def cover(shape, a, b, radius):
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     dx, dy = b[0] - a[0], b[1] - a[1]
     length2 = dx * dx + dy * dy
-    t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / length2, 0, 1) if length2 > 0 else np.zeros(shape)
+    t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) * (1 / length2), 0, 1) if length2 > 0 else np.zeros(shape)
     distance = np.hypot(x - a[0] - t * dx, y - a[1] - t * dy)
     return (np.clip(radius + 0.5 - distance, 0, 1) * 255 + 0.5).astype(int)
 

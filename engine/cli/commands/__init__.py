@@ -4,4 +4,4 @@ Their arguments and options are declared in engine.cli beside this room, which i
 loaded when its command is run.
 """
 
-__all__ = ["build_trt", "doctor", "evaluate", "models", "retrack", "run"]
+__all__ = ["build_trt", "doctor", "evaluate", "models", "quantize", "retrack", "run", "verify"]

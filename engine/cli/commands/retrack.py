@@ -13,10 +13,10 @@ from engine.rework.retrack import retrack as again
 from engine.text.say import say
 
 
-def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **options: object) -> int:
+def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, overwrite: bool, **options: object) -> int:
     """Make the tracks again and print what was done. `options` are keys of the configuration."""
     changes = {key: value for key, value in options.items() if value is not None}
-    done = again(folder, output, changes, join=stitch)
+    done = again(folder, output, changes, join=stitch, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"schema": 1, "videos": [each.to_json() for each in done]}))
         return 0
@@ -27,11 +27,11 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, **op
     return 0
 
 
-def render(folder: Path, source: Path | None, **style: object) -> int:
+def render(folder: Path, source: Path | None, overwrite: bool, **style: object) -> int:
     """Draw the videos again and print each."""
     partial = False
     changes = {key: value for key, value in style.items() if value is not None and value != ()}
-    for each in draw(folder, source, changes):
+    for each in draw(folder, source, changes, overwrite=overwrite):
         partial |= bool(each.problems)
         say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
     return FAILED if partial else 0

@@ -1,4 +1,4 @@
-"""`yolo-engine run` and `verify`."""
+"""`yolo-engine run`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.alarms import KINDS, SECRET, AlarmSettings
-from engine.cli.answers_table import print_answers
-from engine.cli.bottleneck_table import print_verdict
-from engine.cli.console import screen, tell_on
+from engine.cli.console import screen
 from engine.cli.follow_up_lines import follow_up_lines
 from engine.cli.idle import Rule, of_engine, refuse_idle
 from engine.cli.progress import ProgressBars, print_summary
@@ -28,8 +25,9 @@ from engine.faster import worth_telling
 from engine.media.source import scheme
 from engine.summary import SummaryJson
 from engine.text.say import say
-from engine.verify import verify_invariance
-from engine.verify_precision import verify_precision
+
+if TYPE_CHECKING:
+    from engine.alarms import AlarmSettings
 
 _Run = tuple[tuple[str, ...], tuple[str, ...]]
 """Inputs, and who is told of events."""
@@ -37,11 +35,6 @@ _Run = tuple[tuple[str, ...], tuple[str, ...]]
 _OF_RUN: tuple[Rule[_Run], ...] = (
     Rule(("event_kinds", "event_loiter_s"), lambda asked: asked[1], "goes with --on-event, which says who is told"),
     Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "is of live sources, and no input is a URL"),
-)
-_OF_VERIFY: tuple[Rule[EngineConfig], ...] = (
-    Rule(("batch", "workers", "streams"), lambda config: config.precision != "f32", "is what verify varies itself"),
-    Rule(("others",), lambda config: config.precision == "f32", "is of runs among other videos, with --precision f32"),
-    Rule(("against",), lambda config: config.precision != "f32", "is for --precision bf16 or int8"),
 )
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -71,19 +64,23 @@ def run(
         previous = _stop_on_signals(engine, bars.say)
         try:
             with bars as tick:
-                begun = None if as_json else lambda: _tell_model(engine.config, bars.say)
+                begun = None if as_json else lambda: tell_model(engine.config, bars.say)
                 summary = engine.run(inputs, progress=tick, begun=begun)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         interrupted = engine.interrupted
     if stats:
+        from engine.cli.bottleneck_table import print_verdict
+
         print_verdict(console, summary["verdict"])
     if as_json:
         click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
     else:
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
+            from engine.cli.answers_table import print_answers
+
             print_answers(screen(), answers)
         if (line := _faster(engine, summary)) is not None:
             say(line)
@@ -97,21 +94,6 @@ def run(
         say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
-
-
-def verify(
-    video: str, others: tuple[str, ...], against: str | None, config_file: Path | None, **options: object
-) -> int:  # fmt: skip
-    """Compare the tracks of a video with other batch sizes and workers, alone and among other videos; in another
-    precision, with those in f32."""
-    tell = tell_on(screen(stderr=True))
-    config = configuration(config_file, options)
-    refuse_idle(_OF_VERIFY, config)
-    if config.precision != "f32":
-        verify_precision(config, video, against, say, begun=lambda: _tell_model(config, tell))
-        return 0
-    same = verify_invariance(config, video, others, say, begun=lambda: _tell_model(config, tell))
-    return 0 if same else FAILED
 
 
 def configuration(config_file: Path | None, options: Mapping[str, object]) -> EngineConfig:
@@ -153,6 +135,8 @@ def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None)
     """Return who is told of events, with the secret of the environment."""
     if not targets:
         return None
+    from engine.alarms import KINDS, SECRET, AlarmSettings
+
     wanted = tuple(kind.strip() for kind in (kinds or "").split(",") if kind.strip())
     if unknown := sorted(set(wanted) - set(KINDS)):
         raise click.BadParameter(f"{', '.join(KINDS)}. Got {unknown[0]!r}.", param_hint="--event-kinds")
@@ -161,7 +145,7 @@ def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None)
     return AlarmSettings(targets, wanted, loiter_s, os.environ.get(SECRET, "").encode() or None)
 
 
-def _tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
+def tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
     """Say one line to whoever named no model."""
     if (note := note_on_default(config)) is not None:
         tell(note)

@@ -683,7 +683,9 @@ def test_what_a_killed_one_left_goes(tmp_path, run):
 @pytest.mark.parametrize(
     "text",
     [
-        "clip,video\n../../keep.mp4,a\n/etc/keep.mp4,a\nkeep.txt,a\n,a\n.keep.mp4,a\nin\0,a\n" + "x" * 300 + ".mp4,a\n",
+        "clip,mode,camera,video,\n../../keep.mp4,,,a\n/etc/keep.mp4,,,a\nkeep.txt,,,a\n,,,a\n.keep.mp4,,,a\nin\0,,,a\n"
+        + "x" * 300
+        + ".mp4,,,a\n",
         "no list",
         "",
         '"',
@@ -699,7 +701,7 @@ def test_a_hostile_list_removes_nothing_of_others(tmp_path, run, text):
         path.write_text("mine")
     (out / "clips" / "clips.csv").write_text(text)
     (out / "clips" / ".listed.part").write_text('"../../keep.mp4"\n[1]\n{\n' + "[" * 10_000 + '\n"\\ud800.mp4"\n')
-    done = run("clips", out, *CUT)
+    done = run("clips", out, *CUT, "--overwrite")
     assert done.status == 0, done.err
     assert all(path.read_text() == "mine" for path in kept)
     assert len(listed(out / "clips")) == 3

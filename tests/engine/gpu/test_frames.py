@@ -21,7 +21,8 @@ from engine.inference.tensor_shape import TensorShape
 from engine.inference.trt.profile import Profile
 from engine.inference.trt.sidecar import Tensor
 from engine.records import FrameBatch
-from engine.stages.preprocess import Preprocess, PreprocessOnGpu
+from engine.stages.preprocess import Preprocess
+from engine.stages.preprocess_gpu import PreprocessOnGpu
 from models.manifest import InputSpec
 from tests.engine.conftest import make_frame, make_image, write_clip
 from tests.engine.gpu.fakecuda import LaunchError, MemoryError

@@ -260,6 +260,47 @@ def test_one_camera_stays_within_its_bytes(tmp_path, at_most, scene, told):
     assert "1,000 track ids" in found.text
 
 
+def crop_of(folder: Folder | Path, stem: str, track_id: int, **changes) -> dict:
+    """The index entry of the crop that a run keeps of a track: of its first row, say."""
+    place = folder.path if isinstance(folder, Folder) else folder
+    lines = (place / f"{stem}.tracks.jsonl").read_text(encoding="utf-8").splitlines()
+    row = next(row for row in map(json.loads, lines) if row["track_id"] == track_id)
+    return {**row, "file": f"{track_id:06}.jpg", "worth": 1.0, **changes}
+
+
+def renumbered(folder: Folder, stem: str, ids: dict[int, int], move: float = 0.0) -> None:
+    """Give the tracks of a video other ids, as `retrack` does; ids that are not named go."""
+    path = folder.path / f"{stem}.tracks.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [{**row, "track_id": ids[row["track_id"]]} for row in rows if row["track_id"] in ids]
+    for row in rows:
+        row["box_xyxy"] = [value + move for value in row["box_xyxy"]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_crops_are_those_of_the_tracks_as_they_are_now(tmp_path):
+    """After `retrack` or `import` ids are others: a crop goes with its object, or is nobody's."""
+    folder = output_folder(tmp_path, [Film("a", tracks=3)])
+    folder.manifest["videos"][0]["outputs"]["crops"] = "a.crops.zip"
+    jpegs = {f"{number:06}.jpg": b"\xff\xd8\xff" + bytes([number]) for number in (1, 2, 3)}
+    with zipfile.ZipFile(tmp_path / "a.crops.zip", "w") as made:
+        made.writestr("index.jsonl", "".join(json.dumps(crop_of(folder, "a", number)) + "\n" for number in (1, 2, 3)))
+        for name, jpeg in jpegs.items():
+            made.writestr(name, jpeg)
+
+    def shown():
+        (crops,) = page(folder).crops
+        return {int(track_id): base64.b64decode(jpeg)[-1] for track_id, jpeg in crops.items()}
+
+    assert shown() == {1: 1, 2: 2, 3: 3}
+    renumbered(folder, "a", {1: 2, 2: 1}, move=0.5)  # another tracker's boxes
+    assert shown() == {2: 1, 1: 2}
+    renumbered(folder, "a", {1: 9, 2: 9})  # fragments joined: one crop
+    assert shown().keys() == {9}
+    renumbered(folder, "a", {9: 9}, move=20)  # an object that is somewhere else
+    assert shown() == {}
+
+
 def archive(path: Path, rows: list[dict], jpeg: bytes) -> None:
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("index.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -271,7 +312,7 @@ def test_crops_are_on_the_page_as_far_as_there_is_room(tmp_path):
     folder = output_folder(tmp_path, [Film("cam/a", tracks=30)])
     folder.manifest["videos"][0]["outputs"]["crops"] = "/elsewhere/cam/a.crops.zip"
     jpeg = b"\xff\xd8\xff" + bytes(3000)
-    rows = [{"track_id": number, "file": f"{number:06}.jpg", "worth": 1.0} for number in range(1, 31)]
+    rows = [crop_of(folder, "cam/a", number) for number in range(1, 31)]
     archive(tmp_path / "cam" / "a.crops.zip", rows, jpeg)
     (crops,) = page(folder).crops
     assert crops.keys() == {str(number) for number in range(1, 31)}
@@ -287,11 +328,12 @@ def test_crops_are_on_the_page_as_far_as_there_is_room(tmp_path):
     [
         lambda path: path.write_bytes(b"no archive"),
         lambda path: archive(path, [{"track_id": 1}], b""),
-        lambda path: archive(path, [{"track_id": 1, "file": "1.jpg", "worth": 1}], b"<script>alert(1)</script>"),
-        lambda path: archive(path, [{"track_id": 1, "file": "1.jpg", "worth": 1}], b"\xff\xd8\xff" + bytes(1 << 20)),
+        lambda path: archive(path, [crop_of(path.parent, "a", 1)], b"<script>alert(1)</script>"),
+        lambda path: archive(path, [crop_of(path.parent, "a", 1)], b"\xff\xd8\xff" + bytes(1 << 20)),
+        lambda path: archive(path, [{**crop_of(path.parent, "a", 1), "box_xyxy": [0, 0, "x", 1]}], b"\xff\xd8\xff"),
         lambda path: path.write_bytes(b""),
     ],
-    ids=["none", "index", "no picture", "large", "empty"],
+    ids=["none", "index", "no picture", "large", "box", "empty"],
 )
 def test_crops_that_are_none_are_left_out(tmp_path, damage):
     folder = output_folder(tmp_path, [Film("a")])

@@ -1,0 +1,170 @@
+"""Which files are this program's own: it replaces those of its earlier runs, and nothing else.
+
+A file is known by what is in it, so that it does not matter which run wrote it, whether that was killed, and what has
+become of its manifest. What bears no mark that is known here is its own where a manifest names it. Files whose bytes
+are fixed by others, MOTChallenge's rows, count as its own where they have exactly its form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from engine.errors import OutputError
+from engine.files.folders import Folder
+from engine.formats import FORMATS
+from engine.media.annotated import OutputFolders, bears_note
+
+_Form = Callable[[IO[bytes]], bool]
+
+_LONGEST_ROW = 1 << 16
+_LARGEST_JSON = 1 << 28
+_LARGEST_PAGE = 1 << 26
+_LARGEST_FOOTER = 1 << 26
+_MOT_ROW = re.compile(rb"\d+,\d+(?:,-?\d+\.\d\d){4},-?\d+\.\d{4},-1,-1,-1\n")
+
+
+def is_own(path: Path) -> bool:
+    """Return whether nothing is lost where another file takes the place of `path`: there is none, it is empty, it is
+    no file (a link is replaced, never what it leads to), or this program has written it."""
+    try:
+        folder = Folder.at(path.parent)
+    except OSError:  # what is there can't be looked at, nor replaced
+        return True
+    with folder:
+        return is_own_in(folder, path.name)
+
+
+def is_own_in(folder: Folder, name: str) -> bool:
+    """As `is_own`, in a folder that is open."""
+    try:
+        facts = folder.facts(name)
+        if facts is None or not facts.st_size or not stat.S_ISREG(facts.st_mode):
+            return True
+        with folder.open(name) as file:
+            if any(name.endswith(suffix) and has_form(file) for suffix, has_form in _FORMS):
+                return True
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # not to be read: a record may name it all the same
+        pass
+    return OutputFolders().lists(folder.shown / name)
+
+
+def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:
+    """Raise OutputError where a file that this program has not written stands in the place of one that it is to
+    write; with `overwrite`, nothing is refused."""
+    for path in () if overwrite else paths:
+        if not is_own(path):
+            raise OutputError(foreign(path))
+
+
+def foreign(path: Path) -> str:
+    """Return what is said of a file that was not written by this program, and what can be done."""
+    return (
+        f"{path} was not written by yolo-engine, and would be overwritten. Move it away, name another output folder, "
+        "or say --overwrite."
+    )
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def _has_keys(*keys: str) -> _Form:
+    """A line of JSON with these keys, and more perhaps."""
+
+    def form(file: IO[bytes]) -> bool:
+        try:
+            row = json.loads(file.readline(_LONGEST_ROW))
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(row, dict) and row.keys() >= set(keys)
+
+    return form
+
+
+def _is_json(**types: type) -> _Form:
+    """One value of JSON with these keys, of these types."""
+
+    def form(file: IO[bytes]) -> bool:
+        text = file.read(_LARGEST_JSON + 1)
+        try:
+            value = json.loads(text) if len(text) <= _LARGEST_JSON else None
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in types.items())
+
+    return form
+
+
+def _begins(*heads: bytes) -> _Form:
+    return lambda file: file.read(max(map(len, heads))).startswith(heads)
+
+
+def _is_page(file: IO[bytes]) -> bool:
+    return b'name="generator" content="yolo-engine"' in file.read(_LARGEST_PAGE)
+
+
+def _is_mot(file: IO[bytes]) -> bool:
+    return _MOT_ROW.fullmatch(file.readline(_LONGEST_ROW)) is not None
+
+
+def _is_crops(file: IO[bytes]) -> bool:
+    """An uncompressed archive, whose index is the first entry."""
+    head = file.read(41)
+    return head.startswith(b"PK\x03\x04") and head[30:] == b"index.jsonl"
+
+
+def _is_parquet(file: IO[bytes]) -> bool:
+    """The footer stands at the end, and its length behind it."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 8))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != b"PAR1" or not length <= min(size - 8, _LARGEST_FOOTER):
+        return False
+    file.seek(size - 8 - length)
+    return b"yolo_engine_schema" in file.read(length)
+
+
+def _is_workbook(file: IO[bytes]) -> bool:
+    try:
+        with zipfile.ZipFile(file) as book, book.open("docProps/core.xml") as core:
+            return re.search(rb"<dc:description>schema \d+</dc:description>", core.read(_LONGEST_ROW)) is not None
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error):
+        return False
+
+
+_DETECTION = ("frame", "pts", "class_id", "class", "score", "box_xyxy")
+_ROWS: dict[str, _Form] = {
+    "tracks": _has_keys(*_DETECTION, "time_s", "track_id"),
+    "detections": _has_keys(*_DETECTION),
+    "mot": _is_mot,
+}
+# By the end of the name; of a table, its first columns are enough: others may have come behind them.
+_FORMS: tuple[tuple[str, _Form], ...] = (
+    *((form.suffix, _ROWS[kind]) for kind, form in FORMATS.items()),
+    (".detections.bin", _begins(b"yolo-engine detections ")),
+    (".crops.zip", _is_crops),
+    (".heatmap.json", _is_json(schema=int, classes=dict)),
+    (".mp4", bears_note),
+    ("manifest.json", _is_json(videos=list, config=dict)),
+    ("retrack.json", _is_json(schema=int, videos=list)),
+    ("heatmap.json", _is_json(schema=int, cameras=dict)),
+    ("tracks.csv", _begins(b"camera,track_id,class,votes,")),
+    ("events.csv", _begins(b"time,time_s,camera,video,")),
+    ("counts.csv", _begins(b"camera,bin_start,bin_end,")),
+    ("od.csv", _begins(b"camera,from,to,class,")),
+    ("travel_times.csv", _begins(b"camera,from,to,class,")),
+    ("clips.csv", _begins(b"clip,mode,camera,video,")),
+    ("empty.txt", _begins(b"# Videos in which no track was found.")),
+    (".parquet", _is_parquet),
+    ("tables.xlsx", _is_workbook),
+    (".html", _is_page),
+)

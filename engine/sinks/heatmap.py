@@ -1,0 +1,143 @@
+"""`<stem>.heatmap.json`: where the objects of a video were, added up while they are tracked.
+
+What it holds follows from the rows of `tracks.jsonl`, rounded as they are: whoever reads those gets the same. It has no
+part while it grows: a checkpoint holds what there is, which is bounded by the cells and the tracks alive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.analytics.heatmap import Heatmap, HeatmapState, to_file
+from engine.analytics.samples import Samples
+from engine.errors import CheckpointMismatch, SinkError, describe_os_error
+from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish
+
+_Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
+"""Seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
+
+# NumPy takes its time for each call.
+_FRAMES_AT_ONCE = 64
+# Tracks whose cells are remembered: a tracker may hold one for long that it does not report.
+_MOST_KEPT = 1000
+
+
+class HeatmapSink(FileSink):
+    """Adds up where tracks were. Memory depends on the tracks alive, not on the length of the video."""
+
+    kind = "heatmap"
+
+    def __init__(self, path: Path, class_names: Sequence[str], *, forget_after: int) -> None:
+        """`forget_after`: steps for which a track that was not seen is remembered in any case."""
+        self._part = part_path(path)
+        self._names = dict(enumerate(class_names))
+        self._forget_after = forget_after
+        self._heatmap: Heatmap | None = None  # None before the first frame with an image
+        self._frames = 0
+        self._steps = 0.0
+        self._seen: dict[int, float] = {}
+        self._waiting: list[_Frame] = []
+        self.before: Callable[[], tuple[HeatmapState | None, int]] = lambda: (None, 0)
+        """Gives what the file before of the same camera left, and how far the times there are ahead of this file's, in
+        microseconds. Asked once, at the first frame."""
+
+    def grow_in(self, folder: Path) -> None:
+        self._part = folder / self._part.name
+
+    def open(self, info: StreamInfo) -> None:
+        discard(self._part)
+
+    def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
+        discard(self._part)
+        try:
+            found = state["heatmap"]
+            self._frames, self._steps = int(found["frames"]), float(found["steps"])
+            if found["cells"] is not None:
+                self._heatmap = Heatmap.of(HeatmapState.from_json(found["cells"]))
+            self._seen = {int(track_id): float(seen) for track_id, seen in found["seen"]}
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointMismatch(f"{self._part.name} is damaged: it holds no state of a heatmap") from error
+
+    def write(self, tracks: Tracks) -> None:
+        if self._heatmap is None and tracks.frame.image is not None:
+            self._heatmap = Heatmap((tracks.frame.image.width, tracks.frame.image.height))
+            before, ahead_us = self.before()
+            if before is not None and before.size_wh == self._heatmap.size_wh:
+                self._heatmap.go_on(before.tracks, ahead_us)
+                self._seen = {each.track_id: 0.0 for each in before.tracks}
+        if tracks.detections is not None:  # frames that are not inferred don't age a track
+            self._steps += tracks.steps
+        if len(tracks):
+            self._seen.update(dict.fromkeys(tracks.track_ids.tolist(), self._steps))
+            frame = tracks.frame
+            self._waiting.append((round(frame.time_s, 6), tracks.track_ids, tracks.class_ids, tracks.boxes_xyxy))
+        self._frames += 1
+        if self._frames % _FRAMES_AT_ONCE == 0:
+            self._take_in()
+            self._forget()
+
+    def _take_in(self) -> None:
+        """Adds the frames that wait."""
+        if not self._waiting:
+            return
+        assert self._heatmap is not None, "a dropped frame has no tracks"
+        times, *columns = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        ids, kinds, boxes = map(np.concatenate, columns)
+        times_s = np.repeat(times, [len(each) for each in columns[0]])
+        none, kinds, boxes = np.zeros(len(ids), np.int64), kinds.astype(np.int64), np.round(boxes, 2)
+        self._heatmap.feed(Samples(none, none, times_s, ids, kinds, none.astype(float), boxes, self._names))
+
+    def _forget(self) -> None:
+        oldest = self._steps - self._forget_after - 1
+        unseen = sorted((seen, track_id) for track_id, seen in self._seen.items() if seen < oldest)
+        gone = [track_id for _, track_id in unseen[: max(0, len(self._seen) - _MOST_KEPT)]]
+        for track_id in gone:
+            del self._seen[track_id]
+        if self._heatmap is not None:
+            self._heatmap.forget(gone)
+
+    def left(self, ahead_us: int) -> HeatmapState | None:
+        """Return what the next file of the camera goes on with: the tracks alive, by times that are `ahead_us` ahead of
+        this file's. None where nothing was seen."""
+        self._take_in()
+        self._forget()
+        return None if self._heatmap is None else HeatmapState(self._heatmap.size_wh, {}, self._heatmap.alive(ahead_us))
+
+    def mark(self) -> State:
+        self._take_in()
+        found = {
+            "frames": self._frames,
+            "steps": self._steps,
+            "cells": self._heatmap.state().to_json() if self._heatmap is not None else None,
+            "seen": list(self._seen.items()),
+        }
+        return lambda: {"offset": 0, "heatmap": found}
+
+    def complete(self, end: EndOfStream) -> Path:
+        self._take_in()
+        try:
+            with fresh(self._part) as file:
+                file.write(to_file(self._heatmap))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SinkError(f"{self._part.name} can't be written: {describe_os_error(error)}") from error
+        return self._part
+
+    def commit(self, end: EndOfStream, path: Path) -> None:
+        publish(self.complete(end), path)
+
+    def suspend(self) -> None:
+        self._waiting.clear()
+
+    def abort(self) -> None:
+        self._waiting.clear()
+        discard(self._part)
