@@ -91,6 +91,9 @@ class Settings(BaseModel):
     """A stay that lasts for so long is told of while it goes on, in zones without a `loiter_s` of their own. none: in
     those it is not."""
 
+    traces: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where a trace of each job that has ended is sent, as OTLP over HTTP: `http://HOST:4318`. none: nowhere."""
+
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """How many attempts in a row may get no further in a video before it is given up."""
     lease_s: Seconds = 30.0

@@ -66,6 +66,7 @@ from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
+from orchestrator.worker import tracing
 from orchestrator.worker.readings import Reading, Taken
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
@@ -323,7 +324,7 @@ def end(job: Job, context: Context) -> PipelineResult:
 
     It needs no broker and no worker: this is how a client ends a job that was cancelled before anybody had begun it.
     """
-    record = job.end_record()
+    record, told = job.end_record(), None
     if record is None:
         if job.cancelled:
             _salvage(job, context)
@@ -349,11 +350,14 @@ def end(job: Job, context: Context) -> PipelineResult:
         if write_once(job.folder / "end.json", made.to_json()):
             job.note("ended", state=state.value, worker=context.node)
             log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state.value})
+            told = made
         elif job.end_record() is None:  # it is damaged
             write_json(job.folder / "end.json", made.to_json())
         record = job.end_record() or made
     _write_results(job, record.result)
     settle(job.id, context.settings)
+    if told is not None:  # it was this one that ended it
+        tracing.tell(job, told, context.settings)
     return record.result
 
 
