@@ -171,7 +171,7 @@ class LiveCounts:
         (self._track(found.track_id).done if waits else self._totals)[place, _key(found)] += 1
 
     def _at_end(self, track_id: int) -> Counter[tuple[int, str]]:
-        """What the end of a track would settle. Its stays count already."""
+        """Return what the end of a track would settle. Its stays count already."""
         return Counter(
             (place, _key(crossing))
             for place, (_, crossings) in enumerate(self._lines)
@@ -206,7 +206,7 @@ class LiveCounts:
         return self._tracks[track_id] if track_id in self._tracks else self._gone[track_id]
 
     def _counts_at(self, place: int, track_id: int) -> bool:
-        """Whether a place counts a track's class, which is the one with most votes by now."""
+        """Return whether a place counts a track's class, which is the one with most votes by now."""
         classes, votes = self._places[place].classes, self._track(track_id).votes
         return classes is None or max(sorted(votes), key=lambda kind: votes[kind]) in classes
 

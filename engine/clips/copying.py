@@ -8,7 +8,7 @@ belongs to: what was read last is kept, and a clip takes sound for a while behin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ def copy(
             packet.pts, packet.dts = int(index.pts[number]), int(index.dts[number])
             at_s = packet.dts * index.time_base
             while waiting and waiting[0].cut.first == number:
-                open_now.append(_writer(source, audio, waiting.popleft(), sound))
+                open_now.append(_writer(source, audio, waiting.popleft()))
+                for heard in sound:
+                    open_now[-1].hear(heard)
             for writer in open_now:
                 writer.see(packet, number)
             for writer in [each for each in open_now if each.over(number, at_s)]:
@@ -68,11 +70,8 @@ def copy(
     return failed
 
 
-def _writer(source: Source, audio: Any, copy: Copy, sound: Iterable[Any]) -> Writer:
-    writer = Writer(source, audio, copy) if copy.joint is None else Joiner(source, audio, copy)
-    for packet in sound:
-        writer.hear(packet)
-    return writer
+def _writer(source: Source, audio: Any, copy: Copy) -> Writer:
+    return Writer(source, audio, copy) if copy.joint is None else Joiner(source, audio, copy)
 
 
 def _end(writer: Writer, failed: dict[Path, str]) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
 from engine.clips.copying import copy, copy_suffix
-from engine.clips.encoding import encode
+from engine.clips.encoding import Encoded, encode
 from engine.clips.lists import EMPTY, LIST, clips_csv, empty_txt, listed_before
 from engine.clips.packets import PacketIndex
 from engine.clips.plan import ClipSettings, Part, parts_of
 from engine.clips.writing import Copy
-from engine.errors import OutputError, VideoError, describe_os_error
+from engine.errors import OutputError, SinkError, Unencodable, VideoError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
@@ -201,9 +201,9 @@ class _VideoCutter:
             if frames is None or found is None:
                 why[path] = index.problem or "no key frame stands in front of it"
             elif not self._settings.exact or found.shown == found.wanted:
-                copies[path] = Copy(found, path, suffix)
+                copies[path] = Copy(found, path, self._place.shown, suffix)
             elif (joint := index.joint(*frames)) is not None:
-                copies[path] = Copy(index.exactly(joint, *frames), path, suffix, joint)
+                copies[path] = Copy(index.exactly(joint, *frames), path, self._place.shown, suffix, joint)
             else:
                 why[path] = index.why_not_joint(*frames)
         by_path = dict(zip(growing, parts, strict=True))
@@ -217,13 +217,22 @@ class _VideoCutter:
         left = [(part, path) for part, path in zip(own, growing, strict=True) if path in why or path not in copies]
         if left:
             first_s = 0.0 if self._drawn else self._video.first_s
-            made = encode(file, file.path, first_s, left, self._run.config, self._tick)
+            made = self._encoded(file, first_s, left)
             for _, path in left:
                 if (each := made.get(path)) is not None:
                     note = "; ".join(filter(None, (why.get(path, ""), *each.notes)))
                     frames = each.first_frame, each.last_frame
                     count, spent_s = each.last_frame - each.first_frame + 1, (each.begins_s, each.ends_s)
                     yield shift.back(_Made(path, ".mp4", "exact", by_path[path], *spent_s, frames, 0.0, count, note))
+
+    def _encoded(self, file: OpenedFile, first_s: float, left: Sequence[tuple[Part, Path]]) -> dict[Path, Encoded]:
+        try:
+            return encode(file, file.path, first_s, left, self._run.config, self._tick)
+        except Unencodable:
+            raise
+        except SinkError as error:  # the disk's fault, which is no video's
+            why = str(error).rpartition(" can't be written: ")[2]
+            raise OutputError(f"{self._place.shown} can't be written: {why}.") from error
 
     @property
     def _drawn(self) -> bool:

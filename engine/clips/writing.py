@@ -24,11 +24,12 @@ _SAME_S = Fraction(1, 1000)
 
 @dataclass(frozen=True)
 class Copy:
-    """One clip to be made of packets, in `path`; `suffix` is that of its container. `joint` says what of it is encoded
-    anew; None: it is copied as a whole."""
+    """One clip to be made of packets, in `path`, which lies in what is called `folder`; `suffix` is that of its
+    container. `joint` says what of it is encoded anew; None: it is copied as a whole."""
 
     cut: Cut
     path: Path
+    folder: Path
     suffix: str
     joint: Joint | None = None
 
@@ -38,6 +39,7 @@ class Writer:
 
     def __init__(self, source: Source, audio: Any, copy: Copy) -> None:
         self.path = copy.path
+        self._folder = copy.folder
         self._cut = copy.cut
         self.time_base = source.video.time_base
         self.ends_pts = copy.cut.ends_pts
@@ -57,7 +59,7 @@ class Writer:
                 options=options,
             )
         except OSError as error:
-            raise OutputError(f"{copy.path} can't be written: {describe_os_error(error)}.") from error
+            raise OutputError(f"{copy.folder} can't be written: {describe_os_error(error)}.") from error
         self._video = self._container.add_stream_from_template(source.video, opaque=True)
         self._video.time_base = self.time_base
         self._audio = self._container.add_stream_from_template(audio, opaque=True) if audio is not None else None
@@ -142,9 +144,9 @@ class Writer:
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
-            raise OutputError(f"{self.path} can't be written: {describe_os_error(error)}.") from error
+            raise OutputError(f"{self._folder} can't be written: {describe_os_error(error)}.") from error
         if isinstance(error, av.error.FFmpegError) and error.errno in (5, 28, 122):  # EIO, ENOSPC, EDQUOT
-            raise OutputError(f"{self.path} can't be written: {describe_os_error(error)}.") from error
+            raise OutputError(f"{self._folder} can't be written: {describe_os_error(error)}.") from error
         self._problem = self._problem or f"the container does not take it ({type(error).__name__})"
 
     def _check(self) -> str | None:

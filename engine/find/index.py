@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
@@ -23,83 +24,103 @@ from engine.errors import ConfigError, InputError, OutputError, describe_os_erro
 from engine.exports import NOTE
 from engine.finished import FinishedRun
 
-SCHEMA = 2
+SCHEMA = 3
+# In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a
+# track stands with its events, so that nothing is looked up among millions.
 _TABLES = """
 CREATE TABLE about (schema INTEGER);
 CREATE TABLE folders (folder INTEGER, path VARCHAR, stamp VARCHAR, hides BOOLEAN);
 CREATE TABLE videos (folder INTEGER, video VARCHAR, source VARCHAR, tracks VARCHAR, begins_s DOUBLE);
 CREATE TABLE tracks (
     folder INTEGER, camera VARCHAR, track_id BIGINT, class VARCHAR, video VARCHAR, begins TIMESTAMP, ends TIMESTAMP,
-    zone VARCHAR, first_s DOUBLE, last_s DOUBLE, duration_s DOUBLE, first_frame BIGINT, best_video VARCHAR,
-    best_frame BIGINT
+    zone VARCHAR, of_day DOUBLE, time_s DOUBLE, duration_s DOUBLE, best_video VARCHAR, best_frame BIGINT
 );
 CREATE TABLE events (
-    folder INTEGER, camera VARCHAR, track_id BIGINT, class VARCHAR, video VARCHAR, begins TIMESTAMP, zone VARCHAR,
-    time_s DOUBLE, frame DOUBLE, kind VARCHAR, place VARCHAR, direction VARCHAR, dwell_s DOUBLE
+    folder INTEGER, camera VARCHAR, track_id BIGINT, class VARCHAR, video VARCHAR, begins TIMESTAMP, ends TIMESTAMP,
+    zone VARCHAR, of_day DOUBLE, time_s DOUBLE, duration_s DOUBLE, best_video VARCHAR, best_frame BIGINT,
+    kind VARCHAR, place VARCHAR, direction VARCHAR
 );
 CREATE TABLE names (folder INTEGER, what VARCHAR, name VARCHAR);
 """
 _TABLES_OF_A_RUN = ("tracks", "events", "counts")
-# A name that a spreadsheet would take for a formula has an apostrophe in front in the table. Local time and its
-# distance from UTC stand in one text.
-_PLAIN = r"regexp_replace({0}, '^''([=+\-@\t\r])', '\1')"
+_NUMBERS = {
+    "BIGINT": frozenset("track_id first_frame last_frame best_frame".split()),
+    "DOUBLE": frozenset("first_s last_s duration_s time_s dwell_s".split()),
+}
+# Folders are read together, up to so many or to so many bytes of tables.
+_TOGETHER, _TOGETHER_BYTES = 64, 256 << 20
+_LONGEST_HEAD = 1 << 16
+
+# A name that a spreadsheet would take for a formula has an apostrophe in front in the table.
+_PLAIN = "CASE WHEN {0}[1] = chr(39) AND {0}[2] IN ('=', '+', '-', '@', chr(9), chr(13)) THEN {0}[2:] ELSE {0} END"
+# Local time and its distance from UTC stand in one text.
 _LOCAL = "TRY_CAST(left({0}, 23) AS TIMESTAMP)"
 _ZONE = "substr({0}, 24)"
+_OF_DAY = "epoch(begins) - epoch(date_trunc('day', begins))"
+_BATCH = "(SELECT unnest(?) AS folder, unnest(?) AS filename) n"
 
-
-class Insert(NamedTuple):
-    """A statement that takes a folder's number, and the path of one of its tables."""
-
-    table: str
-    text: str
-
-
-def _insert(into: str, table: str, *columns: str) -> Insert:
-    return Insert(
-        table,
-        f"INSERT INTO {into} SELECT {'DISTINCT ' * (into == 'names')}CAST(? AS INTEGER), {', '.join(columns)}"
-        " FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"')",
-    )
-
-
-def _number(column: str, kind: str = "DOUBLE") -> str:
-    return f"CAST({column} AS {kind})"
-
-
-_INSERTS = (
-    _insert(
-        "tracks",
-        "tracks",
-        _PLAIN.format("camera"),
-        _number("track_id", "BIGINT"),
-        _PLAIN.format("class"),
-        _PLAIN.format("video"),
-        _LOCAL.format("first_time"),
-        _LOCAL.format("last_time"),
-        _ZONE.format("first_time"),
-        *map(_number, ("first_s", "last_s", "duration_s")),
-        _number("first_frame", "BIGINT"),
-        _PLAIN.format("best_video"),
-        _number("best_frame", "BIGINT"),
-    ),
-    _insert(
-        "events",
-        "events",
-        _PLAIN.format("camera"),
-        _number("track_id", "BIGINT"),
-        _PLAIN.format("class"),
-        _PLAIN.format("video"),
-        _LOCAL.format("time"),
-        _ZONE.format("time"),
-        *map(_number, ("time_s", "frame")),
-        "kind",
-        _PLAIN.format("place"),
-        _PLAIN.format("direction"),
-        _number("dwell_s"),
-    ),
-    # Of a scene that was counted by later on.
-    *(_insert("names", "counts", f"'{what}'", _PLAIN.format(what)) for what in ("line", "direction")),
+_TRACKS = f"""
+INSERT INTO tracks
+SELECT folder, {_PLAIN.format("camera")}, CAST(track_id AS BIGINT), {_PLAIN.format("class")}, {_PLAIN.format("video")},
+    begins, {_LOCAL.format("last_time")}, {_ZONE.format("first_time")}, {_OF_DAY}, CAST(first_s AS DOUBLE),
+    CAST(duration_s AS DOUBLE), {_PLAIN.format("best_video")}, CAST(best_frame AS BIGINT)
+FROM (SELECT *, {_LOCAL.format("first_time")} AS begins FROM {{rows}} r JOIN {_BATCH} USING (filename))
+ORDER BY begins
+"""
+_EVENTS = f"""
+INSERT INTO events
+SELECT e.folder, e.camera, e.track_id, {_PLAIN.format("e.class")}, {_PLAIN.format("e.video")}, begins,
+    begins + to_milliseconds(CAST(coalesce(lasts_s, 0) * 1000 AS BIGINT)), {_ZONE.format("e.time")}, {_OF_DAY},
+    CAST(e.time_s AS DOUBLE), coalesce(lasts_s, 0), t.best_video, t.best_frame, e.kind, {_PLAIN.format("e.place")},
+    {_PLAIN.format("e.direction")}
+FROM (
+    SELECT * REPLACE ({_PLAIN.format("camera")} AS camera, CAST(track_id AS BIGINT) AS track_id),
+        {_LOCAL.format("time")} AS begins, CAST(dwell_s AS DOUBLE) AS lasts_s
+    FROM {{rows}} r JOIN {_BATCH} USING (filename) WHERE kind IN ('stay', 'crossing')
+) e LEFT JOIN (
+    SELECT folder, camera, track_id, best_video, best_frame FROM tracks WHERE folder BETWEEN ? AND ?
+) t ON t.folder = e.folder AND t.camera = e.camera AND t.track_id = e.track_id
+ORDER BY begins
+"""
+_COUNTED = (
+    f"INSERT INTO names SELECT DISTINCT folder, '{{what}}', {{name}} FROM {{{{rows}}}} r JOIN {_BATCH} USING (filename)"
 )
+_SEEN = (
+    "INSERT INTO names SELECT DISTINCT folder, 'class', class FROM tracks WHERE folder BETWEEN $first AND $last"
+    " UNION SELECT DISTINCT folder, 'camera', camera FROM tracks WHERE folder BETWEEN $first AND $last"
+    " UNION SELECT DISTINCT folder, CASE kind WHEN 'stay' THEN 'zone' ELSE 'line' END, place FROM events"
+    " WHERE folder BETWEEN $first AND $last"
+    " UNION SELECT DISTINCT folder, 'direction', direction FROM events"
+    " WHERE kind = 'crossing' AND folder BETWEEN $first AND $last"
+)
+
+
+def _rows(table: str, typed: bool) -> str:
+    """Return what reads CSV files, their paths given, with the name of each beside its rows. `typed`: their columns are
+    those that this version writes, and need not be guessed."""
+    if typed:
+        kinds = {
+            name: next((kind for kind, of in _NUMBERS.items() if name in of), "VARCHAR") for name in COLUMNS[table]
+        }
+        form = f"auto_detect = false, columns = {kinds}"
+    else:
+        form = "all_varchar = true, union_by_name = true"
+    return f"read_csv(?, filename = true, header = true, delim = ',', quote = '\"', escape = '\"', {form})"
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A folder that is to be read: its number, name and stamp, what its manifest says, and the paths of its tables by
+    their names, which are open. `typed`: their columns are those that this version writes."""
+
+    number: int
+    name: str
+    stamp: str
+    run: FinishedRun
+    begins: dict[str, float]
+    paths: dict[str, str]
+    typed: bool
+    size: int
 
 
 @dataclass(frozen=True)
@@ -190,62 +211,116 @@ class Index:
                 f"{self.root} holds no results: no manifest.json is in it, or in a folder below it. Name the output "
                 "folder of a run or a job, or one that holds some."
             )
-        number = max((number for number, _ in known.values()), default=0)
         failed: dict[str, str] = {}
-        read = 0
-        for name in known.keys() - there.keys():
-            self._forget(known[name][0])
-        for name, folder in sorted(there.items()):
-            stamp = _stamp(folder)
-            if name in known and known[name][1] == stamp:
-                continue
-            self._tick(name)
-            number += 1
-            self.connection.begin()
-            try:
-                if name in known:
-                    self._forget(known[name][0])
-                self._read(number, name, folder, stamp)
-                self.connection.commit()
-                read += 1
-            except (InputError, ConfigError) as error:
-                self.connection.rollback()
-                failed[name] = str(error)
-            except BaseException:
-                self.connection.rollback()
-                raise
+        gone = [number for name, (number, _) in known.items() if name not in there]
+        if gone:
+            self._forget(gone)
+        stamps = {name: _stamp(folder) for name, folder in sorted(there.items())}
+        changed = [name for name, stamp in stamps.items() if name not in known or known[name][1] != stamp]
+        number, read = max((number for number, _ in known.values()), default=0), 0
+        waiting = deque(changed)
+        while waiting:
+            with contextlib.ExitStack() as stack:
+                batch: list[_Staged] = []
+                while waiting and len(batch) < _TOGETHER and sum(each.size for each in batch) < _TOGETHER_BYTES:
+                    name = waiting.popleft()
+                    self._tick(name)
+                    number += 1
+                    try:
+                        batch.append(_staged(number, name, there[name], stamps[name], stack))
+                    except (InputError, ConfigError) as error:
+                        failed[name] = str(error)
+                old = {each.name: known[each.name][0] for each in batch if each.name in known}
+                read += self._take(batch, old, failed)
         return Refreshed(len(there), read, failed)
+
+    def _take(self, batch: Sequence[_Staged], old: Mapping[str, int], failed: dict[str, str]) -> int:
+        """Read folders together, and each alone where that fails; note which can't be. Return how many were read."""
+        typed = [each for each in batch if each.typed]
+        groups = [typed, *([each] for each in batch if not each.typed)]
+        read = 0
+        while groups:
+            group = groups.pop()
+            if not group:
+                continue
+            problem = self._committed(group, [old[each.name] for each in group if each.name in old])
+            if problem is None:
+                read += len(group)
+            elif len(group) > 1:
+                groups += [[each] for each in group]
+            else:
+                failed[group[0].name] = (
+                    f"{group[0].run.folder}: its tables can't be read ({problem}): make them again with analyze."
+                )
+        return read
+
+    def _committed(self, group: Sequence[_Staged], old: Sequence[int]) -> str | None:
+        """Take folders in place of what was known of them, whole or not at all, and return what is wrong with their
+        tables."""
+        import duckdb
+
+        self.connection.begin()
+        try:
+            if old:
+                self._forget(old)
+            self._read(group)
+        except duckdb.Error as error:
+            self.connection.rollback()
+            return str(error).splitlines()[0]
+        except BaseException:
+            self.connection.rollback()
+            raise
+        self.connection.commit()
+        return None
 
     def _all(self, query: str, values: list[Any] | None = None) -> list[Any]:
         return list(self.connection.execute(query, values or []).fetchall())
 
-    def _forget(self, folder: int) -> None:
+    def _forget(self, folders: Sequence[int]) -> None:
         for table in ("folders", "videos", "tracks", "events", "names"):
-            self.connection.execute(f"DELETE FROM {table} WHERE folder = ?", [folder])
+            self.connection.execute(f"DELETE FROM {table} WHERE folder IN (SELECT unnest(?))", [list(folders)])
 
-    def _read(self, number: int, name: str, folder: Path, stamp: str) -> None:
-        """Take the tables of one folder. Raises InputError and ConfigError."""
-        import duckdb
+    def _read(self, group: Sequence[_Staged]) -> None:
+        """Take the tables of folders, whose numbers follow each other in time. Raises duckdb.Error."""
 
-        run = FinishedRun.load(folder)
-        begins = _begins(run)
-        self.connection.execute("INSERT INTO folders VALUES (?, ?, ?, ?)", [number, name, stamp, bool(run.config.blur)])
-        rows = [
-            (number, video.name, str(video.source or ""), str(video.tracks or ""), begins.get(video.name, 0.0))
-            for video in run.videos
-        ]
-        if rows:
-            self.connection.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?)", rows)
-        if names := [(number, what, name) for what, found in _names(run).items() for name in sorted(found)]:
-            self.connection.executemany("INSERT INTO names VALUES (?, ?, ?)", names)
-        try:
-            with _tables(run) as paths:
-                for insert in _INSERTS:
-                    if insert.table in paths:
-                        self.connection.execute(insert.text, [number, paths[insert.table]])
-        except duckdb.Error as error:
-            first = str(error).splitlines()[0]
-            raise InputError(f"{folder}: its tables can't be read ({first}): make them again with analyze.") from error
+        def put(table: str, rows: list[tuple[object, ...]]) -> None:
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+        put("folders", [(each.number, each.name, each.stamp, bool(each.run.config.blur)) for each in group])
+        put("videos", [row for each in group for row in _videos(each)])
+        put("names", [row for each in group for row in _names(each)])
+        bounds = [group[0].number, group[-1].number]
+
+        def insert(text: str, table: str, *more: int) -> None:
+            those = [each for each in group if table in each.paths]
+            if those:
+                paths = [each.paths[table] for each in those]
+                rows = text.format(rows=_rows(table, group[0].typed))
+                self.connection.execute(rows, [paths, [each.number for each in those], paths, *more])
+
+        insert(_TRACKS, "tracks")
+        insert(_EVENTS, "events", *bounds)
+        for what in ("line", "direction"):  # of a scene that was counted by later on
+            insert(_COUNTED.format(what=what, name=_PLAIN.format(what)), "counts")
+        self.connection.execute(_SEEN, dict(zip(("first", "last"), bounds, strict=True)))
+
+
+def _staged(number: int, name: str, folder: Path, stamp: str, stack: contextlib.ExitStack) -> _Staged:
+    """Read a folder's manifest and open its tables. Raises InputError and ConfigError."""
+    run = FinishedRun.load(folder)
+    paths = stack.enter_context(_tables(run))
+    heads = {table: _head(path) for table, path in paths.items()}
+    typed = all(head == ",".join(COLUMNS[table]) for table, head in heads.items())
+    size = sum(os.stat(path).st_size for path in paths.values())
+    return _Staged(number, name, stamp, run, _begins(run), paths, typed, size)
+
+
+def _head(path: str) -> str:
+    """Return the first line of a table."""
+    with open(path, "rb") as file:
+        return file.readline(_LONGEST_HEAD).decode("utf-8", "replace").rstrip("\r\n")
 
 
 def folders_of(root: Path) -> Iterator[Path]:
@@ -261,7 +336,7 @@ def folders_of(root: Path) -> Iterator[Path]:
 
 
 def _stamp(folder: Path) -> str:
-    """What tells that the tables of a folder have changed."""
+    """Return what tells that the tables of a folder have changed."""
     parts = []
     for name in ("manifest.json", *(f"{name}.csv" for name in _TABLES_OF_A_RUN)):
         try:
@@ -272,16 +347,25 @@ def _stamp(folder: Path) -> str:
     return " ".join(parts)
 
 
-def _names(run: FinishedRun) -> dict[str, set[str]]:
-    """Return the names that can come up in a run, also where they did not."""
+def _videos(folder: _Staged) -> Iterator[tuple[object, ...]]:
+    for video in folder.run.videos:
+        begins_s = folder.begins.get(video.name, 0.0)
+        yield folder.number, video.name, str(video.source or ""), str(video.tracks or ""), begins_s
+
+
+def _names(folder: _Staged) -> Iterator[tuple[object, ...]]:
+    """Give the names that can come up in a run, also where they did not."""
+    run = folder.run
     lines = [line for scene in run.settings.scenes for line in scene.lines]
-    return {
+    found = {
         "class": set(run.looked_for or ()),
         "camera": {film.camera for film in run.films},
         "zone": {zone.name for scene in run.settings.scenes for zone in scene.zones},
         "line": {line.name for line in lines},
         "direction": {word for line in lines for word in (line.into, line.out)},
     }
+    for what, names in found.items():
+        yield from ((folder.number, what, name) for name in sorted(names))
 
 
 def _begins(run: FinishedRun) -> dict[str, float]:

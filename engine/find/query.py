@@ -88,10 +88,9 @@ def ask(index: Index, question: Question) -> Answer:
         " ORDER BY begins NULLS LAST, folder, camera, time_s, track_id LIMIT ?)"
         " SELECT f.path, h.camera, h.video, v.source, h.track_id, h.class, h.kind, h.place, h.direction,"
         " strftime(h.begins, '%Y-%m-%dT%H:%M:%S.%g'), strftime(h.ends, '%Y-%m-%dT%H:%M:%S.%g'), h.zone,"
-        " h.time_s - coalesce(v.begins_s, 0), h.duration_s, t.best_video, t.best_frame, f.hides"
+        " h.time_s - coalesce(v.begins_s, 0), h.duration_s, h.best_video, h.best_frame, f.hides"
         " FROM hits h JOIN folders f ON f.folder = h.folder"
         " LEFT JOIN videos v ON v.folder = h.folder AND v.video = h.video"
-        " LEFT JOIN tracks t ON t.folder = h.folder AND t.camera = h.camera AND t.track_id = h.track_id"
         " ORDER BY h.begins NULLS LAST, h.folder, h.camera, h.time_s, h.track_id"
     )
     rows = index.connection.execute(shown, [*given, question.limit]).fetchall()
@@ -121,15 +120,8 @@ def _found(row: Sequence[Any]) -> Found:
     )
 
 
-_TRACKS = (
-    "SELECT folder, camera, track_id, class, video, begins, ends, zone, first_s AS time_s, duration_s,"
-    " 'track' AS kind, '' AS place, '' AS direction FROM tracks"
-)
-_EVENTS = (
-    "SELECT e.folder, e.camera, e.track_id, e.class, e.video, e.begins,"
-    " e.begins + to_milliseconds(CAST(coalesce(e.dwell_s, 0) * 1000 AS BIGINT)) AS ends, e.zone, e.time_s,"
-    " coalesce(e.dwell_s, 0) AS duration_s, e.kind, e.place, e.direction FROM events e"
-)
+_TRACKS = "SELECT *, 'track' AS kind, '' AS place, '' AS direction FROM tracks"
+_EVENTS = "SELECT * FROM events"
 
 
 def _conditions(question: Question) -> tuple[str, list[Any]]:
@@ -172,26 +164,15 @@ def _times(question: Question) -> tuple[list[str], list[Any]]:
     if question.between is not None:
         first, last = question.between
         # It overlaps the part of a day if it begins in it, or before it and lasts into it.
-        begin = "(epoch(begins) - epoch(date_trunc('day', begins)))"
         start, length = _seconds(first), (_seconds(last) - _seconds(first)) % 86_400 or 86_400
-        since = f"((({begin} - ?) % 86400 + 86400) % 86400)"
-        parts.append(f"({since} < ? OR {since} + (epoch(ends) - epoch(begins)) >= 86400)")
+        since = "((of_day - ? + 86400) % 86400)"
+        parts.append(f"({since} < ? OR {since} + duration_s >= 86400)")
         values += [start, length, start]
     return parts, values
 
 
 def _seconds(moment: time) -> float:
     return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
-
-
-# Where a name comes up, beside the names of what can come up.
-_SEEN = {
-    "class": "SELECT class FROM tracks",
-    "camera": "SELECT camera FROM tracks",
-    "zone": "SELECT place FROM events WHERE kind = 'stay'",
-    "line": "SELECT place FROM events WHERE kind = 'crossing'",
-    "direction": "SELECT direction FROM events WHERE kind = 'crossing'",
-}
 
 
 def _check(index: Index, question: Question) -> None:
@@ -215,7 +196,7 @@ def _check(index: Index, question: Question) -> None:
     for what, names in asked.items():
         if not names:
             continue
-        rows = index.connection.execute(f"SELECT name FROM names WHERE what = ? UNION {_SEEN[what]}", [what]).fetchall()
+        rows = index.connection.execute("SELECT DISTINCT name FROM names WHERE what = ?", [what]).fetchall()
         known = {name for (name,) in rows if name}
         for name in names:
             if name not in known:

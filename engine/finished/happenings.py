@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, floor
@@ -16,6 +16,8 @@ from engine.finished.folder import FinishedRun, FinishedVideo
 
 # Times in files of rows are rounded to a microsecond.
 _TICK_S = 1e-6
+# A last frame may be longer than others.
+_SEAM_STEPS = 1.5
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def happenings_of(
         answers = found.answers
         placed, _ = lay_out(by_camera[answers.camera], run.settings.max_gap_s, run.settings.max_overlap_s)
         parts = [(numbers[id(each.film)], each) for each in placed if each.film.examined_s is not None]
-        by_name = {run.videos[number].name: (number, run.videos[number]) for number, _ in parts}
-        all_of_it = [_of_event(answers, event, parts, by_name) for event in answers.events if event.kind.value in kinds]
+        events = [event for event in answers.events if event.kind.value in kinds]
+        all_of_it = [_of_event(answers, event, parts, run.videos) for event in events]
         if TRACK in kinds:
             all_of_it += [_of_track(answers, track, parts) for track in answers.tracks]
         all_of_it.sort(key=lambda each: (each.begins_s, each.ends_s, each.track_id, each.kind))
@@ -98,16 +100,11 @@ def _of_track(answers: Answers, track: Trajectory, parts: list[tuple[int, Placed
 
 
 def _of_event(
-    answers: Answers, event: Event, parts: list[tuple[int, Placed]], by_name: dict[str, tuple[int, FinishedVideo]]
+    answers: Answers, event: Event, parts: list[tuple[int, Placed]], videos: Sequence[FinishedVideo]
 ) -> Happening:
     begins_s = event.at.time_s
     ends_s = begins_s + (event.dwell_s or 0.0 if event.kind is EventKind.STAY else 0.0)
-    if event.kind is EventKind.STAY:
-        spans = _spans(begins_s, ends_s, parts)
-    else:
-        number, _ = by_name[event.at.video]
-        frames = floor(event.at.frame), ceil(event.at.frame)
-        spans = (Span(number, event.at.video_s, event.at.video_s, frames),)
+    spans = _spans(begins_s, ends_s, parts) if event.kind is EventKind.STAY else _moment(event, parts, videos)
     return Happening(
         event.kind.value,
         answers.camera,
@@ -120,6 +117,22 @@ def _of_event(
         answers.clock.at(begins_s),
         spans,
     )
+
+
+def _moment(event: Event, parts: list[tuple[int, Placed]], videos: Sequence[FinishedVideo]) -> tuple[Span, ...]:
+    """Return the frames between which something happened; between two files, the one of each at the seam."""
+    place = next(place for place, (number, _) in enumerate(parts) if videos[number].name == event.at.video)
+    number, placed = parts[place]
+    frames = floor(event.at.frame), ceil(event.at.frame)
+    found = [Span(number, event.at.video_s, event.at.video_s, frames)]
+    assert placed.film.examined_s is not None
+    if place and event.at.time_s < placed.film.examined_s[0] + placed.offset_s - _TICK_S:
+        before, earlier = parts[place - 1]
+        assert earlier.film.examined_s is not None
+        _, end_s = earlier.film.examined_s
+        # Its last frame begins a step before it ends.
+        found.insert(0, Span(before, end_s - _SEAM_STEPS * float(videos[before].step_s or 0), end_s))
+    return tuple(found)
 
 
 def _spans(begins_s: float, ends_s: float, parts: list[tuple[int, Placed]]) -> tuple[Span, ...]:

@@ -118,7 +118,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
 
 
 def _why_in(config: EngineConfig) -> str:
-    """Why a precision is computed on the CPU. Raises ConfigError where a GPU was asked for, too."""
+    """Return why a precision is computed on the CPU. Raises ConfigError where a GPU was asked for, too."""
     if config.device.startswith("cuda") or is_plan(config.model) or config.backend in (PROVIDER, "tensorrt"):
         raise ConfigError(
             f"precision must be f32 on a GPU: it is that of CPUs, and a plan has its own (`yolo-engine build-trt "
@@ -134,12 +134,12 @@ def _cpu(backend: Backend, why: str) -> Chosen:
 
 
 def _none(error: PlanError | BackendMissing, asked: _Asked) -> BackendMissing:
-    """For a GPU that was asked for: what can't be used, and why."""
+    """Return what can't be used of a GPU that was asked for, and why."""
     return BackendMissing(" ".join([str(error), *(f"And not {reason}." for reason in asked.passed)]))
 
 
 def _plan(asked: _Asked) -> Chosen:
-    """A TensorRT plan."""
+    """Return a TensorRT plan."""
     config = asked.config
     if asked.gpu is None:
         what = "--backend tensorrt" if config.backend == "tensorrt" else "a TensorRT plan"
@@ -167,7 +167,7 @@ def _plan(asked: _Asked) -> Chosen:
 
 
 def _provider(asked: _Asked, *, unasked: bool = True) -> Chosen:
-    """ONNX Runtime's TensorRT provider."""
+    """Return ONNX Runtime's TensorRT provider."""
     from engine.inference.backends.onnxruntime import OnnxRuntimeBackend, engine_cache
 
     cache = engine_cache(asked.sha256, asked.gpu.name if asked.gpu is not None else "gpu")
@@ -188,7 +188,8 @@ def _provider(asked: _Asked, *, unasked: bool = True) -> Chosen:
 
 
 def _profile(asked: _Asked) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Least, tuned and largest input of the TensorRT provider, so that no shape on the way makes it build again."""
+    """Return least, tuned and largest input of the TensorRT provider, so that no shape on the way makes it build
+    again."""
     spec = asked.resolved.manifest.input
     batch = asked.config.batch or GPU_BATCH
     least = (spec.height, spec.width) if asked.config.shape == "square" else (spec.stride, spec.stride)
@@ -196,7 +197,7 @@ def _profile(asked: _Asked) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
 
 
 def _cuda(asked: _Asked) -> Chosen:
-    """ONNX Runtime's CUDA provider."""
+    """Return ONNX Runtime's CUDA provider."""
     from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 
     backend = OnnxRuntimeBackend(asked.freed.path, asked.device, batch_safe=asked.freed.batch_safe)
@@ -211,7 +212,7 @@ _TITLES: dict[Any, str] = {
 
 
 def _for_the_cpu(config: EngineConfig) -> str:
-    """What to change in a configuration that asks for TensorRT so that the CPU computes."""
+    """Return what to change in a configuration that asks for TensorRT so that the CPU computes."""
     given = {"--backend": config.backend != "auto", "--device": config.device.startswith("cuda")}
     left_out = " and ".join(option for option, there in given.items() if there)
     parts = []

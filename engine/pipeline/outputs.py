@@ -48,9 +48,9 @@ class Outputs:
         *,
         whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each; of a part of a live source, which is
-        not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its first frame,
-        where its frames bear none."""
+        """Return the sinks that the configuration asks for, and the final path of each; of a part of a live source,
+        which is not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its
+        first frame, where its frames bear none."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -137,6 +137,8 @@ def refuse_foreign_outputs(
         whole.append("report.html")
     refuse_foreign(*(folder / name for name in whole), overwrite=config.overwrite)
     for video in videos:
+        if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
+            continue
         refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
 
 
@@ -162,7 +164,7 @@ def scene_overlay(
 
 
 def prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
+    """Make the output folder and prove that it can be written, and that what is kept there is kept in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as output:

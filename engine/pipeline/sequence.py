@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from engine.analytics.clock import Clock, ClockOrigin
-from engine.analytics.heatmap import HeatmapState
 from engine.analytics.naming import camera_of, name_of, natural
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film, Placed, place
@@ -24,6 +24,9 @@ from engine.records import Frame, StreamInfo, TrackerState
 from engine.resume.journal import CarriedJson
 from engine.stages.track import StreamTracker, Track
 from engine.summary import SequenceJson
+
+if TYPE_CHECKING:
+    from engine.analytics.heatmap import HeatmapState
 
 # Frames whose sketches are kept: two seconds of 60 a second.
 _MAX_TAIL = 120
@@ -134,7 +137,7 @@ class Place:
                 return
 
     def drops(self, pts: int, info: StreamInfo) -> bool:
-        """Whether a frame was there in the file before: it does not lie behind that one's last."""
+        """Return whether a frame was there in the file before: it does not lie behind that one's last."""
         if self._placed is None or not self._placed.joined or self._last is None:
             return False
         step_s = info.step_s or Fraction(0)
@@ -172,7 +175,11 @@ class Place:
         """Return what the file before left of a heatmap, by times of the camera's timeline, and how far these are ahead
         of this file's, in microseconds."""
         found = self._carried.get("heatmap") if self._carried is not None else None
-        return HeatmapState.from_json(found) if found is not None else None, self.offset_us
+        if found is None:
+            return None, self.offset_us
+        from engine.analytics.heatmap import HeatmapState  # a run without one starts without it
+
+        return HeatmapState.from_json(found), self.offset_us
 
     def leave(self, heatmap: HeatmapState | None, time_base: Fraction, end_s: float) -> CarriedJson | None:
         """Return what the next file needs; None where there is nothing new. Without a `heatmap` of this file that one

@@ -32,7 +32,7 @@ class Total:
     left_s: float | None
 
     def line(self) -> str:
-        """The same in words."""
+        """Return the same in words."""
         words = [f"{self.done:,} of {self.videos:,} videos done", f"{self.frames:,} frames", f"{self.fps:.0f} fps"]
         if self.left_s is not None:
             words.append(f"{span(self.left_s)} to go")

@@ -52,9 +52,10 @@ def write_scene_page(
 ) -> int:
     """Write a page to draw scenes on, and return how many videos or cameras it shows.
 
-    `scenes` are edited where they are for one of the videos; `camera` is as in EngineConfig. `earlier` is the output
-    folder of a run and its manifest: its tracks are shown beneath. `tick` is told each video. Raises InputError where
-    there is no video, or none that can be read, and OutputError.
+    `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
+    `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
+    beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, and
+    OutputError.
     """
     views = list(_views(inputs, page.parent, scenes, camera, earlier, tick))
     if not views:
@@ -91,23 +92,25 @@ def _views(
             continue
         glob = first if len(videos) == 1 or camera is None else _glob([_name(video) for video in videos])
         scene = next((each for each in scenes if each.matches(first)), None)
+        if scene is None and len(cameras) == len(scenes) == 1:  # a video that is given alone has no folder to tell by
+            scene = scenes[0]
         file = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:60] or "scene"
         yield View(name, glob, file, still, scene, _paths(earlier, {_name(video) for video in videos}))
 
 
 def _name(video: Video) -> str:
-    """A video's name in all tables."""
+    """Return a video's name in all tables."""
     return name_of({"path": video.path, "stem": str(video.stem)})
 
 
 def _glob(names: Sequence[str]) -> str:
-    """A glob for videos of one camera: those of their folder."""
+    """Return a glob for videos of one camera: those of their folder."""
     folder = PurePosixPath(os.path.commonpath([PurePosixPath(name).parent.as_posix() for name in names]))
     return "**" if folder == PurePosixPath(".") else f"{folder}/**"
 
 
 def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[tuple[int, ...], ...]:
-    """Where the tracks of an earlier run went in these videos; the longest, where there are many."""
+    """Return where the tracks of an earlier run went in these videos; the longest, where there are many."""
     if earlier is None:
         return ()
     folder, manifest = earlier
@@ -123,7 +126,7 @@ def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[
 
 
 def _reach(points: tuple[int, ...]) -> int:
-    """How far a path leads from its beginning."""
+    """Return how far a path leads from its beginning."""
     return abs(points[-2] - points[0]) + abs(points[-1] - points[1])
 
 

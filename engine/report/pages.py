@@ -425,7 +425,7 @@ class _Writer:
         words, report = self._words, self._report
         if report.part is not None:
             yield words("acc_part", self._told_part(report.part))
-        yield from (words(note.key, *note.values) for note in report.accuracy)
+        yield from (words(note.key, *map(words.digits, note.values)) for note in report.accuracy)
 
     def _told_part(self, part: Part) -> str:
         words = self._words
@@ -442,11 +442,9 @@ class _Writer:
 
     def _totals(self) -> list[tuple[str, str, str]]:
         words, totals, sums = self._words, self._report.totals, self._sums
-        failed = ""
-        if totals.failed or totals.partial:
-            failed = words("failed_of", failed=words.number(totals.failed), partial=words.number(totals.partial))
+        bad = (("failed", totals.failed), ("partial", totals.partial))
         rows = [
-            (words.number(totals.videos), words("videos"), failed),
+            (words.number(totals.videos), words("videos"), ", ".join(words.some(key, n) for key, n in bad if n)),
             (words.duration(totals.examined_s), words("examined"), f"{words.number(totals.frames)} {words('frames')}"),
             (self._range(sums["low"], sums["high"]), words("objects"), f"{words.number(sums['ids'])} {words('ids')}"),
         ]
@@ -478,7 +476,7 @@ class _Writer:
         }
 
     def _length(self, video: VideoFacts) -> str:
-        """The length of a video, and how much of it was looked at where that is less."""
+        """Return the length of a video, and how much of it was looked at where that is less."""
         words = self._words
         if not video.duration_s:
             return NOT_EXAMINED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from engine.report.island import safe_json
 from engine.report.words import Words
@@ -17,6 +18,8 @@ from engine.text.printable import printable
 from engine.versions import versions
 
 _STYLE = "page.css"
+
+_CODE = re.compile(r"`([^`\n]+)`")
 
 
 def page_of(name: str, script: str, words: Words, data: Mapping[str, object], **values: object) -> str:
@@ -62,7 +65,7 @@ def _templates() -> Environment:
     def load(name: str) -> str:
         return files("engine.report").joinpath("templates", name).read_text(encoding="utf-8")
 
-    return Environment(
+    made = Environment(
         autoescape=True,
         loader=FunctionLoader(load),
         undefined=StrictUndefined,
@@ -70,10 +73,20 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["code"] = with_code
+    return made
+
+
+def with_code(text: str) -> Markup:
+    """Return a text of which what stands between two backticks is shown as code."""
+    pieces = _CODE.split(printable(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
 
 
 def _printable(value: object) -> object:
-    """What is put into a page is a stranger's text, unless it is markup of ours."""
+    """Escape what can't be printed in a text: it is untrusted unless it is markup of ours."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

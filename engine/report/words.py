@@ -74,7 +74,10 @@ _REPORT: dict[str, tuple[str, str]] = {
         "After a review: {confirmed} confirmed; {rejected} were rejected and are not counted.",
         "Tras una revisión: {confirmed} confirmados; {rejected} rechazados, que no se cuentan.",
     ),
-    "failed_of": ("{failed} failed, {partial} cut", "{failed} fallidos, {partial} cortados"),
+    "count_failed": ("{n} failed", "{n} fallido"),
+    "count_failed_many": ("{n} failed", "{n} fallidos"),
+    "count_partial": ("{n} cut", "{n} cortado"),
+    "count_partial_many": ("{n} cut", "{n} cortados"),
     # A camera.
     "camera": ("Camera", "Cámara"),
     "counts": ("Counts", "Recuentos"),
@@ -357,6 +360,10 @@ class Words:
         """Write a number as people of the language do."""
         text = f"{value:,.{decimals}f}"
         return text if self.language == "en" else text.translate(str.maketrans(",.", ".,"))
+
+    def digits(self, text: str) -> str:
+        """Return a text with the point of the language, where it is a number; else as it is."""
+        return text.replace(".", ",") if self.language == "es" and text.replace(".", "", 1).isdecimal() else text
 
     def duration(self, seconds: float) -> str:
         """Write a length of time: 45 s, 12 min 30 s, 3 h 05 min."""

@@ -201,7 +201,7 @@ def _by_frame(path: Path, names: dict[int, str]) -> Iterator[tuple[int, Samples]
 
 
 def _tracks(frame: Frame, parts: list[Samples]) -> Tracks:
-    """The tracks of a frame, whose rows may have been read in several parts."""
+    """Return the tracks of a frame, whose rows may have been read in several parts."""
     return Tracks(
         frame,
         np.concatenate([np.empty((0, 4)), *(part.boxes_xyxy for part in parts)]),

@@ -2,14 +2,15 @@
 after they were lost.
 
 Frames are held for a while, so that what is learned later of a track hides it earlier: where it was between two
-sightings, and where it came from before the tracker was sure of it. Detections hide by themselves, sure or not. What no
-detection and no track tells of is seen: this is no guarantee.
+sightings, and where it came from before the tracker was sure of it. Detections hide by themselves, sure or not; those
+that are reported and that no track takes are followed, too, however few they are. What no detection and no track tells
+of is seen: this is no guarantee.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypedDict, TypeVar
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
 from engine_ext.blur import hide_boxes
+from engine_ext.geometry import iou_matrix
 
 T = TypeVar("T")
 Boxes: TypeAlias = NDArray[np.float64]
@@ -28,6 +30,8 @@ Boxes: TypeAlias = NDArray[np.float64]
 _HELD_BYTES = 256 << 20
 _SIGHTINGS = 5  # by which a track's way is judged
 _CELLS = 6
+# A detection that overlaps a track so much is that track's; one that overlaps what was expected of another is that one.
+_TAKEN_IOU, _AGAIN_IOU = 0.5, 0.3
 # Differences of times in seconds are as long as they look to within this.
 _ROUNDED_S = 1e-6
 
@@ -36,7 +40,8 @@ _ROUNDED_S = 1e-6
 class BlurSettings:
     """Classes by name; `pad` is added on each side of a box, in its sizes. For `hold_s` seconds a box stays after a
     track was seen last, and is there before it was seen first; so long are frames held, too. `boxes`: draw the tracks
-    as well. `conf` is the lowest score of a detection that hides."""
+    as well. `conf` is the lowest score of a detection that hides, `followed_conf` of one that is followed where no
+    track takes it."""
 
     classes: frozenset[str]
     fill: bool = False
@@ -44,6 +49,7 @@ class BlurSettings:
     hold_s: float = 0.5
     conf: float = 0.1
     boxes: bool = True
+    followed_conf: float = 0.25
 
     @classmethod
     def of(cls, config: EngineConfig) -> BlurSettings | None:
@@ -57,6 +63,7 @@ class BlurSettings:
             config.blur_hold_s,
             config.blur_conf,
             not config.only_blur,
+            max(config.conf, config.blur_conf),
         )
 
 
@@ -85,7 +92,7 @@ class _Known:
     first: tuple[float, Boxes] | None
 
     def at(self, time_s: float) -> list[Boxes]:
-        """Where it may be at a time after it was last seen: where it was, and where its way leads."""
+        """Return where it may be at a time after it was last seen: where it was, and where its way leads."""
         last_s, last = self.seen[-1]
         return [last, last + _velocity(self.seen) * (time_s - last_s)]
 
@@ -101,13 +108,21 @@ class BlurWindow(Generic[T]):
         self._tracks: dict[int, _Known] = {}
 
     def push(
-        self, item: T, time_s: float, size_bytes: int, seen: Iterable[tuple[int, Boxes]], found: Boxes
+        self,
+        item: T,
+        time_s: float,
+        size_bytes: int,
+        seen: Sequence[tuple[int, Boxes]],
+        found: Boxes,
+        followed: Boxes | None = None,
     ) -> Iterator[tuple[T, Boxes]]:
-        """Take the next frame: what was `seen`, (id, box) of each track that hides, and `found`, (N, 4) boxes of
-        detections. Give the frames of which all is known by now, each with (M, 4) boxes to hide."""
+        """Take the next frame: what was `seen`, (id, box) of each track that hides, `found`, (N, 4) boxes of
+        detections, and those of them that are `followed`, (K, 4). Give the frames of which all is known by now, each
+        with (M, 4) boxes to hide."""
         now = _Held(item, time_s, size_bytes, [found])
         present = set()
-        for track_id, box in seen:
+        loose = [] if followed is None else self._follow(time_s, [box for _, box in seen], followed)
+        for track_id, box in (*seen, *loose):
             present.add(track_id)
             now.boxes.append(box[None])
             self._sight(track_id, time_s, box)
@@ -159,6 +174,27 @@ class BlurWindow(Generic[T]):
             # What is before the first sighting is not held any more.
             self._tracks[track_id] = _Known(seen, None)
 
+    def _follow(self, time_s: float, taken: Sequence[Boxes], followed: Boxes) -> list[tuple[int, Boxes]]:
+        """Return detections that no track takes under ids of their own, below 0: those that were followed before, where
+        they overlap what was expected of one, best first, and others anew."""
+        if taken and len(followed):
+            followed = followed[iou_matrix(followed, np.stack(taken)).max(axis=1) < _TAKEN_IOU]
+        if not len(followed):
+            return []
+        ids = [track_id for track_id in self._tracks if track_id < 0]
+        free, found = dict(enumerate(followed)), []
+        if ids:
+            expected = np.stack([self._tracks[track_id].at(time_s)[1] for track_id in ids])
+            overlaps = iou_matrix(padded(expected, 0.0), followed)
+            for _ in range(min(overlaps.shape)):
+                known, new = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
+                if overlaps[known, new] < _AGAIN_IOU:
+                    break
+                found.append((ids[known], free.pop(int(new))))
+                overlaps[known], overlaps[:, new] = -1.0, -1.0
+        following = min(ids, default=0)
+        return [*found, *((following - number, box) for number, box in enumerate(free.values(), 1))]
+
     def _sight(self, track_id: int, time_s: float, box: Boxes) -> None:
         """Hide a track where it is learned that it was: between two sightings, and before the first."""
         known = self._tracks.get(track_id)
@@ -191,7 +227,7 @@ class BlurWindow(Generic[T]):
 
 
 def _velocity(seen: deque[tuple[float, Boxes]]) -> Boxes:
-    """Sides in pixels a second, over the sightings that are kept."""
+    """Return sides in pixels a second, over the sightings that are kept."""
     (first_s, first), (last_s, last) = seen[0], seen[-1]
     still: Boxes = np.zeros(4)
     return (last - first) / (last_s - first_s) if last_s > first_s else still

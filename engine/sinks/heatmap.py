@@ -84,7 +84,7 @@ class HeatmapSink(FileSink):
             self._forget()
 
     def _take_in(self) -> None:
-        """Adds the frames that wait."""
+        """Add the frames that wait."""
         if not self._waiting:
             return
         assert self._heatmap is not None, "a dropped frame has no tracks"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of a trail.
 _MAX_POINTS = 2000
+# What the kernel says of a label's place is below it.
+_MAX_SLOTS = 64
 # Frames between two looks for tracks whose labels' places need not be remembered any more.
 _FRAMES_BETWEEN_PURGES = 64
 
@@ -152,6 +154,8 @@ class Overlay:
             points = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
             self._trails[int(track_id)] = _Trail(int(colour), deque(points, maxlen=_MAX_POINTS))
         self._slots = {int(track_id): int(slot) for track_id, slot in state.get("labels", ())}
+        if not all(-1 <= slot < _MAX_SLOTS for slot in self._slots.values()):
+            raise ValueError("a label has no such place")
         if self._scene is not None:
             self._scene.restore(cast("SceneJson | None", state.get("scene")))
 
@@ -166,7 +170,7 @@ class Overlay:
         ] * len(tracks)
 
     def _short_labels(self, tracks: Tracks) -> list[str] | None:
-        """What is drawn where the whole label finds no room."""
+        """Return what is drawn where the whole label finds no room."""
         if len(self._style.label) < 2 or "id" not in self._style.label:
             return None
         return [str(track_id) for track_id in tracks.track_ids.tolist()]

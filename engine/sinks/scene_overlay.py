@@ -220,7 +220,7 @@ def _arrow(points: Points, length: float) -> Iterator[Points]:
 
 
 def _strokes(drawn: Sequence[Points], thickness: int) -> tuple[Strokes, ...]:
-    """Light lines on dark ones, which can be seen on any ground."""
+    """Draw light lines on dark ones, which can be seen on any ground."""
     if not drawn:
         return ()
     points, ends = np.concatenate(drawn), np.cumsum([len(each) for each in drawn])

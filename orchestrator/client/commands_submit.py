@@ -140,6 +140,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
             _introduce(job)
             own = given.model_copy(update={"state_dir": local.memory})
             shot = monitor.follow(job, own, Console(stderr=True), tick=local.look)
+            submission.finish(job, given)
         except KeyboardInterrupt:
             return _cancel_embedded(job, given, local, as_json)
         except BaseException:

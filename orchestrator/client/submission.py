@@ -170,6 +170,13 @@ def cancel(job: Job, by: str, settings: Settings) -> JobState:
     return steps.cancel(job, by, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
+def finish(job: Job, settings: Settings) -> None:
+    """Make what is missing of the results of a job that has ended, should its worker have died in the midst of them.
+    Raises OSError."""
+    if not job.settled:
+        steps.end(job, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
+
+
 def tell_result(job: Job, settings: Settings) -> None:
     """Put the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
     job's own files have it."""

@@ -11,6 +11,7 @@
     cancel.json              somebody asked for its end
     given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
+    manifest.json            a copy of the one in the output folder; it comes last: nothing is left to do
     events.jsonl             what happened when, a line each
 
 Files appear whole (atomic_json.py), and those that must exist once are made by a link that only one can make. Nothing
@@ -156,6 +157,16 @@ class Job:
     @property
     def ended(self) -> bool:
         return (self.folder / "end.json").exists()
+
+    @property
+    def kept_manifest(self) -> Path:
+        """Return where the job's own copy of its manifest is kept, the last file that its end makes."""
+        return self.folder / "manifest.json"
+
+    @property
+    def settled(self) -> bool:
+        """Return whether it has ended and its results are there: nobody need look after it any more."""
+        return self.ended and self.kept_manifest.exists()
 
     @property
     def cancelled(self) -> bool:

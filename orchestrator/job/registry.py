@@ -38,7 +38,7 @@ class Remembered:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         folder, created_at, broker = (value.get(key) for key in ("folder", "created_at", "broker"))
         if not isinstance(folder, str) or not isinstance(created_at, str):
             raise ValueError("not a remembered job")
@@ -54,14 +54,14 @@ def remember(job: Job, settings: Settings) -> None:
     path = _path(job.id, settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not job.ended:
+        if not job.settled:
             write_quick(path, Remembered(str(job.folder), job.spec.created_at, _broker(settings)).to_json())
     except OSError as error:
         log.warning("job %s can't be remembered in %s: %s", job.id, path.parent, reason_of(error))
 
 
 def settle(job_id: str, settings: Settings) -> None:
-    """Note that a job has ended, so that nobody need look after it. Best effort."""
+    """Note that a job is settled, so that nobody need look after it. Best effort."""
     path = _path(job_id, settings)
     with contextlib.suppress(OSError):
         if path.exists():
@@ -78,11 +78,11 @@ def forget(job_id: str, settings: Settings) -> None:
 
 
 def open_jobs(settings: Settings) -> list[Job]:
-    """Return the jobs of this broker that are remembered here and have not ended, newest first. Those of another broker
-    are for its own workers."""
+    """Return the jobs of this broker that are remembered here and are not settled, newest first. Those of another
+    broker are for its own workers."""
     found = []
     for job in _jobs(_path("", settings).parent, broker=_broker(settings)):
-        if job.ended:
+        if job.settled:
             settle(job.id, settings)
         else:
             found.append(job)

@@ -96,7 +96,7 @@ def _jobs(client: redis.Redis, settings: Settings) -> Iterable[Job]:
         except JobError as error:
             log.debug("job %s is not for this machine: %s", job_id, error)
             continue
-        if job.ended:
+        if job.settled:
             withdraw(client, job_id)
         else:
             yield job

@@ -41,7 +41,7 @@ from orchestrator.engine_process.messages import (
 )
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
 from orchestrator.job import outcomes
-from orchestrator.job.atomic_json import write_json, write_once
+from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
@@ -363,10 +363,9 @@ def end(job: Job, context: Context) -> PipelineResult:
 
 def cancel(job: Job, who: str, context: Context) -> JobState:
     """Ask for the job's end and return its state. Where nobody is at work the job ends here and now."""
-    if job.ended:
-        return outcomes.state_of(job, context.settings.lease_s)
-    job.cancel(who)
-    if not job.live(context.settings.lease_s):
+    if not job.ended:
+        job.cancel(who)
+    if not job.settled and not job.live(context.settings.lease_s):
         end(job, context)
     return outcomes.state_of(job, context.settings.lease_s)
 
@@ -374,8 +373,10 @@ def cancel(job: Job, who: str, context: Context) -> JobState:
 def next_step(job: Job, lease_s: float) -> list[str]:
     """Return the steps that must be on the queue or at work for the job to go on: none, `start`, `process-1` ..., or
     `end`."""
-    if job.ended or job.spec.task == "log_start":
+    if job.settled or job.spec.task == "log_start":
         return []
+    if job.ended:  # whoever recorded the end died before the results were there
+        return ["end"]
     record = job.start_record()
     if job.cancelled or job.given_up:
         return [] if _at_work(job, lease_s) else ["end"]
@@ -509,16 +510,27 @@ def _fatal(job: Job) -> str | None:
 
 
 def _write_results(job: Job, result: PipelineResult) -> None:
-    """Write manifest and `celery_result_<id>.json`, from the end record, where they are missing. Raises OSError; the
-    step is then done again."""
-    kept = job.folder / "manifest.json"
-    if not kept.exists():
-        manifest = outcomes.build_manifest(job, result.summary)
-        write_json(job.output / "manifest.json", manifest)
-        write_json(kept, manifest)
+    """Write `celery_result_<id>.json` and the manifest, from the end record, where they are missing; the job's own copy
+    of the manifest comes last and settles the job. Raises OSError; the step is then done again."""
     path = job.output / f"celery_result_{job.id}.json"
     if not path.exists():
         write_json(path, result.to_json())
+    if not job.kept_manifest.exists():
+        manifest = outcomes.build_manifest(job, result.summary)
+        if not _is_of_a_later_job(job.output / "manifest.json", job):
+            write_json(job.output / "manifest.json", manifest)
+        write_json(job.kept_manifest, manifest)
+
+
+def _is_of_a_later_job(manifest: Path, job: Job) -> bool:
+    """Return whether another job has written its manifest to the folder since this one ended."""
+    try:
+        if manifest.stat().st_mtime_ns < (job.folder / "end.json").stat().st_mtime_ns:
+            return False
+    except FileNotFoundError:
+        return False
+    other = (object_in(manifest, MAX_LIST_BYTES) or {}).get("job")
+    return other is not None and other != job.id
 
 
 # What of a video's entry is needed to go on with its tracks.

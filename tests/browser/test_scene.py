@@ -65,6 +65,16 @@ def scene_of(page, folder) -> Scene:
     return Scene.load(path)
 
 
+def test_a_scene_given_with_one_video_is_edited(tmp_path, video, show):
+    """Alone, the video has no folder by which the scene's `camera` would know it."""
+    (tmp_path / "north.toml").write_text(
+        'camera = "north/**"\n[[line]]\nname = "gate"\npoints = [[0, 0.5], [1, 0.5]]\n'
+    )
+    page = show(scene_page(tmp_path, video, "--scene", tmp_path / "north.toml")).page
+    scene = scene_of(page, tmp_path)
+    assert (scene.camera, [line.name for line in scene.lines]) == ("north/**", ["gate"])
+
+
 def test_a_line_that_is_drawn_is_counted(tmp_path, video, show):
     opened = show(scene_page(tmp_path, video))
     page = opened.page

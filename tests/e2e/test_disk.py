@@ -6,8 +6,6 @@ import errno
 import json
 import resource
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -82,20 +80,6 @@ def test_a_file_that_cannot_grow(tmp_path: Path, limit: int) -> None:
         assert "manifest.json can't be written" in summary["error"]
         assert "manifest.json can't be written" in errors
         assert not summary["success"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB. Skipped where this user may not mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk can't be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:

@@ -115,6 +115,22 @@ def test_a_checkpoint_behind_the_last_frame(ts: Path, tmp_path: Path) -> None:
     assert [segment["frames"] for segment in video["segments"]] == [50, 10]
 
 
+def test_its_scene_is_drawn_in_every_segment(ts: Path, tmp_path: Path) -> None:
+    """With the clock of the segment's own name; the counts begin anew in each."""
+    scene = {"line": [{"name": "gate", "points": [[0.1, 0.8], [0.9, 0.8]]}]}
+    pictures: dict[str | None, list[Any]] = {}
+    for draw in (None, "none"):
+        with Camera(ts, Play(60)) as camera:
+            video = _run(camera.url, tmp_path / str(draw), scene=scene, draw=draw)
+        assert (video["status"], [segment["frames"] for segment in video["segments"]]) == ("ok", [50, 10])
+        paths = [segment["outputs"]["video"] for segment in video["segments"]]
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(av.open(path)) for path in paths]
+            pictures[draw] = [next(each.decode(video=0)).to_ndarray(format="gray") for each in opened]
+    for drawn, bare in zip(pictures[None], pictures["none"], strict=True):
+        assert (abs(drawn.astype(int) - bare) > 60).mean() > 0.01
+
+
 def test_a_restart_goes_on_with_new_segments(ts: Path, tmp_path: Path) -> None:
     """What the runs before recorded stays to the last byte."""
     with Camera(ts, Play(30), Play(30)) as camera:
@@ -278,7 +294,7 @@ def test_a_recording_that_has_begun_is_not_salvaged(ts: Path, tmp_path: Path, mo
         assert begun.wait(20)
         salvage(place, left)
 
-    monkeypatch.setattr("engine.engine.salvage", late)
+    monkeypatch.setattr("engine.pipeline.recording.salvage", late)
 
     def progress(streams: list[Any]) -> None:
         if any(stream.frames > 20 for stream in streams):

@@ -179,3 +179,31 @@ def test_what_is_drawn_by_configuration(draw, has_scene, expected):
 def test_what_is_no_state(state):
     with pytest.raises((ValueError, TypeError, KeyError)):
         overlay_of(COUNTED).restore(state)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"labels": [[1]]},
+        {"labels": [[1, 10**30]]},
+        {"labels": [[1, -7]]},
+        {"trails": [[1.0]]},
+        {"scene": {"first_s": 1}},
+    ],
+)
+def test_what_is_no_state_of_a_drawing(state):
+    overlay = Overlay(OverlayStyle(), ["person"], overlay_of(COUNTED))
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        overlay.restore(state)
+
+
+def test_an_empty_state_begins_anew():
+    """As where a checkpoint proves to be of no use after some of it was taken."""
+    used, new = (Overlay(OverlayStyle(), ["person"], overlay_of(COUNTED)) for _ in range(2))
+    for index, x in enumerate((150, 161, 170)):
+        drawn(used, tracks_of(index, walk(x)))
+    used.restore({})
+    for index, x in enumerate((100, 120)):
+        pairs = zip(drawn(used, tracks_of(index, walk(x))), drawn(new, tracks_of(index, walk(x))), strict=True)
+        assert all((one == other).all() for one, other in pairs)
+    assert used.state() == new.state()

@@ -318,6 +318,8 @@ def test_who_looks_for_what_is_left_to_do_passes_over_what_has_ended(tmp_path, j
     other = made.make_job(tmp_path, settings)
     made.end(other, settings)
     (job.folder / "end.json").touch()  # by another machine
+    assert ids(open_jobs(settings)) == [job.id], "its results are not there yet"
+    job.kept_manifest.touch()
     assert sorted(ids(known_jobs(settings))) == sorted([job.id, other.id])
     assert ids(open_jobs(settings)) == []
     assert list((settings.state_dir / "jobs").glob("*.json")) == [], "they need not even be opened"

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.client import submission
 from orchestrator.errors import Duplicate, JobError, PathRefused, RequestError
 from orchestrator.job import outcomes
 from orchestrator.job.atomic_json import write_json
 from orchestrator.job.jobdir import JOBS_FOLDER, Job
 from orchestrator.job.records import Ending, How
+from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
@@ -482,6 +484,71 @@ def test_results_that_are_missing_are_made_again(job, settings, monkeypatch):
     (job.output / "manifest.json").write_text("another job's, later")
     made.end(job, settings)
     assert (job.output / "manifest.json").read_text() == "another job's, later"
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches it."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(5))
+def test_who_is_killed_at_a_step_of_the_end_leaves_it_to_others(job, settings, monkeypatch, at, after):
+    """The files of the end, in the order in which they are made: the record, the result, the manifest, the job's own
+    copy of it, and the note that nobody need look after it any more."""
+    made.start(job, 1)
+    made.finish(job, 0)
+    left = at * 2 + after
+
+    def dying(function):
+        def step(*arguments):
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            done = function(*arguments)
+            if left == 0:
+                raise Killed
+            left -= 1
+            return done
+
+        return step
+
+    with monkeypatch.context() as killing:
+        for name in ("write_once", "write_json", "settle"):
+            killing.setattr(jobs, name, dying(getattr(jobs, name)))
+        with pytest.raises(Killed):
+            made.end(job, settings)
+    whole = (at, after) >= (3, True)
+    assert job.ended is ((at, after) >= (0, True))
+    assert job.settled is whole
+    assert next_step(job, LEASE_S) == ([] if whole else ["end"])
+    assert [each.id for each in open_jobs(settings)] == ([] if whole else [job.id])
+    result = made.end(job, settings)
+    assert result["success"]
+    assert json.loads((job.output / f"celery_result_{job.id}.json").read_text()) == result
+    manifest = (job.output / "manifest.json").read_text()
+    assert json.loads(manifest)["job"] == job.id
+    assert job.kept_manifest.read_text() == manifest
+    assert job.settled
+    assert next_step(job, LEASE_S) == []
+    assert open_jobs(settings) == []
+
+
+def test_a_repaired_end_leaves_a_later_jobs_manifest_alone(tmp_path, settings, monkeypatch):
+    first, second = (made.make_job(tmp_path, settings, job_id=name) for name in ("first", "second"))
+    for each in (first, second):
+        made.start(each, 1)
+        made.finish(each, 0)
+    with monkeypatch.context() as killing:
+        killing.setattr(jobs, "write_json", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            made.end(first, settings)
+    made.end(second, settings)
+    submission.finish(first, settings)
+    submission.finish(second, settings)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["job"] == "second"
+    assert json.loads(first.kept_manifest.read_text())["job"] == "first"
+    assert first.settled
 
 
 def test_two_who_end_it_at_once(tmp_path, settings):

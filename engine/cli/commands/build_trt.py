@@ -48,7 +48,8 @@ def build_trt(verbose: bool, **given: Any) -> None:
 
 
 def _runner() -> Runner | None:
-    """What runs a plan on this machine's GPU, to compare it with the CPU. None where there is no GPU, or no PyCUDA."""
+    """Return what runs a plan on this machine's GPU, to compare it with the CPU. None where there is no GPU, or no
+    PyCUDA."""
     if find_gpu() is None:
         return None
     try:
@@ -87,7 +88,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Watcher]:
-    """A bar on standard error where that is a terminal."""
+    """Show a bar on standard error where that is a terminal."""
     console = Console(stderr=True)
     columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
@@ -117,7 +118,7 @@ def _show(built: Built) -> None:
 
 
 def _range(shape: tuple[int, ...], profile: Profile) -> str:
-    """The input's dimensions; a free one as least..most."""
+    """Return the input's dimensions; a free one as least..most."""
     parts = zip(shape, profile.least, profile.most, strict=True)
     return " x ".join(str(most) if low == most else f"{low}..{most}" for _, low, most in parts)
 

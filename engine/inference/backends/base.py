@@ -53,7 +53,7 @@ class Backend(Protocol):
     fixed_hw: tuple[int, int] | None
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """(B, 3, H, W) -> the model's first output, (B, ...). Raises BackendError."""
+        """Return the model's first output, (B, ...), for a (B, 3, H, W) tensor. Raises BackendError."""
         ...
 
     def close(self) -> None:
@@ -74,8 +74,8 @@ class FrameBackend(Backend, Protocol):
         ...
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> Sequence[NDArray[Any] | Decoded]:
-        """One answer per frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives them.
-        The planes are not needed any more when it returns. Raises BackendError."""
+        """Return one answer per frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives
+        them. The planes are not needed any more when it returns. Raises BackendError."""
         ...
 
 

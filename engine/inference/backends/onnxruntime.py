@@ -34,7 +34,8 @@ _SHAPES_KEPT = 8
 
 
 def installed_builds() -> list[str]:
-    """The distributions of ONNX Runtime that are installed. More than one shadow each other: they share a folder."""
+    """Return the distributions of ONNX Runtime that are installed. More than one shadow each other: they share a
+    folder."""
     found = []
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -45,7 +46,7 @@ def installed_builds() -> list[str]:
 
 
 def shadowing() -> str | None:
-    """A sentence with the remedy when several builds are installed, else None."""
+    """Return a sentence with the remedy when several builds are installed, else None."""
     builds = installed_builds()
     if len(builds) < 2:
         return None
@@ -139,7 +140,7 @@ class OnnxRuntimeBackend:
         return output
 
     def _bound(self, where: str) -> Binding:
-        """This thread's binding to memory of the device."""
+        """Return this thread's binding to memory of the device."""
         binding: Binding | None = getattr(self._own, "binding", None)
         if binding is None:
             binding = self._own.binding = Binding(
@@ -152,7 +153,7 @@ class OnnxRuntimeBackend:
 
 
 def _preload(ort: Any) -> None:
-    """Loads CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
+    """Load CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
     it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
     if preload := getattr(ort, "preload_dlls", None):
         with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -174,7 +175,7 @@ class Binding:
         self._kept: dict[tuple[int, ...], Any] = {}
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """A new array."""
+        """Return a new array."""
         key = tensor.shape
         value = self._kept.get(key)
         if value is None:
@@ -194,7 +195,7 @@ class Binding:
 
 
 def engine_cache(onnx_sha256: str, gpu: str) -> Path:
-    """Where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
+    """Return where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
     return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
 
 
@@ -218,7 +219,7 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
 
 
 def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
-    """The provider asked for, and behind it those that take the operators it has no kernel for."""
+    """Return the provider asked for, and behind it those that take the operators it has no kernel for."""
     if not device.startswith("cuda"):
         return ["CPUExecutionProvider"]
     wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]

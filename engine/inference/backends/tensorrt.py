@@ -129,7 +129,7 @@ class TensorRtBackend:
             return None
 
     def _load_kernels(self, load: LoadKernels | None) -> None:
-        """Without them, frames are letterboxed and heads read on the CPU, with the same results."""
+        """Load the kernels. Without them frames are letterboxed, and heads read, on the CPU, with the same results."""
         try:
             with self._fitting(None), self._context.use("loading kernels") as driver:
                 self._kernels = KernelSet((load or load_own_kernels)(driver, self._context.capability))
@@ -151,7 +151,7 @@ class TensorRtBackend:
         return Filters(self._kernels, layout, dtype, conf, class_mask)
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """(B, 3, H, W) -> the plan's first output, (B, ...). Raises BackendError."""
+        """Return the plan's first output, (B, ...), for a (B, 3, H, W) tensor. Raises BackendError."""
         if tensor.dtype != self.input_dtype or tensor.ndim != 4:
             raise BackendError(
                 f"the plan takes (B, 3, H, W) {self.input_dtype}. Got a {tensor.shape} {tensor.dtype} tensor."
@@ -159,7 +159,7 @@ class TensorRtBackend:
         return np.stack(self._run(tensor, tensor.shape, lambda first, last: tensor[first:last], None))
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> list[Any]:
-        """One answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
+        """Return one answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
         return self._run(batch, batch.shape, batch.part, filters)
 
     def _run(
@@ -182,7 +182,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _lane(self) -> Iterator[Lane]:
-        """A lane for this thread alone, waiting for one."""
+        """Hold a lane for this thread alone, waiting for one."""
         with self._turn:
             while not self._free and not self._closed:
                 self._turn.wait()
@@ -201,7 +201,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _fitting(self, shape: tuple[int, ...] | None) -> Iterator[None]:
-        """What does not fit into memory becomes a BackendError that says what to try."""
+        """Turn what does not fit into memory into a BackendError that says what to try."""
         try:
             yield
         except OutOfMemory as error:
@@ -266,7 +266,7 @@ def _size(nbytes: int) -> str:
 
 @contextlib.contextmanager
 def open_plan(plan: Path, record: PlanRecord) -> Iterator[TensorRtBackend]:
-    """A plan that was just built, on the GPU it was built on: what `build_plan` compares with the CPU."""
+    """Open a plan that was just built, on the GPU it was built on, for `build_plan` to compare with the CPU."""
     backend = TensorRtBackend(plan, batch=record.profile.most[0], lanes=1, layout=record.layout)
     try:
         yield backend

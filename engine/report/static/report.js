@@ -11,7 +11,7 @@
   const UNITS = 1000; // of paths and boxes, a frame
   const CROSSING = 0;
   const say = (key, values = {}) =>
-    page.words["j_" + key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+    page.words["j_" + key].replaceAll("`", "").replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
   const number = (value, digits = 0) =>
     value.toLocaleString(page.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const still = matchMedia("(prefers-reduced-motion: reduce)");

@@ -67,7 +67,8 @@ def hidden_by(
         tracks = tracker.follow(frame, given)
         seen = list(zip(tracks.track_ids.tolist(), tracks.boxes_xyxy, strict=True))
         low = given.above(settings.conf).boxes_xyxy.astype(np.float64)
-        for number, boxes in window.push(index, frame.time_s, 1, seen, low):
+        followed = given.above(settings.followed_conf).boxes_xyxy.astype(np.float64)
+        for number, boxes in window.push(index, frame.time_s, 1, seen, low, followed):
             hidden[number] = padded(boxes, settings.pad)
     for number, boxes in window.flush():
         hidden[number] = padded(boxes, settings.pad)
@@ -76,7 +77,7 @@ def hidden_by(
 
 def tracks_alone(found: dict[int, np.ndarray], config: EngineConfig, **options: float) -> dict[int, np.ndarray]:
     """What a sink hides that takes the tracks' boxes and nothing else."""
-    bare = BlurSettings(frozenset({"person"}), pad=0.0, hold_s=0.0, conf=1.01)
+    bare = BlurSettings(frozenset({"person"}), pad=0.0, hold_s=0.0, conf=1.01, followed_conf=1.01)
     return hidden_by(found, bare, config, **options)
 
 

@@ -70,11 +70,17 @@ def rows_of(frames: Sequence[Shown], lives: Sequence[Life]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def finished(folder: Path, videos: dict[Path, tuple[Sequence[Shown], Sequence[Life]]], **settings: Any) -> Path:
-    """The output folder of a run over these videos, whose rows are those of the lives."""
+def finished(
+    folder: Path,
+    videos: dict[Path, tuple[Sequence[Shown], Sequence[Life]]],
+    inputs: Sequence[Path] | None = None,
+    **settings: Any,
+) -> Path:
+    """The output folder of a run over these videos, or over `inputs` that hold them, whose rows are those of the
+    lives."""
     values = {"backend": "fake", "visualize": False, "min_hits": 0, **settings}
     with Engine(EngineConfig(**values)) as engine:
-        engine.run([str(path) for path in videos], folder)
+        engine.run([str(path) for path in inputs or videos], folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["videos"]:
         path = Path(entry["path"])

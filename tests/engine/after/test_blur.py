@@ -77,6 +77,49 @@ def test_detections_hide_without_a_track():
     assert [frame for frame in hidden if len(hidden[frame])] == [2]
 
 
+def followed(detections, frames, *, tracks=None, hold_s=0.5, window=None):
+    """What is hidden in each frame of detections that are followed, {frame: boxes}, beside tracks, {frame: box}."""
+    window = BlurWindow(hold_s) if window is None else window
+    hidden = {}
+    for frame in range(frames):
+        boxes = np.array(detections.get(frame, ()), np.float64).reshape(-1, 4)
+        seen = [(1, tracks[frame])] if tracks and frame in tracks else []
+        hidden |= dict(window.push(frame, frame / 10, 1, seen, boxes, boxes))
+    return hidden | dict(window.flush())
+
+
+def test_detections_that_no_track_takes_are_followed():
+    """Through a gap, before the first and after the last, as a track is."""
+    hidden = followed({8: [BOX], 11: [BOX + 6]}, 25)
+    assert [frame for frame in hidden if len(hidden[frame])] == list(range(3, 17))
+    assert covers(hidden[9], BOX + 2)
+    assert covers(hidden[10], BOX + 4)
+
+
+def test_each_is_followed_by_itself():
+    """Two that pass each other at a distance; one that jumps is another."""
+    other = BOX + np.array([0.0, 100.0, 0.0, 100.0])
+    hidden = followed({frame: [BOX + 2 * frame, other - 2 * frame] for frame in (5, 6, 7, 9)}, 12)
+    assert covers(hidden[8], BOX + 16)
+    assert covers(hidden[8], other - 16)
+    assert not covers(hidden[8], BOX + np.array([0.0, 50.0, 0.0, 50.0]))
+    hidden = followed({5: [BOX], 7: [BOX + 300]}, 12)
+    assert not covers(hidden[6], BOX + 150)
+
+
+def test_what_a_track_takes_is_not_followed_beside_it():
+    window = BlurWindow(0.5)
+    tracks = {frame: BOX + frame for frame in range(10)}
+    followed({frame: [box + 1] for frame, box in tracks.items()}, 10, tracks=tracks, window=window)
+    assert [each["id"] for each in window.state()] == [1]
+    followed({3: [BOX + 200]}, 5, tracks=tracks, window=(window := BlurWindow(0.5)))
+    assert sorted(each["id"] for each in window.state()) == [-1, 1]
+    again = BlurWindow(0.5)
+    again.restore(window.state())
+    list(again.push(5, 0.5, 1, [], (BOX + 201)[None], (BOX + 201)[None]))
+    assert sorted(each["id"] for each in again.state()) == [-1, 1]
+
+
 def test_memory_is_bounded_by_time_and_by_bytes():
     window = BlurWindow(0.5, held_bytes=10)
     held = []
@@ -264,11 +307,11 @@ def test_a_class_that_the_model_does_not_know(tmp_path, run):
     assert "licence plate" in done.err
 
 
-@pytest.mark.parametrize("name", ["mot17-09", "mot17-05"])
-def test_few_people_of_a_ground_truth_sequence_stay_visible(name):
+@pytest.mark.parametrize(("name", "most"), [("mot17-09", 0.0), ("mot17-05", 0.0016), ("mot17-02", 0.021)])
+def test_few_people_of_a_ground_truth_sequence_stay_visible(name, most):
     """Every frame of it. The tracks' boxes alone show many times more of them, most of all where a detector blinks."""
     for drop in (0.0, 0.2):
         full, alone = blur_truth.figures(name, drop)
         assert full.objects == alone.objects > 3000
-        assert full.half / full.objects < 0.005
-        assert full.half * 10 < alone.half
+        assert full.half <= most * full.objects
+        assert full.half * 5 < alone.half

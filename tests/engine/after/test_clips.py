@@ -421,6 +421,36 @@ def test_events_of_a_scene_with_a_clock(tmp_path, run):
     assert sorted(path.name for path in (out / "clips").iterdir()) == taken
 
 
+def test_events_where_two_files_of_a_camera_meet(tmp_path, run):
+    """A crossing between the last frame of one and the first of the next is in a clip of each, with its frame."""
+    (tmp_path / "in" / "cam").mkdir(parents=True)
+    options = {"g": "15", "bf": "3", "preset": "medium"}
+    names = ("2024-05-01_08-00-00", "2024-05-01_08-00-02")
+    first, second = (
+        make(tmp_path / "in" / "cam", Shot(frames=50, options=options, patches=patches), name=name).path
+        for name, patches in zip(names, (False, True), strict=True)
+    )
+    left, right = (5, 8, 25, 28), (70, 8, 90, 28)
+    videos = {
+        first: (frames_of(first), [Life(30, 49, 1, left)]),
+        second: (frames_of(second), [Life(0, 10, 1, right), Life(20, 49, 2, left)]),
+    }
+    out = finished(tmp_path / "out", videos, inputs=[tmp_path / "in"], camera="folder", scene=[str(scene(tmp_path))])
+    for exact in (False, True):
+        settings = ClipSettings(Selection(kinds=("crossing",)), exact=exact, **NO_ROLL)
+        before, after = cut_clips(FinishedRun.load(out), settings).clips
+        assert (before.video, after.video) == tuple(f"cam/{name}.mp4" for name in names)
+        assert (before.last_frame, after.first_frame) == (49, 0)
+        if exact:
+            assert before.first_frame >= 48
+            assert after.last_frame == 0
+        check_inside(before, videos[first][0], 49, 49, before.mode == "exact")
+        check_inside(after, videos[second][0], 0, 0, after.mode == "exact")
+    settings = ClipSettings(Selection(kinds=("track",)), exact=True, merge_gap_s=0.0, **NO_ROLL)
+    clips = cut_clips(FinishedRun.load(out), settings).clips
+    assert [(clip.first_frame, clip.last_frame) for clip in clips] == [(30, 49), (0, 10), (20, 49)]
+
+
 def test_names_without_a_scene(tmp_path, run):
     (tmp_path / "in").mkdir()
     video = make(tmp_path / "in", Shot(frames=12)).path

@@ -147,6 +147,33 @@ def test_a_damaged_folder_or_index_stops_nothing(tree, tmp_path, run):
     assert "make them again with analyze" in done.err
 
 
+@pytest.mark.parametrize("table", ["tracks", "events"])
+def test_one_bad_row_leaves_its_folder_out_and_no_other(tree, run, table):
+    """Folders are read together; where that fails, each alone. An older table, with fewer columns, is read as well."""
+    root, one, two, scene = tree
+    for folder in (one, two):
+        assert run("analyze", folder, "--scene", scene).status == 0
+    head, *rows = (two / f"{table}.csv").read_text().splitlines()
+    place = head.split(",").index("track_id")
+    assert rows
+    bad = rows[0].split(",")
+    bad[place] = "many"
+    (two / f"{table}.csv").write_text("\r\n".join([head, ",".join(bad), *rows[1:]]) + "\r\n")
+    with Index(root) as index:
+        assert list(index.refreshed.failed) == ["deep/two"]
+        assert "its tables can't be read (Conversion Error" in index.refreshed.failed["deep/two"]
+        assert {each.folder for each in ask(index, Question()).found} == {"one"}
+        assert {each.folder for each in ask(index, Question(zones=("bus stop",))).found} == {"one"}
+    columns = [k for k, name in enumerate(head.split(",")) if name not in ("votes", "x", "born_inside")]
+    older = [",".join(row.split(",")[k] for k in columns) for row in (head, *rows)]
+    (two / f"{table}.csv").write_text("\r\n".join(older) + "\r\n")
+    with Index(root) as index:
+        assert index.refreshed.failed == {}
+        found = ask(index, Question(zones=("bus stop",))).found
+        assert {each.folder for each in found} == {"one", "deep/two"}
+        assert all(each.best_frame is not None and each.best_video for each in found)
+
+
 def test_two_at_once_wait_for_each_other(tree):
     root = tree[0]
     totals = []

@@ -126,6 +126,26 @@ def test_what_was_not_examined_has_no_numbers(tmp_path):
     assert "examined4 s" in shown.text
 
 
+@pytest.mark.parametrize(
+    ("failed", "partial", "english", "spanish"),
+    [
+        (1, 0, "1 failed", "1 fallido"),
+        (2, 1, "2 failed, 1 cut", "2 fallidos, 1 cortado"),
+        (0, 2, "2 cut", "2 cortados"),
+        (0, 0, "", ""),
+    ],
+)
+def test_how_many_failed(tmp_path, failed, partial, english, spanish):
+    films = [Film("whole")]
+    films += [Film(f"f{n}", status="failed", error="x", tracks=0) for n in range(failed)]
+    films += [Film(f"p{n}", status="partial", error="x") for n in range(partial)]
+    folder = output_folder(tmp_path, films)
+    for language, told in (("en", english), ("es", spanish)):
+        text = " ".join(page(folder, language=language).text.split())
+        word, after = {"en": ("videos", "examined"), "es": ("vídeos", "examinados")}[language]
+        assert f"{word}{len(films)} {told}".rstrip() + f" {after}" in text
+
+
 def test_a_hole_in_the_timeline_is_told(tmp_path):
     starts = {"cam/a.mp4": "2024-05-01T08:00:00", "cam/b.mp4": "2024-05-01T08:10:00"}
     config = {"camera": "folder", "start": starts}

@@ -19,6 +19,7 @@ from engine.config import EngineConfig
 from engine.report.charts import bars_of, chart, moment
 from engine.report.island import link, safe_json
 from engine.report.stills import jpeg_of, median_still
+from engine.report.template import with_code
 from engine.report.words import WORDS, Words
 from tests.e2e.runs import clip
 
@@ -168,3 +169,16 @@ def test_still_is_upright_and_not_wider_than_asked(tmp_path):
     still = median_still([path], EngineConfig(), max_width=100)
     assert still.size_wh == (320, 160)
     assert Image.open(io.BytesIO(still.jpeg)).size == (100, 50)
+
+
+def test_commands_are_shown_as_code():
+    assert with_code("Run `a <b>`, then `c`.") == "Run <code>a &lt;b&gt;</code>, then <code>c</code>."
+    assert with_code("a ` alone\x1b") == "a ` alone\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "spanish"), [("0.25", "0,25"), ("7", "7"), ("person, car", "person, car"), ("1.2.3", "1.2.3")]
+)
+def test_numbers_in_texts(text, spanish):
+    assert Words("es").digits(text) == spanish
+    assert Words("en").digits(text) == text
