@@ -182,6 +182,8 @@ def gather(work: Gathering) -> Report:
             tracks=int(totals["tracks"]),
             elapsed_s=float(totals["elapsed_s"]),
             fps=float(totals["fps"]),
+            cpu_s=totals.get("cpu_s"),
+            cpu_s_per_hour=totals.get("cpu_s_per_hour"),
         ),
         part=_part(manifest),
         videos=tuple(videos),

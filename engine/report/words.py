@@ -149,6 +149,10 @@ _REPORT: dict[str, tuple[str, str]] = {
     "as_model": ("as the model's file or plan has it", "la del archivo o plan del modelo"),
     "started": ("Begun", "Comenzado"),
     "took": ("Took", "Duración"),
+    "cost": (
+        "{cpu} CPU seconds, {hour} an hour of video",
+        "{cpu} segundos de CPU, {hour} por hora de vídeo",
+    ),
     "job": ("Job", "Trabajo"),
     "workers": ("Workers", "Workers"),
     "config_hash": ("Hash of the configuration", "Hash de la configuración"),
