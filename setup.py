@@ -37,7 +37,7 @@ ORT_BUILDS = {"": "onnxruntime>=1.20", "cpu": "onnxruntime>=1.20", "gpu": "onnxr
 
 
 def check_headers() -> None:
-    """Ends a build that could only end in a hundred lines of the compiler's."""
+    """End a build that could only end in a hundred lines of the compiler's."""
     needs_none = {"egg_info", "dist_info", "sdist", "clean"}
     if needs_none.isdisjoint(sys.argv) and not Path(sysconfig.get_path("include"), "Python.h").exists():
         sys.exit(

@@ -37,7 +37,7 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 
 
 def of_our_classes(found: Boxes, names: tuple[str, ...]) -> Boxes:
-    """Boxes whose classes are numbered as in `names`, numbered as in `CLASSES`; others are left out."""
+    """Return boxes whose classes are numbered as in `names`, numbered as in `CLASSES`; others are left out."""
     ids = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in names])[found.class_ids]
     return Boxes(found.boxes_xyxy[ids >= 0], ids[ids >= 0], found.scores[ids >= 0])
 
@@ -58,7 +58,7 @@ class Detector:
 
 
 def ap50(detector: Detector, images: list[Image], labels: list[Boxes]) -> dict[str, float]:
-    """AP50 by class name, over the classes that the labels have, and `mean`."""
+    """Return AP50 by class name, over the classes that the labels have, and `mean`."""
     rows = [match_image(detector(np.ascontiguousarray(im[:, :, ::-1])), truth)
             for im, truth in zip(images, labels, strict=True)]  # fmt: skip
     present = sorted({int(i) for truth in labels for i in truth.class_ids})
@@ -76,7 +76,7 @@ def pictures(path: Path, every: int) -> Iterator[Image]:
 
 
 def agreed(found: Boxes, reference: Boxes) -> int:
-    """Pairs of an overlap of 0.5 and the same class, each object in one pair, the surest first."""
+    """Return pairs of an overlap of 0.5 and the same class, each object in one pair, the surest first."""
     return int(sum(each.right[0].sum() for each in match_image(found, reference).values()))
 
 
@@ -86,7 +86,7 @@ def above(boxes: Boxes, score: float) -> Boxes:
 
 
 def agreement(ours: Detector, teacher: Detector, path: Path, every: int) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 by street-nano's threshold."""
+    """Return precision, recall and F1 by street-nano's threshold."""
     counts = {threshold: np.zeros(3) for threshold in THRESHOLDS}
     for picture in pictures(path, every):
         reference, found = above(teacher(picture), REFERENCE_SCORE), ours(picture)
@@ -102,7 +102,7 @@ def _shares(right: float, found: float, wanted: float) -> dict[str, float]:
 
 
 def milliseconds(detectors: dict[str, Detector], size_wh: tuple[int, int], rounds: int = 60) -> dict[str, float]:
-    """Median time of one inference on one core, models in turn."""
+    """Return median time of one inference on one core, models in turn."""
     times: dict[str, list[float]] = {name: [] for name in detectors}
     for _ in range(rounds):
         for name, detector in detectors.items():

@@ -77,7 +77,7 @@ class Sequence:
 
 
 def with_kernel(sequence: Sequence, tracker: str, parameters: Mapping[str, Any], above: float) -> Found:
-    """Rows as `read_boxes` gives them of the kernel alone, in double precision, as the reference was run."""
+    """Return rows as `read_boxes` gives them of the kernel alone, in double precision, as the reference was run."""
     kernel = TRACKERS[tracker].make({**TRACKERS[tracker].defaults, **parameters}, class_aware=False)
     found = []
     for frame, boxes in enumerate(sequence.frames, 1):
@@ -86,7 +86,8 @@ def with_kernel(sequence: Sequence, tracker: str, parameters: Mapping[str, Any],
 
 
 def with_engine(sequence: Sequence, between: int, settings: TrackerSettings) -> Found:
-    """The same of the engine's track stage, which infers every (between + 1)-th frame and predicts the others."""
+    """Return the same of the engine's track stage, which infers every (between + 1)-th frame and predicts the
+    others."""
     tracker, found = StreamTracker(settings), []
     for index, boxes in enumerate(sequence.frames):
         infer = index % (between + 1) == 0

@@ -20,7 +20,7 @@ Found = tuple[Array, Array, Array]  # boxes_xyxy (N, 4), scores (N,), class_ids 
 
 
 def rows_of(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """The rows of a JSONL file, by frame."""
+    """Return the rows of a JSONL file, by frame."""
     rows = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -29,7 +29,7 @@ def rows_of(path: Path) -> dict[int, list[dict[str, Any]]]:
 
 
 def found_in(path: Path, frames: int) -> list[Found]:
-    """The detections of each frame in a `.detections.jsonl`."""
+    """Return the detections of each frame in a `.detections.jsonl`."""
     rows = rows_of(path)
     return [
         (
@@ -42,8 +42,8 @@ def found_in(path: Path, frames: int) -> list[Found]:
 
 
 def f1(ours: Sequence[Found], theirs: Sequence[Found]) -> float:
-    """How far two lists of detections agree, frame by frame: 2 x pairs / all boxes. A pair is of one class and overlaps
-    by half; the pairs that overlap most are taken first. 1.0 where neither found anything."""
+    """Return how far two lists of detections agree, frame by frame: 2 x pairs / all boxes. A pair is of one class and
+    overlaps by half; the pairs that overlap most are taken first. 1.0 where neither found anything."""
     pairs = boxes = 0
     for (our_boxes, _, our_classes), (their_boxes, _, their_classes) in zip(ours, theirs, strict=True):
         boxes += len(our_boxes) + len(their_boxes)
@@ -57,8 +57,8 @@ def f1(ours: Sequence[Found], theirs: Sequence[Found]) -> float:
 
 
 def tracks_hold(detections: Path, tracks: Path, sort: ReferenceSort) -> bool:
-    """Whether the plain tracker makes of the engine's detections the engine's tracks: the same boxes in each frame, and
-    one id here for one id there. Which of two tracks born in the same frame counts first is free."""
+    """Return whether the plain tracker makes of the engine's detections the engine's tracks: the same boxes in each
+    frame, and one id here for one id there. Which of two tracks born in the same frame counts first is free."""
     found, reported = rows_of(detections), rows_of(tracks)
     twins: dict[int, int] = {}
     for frame in range(max([*found, *reported], default=-1) + 1):
@@ -81,8 +81,8 @@ def same_bytes(one: Path, other: Path) -> bool:
 
 
 def luma_psnr_db(video: Path, source: Path) -> tuple[int, float]:
-    """Frames of `video`, and how close its luma is to the source's; what was drawn counts as error. The shorter of the
-    two ends the comparison."""
+    """Return frames of `video`, and how close its luma is to the source's; what was drawn counts as error. The shorter
+    of the two ends the comparison."""
     import av
 
     error = pixels = 0.0

@@ -46,7 +46,8 @@ class MeanAp:
 
 
 def read_labels(path: Path, size_wh: tuple[int, int]) -> Boxes:
-    """A YOLO label file, rows of `class cx cy w h` in shares of the picture. No file, or an empty one: no objects."""
+    """Return a YOLO label file, rows of `class cx cy w h` in shares of the picture. No file, or an empty one: no
+    objects."""
     rows = [[float(word) for word in line.split()[:5]] for line in _lines(path)]
     table = np.array(rows, np.float64).reshape(-1, 5)
     centre, half = table[:, 1:3], table[:, 3:5] / 2
@@ -77,7 +78,7 @@ def match_image(found: Boxes, labels: Boxes) -> dict[int, Matches]:
 
 
 def summarise(images: Sequence[dict[int, Matches]]) -> MeanAp:
-    """The mean over all images. Raises ValueError where no image has an object."""
+    """Return the mean over all images. Raises ValueError where no image has an object."""
     labelled = sorted({c for image in images for c, matches in image.items() if matches.objects})
     if not labelled:
         raise ValueError("labels must hold at least one object. Got none.")
@@ -86,7 +87,7 @@ def summarise(images: Sequence[dict[int, Matches]]) -> MeanAp:
 
 
 def mean_ap(found: Sequence[Boxes], labels: Sequence[Boxes]) -> MeanAp:
-    """Detections and labels of the same images, in the same order."""
+    """Return detections and labels of the same images, in the same order."""
     return summarise([match_image(*pair) for pair in zip(found, labels, strict=True)])
 
 

@@ -39,7 +39,7 @@ class Change:
 
 
 def compared(old: Sequence[Row], new: Sequence[Row], least: float = LEAST) -> tuple[str, int]:
-    """The comparison in words, and the number of regressions."""
+    """Return the comparison in words, and the number of regressions."""
     before, after = by_key(old), by_key(new)
     shared = [key for key in after if key in before]
     changes, apart = [], []

@@ -23,7 +23,7 @@ class Child:
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, side: str) -> dict[str, Any]:
-        """Runs a side once and gives its counts."""
+        """Run a side once and give its counts."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(side + "\n")

@@ -60,7 +60,7 @@ class Inference:
 
 
 def tensors_of(engine: Engine, video: Path, most: int = MAX_TENSORS) -> list[Array]:
-    """The first frames of a video as the engine would feed them: each (1, 3, H, W)."""
+    """Return the first frames of a video as the engine would feed them: each (1, 3, H, W)."""
     import av
 
     stage = Preprocess(engine.model.manifest.input, engine.model.backend.input_dtype)
@@ -77,12 +77,12 @@ def tensors_of(engine: Engine, video: Path, most: int = MAX_TENSORS) -> list[Arr
 
 
 def layouts(available: int) -> list[Layout]:
-    """All ways to share out the cores evenly, most workers first."""
+    """Return all ways to share out the cores evenly, most workers first."""
     return [Layout(available // threads, threads) for threads in range(1, available + 1) if available % threads == 0]
 
 
 def candidates(engine: Engine) -> list[Inference]:
-    """The engine's backend, one thread a worker; and for ONNX Runtime sessions of its other layouts, too."""
+    """Return the engine's backend, one thread a worker; and for ONNX Runtime sessions of its other layouts, too."""
     first, *others = layouts(cores())
     found = [Inference(engine.model.backend.run, first)]
     if engine.model.backend.name == "onnxruntime":
@@ -91,7 +91,7 @@ def candidates(engine: Engine) -> list[Inference]:
 
 
 def session_of(engine: Engine, threads: int | None) -> Callable[[Array], Array]:
-    """The engine's model in ONNX Runtime itself, on `threads` threads; None: as many as it takes by default."""
+    """Return the engine's model in ONNX Runtime itself, on `threads` threads; None: as many as it takes by default."""
     import onnxruntime as ort
 
     from models.dynamic_axes import freed_model
@@ -111,7 +111,7 @@ def session_of(engine: Engine, threads: int | None) -> Callable[[Array], Array]:
 
 
 def best_inference(engine: Engine, tensors: Sequence[Array]) -> Inference:
-    """The layout that infers fastest, found by a short try of each; the others are closed."""
+    """Return the layout that infers fastest, found by a short try of each; the others are closed."""
     tried: list[tuple[float, Inference]] = []
     for inference in candidates(engine):
         inference(tensors, 2 * inference.layout.workers)
@@ -128,7 +128,7 @@ def best_inference(engine: Engine, tensors: Sequence[Array]) -> Inference:
 
 
 def decode_all(video: Path) -> int:
-    """Decodes a video on this thread alone and lets each frame go. Their number."""
+    """Decode a video on this thread alone and let each frame go; return their number."""
     import av
 
     with av.open(str(video)) as source:
@@ -154,7 +154,7 @@ class Limit:
         self._inference(self._tensors, self.inferences)
 
     def decode(self) -> None:
-        """The video on every core at once."""
+        """Decode the video on every core at once."""
         threads = [threading.Thread(target=decode_all, args=(self._video,)) for _ in range(self.cores)]
         for thread in threads:
             thread.start()
@@ -165,20 +165,20 @@ class Limit:
         self._inference.close()
 
     def cpu_s_a_frame(self, infer: Samples, decode: Samples) -> list[tuple[float, float]]:
-        """CPU seconds that inference and decoding cost a frame, a pair a round."""
+        """Return CPU seconds that inference and decoding cost a frame, a pair a round."""
         decoded = self.frames * self.cores
         return [(a / self.inferences, b / decoded) for a, b in zip(infer.cpu_s, decode.cpu_s, strict=True)]
 
     def fps(self, infer: Samples, decode: Samples) -> list[float]:
-        """The limit of each round."""
+        """Return the limit of each round."""
         return [limit_fps(self.cores, *pair) for pair in self.cpu_s_a_frame(infer, decode)]
 
     def fps_on_the_clock(self, infer: Samples, decode: Samples) -> list[float]:
-        """The same by wall time: lower than `fps` where other programs took part of the cores in that round."""
+        """Return the same by wall time: lower than `fps` where other programs took part of the cores in that round."""
         decoded = self.frames * self.cores
         return [1 / (a / self.inferences + b / decoded) for a, b in zip(infer.wall_s, decode.wall_s, strict=True)]
 
 
 def limit_fps(available: int, infer_s: float, decode_s: float) -> float:
-    """Frames a second that `available` cores can do where a frame costs so many CPU seconds of each."""
+    """Return frames a second that `available` cores can do where a frame costs so many CPU seconds of each."""
     return available / (infer_s + decode_s)

@@ -12,7 +12,7 @@ ASSETS = Path(os.environ.get("YOLO_ENGINE_ASSETS", ROOT.parent / "shared"))
 
 
 def asset(relative: str) -> Path:
-    """The path of an asset. Ends the program with a sentence where it is absent."""
+    """Return the path of an asset. Ends the program with a sentence where it is absent."""
     path = ASSETS / relative
     if not path.exists():
         raise SystemExit(f"{relative} is not in {ASSETS}. Set YOLO_ENGINE_ASSETS to the folder that holds it.")
@@ -30,7 +30,7 @@ def cores() -> int:
 
 
 def commit() -> str:
-    """The commit, with `-dirty` behind it where files were changed since."""
+    """Return the commit, with `-dirty` behind it where files were changed since."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -51,12 +51,13 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def load() -> float:
-    """Processes that wanted a core in the last minute. Well above 0 before a benchmark: its times are noisy."""
+    """Return how many processes wanted a core in the last minute. Well above 0 before a benchmark: its times are
+    noisy."""
     return round(os.getloadavg()[0], 2)
 
 
 def described(*packages: str) -> dict[str, object]:
-    """All of it, for a result file."""
+    """Return all of it, for a result file."""
     return {
         "cpu": cpu_name(),
         "cores": cores(),
@@ -67,7 +68,7 @@ def described(*packages: str) -> dict[str, object]:
 
 
 def heading(machine: dict[str, object]) -> str:
-    """All of it, for a person."""
+    """Return all of it, for a person."""
     named = ", ".join(f"{name} {number}" for name, number in dict(machine["versions"]).items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_before']} before; commit {machine['commit']}"

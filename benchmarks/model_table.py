@@ -80,7 +80,7 @@ def cpu_s() -> float:
 
 
 def float_form(name: str, folder: Path) -> tuple[str, EngineConfig]:
-    """The model in plain float32 and how the engine is told of it: the file itself, or one made of it."""
+    """Return the model in plain float32 and how the engine is told of it: the file itself, or one made of it."""
     model = name if "/" not in name else str(asset(name))
     given: dict[str, Any] = {"conf": CONF, "nms_iou": NMS_IOU, "max_detections": MAX_DETECTIONS, "device": "cpu"}
     loaded = load_onnx(resolve(model).path)
@@ -130,7 +130,7 @@ def accuracy(engine: Engine, images: list[Image], labels: list[Boxes]) -> float:
 
 
 def rounds(work: dict[str, Run], tensor: Array, count: int) -> dict[str, list[float]]:
-    """CPU milliseconds an inference, a list of `count` for each, taken in turn."""
+    """Return CPU milliseconds an inference, a list of `count` for each, taken in turn."""
     for run in work.values():
         run(tensor)
     spent: dict[str, list[float]] = {name: [] for name in work}
@@ -152,7 +152,7 @@ def measure(
     precisions: Sequence[Precision],
     quantized: Path | None,
 ) -> Iterator[Row]:
-    """The rows of one model; what can't be had is said and left out."""
+    """Yield the rows of one model; what can't be had is said and left out."""
     with tempfile.TemporaryDirectory() as text:
         model, config = float_form(name, Path(text))
         truth = street_labels(labels) if name == "street-nano" else labels
@@ -176,7 +176,7 @@ def measure(
 
 
 def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | None]:
-    """The quantized file, made where `folder` has none, and how many convolutions were left in float32 then."""
+    """Return the quantized file, made where `folder` has none, and how many convolutions were left in float32 then."""
     target = folder / f"{title}.int8.onnx"
     if target.exists():
         return str(target), None

@@ -25,7 +25,7 @@ def x_of(row: Row) -> float:
 
 
 def draw(rows: Sequence[Row], folder: Path) -> dict[str, list[Path]]:
-    """Writes the plots. Stage -> its files."""
+    """Write the plots. Stage -> its files."""
     written = defaultdict(list)
     for (stage, curve, unit), group in curves_of(rows).items():
         path = folder / f"{slug(stage)}-{slug(curve)}-{slug(unit)}.svg"
@@ -35,7 +35,7 @@ def draw(rows: Sequence[Row], folder: Path) -> dict[str, list[Path]]:
 
 
 def plot(rows: Sequence[Row], title: str, curve: str, unit: str, path: Path) -> None:
-    """A line each of those measured: medians, and a band from the lowest to the highest round."""
+    """Draw a line for each of those measured: medians, and a band from the lowest to the highest round."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -43,7 +43,7 @@ class Answer(_Strict):
 
 
 def checked(right: bool, compared_with: str, outcome: str, **accuracy: float) -> Answer:
-    """The answer of a row. Raises WrongAnswer with all of it where it is not right."""
+    """Return the answer of a row. Raises WrongAnswer with all of it where it is not right."""
     if not right:
         figures = ", ".join(f"{name} {value:.6g}" for name, value in accuracy.items())
         raise WrongAnswer(f"compared with {compared_with}: {outcome} ({figures})")
@@ -100,7 +100,7 @@ class Row(_Strict):
         return {peer: spread(self.ratios(peer)) for peer in self.figures if peer != self.ours}
 
     def ratios(self, peer: str) -> list[float]:
-        """A ratio a round, above 1 where ours is better."""
+        """Return a ratio a round, above 1 where ours is better."""
         pairs = zip(self.figures[peer], self.figures[self.ours], strict=True)
         return [theirs / mine if self.better == "lower" else mine / theirs for theirs, mine in pairs]
 
@@ -114,7 +114,8 @@ DERIVED = set(Row.model_computed_fields)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a run. Raises ValueError, with the line's number, where one is no row, and where there is none."""
+    """Return the rows of a run. Raises ValueError, with the line's number, where one is no row, and where there is
+    none."""
     rows = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

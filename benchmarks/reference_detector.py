@@ -71,7 +71,7 @@ class ReferenceDetector:
     def read(
         self, output: Array, ratio: float, offset: tuple[int, int], image_hw: tuple[int, int]
     ) -> tuple[Array, Array, Array]:
-        """One image's output as `__call__` gives it; `ratio` and `offset` are those of `letterbox`."""
+        """Return one image's output as `__call__` gives it; `ratio` and `offset` are those of `letterbox`."""
         boxes, scores, class_ids = self._read(output, self._conf)
         kept = nms(boxes, scores, class_ids, self._nms_iou)[: self._max_detections]
         (height, width), (left, top) = image_hw, offset
@@ -79,7 +79,7 @@ class ReferenceDetector:
         return np.clip(boxes, 0, [width, height, width, height]), scores[kept], class_ids[kept]
 
     def letterbox(self, image_bgr: Array) -> tuple[Array, float, tuple[int, int]]:
-        """The tensor (1, 3, H, W), tensor pixels to an image pixel, and where the image begins: (left, top)."""
+        """Return the tensor (1, 3, H, W), tensor pixels to an image pixel, and where the image begins: (left, top)."""
         (height, width), (h, w) = self.size_hw, image_bgr.shape[:2]
         ratio = min(height / h, width / w)
         whole = round if self._family.centred else int  # YOLOX's own programs round down
@@ -97,7 +97,7 @@ class ReferenceDetector:
         return np.ascontiguousarray(tensor, self._dtype), ratio, (left, top)
 
     def _read_yolox(self, output: Array, conf: float) -> tuple[Array, Array, Array]:
-        """(A, 5 + C) raw grid: the centre counts from the cell's corner in strides, the size is a logarithm."""
+        """Read a raw grid (A, 5 + C): the centre counts from the cell's corner in strides, the size is a logarithm."""
         assert self._grid is not None
         corners, strides = self._grid
         decoded = output.copy()
@@ -118,7 +118,7 @@ def yolox_grid(size_hw: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def read_yolov5(output: Array, conf: float) -> tuple[Array, Array, Array]:
-    """(A, 5 + C): cx cy w h, objectness, class scores."""
+    """Read (A, 5 + C): cx cy w h, objectness, class scores."""
     class_ids = output[:, 5:].argmax(axis=1)
     scores = output[:, 4] * output[np.arange(len(output)), 5 + class_ids]
     passed = scores >= conf

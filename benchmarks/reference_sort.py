@@ -19,7 +19,7 @@ def measured(box: Array) -> Array:
 
 
 def box_of(state: Array) -> Array:
-    """The state's x1 y1 x2 y2."""
+    """Return the state's x1 y1 x2 y2."""
     x, y, area, aspect = state[:4, 0]
     width = np.sqrt(area * aspect)
     height = area / width

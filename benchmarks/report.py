@@ -31,12 +31,12 @@ def last_run(folder: Path = RESULTS) -> Path:
 
 
 def merged(runs: Iterable[Sequence[Row]]) -> list[Row]:
-    """A row of a later run replaces that of an earlier one."""
+    """Merge rows: one of a later run replaces that of an earlier one."""
     return list({(row.stage, row.case): row for rows in runs for row in rows}.values())
 
 
 def write(rows: Sequence[Row], path: Path = REPORT, plots: Path = RESULTS) -> Path:
-    """The report's path. Plots of an earlier report go."""
+    """Return the report's path. Plots of an earlier report go."""
     for old in plots.glob("*.svg"):
         old.unlink()
     files = draw(rows, plots)
@@ -58,7 +58,7 @@ def text_of(rows: Sequence[Row], plots: dict[str, list[str]]) -> str:
 
 
 def machines(rows: Sequence[Row]) -> str:
-    """A line a run: where, when and with what."""
+    """Return a line a run: where, when and with what."""
     lines = []
     for run in dict.fromkeys(row.run for row in rows):
         mine = [row for row in rows if row.run == run]

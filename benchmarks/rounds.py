@@ -23,7 +23,7 @@ class Samples:
     cpu_s: list[float] = field(default_factory=list)
 
     def each(self, pieces: int, scale: float = 1.0) -> list[float]:
-        """Clock time of one of `pieces` equal pieces of the work, a round; `scale` 1e6 gives microseconds."""
+        """Return clock time of one of `pieces` equal pieces of the work, a round; `scale` 1e6 gives microseconds."""
         return [seconds * scale / pieces for seconds in self.wall_s]
 
 
@@ -35,7 +35,7 @@ def alternate(
     pause_s: float = 0.0,
     setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Samples]:
-    """Runs each of `work` once a round, in turn and each second round in reverse. The first `warmup` don't count.
+    """Run each of `work` once a round, in turn and each second round in reverse. The first `warmup` don't count.
 
     `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
     either raises ends the measurement.
@@ -78,6 +78,7 @@ class Repeated:
 def alternate_short(
     work: Mapping[str, Repeated], *, rounds: int, warmup: int = 1, scale: float = 1.0
 ) -> dict[str, list[float]]:
-    """Clock time of each work, run once, a round: what a row takes for figures. `scale` 1e3 gives milliseconds."""
+    """Return clock time of each work, run once, a round: what a row takes for figures. `scale` 1e3 gives
+    milliseconds."""
     samples = alternate(work, rounds=rounds, warmup=warmup)
     return {name: sample.each(work[name].times, scale) for name, sample in samples.items()}

@@ -45,7 +45,7 @@ def peak_mb() -> float:
 
 
 def in_own_process(inputs: list[Path], folder: Path, **options: Any) -> dict[str, Any]:
-    """Runs the engine over `inputs` in a fresh process: its summary's totals, its peak and its samples."""
+    """Run the engine over `inputs` in a fresh process: its summary's totals, its peak and its samples."""
     request = {"inputs": [str(path) for path in inputs], "folder": str(folder), **options}
     command = [sys.executable, "-m", "benchmarks.soak", "--child", json.dumps(request)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
@@ -77,7 +77,7 @@ def child(inputs: list[str], folder: str, every: int = 0, **config: Any) -> dict
 
 
 def make_clip(target: Path, frames: int = 6, size_wh: tuple[int, int] = (64, 48)) -> None:
-    """A white square that moves over black."""
+    """Write a video of a white square that moves over black."""
     import av
     import numpy as np
 

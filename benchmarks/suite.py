@@ -31,7 +31,7 @@ STAGES = (
 
 
 def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None = None) -> tuple[Path, list[Row], int]:
-    """The file of results, its rows, and how many stages failed: raised, or gave a wrong answer.
+    """Return the file of results, its rows, and how many stages failed: raised, or gave a wrong answer.
 
     A stage that fails is told, its rows so far are kept, and the next one goes on.
     """
@@ -62,7 +62,7 @@ def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None =
 
 
 def shown(row: Row) -> str:
-    """A row for a person: what each took, and how many times better ours is."""
+    """Return a row for a person: what each took, and how many times better ours is."""
     lines = [f"  {row.case}: {row.ours} {measured(row.spreads[row.ours])} {row.unit}"]
     for peer, times in row.times_better.items():
         lines.append(f"    {peer} {measured(row.spreads[peer])}: {measured(times)} times better")
@@ -71,6 +71,6 @@ def shown(row: Row) -> str:
 
 
 def verdict_of(row: Row) -> list[str]:
-    """What the engine said of its own run, where it did."""
+    """Return what the engine said of its own run, where it did."""
     said = row.parameters.get("verdict", [])
     return [said] if isinstance(said, str) else [str(line) for line in said]

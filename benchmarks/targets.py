@@ -31,7 +31,7 @@ class Target:
         return found.median >= self.value if self.bound == "at least" else found.median <= self.value
 
     def verdict(self, found: Spread) -> str:
-        """Whether the median meets it, and where it does, whether a round did not."""
+        """Return whether the median meets it, and where it does, whether a round did not."""
         if not self.met(found):
             return "no"
         if self.bound == "at least":
@@ -105,7 +105,7 @@ HEADINGS = ("what", "case", "beside", "target", "measured, median [lowest .. hig
 
 
 def judged(rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[tuple[str, ...]]:
-    """A line a target and case, in the order of HEADINGS."""
+    """Return a line a target and case, in the order of HEADINGS."""
     by_key = {(row.stage, row.case): row for row in rows}
     lines = []
     for target in targets:

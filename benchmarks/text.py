@@ -8,7 +8,7 @@ Lines = Sequence[Sequence[str]]
 
 
 def number(value: float) -> str:
-    """Three figures, without an exponent where it can be helped."""
+    """Return three figures, without an exponent where it can be helped."""
     size = abs(value)
     digits = 0 if size >= 100 or value == round(value) else 1 if size >= 10 else 2
     return f"{value:.{digits}f}" if size >= 0.1 or not size else f"{value:.2g}"

@@ -45,12 +45,12 @@ _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)
 
 
 def _listed(value: Any) -> Any:
-    """'a,b' and ['a', 'b'] are the same list."""
+    """Read 'a,b' and ['a', 'b'] as the same list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _frames_to_skip(value: Any) -> Any:
-    """true, false or a number, also as the text of a command line."""
+    """Read true, false or a number, also as the text of a command line."""
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.strip().lower(), value)
     try:
@@ -63,7 +63,7 @@ def _frames_to_skip(value: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    """90, "90s", "10m", "1h" or "1h30m" as seconds."""
+    """Return 90, "90s", "10m", "1h" or "1h30m" as seconds."""
     if not isinstance(value, str):
         return not_bool(value)
     found = _DURATION.fullmatch(value.strip().lower())
@@ -81,7 +81,7 @@ def _two(value: Any) -> Any:
 
 
 def _one_or_three(value: Any) -> Any:
-    """A number, or three of them: as numbers, as a list or as the text of a command line."""
+    """Return a number, or three of them: as numbers, as a list or as the text of a command line."""
     parts = _listed(value)
     parts = list(parts) if isinstance(parts, list | tuple) else [not_bool(parts)]
     try:
@@ -98,7 +98,7 @@ def _one_or_three(value: Any) -> Any:
 
 
 def _parts(value: Any) -> Any:
-    """Names of parts of a label; "none" for none of them."""
+    """Return names of parts of a label; "none" for none of them."""
     return () if value == "none" else _listed(value)
 
 
@@ -138,7 +138,7 @@ Exported = Annotated[str, _name_in(EXPORTS), _enum(*EXPORTS)]
 
 
 def _groups(value: Any) -> Any:
-    """{"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
+    """Return {"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(";") if part.strip()]
@@ -151,7 +151,7 @@ Groups = Annotated[dict[Annotated[str, Field(min_length=1)], Names], BeforeValid
 
 
 def _clock_time(value: Any) -> Any:
-    """Seconds, also as the text "90", "1:30" or "1:02:03.5"."""
+    """Return seconds, also as the text "90", "1:30" or "1:02:03.5"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -165,7 +165,7 @@ _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def _length(value: Any) -> Any:
-    """Seconds, also as the text "90", "30s", "15m" or "1h"."""
+    """Return seconds, also as the text "90", "30s", "15m" or "1h"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -184,7 +184,7 @@ def _zone(value: Any) -> Any:
 
 
 def _moment(value: Any) -> str:
-    """ISO 8601, with or without a zone."""
+    """Return ISO 8601, with or without a zone."""
     try:
         return datetime.fromisoformat(str(value)).isoformat()
     except ValueError:
@@ -192,7 +192,7 @@ def _moment(value: Any) -> str:
 
 
 def _starts(value: Any) -> Any:
-    """A time, or a table of globs and times."""
+    """Return a time, or a table of globs and times."""
     if isinstance(value, Mapping):
         return {str(pattern): _moment(moment) for pattern, moment in value.items()}
     return _moment(value)
@@ -219,19 +219,19 @@ def _camera(value: Any) -> Any:
 
 
 def _several(value: Any) -> Any:
-    """One, given alone, or a list."""
+    """Return one, given alone, or a list."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def _wanted(value: Any) -> Any:
-    """true is a table without a key, false none."""
+    """Read true as a table without a key, and false as none."""
     if value is not None and not isinstance(value, bool | Mapping | BaseModel):
         raise ValueError("true, or a table of what and how")
     return ({} if value else None) if isinstance(value, bool) else value
 
 
 def _scene(value: Any) -> Any:
-    """A path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
+    """Return a path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
     if not isinstance(value, str | Path | Mapping) or value == "":
         raise ValueError("a path, or a scene as a table")
     return value
@@ -305,6 +305,9 @@ class EngineConfig(TrackerKeys):
     gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
     """With `gate`: how much finer what has changed is inferred than a whole frame would be. Higher finds smaller things
     there, for a time that grows by its square."""
+    gate_target: Share = 0.98
+    """With `gate`: where the audit finds that fewer boxes agree with those of whole frames (F1 at IoU 0.5), the gate
+    opens, up to inferring every frame. 0: it never does."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
@@ -539,7 +542,7 @@ class EngineConfig(TrackerKeys):
         return self
 
     def drawn(self, *, has_scene: bool) -> tuple[Drawn, ...]:
-        """What is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
+        """Return what is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
         if self.draw is None:
             return get_args(Drawn) if has_scene else ()
         return tuple(part for part in self.draw if has_scene or part == "clock")
@@ -582,11 +585,11 @@ class EngineConfig(TrackerKeys):
         return min(self.conf, registry.LOW_SCORE) if low else self.conf
 
     def changed(self, key: str) -> bool:
-        """Whether a key has another value than its default."""
+        """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].default)
 
     def updated(self, **values: Any) -> EngineConfig:
-        """A checked copy with other values. With another tracker, the parameters of the one before go."""
+        """Return a checked copy with other values. With another tracker, the parameters of the one before go."""
         own = self.model_dump()
         if values.get("tracker", self.tracker) != self.tracker:
             own = registry.without_parameters(own)
@@ -596,11 +599,11 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
 # go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames gate full_every_s gate_scale visualize crops layout class_names input_size input_scale"
-    " channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic max_detections formats"
-    " shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s video_crf video_preset"
-    " blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns label colour_by draw"
-    " line_width label_size trail_s".split()
+    "tracker skip_frames gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
+    " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
+    " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
+    " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"
+    " label colour_by draw line_width label_size trail_s".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"
@@ -635,8 +638,8 @@ def load_config(path: Path) -> dict[str, object]:
 
 
 def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> str | None:
-    """What a person who named no model should know: which one runs, and how to `choose` a better one. None where one
-    was named."""
+    """Return what a person who named no model should know: which one runs, and how to `choose` a better one. None where
+    one was named."""
     if "model" in config.model_fields_set or config.backend == "fake":
         return None
     count = len(get_manifest(config.model).classes)
@@ -647,7 +650,7 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
 
 
 def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """The first error in one fixed form: key, rule, what was found."""
+    """Return the first error in one fixed form: key, rule, what was found."""
     first = error.errors()[0]
     fields = (model or EngineConfig).model_fields
     if not first["loc"]:  # a rule between keys, which says all itself

@@ -135,7 +135,7 @@ class Engine:
         self._lock = threading.RLock()
 
     def _fit(self) -> None:
-        """Arranges the stages around the model. Raises ConfigError where configuration and model don't fit."""
+        """Arrange the stages around the model. Raises ConfigError where configuration and model don't fit."""
         self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
@@ -183,7 +183,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Frees the model, and ends what is still told to receivers of events."""
+        """Free the model, and end what is still told to receivers of events."""
         self.model.backend.close()
         if self._alarms is not None:
             self._alarms.close()
@@ -200,7 +200,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
         begun: Callable[[], None] | None = None,
     ) -> SummaryJson:
-        """Processes files, folders, globs and URLs into `output` and returns the summary.
+        """Process files, folders, globs and URLs into `output` and return the summary.
 
         Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
         run is writing to it. What happens to a single video is in the summary; where the manifest can't be written,
@@ -354,7 +354,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
         roots: Sequence[Path] = (),
     ) -> None:
-        """Does videos as they are assigned, into `output`, until there are no more or `stop` is called.
+        """Do videos as they are assigned, into `output`, until there are no more or `stop` is called.
 
         With `roots`, only files below one of them are read, links resolved: any other fails. `output` must be resolved
         then, so that no link can have come into it.
@@ -426,7 +426,7 @@ class Engine:
     def process(
         self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
     ) -> list[Outcome]:
-        """Runs the pipeline over `videos` into the sinks made for each, and returns how each ended, in order."""
+        """Run the pipeline over `videos` into the sinks made for each, and return how each ended, in order."""
         with self._begin(len(videos)) as run:
             return self._process(run.pipeline, videos, sinks, progress)
 
@@ -460,7 +460,7 @@ class Engine:
         on_begin: Callable[[], None] | None = None,
         place: Place | None = None,
     ) -> StreamRun:
-        """A run of a video into files of a folder."""
+        """Return a run of a video into files of a folder."""
         name = _name_of(video)
         return StreamRun(
             key,
@@ -490,7 +490,7 @@ class Engine:
             )
 
     def _watch(self, video: Video) -> StreamWatch | None:
-        """Looks for the events of a video, where somebody is to be told of them."""
+        """Look for the events of a video, where somebody is to be told of them."""
         if self._alarms is None:
             return None
         from engine.alarms import StreamWatch, WatchSettings
@@ -510,7 +510,7 @@ class Engine:
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
-        """The video's place behind those before it of its camera, whose verdicts are in the folder."""
+        """Return the video's place behind those before it of its camera, whose verdicts are in the folder."""
         if self._answering.camera is None:
             return None
 
@@ -523,8 +523,8 @@ class Engine:
     def _attempt(
         self, video: Video, work: Work, assignment: Assignment | None = None
     ) -> tuple[Attempt, Checkpoints | None]:
-        """An attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where they are
-        not wanted."""
+        """Return an attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where
+        they are not wanted."""
         fence = assignment.fence if assignment is not None else not_fenced
         attempt = Attempt(
             work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
@@ -538,7 +538,7 @@ class Engine:
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
 
     def _recording(self, video: Video, place: Folder) -> Recording:
-        """What a URL is recorded into, should it prove to be live."""
+        """Return what a URL is recorded into, should it prove to be live."""
         from engine.pipeline.recording import Recording, Rules
 
         rules = Rules(
@@ -563,7 +563,7 @@ class Engine:
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
     def _settle(self, run: StreamRun, work: Work) -> None:
-        """Leaves of the attempts at a video that has ended what its next run needs."""
+        """Leave of the attempts at a video that has ended what its next run needs."""
         outcome, attempt = run.outcome, run.attempt
         assert outcome is not None
         assert attempt is not None
@@ -576,7 +576,11 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
-        track = Track(self._tracker, lambda key, state: pipeline.keep_state(key, state))
+        track = Track(
+            self._tracker,
+            lambda key, state: pipeline.keep_state(key, state),
+            lambda key, stretch, level: pipeline.open_gate(key, stretch, level),
+        )
         pipeline = Pipeline(
             Stages(self._runner, self._postprocess, track),
             shape_of=lambda image: self.model.shape((image.width, image.height)),
@@ -601,7 +605,7 @@ class Engine:
         return pipeline
 
     def _gate(self) -> GateSettings | None:
-        """How what is inferred is chosen; None: every frame."""
+        """Return how what is inferred is chosen; None: every frame."""
         config, model = self.config, self.model
         if config.gate == "off":
             return None
@@ -637,7 +641,7 @@ class Engine:
             self._runs.remove(run)
 
     def stop(self, hand_over: bool = False) -> None:
-        """Ends every `run`, `work`, `process` and `stream` that is under way in another thread, or from a signal
+        """End every `run`, `work`, `process` and `stream` that is under way in another thread, or from a signal
         handler: what is complete is kept. Where none is, the next one ends at once.
 
         Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
@@ -655,20 +659,21 @@ class Engine:
         return self.last_run is not None and self.last_run.interrupted
 
     def total(self, streams: list[Progress]) -> Total | None:
-        """How far the present `run` as a whole is, with what `progress` was told of; None before it has begun."""
+        """Return how far the present `run` as a whole is, with what `progress` was told of; None before it has
+        begun."""
         return self.last_run.total(streams) if self.last_run is not None else None
 
     def verdict(self) -> Verdict | None:
-        """What bound the last run, and what a change would give (engine.profiling); None where no frame was done. It
-        is there with and without `stats`."""
+        """Return what bound the last run, and what a change would give (engine.profiling); None where no frame was
+        done. It is there with and without `stats`."""
         return self.last_run.verdict() if self.last_run is not None else None
 
     def gpu_s(self) -> dict[str, float]:
-        """Seconds that the GPU had to do with each part so far; {} without one."""
+        """Return seconds that the GPU had to do with each part so far; {} without one."""
         return report.backend_of(self.model).get("gpu_s", {})
 
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
-        """The tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
+        """Yield the tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
 
         Raises InputError when there is no such input, and VideoError when it fails on the way.
         """
@@ -711,8 +716,8 @@ class Engine:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
-        """Detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and BackendError
-        where what the model gives can't be boxes."""
+        """Return detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and
+        BackendError where what the model gives can't be boxes."""
         if not isinstance(image_rgb, np.ndarray):
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got a {type(image_rgb).__name__}.")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
@@ -725,8 +730,9 @@ class Engine:
         return found.above(self.config.conf)
 
     def detect_in(self, frame: Frame) -> Detections:
-        """Detections of one decoded frame, as a run has them before the tracker: those of low scores that a tracker
-        uses are among them. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
+        """Return detections of one decoded frame, as a run has them before the tracker: those of low scores that a
+        tracker uses are among them. Raises ValueError for a frame without an image, and DecodeError and
+        BackendError."""
         if (image := frame.image) is None:
             raise ValueError("frame must have an image.")
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
@@ -745,7 +751,8 @@ class Engine:
         return self.config.batch or (defaults.GPU_BATCH if backend.on_gpu else 1)
 
     def _window(self, streams: int) -> int:
-        """Frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly so."""
+        """Return frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly
+        so."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
         # Frames that wait for the next one that is looked at must not keep it out.
@@ -776,7 +783,7 @@ def _salvage(place: Folder, labels: list[str]) -> None:
 
 
 def _name_of(video: Video) -> str:
-    """The video's name in all tables."""
+    """Return the video's name in all tables."""
     return name_of({"path": video.path, "stem": video.stem})
 
 

@@ -108,7 +108,7 @@ class CheckpointMismatch(VideoError):
 
 
 def describe_os_error(error: OSError) -> str:
-    """One short sentence for an operating-system error, without the numbers and the repeated path."""
+    """Return one short sentence for an operating-system error, without the numbers and the repeated path."""
     if error.errno == errno.ENOSPC:
         return "no space left on the disk"
     return (error.strerror or str(error)).lower()

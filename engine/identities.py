@@ -27,7 +27,7 @@ class Identities:
         self._found: dict[int, Future[FileJson | None]] = {}
 
     def open(self, key: int, video: Video) -> OpenedFile:
-        """The video's file, whose hash is begun. Raises SourceError."""
+        """Return the video's file, whose hash is begun. Raises SourceError."""
         file = OpenedFile(video.path, self._roots)
         try:
             self._found[key] = self._pool.submit(file_identity, file, self._broken_off)
@@ -53,7 +53,7 @@ class Identities:
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
     def close(self, run: StreamRun) -> None:
-        """The video has ended: closes its file once it is hashed."""
+        """Close the file of a video that has ended, once it is hashed."""
         if run.file is not None:
             self.of(run)
             run.file.close()

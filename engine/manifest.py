@@ -30,7 +30,7 @@ def _a_path(value: str) -> str:
 
 
 def _below(value: str) -> str:
-    """A path below the output folder."""
+    """Return a path below the output folder."""
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise ValueError("a path below the output folder")

@@ -77,7 +77,7 @@ def foreign(path: Path) -> str:
 
 
 def _has_keys(*keys: str) -> _Form:
-    """A line of JSON with these keys, and more perhaps."""
+    """Return a line of JSON with these keys, and more perhaps."""
 
     def form(file: IO[bytes]) -> bool:
         try:
@@ -116,13 +116,13 @@ def _is_mot(file: IO[bytes]) -> bool:
 
 
 def _is_crops(file: IO[bytes]) -> bool:
-    """An uncompressed archive, whose index is the first entry."""
+    """Return an uncompressed archive, whose index is the first entry."""
     head = file.read(41)
     return head.startswith(b"PK\x03\x04") and head[30:] == b"index.jsonl"
 
 
 def _is_parquet(file: IO[bytes]) -> bool:
-    """The footer stands at the end, and its length behind it."""
+    """Read the footer, which is at the end with its length behind it."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 8))
     tail = file.read(8)

@@ -40,7 +40,7 @@ class Processor:
         return None if self.flags.intersection(flags) else named
 
     def pays(self, precision: Precision) -> bool:
-        """Whether a precision can be expected to be faster than f32."""
+        """Return whether a precision can be expected to be faster than f32."""
         if self.lacks(precision) is not None:
             return False
         return precision != "bf16" or "amx_bf16" in self.flags or self.vendor == "AuthenticAMD"

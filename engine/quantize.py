@@ -91,7 +91,7 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
 
 
 def _float_model(config: EngineConfig) -> tuple[onnx.ModelProto, ModelManifest]:
-    """The model in plain float32, freed or joined as it runs, with a scale for each channel."""
+    """Return the model in plain float32, freed or joined as it runs, with a scale for each channel."""
     from models.dynamic_axes import freed_model
     from models.onnx_meta import load_onnx
 
@@ -152,7 +152,7 @@ def _search(
 
 
 def _runs(data: bytes, config: EngineConfig) -> Backend:
-    """What int8 will run in, where it can be had here, else ONNX Runtime."""
+    """Return what int8 will run in, where it can be had here, else ONNX Runtime."""
     from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 
     if processor().lacks("int8") is None:
@@ -172,7 +172,7 @@ def _ranked(
     config: EngineConfig,
     images: Sequence[NDArray[np.uint8]],
 ) -> list[str]:
-    """Convolutions by how far each, quantized alone, moves the model's output, the farthest first."""
+    """Return convolutions by how far each, quantized alone, moves the model's output, the farthest first."""
     spec = resolved_model(config).manifest.input
     tensors = [_tensor(image, spec) for image in images]
     plain_answers = _answers(model.SerializeToString(), tensors)
@@ -189,7 +189,7 @@ def _ranked(
 
 
 def _along(answer: NDArray[Any]) -> int:
-    """The axis along which a field (x, score, ...) of an answer lies: the longer of the two last."""
+    """Return the axis along which a field (x, score, ...) of an answer lies: the longer of the two last."""
     return answer.ndim - 1 if answer.shape[-1] > answer.shape[-2] else answer.ndim - 2
 
 
@@ -204,7 +204,7 @@ def _answers(data: bytes, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]
 
 
 def _images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
-    """(H, W, 3) uint8 RGB each. Raises ConfigError."""
+    """Yield images, (H, W, 3) uint8 RGB each. Raises ConfigError."""
     import av
 
     for path in paths:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -166,12 +166,14 @@ def _filled_from(values: FilledJson) -> tuple[Detections, int]:
 @dataclass(slots=True, frozen=True)
 class StartOfStream:
     """Ahead of a stream that does not begin at its first frame: `frames` of it are done, or passed over, and `tracker`,
-    a StreamTracker, knows those that were done. `filled` is as in TrackerState."""
+    a StreamTracker, knows those that were done. `filled` is as in TrackerState; `agreements` is what
+    the audit had seen."""
 
     stream: int
     frames: int
     tracker: Any
     filled: tuple[Detections, int] | None = None
+    agreements: Agreements | None = None
 
 
 class Look(StrEnum):
@@ -210,6 +212,8 @@ class Plan:
     ratio_xy, pad_xy  how the frame lies in the first: pixels of it to one of the frame, and those left of and above it
     changed   (rows, columns) bool, of blocks of `block_px` pixels of the frame: where it has changed; None unless there
               are parts
+    stretch   of the stream, where the frame lies (engine.stages.windows); `audited`: it is inferred whole, too, for the
+              audit, whose window it may be the last one of (`window_ends`)
     """
 
     look: Look
@@ -221,10 +225,64 @@ class Plan:
     pad_xy: tuple[int, int] = (0, 0)
     changed: NDArray[np.bool_] | None = None
     block_px: int = 0
+    stretch: int = -1
+    audited: bool = False
+    window_ends: bool = False
 
     @property
     def infer(self) -> bool:
         return self.look in (Look.WHOLE, Look.PARTS)
+
+    @property
+    def probed(self) -> bool:
+        """Whether a whole inference comes beside what is looked at."""
+        return self.audited and self.look is not Look.WHOLE
+
+
+@dataclass
+class Ratio:
+    """A share of the sums of two counts over windows, `part` of `whole`, and the sums of their products: all that its
+    interval needs (engine.confidence)."""
+
+    windows: int = 0
+    part: int = 0
+    whole: int = 0
+    part_part: int = 0
+    part_whole: int = 0
+    whole_whole: int = 0
+
+    def add(self, part: int, whole: int) -> None:
+        """Count a window."""
+        self.windows += 1
+        self.part += part
+        self.whole += whole
+        self.part_part += part * part
+        self.part_whole += part * whole
+        self.whole_whole += whole * whole
+
+    @property
+    def value(self) -> float:
+        return self.part / self.whole if self.whole else 1.0
+
+
+@dataclass
+class Agreements:
+    """What the audit of a gated stream has seen in its windows so far: the agreement of `boxes`, `ids` and `counts`
+    (engine.stages.agreement) in so many `frames`. `level` is how far the gate is open, `opened_at` the frames behind
+    which it opened; `here` is the agreement of boxes since then, up to the window of a `stretch`."""
+
+    frames: int = 0
+    boxes: Ratio = field(default_factory=Ratio)
+    ids: Ratio = field(default_factory=Ratio)
+    counts: Ratio = field(default_factory=Ratio)
+    here: Ratio = field(default_factory=Ratio)
+    level: int = 0
+    opened_at: list[int] = field(default_factory=list)
+    stretch: int = -1
+
+    def copy(self) -> Agreements:
+        boxes, ids, counts, here = (replace(each) for each in (self.boxes, self.ids, self.counts, self.here))
+        return Agreements(self.frames, boxes, ids, counts, here, self.level, list(self.opened_at), self.stretch)
 
 
 @dataclass(slots=True)
@@ -236,7 +294,8 @@ class Frame:
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
     `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
     has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
-    tells it. `plan` is how a gated frame is looked at, None without a gate.
+    tells it. `plan` is how a gated frame is looked at, None without a gate. `probe`: it is inferred for the
+    audit alone, beside another frame of the same index.
     """
 
     stream: int
@@ -252,6 +311,7 @@ class Frame:
     look: bool = True
     wall: datetime | None = None
     plan: Plan | None = None
+    probe: bool = False
 
     @property
     def time_s(self) -> float:
@@ -347,7 +407,8 @@ class Detections:
         return len(self.scores)
 
     def above(self, conf: float) -> Detections:
-        """Those with a score of at least `conf`, as a model's output is compared with it; itself where all have."""
+        """Return those with a score of at least `conf`, as a model's output is compared with it; itself where all
+        have."""
         count = int(np.count_nonzero(self.scores >= np.float32(conf)))
         if count == len(self):
             return self
@@ -363,7 +424,8 @@ class Tracks:
     boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
     of the detection each track took last. `detections` is what was found, also below the scores that are reported or
     given to the tracker, None where the frame was not inferred. `state` is the tracker behind this frame, where the
-    frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate.
+    frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate. `agreements`
+    is there where a window of the audit ends.
     """
 
     frame: Frame
@@ -374,6 +436,7 @@ class Tracks:
     detections: Detections | None = None
     state: TrackerState | None = None
     steps: float = 1.0
+    agreements: Agreements | None = None
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
+from engine.confidence import interval
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
@@ -18,9 +19,11 @@ from engine.inference.model import LoadedModel
 from engine.summary import (
     BackendJson,
     FileJson,
+    GateAuditJson,
     GateJson,
     ManifestJson,
     RunSummary,
+    ShareJson,
     SummaryJson,
     Totals,
     VideoJson,
@@ -32,6 +35,7 @@ from engine.versions import versions
 
 if TYPE_CHECKING:
     from engine.pipeline.stream import Outcome
+    from engine.records import Agreements, Ratio
     from engine.sinks.memory import Counters
 
 _CHUNK_BYTES = 1 << 20
@@ -40,8 +44,8 @@ _CHUNK_BYTES = 1 << 20
 def summarise(
     outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, VideoResult] | None = None
 ) -> RunSummary:
-    """The run as it is told; its JSON is in docs/schema/summary.json. `earlier` has the results, by key, of videos that
-    a run before had completed."""
+    """Return the run as it is told; its JSON is in docs/schema/summary.json. `earlier` has the results, by key, of
+    videos that a run before had completed."""
     results = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
     videos = [result for _, result in sorted([*results, *(earlier or {}).items()], key=lambda item: item[0])]
     done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
@@ -75,7 +79,7 @@ def backend_of(model: LoadedModel) -> BackendJson:
 
 
 def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
-    """One video of the summary. Counts are the whole video's, times those of this run."""
+    """Return one video of the summary. Counts are the whole video's, times those of this run."""
     if outcome.adopted is not None:
         return outcome.adopted
     tally = outcome.tally
@@ -120,7 +124,28 @@ def _gate_of(tally: Counters) -> GateJson | None:
         "same": looks["same"],
         "between": looks["between"],
         "inferred_share": round(tally.inferred_share / looks.total(), 4),
+        "audit": _audit_of(tally.agreements),
     }
+
+
+def _audit_of(seen: Agreements | None) -> GateAuditJson | None:
+    if seen is None:
+        return None
+    return {
+        "windows": seen.boxes.windows,
+        "frames": seen.frames,
+        "compared": seen.boxes.whole,
+        "boxes": _share_of(seen.boxes),
+        "ids": _share_of(seen.ids),
+        "counts": _share_of(seen.counts),
+        "level": seen.level,
+        "opened_at": seen.opened_at,
+    }
+
+
+def _share_of(ratio: Ratio) -> ShareJson:
+    low, high = interval(ratio)
+    return {"value": round(ratio.value, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def build_manifest(
@@ -132,8 +157,8 @@ def build_manifest(
     answering: AnswerSettings | None = None,
     classes: Sequence[str] = (),
 ) -> ManifestJson:
-    """The summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by path
-    how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
+    """Return the summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by
+    path how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
     those that the model knows.
 
     Its `files` are still to come, and it is not sealed (engine/made.py): its report is made of it.
@@ -165,7 +190,7 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 
 
 def write_json(folder: Folder, name: str, value: object) -> None:
-    """Writes a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
+    """Write a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
     try:
         folder.put(name, text)
@@ -174,7 +199,8 @@ def write_json(folder: Folder, name: str, value: object) -> None:
 
 
 def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
-    """Size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for it."""
+    """Return size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for
+    it."""
     digest, reader = hashlib.sha256(), file.reader()
     try:
         while chunk := reader.read(_CHUNK_BYTES):

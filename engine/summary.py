@@ -68,16 +68,44 @@ class SegmentJson(TypedDict, total=False):
     salvaged: bool
 
 
+class ShareJson(TypedDict):
+    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+
+class GateAuditJson(TypedDict):
+    """What the gate cost, as the run itself has seen it in `windows` of so many `frames` that were inferred whole, too.
+
+    `boxes`   F1 of boxes at IoU 0.5, beside those of whole frames; `compared` is how many of either there were
+    `ids`     of the tracks that agree, those with the same id
+    `counts`  agreement of the numbers of different ids in a window
+    `level`   how far the gate is open in the end, 0 to 4; `opened_at` the frames behind which it opened
+    """
+
+    windows: int
+    frames: int
+    compared: int
+    boxes: ShareJson
+    ids: ShareJson
+    counts: ShareJson
+    level: int
+    opened_at: list[int]
+
+
 class GateJson(TypedDict):
     """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
     were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
-    pixels of all frames at the model's own scale."""
+    pixels of all frames at the model's own scale; `audit` is None where the video is too short for a window."""
 
     whole: int
     parts: int
     same: int
     between: int
     inferred_share: float
+    audit: GateAuditJson | None
 
 
 class EntryJson(TypedDict):

@@ -131,4 +131,4 @@ def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Vide
 
 
 def _ignore(tracks: Tracks) -> None:
-    """The neighbours only keep the engine busy."""
+    """Run the neighbours, which only keep the engine busy."""

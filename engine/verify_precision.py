@@ -107,7 +107,7 @@ def _as_boxes(tracks: Tracks) -> Detections:
 
 
 def _times(one: Engine, other: Engine) -> tuple[float, float, float]:
-    """Paired rounds of inferences on the tensor of a 16:9 video, nothing else at work."""
+    """Return paired rounds of inferences on the tensor of a 16:9 video, nothing else at work."""
     hw = one.model.shape((1280, 720))
     work = [(each.model.backend, np.zeros((1, 3, *hw), each.model.backend.input_dtype)) for each in (one, other)]
     for backend, tensor in work:

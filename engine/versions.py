@@ -20,7 +20,7 @@ _NAMES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a result."""
+    """Return versions of everything that can change a result."""
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
     for name in _NAMES:
         try:

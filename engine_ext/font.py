@@ -79,7 +79,7 @@ class Face:
 
 @lru_cache
 def face(size: int) -> Face:
-    """The largest face of at most `size` pixels per em, or the smallest one."""
+    """Return the largest face of at most `size` pixels per em, or the smallest one."""
     found = max((each for each in SIZES if each <= size), default=SIZES[0])
     with np.load(Path(__file__).with_name(FILE)) as stored:
         glyphs, advances = stored[f"glyphs_{found}"], stored[f"advances_{found}"]
@@ -90,7 +90,7 @@ def face(size: int) -> Face:
 
 
 def fold(text: str) -> bytes:
-    """The text as character codes of this font, FIRST to MISSING.
+    """Return the text as character codes of this font, FIRST to MISSING.
 
     Accented Latin letters lose their accents; every other character that is not printable ASCII becomes MISSING.
     """

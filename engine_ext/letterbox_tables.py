@@ -28,7 +28,8 @@ Row = tuple[float, float, float]
 def tables(
     src_wh: tuple[int, int], resized_wh: tuple[int, int], components: Sequence[int]
 ) -> tuple[At, At, Weight, Weight]:
-    """Where each output column and row is blended from: x_at (2, w), y_at (2, h), x_weight (2, w), y_weight (2, h).
+    """Return where each output column and row is blended from: x_at (2, w), y_at (2, h), x_weight (2, w), y_weight (2,
+    h).
 
     Row 0 is for planes of the frame's own size, row 1 for chroma; without a second plane it is not used. Of each
     column: the byte offset of its first neighbour, and the second's weight, in [-ONE, 0]. Of each row: the same,
@@ -51,12 +52,12 @@ def tables(
 
 
 def chroma_components(components: Sequence[int]) -> int:
-    """Of the second plane, which is the first of chroma, if any."""
+    """Return the components of the second plane, which is the first of chroma, if any."""
     return components[1] if len(components) > 1 else 1
 
 
 def sample_to_rgb(pix_fmt: str, matrix: str, full_range: bool) -> tuple[tuple[int, int, int], tuple[Row, Row, Row]]:
-    """The three samples' zero levels, and the rows of the matrix from them to R, G and B in 0..255."""
+    """Return the three samples' zero levels, and the rows of the matrix from them to R, G and B in 0..255."""
     if pix_fmt == "gray":
         return (0, 0, 0), ((1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0))
     if pix_fmt == "rgb24":
@@ -77,12 +78,12 @@ def sample_to_rgb(pix_fmt: str, matrix: str, full_range: bool) -> tuple[tuple[in
 
 
 def _positions(source: int, resized: int) -> NDArray[np.float64]:
-    """Where each output pixel's centre falls in the source, in source pixels from the first one's centre."""
+    """Return where each output pixel's centre falls in the source, in source pixels from the first one's centre."""
     return np.clip((np.arange(resized) + 0.5) * (source / resized) - 0.5, 0.0, source - 1.0)
 
 
 def _taps(positions: NDArray[np.float64]) -> tuple[At, Weight]:
-    """First of the two neighbours of each position, and the second's weight, negative in 15 fractional bits.
+    """Return first of the two neighbours of each position, and the second's weight, negative in 15 fractional bits.
 
     Where the weight is 0 there need be no second.
     """
@@ -91,7 +92,7 @@ def _taps(positions: NDArray[np.float64]) -> tuple[At, Weight]:
 
 
 def _columns(positions: NDArray[np.float64], width: int, components: int) -> tuple[At, Weight]:
-    """Taps as byte offsets, of positions in [0, width - 1].
+    """Return taps as byte offsets, of positions in [0, width - 1].
 
     The last pixel has no right neighbour to be fetched with: it is reached as the neighbour of the one before it.
     """

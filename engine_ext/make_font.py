@@ -18,7 +18,7 @@ from engine_ext import font
 
 
 def atlas(path: str, size: int) -> dict[str, np.ndarray]:
-    """One size: what font.Face holds."""
+    """Return one size: what font.Face holds."""
     face = ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
     ascent, descent = round(0.76 * size), math.ceil(0.21 * size)
     left = max(1, size // 10)  # some letters begin before their place

@@ -19,7 +19,7 @@ _MAX_RECORD_BYTES = 4096
 
 
 def cache_dir(kind: str) -> Path:
-    """`$XDG_CACHE_HOME/yolo-engine/KIND`, by default below `~/.cache`. It is not created here."""
+    """Return `$XDG_CACHE_HOME/yolo-engine/KIND`, by default below `~/.cache`. It is not created here."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(given) if given else Path("~/.cache").expanduser()
     return base / "yolo-engine" / kind

@@ -81,7 +81,7 @@ class _Graph:
         return name
 
     def column(self, rows: str) -> str:
-        """(N, K) as (N, K, 1)."""
+        """Return (N, K) as (N, K, 1)."""
         return self.op("Reshape", rows, self.constant([0, -1, 1]))
 
     def first(self, rows: str, count: int) -> str:

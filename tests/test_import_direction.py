@@ -27,6 +27,7 @@ ROOMS = {
         "versions": set(),
         "install": set(),
         "records": set(),
+        "confidence": {"records"},
         "errors": {"text"},
         "logs": {"text"},
         "files": {"errors", "text"},
@@ -49,7 +50,7 @@ ROOMS = {
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
-        "stages": {"config", "inference", "media", "records", "errors", "text", "trackers"},
+        "stages": {"confidence", "config", "inference", "media", "records", "errors", "text", "trackers"},
         "resume": {
             "analytics", "config", "corrections", "formats", "inference", "media", "own_files", "sinks", "records",
             "files", "errors", "versions", "summary",
@@ -74,12 +75,12 @@ ROOMS = {
         },
         "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
-            "analytics", "config", "errors", "files", "formats", "inference", "media", "own_files", "profiling",
-            "records", "resume", "sinks", "stages", "summary", "text", "trackers",
+            "analytics", "confidence", "config", "errors", "files", "formats", "inference", "media", "own_files",
+            "profiling", "records", "resume", "sinks", "stages", "summary", "text", "trackers",
         },
         "results": {
-            "analytics", "answers", "config", "errors", "files", "inference", "pipeline", "sinks", "text", "versions",
-            "summary",
+            "analytics", "answers", "confidence", "config", "errors", "files", "inference", "pipeline", "records",
+            "sinks", "text", "versions", "summary",
         },
         "alarms": {"analytics", "errors", "records", "summary", "text"},
         "identities": {"errors", "files", "media", "pipeline", "results", "summary"},

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measured(setting: Setting, stages: list[str]) -> tuple[list[Row], list[str]]:
-    """The rows, and what failed. A stage that fails ends, and the next one goes on."""
+    """Return the rows, and what failed. A stage that fails ends, and the next one goes on."""
     rows: list[Row] = []
     failures: list[str] = []
     for name in stages:

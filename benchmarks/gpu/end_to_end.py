@@ -154,7 +154,7 @@ class Case:
         )
 
     def verdict(self) -> dict[str, Any] | None:
-        """What bound the first engine's last run, by its own account."""
+        """Return what bound the first engine's last run, by its own account."""
         found = self.engines[self.first].verdict()
         return None if found is None else found.to_json()
 

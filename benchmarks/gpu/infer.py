@@ -32,7 +32,7 @@ Run = Callable[[Array], Any]
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """An engine for each batch: it sets its memory aside for that."""
+    """Yield an engine for each batch: it sets its memory aside for that."""
     from models.dynamic_axes import freed_model
 
     path = freed_model(resolved_model(setting.config("auto"))).path
@@ -91,13 +91,13 @@ def row_of(
 
 
 def stacked(tensors: list[Array], batch: int) -> Array:
-    """A batch of the images, over and over."""
+    """Return a batch of the images, over and over."""
     return np.concatenate([tensors[i % len(tensors)] for i in range(batch)])
 
 
 def errors_of(given: Any, expected: list[Array]) -> tuple[float, float]:
-    """The largest difference of any number to its image's own answer, and that of 99.9 % of them, as a share of the
-    largest number of its field, or of 1."""
+    """Return the largest difference of any number to its image's own answer, and that of 99.9 % of them, as a share of
+    the largest number of its field, or of 1."""
     outputs = [np.asarray(each, np.float64) for each in given]
     wanted = [np.asarray(expected[i % len(expected)][0], np.float64) for i in range(len(outputs))]
     if any(ours.shape != theirs.shape for ours, theirs in zip(outputs, wanted, strict=True)):

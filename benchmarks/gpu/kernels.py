@@ -76,7 +76,7 @@ class Card:
         self._stack.close()
 
     def pinned(self, array: Array) -> tuple[Array, int]:
-        """A page-locked copy, and room for it on the card."""
+        """Return a page-locked copy, and room for it on the card."""
         host = self.buffers.pinned(array.nbytes)[: array.nbytes]
         host[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return host, self.buffers.device(array.nbytes)
@@ -136,7 +136,7 @@ def on_card(
     pix_fmt: str,
     options: dict[str, Any],
 ) -> tuple[Callable[[], None], int]:
-    """Copies a frame and letterboxes it, then waits; and where its tensor is."""
+    """Return what copies a frame and letterboxes it, then waits; and where its tensor is."""
     from engine.inference.letterbox import LetterboxSpec
 
     options = {**options, "scale": plain(options["scale"]), "mean": plain(options["mean"])}
@@ -155,7 +155,7 @@ def on_card(
 
 
 def plain(value: Any) -> Any:
-    """A number, or a tuple of them."""
+    """Return a number, or a tuple of them."""
     return tuple(float(each) for each in value) if np.ndim(value) else float(value)
 
 
@@ -196,7 +196,7 @@ def heads_row(setting: Setting, engine: Engine, card: Card | None) -> Row:
 def filter_on_card(
     card: Card, layout: str, output: Array, input_hw: tuple[int, int]
 ) -> tuple[Callable[[], None], Callable[[], Any]]:
-    """Filters an output that lies on the card and copies the candidates back; and what reads them."""
+    """Return what filters an output that lies on the card and copies the candidates back; and what reads them."""
     from engine.inference.gpu.heads_job import decoded
     from engine.inference.gpu.protocol import CANDIDATE, HeadSpec
 

@@ -124,7 +124,7 @@ def row_of(setting: Setting, name: str, engine: Engine, video: Path, frames: int
 
 
 def most_sustained(holds: Any, most: int) -> int:
-    """The largest number that holds, if all below it do; 0 where 1 does not."""
+    """Return the largest number that holds, if all below it do; 0 where 1 does not."""
     good, count = 0, 1
     while count <= most and holds(count):
         good, count = count, count * 2
@@ -136,7 +136,7 @@ def most_sustained(holds: Any, most: int) -> int:
 
 
 def attempt(engine: Engine, video: Path, frames: int, streams: int) -> Trial:
-    """Runs so many streams at the same time, to their end."""
+    """Run so many streams at the same time, to their end."""
     arrivals = Arrivals()
     live = LiveEngine(engine.config.updated(streams=streams), model=engine.model)
     live.arrivals = arrivals
@@ -155,7 +155,7 @@ def attempt(engine: Engine, video: Path, frames: int, streams: int) -> Trial:
 
 
 def camera_clip(video: Path, frames: int) -> Path:
-    """The video over and over as a camera would send it: H.264 without B-frames, a key frame each second."""
+    """Return the video over and over as a camera would send it: H.264 without B-frames, a key frame each second."""
     return _kept(video, f"camera-{RATE}-{frames}", lambda target: encode(video, target, frames), suffix=".mp4")
 
 

@@ -28,17 +28,17 @@ def cells(row: Row) -> list[str]:
 
 
 def shown(rows: Sequence[Row]) -> str:
-    """One table, for a terminal; without the answers, which are long and all right."""
+    """Return one table, for a terminal; without the answers, which are long and all right."""
     return table(HEADINGS[:-1], [cells(row)[:-1] for row in rows])
 
 
 def file_name(card: str, run: str) -> str:
-    """What a file of this run is called, without a suffix."""
+    """Return what a file of this run is called, without a suffix."""
     return f"{re.sub(r'[^a-z0-9]+', '-', card.lower()).strip('-')}-{run}"
 
 
 def write(rows: Sequence[Row], context: Context, card: str, failures: Sequence[str], folder: Path = FOLDER) -> Path:
-    """The table's path; beside it lie the rows. What failed is in the table's file too."""
+    """Return the table's path; beside it lie the rows. What failed is in the table's file too."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{file_name(card, context.run)}.md"
     path.with_suffix(".jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")

@@ -47,7 +47,7 @@ class Setting:
 
     @contextmanager
     def engines(self, **values: Any) -> Iterator[dict[str, Engine]]:
-        """An engine for each backend that can be had here, by name; told on standard error where one can't."""
+        """Open an engine for each backend that can be had here, by name; say on standard error where one can't."""
         found: dict[str, Engine] = {}
         with ExitStack() as stack:
             for backend in BACKENDS["cuda" if self.on_gpu else "cpu"]:
@@ -60,5 +60,5 @@ class Setting:
             yield found
 
     def told(self, **parameters: Any) -> dict[str, Any]:
-        """The parameters of a row."""
+        """Return the parameters of a row."""
         return {"card": self.card, "device": self.device, "model": self.model, **parameters}

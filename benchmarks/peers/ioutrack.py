@@ -12,7 +12,7 @@ PROCESS_NOISE = (1.0, 1.0, 1.0, 1.0, 1e-2, 1e-2, 1e-4)
 
 
 def updater(max_age: int, min_hits: int, iou_threshold: float) -> Callable[[NDArray[np.float64]], NDArray[np.float32]]:
-    """A new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
+    """Return a new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
     from ioutrack import Sort
 
     tracker = Sort(

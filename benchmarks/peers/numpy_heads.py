@@ -14,7 +14,7 @@ Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
 
 def found(output: NDArray[np.generic], layout: str, input_hw: tuple[int, int], conf: float, iou: float) -> Found:
-    """One image's raw output; `layout` is yolox, yolov5 or yolov8."""
+    """Return one image's raw output; `layout` is yolox, yolov5 or yolov8."""
     if layout == "yolov8":
         best = output[4:].max(axis=0)
         passing = np.flatnonzero(best >= np.float32(conf))
@@ -51,7 +51,8 @@ def yolox_grid(input_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[
 def nms(
     boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.intp], iou: float
 ) -> NDArray[np.intp]:
-    """Indices of the boxes to keep. In float64: with the offsets of the classes, float32 would lose fractions."""
+    """Return indices of the boxes to keep. In float64: with the offsets of the classes, float32 would lose
+    fractions."""
     apart = boxes_xyxy.astype(np.float64) + class_ids[:, None] * 10_000.0
     x1, y1, x2, y2 = apart.T
     areas = (x2 - x1) * (y2 - y1)

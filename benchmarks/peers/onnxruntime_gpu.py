@@ -18,7 +18,7 @@ def providers_of(device: str) -> list[Any]:
 
 
 def session_on(path: Path, providers: list[Any]) -> Callable[[Array], Array]:
-    """Runs the model at `path`; the tensor's dtype is made the model's own. Ends the program where the provider asked
+    """Run the model at `path`; the tensor's dtype is made the model's own. Ends the program where the provider asked
     for is not the one that computes."""
     import onnxruntime as ort
 

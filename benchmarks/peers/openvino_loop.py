@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def installed() -> bool:
-    """Whether there is an OpenVINO to compare with: it is an extra."""
+    """Return whether there is an OpenVINO to compare with: it is an extra."""
     try:
         import openvino  # noqa: F401
     except ImportError:

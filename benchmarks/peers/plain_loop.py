@@ -39,7 +39,7 @@ class Counts:
 
 
 def plain_loop(video: Path, detector: ReferenceDetector, out: Path, annotated: Path | None = None) -> Counts:
-    """Processes a video into a MOTChallenge text, and into an annotated video where one is asked for. The detector's
+    """Process a video into a MOTChallenge text, and into an annotated video where one is asked for. The detector's
     model is loaded already."""
     counts = Counts()
     tracker = ReferenceSort()
@@ -69,7 +69,7 @@ def plain_loop(video: Path, detector: ReferenceDetector, out: Path, annotated: P
 
 
 def writer_like(capture: Any, target: Path) -> Any:
-    """A writer of videos of the size and rate of those captured."""
+    """Return a writer of videos of the size and rate of those captured."""
     size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
     writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*CODEC), rate, size_wh)
@@ -79,7 +79,7 @@ def writer_like(capture: Any, target: Path) -> Any:
 
 
 def draw(image_bgr: Array, box_xyxy: tuple[float, ...], number: int) -> None:
-    """A rectangle and the track's number above it, onto `image_bgr`."""
+    """Draw a rectangle and the track's number above it onto `image_bgr`."""
     x1, y1, x2, y2 = (round(float(side)) for side in box_xyxy)
     colour = (number * 37 % 256, number * 91 % 256, 255)
     cv2.rectangle(image_bgr, (x1, y1), (x2, y2), colour, 2)

@@ -11,7 +11,7 @@ Update = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def updater(max_age: int, min_hits: int, iou_threshold: float) -> Update:
-    """A new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
+    """Return a new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
     from pyxtrackers import Sort
 
     update: Update = Sort(max_age, min_hits, iou_threshold).update
@@ -19,7 +19,7 @@ def updater(max_age: int, min_hits: int, iou_threshold: float) -> Update:
 
 
 def byte_updater(track_thresh: float, match_thresh: float, track_buffer: int) -> Update:
-    """The same for ByteTrack."""
+    """Return the same for ByteTrack."""
     from pyxtrackers import BYTETracker
 
     tracker = BYTETracker(track_thresh=track_thresh, match_thresh=match_thresh, track_buffer=track_buffer)
@@ -36,7 +36,7 @@ def oc_updater(
     inertia: float,
     use_byte: bool,
 ) -> Update:
-    """The same for OC-SORT."""
+    """Return the same for OC-SORT."""
     from pyxtrackers import OCSort
 
     update: Update = OCSort(

@@ -11,7 +11,7 @@ NAME = "filterpy reference"
 
 
 def updater(max_age: int, min_hits: int, iou_threshold: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """A new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
+    """Return a new tracker's update: (N, 5) x1 y1 x2 y2 score -> (M, 5) x1 y1 x2 y2 id."""
     tracker = ReferenceSort(max_age, min_hits, iou_threshold)
 
     def update(dets: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ MISSING = "Ultralytics is not there: `make bench-ultralytics` fetches it (AGPL-3
 
 
 def python() -> Path | None:
-    """The Python that has Ultralytics; None where there is none."""
+    """Return the Python that has Ultralytics; None where there is none."""
     path = HOME / "bin" / "python"
     return path if path.exists() else None
 
@@ -44,11 +44,11 @@ class Ultralytics:
         self.versions = self._read()
 
     def track(self) -> dict[str, Any]:
-        """Tracks the video once: {"frames", "boxes", "tracks", "elapsed_s"}; `boxes` are those of tracks."""
+        """Track the video once: {"frames", "boxes", "tracks", "elapsed_s"}; `boxes` are those of tracks."""
         return self._run("track")
 
     def predict(self) -> dict[str, Any]:
-        """The same without tracks: `boxes` are the detections."""
+        """Return the same without tracks: `boxes` are the detections."""
         return self._run("predict")
 
     def _run(self, what: str) -> dict[str, Any]:

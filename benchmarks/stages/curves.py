@@ -81,7 +81,7 @@ def by_length(context: Context) -> Iterator[Row]:
 def beside_plain_loop(
     context: Context, curve: str, videos: dict[int, Path], name: Callable[[int], str]
 ) -> Iterator[Row]:
-    """A row for each x, all of them in the same rounds."""
+    """Yield a row for each x, all of them in the same rounds."""
     with ExitStack() as stack:
         sides = Sides(stack)
         work: dict[str, Callable[[], object]] = {}
@@ -118,7 +118,7 @@ def alike(ours: dict[str, Any], theirs: dict[str, Any]) -> Any:
 
 
 def by_videos_at_once(context: Context) -> Iterator[Row]:
-    """The same video several times, all of them decoded at once."""
+    """Yield the same video several times, all of them decoded at once."""
     curve = "videos at once"
     video = shortened(asset(f"videos/{VIDEO}"), AT_ONCE_FRAMES)
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def by_videos_at_once(context: Context) -> Iterator[Row]:
 
 
 def by_cores(context: Context) -> Iterator[Row]:
-    """Processes that may use 1, 2, 4 ... of the cores, each asked in turn."""
+    """Yield processes that may use 1, 2, 4 ... of the cores, each asked in turn."""
     curve = "cores"
     video, model = shortened(asset(f"videos/{VIDEO}"), CORE_FRAMES), asset(MODEL)
     numbers = [2**power for power in range(cores().bit_length()) if 2**power <= cores()]

@@ -52,7 +52,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def engine_frames(video: Path) -> Iterator[Frame]:
-    """The frames as the engine's pipeline gets them, on this thread."""
+    """Yield the frames as the engine's pipeline gets them, on this thread."""
     source = Source(str(video))
     try:
         run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Counters(10), 8)
@@ -124,7 +124,7 @@ def row(
 
 
 def same_pictures(video: Path) -> tuple[Answer, int]:
-    """The answer, and the number of frames."""
+    """Return the answer, and the number of frames."""
     ours, theirs = engine_frames(video), opencv_frames(video)
     frames, mean, most = 0, 0.0, 0.0
     for ours_frame in ours:

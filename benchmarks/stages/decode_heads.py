@@ -59,7 +59,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_case(context: Context, head: Head, outputs: list[Array], conf: float, kind: str) -> Row:
-    """A round reads all outputs; the figures are for one."""
+    """Measure rounds that read all outputs, and return the figures for one output."""
     work = {
         OURS: Repeated(all_by_kernel, head, outputs, conf),
         numpy_heads.NAME: Repeated(all_by_peer, head, outputs, conf),

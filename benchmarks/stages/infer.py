@@ -54,13 +54,14 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def known_backends() -> list[str]:
-    """Those on a CPU that this engine's configuration knows."""
+    """Return those on a CPU that this engine's configuration knows."""
     known = get_args(EngineConfig.model_fields["backend"].annotation)
     return [name for name in CPU_BACKENDS if name in known]
 
 
 def engines(model: Model, shape: str, stack: ExitStack) -> dict[str, Engine]:
-    """An engine for each backend that is installed, by the backend's name; the one taken by default is the first."""
+    """Return an engine for each backend that is installed, by the backend's name; the one taken by default is the
+    first."""
     found: dict[str, Engine] = {}
     for asked in ["auto", *known_backends()]:
         if asked in found:

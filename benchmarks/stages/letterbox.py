@@ -94,7 +94,7 @@ def picture(w: int, h: int) -> U8:
 
 
 def planes_of(i420: U8) -> list[U8]:
-    """Views of the three planes, as a decoder hands them over."""
+    """Return views of the three planes, as a decoder hands them over."""
     h, w = i420.shape[0] * 2 // 3, i420.shape[1]
     y, u, v = np.split(i420.reshape(-1), [w * h, w * h * 5 // 4])
     return [y.reshape(h, w), u.reshape(h // 2, w // 2), v.reshape(h // 2, w // 2)]

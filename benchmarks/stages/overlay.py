@@ -80,7 +80,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_look(context: Context, size: str, count: int) -> Row:
-    """All that is drawn on a frame of an annotated video, as the engine draws it."""
+    """Return all that is drawn on a frame of an annotated video, as the engine draws it."""
     walk = walking(count, SIZES[size])
     work = {look: Repeated(drawing(walk, look, SIZES[size])) for look in (LABELS, TRAILS, SCENE_TOO)}
     return context.row(
@@ -96,7 +96,7 @@ def measure_look(context: Context, size: str, count: int) -> Row:
 
 
 def walking(count: int, size_wh: tuple[int, int]) -> list[records.Tracks]:
-    """The tracks of WALK frames, and back again at the end: boxes of a crowd's size, with a detector's noise."""
+    """Return the tracks of WALK frames, and back again at the end: boxes of a crowd's size, with a detector's noise."""
     rng = np.random.default_rng(count)
     size = np.array(size_wh)
     start, speed = rng.uniform([0, 0], size, (count, 2)), rng.normal(0, size_wh[0] / 400, (count, 2))
@@ -112,7 +112,7 @@ def walking(count: int, size_wh: tuple[int, int]) -> list[records.Tracks]:
 
 
 def drawing(walk: list[records.Tracks], look: str, size_wh: tuple[int, int]) -> Callable[[], None]:
-    """What draws the next frame with each call, on one image over and over."""
+    """Return what draws the next frame with each call, on one image over and over."""
     image = av.VideoFrame(*size_wh, "yuv420p")
     image.make_writable()
     config = EngineConfig(trail_s=0.0 if look == LABELS else 1.0)
@@ -131,7 +131,7 @@ def drawing(walk: list[records.Tracks], look: str, size_wh: tuple[int, int]) -> 
 
 
 def counted(walk: list[records.Tracks], size_wh: tuple[int, int]) -> Answer:
-    """Whether what is shown behind some frames is what is counted in their rows, once all tracks have ended."""
+    """Return whether what is shown behind some frames is what is counted in their rows, once all tracks have ended."""
     config = EngineConfig()
     scene = scene_overlay(config, SCENE)
     assert scene is not None

@@ -160,7 +160,7 @@ class Case:
         )
 
     def answer_of_tracks(self) -> tuple[Answer, dict[str, Any]]:
-        """The answer, and what else is told of both sides."""
+        """Return the answer, and what else is told of both sides."""
         config = self.engine.config.updated(formats=("tracks", "detections"))
         summary = Engine(config, model=self.engine.model).run([self.video], self.folder / "checked")
         paths = {kind: Path(path) for kind, path in summary["videos"][0]["outputs"].items()}
@@ -256,6 +256,6 @@ def share(ours: list[float], of: list[float]) -> dict[str, float]:
 
 
 def verdict_of(engine: Engine) -> list[str]:
-    """What the engine says of its last run, in sentences: what binds it, and what a change would give."""
+    """Return what the engine says of its last run, in sentences: what binds it, and what a change would give."""
     verdict = engine.verdict()
     return [] if verdict is None else sentences(verdict.to_json())

@@ -166,7 +166,7 @@ def dump(tracks: Tracks, names: Sequence[str], stream: Any) -> None:
 
 
 def flat(row: dict[str, Any]) -> list[float]:
-    """A row's numbers, in one order."""
+    """Return a row's numbers, in one order."""
     return [*(row[key] for key in ("frame", "pts", "time_s", "track_id", "class_id", "score")), *row["box_xyxy"]]
 
 
@@ -300,8 +300,8 @@ def video_case(recorded: Recorded, folder: Path) -> Case:
 
 
 def sharing(recorded: Sequence[Tracks]) -> list[Tracks]:
-    """The tracks with pictures that share the recorded ones' memory: who draws on one copies it first, as in a real
-    run, where the decoder still needs its own."""
+    """Return the tracks with pictures that share the recorded ones' memory: who draws on one copies it first, as in a
+    real run, where the decoder still needs its own."""
     first: Any = recorded[0].frame.image
     graph = av.filter.Graph()
     source = graph.add_buffer(

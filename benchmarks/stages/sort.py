@@ -72,7 +72,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_scene(context: Context, objects: int, frames: int) -> Row:
-    """All trackers on one scene."""
+    """Return all trackers on one scene."""
     dets = scene(objects, STARTING + frames)
     trackers = TRACKERS | ({reference.NAME: reference.updater} if objects <= MAX_WITH_REFERENCE else {})
     return context.row(
@@ -113,7 +113,7 @@ def measure_growth(context: Context, few: int, many: int) -> Row:
 
 
 def measure_mot15(context: Context, sequences: tuple[str, ...]) -> Row:
-    """One tracker after the other over all sequences, a new one for each."""
+    """Return one tracker after the other over all sequences, a new one for each."""
     inputs = {name: mot15(asset(f"mot/{name}/det.txt")) for name in sequences}
     frames = sum(len(dets) for dets in inputs.values())
     boxes = sum(len(each) for dets in inputs.values() for each in dets)
@@ -178,7 +178,7 @@ def over_all(make: Callable[..., Update], inputs: list[list[F64]]) -> None:
 
 
 def scene(objects: int, frames: int, seed: int = 0) -> list[F64]:
-    """Each frame's (N, 5) x1 y1 x2 y2 score, in random order. An object has 10 000 square pixels."""
+    """Return each frame's (N, 5) x1 y1 x2 y2 score, in random order. An object has 10 000 square pixels."""
     rng = np.random.default_rng(seed)
     side = 100 * np.sqrt(objects)
     centre, speed = rng.uniform(0, side, (objects, 2)), rng.normal(0, 3, (objects, 2))
@@ -195,7 +195,7 @@ def scene(objects: int, frames: int, seed: int = 0) -> list[F64]:
 
 
 def mot15(path: Path) -> list[F64]:
-    """Each frame's (N, 5) x1 y1 x2 y2 score, the empty ones too."""
+    """Return each frame's (N, 5) x1 y1 x2 y2 score, the empty ones too."""
     rows = np.loadtxt(path, delimiter=",")
     found = []
     for frame in range(1, int(rows[:, 0].max()) + 1):
@@ -260,7 +260,7 @@ def in_words(wrong: list[str]) -> str:
 
 
 def largest_error(found: list[NDArray[np.floating]], expected: list[F64], tolerance_px: float) -> float | None:
-    """The largest difference of two boxes in pixels; None where a frame has others, or an id here is two there.
+    """Return the largest difference of two boxes in pixels; None where a frame has others, or an id here is two there.
 
     Two trackers may number the tracks that begin in the same frame in another order.
     """
@@ -285,7 +285,8 @@ def largest_error(found: list[NDArray[np.floating]], expected: list[F64], tolera
 
 
 def gain_below_optimum(dets: list[F64]) -> float:
-    """How much IoU our association of the last two frames loses against the best one, all together; 0 when optimal."""
+    """Return how much IoU our association of the last two frames loses against the best one, all together; 0 when
+    optimal."""
     before, now = dets[-2:]
     overlaps = iou(now[:, :4], before[:, :4])
     best = overlaps[linear_sum_assignment(-overlaps)].sum()

@@ -80,12 +80,12 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def output_of(*arguments: str) -> str:
-    """What a fresh Python prints."""
+    """Return what a fresh Python prints."""
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
 
 def as_found(boxes: list[list[float]]) -> Any:
-    """Boxes of one class, to be compared."""
+    """Return boxes of one class, to be compared."""
     array = np.array(boxes, np.float64).reshape(-1, 4)
     return array, np.ones(len(array)), np.zeros(len(array), np.int64)

@@ -75,7 +75,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_scene(context: Context, kind: Kind, objects: int, frames: int) -> Row:
-    """One kind of tracker on one scene."""
+    """Return one kind of tracker on one scene."""
     dets = scored(scene(objects, STARTING + frames))
     runs = {name: Run(make, dets, STARTING, kind.parameters) for name, make in kind.trackers().items()}
     return context.row(
@@ -115,7 +115,8 @@ def measure_growth(context: Context, kind: Kind, frames: dict[int, int]) -> Row:
 
 
 def scored(dets: list[F64]) -> list[F64]:
-    """The same boxes with scores: most well above all thresholds, the others below, in the reach of second stages."""
+    """Return the same boxes with scores: most well above all thresholds, the others below, in the reach of second
+    stages."""
     rng = np.random.default_rng(1)
     for each in dets:
         low = rng.random(len(each)) < LOW_SHARE

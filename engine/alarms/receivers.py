@@ -141,7 +141,7 @@ class _Url:
             raise DeliveryError(f"can't be reached: {text}") from error
 
     def close(self) -> None:
-        """Each event has a connection of its own."""
+        """Send over a connection of its own."""
 
 
 class _Mqtt:

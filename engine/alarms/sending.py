@@ -59,7 +59,7 @@ class Alarms:
     may be told again: after a kill, nobody knows who has got it."""
 
     def __init__(self, settings: AlarmSettings) -> None:
-        """Raises ConfigError where a target is none."""
+        """Raise ConfigError where a target is none."""
         self.settings = settings
         self._lines = [
             _Line(receiver_of(target, settings.secret, settings.timeout_s), settings) for target in settings.targets

@@ -351,7 +351,7 @@ def _lasts(stay: Stay | None, seconds: float) -> bool:
 
 
 def _encoded(event: Mapping[str, object]) -> bytes:
-    """ASCII, whatever stands in names: no receiver can take a part of one for something else."""
+    """Return it in ASCII, whatever stands in names: no receiver can take a part of one for something else."""
     return json.dumps(event).encode("ascii") + b"\n"
 
 

@@ -137,7 +137,7 @@ class _Finder:
         return tracks, events
 
     def _all_found(self) -> list[tuple[SceneLine | SceneZone, Crossing | Stay]]:
-        """Everything that was found, with what only the tracks' ends settle."""
+        """Return everything that was found, with what only the tracks' ends settle."""
         for track_id in self._tracks.ids:
             for line, crossings in self._lines:
                 self._found += [(line, crossing) for crossing in crossings.end(track_id)]

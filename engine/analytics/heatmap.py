@@ -73,7 +73,7 @@ class HeatmapState:
 
     @classmethod
     def from_json(cls, value: object) -> HeatmapState:
-        """Raises ValueError for anything else."""
+        """Raise ValueError for anything else."""
         return TypeAdapter(cls).validate_json(json.dumps(value), strict=True)
 
 

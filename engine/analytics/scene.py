@@ -151,7 +151,8 @@ class Scene(_Part):
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def matches(self, path: str | PurePosixPath) -> bool:
-        """Whether a video belongs to this camera, by its path below the input folder. `*` stays within a folder."""
+        """Return whether a video belongs to this camera, by its path below the input folder. `*` stays within a
+        folder."""
         return glob_of(self.camera).fullmatch(PurePosixPath(path).as_posix()) is not None
 
     def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:

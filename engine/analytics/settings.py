@@ -134,7 +134,7 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Raises ConfigError where the library for a format of tables is not installed."""
+    """Raise ConfigError where the library for a format of tables is not installed."""
     for name in formats:
         module = _NEEDS.get(name)
         if module is not None and importlib.util.find_spec(module) is None:

@@ -433,7 +433,7 @@ class ObjectCounter:
             self._settle()
 
     def _take_in(self) -> None:
-        """Adds the frames that wait to their tracks: at once, for NumPy takes its time for each call."""
+        """Add the frames that wait to their tracks: at once, for NumPy takes its time for each call."""
         if not self._waiting:
             return
         counts = [len(frame[2]) for frame in self._waiting]

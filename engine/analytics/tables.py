@@ -144,7 +144,7 @@ def _counts(answers: Answers, bin_s: float) -> Iterator[Row]:
 
 
 def _origins(answers: Answers) -> Iterator[Row]:
-    """Where tracks came from and went to: their first and last place, of those that met two or more."""
+    """Yield where tracks came from and went to: their first and last place, of those that met two or more."""
     first, last = _ends(answers.events)
     met: defaultdict[int, int] = defaultdict(int)
     for event in answers.events:
@@ -158,7 +158,7 @@ def _origins(answers: Answers) -> Iterator[Row]:
 
 
 def _travel_times(answers: Answers) -> Iterator[Row]:
-    """From one line to the next other line that the same track crosses: no map is needed."""
+    """Count ways from one line to the next other line that the same track crosses: no map is needed."""
     before: dict[int, Event] = {}
     times: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
     for event in answers.events:

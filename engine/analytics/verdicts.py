@@ -129,7 +129,7 @@ def _key(event: Event) -> _Key:
 
 
 def _is_end_of(event: Event, stay: Event) -> bool:
-    """Whether an event is the enter or leave of a stay."""
+    """Return whether an event is the enter or leave of a stay."""
     begins, ends = stay.at.time_s, stay.at.time_s + (stay.dwell_s or 0.0)
     moment = {EventKind.ENTER: begins, EventKind.LEAVE: ends}.get(event.kind)
     return moment is not None and abs(event.at.time_s - moment) < _SAME_MOMENT_S

@@ -176,7 +176,7 @@ def _count_of_frames(claim: Claim, times: Sequence[float]) -> Iterator[Finding]:
 
 
 def _annotated(claim: Claim, times: Sequence[float]) -> Iterator[Finding]:
-    """Each frame of the source must be in the annotated video, at its time."""
+    """Check that each frame of the source is in the annotated video, at its time."""
     path = claim.outputs.get("video")
     if path is None or not times:
         return

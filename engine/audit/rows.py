@@ -35,7 +35,7 @@ class Row:
         return f"frame {self.frame}: {who} at {', '.join(f'{side:.0f}' for side in self.box)}"
 
     def is_like(self, other: Row) -> bool:
-        """Whether another row says the same, as exactly as two processors do."""
+        """Return whether another row says the same, as exactly as two processors do."""
         pixels = max(_PIXELS, _SHARE * max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
         return (
             -1 in (self.class_id, other.class_id) or self.class_id == other.class_id
@@ -124,7 +124,7 @@ class _Counted:
 
 
 def _check_mot(claim: Claim) -> Iterator[Finding]:
-    """Two files hold the same rows: what one has lost, the other names."""
+    """Compare two files that hold the same rows: what one has lost, the other names."""
     one, other = claim.outputs["tracks"], claim.outputs["mot"]
     try:
         yield from differences(read("mot", other), read("tracks", one), claim, "tracks", "mot.txt has")

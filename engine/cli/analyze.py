@@ -142,7 +142,7 @@ def analyze(
 
 
 def told_of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:
-    """Returns what came of verdicts, in words."""
+    """Return what came of verdicts, in words."""
     from engine.analytics.verdicts import Reviewed
 
     met = sum((each.reviewed for each in cameras if each.reviewed is not None), Reviewed())
@@ -163,7 +163,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _manifest(given: Path) -> ManifestJson | None:
-    """Reads the manifest of an output folder; None for a file. Raises InputError."""
+    """Read the manifest of an output folder; None for a file. Raises InputError."""
     from engine.answers import read_manifest
     from engine.errors import InputError
 
@@ -197,7 +197,7 @@ def _films(
 
 
 def _distinct(films: list[Film]) -> list[Film]:
-    """Gives videos of several folders that bear the same name the folder's in front."""
+    """Give videos of several folders that bear the same name the folder's in front."""
     from engine.analytics.naming import camera_of
 
     names = Counter(film.name for film in films)

@@ -32,7 +32,7 @@ def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
 
 
 def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
-    """Of each kind of threads its stages, and what they wait for where it is 1 % of their time or more."""
+    """Yield the stages of each kind of thread, and what they wait for where it is 1 % of their time or more."""
     most = {limit["of"]: f"{limit['fps']:,.0f}" for limit in verdict["limits"]}
     for threads in verdict["threads"]:
         first, last = f"{threads['count']} {threads['of']}", most.get(threads["of"], "")

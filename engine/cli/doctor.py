@@ -36,7 +36,7 @@ class Finding:
 
 
 def all_checks() -> dict[str, Callable[[], Finding]]:
-    """What is looked at, in the order in which it is told."""
+    """Return what is looked at, in the order in which it is told."""
     return {
         "machine": _machine,
         "kernels": _kernels,
@@ -166,7 +166,7 @@ def _gpu() -> Finding:
 
 
 def _pycuda() -> Finding:
-    """What runs plans. It can be installed where there is no driver, and then not be loaded."""
+    """Return what runs plans. It can be installed where there is no driver, and then not be loaded."""
     from engine.errors import BackendMissing
     from engine.inference.gpu.context import INSTALL, load_driver
 
@@ -181,7 +181,7 @@ def _pycuda() -> Finding:
 
 
 def _plans() -> Finding:
-    """TensorRT plans in the user's cache."""
+    """Return TensorRT plans in the user's cache."""
     from engine.inference.trt.sidecar import all_plans
 
     plans = all_plans()
@@ -196,7 +196,7 @@ def _plans() -> Finding:
 
 
 def _gpu_decoding() -> Finding:
-    """Whether the card could decode; the engine itself decodes on the CPU."""
+    """Return whether the card could decode; the engine itself decodes on the CPU."""
     from engine.inference.gpu.decode import hardware_decoding
 
     found = hardware_decoding()
@@ -208,7 +208,7 @@ def _gpu_decoding() -> Finding:
 
 
 def _gpu_kernels() -> Finding:
-    """What compiles the engine's own kernels for a card; tried on an empty one."""
+    """Return what compiles the engine's own kernels for a card; tried on an empty one."""
     from engine.errors import BackendMissing
     from engine.inference.gpu.compiler import find_compiler
 

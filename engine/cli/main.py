@@ -108,7 +108,8 @@ def _told(text: str, default: object) -> str:
 
 
 def _model_options(command: _Command) -> _Command:
-    """Options of every command that runs a model. An option that is not given is None: the configuration decides."""
+    """Return options of every command that runs a model. An option that is not given is None: the configuration
+    decides."""
     options: list[Callable[[_Command], _Command]] = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
         click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
@@ -144,6 +145,7 @@ def _model_options(command: _Command) -> _Command:
             "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
         ),
         click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
+        click.option("--gate-target", type=float, help="With --gate: F1 of boxes below which it opens.  [0.98]"),
         click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),

@@ -103,7 +103,7 @@ class ProgressBars:
             )
 
     def _show_total(self, streams: list[StreamProgress]) -> None:
-        """The first bar; one video alone is the whole already."""
+        """Show the bar of the whole run, unless it is one video alone."""
         total = self._total(streams)
         if total is None or total.videos == 1:
             return
@@ -128,7 +128,7 @@ class ProgressBars:
 
 
 def _whole() -> Column:
-    """A column whose cells stay in one piece."""
+    """Return a column whose cells stay in one piece."""
     return Column(no_wrap=True)
 
 
@@ -173,7 +173,7 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
 
 
 def objects_in_words(video: VideoJson) -> str:
-    """How many objects the tracks of a video stand for, where that is not the number of its tracks."""
+    """Return how many objects the tracks of a video stand for, where that is not the number of its tracks."""
     low, high = video.get("objects") or (video["tracks"], video["tracks"])
     if low == high == video["tracks"]:
         return ""

@@ -14,7 +14,7 @@ _MAX_MIB = 1 << 20
 
 
 def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
-    """Not an IntRange, which --help would show as a condition on x."""
+    """Check a range. Not an IntRange, which --help would show as a condition on x."""
     if value is not None and not 1 <= value <= _MAX_MIB:
         raise click.BadParameter(f"must be in [1, {_MAX_MIB}]. Got {value}.")
     return value

@@ -81,7 +81,7 @@ def _joined(spans: list[tuple[Happening, Span]], settings: ClipSettings) -> Iter
 
 
 def _cut(begins_s: float, ends_s: float, group: list[tuple[Happening, Span]], settings: ClipSettings) -> Iterable[Part]:
-    """One part, or as many as it takes to be no longer than is allowed."""
+    """Yield one part, or as many as it takes to be no longer than is allowed."""
     count = max(1, math.ceil((ends_s - begins_s) / settings.max_length_s - 1e-9))
     length_s = (ends_s - begins_s) / count
     for number in range(count):

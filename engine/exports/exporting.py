@@ -147,6 +147,8 @@ def _images(
     roots: Sequence[Path],
     tick: Callable[[], None],
 ) -> int:
+    if all(video.video.source is None for video in videos):
+        raise InputError(f"{run.folder} is of live sources, of which no file is kept to cut images out.")
     count, kind = 0, EXPORTS[form]
     for video in videos:
         if video.video.source is None:

@@ -195,7 +195,7 @@ def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
 
 
 def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box]:
-    """frame, id, left, top, width, height, flag, class; frames and classes from 1. A flag of 0 is no box."""
+    """Yield frame, id, left, top, width, height, flag, class; frames and classes from 1. A flag of 0 is no box."""
     for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
@@ -249,7 +249,7 @@ class _Cvat:
         return Corrections(self._shown, self._boxes, self._claims())
 
     def _claims(self) -> Claims:
-        """What stands in the head. Of a project with several tasks it is not known which of them is meant."""
+        """Return what stands in the head. Of a project with several tasks it is not known which of them is meant."""
         said = self._said
         if any(len(found) > 1 for found in said.values()):
             return Claims()

@@ -38,11 +38,11 @@ class Folder:
 
     @classmethod
     def at(cls, path: Path) -> Folder:
-        """Opens a folder that a user named; its own name may be a link. Raises OSError."""
+        """Open a folder that a user named; its own name may be a link. Raises OSError."""
         return cls(os.open(path, _FOLDER_FLAGS), path)
 
     def sub(self, name: str, *, make: bool = False) -> Folder:
-        """Opens a folder in this one, and makes it where it is missing. Raises OSError, and OutputError for a link."""
+        """Open a folder in this one, and make it where it is missing. Raises OSError, and OutputError for a link."""
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=self.descriptor)
@@ -58,7 +58,7 @@ class Folder:
         return Folder(descriptor, self.shown / name)
 
     def below(self, path: PurePath, *, make: bool = False) -> Folder:
-        """Opens a folder any number of steps below this one, each as `sub` does."""
+        """Open a folder any number of steps below this one, each as `sub` does."""
         here = self.again()
         for name in path.parts:
             with here as parent:
@@ -68,15 +68,16 @@ class Folder:
         return here
 
     def again(self) -> Folder:
-        """The same folder, open once more."""
+        """Return the same folder, open once more."""
         return Folder(os.dup(self.descriptor), self.shown)
 
     def is_without_links(self, path: Path) -> bool:
-        """Whether this is what a resolved path means: no link has come into it since it was resolved."""
+        """Return whether this is what a resolved path means: no link has come into it since it was resolved."""
         return os.readlink(f"/proc/self/fd/{self.descriptor}") == os.path.abspath(path)
 
     def is_at(self, path: Path) -> bool:
-        """Whether `path` leads to this very folder: not where it was moved or removed meanwhile. Raises OSError."""
+        """Return whether `path` leads to this very folder: not where it was moved or removed meanwhile. Raises
+        OSError."""
         try:
             return os.path.samestat(os.stat(path), os.fstat(self.descriptor))
         except NotADirectoryError:
@@ -87,16 +88,17 @@ class Folder:
             raise
 
     def path(self, name: str) -> Path:
-        """A path to a file of this very folder, for those who take paths only. It is of no use once this is closed."""
+        """Return a path to a file of this very folder, for those who take paths only. It is of no use once this is
+        closed."""
         return Path(f"/proc/self/fd/{self.descriptor}", name)
 
     def create(self, name: str) -> IO[bytes]:
-        """Opens a new file for writing. Raises FileExistsError where anything has that name, and OSError."""
+        """Open a new file for writing. Raises FileExistsError where anything has that name, and OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return open(os.open(name, flags, 0o666, dir_fd=self.descriptor), "w+b")
 
     def open(self, name: str, *, append: bool = False) -> IO[bytes]:
-        """Opens a regular file for reading; with `append`, for writing at its end as well, and makes it where it is
+        """Open a regular file for reading; with `append`, for writing at its end as well, and make it where it is
         missing. Raises OSError, and ValueError for anything else: it neither follows a link, nor waits for a FIFO, nor
         reads from a device."""
         kind = os.O_RDWR | os.O_APPEND | os.O_CREAT if append else os.O_RDONLY
@@ -114,8 +116,8 @@ class Folder:
         return open(descriptor, "ab+" if append else "rb")
 
     def read(self, name: str, most: int) -> bytes:
-        """The content of a regular file of at most `most` bytes. Raises OSError, and ValueError for anything else, as
-        `open` does."""
+        """Return the content of a regular file of at most `most` bytes. Raises OSError, and ValueError for anything
+        else, as `open` does."""
         with self.open(name) as file:
             text = file.read(most + 1)
             if len(text) > most:
@@ -123,7 +125,7 @@ class Folder:
             return text
 
     def write(self, name: str, text: bytes) -> None:
-        """Writes or replaces a file, durably and whole. Only one may write this name at a time. Raises OSError."""
+        """Write or replace a file, durably and whole. Only one may write this name at a time. Raises OSError."""
         part = f"{name}.tmp"
         self.remove(part)  # of an own write that failed
         with self.create(part) as file:
@@ -134,8 +136,8 @@ class Folder:
         self.sync()
 
     def put(self, name: str, text: bytes) -> None:
-        """Writes or replaces a file, durably and whole, whoever does so at the same time. What a process that was
-        killed has left of one goes. Raises OSError."""
+        """Write or replace a file, durably and whole, whoever does so at the same time. What a process that was killed
+        has left of one goes. Raises OSError."""
         self._sweep(name)
         while True:
             part = f"{name}.{secrets.token_hex(8)}.part"
@@ -157,7 +159,7 @@ class Folder:
             return
 
     def _sweep(self, name: str) -> None:
-        """Removes the parts of `put` that nobody is writing."""
+        """Remove the parts of `put` that nobody is writing."""
         parts = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.part", re.DOTALL)
         for each in filter(parts.fullmatch, self.names()):
             with contextlib.suppress(OSError, ValueError), self.open(each) as file:
@@ -165,7 +167,7 @@ class Folder:
                 self.remove(each)
 
     def rename(self, name: str, target: str, into: Folder | None = None) -> None:
-        """Gives a file another name, here or in another folder. Raises OSError."""
+        """Give a file another name, here or in another folder. Raises OSError."""
         there = self.descriptor if into is None else into.descriptor
         os.rename(name, target, src_dir_fd=self.descriptor, dst_dir_fd=there)
 
@@ -204,7 +206,7 @@ class Folder:
             self.rename(name, other)
 
     def remove(self, name: str) -> bool:
-        """Removes a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
+        """Remove a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
         try:
             os.unlink(name, dir_fd=self.descriptor)
         except OSError as error:
@@ -214,21 +216,21 @@ class Folder:
         return True
 
     def empty(self) -> None:
-        """Removes the files in it; folders are left. Never raises."""
+        """Remove the files in it; folders are left. Never raises."""
         with contextlib.suppress(OSError):
             for name in self.names():
                 with contextlib.suppress(OSError):
                     self.remove(name)
 
     def remove_folder(self, name: str) -> None:
-        """Removes a folder in this one with the files in it. Folders in it are left, and with them it. Never raises."""
+        """Remove a folder in this one with the files in it. Folders in it are left, and with them it. Never raises."""
         with contextlib.suppress(OSError, OutputError), self.sub(name) as folder:
             folder.empty()
         with contextlib.suppress(OSError):
             os.rmdir(name, dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
-        """What is in it, asked anew. Raises OSError."""
+        """Return what is in it, asked anew. Raises OSError."""
         with Folder(os.open(".", _FOLDER_FLAGS, dir_fd=self.descriptor), self.shown) as again:
             return os.listdir(again.descriptor)
 
@@ -237,7 +239,8 @@ class Folder:
         return facts is not None and stat.S_ISLNK(facts.st_mode)
 
     def facts(self, name: str) -> os.stat_result | None:
-        """Of the name itself, not of what a link leads to; None where there is none. Raises OSError."""
+        """Return the status of the name itself, not of what a link leads to; None where there is none. Raises
+        OSError."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError as error:
@@ -246,7 +249,7 @@ class Folder:
             raise
 
     def sync(self) -> None:
-        """Makes names that were given or taken durable. Raises OSError."""
+        """Make names that were given or taken durable. Raises OSError."""
         os.fsync(self.descriptor)
 
     def close(self) -> None:
@@ -264,7 +267,7 @@ class Folder:
 
 
 def _lock(file: IO[bytes], kind: int) -> None:
-    """Locks a file until it is closed. Raises BlockingIOError where another holds it."""
+    """Lock a file until it is closed. Raises BlockingIOError where another holds it."""
     try:
         fcntl.flock(file, kind)
     except BlockingIOError:
@@ -276,7 +279,7 @@ def _lock(file: IO[bytes], kind: int) -> None:
 
 @contextlib.contextmanager
 def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
-    """The folder `names` below a path, or below an open folder, for a look; None where it can't be opened."""
+    """Open the folder `names` below a path, or below an open folder, to read it; None where it can't be opened."""
     folder: Folder | None = None
     try:
         folder = place.again() if isinstance(place, Folder) else Folder.at(place)

@@ -28,7 +28,7 @@ class ListedFiles:
     """
 
     def __init__(self, folder: Folder, listed: Iterable[str], suffixes: Collection[str]) -> None:
-        """`listed` are the names in the list of an earlier run. Raises OSError."""
+        """Take the names in the list of an earlier run. Raises OSError."""
         self._folder = folder
         self._suffixes = suffixes
         self._own = {name for text in [*listed, *self._journal()] if (name := self._fit(text)) is not None}

@@ -336,7 +336,7 @@ def folders_of(root: Path) -> Iterator[Path]:
 
 
 def _stamp(folder: Path) -> str:
-    """What tells that the tables of a folder have changed."""
+    """Return what tells that the tables of a folder have changed."""
     parts = []
     for name in ("manifest.json", *(f"{name}.csv" for name in _TABLES_OF_A_RUN)):
         try:

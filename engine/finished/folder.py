@@ -188,7 +188,7 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
 
 
 def _moved(path: Path, name: str, sources: Path | None) -> Path:
-    """Where a source lies now: by its path below the input folder, else by its name alone."""
+    """Return where a source lies now: by its path below the input folder, else by its name alone."""
     if sources is None:
         return path
     if sources.is_file():

@@ -120,7 +120,7 @@ def _of_event(
 
 
 def _moment(event: Event, parts: list[tuple[int, Placed]], videos: Sequence[FinishedVideo]) -> tuple[Span, ...]:
-    """The frames between which something happened; where that was between two files, of each the one at the seam."""
+    """Return the frames between which something happened; between two files, the one of each at the seam."""
     place = next(place for place, (number, _) in enumerate(parts) if videos[number].name == event.at.video)
     number, placed = parts[place]
     frames = floor(event.at.frame), ceil(event.at.frame)

@@ -46,7 +46,8 @@ class LoadedModel:
     precision: Precision = "f32"
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
-        """(C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not know."""
+        """Return (C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not
+        know."""
         if wanted is None:
             return None
         names = self.manifest.classes
@@ -55,7 +56,7 @@ class LoadedModel:
 
 
 def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: str = "classes") -> None:
-    """Raises ConfigError for a name in `key` that the model does not know, with one of the zoo's that does, if any."""
+    """Raise ConfigError for a name in `key` that the model does not know, with one of the zoo's that does, if any."""
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
@@ -91,7 +92,8 @@ def check_wanted(
 
 
 def available_cores() -> int:
-    """Cores this process may use. Who runs several engines on a machine shares them out with YOLO_ENGINE_CORES."""
+    """Return cores this process may use. Who runs several engines on a machine shares them out with
+    YOLO_ENGINE_CORES."""
     given = os.environ.get("YOLO_ENGINE_CORES", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
@@ -110,8 +112,8 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def resolved_model(config: EngineConfig) -> ResolvedModel:
-    """The file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are those it
-    was built from. Raises models.errors.ModelError, or PlanError."""
+    """Return the file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are
+    those it was built from. Raises models.errors.ModelError, or PlanError."""
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
@@ -126,12 +128,12 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
 
 
 def _class_names(names: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
-    """The name of a list of classes, given alone, stands for the list."""
+    """Return the names of classes, or the name of a list of them where one such name was given alone."""
     return names[0] if names is not None and len(names) == 1 and names[0] in NAME_LISTS else names
 
 
 def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """One number stands for all channels."""
+    """Return the three channels' numbers; one number stands for all of them."""
     return (mean, mean, mean) if isinstance(mean, int | float) else mean
 
 
@@ -181,7 +183,7 @@ def _made(name: str, model: CpuModel) -> Backend:
 
 
 def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
-    """The model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
+    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
     ConfigError where the model or another key speaks against it."""
     precision = config.precision
     if config.backend not in ("auto", "openvino"):

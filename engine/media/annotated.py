@@ -54,7 +54,7 @@ class OutputFolders:
         return path.name in self._named(os.path.realpath(path.parent))
 
     def _named(self, real: str) -> frozenset[str]:
-        """The names of the files of a folder that a manifest claims, in it or above."""
+        """Return the names of the files of a folder that a manifest claims, in it or above."""
         named: set[str] = set()
         for above in _up(real):
             if above not in self._listed_by:

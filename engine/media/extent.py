@@ -127,7 +127,7 @@ def _account_of(head: bytes) -> _Account | None:
 
 
 def _riff(file: IO[bytes], size: int) -> int | None:
-    """AVI: RIFF chunks in a row, "AVI " and then "AVIX"; each a name, a size and an even number of bytes."""
+    """Walk AVI: RIFF chunks in a row, "AVI " and then "AVIX"; each a name, a size and an even number of bytes."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -145,7 +145,8 @@ def _riff(file: IO[bytes], size: int) -> int | None:
 
 
 def _boxes(file: IO[bytes], size: int) -> int | None:
-    """MP4 and QuickTime, ISO/IEC 14496-12: boxes in a row; a size and a name, 1 for a size of 64 bits behind it."""
+    """Walk MP4 and QuickTime, ISO/IEC 14496-12: boxes in a row; a size and a name, 1 for a size of 64 bits behind
+    it."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -166,7 +167,7 @@ def _boxes(file: IO[bytes], size: int) -> int | None:
 
 
 def _asf(file: IO[bytes], size: int) -> int | None:
-    """ASF (WMV): objects in a row, a GUID and a size of 64 bits. A broadcast leaves that of its data open."""
+    """Walk ASF (WMV): objects in a row, a GUID and a size of 64 bits. A broadcast leaves that of its data open."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -183,8 +184,8 @@ def _asf(file: IO[bytes], size: int) -> int | None:
 
 
 def _matroska(file: IO[bytes], size: int) -> int | None:
-    """Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its last
-    cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
+    """Walk Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its
+    last cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
     at, segment_end = 0, None
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -215,7 +216,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
 
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
-    """Id, size (None: unknown) and length of an element's head; None where it is none."""
+    """Return id, size (None: unknown) and length of an element's head; None where it is none."""
     if not head or head[0] < _MIN_ID:
         return None
     id_length = 9 - head[0].bit_length()
@@ -231,7 +232,8 @@ def _element(head: bytes) -> tuple[int, int | None, int] | None:
 
 
 def _flv(file: IO[bytes], size: int) -> int | None:
-    """Flash: a header, then tags, each with its size in front and again behind; not every writer has the last one."""
+    """Walk Flash: a header, then tags, each with its size in front and again behind; not every writer has the last
+    one."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
     for _ in range(_MAX_PARTS):
@@ -251,18 +253,19 @@ def _flv(file: IO[bytes], size: int) -> int | None:
 
 
 def _gif(file: IO[bytes], size: int) -> int | None:
-    """GIF ends with a semicolon; some writers add zeros."""
+    """Find the end of a GIF, a semicolon; some writers add zeros."""
     file.seek(max(0, size - 64))
     return size if file.read().rstrip(b"\0").endswith(b";") else size + 1
 
 
 def _transport(file: IO[bytes], size: int) -> int | None:
-    """An MPEG transport stream has packets of one length; what follows may be of another kind, unless it is one too."""
+    """Return where a second video begins behind an MPEG transport stream, whose packets have one length; None where
+    that is another transport stream, or there is none."""
     return _packets(file, size, _TS_PACKET, 0)
 
 
 def _transport_timed(file: IO[bytes], size: int) -> int | None:
-    """M2TS: four bytes of time stand before each packet."""
+    """Return the same for M2TS, where four bytes of time precede each packet."""
     return _packets(file, size, _M2TS_PACKET, _M2TS_PREFIX)
 
 

@@ -136,7 +136,7 @@ class FolderWalk:
 
 
 def told(left_out: Iterable[LeftOut]) -> list[str]:
-    """One line for each reason, with how many and the first names."""
+    """Return one line for each reason, with how many and the first names."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for each in left_out:
         by_reason[each.why].append(each.path)

@@ -26,7 +26,8 @@ Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment
 
 
 def display_matrix(image: av.VideoFrame) -> bytes | None:
-    """Nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None where there is none."""
+    """Return nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None where there is
+    none."""
     # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
     found = SideDataContainer(image)  # type: ignore[call-arg]  # its stub has none
     matrix = found.get("DISPLAYMATRIX") if len(found) else None  # most frames have none at all

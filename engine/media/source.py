@@ -144,7 +144,7 @@ class Source:
         )
 
     def packets(self) -> Iterator[av.Packet]:
-        """Packets of the video stream, and of the audio stream when it is wanted. Raises SourceError."""
+        """Yield packets of the video stream, and of the audio stream when it is wanted. Raises SourceError."""
         streams = [stream for stream in (self.video, self._audio) if stream is not None]
         try:
             for packet in self._container.demux(streams):
@@ -333,7 +333,7 @@ def _video_formats() -> str:
 
 
 def _what_else(file: OpenedFile) -> str | None:
-    """What a file is that was refused; None where it was not for its kind."""
+    """Return what a file is that was refused; None where it was not for its kind."""
     pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
     for formats, what in ((pictures, "a still picture"), (",".join(sorted(_TEXTS)), "a text")):
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
@@ -451,7 +451,7 @@ class Clocks:
 
 
 def best_video(container: Any) -> Any:
-    """The video stream a player would choose; cover art does not count. None when there is none."""
+    """Return the video stream a player would choose; cover art does not count. None when there is none."""
     pictures = av.stream.Disposition.attached_pic
     moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
     best = container.streams.best("video")
@@ -459,8 +459,8 @@ def best_video(container: Any) -> Any:
 
 
 def _duration_s(stream: Any) -> float | None:
-    """The video's own duration. A container's is that of its longest stream, often the sound; Matroska notes each
-    stream's in a tag."""
+    """Return the video's own duration. A container's is that of its longest stream, often the sound; Matroska notes
+    each stream's in a tag."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
@@ -468,7 +468,7 @@ def _duration_s(stream: Any) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    """A short sentence for a PyAV error."""
+    """Return a short sentence for a PyAV error."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError) or "Immediate exit" in str(error):
         return "no data within the timeout"
     if isinstance(error, av.error.InvalidDataError):

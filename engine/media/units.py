@@ -95,13 +95,13 @@ class Bits:
         return value
 
     def number(self) -> int:
-        """ue(v): Exp-Golomb, 9.1."""
+        """Read ue(v): Exp-Golomb, 9.1."""
         zeros = 0
         while not self.take(1):
             zeros += 1
         return (1 << zeros) - 1 + self.take(zeros)
 
     def signed(self) -> int:
-        """se(v)."""
+        """Read se(v)."""
         code = self.number()
         return (code + 1) // 2 if code & 1 else -(code // 2)

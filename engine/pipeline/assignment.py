@@ -10,7 +10,7 @@ from engine.media.inputs import Video
 
 
 def not_fenced() -> None:
-    """Nobody else can get the video."""
+    """Do nothing: nobody else can get the video."""
 
 
 @dataclass(frozen=True)

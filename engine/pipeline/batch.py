@@ -45,7 +45,7 @@ class Batcher:
         self._since: dict[tuple[int, int], float] = {}
 
     def take(self) -> FrameBatch:
-        """The next batch, waiting for frames. Raises Closed when no more will come."""
+        """Return the next batch, waiting for frames. Raises Closed when no more will come."""
         with self._turn:
             while True:
                 if self._waiting and time.monotonic() - next(iter(self._since.values())) > self._longest_s:

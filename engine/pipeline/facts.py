@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from engine.confidence import interval
 from engine.records import EndOfStream, StreamInfo
 from engine.sinks.memory import Counters
 from engine.summary import MediaJson
+
+
+def gate_note(tally: Counters) -> str | None:
+    """Return what a gated video cost, in words; None without a gate."""
+    if not (frames := tally.looks.total()):
+        return None
+    told = f"gate: {tally.inferred_share / frames:.0%} inferred"
+    if (seen := tally.agreements) is None:
+        return f"{told}; too short for an audit of what that costs"
+    low, high = interval(seen.boxes)
+    told += f"; {seen.boxes.value:.3f} of boxes agree with whole frames [{low:.2f} .. {high:.2f}], "
+    told += f"in {seen.boxes.windows} windows"
+    if seen.opened_at:
+        told += f"; below gate_target, it opened behind frame {', '.join(map(str, seen.opened_at))}"
+    return told
 
 
 def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> MediaJson | None:

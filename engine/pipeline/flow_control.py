@@ -15,12 +15,13 @@ class Window:
         self._changed = threading.Condition()
 
     def narrow(self, size: int) -> None:
-        """Lets in at most `size` frames from now on, one at least: they are large."""
+        """Let in at most `size` frames from now on, one at least: they are large."""
         with self._changed:
             self._size = min(self._size, max(1, size))
 
     def enter(self, *, wait: bool = True) -> bool:
-        """True when there is room for one more; False when there is none (`wait=False`) or the window was closed."""
+        """Return True when there is room for one more; False when there is none (`wait=False`) or the window was
+        closed."""
         with self._changed:
             while wait and self._open and self._inside >= self._size:
                 self._changed.wait()
@@ -30,7 +31,7 @@ class Window:
             return True
 
     def wait_for_room(self) -> None:
-        """Returns once one more could enter, or the window was closed."""
+        """Return once one more could enter, or the window was closed."""
         with self._changed:
             while self._open and self._inside >= self._size:
                 self._changed.wait()
@@ -41,7 +42,7 @@ class Window:
             self._changed.notify()
 
     def close(self) -> None:
-        """Wakes whoever waits: nothing enters any more."""
+        """Wake whoever waits: nothing enters any more."""
         with self._changed:
             self._open = False
             self._changed.notify_all()

@@ -17,7 +17,7 @@ class Order:
     """The order of a run's videos, by their numbers, and what each leaves to the next of its camera. Any thread."""
 
     def __init__(self, videos: Sequence[Video], settings: AnswerSettings, stopped: Callable[[], bool]) -> None:
-        """`stopped` says that the run is to end: nothing is waited for any more."""
+        """Put videos in order. `stopped` says that the run is to end: nothing is waited for any more."""
         self.is_sequence = settings.camera is not None
         self._settings = settings
         self._stopped = stopped
@@ -51,7 +51,7 @@ class Order:
         return place
 
     def done(self, key: int, carried: CarriedJson | None) -> None:
-        """A video has ended; where it leaves nothing, what it was given goes to the next."""
+        """Note that a video has ended; where it leaves nothing, what it was given goes to the next."""
         with self._changed:
             self._carried[key] = carried if carried is not None else self._carried.get(self._before.get(key, -1))
             self._changed.notify_all()

@@ -16,8 +16,8 @@ from engine.files.folders import Folder
 from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
-from engine.own_files import refuse_foreign
-from engine.resume.attempts import STATE_FOLDER
+from engine.own_files import foreign, is_own, refuse_foreign
+from engine.resume.attempts import STATE_FOLDER, has_made
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.rows import RowFile
@@ -48,9 +48,9 @@ class Outputs:
         *,
         whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """The sinks that the configuration asks for, and the final path of each; of a part of a live source, which is
-        not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its first frame,
-        where its frames bear none."""
+        """Return the sinks that the configuration asks for, and the final path of each; of a part of a live source,
+        which is not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its
+        first frame, where its frames bear none."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -139,7 +139,9 @@ def refuse_foreign_outputs(
     for video in videos:
         if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
             continue
-        refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
+        for path in paths_of(config, video, folder).values():
+            if not config.overwrite and not is_own(path) and not has_made(folder, video.stem, path.relative_to(folder)):
+                raise OutputError(foreign(path))
 
 
 def scene_overlay(
@@ -164,7 +166,7 @@ def scene_overlay(
 
 
 def prepare(folder: Path) -> None:
-    """Makes the output folder and proves that it can be written, and that what is kept there is kept in it."""
+    """Make the output folder and prove that it can be written, and that what is kept there is kept in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as output:

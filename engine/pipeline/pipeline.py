@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import av
 
@@ -102,8 +103,8 @@ class Pipeline:
         tick: Callable[[list[Progress]], None] | None = None,
         ended: Callable[[StreamRun], object] | None = None,
     ) -> list[Outcome]:
-        """Processes every video and returns how each ended, in order of its key. `tick` is called while waiting,
-        `ended` on the video's own thread once its outcome is there. `runs` is pulled by one of these at a time.
+        """Process every video and return how each ended, in order of its key. `tick` is called while waiting, `ended`
+        on the video's own thread once its outcome is there. `runs` is pulled by one of these at a time.
 
         A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
         begun come back as failed. What `tick` raises ends the run too, and is raised here; no thread outlives the run.
@@ -138,8 +139,8 @@ class Pipeline:
         return sorted(self._outcomes, key=lambda outcome: outcome.key)
 
     def stop(self, *, hand_over: bool = False) -> None:
-        """Ends every stream after its present frame and begins no other. Returns at once. `hand_over`: unfinished
-        videos keep their checkpoint only, for another run to go on with."""
+        """End every stream after its present frame and begin no other. Returns at once. `hand_over`: unfinished videos
+        keep their checkpoint only, for another run to go on with."""
         self._hand_over |= hand_over
         self._stopping.set()
         with self._lock:
@@ -152,18 +153,18 @@ class Pipeline:
             return [run.progress() for run in self._active.values()]
 
     def usage(self) -> Usage:
-        """How the threads spent their time."""
+        """Return how the threads spent their time."""
         with self._lock:
             videos = len(self._outcomes) + len(self._active)
         return self.metrics.usage(streams=self._streams, workers=self._workers, videos=videos)
 
     def statuses(self) -> dict[str, int]:
-        """How many videos have ended, by status."""
+        """Return how many videos have ended, by status."""
         with self._lock:
             return dict(Counter(outcome.status.value for outcome in self._outcomes))
 
     def queues(self) -> dict[str, int]:
-        """How many records wait in front of the workers, of the tracker, and of the sinks of all streams."""
+        """Return how many records wait in front of the workers, of the tracker, and of the sinks of all streams."""
         with self._lock:
             tracks = sum(len(run.tracks) for run in self._active.values())
         return {"frames": len(self._frames), "results": len(self._results), "tracks": tracks}
@@ -171,7 +172,7 @@ class Pipeline:
     # -- threads --------------------------------------------------------------------------------------------------
 
     def _start(self, name: str, count: int, target: Callable[[Clock], None], started: list[threading.Thread]) -> None:
-        """Starts threads and adds each to `started`, so that they can be joined also when a later one can't start."""
+        """Start threads and add each to `started`, so that they can be joined also when a later one can't start."""
 
         def guarded() -> None:
             try:
@@ -189,7 +190,7 @@ class Pipeline:
             started.append(thread)
 
     def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None, clock: Clock) -> None:
-        """Takes one video after the other and waits until its sinks are done."""
+        """Take one video after the other and wait until its sinks are done."""
         while not self._stopping.is_set():
             with self._turn:
                 run = None if self._stopping.is_set() else next(queue, None)
@@ -232,7 +233,7 @@ class Pipeline:
             source.close()
 
     def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
-        """Decodes a video into the pipeline, its end included, and waits until its sinks are done."""
+        """Decode a video into the pipeline, its end included, and wait until its sinks are done."""
         with where("source", run.video.shown):
             reader = StreamReader(source, run, self._reader)
             reader.open()
@@ -240,7 +241,7 @@ class Pipeline:
             self._read(run, reader, clock)
 
     def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
-        """Holds up a stream of large images until no other is decoded, or it is stopped."""
+        """Hold up a stream of large images until no other is decoded, or it is stopped."""
         if reader.info.live or not self._is_large(reader.picture_bytes):
             return contextlib.nullcontext()
         while not self._large.acquire(timeout=_TICK_S):
@@ -272,6 +273,8 @@ class Pipeline:
                         self._put_live(run, frame)
                     elif run.window.enter():
                         self._frames.put(frame)
+                        if frame.plan is not None and frame.plan.probed:
+                            self._frames.put(probe_of(frame))
                     else:
                         raise Closed(run.video.shown)
                     del frame  # while the next is decoded, it is held by those alone who still work on it
@@ -291,7 +294,7 @@ class Pipeline:
             clock.lap(DRAIN)
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
-        """Ahead of a stream's first frame: says where it begins, and which tracker goes on in it, if that is not all as
+        """Say ahead of a stream's first frame where it begins, and which tracker goes on in it, if that is not all as
         usual."""
         track = self._stages.track
         tracker = run.place.tracker(track, frame, info) if run.place is not None else None
@@ -299,11 +302,18 @@ class Pipeline:
             self._results.put(StartOfStream(run.key, frame.index, tracker or track.fresh()))
 
     def keep_state(self, key: int, state: TrackerState) -> None:
-        """Takes a stream's tracker behind its last frame, for the next file of its camera."""
+        """Take a stream's tracker behind its last frame, for the next file of its camera."""
         with self._lock:
             run = self._active.get(key)
         if run is not None and run.place is not None:
             run.place.state = state
+
+    def open_gate(self, key: int, stretch: int, level: int) -> None:
+        """Tell a stream's decoder how far its gate is open behind a window of the audit."""
+        with self._lock:
+            run = self._active.get(key)
+        if run is not None:
+            run.opening.tell(stretch, level)
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
         """Let large frames in one by one, so that what is in flight is bounded in bytes, whatever the images' size.
@@ -319,7 +329,7 @@ class Pipeline:
         return self._reader.max_frame_bytes is not None and size > LARGE * self._reader.max_frame_bytes
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
-        """A live source waits for nobody: the oldest frame still queued makes room for the newest."""
+        """Put in a frame of a live source, which never waits: the oldest frame still queued makes room for it."""
         if not run.window.enter(wait=False):
             oldest = self._frames.drop_oldest(lambda queued: isinstance(queued, Frame) and queued.stream == run.key)
             run.dropped += 1
@@ -332,7 +342,7 @@ class Pipeline:
         self._frames.put(frame)
 
     def _continue(self, run: StreamRun, reader: StreamReader, checkpoint: Checkpoint) -> None:
-        """Goes on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
+        """Go on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
         try:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
@@ -341,7 +351,10 @@ class Pipeline:
             if not reader.go_to(checkpoint.mark):
                 raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled))
+            seen = checkpoint.tally.agreements
+            if seen is not None:
+                run.opening.tell(seen.stretch, seen.level)
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled, seen))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
@@ -369,7 +382,7 @@ class Pipeline:
         clock.lap(ROOM)
 
     def _regarded(self, frame: Frame, found: Detections) -> Detections:
-        """Without what lies where the video's scene says that nothing is detected."""
+        """Return the detections without those in regions that the video's scene ignores."""
         with self._lock:
             run = self._active.get(frame.stream)
         if run is None or run.ignore is None or frame.image is None:
@@ -377,7 +390,7 @@ class Pipeline:
         return run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
     def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
-        """A frame of the batch can't be read, or its output. Frames of other streams go through one by one."""
+        """Fail the video whose frame, or output, can't be read. Frames of other streams go through one by one."""
         if len(batch.frames) > 1:
             for frame in batch.frames:
                 self._infer(FrameBatch([frame], batch.tensor_hw), clock)
@@ -388,7 +401,8 @@ class Pipeline:
         error.frame = frame.index
         run.fail(error)
         frame.image = None
-        run.window.leave()
+        if not frame.probe:
+            run.window.leave()
         self._results.put((frame, None))
 
     def _track(self, clock: Clock) -> None:
@@ -432,7 +446,7 @@ class Pipeline:
     # -- failure --------------------------------------------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> None:
-        """The run can't go on. Wakes every thread; each unfinished video becomes failed with this reason."""
+        """End a run that can't go on: wake every thread; each unfinished video fails for this reason."""
         if self._fatal is None:
             self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
         self._stopping.set()
@@ -443,6 +457,7 @@ class Pipeline:
         for run in active:
             run.stop.set()
             run.window.close()
+            run.opening.close()
             run.tracks.close(discard=True)
 
     @property
@@ -454,6 +469,11 @@ class Pipeline:
     def fatal(self) -> Exception | None:
         """What ended the run, None when nothing did."""
         return self._fatal
+
+
+def probe_of(frame: Frame) -> Frame:
+    """Return a frame as it is inferred whole for the audit, beside what is looked at."""
+    return replace(frame, plan=None, infer=True, probe=True, mark=None, audio=(), look=False)
 
 
 class _Held:

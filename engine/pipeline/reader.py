@@ -25,6 +25,7 @@ from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
 from engine.records import Barrier, EndOfStream, Frame, Look, StreamInfo
 from engine.resume.audio_cursor import SoundGate
+from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.gate import Gate, GateSettings
 from engine.text.counted import counted
@@ -86,7 +87,7 @@ class StreamReader:
         self._may_lead = settings.start_s > 0
 
     def open(self) -> StreamInfo:
-        """Opens the source, or opens it again, at its beginning. Raises SourceError and DecodeError."""
+        """Open the source, or open it again, at its beginning. Raises SourceError and DecodeError."""
         settings = self._settings
         self.info = self._source.open(self._run.key)
         if (clock := self._wall_clock) is not None:
@@ -117,7 +118,8 @@ class StreamReader:
         ignore = self._run.ignore
         self._motion = None
         if settings.gate is not None and not self.info.live:  # a live source waits for nobody
-            self._motion = Gate(settings.gate, ignore.cover if ignore is not None else None)
+            cover = ignore.cover if ignore is not None else None
+            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=self._run.opening)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
@@ -129,7 +131,7 @@ class StreamReader:
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Barrier) -> bool:
-        """Passes over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
+        """Pass over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
 
         The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
         be what was seen there before. False when it is not: the reader stands at the beginning then.
@@ -149,8 +151,8 @@ class StreamReader:
         return False
 
     def look_back(self) -> None:
-        """Looks which of the first frames the file before of the same camera had, where only the images can tell, and
-        stands at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
+        """Look which of the first frames the file before of the same camera had, where only the images can tell, and
+        stand at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
         place = self._run.place
         if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
             return
@@ -170,7 +172,7 @@ class StreamReader:
         self.open()
 
     def go_to_start(self) -> None:
-        """Passes over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
+        """Pass over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
         before anything keeps what it gave: it may open the source once more. Raises SourceError and DecodeError."""
         if not self._leads:
             return
@@ -188,8 +190,8 @@ class StreamReader:
         self.open()
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
-        """Every frame of the stream. A source that can't be read further ends it with a problem, not an error. Raises
-        DecodeError where it ends before the part asked for begins."""
+        """Yield every frame of the stream. A source that can't be read further ends it with a problem, not an error.
+        Raises DecodeError where it ends before the part asked for begins."""
         stop = self._run.stop
         stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
@@ -261,7 +263,7 @@ class StreamReader:
         )
 
     def _problems(self) -> Iterator[str]:
-        """Why not every frame of the stream was given out, and what was damaged."""
+        """Yield why not every frame of the stream was given out, and what was damaged."""
         read_to_end = self._complete and not self._ended
         changed = self._source.changed() if read_to_end else None
         if self._problem:
@@ -277,7 +279,8 @@ class StreamReader:
             yield from self._gaps(lost + self._decoder.leading)
 
     def _gaps(self, lost: int) -> Iterator[str]:
-        """What the container's own account says is missing. A count or duration that it claims is a hint, no more."""
+        """Yield what the container's own account says is missing. A count or duration that it claims is a hint, no
+        more."""
         listed, claimed = self._source.shown, self.info.frames
         if self._source.reached_end_of_index is False or self._is_cut():
             total = listed if listed is not None else claimed if self._source.counted else None
@@ -296,7 +299,7 @@ class StreamReader:
         return self._source.missing_bytes()
 
     def _is_cut(self) -> bool:
-        """Whether frames went with the bytes that are missing at the end."""
+        """Return whether frames went with the bytes that are missing at the end."""
         claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
         frames = self._index + self._decoder.discarded
         if self._missing and claimed:
@@ -335,7 +338,7 @@ class StreamReader:
         return claimed is not None and self._index >= claimed
 
     def _next(self) -> tuple[av.VideoFrame, int, int] | None:
-        """The next decoded frame; None at the end. Counts the time it takes."""
+        """Return the next decoded frame; None at the end. Counts the time it takes."""
         self._asked_at = time.perf_counter()
         try:
             return next(self._decoded, None)
@@ -343,11 +346,12 @@ class StreamReader:
             self._decode_s += time.perf_counter() - self._asked_at
 
     def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
+        """Yield every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
         yield from self._decode_part() if self._leads else self._decode_all()
 
     def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """The frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this way."""
+        """Yield the frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this
+        way."""
         lead = Lead(self._settings.start_s, self.info.time_base)
         held = self._packets_to_decode(lead)
         self._first_pts = lead.first_pts
@@ -372,7 +376,7 @@ class StreamReader:
             yield image, pts, duration
 
     def _packets_to_decode(self, lead: Lead) -> list[av.Packet]:
-        """Reads up to the part asked for. Raises Astray."""
+        """Read up to the part asked for. Raises Astray."""
         try:
             for packet in self._packets:
                 if self._run.stop.is_set():
@@ -416,7 +420,7 @@ class StreamReader:
             raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
 
     def _expected(self) -> int | None:
-        """How many frames will be given out, by the container's claims; None where it makes none."""
+        """Return how many frames will be given out, by the container's claims; None where it makes none."""
         settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
         if frames is None or (settings.start_s <= 0 and settings.end_s is None):
             return frames
@@ -440,7 +444,8 @@ class StreamReader:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
     def _was_there_before(self, pts: int) -> bool:
-        """Whether the file before of the same camera had this frame, which comes ahead of all that are given out."""
+        """Return whether the file before of the same camera had this frame, which comes ahead of all that are given
+        out."""
         place = self._run.place
         if place is None or self._origin is not None:
             return False
@@ -451,7 +456,8 @@ class StreamReader:
         return place.drops(pts, self.info)
 
     def _is_behind_end(self, pts: int) -> bool:
-        """Whether the part asked for has ended, or what may be read of the file. Says so where it was not asked for."""
+        """Return whether the part asked for has ended, or what may be read of the file. Says so where it was not asked
+        for."""
         end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
         at_s = self._seconds(pts) if end_s is not None or limit_s is not None else 0.0
         if end_s is not None and at_s >= end_s:
@@ -465,7 +471,7 @@ class StreamReader:
         return False
 
     def _end_here(self) -> None:
-        """The part asked for is given out. Reads on for the sound that belongs to it."""
+        """End where the part asked for ends, and read on for the sound that belongs to it."""
         self._ended = self._complete = True
         end_s = self._settings.end_s if self._problem is None else self._settings.max_duration_s
         if self.info.audio is None or self._source.live or self._first_pts is None or end_s is None:
@@ -483,11 +489,11 @@ class StreamReader:
                     return
 
     def _drop_sound(self, before_s: float) -> None:
-        """Forgets the sound read so far that ends by then: the part asked for begins later."""
+        """Forget the sound read so far that ends by then: the part asked for begins later."""
         self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
 
     def _heard(self) -> list[av.Packet]:
-        """The sound read and not given out yet, as far as it belongs to the part asked for."""
+        """Return the sound read and not given out yet, as far as it belongs to the part asked for."""
         end_s, first_pts = self._settings.end_s, self._first_pts
         limit_s = self._settings.max_duration_s if not self._source.live else None
         ends = [item for item in (end_s, limit_s) if item is not None]
@@ -497,7 +503,7 @@ class StreamReader:
         return [packet for packet in self._audio if _at_s(packet) < end]
 
     def _frame(self, image: av.VideoFrame, pts: int, duration: int, *, last: bool = False) -> Frame:
-        """Wraps a decoded frame. `last`: it is the last one before a stop."""
+        """Wrap a decoded frame. `last`: it is the last one before a stop."""
         index = self._index
         if self._run.place is not None:
             self._run.place.tail.append(_sketch(image))
@@ -512,7 +518,8 @@ class StreamReader:
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
         plan = self._motion.see(image, pts, self._decoder.time_base) if self._motion is not None else None
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
-        held_up = plan is not None and plan.look is Look.BETWEEN  # what is known behind it depends on the next ones
+        # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
+        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
         mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
@@ -520,7 +527,7 @@ class StreamReader:
         return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall, plan)
 
     def pass_over(self, pts: int) -> None:
-        """One more frame: counts it, and remembers it where it is a place to seek to."""
+        """Count one more frame, and remember it where it is a place to seek to."""
         if self._decoder.at_key_frame:
             since = pts - self._anchors[-1][1] if self._anchors else None
             if since is None or since * self._decoder.time_base >= _BETWEEN_ANCHORS_S:
@@ -548,8 +555,8 @@ class StreamReader:
         )
 
     def passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
-        """Decodes up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also
-        true when the stream was stopped meanwhile."""
+        """Decode up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also true
+        when the stream was stopped meanwhile."""
         self._passing = True
         try:
             if anchor is not None:
@@ -593,13 +600,13 @@ class StreamReader:
 
 
 def _raising(error: Exception) -> Iterator[Any]:
-    """An iterator that raises at once."""
+    """Return an iterator that raises at once."""
     raise error
     yield
 
 
 def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
-    """The last key frame from which all the sound behind the mark is read too; None: there is no such one."""
+    """Return the last key frame from which all the sound behind the mark is read too; None: there is no such one."""
     if not mark.seekable:
         return None
     latest = mark.pts * info.time_base
@@ -612,7 +619,8 @@ def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
 
 
 def _at_s(packet: av.Packet, *, end: bool = False) -> float:
-    """When a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around it."""
+    """Return when a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around
+    it."""
     at = packet.pts if packet.pts is not None else packet.dts
     if at is None or not packet.time_base:
         return math.inf if end else -math.inf
@@ -620,12 +628,12 @@ def _at_s(packet: av.Packet, *, end: bool = False) -> float:
 
 
 def _sketch(image: av.VideoFrame) -> int:
-    """CRC-32 of every sixteenth row of an image's luma, or of its RGB: cheap enough for every frame."""
+    """Return CRC-32 of every sixteenth row of an image's luma, or of its RGB: cheap enough for every frame."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height : 16, :width]).data)
 
 
 def _crc(image: av.VideoFrame) -> int:
-    """CRC-32 of an image's luma, or of its RGB, without what pads the rows."""
+    """Return CRC-32 of an image's luma, or of its RGB, without what pads the rows."""
     width = image.width * (3 if image.format.name in ("rgb24", "bgr24") else 1)
     return zlib.crc32(np.ascontiguousarray(planes_of(image)[0][: image.height, :width]).data)

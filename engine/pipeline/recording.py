@@ -94,7 +94,7 @@ class Recording:
         self._ender: threading.Thread | None = None
 
     def open(self, info: StreamInfo) -> None:
-        """Begins the session; its first segment begins with its first frame."""
+        """Begin the session; its first segment begins with its first frame."""
         # A reconnection closes the container that the audio stream belongs to.
         self._sound = sound_head(info.audio)
         self._info = replace(info, audio=sound_of(self._sound))
@@ -102,7 +102,7 @@ class Recording:
         self._ender.start()
 
     def write(self, tracks: Tracks) -> None:
-        """Gives a frame to the segment under way, or to a new one where that has its length. Raises SinkError."""
+        """Give a frame to the segment under way, or to a new one where that has its length. Raises SinkError."""
         if self._error is not None:
             raise self._error
         frame = tracks.frame
@@ -118,12 +118,12 @@ class Recording:
         self._segment.write(tracks)
 
     def idle(self) -> None:
-        """Nothing came for a while: a segment that has had its time ends, so that it appears."""
+        """End a segment that has had its time, so that it appears although nothing comes."""
         if self._segment is not None and self._segment.age_s >= self._rules.segment_s:
             self._end()
 
     def commit(self, end: EndOfStream, path: Path) -> None:
-        """Ends the last segment and waits until all have appeared. Raises SinkError."""
+        """End the last segment and wait until all have appeared. Raises SinkError."""
         if self._segment is not None:
             self._segment.sound = end.audio
         self._finish()
@@ -131,11 +131,11 @@ class Recording:
             raise self._error
 
     def abort(self) -> None:
-        """The session failed; what was recorded appears all the same. Never raises."""
+        """End a session that failed; what was recorded appears all the same. Never raises."""
         self._finish()
 
     def entries(self) -> list[SegmentJson]:
-        """The segments of this session, as they stand in the list, but with whole paths."""
+        """Return the segments of this session, as they stand in the list, but with whole paths."""
         listed = self._list.entries()
         found = [entry for entry in listed if entry.get("session") == self._session and not entry.get("salvaged")]
         for entry in found:
@@ -178,7 +178,7 @@ class _Segment:
     def __init__(
         self, video: Video, place: Folder, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
     ) -> None:
-        """Takes a name that nobody has. Raises SinkError and OutputError."""
+        """Take a name that nobody has. Raises SinkError and OutputError."""
         self.sound: tuple[av.Packet, ...] = ()
         self._place, self._folder = place, place.shown
         self._of = video.stem
@@ -208,11 +208,11 @@ class _Segment:
         return [note for sink in self._opened for note in getattr(sink, "notes", [])]
 
     def length_s(self, frame: Frame) -> Fraction:
-        """Its length with all up to `frame`."""
+        """Return its length with all up to `frame`."""
         return (frame.pts - self._pts) * self._time_base
 
     def open(self, info: StreamInfo, sound: bytes) -> None:
-        """Opens the outputs, once it is noted what they are. Raises SinkError and OutputError."""
+        """Open the outputs, once it is noted what they are. Raises SinkError and OutputError."""
         self._journal = {
             "fingerprint": {},
             "attempts": 1,
@@ -234,7 +234,7 @@ class _Segment:
             sink.open(info)
 
     def write(self, tracks: Tracks) -> None:
-        """Gives a frame to every output, numbered and timed from the segment's beginning. Raises SinkError."""
+        """Give a frame to every output, numbered and timed from the segment's beginning. Raises SinkError."""
         frame = tracks.frame
         # Numbered as they stand in its video: what was dropped has no number.
         own = replace(
@@ -253,14 +253,14 @@ class _Segment:
             self._settle()
 
     def take_sound(self, frame: Frame) -> None:
-        """Takes from the first frame behind this segment the sound that was read with it and is older."""
+        """Take from the first frame behind this segment the sound that was read with it and is older."""
         begins_s = frame.pts * frame.time_base
         older = [p.dts is not None and p.dts * p.time_base < begins_s for p in frame.audio]
         self.sound = tuple(itertools.compress(frame.audio, older))
         frame.audio = tuple(packet for packet, is_older in zip(frame.audio, older, strict=True) if not is_older)
 
     def finish(self) -> None:
-        """Completes the outputs and lets them appear. Where that fails, they appear as `.partial` ones, now or when the
+        """Complete the outputs and let them appear. Where that fails, they appear as `.partial` ones, now or when the
         next run begins. Raises SinkError."""
         end = EndOfStream(0, self._tally.frames, audio=self._moved(self.sound))
         try:
@@ -305,7 +305,7 @@ class _Segment:
         }
 
     def forget(self) -> None:
-        """It is listed: nothing more is needed of it but its files."""
+        """Note that it is listed: nothing more is needed of it but its files."""
         self._attempt.retire()
 
     def close(self) -> None:
@@ -329,7 +329,7 @@ class _Segment:
         return {"entry": entry, "made": made, "live": {**self._journal["live"], "line": self.entry}}
 
     def _mark(self) -> None:
-        """Remembers where the outputs stand behind the last frame, once."""
+        """Remember where the outputs stand behind the last frame, once."""
         self._marked_s = time.monotonic()
         if self._marked_frames == self._tally.frames:
             return
@@ -337,7 +337,7 @@ class _Segment:
         self._moments.append(_Moment(self._tally.frames, {sink.kind: sink.mark() for sink in self._opened}))
 
     def _settle(self) -> None:
-        """Notes the last moment up to which every output is durable. Raises SinkError."""
+        """Note the last moment up to which every output is durable. Raises SinkError."""
         settled = None
         while self._moments and (outputs := self._moments[0].settled()) is not None:
             settled = CheckpointJson(frames=self._moments.pop(0).frames, outputs=outputs)
@@ -346,7 +346,7 @@ class _Segment:
             self._attempt.keep(self._journal)
 
     def _moved(self, packets: tuple[av.Packet, ...]) -> tuple[av.Packet, ...]:
-        """Sound on the segment's time, in place. What is older than its first frame has no place in it."""
+        """Return sound on the segment's time, in place. What is older than its first frame has no place in it."""
         kept = []
         for packet in packets:
             if packet.dts is None or not packet.time_base:
@@ -368,7 +368,7 @@ class _Moment:
         self._settled: dict[str, OutputState] = {}
 
     def settled(self) -> dict[str, OutputState] | None:
-        """The state of each output; None as long as one is not durable. Raises SinkError."""
+        """Return the state of each output; None as long as one is not durable. Raises SinkError."""
         for kind, state in self._states.items():
             if kind not in self._settled:
                 if (found := state()) is None:
@@ -390,7 +390,7 @@ class SegmentList:
         self._from = self._size()
 
     def add(self, entry: SegmentJson) -> None:
-        """Appends a line, durably. Raises SinkError and OutputError."""
+        """Append a line, durably. Raises SinkError and OutputError."""
         try:
             with (
                 self._place.below(self._path.parent, make=True) as folder,
@@ -406,7 +406,8 @@ class SegmentList:
             raise SinkError(f"{self._path.name} can't be written: {error}") from error
 
     def entries(self, *, everything: bool = False) -> list[SegmentJson]:
-        """What was added since this object was made, or `everything`; nothing where it can't be read any more."""
+        """Return what was added since this object was made, or `everything`; nothing where it can't be read any
+        more."""
         try:
             with opened(self._place, *self._path.parent.parts) as folder:
                 if folder is None:
@@ -429,14 +430,14 @@ class SegmentList:
 
 
 def _ends_a_line(file: IO[bytes]) -> bool:
-    """Whether a file, opened for reading and appending, ends with a whole line."""
+    """Return whether a file, opened for reading and appending, ends with a whole line."""
     file.seek(-1, os.SEEK_END)
     return bool(file.read(1) == b"\n")
 
 
 def claim(place: Folder, stem: PurePosixPath, at: datetime) -> tuple[Attempt, PurePosixPath]:
-    """The first attempt at a segment begun at `at`, with a name that no file bears: where the clock was set back, or
-    two begin in one second, a number is added. Raises SinkError and OutputError."""
+    """Return the first attempt at a segment begun at `at`, with a name that no file bears: where the clock was set
+    back, or two begin in one second, a number is added. Raises SinkError and OutputError."""
     name = f"{stem.name}-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
     number = 1
     while True:
@@ -447,7 +448,7 @@ def claim(place: Folder, stem: PurePosixPath, at: datetime) -> tuple[Attempt, Pu
 
 
 def _is_taken(place: Folder, stem: PurePosixPath) -> bool:
-    """Whether a file bears the name."""
+    """Return whether a file bears the name."""
     try:
         with opened(place, *stem.parent.parts) as found:
             return found is not None and any(name.startswith(f"{stem.name}.") for name in found.names())
@@ -456,7 +457,7 @@ def _is_taken(place: Folder, stem: PurePosixPath) -> bool:
 
 
 def _first_attempt(place: Folder, stem: PurePosixPath) -> Attempt | None:
-    """None where another has the name; it is not disturbed."""
+    """Begin an attempt; None where another has the name, which is not disturbed."""
 
     def alone() -> None:
         if attempt.number != 1:
@@ -475,7 +476,7 @@ def _first_attempt(place: Folder, stem: PurePosixPath) -> Attempt | None:
 
 
 def salvage(place: Folder, there: list[str]) -> None:
-    """Makes `.partial` files of segments that a killed run left in an output folder. `there` are the labels of the
+    """Make `.partial` files of segments that a killed run left in an output folder. `there` are the labels of the
     videos at which there were attempts before this run began to record. What can't be salvaged is told and stays as it
     is. Never raises."""
     for name in there:
@@ -486,7 +487,7 @@ def salvage(place: Folder, there: list[str]) -> None:
 
 
 def _segment_of(place: Folder, name: str) -> PurePosixPath | None:
-    """The stem of a segment that is not done with; None where the label is that of another video."""
+    """Return the stem of a segment that is not done with; None where the label is that of another video."""
     for job, values in left(place, name):
         stem = PurePosixPath(values.get("live", {}).get("segment", job))
         if label(stem) == name:
@@ -495,7 +496,7 @@ def _segment_of(place: Folder, name: str) -> PurePosixPath | None:
 
 
 def _salvage(place: Folder, stem: PurePosixPath) -> None:
-    """Salvages one segment, and removes its parts once all that is worth keeping is in other files, and listed."""
+    """Salvage one segment, and remove its parts once all that is worth keeping is in other files, and listed."""
     attempt = Attempt(place.shown, stem, job=str(stem), replaces=False, place=place)
     try:
         attempt.begin()
@@ -515,8 +516,8 @@ def _salvage(place: Folder, stem: PurePosixPath) -> None:
 
 
 def _publish(place: Folder, attempt: Attempt) -> list[Path]:
-    """Lets appear and lists what there is of a segment. The paths of what is not complete. Raises SinkError, LeaseLost
-    and OutputError."""
+    """Publish and list what there is of a segment; return the paths of what is not complete. Raises SinkError,
+    LeaseLost and OutputError."""
     if attempt.verdict is not None:
         if (live := attempt.verdict.get("live")) is None or "line" not in live:
             raise OutputError("there is another video of this name")
@@ -546,7 +547,7 @@ def _publish(place: Folder, attempt: Attempt) -> list[Path]:
 
 
 def _list_once(place: Folder, live: LiveJson, line: SegmentJson) -> None:
-    """A run may have been killed behind the listing."""
+    """Make up for a run that was killed after the listing."""
     listed = SegmentList(place, PurePosixPath(live["stem"]))
     if line not in listed.entries(everything=True):
         listed.add(line)

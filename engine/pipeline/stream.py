@@ -26,7 +26,7 @@ from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
 from engine.pipeline.channel import Handoff
-from engine.pipeline.facts import media_facts
+from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
@@ -38,6 +38,7 @@ from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
 from engine.sinks.memory import Counters
+from engine.stages.windows import Opening
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class StreamRun:
         self.info: StreamInfo | None = None
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
+        self.opening = Opening()
         self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
         self.stop = threading.Event()
         self.hand_over = False
@@ -182,8 +184,8 @@ class StreamRun:
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tells that the video is begun, opens its file and finds its checkpoint, or that it is done: then its outcome
-        is there. Raises VideoError, and what `on_begin` raises."""
+        """Tell that the video is begun, opens its file and find its checkpoint, or that it is done: then its outcome is
+        there. Raises VideoError, and what `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
@@ -214,10 +216,11 @@ class StreamRun:
         return self.checkpoints.saved if self.checkpoints is not None else None
 
     def fail(self, error: BaseException) -> None:
-        """The video fails with its first error; its source stops and what is in flight is thrown away."""
+        """Fail the video with its first error; its source stops and what is in flight is thrown away."""
         if self._error is None:
             self._error = error
         self.stop.set()
+        self.opening.close()
 
     @property
     def failed(self) -> bool:
@@ -244,7 +247,7 @@ class StreamRun:
         return isinstance(self._error, LeaseLost)
 
     def open_sinks(self, info: StreamInfo) -> None:
-        """Opens every sink. Raises SinkError."""
+        """Open every sink. Raises SinkError."""
         self.info = info
         steps.reached("opened")
         if self._watch is not None:
@@ -262,7 +265,7 @@ class StreamRun:
         steps.reached("sinks opened")
 
     def resume_sinks(self, info: StreamInfo, checkpoint: Checkpoint) -> None:
-        """Opens every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
+        """Open every sink where the checkpoint left it. Raises CheckpointMismatch and SinkError."""
         assert self.checkpoints is not None
         self.info = info
         for kind, (sink, path) in tuple(self._sinks.items()):
@@ -287,7 +290,7 @@ class StreamRun:
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
+        """Drop a checkpoint that is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
@@ -295,7 +298,7 @@ class StreamRun:
         self.checkpoints.start_over(why)
 
     def write(self, tracks: Tracks, clock: metrics.Clock) -> None:
-        """Gives a frame's tracks to every sink; the first error fails the video."""
+        """Give a frame's tracks to every sink; the first error fails the video."""
         if self.failed or self._implausible(tracks):
             return
         try:
@@ -316,12 +319,12 @@ class StreamRun:
             self.fail(error)
 
     def idle(self) -> None:
-        """A live source gave nothing for a while."""
+        """Note that a live source gave nothing for a while."""
         if self.recording is not None and not self.failed:
             self.recording.idle()
 
     def finish(self, end: EndOfStream) -> None:
-        """Completes or discards the outputs and settles how the video ended."""
+        """Complete or discard the outputs and settle how the video ended."""
         steps.reached("last frame")
         if self._watch is not None and not (end.interrupted and self.checkpoints is not None):
             self._watch.end()  # else it goes on, and so does what is under way
@@ -341,7 +344,7 @@ class StreamRun:
         self._settle(end, outputs, problems)
 
     def _implausible(self, tracks: Tracks) -> bool:
-        """Whether the first boxes tell that the model's output is read wrongly; the video then fails."""
+        """Return whether the first boxes tell that the model's output is read wrongly; the video then fails."""
         try:
             if tracks.detections is not None:
                 self._look.see(tracks.detections.signs)
@@ -350,7 +353,7 @@ class StreamRun:
         return self.failed
 
     def _conclude(self, end: EndOfStream) -> None:
-        """A short video is judged by all its frames, once there are no more."""
+        """Judge a short video by all its frames, once there are no more."""
         if self.failed or end.interrupted:
             return
         try:
@@ -359,7 +362,7 @@ class StreamRun:
             self.fail(error)
 
     def abandon(self, error: BaseException) -> None:
-        """The run failed around this video: discards its outputs, but what a checkpoint holds stays."""
+        """Discard the outputs, since the run failed around this video; what a checkpoint holds stays."""
         self.fail(error)
         self._unfinished = self._error is error
         if self._unfinished and self.checkpoint is not None:
@@ -382,7 +385,7 @@ class StreamRun:
 
     @contextlib.contextmanager
     def _or_without(self, kind: str) -> Iterator[None]:
-        """The rows don't suffer for an annotated video that can't be made: it is given up, and they go on."""
+        """Give up an annotated video that can't be made, so that the rows go on without it."""
         try:
             yield
         except Unencodable as error:
@@ -402,7 +405,7 @@ class StreamRun:
             self.fail(error)
 
     def _states(self) -> dict[str, State]:
-        """What each output is to be continued at; of one that was given up, that it was."""
+        """Return what each output is to be continued at; of one that was given up, that it was."""
         states: dict[str, State] = {}
         for kind, sink in self._files().items():
             with self._or_without(kind):
@@ -413,7 +416,7 @@ class StreamRun:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
     def _place(self, sink: Sink, path: Path) -> None:
-        """Makes the folder that an output needs; it grows in the attempt's own. Raises SinkError and OutputError."""
+        """Make the folder that an output needs; it grows in the attempt's own. Raises SinkError and OutputError."""
         if not isinstance(sink, FileSink):
             return
         if self.attempt is not None:
@@ -426,20 +429,30 @@ class StreamRun:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def _follow(self, sink: Sink) -> None:
-        """Let a heatmap go on where that of the file before ended."""
-        if sink.kind == "heatmap" and self.place is not None:
+        """Let a heatmap, and the counts that are drawn, go on where those of the file before ended."""
+        if self.place is None:
+            return
+        if sink.kind == "heatmap":
             cast("HeatmapSink", sink).before = self.place.heatmap_before
+        if isinstance(sink, FileSink) and sink.scene is not None:
+            sink.scene.before = self.place.counts_before
 
     def _heatmap_left(self) -> HeatmapState | None:
-        """What the next file's heatmap goes on with; None where there is none, or nothing of this file's stands."""
+        """Return what the next file's heatmap goes on with; None where there is none, or nothing of this file's
+        stands."""
         if self.failed or self.place is None or "heatmap" not in self._sinks:
             return None
         sink, _ = self._sinks["heatmap"]
         return cast("HeatmapSink", sink).left(self.place.offset_us)
 
+    def _counts_left(self) -> dict[str, object] | None:
+        """Return what the counts on the next file's video go on with; None where there are none, as above."""
+        video = self._files().get("video")
+        return None if self.failed or video is None or video.scene is None else video.scene.left()
+
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
-        """Whether another attempt has done the video; finishes what that one may have left to do. False where its
-        result is not this video's any more. Raises SinkError and LeaseLost."""
+        """Return whether another attempt has done the video; finishes what that one may have left to do. False where
+        its result is not this video's any more. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
         if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
             attempt.disregard()
@@ -471,7 +484,7 @@ class StreamRun:
         return True
 
     def _commit(self, end: EndOfStream, problems: list[str]) -> dict[str, str]:
-        """Lets the outputs appear. Those of an interrupted video are valid, but named `.partial`; a later run that
+        """Let the outputs appear. Those of an interrupted video are valid, but named `.partial`; a later run that
         completes the video takes them away."""
         paths = {kind: partial_path(path) if end.interrupted else path for kind, (_, path) in self._sinks.items()}
         outputs = {kind: str(path) for kind, path in paths.items()}
@@ -514,13 +527,13 @@ class StreamRun:
             verdict = self.checkpoints.judge(verdict)
         if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
             end_s = media["examined_s"][1]
-            self.carried = self.place.leave(self._heatmap_left(), self.info.time_base, end_s)
+            self.carried = self.place.leave(self._heatmap_left(), self._counts_left(), self.info.time_base, end_s)
             verdict["carried"] = self.carried
         return verdict
 
     def _give_up(self, end: EndOfStream) -> None:
-        """Nothing of this attempt appears. That the video has failed by itself is a verdict, too, which stands for all
-        attempts; it is not told where another one has taken the video over."""
+        """Let nothing of this attempt appear. That the video has failed by itself is a verdict, too, which stands for
+        all attempts; it is not told where another one has taken the video over."""
         attempt = self.attempt
         if self.failed and not self._unfinished and attempt is not None and attempt.begun and attempt.verdict is None:
             self._settle(end, {}, [])
@@ -534,7 +547,7 @@ class StreamRun:
         self._abort()
 
     def _take_away_partials(self) -> None:
-        """What interrupted runs had left is of no use beside the whole; not where a later run has begun anew."""
+        """Remove what interrupted runs have left: the whole is there. Not where a later run has begun anew."""
         assert self.attempt is not None
         found = partials_of(self.video, self.attempt.output)
         found += [partial_path(path) for _, path in self._sinks.values() if path.name]
@@ -543,8 +556,8 @@ class StreamRun:
                 self.attempt.take_away(path)
 
     def _set_aside(self) -> dict[str, str]:
-        """Interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed over, the
-        `.partial` outputs appear too."""
+        """Return interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed
+        over, the `.partial` outputs appear too."""
         assert self.checkpoints is not None
         assert self.attempt is not None
         self._unfinished = True
@@ -574,7 +587,7 @@ class StreamRun:
             sink.suspend()
 
     def _abort(self) -> None:
-        """Discards what has not appeared; where another attempt has taken over, it goes on from there."""
+        """Discard what has not appeared; where another attempt has taken over, it goes on from there."""
         if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
             return  # whoever comes next lets appear what has not yet
         if self.fenced:
@@ -602,6 +615,8 @@ class StreamRun:
             notes.append(
                 f"the model gave {self.tally.non_finite:,} values that are not finite numbers; they are ignored"
             )
+        if (told := gate_note(self.tally)) is not None:
+            notes.append(told)
         if self.attempt is not None:
             notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:
@@ -641,6 +656,6 @@ def _lost(why: str) -> State:
 
 
 def _sentence(error: BaseException) -> str:
-    """The reason as it stands in the result. An error that is not the engine's own is named with its type."""
+    """Return the reason as it stands in the result. An error that is not the engine's own is named with its type."""
     text = str(error)
     return text if isinstance(error, EngineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -33,7 +33,7 @@ class Total:
     left_s: float | None
 
     def line(self) -> str:
-        """The same in words."""
+        """Return the same in words."""
         words = [
             f"{self.done:,} of {counted(self.videos, 'video')} done",
             counted(self.frames, "frame"),

@@ -191,7 +191,8 @@ class Verdict:
 
 
 def verdict_of(usage: Usage, *, on_card: bool = False) -> Verdict | None:
-    """None where no frame was done. `on_card`: a card computes inference, and more workers don't make it faster."""
+    """Return the verdict on a run; None where no frame was done. `on_card`: a card computes inference, and more workers
+    don't make it faster."""
     if not usage.frames or usage.elapsed_s <= 0:
         return None
     load = load_of(usage)

@@ -99,7 +99,7 @@ class Load:
         return replace(lowest, fps=lowest.fps / (1 + (computing * lowest.fps / other.fps) ** _POWER) ** (1 / _POWER))
 
     def _limit(self, found: dict[str, Ceiling], of: str, costs: list[Cost], frame_s: float) -> None:
-        """What a kind of thread, or the cores, allow, if they take `frame_s` a frame of one stream.
+        """Add what a kind of thread, or the cores, allow if they take `frame_s` for a frame of one stream.
 
         Where all streams share them, they go on while one of the streams ends and begins, but not at the beginning and
         the end of the run. One stream takes its frames, the way of a first frame through all stages, and the time in
@@ -126,7 +126,7 @@ class Load:
             found[of] = Ceiling(of, stage, 1 / seconds)
 
     def with_cost(self, stage: str, left: float) -> Load:
-        """The same, were a stage to take `left` times what it takes: 0.5 is half of it."""
+        """Return the same, were a stage to take `left` times what it takes: 0.5 is half of it."""
 
         def changed(cost: Cost) -> Cost:
             return replace(cost, own_s=left * cost.own_s, cpu_s=left * cost.cpu_s) if cost.stage == stage else cost
@@ -134,7 +134,7 @@ class Load:
         return replace(self, costs=tuple(map(changed, self.costs)))
 
     def with_more(self, of: str, times: float) -> Load:
-        """The same on `times` as many cores, or threads of a kind; more streams are more decoders and sinks."""
+        """Return the same on `times` as many cores, or threads of a kind; more streams are more decoders and sinks."""
         if of == CORES:
             return replace(self, cores=times * self.cores)
         roles = PER_STREAM if of == STREAMS else (of,)
@@ -166,8 +166,8 @@ def load_of(usage: Usage) -> Load:
 
 
 def cores_left(usage: Usage) -> float:
-    """Cores that this process has, or would have if it wanted all of them: a fair share beside other programs, if they
-    go on as they did. How many of their threads there are shows in how long ours had to wait for a core."""
+    """Return cores that this process has, or would have if it wanted all of them: a fair share beside other programs,
+    if they go on as they did. How many of their threads there are shows in how long ours had to wait for a core."""
     machine = usage.cores.machine
     if usage.others < _FEW:
         return usage.cores.usable
@@ -181,7 +181,7 @@ def cores_left(usage: Usage) -> float:
 
 
 def _of_others(usage: Usage) -> float:
-    """The part of the waiting for cores that is due to other programs, and stays whatever is repaired here."""
+    """Return the part of the waiting for cores that is due to other programs, and stays whatever is repaired here."""
     had = usage.cpu_s / usage.elapsed_s
     return usage.others / (usage.others + had) if usage.others >= _FEW else 0.0
 
@@ -191,7 +191,8 @@ def _queued_s(usage: Usage) -> float:
 
 
 def _streams(usage: Usage) -> float:
-    """Streams at once, on average: fewer than allowed where there are few videos, or one is longer than the others."""
+    """Return streams at once, on average: fewer than allowed where there are few videos, or one is longer than the
+    others."""
     for threads in usage.threads:
         if threads.role == "decode":
             return max(0.01, min(float(threads.count), threads.alive_s / usage.elapsed_s))

@@ -28,7 +28,7 @@ def cores_of_process() -> Cores:
 
 
 def cgroup_quota(proc: Path = _PROC, root: Path = _CGROUPS) -> float | None:
-    """Cores that the control groups of this process grant it, version 1 or 2; None where they set no limit."""
+    """Return cores that the control groups of this process grant it, version 1 or 2; None where they set no limit."""
     quotas = []
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -44,8 +44,8 @@ def cgroup_quota(proc: Path = _PROC, root: Path = _CGROUPS) -> float | None:
 
 
 def stolen_by_others() -> Callable[[float, float], float]:
-    """Begins to look at what others compute on our cores. The function that is returned tells how many cores they had
-    on average since, given how long that was and what this process computed."""
+    """Begin to look at what others compute on our cores. The function that is returned tells how many cores they had on
+    average since, given how long that was and what this process computed."""
     ours = _affinity()
     before_s = busy_s(ours)
 
@@ -59,7 +59,7 @@ def stolen_by_others() -> Callable[[float, float], float]:
 
 
 def queued_s() -> float | None:
-    """Seconds that the calling thread was ready to compute and had no core, since it began; None: not known."""
+    """Return seconds that the calling thread was ready to compute and had no core, since it began; None: not known."""
     try:
         with open("/proc/thread-self/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
@@ -74,7 +74,7 @@ def _affinity() -> set[int]:
 
 
 def busy_s(cores: set[int], proc: Path = _PROC) -> float | None:
-    """Seconds that these cores have computed since the machine began, for whomever."""
+    """Return seconds that these cores have computed since the machine began, for whomever."""
     busy = 0
     names = {f"cpu{core}" for core in cores}
     found = 0
@@ -88,14 +88,15 @@ def busy_s(cores: set[int], proc: Path = _PROC) -> float | None:
 
 
 def _upwards(root: Path, path: str, name: str) -> list[str]:
-    """The files of this name in a control group and in all around it. In a container, those outside are not seen."""
+    """Return the files of this name in a control group and in all around it. In a container, those outside are not
+    seen."""
     group = root if ".." in path.split("/") else root / path.lstrip("/")
     folders = [group, *(parent for parent in group.parents if parent == root or root in parent.parents)]
     return [text for folder in folders if (text := _read(folder / name).strip())]
 
 
 def _ratio(words: Sequence[str]) -> float | None:
-    """Quota and period; the words max and -1 are no limit."""
+    """Return quota and period; the words max and -1 are no limit."""
     try:
         quota, period = words
         return int(quota) / int(period) if int(quota) > 0 else None

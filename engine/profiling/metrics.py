@@ -77,7 +77,7 @@ class Metrics:
         self._took = self._so_far()
 
     def clock(self, role: str) -> Clock:
-        """For a thread of this role: decode, worker, track or sink."""
+        """Return the clock of a thread of this role: decode, worker, track or sink."""
         return Clock(self, role)
 
     def begun(self, clock: Clock) -> None:
@@ -85,7 +85,7 @@ class Metrics:
             self._alive.append(clock)
 
     def ended(self, clock: Clock, queued_s: float | None) -> None:
-        """Adds a thread up: a run of many videos starts many, and must not grow with them."""
+        """Add a thread up: a run of many videos starts many, and must not grow with them."""
         with self._lock:
             self._alive.remove(clock)
             if queued_s is None:
@@ -95,7 +95,7 @@ class Metrics:
             _add(self._ended.setdefault(clock.role, {}), clock.laps)
 
     def usage(self, *, streams: int, workers: int, videos: int) -> Usage:
-        """All so far. What a thread that is still alive waited for a core is not known yet."""
+        """Return all so far. What a thread that is still alive waited for a core is not known yet."""
         elapsed_s, cpu_s, others = self._took or self._so_far()
         roles: dict[str, Laps] = defaultdict(dict)
         with self._lock:
@@ -121,8 +121,8 @@ def _of_role(role: str, count: int, laps: Laps) -> ThreadsUsage:
 
 
 def share_out(laps: Laps, queued_s: float) -> None:
-    """A thread waits for a core where it has something to compute: the system tells the sum, its stages share it as
-    they share the computing."""
+    """Share the time waited for cores among a thread's stages. The system tells the sum; a stage has the share of it
+    that it has of the computing, since that is what waits."""
     computed_s = sum(entry[1] for entry in laps.values())
     for entry in laps.values():
         if computed_s > 0:

@@ -37,7 +37,7 @@ def sentences(verdict: VerdictJson) -> list[str]:
 
 
 def _worth_telling(verdict: VerdictJson) -> list[ChangeJson]:
-    """The best repair, whole and half, and what more threads or cores would give."""
+    """Return the best repair, whole and half, and what more threads or cores would give."""
     best = verdict["next"]["of"] if verdict["next"] else None
     return [change for change in verdict["changes"] if change["of"] == best or change["change"] == "doubled"]
 

@@ -109,18 +109,18 @@ def _views(
 
 
 def _name(video: Video) -> str:
-    """A video's name in all tables."""
+    """Return a video's name in all tables."""
     return name_of({"path": video.path, "stem": str(video.stem)})
 
 
 def _glob(names: Sequence[str]) -> str:
-    """A glob for videos of one camera: those of their folder."""
+    """Return a glob for videos of one camera: those of their folder."""
     folder = PurePosixPath(os.path.commonpath([PurePosixPath(name).parent.as_posix() for name in names]))
     return "**" if folder == PurePosixPath(".") else f"{folder}/**"
 
 
 def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[tuple[int, ...], ...]:
-    """Where the tracks of an earlier run went in these videos; the longest, where there are many."""
+    """Return where the tracks of an earlier run went in these videos; the longest, where there are many."""
     if earlier is None:
         return ()
     folder, manifest = earlier
@@ -136,7 +136,7 @@ def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[
 
 
 def _reach(points: tuple[int, ...]) -> int:
-    """How far a path leads from its beginning."""
+    """Return how far a path leads from its beginning."""
     return abs(points[-2] - points[0]) + abs(points[-1] - points[1])
 
 

@@ -91,7 +91,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
 
 
 def _untracked(entry: VideoJson) -> bool:
-    """Whether a video was read, and no rows of tracks were written."""
+    """Return whether a video was read, and no rows of tracks were written."""
     return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
 
 
@@ -123,14 +123,15 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
 
 
 def _crops(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> dict[int, Crop]:
-    """The crops of the tracks as they are now; of a run that has only just made them, its own."""
+    """Return the crops of the tracks as they are now; of a run that has only just made them, its own."""
     fresh = films[0].camera in work.counted
     archives = _archives(work, films, entries)
     return crops_of(((path, None if fresh else film.tracks) for film, path in archives), work.tick)
 
 
 def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[tuple[Film, Path]]:
-    """The archives of crops that are there; found by their names in the folder, which may have been moved since."""
+    """Yield the archives of crops that are there; found by their names in the folder, which may have been moved
+    since."""
     for film in films:
         written = entries[film.name]["outputs"].get("crops")
         if written is not None:
@@ -144,8 +145,9 @@ def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
 
 
 def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
-    """The frame without those who pass: of a source, or where none can be read of an annotated video, whose boxes are
-    mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it hides."""
+    """Return the frame without those who pass: of a source, or where none can be read of an annotated video, whose
+    boxes are mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it
+    hides."""
     kept = work.manifest.get("config") or {}
     named = [] if kept.get("blur") else entries
     sources = [Path(entry["path"]) for entry in named if scheme(str(entry["path"])) is None]
@@ -214,7 +216,7 @@ def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
 
 
 def _examined_s(entry: VideoJson) -> float:
-    """The seconds of a video that were looked at; manifests of before have its length alone."""
+    """Return the seconds of a video that were looked at; manifests of before have its length alone."""
     if entry["status"] not in ("ok", "partial"):
         return 0.0
     if (media := entry.get("media")) is None:
@@ -230,7 +232,8 @@ def _part(manifest: JobManifestJson) -> Part | None:
 
 
 def _annotated(folder: Path, entry: VideoJson) -> str | None:
-    """The annotated video's path below the folder, which may have been moved since; None where it is not there."""
+    """Return the annotated video's path below the folder, which may have been moved since; None where it is not
+    there."""
     written = (entry.get("outputs") or {}).get("video")
     if written is None:
         return None
@@ -239,7 +242,7 @@ def _annotated(folder: Path, entry: VideoJson) -> str | None:
 
 
 def _gaps(answers: Answers) -> tuple[Gap, ...]:
-    """What lies between the stretches that were examined."""
+    """Return what lies between the stretches that were examined."""
     gaps = []
     until: float | None = None
     for first, last in sorted(answers.examined_s):
@@ -255,7 +258,7 @@ def _sha256(entry: VideoJson) -> str:
 
 
 def _identity(manifest: JobManifestJson) -> str:
-    """One run of one configuration over one set of files."""
+    """Return one run of one configuration over one set of files."""
     parts: list[object] = [manifest.get(key) for key in _HASHED]
     parts += [[entry.get("path"), _sha256(entry)] for entry in manifest["videos"]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -282,7 +285,7 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
 
 
 def _precision(manifest: JobManifestJson) -> str:
-    """What a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
+    """Return what a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
     backend = manifest["backend"]
     return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 
@@ -315,7 +318,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The keys that are not as they are by default, masked where they hold a password."""
+    """Yield the keys that are not as they are by default, masked where they hold a password."""
     tracker = config.get("tracker", "sort")
     try:
         plain = EngineConfig(tracker=tracker).model_dump(mode="json")
@@ -328,7 +331,7 @@ def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bool) -> tuple[Note, ...]:
-    """What limits the numbers, as far as the run itself tells it, and how its tracks were made."""
+    """Return what limits the numbers, as far as the run itself tells it, and how its tracks were made."""
     config: dict[str, Any] = EngineConfig().model_dump(mode="json") | dict(kept)
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":

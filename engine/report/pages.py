@@ -470,7 +470,7 @@ class _Writer:
         }
 
     def _length(self, video: VideoFacts) -> str:
-        """The length of a video, and how much of it was looked at where that is less."""
+        """Return the length of a video, and how much of it was looked at where that is less."""
         words = self._words
         if not video.duration_s:
             return NOT_EXAMINED

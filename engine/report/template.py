@@ -86,7 +86,7 @@ def with_code(text: str) -> Markup:
 
 
 def _printable(value: object) -> object:
-    """What is put into a page is a stranger's text, unless it is markup of ours."""
+    """Escape what can't be printed in a text: it is untrusted unless it is markup of ours."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -321,6 +321,7 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_name": ("name", "nombre"),
     "s_anchor": ("anchor", "ancla"),
     "s_classes": ("classes", "clases"),
+    "s_loiter": ("told while a stay lasts, after s", "se avisa mientras dura una estancia, tras s"),
     "s_turn": ("Turn round", "Invertir"),
     "s_remove": ("Remove", "Quitar"),
     "s_copied": ("Copied.", "Copiado."),
@@ -330,6 +331,10 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_no_name": ("A name has 1 to 100 characters.", "Un nombre tiene de 1 a 100 caracteres."),
     "s_no_camera": ("camera must not be empty.", "camera no puede estar vacío."),
     "s_twice": ("{name}: this name is there twice.", "{name}: este nombre está dos veces."),
+    "s_bad_loiter": (
+        "{name}: a stay is told of after more than 0 and at most 86400 seconds.",
+        "{name}: de una estancia se avisa tras más de 0 y hasta 86400 segundos.",
+    ),
     "s_same": ("{name}: in and out must be words that differ.", "{name}: in y out deben ser palabras distintas."),
 }
 

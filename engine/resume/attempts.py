@@ -105,6 +105,7 @@ class Attempt:
         self._replaces = replaces
         self._overwrite = overwrite
         self.notes: list[str] = []  # what else there is to know of its outputs
+        self._made_before: dict[str, int] = {}  # sizes of the outputs of the last verdict, by their paths
         self._root: Folder | None = None
         self._all: Folder | None = None
         self._own: Folder | None = None
@@ -116,7 +117,7 @@ class Attempt:
     # -- its beginning ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Takes a number, revokes whoever came before and looks what they left. Raises LeaseLost, SinkError,
+        """Take a number, revoke whoever came before and find what they left. Raises LeaseLost, SinkError,
         OutputError.
 
         The order matters: a number is taken before the fence is asked. So who passes it has a lower number than
@@ -193,7 +194,7 @@ class Attempt:
         return True
 
     def _revoke(self) -> None:
-        """Takes their tickets from all earlier attempts, and what they have not published and never committed."""
+        """Take their tickets from all earlier attempts, and what they have not published and never committed."""
         assert self._all is not None
         for number in sorted(attempt_numbers(self._all)):
             if number >= self.number:
@@ -207,7 +208,7 @@ class Attempt:
                         folder.remove(name)
 
     def _look(self) -> None:
-        """Finds the last verdict, and the attempts that left a checkpoint."""
+        """Find the last verdict, and the attempts that left a checkpoint."""
         assert self._root is not None
         if (old := _of_before(self._root, self._stem)) is not None:
             self._note(0, old, lambda path: Path(f"{self.output / path}{PART}"))
@@ -219,6 +220,8 @@ class Attempt:
             else:
                 self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
         self.earlier.sort(key=lambda found: _kept_frames(found.journal, -1))
+        if self.verdict is not None:
+            self._made_before = {each["path"]: each["size"] for each in self.verdict["made"].values()}
 
     def _judged(self, folder: Folder) -> None:
         try:
@@ -235,7 +238,7 @@ class Attempt:
             self.damaged = str(error)
 
     def disregard(self) -> None:
-        """The verdict found is not for this attempt: the video is done anew."""
+        """Pass over the verdict found, which is not for this attempt: the video is done anew."""
         self.verdict, self._winner = None, None
 
     # -- what it grows ------------------------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ class Attempt:
         return self._begun
 
     def part(self, path: Path) -> Path:
-        """Where the part of an output is."""
+        """Return where the part of an output is."""
         return self.folder.path(path.name + PART)
 
     @property
@@ -256,13 +259,13 @@ class Attempt:
         return self._own
 
     def keep(self, journal: Journal) -> None:
-        """Writes the journal, durably and whole. Raises SinkError, and LeaseLost where its folder was swept away."""
+        """Write the journal, durably and whole. Raises SinkError, and LeaseLost where its folder was swept away."""
         self._fence()
         steps.reached("journal")
         self._write(_JOURNAL, {**journal, "job": self.job})
 
     def make_way(self, path: Path) -> None:
-        """Makes the folder that an output will appear in, and sees that it can: that nothing stands there that is not
+        """Make the folder that an output will appear in, and check that it can: that nothing stands there that is not
         this program's own. Raises SinkError and OutputError."""
         assert self._root is not None
         relative = path.relative_to(self.output)
@@ -273,7 +276,8 @@ class Attempt:
                     raise SinkError(f"{path} can't be written: is a directory")
                 if os.fstat(folder.descriptor).st_dev != os.fstat(self.folder.descriptor).st_dev:
                     raise SinkError(f"{path} can't be written: it is on another file system than {self.output}")
-                if self._replaces and not self._overwrite and not is_own_in(folder, relative.name):
+                may_go = self._overwrite or self._is_of_before(relative, facts)
+                if self._replaces and not may_go and not is_own_in(folder, relative.name):
                     raise OutputError(foreign(path))
                 if are_corrected(folder, relative.name):
                     kept = kept_as(folder, relative.name)
@@ -284,7 +288,7 @@ class Attempt:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def sweep(self) -> None:
-        """Removes what earlier attempts left, once nothing of it is needed any more. Never raises."""
+        """Remove what earlier attempts left, once nothing of it is needed any more. Never raises."""
         assert self._all is not None
         assert self._root is not None
         old: bytes | None = None
@@ -309,7 +313,7 @@ class Attempt:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def commit(self, verdict: Verdict) -> None:
-        """Makes this attempt the one whose result stands. Raises LeaseLost where another one has taken the video over,
+        """Make this attempt the one whose result stands. Raises LeaseLost where another one has taken the video over,
         and SinkError. `made` in the verdict names finished files in the own folder."""
         self._write(_VERDICT, {**verdict, "job": self.job})
         steps.reached("verdict written")
@@ -321,7 +325,7 @@ class Attempt:
         steps.reached("committed")
 
     def set_aside(self, made: dict[str, tuple[str, Path]]) -> None:
-        """Ends without a verdict, and lets what is finished in the own folder, kind -> (name, path), appear; should
+        """End without a verdict, and let what is finished in the own folder, kind -> (name, path), appear; should
         another attempt take over meanwhile, only some of it does. Raises LeaseLost and SinkError."""
         assert self._root is not None
         waiting = {kind: f"{kind}{_PARTIAL}" for kind in made}
@@ -343,7 +347,7 @@ class Attempt:
             raise self._error(error) from error
 
     def publish(self) -> dict[str, Path]:
-        """Lets the outputs of the verdict appear, where they have not yet, and returns their paths by kind. Can be done
+        """Let the outputs of the verdict appear, where they have not yet, and return their paths by kind. Can be done
         again, by anybody. Raises SinkError, and LeaseLost where the verdict is history."""
         assert self.verdict is not None
         try:
@@ -368,7 +372,7 @@ class Attempt:
         return False
 
     def leave(self) -> None:
-        """Ends here: it has adopted the verdict of another, and stands for nothing but who did so. Never raises."""
+        """End here: it has adopted the verdict of another, and stands for nothing but who did so. Never raises."""
         self.sweep()
         with contextlib.suppress(OSError):
             for name in self.folder.names():
@@ -376,19 +380,19 @@ class Attempt:
                     self.folder.remove(name)
 
     def retire(self) -> None:
-        """Removes what this attempt alone has made, without a verdict. Never raises."""
+        """Remove what this attempt alone has made, without a verdict. Never raises."""
         if self.begun:
             self._leave()
 
     def tidy(self) -> None:
-        """Removes what it needed on the way to its verdict. Never raises."""
+        """Remove what it needed on the way to its verdict. Never raises."""
         with contextlib.suppress(OSError):
             for name in self.folder.names():
                 if name not in (_COMMITTED, _VERDICT):
                     self.folder.remove(name)
 
     def take_away(self, path: Path) -> None:
-        """Removes an output that this attempt has made needless, if it is one. Never raises."""
+        """Remove an output that this attempt has made needless, if it is one. Never raises."""
         assert self._root is not None
         relative = path.relative_to(self.output)
         with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
@@ -401,20 +405,20 @@ class Attempt:
                 folder.close()
 
     def _leave(self) -> None:
-        """Removes the own folder, and those around it that are empty without it."""
+        """Remove the own folder, and those around it that are empty without it."""
         assert self._root is not None
         self._remove(self.number, self.folder)
         _remove_empty(self._root, self._stem)
 
     def _remove(self, number: int, folder: Folder) -> None:
-        """Removes an attempt's folder; should its number be another's by now, that one is not empty."""
+        """Remove an attempt's folder; should its number be another's by now, that one is not empty."""
         assert self._all is not None
         folder.empty()
         with contextlib.suppress(OSError):
             os.rmdir(str(number), dir_fd=self._all.descriptor)
 
     def _turn(self, state: str) -> None:
-        """The one step: the ticket becomes something else, or is gone."""
+        """Turn the ticket into something else, in one step, or find it gone."""
         try:
             self.folder.rename(_TICKET, state)
         except OSError as error:
@@ -437,7 +441,8 @@ class Attempt:
                 if replaces:
                     if folder.facts(name) is None:
                         return  # it has appeared before
-                    if (kept := make_room(target, path.name, overwrite=self._overwrite)) is not None:
+                    may_go = self._overwrite or self._is_of_before(path, target.facts(path.name))
+                    if (kept := make_room(target, path.name, overwrite=may_go)) is not None:
                         log.warning("%s: what was there is kept as %s", self.output / path, kept)
                     folder.rename(name, path.name, target)
                 else:
@@ -449,8 +454,12 @@ class Attempt:
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
             target.sync()
 
+    def _is_of_before(self, path: PurePath, facts: os.stat_result | None) -> bool:
+        """Whether a file is what the verdict before this attempt had made, though it bears no mark."""
+        return facts is not None and self._made_before.get(str(PurePosixPath(path))) == facts.st_size
+
     def _check_place(self) -> None:
-        """Raises SinkError where the output folder is not where it was: nothing appears under the paths that would be
+        """Raise SinkError where the output folder is not where it was: nothing appears under the paths that would be
         told."""
         assert self._root is not None
         try:
@@ -461,7 +470,7 @@ class Attempt:
             raise SinkError(f"the output folder {self.output} was removed, or moved away, while it was written to")
 
     def _lost(self) -> VideoError:
-        """Why the own folder is gone: most often another attempt has removed it."""
+        """Return why the own folder is gone: most often another attempt has removed it."""
         try:
             self._check_place()
         except SinkError as error:
@@ -491,14 +500,14 @@ def identities(made: Mapping[str, MadeFile]) -> dict[str, FileJson]:
 
 
 def label(stem: PurePath) -> str:
-    """The name of the folder of a video's attempts: flat, unlike any other's, and short enough for any disk."""
+    """Return the name of the folder of a video's attempts: flat, unlike any other's, and short enough for any disk."""
     name = re.sub(r"[^\w.-]", "_", stem.name, flags=re.ASCII)[:80]
     return f"{name}-{hashlib.sha256(os.fsencode(str(PurePosixPath(stem)))).hexdigest()[:16]}"
 
 
 def peek(output: Path, stem: PurePath) -> int:
-    """Frames that the next attempt at the video `stem` need not do again: those of its last checkpoint, or all where it
-    is done; 0 where there is none, or it is damaged. Reads only."""
+    """Return frames that the next attempt at the video `stem` need not do again: those of its last checkpoint, or all
+    where it is done; 0 where there is none, or it is damaged. Reads only."""
     frames = 0
     with opened(output) as root:
         if root is None:
@@ -516,15 +525,15 @@ def peek(output: Path, stem: PurePath) -> int:
 
 
 def labels(output: Path | Folder) -> list[str]:
-    """Of the videos at which there are attempts."""
+    """Return the labels of the videos at which there are attempts."""
     with opened(output, STATE_FOLDER) as state, contextlib.suppress(OSError):
         return sorted(state.names()) if state is not None else []
     return []
 
 
 def left(output: Path | Folder, name: str) -> Iterator[tuple[str, Written]]:
-    """What the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where there
-    is none that can be read. Reads only."""
+    """Yield what the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where
+    there is none that can be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
         for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
@@ -540,7 +549,8 @@ def _last_word(folder: Folder) -> Written:
 
 
 def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
-    """The last word on a video, as far as one can see without taking part; None where there is none. Reads only."""
+    """Return the last word on a video, as far as one can see without taking part; None where there is none. Reads
+    only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
         for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
             assert found is not None
@@ -555,8 +565,18 @@ def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
     return None
 
 
+def has_made(output: Path | Folder, stem: PurePath, path: PurePath) -> bool:
+    """Return whether the last word on a video names a file, by its path below the output folder, with the size that it
+    has: as after a run that was killed before it had written its manifest."""
+    verdict = verdict_of(output, stem)
+    sizes = {each["path"]: each["size"] for each in verdict["made"].values()} if verdict is not None else {}
+    with opened(output, *path.parent.parts) as folder:
+        facts = folder.facts(path.name) if folder is not None else None
+    return facts is not None and sizes.get(str(path)) == facts.st_size
+
+
 def _as_verdict(values: Journal) -> Verdict:
-    """What the version before this one wrote of a completed video, as a verdict."""
+    """Return what the version before this one wrote of a completed video, as a verdict."""
     sizes, outputs = values["done"]["sizes"], values.get("outputs", {})
     made: dict[str, MadeFile] = {
         kind: {"name": "", "path": outputs[kind], "size": size} for kind, size in sizes.items() if kind in outputs
@@ -565,7 +585,7 @@ def _as_verdict(values: Journal) -> Verdict:
 
 
 def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
-    """Removes the attempts of some jobs at a video, and those before them that have ended. Never raises."""
+    """Remove the attempts of some jobs at a video, and those before them that have ended. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
         if root is None:
             return
@@ -585,7 +605,7 @@ def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
 
 
 def _state(folder: Folder) -> tuple[bool, str | None]:
-    """Whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
+    """Return whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
     for name in (_TICKET, _COMMITTED, _ASIDE):
         with contextlib.suppress(OSError, ValueError):
             if (text := _read(folder, name)) is not None:
@@ -594,7 +614,7 @@ def _state(folder: Folder) -> tuple[bool, str | None]:
 
 
 def clean(output: Path | Folder) -> None:
-    """Removes what attempts that were killed left without a number, and folders that are empty. Whoever works there is
+    """Remove what attempts that were killed left without a number, and folders that are empty. Whoever works there is
     not disturbed. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER) as state:
         if root is None or state is None:
@@ -625,7 +645,7 @@ def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
 
 
 def _remove_unnumbered(found: Folder) -> None:
-    """Removes what attempts left that were killed before they had a number. One that is alive has its number in the
+    """Remove what attempts left that were killed before they had a number. One that is alive has its number in the
     meantime, or finds its folder gone and makes another; never does it lose what is in it. Raises OSError."""
     for name in found.names():
         if name.startswith(_NEW):
@@ -652,7 +672,7 @@ def _read(folder: Folder, name: str) -> bytes | None:
 
 
 def _values(folder: Folder, name: str) -> Written:
-    """Raises Damaged, also where there is no such file, and OSError."""
+    """Raise Damaged, also where there is no such file, and OSError."""
     try:
         text = _read(folder, name)
     except ValueError as error:
@@ -663,7 +683,7 @@ def _values(folder: Folder, name: str) -> Written:
 
 
 def _verdict(folder: Folder) -> Verdict:
-    """Raises Damaged and OSError."""
+    """Raise Damaged and OSError."""
     values = _values(folder, _VERDICT)
     if "entry" not in values or "made" not in values:
         raise Damaged("no verdict")
@@ -685,7 +705,7 @@ def _kept_frames(journal: Journal, default: int) -> int:
 
 
 def _of_before(root: Folder, stem: PurePath) -> Callable[[], bytes | None] | None:
-    """Reads the journal of the version before; None where there is none."""
+    """Read the journal of the version before; None where there is none."""
     try:
         folder = root.sub(STATE_FOLDER)
         with folder as state:

@@ -85,7 +85,7 @@ class Checkpoint:
         return cls(mark, TrackerState.from_json(found), tally, values["outputs"], events)
 
     def check_classes(self, count: int) -> None:
-        """Raises ValueError where it names a class that a model of `count` classes does not have."""
+        """Raise ValueError where it names a class that a model of `count` classes does not have."""
         named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally.tracks_by_class)]
         named += [class_id for _, class_id, _ in self.tally.votes]
         if not all(0 <= class_id < count for class_id in named):
@@ -151,8 +151,8 @@ class Checkpoints:
         self._pending: deque[_Pending] = deque()
 
     def done(self, roots: Sequence[Path] = ()) -> VideoResult | None:
-        """The summary entry of an earlier run that completed this video, where it still holds: same fingerprint, and
-        its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
+        """Return the summary entry of an earlier run that completed this video, where it still holds: same fingerprint,
+        and its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
         Takes no part in the work."""
         verdict = verdict_of(self._attempt.output, self._video.stem)
         if verdict is None or not self._holds_on_disk(verdict, roots) or not are_there(self._attempt.output, verdict):
@@ -162,7 +162,7 @@ class Checkpoints:
         return entry_from(self._attempt.output, verdict, self._video.shown)
 
     def begin(self) -> None:
-        """Finds where to continue, and notes the new attempt, before the video is opened. Raises SinkError,
+        """Find where to continue, and note the new attempt, before the video is opened. Raises SinkError,
         LeaseLost."""
         attempt, why = self._attempt, self._why
         self._now = self._fingerprint()
@@ -195,7 +195,7 @@ class Checkpoints:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def part(self, kind: str) -> Path:
-        """Where the attempt that is continued had its part of an output. Raises CheckpointMismatch where it had
+        """Return where the attempt that is continued had its part of an output. Raises CheckpointMismatch where it had
         none."""
         assert self._from is not None
         path = self._from.journal["outputs"].get(kind)
@@ -204,7 +204,7 @@ class Checkpoints:
         return self._from.parts(path)
 
     def taken_over(self) -> None:
-        """All that the checkpoint needs is this attempt's own by now. Raises SinkError and LeaseLost."""
+        """Note that all that the checkpoint needs is this attempt's own by now. Raises SinkError and LeaseLost."""
         assert self.saved is not None
         steps.reached("parts copied")
         self._journal["checkpoint"] = self.saved.to_json()
@@ -213,7 +213,7 @@ class Checkpoints:
         self._attempt.sweep()
 
     def start_over(self, why: str) -> None:
-        """The checkpoint is of no use: says so and drops it. Raises SinkError and LeaseLost."""
+        """Drop a checkpoint that is of no use, and say so. Raises SinkError and LeaseLost."""
         self.saved = None
         self._say(why)
         self._journal.pop("checkpoint", None)
@@ -228,12 +228,12 @@ class Checkpoints:
         outputs: dict[str, State],
         events: dict[str, object] | None = None,
     ) -> None:
-        """A checkpoint is due: it is kept once every output says that its state is durable."""
+        """Take a checkpoint that is due: it is kept once every output says that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}, events))
 
     def give_up(self, kind: str, why: str) -> None:
-        """An output is no longer made: the last checkpoint says so, and those that wait for it are dropped. Raises
-        SinkError and LeaseLost."""
+        """Give up an output that is no longer made: the last checkpoint says so, and those that wait for it are
+        dropped. Raises SinkError and LeaseLost."""
         self._pending.clear()
         if self.saved is not None:
             self.saved.outputs[kind] = {"lost": why}
@@ -241,7 +241,7 @@ class Checkpoints:
             self._attempt.keep(self._journal)
 
     def settle(self) -> None:
-        """Keeps the newest checkpoint that is durable by now. Raises SinkError and LeaseLost."""
+        """Keep the newest checkpoint that is durable by now. Raises SinkError and LeaseLost."""
         newest = None
         while self._pending and (ready := self._pending[0].checkpoint()) is not None:
             self._pending.popleft()
@@ -252,7 +252,7 @@ class Checkpoints:
             self.saved = newest
 
     def holds(self, verdict: Verdict) -> bool:
-        """Whether a verdict would be the same today. That of a failed video may not."""
+        """Return whether a verdict would be the same today. That of a failed video may not."""
         if verdict["entry"]["status"] == VideoStatus.FAILED or "fingerprint" not in verdict:
             return False
         changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
@@ -285,7 +285,7 @@ class Checkpoints:
 
 
 def are_there(output: Path, verdict: Verdict) -> bool:
-    """Whether all outputs of a verdict have appeared, with the sizes that they had."""
+    """Return whether all outputs of a verdict have appeared, with the sizes that they had."""
     try:
         return all((output / each["path"]).stat().st_size == each["size"] for each in verdict["made"].values())
     except OSError:
@@ -293,6 +293,6 @@ def are_there(output: Path, verdict: Verdict) -> bool:
 
 
 def entry_from(output: Path, verdict: Verdict, path: str) -> VideoResult:
-    """The summary entry of a verdict that another attempt has found at the video `path`."""
+    """Return the summary entry of a verdict that another attempt has found at the video `path`."""
     outputs = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
     return VideoResult.from_json({"path": path, **verdict["entry"]}).done_before(path, outputs)

@@ -23,8 +23,8 @@ _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "o
 
 
 def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = ()) -> Fingerprint:
-    """The parts that all videos of a run share, as JSON values. Of `scenes`, where nothing is detected, and what is
-    drawn."""
+    """Return the parts that all videos of a run share, as JSON values. Of `scenes`, where nothing is detected, and what
+    is drawn."""
     manifest, settings, installed = model.manifest, config.model_dump(mode="json"), versions()
     declared = repr((manifest.layout, manifest.classes, manifest.input, manifest.strides))
     ignored = [[scene.camera, [part.polygon for part in scene.ignore]] for scene in scenes if scene.ignore]
@@ -42,8 +42,8 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
 
 
 def of_input(file: OpenedFile | None) -> Fingerprint:
-    """The part that tells one input file from another, and from what it was before: without reading all of it. None:
-    it could not be opened."""
+    """Return the part that tells one input file from another, and from what it was before: without reading all of it.
+    None: it could not be opened."""
     if file is None:
         return {"input": None}
     try:
@@ -56,8 +56,14 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
     return {"input": [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]}
 
 
+def seed_of(file: OpenedFile | None) -> str:
+    """Return a text that is the same for the same content, wherever the file lies: made from its size and its ends."""
+    found = of_input(file)["input"]
+    return f"{found[0]} {found[2]}" if isinstance(found, list) else ""
+
+
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
-    """What has changed, as the beginning of a sentence: "the model has". None where nothing has. A key of the
+    """Return what has changed, as the beginning of a sentence: "the model has". None where nothing has. A key of the
     configuration that a journal does not name is newer than that journal, which was made with what is its default."""
     said = []
     for part in {**before, **now}:

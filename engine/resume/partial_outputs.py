@@ -23,7 +23,8 @@ _SUFFIXES = (*(each.suffix for each in FORMATS.values()), STORE_SUFFIX, CROPS_SU
 
 
 def partial_path(path: Path) -> Path:
-    """a.tracks.jsonl -> a.partial.tracks.jsonl, a.mp4 -> a.partial.mp4. A sink without a file has no name to change."""
+    """Turn a.tracks.jsonl into a.partial.tracks.jsonl, and a.mp4 into a.partial.mp4. A sink without a file has no name
+    to change."""
     if not path.name:
         return path
     for suffix in _SUFFIXES:
@@ -127,7 +128,7 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
 
 
 def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
-    """The sound's format stands in the input alone; where that can't be read any more, the video goes without."""
+    """Mux a video with its sound, whose format only the input has; where that can't be read any more, without it."""
     if file is None:
         mux_into(target, part, None, size)
         return

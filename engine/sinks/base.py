@@ -9,11 +9,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, TypedDict
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder
 from engine.records import EndOfStream, StreamInfo, Tracks
+
+if TYPE_CHECKING:
+    from engine.sinks.scene_overlay import SceneOverlay
 
 _LOCK_NAME = ".yolo-engine.lock"
 _CHUNK_BYTES = 1 << 20
@@ -53,11 +56,11 @@ class Sink(Protocol):
     def write(self, tracks: Tracks) -> None: ...
 
     def commit(self, end: EndOfStream, path: Path) -> None:
-        """Completes the output and lets it appear as `path`, whole or not at all."""
+        """Complete the output and let it appear as `path`, whole or not at all."""
         ...
 
     def abort(self) -> None:
-        """Leaves nothing behind. Never raises."""
+        """Leave nothing behind. Never raises."""
         ...
 
 
@@ -72,20 +75,25 @@ class FileSink:
     kind: str
 
     @property
+    def scene(self) -> SceneOverlay | None:
+        """What draws a scene on the output; None where none is drawn."""
+        return None
+
+    @property
     def offset_s(self) -> float | None:
         """The source's time at which the file begins; None where it keeps the source's times, or has not begun."""
         return None
 
     def grow_in(self, folder: Path) -> None:
-        """Says where the part is to be. Called before `open` and `resume`, if at all."""
+        """Say where the part is to be. Called before `open` and `resume`, if at all."""
         raise NotImplementedError
 
     def open(self, info: StreamInfo) -> None:
-        """Begins a new output. What an earlier run left of it goes. Raises SinkError."""
+        """Begin a new output. What an earlier run left of it goes. Raises SinkError."""
         raise NotImplementedError
 
     def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
-        """Goes on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
+        """Go on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
         CheckpointMismatch where that can't be, and SinkError."""
         raise NotImplementedError
 
@@ -97,17 +105,17 @@ class FileSink:
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Brings all frames given so far into the part."""
+        """Bring all frames given so far into the part."""
 
     def complete(self, end: EndOfStream) -> Path:
-        """Does all of `commit` but the last step: the finished file is durable, and has not appeared. Its path."""
+        """Do all of `commit` but the last step: the finished file is durable, and has not appeared. Its path."""
         raise NotImplementedError
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         raise NotImplementedError
 
     def suspend(self) -> None:
-        """Closes the part and leaves it. Never raises."""
+        """Close the part and leave it. Never raises."""
         raise NotImplementedError
 
     def abort(self) -> None:
@@ -115,23 +123,23 @@ class FileSink:
 
 
 def part_path(path: Path) -> Path:
-    """Where an output grows until it is complete."""
+    """Return where an output grows until it is complete."""
     return path.with_name(path.name + ".part")
 
 
 def spare_path(path: Path) -> Path:
-    """Where a whole file is made that will take the place of another: a shortened part, a muxed video."""
+    """Return where a whole file is made that will take the place of another: a shortened part, a muxed video."""
     return path.with_name(path.name + ".new")
 
 
 def fresh(part: Path) -> IO[bytes]:
-    """Opens a part anew: another file, not the old one emptied, to which a halted process may still write."""
+    """Open a part anew: another file, not the old one emptied, to which a halted process may still write."""
     part.unlink(missing_ok=True)
     return open(part, "x+b")
 
 
 def existing(part: Path) -> IO[bytes]:
-    """Opens a part for reading. Raises OSError, and CheckpointMismatch where it is no file: a link is not followed, a
+    """Open a part for reading. Raises OSError, and CheckpointMismatch where it is no file: a link is not followed, a
     FIFO not waited for."""
     try:
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -148,7 +156,7 @@ def existing(part: Path) -> IO[bytes]:
 
 
 def cut(source: Path, target: Path, size: int) -> None:
-    """Makes `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
+    """Make `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
     CheckpointMismatch where the source is shorter, or no file."""
     with existing(source) as old, fresh(target) as new:
         if os.fstat(old.fileno()).st_size < size:
@@ -171,14 +179,14 @@ def cut(source: Path, target: Path, size: int) -> None:
 
 
 def reopened(part: Path, size: int, source: Path) -> IO[bytes]:
-    """Opens a copy of the first `size` bytes of another part, to be written on. Raises OSError and
+    """Open a copy of the first `size` bytes of another part, to be written on. Raises OSError and
     CheckpointMismatch."""
     cut(source, part, size)
     return open(part, "ab")
 
 
 def publish(part: Path, path: Path) -> None:
-    """Lets a finished file appear under its final name. Raises SinkError."""
+    """Let a finished file appear under its final name. Raises SinkError."""
     try:
         os.replace(part, path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -191,14 +199,14 @@ def publish(part: Path, path: Path) -> None:
 
 
 def discard(part: Path) -> None:
-    """Removes an unfinished file, if it is there and the folder still lets us."""
+    """Remove an unfinished file, if it is there and the folder still lets us."""
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def sole_writer(folder: Path | Folder) -> Iterator[None]:
-    """Holds the output folder, given by its path or open, so that two runs don't mix their files. Raises OutputError
+    """Hold the output folder, given by its path or open, so that two runs don't mix their files. Raises OutputError
     where another run has it.
 
     The lock dies with its process, so that a killed run blocks nobody. Some network file systems have no locks; there
@@ -215,7 +223,7 @@ def sole_writer(folder: Path | Folder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared_writer(folder: Path) -> Iterator[None]:
-    """Holds the output folder beside others who share it, such as the workers of one job: against a run of its own,
+    """Hold the output folder beside others who share it, such as the workers of one job: against a run of its own,
     which wants it for itself. Raises OutputError where one has it."""
     path = folder / _LOCK_NAME
     descriptor = _locked(path, folder, fcntl.LOCK_SH)

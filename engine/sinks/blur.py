@@ -92,7 +92,7 @@ class _Known:
     first: tuple[float, Boxes] | None
 
     def at(self, time_s: float) -> list[Boxes]:
-        """Where it may be at a time after it was last seen: where it was, and where its way leads."""
+        """Return where it may be at a time after it was last seen: where it was, and where its way leads."""
         last_s, last = self.seen[-1]
         return [last, last + _velocity(self.seen) * (time_s - last_s)]
 
@@ -227,7 +227,7 @@ class BlurWindow(Generic[T]):
 
 
 def _velocity(seen: deque[tuple[float, Boxes]]) -> Boxes:
-    """Sides in pixels a second, over the sightings that are kept."""
+    """Return sides in pixels a second, over the sightings that are kept."""
     (first_s, first), (last_s, last) = seen[0], seen[-1]
     still: Boxes = np.zeros(4)
     return (last - first) / (last_s - first_s) if last_s > first_s else still

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from engine.analytics.stitching import ObjectCounter, ObjectCounterState
-from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.records import Agreements, EndOfStream, StreamInfo, Tracks
 
 _FRAMES_BETWEEN_PURGES = 1024
 
@@ -17,8 +17,9 @@ _FRAMES_BETWEEN_PURGES = 1024
 class CountersState:
     """The totals of a stream at one moment, for a checkpoint; its fields are the keys there. `tracks_by_class` has
     (class id, tracks) of the tracks that have ended. Of the others, `last_seen` has (track id, step at which it was
-    last seen), and `votes` (track id, class id, sum of scores). `looks` has (how, frames) of a gated stream, and
-    `inferred_share` what was inferred of them, in whole frames. Fields with a default are not in old checkpoints."""
+    last seen), and `votes` (track id, class id, sum of scores). `looks` has (how, frames) of a gated stream,
+    `inferred_share` what was inferred of them, in whole frames, and `agreements` what its audit has seen. Fields with a
+    default are not in old checkpoints."""
 
     frames: int
     inferred: int
@@ -35,12 +36,14 @@ class CountersState:
     steps: float
     looks: list[tuple[str, int]] = field(default_factory=list)
     inferred_share: float = 0.0
+    agreements: Agreements | None = None
     objects: ObjectCounterState | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values, with tuples for arrays."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {**values, "objects": self.objects.to_json() if self.objects is not None else None}
+        seen = None if self.agreements is None else asdict(self.agreements)
+        return {**values, "agreements": seen, "objects": self.objects.to_json() if self.objects is not None else None}
 
 
 class Counters:
@@ -65,6 +68,7 @@ class Counters:
         self._conf = conf
         self.looks: Counter[str] = Counter()  # how the frames of a gated stream were looked at
         self.inferred_share = 0.0
+        self.agreements: Agreements | None = None
         self._steps = 0.0
         self._last_seen: dict[int, float] = {}
         self._votes: dict[int, dict[int, float]] = {}
@@ -87,7 +91,9 @@ class Counters:
             self.without_area += tracks.detections.without_area
         if frame.plan is not None:
             self.looks[frame.plan.look.value] += 1
-            self.inferred_share += frame.plan.cost
+            self.inferred_share += frame.plan.cost + frame.plan.probed
+        if tracks.agreements is not None:
+            self.agreements = tracks.agreements
         columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
         for track_id, class_id, score in zip(*columns, strict=True):
             self._last_seen[track_id] = self._steps
@@ -115,7 +121,7 @@ class Counters:
         return self.ended_by_class + Counter(_winner(votes) for votes in self._votes.values())
 
     def _forget(self) -> None:
-        """Drops the tracks that are gone for good."""
+        """Drop the tracks that are gone for good."""
         oldest = self._steps - self._forget_after - 1
         for track_id in [track_id for track_id, seen in self._last_seen.items() if seen < oldest]:
             del self._last_seen[track_id]
@@ -147,6 +153,7 @@ class Counters:
             steps=self._steps,
             looks=list(self.looks.items()),
             inferred_share=self.inferred_share,
+            agreements=self.agreements,
             objects=self._objects.state() if self._objects is not None else None,
         )
 
@@ -159,7 +166,7 @@ class Counters:
         self.last_duration_s = state.last_duration_s
         self.size_wh = state.size_wh
         self.looks = Counter(dict(state.looks))
-        self.inferred_share = state.inferred_share
+        self.inferred_share, self.agreements = state.inferred_share, state.agreements
         self._steps, self._last_seen, self._votes = state.steps, dict(state.last_seen), {}
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes
@@ -171,7 +178,7 @@ class Counters:
 
 
 def _winner(votes: dict[int, float]) -> int:
-    """The class with most votes; of several, the one with the lowest number."""
+    """Return the class with most votes; of several, the one with the lowest number."""
     return min(votes, key=lambda class_id: (-votes[class_id], class_id))
 
 

@@ -38,7 +38,7 @@ _OF_THE_MEDIA = (av.error.ArgumentError, av.error.InvalidDataError, av.error.Ext
 
 
 def sink_error(name: str, error: BaseException) -> SinkError:
-    """What an error of encoder, muxer or disk means for the annotated video `name`."""
+    """Return what an error of encoder, muxer or disk means for the annotated video `name`."""
     if isinstance(error, _OF_THE_MEDIA):
         reason = getattr(error, "strerror", None) or str(error)
         return Unencodable(f"annotated video left out: {reason.lower()} (frames or times that MP4 can't hold)")
@@ -47,7 +47,7 @@ def sink_error(name: str, error: BaseException) -> SinkError:
 
 
 def audio_problem(source: av.AudioStream) -> str | None:
-    """Why an input's audio stream can't be copied into MP4; None where it can."""
+    """Return why an input's audio stream can't be copied into MP4; None where it can."""
     context = source.codec_context
     codec = context.codec.canonical_name if context is not None else "an unknown codec"
     if codec not in _MP4_AUDIO:
@@ -58,7 +58,8 @@ def audio_problem(source: av.AudioStream) -> str | None:
 
 
 def new_encoder(header: LogHeader, threads: int) -> tuple[OutputContainer, VideoStream]:
-    """An open encoder for an MP4 with the parameters of `header`: a container that is never written, and its stream.
+    """Return an open encoder for an MP4 with the parameters of `header`: a container that is never written, and its
+    stream.
 
     Raises ValueError for a header that is none of ours.
     """
@@ -96,7 +97,7 @@ def _video_of(container: OutputContainer, header: LogHeader, threads: int) -> Vi
 
 
 def mux(log: Path, target: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
-    """Writes the packets in the first `size` bytes of a log (None: all) as an MP4, and returns what is to be noted.
+    """Write the packets in the first `size` bytes of a log (None: all) as an MP4, and return what is to be noted.
 
     `audio` is the input's audio stream, as long as its container is open, or None. Raises one of MUX_ERRORS.
     """
@@ -164,7 +165,8 @@ class _Muxer:
             self._audio = None
 
     def _note_long_gap(self, packet: av.Packet) -> None:
-        """MP4 counts the ticks between two frames in 31 bits; FFmpeg moves what follows a longer gap up to it."""
+        """Note a gap that MP4 can't hold: it counts the ticks between two frames in 31 bits, and FFmpeg moves what
+        follows a longer gap up to it."""
         gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
         assert self._video.time_base is not None
         if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
@@ -174,24 +176,24 @@ class _Muxer:
         self._video_dts = packet.dts
 
     def _audio_step(self, packet: av.Packet) -> int:
-        """A tick of the output's audio, in whole ticks of the packet's."""
+        """Return a tick of the output's audio, in whole ticks of the packet's."""
         assert self._audio is not None
         return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1
 
 
 def ratio(value: Fraction) -> Sequence[int]:
-    """A fraction as JSON values."""
+    """Return a fraction as JSON values."""
     return [value.numerator, value.denominator]
 
 
 def encoder_rate(rate: Fraction) -> Fraction:
-    """A rate that H.264 can carry. It only steers the encoder; times come from the frames."""
+    """Return a rate that H.264 can carry. It only steers the encoder; times come from the frames."""
     return rate if Fraction(1, 10) <= rate <= 1000 else Fraction(25)
 
 
 def movie_timescale(info: StreamInfo) -> int:
-    """Ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to half
-    a millisecond, and the sound against the video."""
+    """Return ticks a second in which MP4 notes when a track begins. Its usual 1000 would shift the whole video by up to
+    half a millisecond, and the sound against the video."""
     rate = info.audio.codec_context.sample_rate if info.audio is not None and info.audio.codec_context else 0
     ticks = info.time_base.denominator
     for finer in (math.lcm(ticks, rate or 1), ticks):

@@ -102,7 +102,7 @@ def read_header(path: Path) -> LogHeader:
 
 
 def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
-    """VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
+    """Yield VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
 
     Raises OSError, and ValueError where the log ends within a record.
     """

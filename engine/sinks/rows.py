@@ -164,7 +164,7 @@ class RowSink(FileSink):
         return state
 
     def rows(self, tracks: Tracks) -> tuple[bytes, int]:
-        """The rows of one frame, each with its line end, and their number."""
+        """Return the rows of one frame, each with its line end, and their number."""
         raise NotImplementedError
 
     def complete(self, end: EndOfStream) -> Path:

@@ -104,11 +104,16 @@ class AnnotatedVideo(FileSink):
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
         self.notes: list[str] = []
 
+    @property
+    def scene(self) -> SceneOverlay | None:
+        """What draws the video's scene; None where none is drawn."""
+        return self._overlay.scene
+
     def grow_in(self, folder: Path) -> None:
         self._part, self._muxed = folder / self._part.name, folder / self._muxed.name
 
     def open(self, info: StreamInfo) -> None:
-        """Opens the log. The audio's format is read from the input, which is open by now."""
+        """Open the log. The audio's format is read from the input, which is open by now."""
         self._begin(info)
         self._header = None
         self._overlay.restore({})
@@ -185,8 +190,8 @@ class AnnotatedVideo(FileSink):
     def _hidden(
         self, tracks: Tracks
     ) -> tuple[list[tuple[int, NDArray[np.float64]]], NDArray[np.float64], NDArray[np.float64]]:
-        """What hides in a frame: the tracks, all that was detected there, and what of that is followed, of the classes
-        that are meant."""
+        """Return what hides in a frame: the tracks, all that was detected there, and what of that is followed, of the
+        classes that are meant."""
         assert self._blur is not None
         classes, conf = self._blur.classes, self._blur.conf
         rows = zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.boxes_xyxy, strict=True)
@@ -235,8 +240,8 @@ class AnnotatedVideo(FileSink):
         return state
 
     def drain(self) -> None:
-        """Ends the encoder: what it still holds goes to the log. Frames of which it is not known yet what must be
-        hidden stay behind. Raises SinkError."""
+        """End the encoder: what it still holds goes to the log. Frames of which it is not known yet what must be hidden
+        stay behind. Raises SinkError."""
         try:
             if self._encoder is not None:
                 self._keep(self._encoder[1].encode(None))
@@ -245,7 +250,7 @@ class AnnotatedVideo(FileSink):
             raise self._error(error) from error
 
     def complete(self, end: EndOfStream) -> Path:
-        """Makes the MP4, still under another name. Raises SinkError."""
+        """Make the MP4, still under another name. Raises SinkError."""
         try:
             for (image, tracks), boxes in self._window.flush() if self._window is not None else ():
                 if self._encoder is None and self._header is not None:
@@ -285,7 +290,7 @@ class AnnotatedVideo(FileSink):
         self._audio = None if problem else info.audio
 
     def _configure(self, image: av.VideoFrame, frame: Frame) -> None:
-        """Opens the encoder and writes the log's header: all that is needed to go on, or to mux what is there."""
+        """Open the encoder and write the log's header: all that is needed to go on, or to mux what is there."""
         assert self._info is not None
         assert self._log is not None
         aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
@@ -323,7 +328,7 @@ class AnnotatedVideo(FileSink):
             self._encoder = None
 
     def _fitted(self, image: av.VideoFrame) -> av.VideoFrame:
-        """A frame of another size or colour than the first, made like the first."""
+        """Return a frame of another size or colour than the first, made like the first."""
         assert self._header is not None
         width, height, pixel_format, *_ = self._header["look"]
         matrix, full_range = colour_of(image)
@@ -340,7 +345,7 @@ class AnnotatedVideo(FileSink):
         return _even(fitted)
 
     def _keep(self, packets: list[av.Packet]) -> None:
-        """Logs what came out of the encoder: a packet a frame, in the frames' order, as there are no B-frames."""
+        """Log what came out of the encoder: a packet per frame, in the frames' order, as there are no B-frames."""
         assert self._log is not None
         for packet in packets:
             # The encoder knows a frame's start only; the source's duration matters most for the last one.
@@ -362,12 +367,12 @@ class AnnotatedVideo(FileSink):
 
 
 def _look(image: av.VideoFrame) -> tuple[int, int, str, int, int]:
-    """What must stay the same from frame to frame."""
+    """Return what must stay the same from frame to frame."""
     return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
 
 
 def _drawable(image: av.VideoFrame) -> av.VideoFrame:
-    """A 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
+    """Return a 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
     if image.format.name in ("rgb24", "bgr24", "gray"):
         # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
         # matrix for YUV.
@@ -382,8 +387,8 @@ def _drawable(image: av.VideoFrame) -> av.VideoFrame:
 
 
 def _even(image: av.VideoFrame) -> av.VideoFrame:
-    """The frame with its last row and column repeated where their number is odd: 4:2:0 H.264 has whole blocks only.
-    The chroma planes are the same; they cover the added row and column already."""
+    """Return the frame with its last row and column repeated where their number is odd: 4:2:0 H.264 has whole blocks
+    only. The chroma planes are the same; they cover the added row and column already."""
     if image.width % 2 == 0 and image.height % 2 == 0:
         return image
     width, height = 2 * math.ceil(image.width / 2), 2 * math.ceil(image.height / 2)

@@ -105,7 +105,7 @@ class Decoder:
         self._graph: tuple[tuple[Any, ...], Any] | None = None
 
     def attach(self, stream: av.VideoStream) -> None:
-        """Decodes from `stream` from now on: at the start, and after a live source was reconnected."""
+        """Decode from `stream` from now on: at the start, and after a live source was reconnected."""
         self._context = stream.codec_context
         if self._context is None:
             raise DecodeError("has a codec that this build of FFmpeg can't decode")
@@ -122,13 +122,13 @@ class Decoder:
             self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes), **one_by_one}
 
     def resume_after(self, gap_s: float) -> None:
-        """The stream broke off: its next frame follows the last after `gap_s` seconds, whatever its own clock says."""
+        """Go on after a break: the next frame follows the last after `gap_s` seconds, whatever its own clock says."""
         gap = max(self._tick, int(gap_s / self.time_base))
         self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
 
     def decode(self, packet: av.Packet) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Gives (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
+        """Give (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
         self.packets += 1
         self.discarded += bool(packet.is_discard)
         self.holes += bool(packet.is_corrupt)
@@ -162,7 +162,7 @@ class Decoder:
             raise
 
     def flush(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Gives the frames that the decoder still holds at the end of the stream."""
+        """Give the frames that the decoder still holds at the end of the stream."""
         try:
             images = self._context.decode(None)
         except av.error.EOFError:
@@ -173,7 +173,7 @@ class Decoder:
         yield from self._finish(images)
 
     def forgive(self) -> None:
-        """Forgets what was wrong so far: behind a seek, frames whose references were not decoded are none."""
+        """Forget what was wrong so far: behind a seek, frames whose references were not decoded are none."""
         self.errors = self.corrupt = self.holes = self.discarded = self.lost_at_start = self.leading = 0
         self.repaired = False
 
@@ -184,7 +184,7 @@ class Decoder:
         return not (self.errors or self.corrupt or self.discarded or self.repaired or lost)
 
     def problems(self) -> list[str]:
-        """What was damaged, in words."""
+        """Return what was damaged, in words."""
         found = []
         if self.errors and self._max_frame_bytes is not None and self._context is not None and not self._context.width:
             found.append(f"pictures of no size, or of more than max_frame_bytes = {self._max_frame_bytes:,}")
@@ -210,7 +210,7 @@ class Decoder:
             yield readable(self._upright(image)), pts, duration
 
     def _note_start(self, packet: av.Packet, pts: int | None) -> None:
-        """Remembers the packets before the first frame: those that should have been shown before it are lost."""
+        """Remember the packets before the first frame: those that should have been shown before it are lost."""
         if self._waiting is None:
             return
         if self.packets == 1:
@@ -223,7 +223,7 @@ class Decoder:
         del self._waiting[:-_MAX_WAITING]
 
     def _tell_start(self, pts: int) -> None:
-        """The first frame is there. Without times, what came before the first key frame is lost."""
+        """Count what was lost before the first frame. Without times, that is what came before the first key frame."""
         assert self._waiting is not None
         timed = [waiting for waiting in self._waiting if waiting is not None]
         untimed = len(self._waiting) - len(timed) if self._key_read else 0
@@ -245,7 +245,8 @@ class Decoder:
         return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
     def _note_kept(self, packet: av.Packet) -> None:
-        """Also while images are small: the parameter set of larger ones comes before them."""
+        """Read how many images are to be kept; also while they are small, for the parameter set of larger ones comes
+        first."""
         name, head = self._context.name, self._context.extradata
         found = kept_by_packet(name, head, packet)
         if found is not None:
@@ -256,8 +257,8 @@ class Decoder:
                 self._kept = max(found, self._kept or 0)
 
     def _check_what_is_decoded(self) -> None:
-        """Raises OverLimit where the last packet made the images too large. They are not given before the decoder has
-        as many of them as it may put in order."""
+        """Raise OverLimit where the last packet made the images too large. They are not given before the decoder has as
+        many of them as it may put in order."""
         now = self._context.pix_fmt, self._context.width, self._context.height
         if now != self._decoded_as:
             self._decoded_as = now
@@ -265,7 +266,7 @@ class Decoder:
             self._check_kept()
 
     def _check_kept(self) -> None:
-        """Raises OverLimit where the decoder would keep too many large images: a few bytes each, and a gigabyte."""
+        """Raise OverLimit where the decoder would keep too many large images: a few bytes each, and a gigabyte."""
         kept = self._kept
         if not self._large or kept is None or self._max_frame_bytes is None:
             return
@@ -277,7 +278,7 @@ class Decoder:
             )
 
     def _timestamp(self, image: av.VideoFrame) -> tuple[int, int]:
-        """The container's own pts; where it is missing or does not grow, the smallest repair."""
+        """Return the container's own pts; where it is missing or does not grow, the smallest repair."""
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
         time_base = image.time_base
@@ -298,7 +299,7 @@ class Decoder:
         return pts, duration
 
     def _upright(self, image: av.VideoFrame) -> av.VideoFrame:
-        """Turns and mirrors a frame as its display matrix says, to what a player shows, with its first row first."""
+        """Turn and mirror a frame as its display matrix says, to what a player shows, with its first row first."""
         matrix = display_matrix(image)
         filters = [] if matrix is None else _UPRIGHT.get(_signs(matrix), [])
         if not filters and image.planes[0].line_size < 0:  # stored from the last row up; the kernels read downwards
@@ -322,7 +323,7 @@ class Decoder:
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
-    """Raises OverLimit for an image of more than `max_pixels`."""
+    """Raise OverLimit for an image of more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
         raise OverLimit(
             f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
@@ -330,14 +331,15 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def never_begun(max_frame_bytes: int) -> dict[str, str]:
-    """FFmpeg's option for images that are refused before they are begun. A pixel takes a byte at least; decoders
+    """Return FFmpeg's option for images that are refused before they are begun. A pixel takes a byte at least; decoders
     count their margins, too."""
     return {"max_pixels": str(max_frame_bytes + max_frame_bytes // 16 + _MARGIN_PIXELS)}
 
 
 @lru_cache
 def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
-    """Bytes of a decoded image, without what pads its rows. Where its format is not known, one a pixel: the least."""
+    """Return bytes of a decoded image, without what pads its rows. Where its format is not known, one a pixel: the
+    least."""
     if pixel_format is None:
         return width * height
     parts = av.VideoFormat(pixel_format, width, height).components
@@ -345,7 +347,7 @@ def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
 
 
 def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_frame_bytes: int | None) -> None:
-    """Raises OverLimit for an image of more than `max_frame_bytes`."""
+    """Raise OverLimit for an image of more than `max_frame_bytes`."""
     if max_frame_bytes is not None and (size := frame_bytes(pixel_format, width, height)) > max_frame_bytes:
         raise OverLimit(
             f"has a picture of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
@@ -353,8 +355,8 @@ def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_fra
 
 
 def _signs(matrix: bytes) -> tuple[int, ...]:
-    """a, b, c, d of a display matrix (nine int32, 16.16 fixed point) as -1, 0 or 1; what is not a quarter turn is ().
-    A degree of slack, as in FFmpeg's own program."""
+    """Return a, b, c, d of a display matrix (nine int32, 16.16 fixed point) as -1, 0 or 1; () for what is no quarter
+    turn. A degree of slack, as in FFmpeg's own program."""
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
     largest = max(abs(a), abs(b), abs(c), abs(d))
     values = [value / largest if largest else 0.0 for value in (a, b, c, d)]
@@ -363,7 +365,7 @@ def _signs(matrix: bytes) -> tuple[int, ...]:
 
 
 def readable(image: av.VideoFrame) -> av.VideoFrame:
-    """The frame in one of PIXEL_FORMATS: itself, or converted (10 bits, 4:2:2, 4:4:4, RGBA and the like)."""
+    """Return the frame in one of PIXEL_FORMATS: itself, or converted (10 bits, 4:2:2, 4:4:4, RGBA and the like)."""
     pixel_format = image.format
     if pixel_format.name in PIXEL_FORMATS:
         return image

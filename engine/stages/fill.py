@@ -18,9 +18,9 @@ from engine_ext.geometry import iou_matrix
 _SAME_THING = 0.3
 # Of a box carried over with a new one of any class, above which it gives way.
 _GIVES_WAY = 0.45
-# Shares of a box's area: of what was looked at again, and of what has changed in it. A box that was not found again is
-# gone where both are reached.
-_LOOKED_AT = 0.9
+# A box that was not found again is gone where all of it was looked at, with so many pixels of the tensor around, and as
+# large a share of it has changed.
+_AROUND = 6.0
 _CHANGED = 0.15
 
 
@@ -28,7 +28,7 @@ class Fill:
     """The detections of one stream, frame by frame in order."""
 
     def __init__(self, max_detections: int, filled: tuple[Detections, int] | None = None) -> None:
-        """`filled` is what `state` gave, to go on there."""
+        """Start, or go on where `state` gave `filled`."""
         self._max_detections = max_detections
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
@@ -120,7 +120,7 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
 
 
 def _is_gone(box: list[float], plan: Plan) -> bool:
-    """Whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
+    """Return whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
     seen."""
     changed, block_px = plan.changed, plan.block_px
     assert changed is not None
@@ -131,12 +131,14 @@ def _is_gone(box: list[float], plan: Plan) -> bool:
     (ratio_x, ratio_y), (pad_x, pad_y) = plan.ratio_xy, plan.pad_xy
     x0, x1 = (side * ratio_x + pad_x for side in box[::2])
     y0, y1 = (side * ratio_y + pad_y for side in box[1::2])
-    looked_at = sum(
-        max(0.0, min(x1, part.x + part.width) - max(x0, part.x))
-        * max(0.0, min(y1, part.y + part.height) - max(y0, part.y))
+    height, width = plan.whole_hw
+    return any(
+        (part.x == 0 or x0 - _AROUND >= part.x)
+        and (part.y == 0 or y0 - _AROUND >= part.y)
+        and (part.x + part.width == width or x1 + _AROUND <= part.x + part.width)
+        and (part.y + part.height == height or y1 + _AROUND <= part.y + part.height)
         for part in plan.parts
     )
-    return looked_at >= _LOOKED_AT * (x1 - x0) * (y1 - y0)
 
 
 def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float) -> Detections:

@@ -10,7 +10,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -21,17 +21,21 @@ from engine.media.planes import planes_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, packed, rectangles
+from engine.stages.windows import Opening, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
-# Frames closer together than this are not all looked at: where something moves, every second at 25 frames a second.
-BETWEEN_S = Fraction(8, 100)
+# Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
+# every second frame at 10 to 28 frames a second, two of three at 30.
+_ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 MOST_BETWEEN = 4
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
-_PACKED = 0.35
+_PACKED = 0.25
 # Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation.
-_MOVING = 0.6
+_MOVING = 0.45
+# Seconds behind such a frame in which none is between two others: what moves all over is not on a straight way.
+_RESTLESS_S = 1
 # Levels of luma by which the light may shift as a whole.
 _LIGHT = 8.0
 # Pixels of the tensor around what has changed: what a detector must see of the surroundings of a thing.
@@ -39,7 +43,7 @@ _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-_STATE = struct.Struct("<IIqqI")
+_STATE = struct.Struct("<IIqqqIIQ")
 _LARGEST_STATE = 1 << 20
 
 
@@ -64,17 +68,35 @@ class GateSettings:
 class Gate:
     """The gate of one stream. Shown each frame in order, by one thread."""
 
-    def __init__(self, settings: GateSettings, ignored: Ignored | None = None) -> None:
-        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected."""
+    def __init__(
+        self, settings: GateSettings, ignored: Ignored | None = None, *, seed: str = "", opening: Opening | None = None
+    ) -> None:
+        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected.
+        `seed` decides which frames are audited, and `opening` tells how far the gate opens; None: not at all, and no
+        frame is audited."""
         self._settings = settings
+        self._windows, self._opening = Windows(seed), opening
+        self._level = 0
+        self._number = 0  # of the next frame
         self._ignored_of = ignored
         self._map: MotionMap | None = None
         self._ignored: NDArray[np.bool_] | None = None
         self._whole_pts = self._looked_pts = 0
         self._held = 0  # frames since then that are between
+        self._restless_until = -1 << 62
 
     def see(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
-        """Return how the next frame is looked at."""
+        """Return how the next frame is looked at. Where the gate may open, wait until it is known whether it does."""
+        if self._opening is None:
+            return self._plan(image, pts, time_base)
+        place = self._windows.place(self._number)
+        self._number += 1
+        if place.decides and (level := self._opening.level(place.stretch)) is not None:
+            self._level = level
+        plan = self._plan(image, pts, time_base)
+        return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
+
+    def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
         seen = self._map
         if seen is None or seen.size_wh != (image.width, image.height):
             seen = self._begin((image.width, image.height))
@@ -85,12 +107,15 @@ class Gate:
         changed = seen.changed
         if self._ignored is not None:
             changed &= ~self._ignored
-        if due or abs(seen.shift) > _LIGHT or np.count_nonzero(changed) > _MOVING * changed.size:
+        if abs(seen.shift) > _LIGHT or np.count_nonzero(changed) > _MOVING * changed.size:
+            self._restless_until = pts + int(_RESTLESS_S / time_base)
+            return self._whole(pts)
+        if due or self._level >= 4:
             return self._whole(pts)
         if not changed.any():
             self._looked_pts, self._held = pts, 0
             return Plan(Look.SAME)
-        if self._may_wait(image, (pts - self._looked_pts) * time_base):
+        if pts > self._restless_until and self._may_wait(image, (pts - self._looked_pts) * time_base):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -103,7 +128,8 @@ class Gate:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
-        head = _STATE.pack(*self._map.size_wh, self._whole_pts, self._looked_pts, self._held)
+        times = self._whole_pts, self._looked_pts, self._restless_until
+        head = _STATE.pack(*self._map.size_wh, *times, self._held, self._level, self._number)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -111,11 +137,13 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            width, height, whole_pts, looked_pts, held = _STATE.unpack_from(values)
+            width, height, *times, held, level, number = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
         self._begin((width, height)).set_state(values[_STATE.size :])
-        self._whole_pts, self._looked_pts, self._held = whole_pts, looked_pts, held
+        self._whole_pts, self._looked_pts, self._restless_until = times
+        self._held = held
+        self._level, self._number = level, number
 
     def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
         self._map = seen = MotionMap(size_wh)
@@ -130,8 +158,9 @@ class Gate:
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
-        if self._held >= MOST_BETWEEN or since >= BETWEEN_S:
+        """Return whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
+        most = (MOST_BETWEEN, 1, 0)[min(self._level, 2)]
+        if self._held >= most or since > (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S):
             return False
         return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
 
@@ -145,7 +174,7 @@ class Gate:
         """Return the parts that have changed; None where the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
-        if settings.fine_shape_of is None:
+        if settings.fine_shape_of is None or self._level >= 3:
             return None
         whole_hw, stride = settings.fine_shape_of(size_wh), settings.stride
         letterbox = settings.letterbox_of(image, whole_hw)

@@ -45,7 +45,7 @@ class Postprocess:
         self._groups = None if groups is None else np.array(groups, np.int32)
 
     def process(self, raw: RawOutputs) -> list[Detections]:
-        """Raises NotFinite and BackendError, as engine.inference.heads does."""
+        """Raise NotFinite and BackendError, as engine.inference.heads does."""
         slots = zip(raw.heads, raw.frames, raw.letterboxes, strict=True)
         return [
             self.read(
@@ -68,8 +68,8 @@ class Postprocess:
         *,
         look: bool = False,
     ) -> Detections:
-        """One slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies in the
-        frame take no part."""
+        """Read one slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies in
+        the frame take no part."""
         assert image is not None, "a dropped frame is never inferred"
         boxes, scores, class_ids = anchors.boxes_xyxy, anchors.scores, anchors.class_ids
         self._check_classes(class_ids)
@@ -100,7 +100,7 @@ class Postprocess:
         return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
-        """A class without a name comes from an output that is read in the wrong way, or from a list too short."""
+        """Refuse a class without a name: the output is read in the wrong way, or the list of names is too short."""
         highest = int(class_ids.max(initial=0))
         if self._class_count is not None and highest >= self._class_count:
             raise BackendError(

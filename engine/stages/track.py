@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError
-from engine.records import Detections, EndOfStream, Frame, StartOfStream, TrackerState, Tracks
+from engine.records import Detections, EndOfStream, Frame, Plan, StartOfStream, TrackerState, Tracks
+from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
@@ -27,7 +28,8 @@ class TrackerSettings:
 
     `conf` is the lowest score of a detection that the tracker is given. `groups` has for each class the number under
     which it is joined to tracks; None: its own. Of what is found in a gated frame and what is carried over to it,
-    `max_detections` are kept.
+    `max_detections` are kept; where their audited agreement is below `gate_target`, among boxes of a score of
+    `reported` and above, the gate opens.
     """
 
     name: str = registry.DEFAULT
@@ -36,10 +38,12 @@ class TrackerSettings:
     conf: float = 0.0
     groups: tuple[int, ...] | None = None
     max_detections: int = 30_000
+    gate_target: float = 0.0
+    reported: float = 0.0
 
     @classmethod
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
-        """The settings that a configuration has for a model of these classes. Raises ConfigError.
+        """Return the settings that a configuration has for a model of these classes. Raises ConfigError.
 
         What counts a track's first detections counts frames: where only some are inferred, fewer will do.
         """
@@ -49,11 +53,12 @@ class TrackerSettings:
                 parameters[key] = math.ceil(parameters[key] / (config.frames_between_inferences + 1))
         groups = groups_of(config.class_groups, class_names)
         aware, most = not config.class_agnostic, config.max_detections
-        return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most)
+        audit = config.gate_target, config.conf
+        return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most, *audit)
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
-    """For each class the number of its group: that of the group's first class, or its own. Raises ConfigError where a
+    """Return the number of each class's group: that of the group's first class, or its own. Raises ConfigError where a
     group names a class that the model does not have."""
     if not groups:
         return None
@@ -85,7 +90,7 @@ class StreamTracker:
         self._step: tuple[int, Fraction, Fraction | None, float] | None = None  # ticks, time base, step, how many steps
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
-        """The tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
+        """Return the tracks of the next frame. Without detections (a frame not inferred) the tracker predicts."""
         steps = self._steps_to(frame)
         if detections is None:
             rows = self._kernel.predict(steps)
@@ -109,12 +114,12 @@ class StreamTracker:
         )
 
     def state(self) -> TrackerState:
-        """Everything the next frames depend on."""
+        """Return everything the next frames depend on."""
         latest = self._latest
         return TrackerState(self._name, self._kernel.get_state(), latest.class_ids, latest.scores, self._pts or 0)
 
     def restore(self, state: TrackerState) -> None:
-        """Goes on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
+        """Go on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
         if state.name != self._name:
             raise ValueError(f"it is of the tracker {state.name:.20}, and {self._name} is wanted")
         self._kernel.set_state(state.kernel)
@@ -123,13 +128,13 @@ class StreamTracker:
         self._latest, self._pts = Detections(boxes, state.scores, state.class_ids), state.pts
 
     def carry_on(self, state: TrackerState, gap_s: Fraction) -> None:
-        """Goes on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken.
-        Raises ValueError as `restore` does."""
+        """Go on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken. Raises
+        ValueError as `restore` does."""
         self.restore(state)
         self._gap_s = gap_s
 
     def forget_all(self, state: TrackerState) -> None:
-        """Goes on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
+        """Go on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
         self.restore(state)
         self._kernel.update(np.empty((0, 5)), np.empty(0, np.int32), _BEYOND_ANY_AGE)
         self._latest, self._pts = Detections(), None
@@ -154,10 +159,22 @@ class StreamTracker:
 class _Stream:
     tracker: StreamTracker
     fill: Fill
+    auditor: Auditor
     next_index: int = 0
     # Frames that came before their turn, by index.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
     end: EndOfStream | None = None
+    shadow: StreamTracker | None = None  # goes on with whole frames, in a window
+    probes: dict[int, Detections | None] = field(default_factory=dict)  # of whole frames, by index
+
+    def ready(self) -> tuple[Frame, Detections | None] | None:
+        """Take the next frame, once all of it is there."""
+        item = self.early.get(self.next_index)
+        if item is None or (item[0].plan is not None and item[0].plan.probed and self.next_index not in self.probes):
+            return None
+        del self.early[self.next_index]
+        self.next_index += 1
+        return item
 
 
 class Track:
@@ -167,62 +184,86 @@ class Track:
         self,
         settings: TrackerSettings,
         at_end: Callable[[int, TrackerState], None] | None = None,
+        at_window: Callable[[int, int, int], None] | None = None,
     ) -> None:
         """`at_end` is given each stream's key and the state of its tracker behind its last frame, before the stream's
-        end goes on: with `StreamTracker.carry_on` the next file of a camera continues there."""
+        end goes on: with `StreamTracker.carry_on` the next file of a camera continues there. `at_window` is
+        told, behind each window of the audit, the stream's key, the stretch and how far the gate is open then."""
         self._settings = settings
         self._at_end = at_end
+        self._at_window = at_window
         self._streams: dict[int, _Stream] = {}
 
     def restored(self, state: TrackerState) -> StreamTracker:
-        """A tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
+        """Return a tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
         tracker = StreamTracker(self._settings)
         tracker.restore(state)
         return tracker
 
     def fresh(self) -> StreamTracker:
-        """A tracker that has seen nothing."""
+        """Return a tracker that has seen nothing."""
         return StreamTracker(self._settings)
 
     def start(self, start: StartOfStream) -> None:
-        """Takes the start of a stream that continues, ahead of its first frame."""
+        """Take the start of a stream that continues, ahead of its first frame."""
         fill = Fill(self._settings.max_detections, start.filled)
-        self._streams[start.stream] = _Stream(start.tracker, fill, start.frames)
+        auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
+        self._streams[start.stream] = _Stream(start.tracker, fill, auditor, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
-        """Takes a frame in any order, gives what is now in order. A frame without an image only keeps its place."""
+        """Take a frame in any order and give what is now in order. A frame without an image only keeps its place."""
         stream = self._of(frame.stream)
-        stream.early[frame.index] = (frame, detections)
+        if frame.probe:
+            stream.probes[frame.index] = detections
+        else:
+            stream.early[frame.index] = (frame, detections)
         yield from self._ready(stream)
 
     def end(self, end: EndOfStream) -> Iterator[Tracks | EndOfStream]:
-        """Takes the end of a stream, which follows its last frame."""
+        """Take the end of a stream, which follows its last frame."""
         stream = self._of(end.stream)
         stream.end = end
         yield from self._ready(stream)
 
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
-            self._streams[key] = _Stream(StreamTracker(self._settings), Fill(self._settings.max_detections))
+            auditor = Auditor(self._settings.gate_target, self._settings.reported)
+            fill = Fill(self._settings.max_detections)
+            self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor)
         return self._streams[key]
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:
-        while (item := stream.early.pop(stream.next_index, None)) is not None:
-            stream.next_index += 1
+        while (item := stream.ready()) is not None:
             if item[0].image is not None:
                 for frame, detections in stream.fill.take(*item):
-                    yield _followed(stream, frame, detections)
+                    yield self._followed(stream, frame, detections)
         if stream.end is not None and stream.next_index >= stream.end.frames:
             for frame, detections in stream.fill.rest():
-                yield _followed(stream, frame, detections)
+                yield self._followed(stream, frame, detections)
             del self._streams[stream.end.stream]
             if self._at_end is not None:
                 self._at_end(stream.end.stream, stream.tracker.state())
             yield stream.end
 
+    def _followed(self, stream: _Stream, frame: Frame, detections: Detections | None) -> Tracks:
+        plan = frame.plan
+        if plan is not None and plan.audited and stream.shadow is None:
+            stream.shadow = self.restored(stream.tracker.state())
+        tracks = stream.tracker.follow(frame, detections)
+        if plan is not None and tracks.state is not None:
+            tracks.state = replace(tracks.state, filled=stream.fill.state())
+        if plan is not None and plan.audited:
+            self._audit(stream, plan, tracks)
+        return tracks
 
-def _followed(stream: _Stream, frame: Frame, detections: Detections | None) -> Tracks:
-    tracks = stream.tracker.follow(frame, detections)
-    if tracks.state is not None and frame.plan is not None:
-        tracks.state = replace(tracks.state, filled=stream.fill.state())
-    return tracks
+    def _audit(self, stream: _Stream, plan: Plan, tracks: Tracks) -> None:
+        """Compare the tracks of a frame with those of the whole one."""
+        frame, shadow = tracks.frame, stream.shadow
+        whole = stream.probes.pop(frame.index) if plan.probed else tracks.detections
+        assert shadow is not None
+        if whole is not None:  # else the video has failed
+            stream.auditor.see(plan, tracks, shadow.follow(frame, whole))
+        if plan.window_ends:
+            stream.shadow, tracks.agreements = None, stream.auditor.seen.copy()
+            if self._at_window is not None:
+                self._at_window(frame.stream, plan.stretch, tracks.agreements.level)

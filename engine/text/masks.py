@@ -44,7 +44,7 @@ def without_password(url: str) -> str:
 
 
 def in_text(text: str) -> str:
-    """Lines of text with every URL in them masked."""
+    """Return lines of text with every URL in them masked."""
     if "://" not in text:
         return text
     text = _UP_TO_AT.sub(rf"\1{_MASK}@", text)
@@ -52,8 +52,8 @@ def in_text(text: str) -> str:
 
 
 def _without_user(scheme: str, rest: str) -> str:
-    """Up to the last `@`: a password may hold what should have been escaped. Only the path of a web page has `@` of its
-    own, behind what can be no password."""
+    """Return up to the last `@`: a password may hold what should have been escaped. Only the path of a web page has `@`
+    of its own, behind what can be no password."""
     authority = rest.partition("/")[0]
     end = rest.rfind("@")
     if scheme in ("http", "https"):

@@ -13,7 +13,7 @@ _LONGEST = 20_000
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """One line on standard output, or on standard error."""
+    """Print one line on standard output, or on standard error."""
     click.echo(printable(str(text), _LONGEST), err=err)
 
 

@@ -27,8 +27,8 @@ log = logging.getLogger("models.train")
 def collect(
     data: Path, videos: tuple[Path, ...], extra: tuple[Path, ...], teacher: Path, profile: Profile
 ) -> list[Sample]:
-    """The labelled pictures of `data/labelled`, and those of `data/unlabelled`, `extra` and `videos` as the teacher
-    labels them."""
+    """Return the labelled pictures of `data/labelled`, and those of `data/unlabelled`, `extra` and `videos` as the
+    teacher labels them."""
     found = list(islice(samples.labelled(data / "labelled"), profile.limit))
     log.info("%d labelled pictures", len(found))
     judge = Teacher(teacher, threads=len(os.sched_getaffinity(0)))

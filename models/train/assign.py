@@ -21,7 +21,7 @@ class Assigned:
 
 
 def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union, (n, m), of boxes (n, 4) and (m, 4) given as x1 y1 x2 y2."""
+    """Return intersection over union, (n, m), of boxes (n, 4) and (m, 4) given as x1 y1 x2 y2."""
     low = torch.maximum(a[:, None, :2], b[None, :, :2])
     high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(2)

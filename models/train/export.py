@@ -53,7 +53,7 @@ class Deployed(nn.Module):
 
 
 def load(checkpoint: Path) -> StreetNano:
-    """The averaged network of a checkpoint, ready to predict."""
+    """Return the averaged network of a checkpoint, ready to predict."""
     state = torch.load(checkpoint, weights_only=True)
     network = StreetNano(len(CLASSES), Shape(**state["shape"]))
     network.load_state_dict(state["average"])
@@ -62,7 +62,7 @@ def load(checkpoint: Path) -> StreetNano:
 
 
 def exported(network: StreetNano, name: str = "street-nano") -> onnx.ModelProto:
-    """The network as an ONNX model called `name`, with free batch, height and width."""
+    """Return the network as an ONNX model called `name`, with free batch, height and width."""
     batch, rows, columns = (Dim(name, min=1, max=1024) for name in ("batch", "rows", "columns"))
     free = {0: batch, 2: rows * COARSEST, 3: columns * COARSEST}
     example = torch.zeros(2, 3, SIDE, SIDE - COARSEST)  # no two sides alike, so that none is taken for another
@@ -84,7 +84,7 @@ def exported(network: StreetNano, name: str = "street-nano") -> onnx.ModelProto:
 
 
 def _forget_sources(graph: onnx.GraphProto) -> None:
-    """PyTorch notes with every node and value the line of code it came from: half a megabyte of paths."""
+    """Strip what PyTorch notes with every node and value, the line of code it came from: half a megabyte of paths."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
     del graph.metadata_props[:]
@@ -92,7 +92,7 @@ def _forget_sources(graph: onnx.GraphProto) -> None:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with float16 input, weights and output."""
+    """Return the same model with float16 input, weights and output."""
     half: onnx.ModelProto = float16.convert_float_to_float16(model)
     onnx.checker.check_model(half, full_check=True)
     return half

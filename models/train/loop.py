@@ -65,7 +65,7 @@ class Batches:
         )
 
     def _size(self, step: int) -> tuple[int, int]:
-        """The same for all parts of a step."""
+        """Return the same for all parts of a step."""
         sizes = self._profile.sizes
         return sizes[np.random.default_rng((self._seed, step)).integers(len(sizes))]
 
@@ -88,7 +88,7 @@ class Average:
 
 
 def rate(step: int, profile: Profile) -> float:
-    """Linear warm-up, then a cosine down to a hundredth; as a share of the profile's rate."""
+    """Return a linear warm-up, then a cosine down to a hundredth; as a share of the profile's rate."""
     if step < profile.warmup:
         return (step + 1) / profile.warmup
     along = (step - profile.warmup) / max(profile.steps - profile.warmup, 1)
@@ -134,7 +134,7 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One step; the losses by name."""
+        """Return one step; the losses by name."""
         share = rate(self.step, self.profile)
         for group in self.optimiser.param_groups:
             group["lr"] = self.profile.rate * share

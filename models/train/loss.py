@@ -26,7 +26,8 @@ class Losses:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised overlap (Rezatofighi et al., 2019, arXiv:1902.09630) of boxes (n, 4) and (n, 4), pair by pair."""
+    """Return generalised overlap (Rezatofighi et al., 2019, arXiv:1902.09630) of boxes (n, 4) and (n, 4), pair by
+    pair."""
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     shared = (high - low).clamp(min=0).prod(1)
     union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - shared

@@ -153,7 +153,7 @@ class StreetNano(nn.Module):
         self.heads = nn.ModuleList(Head(shape.neck, classes, shape.head_depth) for _ in STRIDES)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Raw predictions and, for distillation, the class and box features of each level."""
+        """Return raw predictions and, for distillation, the class and box features of each level."""
         levels = self.neck(self.backbone(pictures * (1 / 128) - 1))
         raws, features = [], []
         for head, level in zip(self.heads, levels, strict=True):

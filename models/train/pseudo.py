@@ -36,7 +36,7 @@ def annotate(name: str, picture: Picture, teacher: Teacher) -> Sample:
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """Four overlapping quarters, each 0.6 of the picture's sides: x, y, width, height."""
+    """Yield four overlapping quarters, each 0.6 of the picture's sides: x, y, width, height."""
     w, h = int(width * 0.6), int(height * 0.6)
     for y in (0, height - h):
         for x in (0, width - w):
@@ -59,7 +59,7 @@ def _look(teacher: Teacher, picture: Picture, long_side: int) -> tuple[Floats, F
 def _whole(
     boxes: Floats, scores: Floats, tile: tuple[int, int, int, int], size: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """Without the boxes that a tile's inner border cuts."""
+    """Return the boxes without those that a tile's inner border cuts."""
     x1, y1, x2, y2 = tile
     cut = (x1 > 0) & (boxes[:, 0] < x1 + EDGE) | (y1 > 0) & (boxes[:, 1] < y1 + EDGE)
     cut |= (x2 < size[0]) & (boxes[:, 2] > x2 - EDGE) | (y2 < size[1]) & (boxes[:, 3] > y2 - EDGE)
@@ -67,7 +67,7 @@ def _whole(
 
 
 def _suppress(boxes: Floats, scores: Floats) -> NDArray[np.intp]:
-    """Class-wise non-maximum suppression; the indices that stay."""
+    """Suppress non-maxima class by class; return the indices that stay."""
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     keep = cv2.dnn.NMSBoxesBatched(
         sizes.tolist(), scores.max(1).tolist(), scores.argmax(1).tolist(), LOWEST_SCORE, SAME_OBJECT

@@ -34,7 +34,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_labels(path: Path) -> NDArray[np.float64]:
-    """Rows of `class cx cy w h`, (n, 5). Raises ValueError, with file and line, for anything else."""
+    """Return rows of `class cx cy w h`, (n, 5). Raises ValueError, with file and line, for anything else."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -71,7 +71,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, Picture]]:
 
 
 def frames(path: Path, every_s: float) -> Iterator[tuple[str, Picture]]:
-    """A frame each `every_s` seconds of a video."""
+    """Yield a frame each `every_s` seconds of a video."""
     with av.open(str(path)) as container:
         due = 0.0
         for frame in container.decode(video=0):

@@ -26,14 +26,14 @@ class Grid:
     strides: Tensor
 
     def decode(self, raw: Tensor) -> Tensor:
-        """Boxes (..., cells, 4), x1 y1 x2 y2 in pixels, of raw predictions."""
+        """Return boxes (..., cells, 4), x1 y1 x2 y2 in pixels, of raw predictions."""
         centre = (raw[..., :2] + self.corners) * self.strides
         half = raw[..., 2:4].clamp(max=8).exp() * self.strides / 2
         return torch.cat([centre - half, centre + half], -1)
 
 
 def student_scores(raw: Tensor) -> Tensor:
-    """Objectness times class, (N, cells, classes), of raw predictions that are still logits."""
+    """Return objectness times class, (N, cells, classes), of raw predictions that are still logits."""
     return raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
 
 

@@ -43,7 +43,7 @@ class View:
 
 
 def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
-    """How often to draw each sample, as shares that sum to 1: those with rare classes more often.
+    """Return how often to draw each sample, as shares that sum to 1: those with rare classes more often.
 
     A class that is in the share f of the pictures counts max(1, sqrt(RARE / f)), a picture as much as its rarest class:
     the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195). One labelled by hand counts `BY_HAND` times that.
@@ -66,7 +66,7 @@ class Views:
         self._objects = [owners for owners in map(self._objects_of, range(len(CLASSES))) if len(owners)]
 
     def _objects_of(self, class_id: int) -> NDArray[np.float64]:
-        """(n, 3): sample, box and weight of every object of a class."""
+        """Return (n, 3): sample, box and weight of every object of a class."""
         rows = [
             (i, j, sample.scores[j, class_id] * (BY_HAND if sample.by_hand else 1.0))
             for i, sample in enumerate(self._samples)
@@ -110,14 +110,15 @@ class Views:
         return (boxes[keep] + (x1, y1, x1, y1)).astype(np.float32), sample.scores[keep]
 
     def _anywhere(self, rng: np.random.Generator, w: int, h: int) -> Placed:
-        """A random picture, part of it where it is larger than its place, somewhere inside where it is smaller."""
+        """Return a random picture, part of it where it is larger than its place, somewhere inside where it is
+        smaller."""
         sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
         source_h, source_w = sample.picture.shape[:2]
         scale = max(w / source_w, h / source_h) * np.exp(rng.uniform(*np.log(SCALES)))
         return Placed(sample, scale, (w - source_w * scale) * rng.random(), (h - source_h * scale) * rng.random())
 
     def _around_object(self, rng: np.random.Generator, w: int, h: int) -> Placed:
-        """The surroundings of an object: each class as often as the other, each size of object, too."""
+        """Return the surroundings of an object: each class as often as the other, each size of object, too."""
         objects = self._objects[rng.integers(len(self._objects))]
         i, j, _ = objects[rng.choice(len(objects), p=objects[:, 2] / objects[:, 2].sum())]
         sample = self._samples[int(i)]
@@ -149,7 +150,7 @@ def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int
 
 
 def recoloured(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Other hue, saturation and brightness; now and then grey or blurred, as cameras are."""
+    """Return other hue, saturation and brightness; now and then grey or blurred, as cameras are."""
     gains = 1 + rng.uniform(-1, 1, 3) * (0.02, 0.6, 0.4)
     hue, saturation, value = cv2.split(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV))
     steps = np.arange(256)

@@ -280,7 +280,7 @@ class StreamProgress:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         return _read(cls, value, "a video's progress")
 
     def to_json(self) -> dict[str, object]:

@@ -386,7 +386,7 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _JOB)
         only = found.get("only")
         return cls(
@@ -432,7 +432,7 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _MODEL)
         return cls(found.get("name"), found.get("sha256"), found.get("error"), tuple(found.get("classes", ())))
 
@@ -451,7 +451,7 @@ class BackendFacts:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _BACKEND)
         return cls(found["name"], found["provider"], found.get("precision", ""))
 
@@ -469,7 +469,7 @@ class EngineFacts:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, {"model": (_of(_MODEL), "a model"), "backend": (_of(_BACKEND), "a backend")})
         return cls(ModelFacts.from_json(found["model"]), BackendFacts.from_json(found["backend"]))
 
@@ -501,7 +501,7 @@ class VideoFacts:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _VIDEO)
         error = found.get("error")
         return cls(
@@ -556,7 +556,7 @@ class StartRecord:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _START)
         videos = []
         for place, row in enumerate(found["videos"]):
@@ -623,7 +623,7 @@ class VideoEntry:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         return cls._made_of(_check(value, _ENDED))
 
     @classmethod
@@ -660,7 +660,7 @@ class VideoResult:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _RESULT)
         entry = VideoEntry._made_of(_check(found["entry"], _ENTRY))
         return cls(entry, found["attempt"], found["worker"], str(found.get("at", "")))
@@ -687,7 +687,7 @@ class JobTotals:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _TOTALS)
         return cls(**{name.name: found[name.name] for name in dataclasses.fields(cls) if name.name in found})
 
@@ -722,7 +722,7 @@ class JobSummary:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         return cls._made_of(_check(value, _SUMMARY))
 
     @classmethod
@@ -782,7 +782,7 @@ class PipelineResult:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _PIPELINE)
         return cls(
             success=found["success"],
@@ -823,7 +823,7 @@ class EndRecord:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _END)
         return cls(JobState(found["state"]), found["ended_at"], PipelineResult.from_json(found["result"]))
 
@@ -842,7 +842,7 @@ class Sent:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _SENT)
         return cls(found.get("id", ""), found.get("queue", ""), found["at"], found.get("again", 0))
 
@@ -866,7 +866,7 @@ class VideoProgress:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _TOLD)
         names = [each.name for each in dataclasses.fields(cls)]
         return cls(**{name: found[name] for name in names if name in found})
@@ -899,7 +899,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _PROGRESS)
         videos = tuple(map(VideoProgress.from_json, found["videos"]))
         return cls(found["key"], found["worker"], found["stage"], found["at"], str(found.get("time", "")), videos)
@@ -921,7 +921,7 @@ class Ending:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         found = _check(value, _ENDING)
         try:
             engine = EngineFacts.from_json(found)

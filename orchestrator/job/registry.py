@@ -38,7 +38,7 @@ class Remembered:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         folder, created_at, broker = (value.get(key) for key in ("folder", "created_at", "broker"))
         if not isinstance(folder, str) or not isinstance(created_at, str):
             raise ValueError("not a remembered job")

@@ -53,7 +53,7 @@ class Exposed:
             self._ledger.read(self._held())
 
     def broker_is_away(self) -> None:
-        """The keeper could not ask the broker."""
+        """Note that the keeper could not ask the broker."""
         with self._lock:
             self._look = replace(self._look, broker=False)
 

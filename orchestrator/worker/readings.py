@@ -51,7 +51,7 @@ class Reading:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Raises ValueError, KeyError or TypeError for what `to_json` does not give."""
+        """Raise ValueError, KeyError or TypeError for what `to_json` does not give."""
         found = json.loads(json.dumps(value))
         return cls(
             Snapshot.from_json(found["engines"]),
@@ -92,11 +92,11 @@ class Taken:
         self._now = engine
 
     def engine_ended(self) -> None:
-        """The engine at work has ended: another may follow."""
+        """Forget the engine at work, which has ended: another may follow."""
         self._before, self._now = added((self._before, self._now.at_its_end())), Snapshot()
 
     def engine_failed(self) -> None:
-        """No video was to blame for its end."""
+        """Note that no video was to blame for its end."""
         self._failures += 1
 
     @property

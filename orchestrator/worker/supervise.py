@@ -256,7 +256,7 @@ class SupervisedRun:
         log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
 
     def _yields(self) -> bool:
-        """Whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
+        """Return whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
         if not self._claims.held or not self._claims.has_sequences or not self._watch.others_wait:
             self._yielded_at = None
             return False

@@ -44,7 +44,7 @@ class LastSweep:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises ValueError."""
+        """Raise ValueError."""
         if not isinstance(value, dict):
             raise ValueError("not a sweep")
         return cls(str(value.get("job")), _stamps(value.get("new", {})), value.get("mounted") is True)

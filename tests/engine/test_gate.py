@@ -1,18 +1,22 @@
 """The gate's parts, one by one: what is planned, which parts, and what is carried over."""
 
+import threading
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
+from engine.confidence import drawn, interval
 from engine.inference.backends.fake import fake_manifest
 from engine.inference.letterbox import Letterboxes
 from engine.inference.tensor_shape import TensorShape
-from engine.records import Anchors, Detections, Frame, Look, Part, Plan
+from engine.records import Agreements, Anchors, Detections, Frame, Look, Part, Plan, Ratio, Tracks
+from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill, matches
 from engine.stages.gate import MOST_BETWEEN, Gate, GateSettings
 from engine.stages.parts import in_whole, packed, rectangles
+from engine.stages.windows import DELAY, WINDOW, Opening, Windows
 
 SIZE = (640, 480)
 TICK = Fraction(1, 25)
@@ -265,3 +269,108 @@ def test_no_more_than_are_allowed():
     plan = {"changed": np.zeros((9, 9), bool), "block_px": 16}
     ((_, now),) = fill.take(frame(1, Look.PARTS, **plan), found((40, 40, 50, 50, 0.7, 0)))
     assert [row[4] for row in listed(now)] == [0.8, 0.7]
+
+
+# -- the audit --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", ["", "1234 abcd", "x"])
+def test_windows(seed):
+    windows = Windows(seed)
+    places = [windows.place(number) for number in range(288 + 400 * 7)]
+    assert not places[0].audited
+    audited = [number for number, each in enumerate(places) if each.audited]
+    assert len(audited) >= 0.02 * len(places)
+    firsts = [number for number in audited if not places[number - 1].audited]
+    assert len(firsts) == places[-1].stretch + 1
+    assert len([first for first in firsts if first < 288]) == 3
+    for first in firsts:
+        last = first + WINDOW - 1
+        assert [number for number in range(first, last + 1) if places[number].ends] == [last]
+        assert places[last + DELAY].decides
+        assert places[last + DELAY].stretch == places[first].stretch
+    assert sum(each.decides for each in places) == len(firsts)
+
+
+def test_other_inputs_have_other_windows():
+    assert len({tuple(Windows(str(seed)).place(number).audited for number in range(96)) for seed in range(20)}) > 5
+
+
+def test_opening_is_waited_for_and_a_closed_one_is_not():
+    opening = Opening()
+    opening.tell(0, 0)
+    opening.tell(1, 2)
+    assert (opening.level(0), opening.level(1)) == (2, 2)
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(2)))
+    found_levels: list[int | None] = []
+    waiting.start()
+    opening.tell(2, 3)
+    waiting.join(10)
+    assert found_levels == [3]
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(9)))
+    waiting.start()
+    opening.close()
+    waiting.join(10)
+    assert found_levels == [3, None]
+
+
+def tracks(number, detections, ids, **plan):
+    rows = Frame(0, number, number, 1, TICK, None, plan=Plan(Look.WHOLE, audited=True, **plan))
+    boxes = detections.boxes_xyxy.astype(np.float64)
+    return Tracks(rows, boxes, np.array(ids, np.int64), detections.class_ids, detections.scores, detections)
+
+
+def test_the_auditor_counts_boxes_ids_and_numbers():
+    auditor = Auditor(0.98, 0.25)
+    two = found((0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.8, 0))
+    low = found((0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.2, 0))
+    other = found((0, 0, 10, 10, 0.9, 1), (50, 50, 60, 60, 0.8, 0))
+    auditor.see(Plan(Look.WHOLE), tracks(5, two, [1, 2]), tracks(5, two, [1, 3]))
+    auditor.see(Plan(Look.WHOLE), tracks(6, low, [1, 2]), tracks(6, two, [1, 3]))
+    assert auditor.seen == Agreements(frames=2)
+    plan = Plan(Look.WHOLE, stretch=4, window_ends=True)
+    auditor.see(plan, tracks(7, other, [1, 2]), tracks(7, two, [1, 3]))
+    seen = auditor.seen
+    assert (seen.frames, seen.stretch) == (3, 4)
+    assert (seen.boxes.part, seen.boxes.whole) == (2 * (2 + 1 + 1), 4 + 3 + 4)
+    assert (seen.ids.part, seen.ids.whole) == (2 * 2, 2 * (2 + 2 + 1))
+    assert (seen.counts.part, seen.counts.whole) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "of", "target", "level"),
+    [(0, 10, 0.98, 1), (9, 10, 0.98, 0), (190, 200, 0.98, 1), (198, 200, 0.98, 0), (0, 10, 0.0, 0), (0, 0, 0.98, 0)],
+)
+def test_it_opens_where_too_little_agrees_and_that_is_no_chance(agreeing, of, target, level):
+    auditor = Auditor(target, 0.25)
+    places = [(20 * number, 0, 20 * number + 10, 10, 0.9, 0) for number in range(of)]
+    away = [(20 * number, 50, 20 * number + 10, 60, 0.9, 0) for number in range(of - agreeing)]
+    one, other = found(*places), found(*places[:agreeing], *away)
+    plan = Plan(Look.WHOLE, stretch=0, window_ends=True)
+    auditor.see(plan, tracks(30, one, range(of)), tracks(30, other, range(of)))
+    assert (auditor.seen.level, auditor.seen.opened_at) == (level, [30] * level)
+    assert auditor.seen.here.windows == 1 - level
+
+
+def test_an_interval_holds_the_truth_nineteen_times_in_twenty():
+    random = np.random.default_rng(8)
+    held = 0
+    for _ in range(400):
+        ratio = Ratio()
+        for _ in range(8):
+            here = min(1.0, max(0.0, random.normal(0.93, 0.03)))  # windows differ
+            whole = int(random.integers(20, 60))
+            ratio.add(2 * int(random.binomial(whole, here)), 2 * whole)
+        low, high = interval(ratio)
+        held += low <= 0.93 <= high
+    assert 0.93 <= held / 400 <= 0.995
+
+
+def test_intervals_of_little():
+    assert interval(Ratio()) == drawn(Ratio()) == (0.0, 1.0)
+    one = Ratio()
+    one.add(20, 20)
+    assert interval(one) == (0.0, 1.0)
+    low, high = drawn(one)
+    assert 0.6 < low < 0.8
+    assert high == 1.0

@@ -31,7 +31,7 @@ def list_all() -> None:
 
 
 def _here(manifest: ModelManifest) -> str:
-    """Whether the file is on this machine: bundled, yes, no or damaged."""
+    """Return whether the file is on this machine: bundled, yes, no or damaged."""
     try:
         found = find(manifest.name)
     except HashError:

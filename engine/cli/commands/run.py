@@ -129,7 +129,8 @@ def _serving(asked: str | None) -> Callable[[Engine], contextlib.AbstractContext
 
 
 def _faster(engine: Engine, summary: SummaryJson) -> str | None:
-    """One line, once, where `verify --precision` has measured that this model is faster in another precision here."""
+    """Return one line, once, where `verify --precision` has measured that this model is faster in another precision
+    here."""
     model = engine.model
     able = summary["success"] and model.precision == "f32" and model.device == "cpu" and model.sha256
     return worth_telling(model.sha256) if able else None
@@ -191,8 +192,8 @@ def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
 
 
 def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, _Handler]:
-    """The first Ctrl-C or SIGTERM ends the run and keeps what is complete; a second one, not the same once more, ends
-    the process at once."""
+    """Install handlers and return those before them. The first Ctrl-C or SIGTERM ends the run and keeps what is
+    complete; a second one, unless it is the first delivered twice, ends the process at once."""
     repeats = Repeats()
 
     def second(number: int, _: FrameType | None) -> None:

@@ -63,7 +63,7 @@ def _box(frame: int, box: Sequence[float], *, outside: bool) -> str:
 
 
 def _plain(text: str) -> str:
-    """XML has no way to write a control character."""
+    """Replace control characters, which XML can't hold."""
     return printable(text)
 
 

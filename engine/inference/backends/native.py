@@ -119,7 +119,7 @@ class NativeBackend:
             return self._plans[height, width]
 
     def _workspace(self, size: int) -> NDArray[np.float32]:
-        """One that no other call uses, large enough. `run` gives it back."""
+        """Return one that no other call uses, large enough. `run` gives it back."""
         try:
             workspace = self._workspaces.pop()
         except IndexError:

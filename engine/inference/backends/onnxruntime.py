@@ -18,8 +18,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from engine.defaults import GPU_BATCH
 from engine.errors import BackendError, BackendMissing, ModelError
-from engine.inference.backends.base import CpuModel
+from engine.inference.backends.base import CpuModel, GpuModel, OnGpu
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
@@ -34,7 +35,8 @@ _SHAPES_KEPT = 8
 
 
 def installed_builds() -> list[str]:
-    """The distributions of ONNX Runtime that are installed. More than one shadow each other: they share a folder."""
+    """Return the distributions of ONNX Runtime that are installed. More than one shadow each other: they share a
+    folder."""
     found = []
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -45,7 +47,7 @@ def installed_builds() -> list[str]:
 
 
 def shadowing() -> str | None:
-    """A sentence with the remedy when several builds are installed, else None."""
+    """Return a sentence with the remedy when several builds are installed, else None."""
     builds = installed_builds()
     if len(builds) < 2:
         return None
@@ -55,6 +57,37 @@ def shadowing() -> str | None:
 def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
     """Make the backend for a CPU. Raises BackendMissing and ModelError."""
     return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
+
+
+def on_cuda(model: GpuModel) -> OnGpu:
+    """Return the CUDA provider. Raises BackendMissing and ModelError."""
+    backend = OnnxRuntimeBackend(model.freed.path, model.device, batch_safe=model.freed.batch_safe)
+    return OnGpu(backend, "ONNX Runtime has its CUDA provider")
+
+
+def on_tensorrt(model: GpuModel) -> OnGpu:
+    """Return the TensorRT provider; unless it was named, only where its cache has this model's engine. Raises
+    BackendMissing and ModelError."""
+    cache = engine_cache(model.sha256, model.gpu.name if model.gpu is not None else "gpu")
+    if not model.named and not any(cache.glob("*.engine")):
+        raise BackendMissing("its cache has no engine of this model; --backend onnxruntime-tensorrt builds one")
+    backend = OnnxRuntimeBackend(
+        model.freed.path,
+        model.device,
+        tensorrt=True,
+        batch_safe=model.freed.batch_safe,
+        engines=cache,
+        shapes=_profile(model) if model.freed.dynamic else None,
+    )
+    return OnGpu(backend, "--backend onnxruntime-tensorrt" if model.named else f"engines in {cache}")
+
+
+def _profile(model: GpuModel) -> Shapes:
+    """Return the TensorRT provider's minimum, optimum and maximum input, so that no shape on the way makes it build
+    again."""
+    spec, batch = model.manifest.input, model.config.batch or GPU_BATCH
+    least = (spec.height, spec.width) if model.config.shape == "square" else (spec.stride, spec.stride)
+    return (1, 3, *least), (batch, 3, spec.height, spec.width), (batch, 3, spec.height, spec.width)
 
 
 class OnnxRuntimeBackend:
@@ -139,7 +172,7 @@ class OnnxRuntimeBackend:
         return output
 
     def _bound(self, where: str) -> Binding:
-        """This thread's binding to memory of the device."""
+        """Return this thread's binding to memory of the device."""
         binding: Binding | None = getattr(self._own, "binding", None)
         if binding is None:
             binding = self._own.binding = Binding(
@@ -152,7 +185,7 @@ class OnnxRuntimeBackend:
 
 
 def _preload(ort: Any) -> None:
-    """Loads CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
+    """Load CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
     it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
     if preload := getattr(ort, "preload_dlls", None):
         with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -174,7 +207,7 @@ class Binding:
         self._kept: dict[tuple[int, ...], Any] = {}
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """A new array."""
+        """Return a new array."""
         key = tensor.shape
         value = self._kept.get(key)
         if value is None:
@@ -194,7 +227,7 @@ class Binding:
 
 
 def engine_cache(onnx_sha256: str, gpu: str) -> Path:
-    """Where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
+    """Return where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
     return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
 
 
@@ -218,7 +251,7 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
 
 
 def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
-    """The provider asked for, and behind it those that take the operators it has no kernel for."""
+    """Return the provider asked for, and behind it those that take the operators it has no kernel for."""
     if not device.startswith("cuda"):
         return ["CPUExecutionProvider"]
     wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]

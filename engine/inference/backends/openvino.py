@@ -110,7 +110,7 @@ class OpenVinoBackend:
         self._compiled.clear()
 
     def _request(self, hw: tuple[int, int]) -> Any:
-        """This thread's request for images of a size."""
+        """Return this thread's request for images of a size."""
         kept: dict[tuple[int, int], Any] = self._own.__dict__.setdefault("requests", {})
         if hw not in kept:
             if len(kept) >= _SIZES_KEPT:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BackendMissing, PlanError
+from engine.defaults import GPU_BATCH
+from engine.errors import BackendError, BackendMissing, ConfigError, PlanError
+from engine.inference.backends.base import GpuModel, OnGpu
 from engine.inference.gpu.context import CudaContext, OutOfMemory
 from engine.inference.gpu.filters import Filters, KernelSet
 from engine.inference.gpu.frames import PlaneBatch
@@ -25,6 +27,7 @@ from engine.inference.gpu.kernels import load_kernels as load_own_kernels
 from engine.inference.gpu.lane import Lane
 from engine.inference.gpu.plan import LoadedPlan
 from engine.inference.gpu.protocol import LoadKernels
+from engine.inference.trt.find import build_command, find_plan, for_the_cpu, model_of
 from engine.inference.trt.flavors import FLAVORS, Flavor, load_flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.sidecar import PlanRecord, check_plan
@@ -32,6 +35,32 @@ from engine.inference.trt.sidecar import PlanRecord, check_plan
 log = logging.getLogger(__name__)
 
 _CLOSED = "the engine is closed: its model was freed"
+
+
+def on_gpu(model: GpuModel) -> OnGpu:
+    """Return the backend of the plan that fits. Raises PlanError, BackendMissing and ConfigError."""
+    config = model.config
+    if model.gpu is None:
+        what = "--backend tensorrt" if model.named else "a TensorRT plan"
+        number = f" as number {model.number}" if model.number else ""
+        raise BackendMissing(
+            f"{what} was asked for, but no NVIDIA GPU answers here{number}. `yolo-engine doctor` says what is missing; "
+            f"on the machine with the GPU: `{build_command(model_of(config.model)[0])}`, once; or "
+            f"{for_the_cpu(config)}."
+        )
+    plan, record = find_plan(config.model, model.sha256, model.manifest.layout, model.gpu)
+    fixed = record.profile.fixed_hw
+    if config.shape == "rect" and fixed is not None:
+        raise ConfigError(f"shape must be square for {plan}: it was built for {fixed[0]}x{fixed[1]}. Got 'rect'.")
+    backend = TensorRtBackend(
+        plan,
+        device=model.number,
+        batch=config.batch or GPU_BATCH,
+        lanes=model.workers,
+        onnx_sha256=model.sha256,
+        layout=model.manifest.layout,
+    )
+    return OnGpu(backend, f"the plan {plan} is for this GPU ({model.gpu.name})")
 
 
 class TensorRtBackend:
@@ -129,7 +158,7 @@ class TensorRtBackend:
             return None
 
     def _load_kernels(self, load: LoadKernels | None) -> None:
-        """Without them, frames are letterboxed and heads read on the CPU, with the same results."""
+        """Load the kernels. Without them frames are letterboxed, and heads read, on the CPU, with the same results."""
         try:
             with self._fitting(None), self._context.use("loading kernels") as driver:
                 self._kernels = KernelSet((load or load_own_kernels)(driver, self._context.capability))
@@ -151,7 +180,7 @@ class TensorRtBackend:
         return Filters(self._kernels, layout, dtype, conf, class_mask)
 
     def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """(B, 3, H, W) -> the plan's first output, (B, ...). Raises BackendError."""
+        """Return the plan's first output, (B, ...), for a (B, 3, H, W) tensor. Raises BackendError."""
         if tensor.dtype != self.input_dtype or tensor.ndim != 4:
             raise BackendError(
                 f"the plan takes (B, 3, H, W) {self.input_dtype}. Got a {tensor.shape} {tensor.dtype} tensor."
@@ -159,7 +188,7 @@ class TensorRtBackend:
         return np.stack(self._run(tensor, tensor.shape, lambda first, last: tensor[first:last], None))
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> list[Any]:
-        """One answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
+        """Return one answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
         return self._run(batch, batch.shape, batch.part, filters)
 
     def _run(
@@ -182,7 +211,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _lane(self) -> Iterator[Lane]:
-        """A lane for this thread alone, waiting for one."""
+        """Hold a lane for this thread alone, waiting for one."""
         with self._turn:
             while not self._free and not self._closed:
                 self._turn.wait()
@@ -201,7 +230,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _fitting(self, shape: tuple[int, ...] | None) -> Iterator[None]:
-        """What does not fit into memory becomes a BackendError that says what to try."""
+        """Turn what does not fit into memory into a BackendError that says what to try."""
         try:
             yield
         except OutOfMemory as error:
@@ -266,7 +295,7 @@ def _size(nbytes: int) -> str:
 
 @contextlib.contextmanager
 def open_plan(plan: Path, record: PlanRecord) -> Iterator[TensorRtBackend]:
-    """A plan that was just built, on the GPU it was built on: what `build_plan` compares with the CPU."""
+    """Open a plan that was just built, on the GPU it was built on, for `build_plan` to compare with the CPU."""
     backend = TensorRtBackend(plan, batch=record.profile.most[0], lanes=1, layout=record.layout)
     try:
         yield backend

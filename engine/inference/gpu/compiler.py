@@ -39,7 +39,8 @@ class Compiler(Protocol):
     version: tuple[int, int]
 
     def compile(self, source: str, name: str, capability: str) -> bytes:
-        """CUDA C++ -> cubin for a compute capability such as "8.6". Raises BackendMissing with the compiler's words."""
+        """Compile CUDA C++ to a cubin for a compute capability such as "8.6". Raises BackendMissing with the compiler's
+        words."""
         ...
 
 
@@ -119,8 +120,8 @@ class Nvcc:
 
 
 def find_compiler(most_major: int | None = None) -> Compiler:
-    """NVRTC where it is installed, else nvcc. `most_major`: the driver's major version of CUDA, which the code of a
-    later compiler would not run on. Raises BackendMissing with the remedy."""
+    """Find NVRTC where it is installed, else nvcc. `most_major`: the driver's major version of CUDA, which the code of
+    a later compiler would not run on. Raises BackendMissing with the remedy."""
     later: list[str] = []
     for found in compilers_here():
         if most_major is None or found.version[0] <= most_major:
@@ -135,12 +136,12 @@ def find_compiler(most_major: int | None = None) -> Compiler:
 
 
 def read_source(name: str) -> str:
-    """The text of NAME.cu."""
+    """Return the text of NAME.cu."""
     return (FOLDER / f"{name}.cu").read_text(encoding="utf-8")
 
 
 def compile_all(compiler: Compiler, capability: str, *, cache: bool = True) -> Mapping[str, bytes]:
-    """The cubin of each of SOURCES, from the user's cache where it is there whole."""
+    """Return the cubin of each of SOURCES, from the user's cache where it is there whole."""
     return {name: _cached(compiler, name, capability, cache=cache) for name in SOURCES}
 
 
@@ -159,7 +160,7 @@ def _cached(compiler: Compiler, name: str, capability: str, *, cache: bool) -> b
 
 
 def _read(path: Path) -> bytes | None:
-    """What is behind the hash in a file of the cache; None where it is not there or was damaged."""
+    """Return what is behind the hash in a file of the cache; None where it is not there or was damaged."""
     try:
         whole = path.read_bytes()
     except OSError:
@@ -169,7 +170,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def compilers_here() -> Iterator[Compiler]:
-    """Those that can be loaded here, the best first."""
+    """Yield those that can be loaded here, the best first."""
     for library in _nvrtc_libraries():
         with contextlib.suppress(OSError, BackendMissing):
             yield Nvrtc(library)
@@ -180,7 +181,7 @@ def compilers_here() -> Iterator[Compiler]:
 
 
 def _nvrtc_libraries() -> Iterator[str]:
-    """Those of the wheels, the latest first, then what the system's loader finds."""
+    """Yield those of the wheels, the latest first, then what the system's loader finds."""
     spec = importlib.util.find_spec("nvidia")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
     found = [library for folder in folders for library in folder.glob("*/lib/libnvrtc.so.*")]

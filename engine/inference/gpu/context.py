@@ -43,7 +43,7 @@ class OutOfMemory(Exception):
 
 
 def load_driver() -> Any:
-    """`pycuda.driver`. Raises BackendMissing where it is not installed, or there is no NVIDIA driver."""
+    """Import `pycuda.driver`. Raises BackendMissing where it is not installed, or there is no NVIDIA driver."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no driver; it is told below
@@ -105,8 +105,8 @@ class CudaContext:
 
     @contextlib.contextmanager
     def use(self, doing: str) -> Iterator[Any]:
-        """`current`, with errors translated: OutOfMemory, and BackendError for anything else, after which the context
-        is broken for good."""
+        """Enter `current`, with errors translated: OutOfMemory, and BackendError for anything else, after which the
+        context is broken for good."""
         if self._closed:
             raise BackendError("the engine is closed: its model was freed")
         check(self._owner)

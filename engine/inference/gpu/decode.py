@@ -29,8 +29,8 @@ class HardwareDecoding:
 
 
 def hardware_decoding(device: int = 0) -> HardwareDecoding:
-    """Tries to open GPU `device` for decoding. Makes a CUDA context in this process where it can, so never call it
-    before a fork."""
+    """Try to open GPU `device` for decoding. Makes a CUDA context in this process where it can, so never call it before
+    a fork."""
     kinds = tuple(hwdevices_available())
     codecs = tuple(name for name in CODECS if name in av.codecs_available and opens_on_cuda(av.Codec(name, "r")))
     if not codecs:
@@ -43,8 +43,8 @@ def hardware_decoding(device: int = 0) -> HardwareDecoding:
 
 
 def hardware_planes(video: Path, device: int = 0) -> Iterator[Any]:
-    """The frames of a video as the GPU decodes them, copied to main memory (nv12; with 10 bits p010). Raises what PyAV
-    raises where it can't: nothing falls back to the CPU."""
+    """Yield the frames of a video as the GPU decodes them, copied to main memory (nv12; with 10 bits p010). Raises what
+    PyAV raises where it can't: nothing falls back to the CPU."""
     acceleration = HWAccel("cuda", device=str(device), allow_software_fallback=False)
     with av.open(str(video), hwaccel=acceleration) as container:
         yield from container.decode(video=0)

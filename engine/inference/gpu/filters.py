@@ -64,7 +64,8 @@ class Filters:
         return layout in _FILTERED and dtype in ("float32", "float16")
 
     def kernel(self, shape: tuple[int, ...], input_hw: tuple[int, ...]) -> HeadFilter | None:
-        """For one image's output; None where it can't be filtered: the CPU will say what is wrong with it."""
+        """Return the filter for one image's output; None where it can't be filtered: the CPU will say what is wrong
+        with it."""
         rows, columns = shape
         height, width = input_hw
         try:

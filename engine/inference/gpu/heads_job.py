@@ -63,14 +63,14 @@ class HeadPlan:
         return max(1, -(-self._anchors // BLOCK[0])), batch
 
     def job(self, output: int, mask: int, counts: int, candidates: int) -> bytes:
-        """The argument of a launch, from addresses of memory. `counts` are to be zero."""
+        """Return the argument of a launch, from addresses of memory. `counts` are to be zero."""
         job = self._job.copy()
         job["output"], job["class_mask"], job["counts"], job["candidates"] = output, mask, counts, candidates
         return job.tobytes()
 
 
 def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
-    """One image's candidates as engine_ext.decode_heads gives them: in the order of the anchors.
+    """Return one image's candidates as engine_ext.decode_heads gives them: in the order of the anchors.
 
     None where the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
     be read by the layout's own `decode`, which also says what is wrong.

@@ -37,7 +37,7 @@ class Lane:
     def run(
         self, jobs: Sequence[NDArray[Any] | PlaneBatch], kernels: KernelSet | None, filters: Filters | None
     ) -> list[Any]:
-        """One answer per image, in order. While one job is computed the next one is uploaded."""
+        """Return one answer per image, in order. While one job is computed the next one is uploaded."""
         answers: list[Any] = []
         under_way: deque[Slot] = deque()
         try:
@@ -67,7 +67,7 @@ class Lane:
                     stream.synchronize()
 
     def free(self) -> None:
-        """Idempotent."""
+        """Free it all. Idempotent."""
         self.settle()
         for slot in self._slots:
             slot.free()

@@ -14,7 +14,7 @@ ALIGNED = 256
 
 
 def aligned(nbytes: int) -> int:
-    """The next multiple of what CUDA aligns its own allocations to."""
+    """Return the next multiple of what CUDA aligns its own allocations to."""
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
@@ -26,7 +26,7 @@ class Buffers:
         self._held: list[Any] = []
 
     def device(self, nbytes: int) -> int:
-        """Address of `nbytes` of the GPU's memory. Raises OutOfMemory with what was wanted and what there is."""
+        """Return address of `nbytes` of the GPU's memory. Raises OutOfMemory with what was wanted and what there is."""
         try:
             held = self._driver.mem_alloc(max(nbytes, 1))
         except self._driver.MemoryError as error:
@@ -36,7 +36,7 @@ class Buffers:
         return int(held)
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
-        """(nbytes,) uint8 of the host's memory, page-locked. Raises OutOfMemory."""
+        """Allocate (nbytes,) uint8 of the host's memory, page-locked. Raises OutOfMemory."""
         try:
             array: NDArray[np.uint8] = self._driver.pagelocked_empty((max(nbytes, 1),), np.uint8)
         except self._driver.MemoryError as error:

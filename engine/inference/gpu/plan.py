@@ -101,7 +101,7 @@ class LoadedPlan:
         return made
 
     def said(self) -> str:
-        """TensorRT's last word."""
+        """Return TensorRT's last error."""
         return self._logger.errors[-1] if self._logger.errors else "it gives no reason"
 
     def close(self) -> None:

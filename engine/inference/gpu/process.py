@@ -14,7 +14,8 @@ owner: int | None = None
 
 
 def claim() -> None:
-    """To be called ahead of the first call into the driver. Raises BackendError in a fork of CUDA's process."""
+    """Claim the GPU for this process, ahead of the first call into the driver. Raises BackendError in a fork of CUDA's
+    process."""
     global owner
     if owner is None:
         owner = os.getpid()
@@ -22,7 +23,7 @@ def claim() -> None:
 
 
 def check(owner: int) -> None:
-    """Raises BackendError unless this is the process `owner`."""
+    """Raise BackendError unless this is the process `owner`."""
     if owner != os.getpid():
         raise BackendError(
             f"CUDA was started in process {owner}, from which this process ({os.getpid()}) was forked, and can't be "

@@ -109,8 +109,8 @@ class Kernels(Protocol):
     """The compiled kernels of one context. Made and closed with it current."""
 
     def letterbox(self, spec: LetterboxSpec) -> LetterboxKernel:
-        """The kernel for frames of one size and format; cheap, no compilation. The caller keeps it. ValueError: the
-        spec is none that engine_ext.letterbox.Letterbox would take."""
+        """Return the kernel for frames of one size and format; cheap, no compilation. The caller keeps it. ValueError:
+        the spec is none that engine_ext.letterbox.Letterbox would take."""
         ...
 
     def head_filter(self, spec: HeadSpec) -> HeadFilter:

@@ -141,7 +141,7 @@ class Slot:
         self._events["uploaded"].record(self._streams.upload)
 
     def _upload_planes(self, batch: PlaneBatch) -> list[list[int]]:
-        """Device addresses of each frame's planes."""
+        """Return device addresses of each frame's planes."""
         room = sum(sum(frame.sizes) for frame in batch.frames)
         if room > self._planes_room:
             self._planes.free()
@@ -282,7 +282,7 @@ class Slot:
         return shape
 
     def free(self) -> None:
-        """Nothing of it is under way. Idempotent."""
+        """Free it; nothing of it is under way. Idempotent."""
         for graph in self._graphs.values():
             try:
                 if self._api is not None:

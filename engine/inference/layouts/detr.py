@@ -45,7 +45,7 @@ class DetrLayout:
 
 
 def _logit_below(conf: float) -> float:
-    """A little below the logit of `conf`: what is above is looked at closely."""
+    """Return a little below the logit of `conf`: what is above is looked at closely."""
     if conf <= 0.0:
         return -np.inf
     return float(np.log(conf / max(1e-9, 1.0 - conf))) - 0.01

@@ -19,7 +19,7 @@ _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
 
 
 def slice_ranges(node: Node, inputs: Sequence[Any], dims: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """(axis, start, end, step) of a Slice, start and end within the dimension; steps are positive."""
+    """Return (axis, start, end, step) of a Slice, start and end within the dimension; steps are positive."""
     starts, ends = (np.asarray(value).tolist() for value in inputs[1:3])
     axes = np.asarray(inputs[3]).tolist() if len(inputs) > 3 and inputs[3] is not None else list(range(len(starts)))
     steps = np.asarray(inputs[4]).tolist() if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
@@ -76,7 +76,7 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
 
 
 def _most(node: Node, inputs: Sequence[Any]) -> int:
-    """Elements that a node which may give more than it takes will have."""
+    """Return elements that a node which may give more than it takes will have."""
     if node.op_type in ("Add", "Sub", "Mul", "Div"):
         return math.prod(np.broadcast_shapes(*(value.shape for value in inputs)))
     if node.op_type == "Concat":

@@ -14,8 +14,8 @@ _SPAN = 16  # operations
 
 
 def block_size(tensor: Tensor) -> int:
-    """Floats from one block of 16 channels to the next. Never a whole number of pages: the pixels of all blocks would
-    meet in the same few lines of the first-level cache."""
+    """Return floats from one block of 16 channels to the next. Never a whole number of pages: the pixels of all blocks
+    would meet in the same few lines of the first-level cache."""
     size = tensor.height * tensor.width * BLOCK
     return size if size % _EVEN else size + BLOCK
 

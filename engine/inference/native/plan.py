@@ -36,7 +36,7 @@ Row = dict[str, int]
 
 
 def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
-    """A network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
+    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
     with refusing():
         network = trace(graph, height, width)
         fuse(network)
@@ -88,7 +88,7 @@ class _Planner:
     # ---- the result ----
 
     def _written_directly(self) -> dict[Tensor, Patch]:
-        """Tensors that go to the result only, whole: their convolutions write it themselves."""
+        """Return tensors that go to the result only, whole: their convolutions write it themselves."""
         count = uses(self._network)
         makers = {op.out: op for op in self._network.ops}
         found = {}
@@ -101,7 +101,7 @@ class _Planner:
         return found
 
     def _check_result(self) -> None:
-        """Every number of the result is written exactly once."""
+        """Check that every number of the result is written exactly once."""
         rows, columns = self._result.rows, self._result.columns
         if max(rows, columns) > MAX_ROW or rows * columns > _WORKSPACE_LIMIT:
             raise Unsupported(f"its output is {rows} x {columns}")
@@ -203,7 +203,7 @@ class _Planner:
         self._rows.append((row, places))
 
     def _blocking(self, op: Conv, row: Row) -> None:
-        """How many output blocks a tile takes, and how many pixels all groups of them are computed of in turn.
+        """Choose how many output blocks a tile takes, and how many pixels all groups of them are computed of in turn.
 
         One pixel more of a stride-1 convolution of one pixel is the next in memory, so that an image is one long row.
         """
@@ -221,7 +221,7 @@ class _Planner:
         row["chunk"] = max(48, _INPUT_CACHE // per_pixel // 24 * 24)
 
     def _padding(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
-        """Rows are padded into a scratch where the window leaves the input; scaled there, too."""
+        """Pad rows into a scratch where the window leaves the input; scaled there, too."""
         channels, height, width = row["in_channels"], op.weight.shape[2], op.weight.shape[3]
         parts, unit = (channels, 1) if op.source is None else (-(-channels // BLOCK), BLOCK)
         if op.affine is not None:
@@ -236,7 +236,7 @@ class _Planner:
         places.append(("segments_at", self._scratch(segments * 4, index)))
 
     def _concat(self, op: Concat) -> None:
-        """Copies of the parts that do not lie there already."""
+        """Return copies of the parts that do not lie there already."""
         whole, first = self._places[op.out], 0
         for source in op.sources:
             place = self._places[source]

@@ -47,8 +47,8 @@ MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
-    """What the graph computes of a (1, C, height, width) image. Raises Unsupported, or what a graph that is not sound
-    makes fail: see `ops.refusing`."""
+    """Return what the graph computes of a (1, C, height, width) image. Raises Unsupported, or what a graph that is not
+    sound makes fail: see `ops.refusing`."""
     return _Trace(graph, height, width).run()
 
 
@@ -161,7 +161,7 @@ class _Trace:
         return self._scaled(node, inputs[0], factor, shift - mean * factor)
 
     def _scaled(self, node: Node, source: Tensor, factor: Any, summand: Any) -> Tensor:
-        """A depthwise convolution of one pixel, which `fuse` folds into the convolution before it."""
+        """Return a depthwise convolution of one pixel, which `fuse` folds into the convolution before it."""
         n = source.channels
         factor, summand = (np.broadcast_to(np.asarray(v, np.float32), (n,)).copy() for v in (factor, summand))
         out = self._tensor(n, source.height, source.width)
@@ -235,7 +235,7 @@ class _Trace:
         return self._add(MaxPool(source, self._tensor(source.channels, *size), window, strides, pads))
 
     def resize(self, node: Node, inputs: list[Any]) -> Tensor:
-        """Nearest neighbour to a multiple of the size, where each of its rules gives the same pixels."""
+        """Resize by nearest neighbour to a multiple of the size, where each of its rules gives the same pixels."""
         source = _the_tensor(node, inputs)
         sizes = inputs[3] if len(inputs) > 3 else None
         if sizes is not None:
@@ -301,7 +301,7 @@ class _Trace:
         return Cells(source.height * source.width, source.channels, patches, turned=True)
 
     def _parts(self, tensor: Tensor, column: int) -> list[tuple[int, Tensor]]:
-        """A concatenated tensor's parts, with their first channels, so that each can write its own columns."""
+        """Return a concatenated tensor's parts, with their first channels, so that each can write its own columns."""
         maker = self._maker[tensor]
         if not isinstance(maker, Concat):
             return [(column, tensor)]
@@ -370,7 +370,7 @@ def _the_tensor(node: Node, inputs: list[Any]) -> Tensor:
 def _window(
     node: Node, dims: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Strides, padding above and left, and the size of what a sliding window gives."""
+    """Return strides, padding above and left, and the size of what a sliding window gives."""
     strides = node.wholes("strides", [1, 1])
     pads = node.wholes("pads", [0, 0, 0, 0])
     automatic = node.text("auto_pad", "NOTSET")
@@ -392,7 +392,8 @@ def _window(
 
 
 def _dense(node: Node, weight: Floats, groups: int) -> Floats:
-    """(O, I / groups, ...) with zeros where a group does not look: (O, I, ...). For the few channels of an image."""
+    """Return weights (O, I / groups, ...) as (O, I, ...), with zeros where a group does not look. For the few channels
+    of an image."""
     if groups == 1:
         return weight
     _check_spread(node, weight.size * groups)
@@ -418,7 +419,7 @@ def _folded(
     strides: tuple[int, int],
     pads: tuple[int, int],
 ) -> Conv:
-    """A convolution of a view as one of the image: the kernel is spread to where its samples lie.
+    """Return a convolution of a view as one of the image: the kernel is spread to where its samples lie.
 
     Row y of the view's channel is row y * step + row of the image's, so kernel row k becomes k * step + row, and the
     stride and the padding become `step` times as large. Exact while the steps divide the image: then a row beyond
@@ -453,7 +454,7 @@ def _folded(
 
 
 def _per_channel(node: Node, constant: Any, channels: int) -> Any:
-    """A constant that is one number, or one a channel, as (channels,) float32."""
+    """Return a constant that is one number, or one a channel, as (channels,) float32."""
     if constant.dtype.kind != "f" or constant.ndim > 4:
         raise Unsupported(f"{node} has an operand of {constant.dtype}")
     shape = (1,) * (4 - constant.ndim) + constant.shape
@@ -479,7 +480,7 @@ def _activation(node: Node, inputs: list[Any]) -> Activation:
 
 
 def _repeats(node: Node, size: int, factor: int) -> bool:
-    """Whether output pixel x is input pixel x // factor under the node's rules. `size` is the output's."""
+    """Return whether output pixel x is input pixel x // factor under the node's rules. `size` is the output's."""
     x = np.arange(size, dtype=np.float64)
     how = node.text("coordinate_transformation_mode", "half_pixel")
     if how == "asymmetric":
@@ -502,7 +503,7 @@ def _repeats(node: Node, size: int, factor: int) -> bool:
 
 
 def _sampled(node: Node, view: PictureView, axis: int, start: int, end: int, step: int) -> PictureView:
-    """Every step-th row or column from `start` on, to the last one; or some of the channels."""
+    """Return every step-th row or column from `start` on, to the last one; or some of the channels."""
     factor, summand, samples, steps = view.factor, view.summand, view.samples, list(view.steps)
     size = view.dims[axis]
     if step > _MAX_STEP:

@@ -196,7 +196,8 @@ def _place(resolved: ResolvedModel, parts: PlanParts) -> Path:
 
 
 def _same(plan: Path, key: str) -> PlanRecord | None:
-    """The record of a whole plan at this place with this very key. Anything else there is replaced, as was asked."""
+    """Return the record of a whole plan at this place with this very key. Anything else there is replaced, as was
+    asked."""
     if not sidecar_of(plan).exists():
         return None
     try:
@@ -206,7 +207,7 @@ def _same(plan: Path, key: str) -> PlanRecord | None:
 
 
 def _check_writable(plan: Path) -> None:
-    """Raises OutputError before minutes of work rather than after them."""
+    """Raise OutputError before minutes of work rather than after them."""
     if plan.is_dir():
         raise OutputError(f"{plan} is a folder. -o names the plan itself.")
     try:
@@ -347,7 +348,7 @@ def _checked(
 
 
 def _model_name(model: str) -> str:
-    """A path is made absolute: the command that repairs a plan is run from anywhere."""
+    """Return a model's name, or its path made absolute: the command that repairs a plan may be run from anywhere."""
     path = Path(model)
     return str(path.resolve()) if path.exists() else model
 

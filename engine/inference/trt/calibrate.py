@@ -41,7 +41,8 @@ class Calibration:
 
 
 def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
-    """Images of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are none."""
+    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are
+    none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of images. {folder} is not one.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -100,7 +101,7 @@ class Histogram:
         self.counts += np.bincount(bins, minlength=_BINS)
 
     def threshold(self) -> float:
-        """T with the least expected squared error; 1.0 where nothing but zeros was seen."""
+        """Return the threshold with the least expected squared error; 1.0 where nothing but zeros was seen."""
         if self.limit == 0.0:
             return 1.0
         centres = (np.arange(_BINS) + 0.5) * (self.limit / _BINS)
@@ -114,7 +115,8 @@ class Histogram:
 def calibrate(
     model: onnx.ModelProto, tensors: Iterable[NDArray[Any]], tick: Callable[[int], None] | None = None
 ) -> dict[str, float]:
-    """Threshold of each tensor that a convolution to be quantized reads, from running a plain model on the CPU."""
+    """Return threshold of each tensor that a convolution to be quantized reads, from running a plain model on the
+    CPU."""
     import onnxruntime  # a plan may be built where it is not, or can't be loaded
 
     names = sorted({node.input[0] for node in quantizable(model)})

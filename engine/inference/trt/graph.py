@@ -27,13 +27,13 @@ def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def picture_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The one input that is no weight."""
+    """Return the one input that is no weight."""
     weights = initializers(model)
     return next(value for value in model.graph.input if value.name not in weights)
 
 
 def constants_to_initializers(model: onnx.ModelProto) -> None:
-    """Constant nodes become initializers, so that only one kind of constant is left. In place."""
+    """Turn constant nodes into initializers, in place, so that only one kind of constant is left. In place."""
     dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     kept = []
     for node in model.graph.node:
@@ -73,7 +73,7 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def refuse_subgraphs(model: onnx.ModelProto) -> None:
-    """The conversions look at one graph only."""
+    """Refuse subgraphs: the conversions look at one graph only."""
     for node in model.graph.node:
         if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
             raise PlanError(

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def make_logger(trt: Any, say: Callable[[str], None] | None = None) -> Any:
-    """TensorRT's ILogger: errors are kept in `errors`, `say` hears everything from INFO on."""
+    """Return TensorRT's ILogger: errors are kept in `errors`, `say` hears everything from INFO on."""
     severity = trt.ILogger.Severity
 
     class Log(trt.ILogger):  # type: ignore[misc]

@@ -40,7 +40,8 @@ class CallingWatcher(QuietWatcher):
 
 
 def make_monitor(trt: Any, watcher: Watcher) -> Any:
-    """TensorRT's IProgressMonitor over a watcher. What Python raises in it would end the process: nothing may."""
+    """Return TensorRT's IProgressMonitor over a watcher. What Python raises in it would end the process: nothing
+    may."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:

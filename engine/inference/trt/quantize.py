@@ -21,7 +21,7 @@ _UNSIGNED_ZERO = 128
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
-    """Raises PlanError for a model that is quantized already."""
+    """Raise PlanError for a model that is quantized already."""
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv"):
             raise PlanError(
@@ -31,7 +31,7 @@ def refuse_quantized(model: onnx.ModelProto) -> None:
 
 
 def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in an opset that has a scale for each channel: itself, or converted by ONNX."""
+    """Return the model in an opset that has a scale for each channel: itself, or converted by ONNX."""
     if opset_of(model) >= _MIN_OPSET:
         return model
     try:
@@ -44,7 +44,8 @@ def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The convolutions to be quantized: one group, constant weights, another convolution before and another behind."""
+    """Return the convolutions to be quantized: one group, constant weights, another convolution before and another
+    behind."""
     weights = initializers(model)
     nodes = list(model.graph.node)
     touched = {picture_of(model).name}  # by the image, with no convolution between
@@ -80,7 +81,7 @@ def quantize(
     keep: Collection[str] = (),
     unsigned: bool = False,
 ) -> onnx.ModelProto:
-    """A copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept.
+    """Return a copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept.
 
     keep      outputs of convolutions that stay in float32
     unsigned  activations are uint8 with a zero point of 128, the same numbers as int8 with one of 0: OpenVINO 2026.4
@@ -130,7 +131,8 @@ def quantize(
 
 
 def signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose uint8 activations with a zero point of 128 are int8 with one of 0, the only ones TensorRT takes."""
+    """Return a copy whose uint8 activations with a zero point of 128 are int8 with one of 0, the only ones TensorRT
+    takes."""
     model = copy_of(model)
     weights = initializers(model)
     for node in model.graph.node:

@@ -133,8 +133,8 @@ def sidecar_of(plan: Path) -> Path:
 
 
 def write_plan(plan: Path, data: memoryview | bytes, record: PlanRecord) -> None:
-    """Both files, whole or not at all. A plan beside another's side-car, as between the two, is refused by its hash.
-    Raises OutputError."""
+    """Write both files, whole or not at all. A plan beside another's side-car, as between the two, is refused by its
+    hash. Raises OutputError."""
     try:
         with atomic_write(plan) as stream:
             stream.write(data)
@@ -188,12 +188,13 @@ def read_record(plan: Path) -> PlanRecord:
 
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
-    """Plans of a model in the user's cache, in the order of their names. They are not checked: see `check_plan`."""
+    """Return plans of a model in the user's cache, in the order of their names. They are not checked: see
+    `check_plan`."""
     return [(plan, record) for plan, record in all_plans() if record.onnx_sha256 == onnx_sha256]
 
 
 def all_plans() -> list[tuple[Path, PlanRecord]]:
-    """Plans in the user's cache, of all models, in the order of their names."""
+    """Return plans in the user's cache, of all models, in the order of their names."""
     found = []
     for plan in sorted(cache_dir("plans").glob("*.plan")):
         with contextlib.suppress(PlanError):

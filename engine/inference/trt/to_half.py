@@ -25,13 +25,13 @@ _STAY: dict[str, tuple[int, ...] | None] = {"Resize": (1, 2), "Upsample": (1,), 
 
 
 def narrow(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
-    """A copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16 its input is a half as well,
-    which halves the upload; outputs stay float32. Raises PlanError where a weight is too large for a half."""
+    """Return a copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16 its input is a half as
+    well, which halves the upload; outputs stay float32. Raises PlanError where a weight is too large for a half."""
     return _Narrowing(copy_of(model), dtype).run()
 
 
 def leading_to_heavy(model: onnx.ModelProto) -> set[int]:
-    """Positions of the nodes that a convolution or matrix product depends on, themselves included."""
+    """Return positions of the nodes that a convolution or matrix product depends on, themselves included."""
     feeds: set[str] = set()
     inside = set()
     for position in range(len(model.graph.node) - 1, -1, -1):
@@ -75,7 +75,7 @@ class _Narrowing:
         return self._model
 
     def _take_input(self, inside: set[int]) -> None:
-        """The image comes as a half where all that reads its pixels does so in halves."""
+        """Take the image as a half where all that reads its pixels does so in halves."""
         picture = picture_of(self._model)
         readers = [p for p, node in enumerate(self._model.graph.node) if picture.name in node.input]
         pixels = [p for p in readers if self._model.graph.node[p].op_type != "Shape"]
@@ -85,7 +85,7 @@ class _Narrowing:
             self._now_narrow.add(picture.name)
 
     def _read(self, name: str, want_narrow: bool) -> str:
-        """The name under which a node finds this tensor in the type it wants."""
+        """Return the name under which a node finds this tensor in the type it wants."""
         if self._types.get(name) != self._full or (name in self._now_narrow) == want_narrow:
             return name
         if name in self._weights and not want_narrow:
@@ -118,7 +118,7 @@ class _Narrowing:
                 attribute.t.CopyFrom(self._tensor(attribute.t, attribute.t.name))
 
     def _give_outputs(self) -> None:
-        """What is a half at the end is given out in float32, under its own name."""
+        """Give out in float32, under its own name, what is a half at the end."""
         for output in self._model.graph.output:
             if output.name not in self._now_narrow:
                 continue
@@ -132,7 +132,7 @@ class _Narrowing:
 
 
 def _types_of(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every tensor, worked out by ONNX."""
+    """Return element type of every tensor, worked out by ONNX."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:

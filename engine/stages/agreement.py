@@ -1,0 +1,84 @@
+"""Agreement: what a gated stream gives beside what whole frames would have given, over windows of frames.
+
+Three shares: of boxes (F1 at IoU 0.5, in one class), of ids (of the tracks that agree, those with the id that the
+tracker gives where it goes on with whole frames), and of the numbers of ids. All is counted in whole numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.confidence import drawn
+from engine.records import Agreements, Detections, Plan, Ratio, Tracks
+from engine.stages.windows import LEVELS
+from engine_ext.geometry import iou_matrix
+
+IOU = 0.5
+
+
+class Auditor:
+    """The audit of one stream, frame by frame in order."""
+
+    def __init__(self, target: float, conf: float, known: Agreements | None = None) -> None:
+        """`conf` is the lowest score of a box that counts, `known` what an earlier run had seen."""
+        self.seen = known.copy() if known is not None else Agreements()
+        self._target, self._conf = target, conf
+        self._window = _Window()
+
+    def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
+        """Take a frame of a window: what is given, and what a tracker gives that went on with whole frames from where
+        the window begins; each with the detections it was made of."""
+        window, mine, theirs = self._window, given.detections, whole.detections
+        assert mine is not None
+        assert theirs is not None
+        mine, theirs = mine.above(self._conf), theirs.above(self._conf)
+        window.agreeing += len(_pairs(mine, theirs))
+        window.boxes += len(mine) + len(theirs)
+        pairs = _pairs(given, whole)
+        window.paired += len(pairs)
+        window.same_id += sum(int(given.track_ids[row] == whole.track_ids[column]) for row, column in pairs)
+        window.ids[0].update(given.track_ids.tolist())
+        window.ids[1].update(whole.track_ids.tolist())
+        self.seen.frames += 1
+        if plan.window_ends:
+            self._conclude(plan.stretch, given.frame.index)
+
+    def _conclude(self, stretch: int, index: int) -> None:
+        seen, window = self.seen, self._window
+        self._window = _Window()
+        for ratio in (seen.boxes, seen.here):
+            ratio.add(2 * window.agreeing, window.boxes)
+        seen.ids.add(2 * window.same_id, 2 * window.paired)
+        mine, theirs = map(len, window.ids)
+        seen.counts.add(2 * min(mine, theirs), mine + theirs)
+        seen.stretch = stretch
+        if drawn(seen.here)[1] < self._target and seen.level < LEVELS:  # by more than chance
+            seen.level, seen.here = seen.level + 1, Ratio()
+            seen.opened_at = [*seen.opened_at, index]
+
+
+@dataclass
+class _Window:
+    agreeing: int = 0
+    boxes: int = 0
+    same_id: int = 0
+    paired: int = 0
+    ids: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+
+
+def _pairs(one: Detections | Tracks, other: Detections | Tracks) -> list[tuple[int, int]]:
+    """Return which boxes of a class overlap by `IOU`, each with one of the other side at most, the best first."""
+    boxes = (np.ascontiguousarray(each.boxes_xyxy, np.float64) for each in (one, other))
+    overlap = iou_matrix(*boxes)
+    overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0.0
+    rows, columns = np.nonzero(overlap >= IOU)
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for at in np.argsort(-overlap[rows, columns], kind="stable"):
+        row, column = int(rows[at]), int(columns[at])
+        if row not in pairs and column not in taken:
+            pairs[row] = column
+            taken.add(column)
+    return list(pairs.items())
