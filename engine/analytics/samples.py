@@ -297,3 +297,8 @@ def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Sample
 def _of_table(table: NDArray[np.float64], names: dict[int, str]) -> Samples:
     frames, pts, ids, classes = table[:, [0, 1, 3, 4]].astype(np.int64).T
     return Samples(frames, pts, table[:, 2], ids, classes, table[:, 5], table[:, 6:10], names)
+
+
+def classes_in(files: Iterable[Path]) -> set[str]:
+    """Return the names of all classes in files of rows. Raises InputError."""
+    return {name for path in files for samples in read_tracks(path) for name in samples.class_names.values()}

@@ -478,6 +478,13 @@ def test_a_scene_for_other_videos(tmp_path, run):
     assert done.status == 2
     assert "No scene is for any of the videos: their `camera` is 'cam7/**'" in done.err
     assert video.name in done.err
+    # One for a class that the model did not look for; what is in the rows, people may have mended.
+    for name, refused in (("dog", True), ("square", False), ("person", False)):
+        elsewhere.write_text(f'[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\nclasses = ["{name}"]\n')
+        for command in (("clips", out), ("analyze", out, "-o", tmp_path / "tables")):
+            done = run(*command, "--scene", elsewhere)
+            assert (done.status == 2) == refused, done.err
+            assert ("The line 'a' of a scene is for the class 'dog', which was not looked for" in done.err) == refused
 
 
 def test_what_is_empty_and_how_sure_that_is(tmp_path):
