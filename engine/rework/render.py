@@ -67,6 +67,8 @@ def render(
     config = run.config.updated(**(changes or {}))
     settings = _settings_of(config)
     jobs = list(_jobs(run))
+    if not jobs and any(video.tracks is not None and video.source is None for video in run.videos):
+        raise InputError(f"{folder} is of live sources, of which no file is kept that could be drawn again.")
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
     for _, _, source, tracks in jobs:
