@@ -14,7 +14,7 @@ def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
     if clips is not None and "error" not in clips:
         copied = sum(each["mode"] == "copy" for each in clips["clips"])
         made = counted(len(clips["clips"]), "clip")
-        yield f"{made} in {clips.get('folder', '')}, {copied} of them copied as they are."
+        yield f"{made} in {clips.get('folder', '')}, {copied:,} copied without encoding."
         for name, why in clips["failed"].items():
             yield f"{name}: no clips: {why}"
     for each in exports["exports"] if exports is not None else ():
