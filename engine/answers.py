@@ -72,6 +72,7 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: 
 def read_manifest(folder: Path) -> ManifestJson:
     """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
     from engine.manifest import checked  # a run reads none
+    from engine.resume.attempts import STATE_FOLDER
 
     path = folder / "manifest.json"
     if path.exists() and not path.is_file():
@@ -81,8 +82,15 @@ def read_manifest(folder: Path) -> ManifestJson:
             raise InputError(f"{path} is too large for a manifest.")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / STATE_FOLDER).is_dir():
+            raise InputError(
+                f"{folder} holds no manifest.json yet: what was begun there has not ended. If it was killed, the same "
+                "command goes on with it."
+            ) from None
         what = "holds no manifest.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
+    except NotADirectoryError:
+        raise InputError(f"{folder} is no folder. Name the output folder of a run or a job.") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, RecursionError) as error:
