@@ -76,6 +76,7 @@ def import_corrected(
         before = kept if kept.exists() else target.tracks
         frames, pts, times_s, classes = _known(before)
         last = max((frame for frame, _ in boxes), default=-1)
+        part = _part(run, target)
         timed: Literal["source", "rows"] = "source"
         of_source = _times_of_source(run, target, last)
         if of_source is None:
@@ -98,6 +99,7 @@ def import_corrected(
                 tick, second = of_source[box.frame]
             else:
                 tick, second = of_rows.at(box.frame)
+            _refuse_outside(part, target, box.frame, second)
             row = {
                 "frame": box.frame,
                 "pts": tick,
@@ -184,6 +186,28 @@ def _length(run: FinishedRun, video: FinishedVideo) -> int | None:
     (film,) = (film for each, film in zip(run.videos, run.films, strict=True) if each is video)
     whole = video.status == "ok" and not config.start_s and config.part_ends_s is None and not film.sequence_joined
     return video.frames if whole else None
+
+
+def _part(run: FinishedRun, video: FinishedVideo) -> tuple[float, float] | None:
+    """Return the seconds of a video, by its container, between which a run was asked to look; None where it was asked
+    for all of it."""
+    config = run.config
+    if not config.start_s and config.part_ends_s is None:
+        return None
+    (film,) = (film for each, film in zip(run.videos, run.films, strict=True) if each is video)
+    return film.examined_s
+
+
+def _refuse_outside(part: tuple[float, float] | None, video: FinishedVideo, frame: int, second: float) -> None:
+    """Raise InputError where a frame lies outside the part that was examined: in tables no bin is for it."""
+    if part is None:
+        return
+    half_s = float(video.step_s or 0) / 2  # a part ends where its last frame does, and that is a step behind its time
+    if not part[0] - half_s - 1e-5 <= second <= part[1] - half_s + 1e-5:
+        raise InputError(
+            f"The corrections have boxes in frame {frame} of {video.name}, at {second:.3f} s, and the run looked at "
+            f"{part[0]:.3f} to {part[1]:.3f} s alone. Leave them out, or run the whole video and import into that."
+        )
 
 
 def _known(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, int]]:

@@ -488,6 +488,26 @@ def test_frames_beyond_a_video_whose_source_is_gone(one):
         import_corrected(FinishedRun.load(out), [out / "x.txt"])
 
 
+@pytest.mark.parametrize(("frame", "taken"), [(9, False), (10, True), (29, True), (30, False)])
+@pytest.mark.parametrize("source_is_there", [True, False])
+def test_frames_outside_the_part_that_was_examined(tmp_path, frame, taken, source_is_there):
+    """No bin of the tables is for them: a crossing there would be counted in another."""
+    video = make(tmp_path, Shot(frames=40, rate=10), name="a").path
+    rows = [row for row in moving(40, {1: "car"}) if 10 <= row["frame"] < 30]
+    out = run_with(tmp_path / "out", {video: (frames_of(video), rows)}, start_s=1.0, duration_s=2.0)
+    if not source_is_there:
+        video.unlink()
+    (out / "x.txt").write_text(f"{frame + 1},1,1,1,5,5,1,1,1\n")
+    before = (out / "a.tracks.jsonl").read_bytes()
+    if taken:
+        assert import_corrected(FinishedRun.load(out), [out / "x.txt"]).boxes == 1
+        return
+    message = f"boxes in frame {frame} of a.mp4, at {frame / 10:.3f} s, and the run looked at 1.000 to 3.000 s alone"
+    with pytest.raises(InputError, match=re.escape(message)):
+        import_corrected(FinishedRun.load(out), [out / "x.txt"])
+    assert (out / "a.tracks.jsonl").read_bytes() == before
+
+
 # -- unpacked ---------------------------------------------------------------------------------------------------------
 
 
