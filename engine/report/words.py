@@ -60,6 +60,10 @@ _REPORT: dict[str, tuple[str, str]] = {
     "count_videos_many": ("{n} videos", "{n} vídeos"),
     "count_ids": ("{n} track id", "{n} identificador"),
     "count_ids_many": ("{n} track ids", "{n} identificadores"),
+    "count_frames": ("{n} frame", "{n} fotograma"),
+    "count_frames_many": ("{n} frames", "{n} fotogramas"),
+    "count_more_bins": ("{n} more bin is in counts.csv.", "Otro {n} intervalo está en counts.csv."),
+    "count_more_bins_many": ("{n} more bins are in counts.csv.", "Otros {n} intervalos están en counts.csv."),
     "count_objects": ("{n} object", "{n} objeto"),
     "count_objects_many": ("{n} objects", "{n} objetos"),
     "examined": ("examined", "examinados"),
@@ -94,7 +98,6 @@ _REPORT: dict[str, tuple[str, str]] = {
     ),
     "not_looked": ("not examined", "no examinado"),
     "table_of": ("The same as a table", "Lo mismo como tabla"),
-    "more_bins": ("{count} more bins are in counts.csv.", "Otros {count} intervalos están en counts.csv."),
     "median_dwell": ("Median dwell", "Estancia mediana"),
     "where": ("Where they went", "Por dónde pasaron"),
     "map_said": (
