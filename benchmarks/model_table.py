@@ -34,7 +34,7 @@ from engine import Engine, EngineConfig
 from engine.errors import BackendMissing
 from engine.inference.trt.to_float32 import plain
 from engine.precision import Precision, processor
-from engine.quantize import quantize_model
+from engine.verification.quantize import quantize_model
 from models.dynamic_axes import freed_model
 from models.onnx_meta import load_onnx
 from models.resolution import resolve

@@ -14,26 +14,44 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class BackendKind:
-    """`cpu` is the module and function that makes it of an engine.inference.backends.base.CpuModel; None: it computes
-    on a GPU only. `gpu`: it computes on a GPU, where engine.inference.select makes it."""
+    """`cpu` and `gpu` are the modules and functions that make it of an engine.inference.backends.base.CpuModel and of a
+    GpuModel; None: it does not compute there. `turn` says when `--device auto` tries it on a GPU, lowest first; None:
+    only where it is named. `title` names it to people who did not."""
 
     cpu: str | None = None
-    gpu: bool = False
+    gpu: str | None = None
+    turn: int | None = None
+    title: str = ""
 
     def on_cpu(self, model: Any) -> Any:
-        """Make it for a CPU. Raises BackendMissing and ModelError."""
+        """Return the backend on a CPU. Raises BackendMissing and ModelError."""
         assert self.cpu is not None
-        module, _, name = self.cpu.partition(":")
-        return getattr(importlib.import_module(module), name)(model)
+        return _made(self.cpu, model)
 
+    def on_gpu(self, model: Any) -> Any:
+        """Return an engine.inference.backends.base.OnGpu. Raises BackendMissing, PlanError and ConfigError."""
+        assert self.gpu is not None
+        return _made(self.gpu, model)
+
+
+def _made(home: str, model: Any) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(module), name)(model)
+
+
+_ROOM = "engine.inference.backends"
 
 BACKENDS: dict[str, BackendKind] = {
-    "native": BackendKind("engine.inference.backends.native:on_cpu"),
-    "onnxruntime": BackendKind("engine.inference.backends.onnxruntime:on_cpu", gpu=True),
-    "onnxruntime-tensorrt": BackendKind(gpu=True),
-    "openvino": BackendKind("engine.inference.backends.openvino:on_cpu"),
-    "tensorrt": BackendKind(gpu=True),
-    "fake": BackendKind("engine.inference.backends.fake:on_cpu"),
+    "native": BackendKind(f"{_ROOM}.native:on_cpu"),
+    "onnxruntime": BackendKind(
+        f"{_ROOM}.onnxruntime:on_cpu", f"{_ROOM}.onnxruntime:on_cuda", 3, "ONNX Runtime's CUDA provider"
+    ),
+    "onnxruntime-tensorrt": BackendKind(
+        gpu=f"{_ROOM}.onnxruntime:on_tensorrt", turn=2, title="ONNX Runtime's TensorRT provider"
+    ),
+    "openvino": BackendKind(f"{_ROOM}.openvino:on_cpu"),
+    "tensorrt": BackendKind(gpu=f"{_ROOM}.tensorrt:on_gpu", turn=1, title="a TensorRT plan"),
+    "fake": BackendKind(f"{_ROOM}.fake:on_cpu"),
 }
 
 

@@ -30,7 +30,6 @@ from engine.config import EngineConfig
 from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
-from engine.identities import Identities
 from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
@@ -56,7 +55,8 @@ from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
-from engine.run import Run
+from engine.run.identities import Identities
+from engine.run.run import Run
 from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
@@ -293,7 +293,7 @@ class Engine:
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
         counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.follow_up import follow_up  # a run without any starts without what makes them
+            from engine.run.follow_up import follow_up  # a run without any starts without what makes them
 
             followed = follow_up(
                 summary["videos"],

@@ -40,7 +40,8 @@ ROOMS = {
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
-        "answers": {"analytics", "config", "errors", "own_files", "summary"},
+        "manifest": {"config", "errors", "summary", "text"},
+        "answers": {"analytics", "config", "errors", "manifest", "own_files", "summary"},
         "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "own_files": {"errors", "files", "formats", "media"},
@@ -49,7 +50,7 @@ ROOMS = {
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
-        "stages": {"confidence", "config", "inference", "media", "records", "errors", "trackers"},
+        "stages": {"confidence", "config", "inference", "media", "records", "errors", "text", "trackers"},
         "resume": {
             "analytics", "config", "corrections", "formats", "inference", "media", "own_files", "sinks", "records",
             "files", "errors", "versions", "summary",
@@ -65,43 +66,40 @@ ROOMS = {
             "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
-            "analytics", "config", "corrections", "errors", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "summary", "text",
+            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
+            "pipeline", "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
-            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "text",
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
+            "pipeline", "profiling", "sinks", "stages", "text",
         },
-        "follow_up": {"analytics", "answers", "clips", "config", "errors", "exports", "finished", "summary"},
         "pipeline": {
             "analytics", "confidence", "config", "errors", "files", "formats", "inference", "media", "own_files",
-            "profiling", "records", "resume", "sinks", "stages", "summary", "trackers",
+            "profiling", "records", "resume", "sinks", "stages", "summary", "text", "trackers",
         },
         "results": {
             "analytics", "answers", "confidence", "config", "errors", "files", "inference", "pipeline", "records",
             "sinks", "text", "versions", "summary",
         },
         "alarms": {"analytics", "errors", "records", "summary", "text"},
-        "identities": {"errors", "files", "media", "pipeline", "results", "summary"},
-        "run": {"pipeline", "profiling"},
+        "run": {
+            "analytics", "answers", "clips", "config", "errors", "exports", "files", "finished", "media", "pipeline",
+            "profiling", "results", "summary",
+        },
         "engine": {
-            "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "follow_up",
-            "identities", "inference", "made", "media", "pipeline", "profiling", "records", "report", "results",
-            "resume", "run", "sinks", "stages", "summary", "text", "trackers",
+            "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "inference",
+            "made", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
+            "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "audit": {
             "analytics", "answers", "engine", "errors", "files", "finished", "inference", "made", "media", "pipeline",
             "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
         },
-        "agreement": {"records"},
-        "faster": {"precision", "text"},
         "observe": {"engine", "errors", "install", "profiling"},
-        "quantize": {"agreement", "config", "engine", "errors", "inference", "precision", "records"},
-        "verify_precision": {
-            "agreement", "config", "engine", "errors", "faster", "media", "precision", "records", "text",
+        "verification": {
+            "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "summary", "text",
         },
-        "verify": {"config", "engine", "errors", "inference", "media", "records", "sinks", "text", "summary"},
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
             "own_files", "pipeline", "profiling", "records", "remade", "results", "resume", "sinks", "stages",
@@ -109,9 +107,8 @@ ROOMS = {
         },
         "cli": {
             "alarms", "analytics", "answers", "audit", "backends", "clips", "config", "defaults", "engine", "errors",
-            "exports", "faster", "files", "find", "finished", "formats", "inference", "install", "logs", "media",
-            "observe", "pipeline", "profiling", "quantize", "report", "results", "rework", "summary", "text",
-            "trackers", "verify", "verify_precision",
+            "exports", "files", "find", "finished", "formats", "inference", "install", "logs", "media", "observe",
+            "pipeline", "profiling", "report", "results", "rework", "summary", "text", "trackers", "verification",
         },
     },
 }  # fmt: skip

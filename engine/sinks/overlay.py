@@ -65,6 +65,10 @@ class Overlay:
         self._trails: dict[int, _Trail] = {}
         self._slots: dict[int, int] = {}  # of tracks: where their labels stood last
 
+    @property
+    def scene(self) -> SceneOverlay | None:
+        return self._scene
+
     def draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
         """Draw a frame's tracks on an image of even size that nobody else reads."""
         style, size_wh, scene = self._style, (image.width, image.height), self._scene
@@ -160,20 +164,23 @@ class Overlay:
             self._scene.restore(cast("SceneJson | None", state.get("scene")))
 
     def _labels(self, tracks: Tracks) -> list[str]:
-        parts: dict[str, list[str]] = {
-            "class": [self._names[class_id] for class_id in tracks.class_ids.tolist()],
-            "id": [str(track_id) for track_id in tracks.track_ids.tolist()],
-            "score": [f"{score:.2f}" for score in _scores(tracks).tolist()],
-        }
-        return [" ".join(words) for words in zip(*(parts[part] for part in self._style.label), strict=True)] or [
-            ""
-        ] * len(tracks)
+        if not self._style.label:
+            return [""] * len(tracks)
+        return list(map(" ".join, zip(*(self._words(part, tracks) for part in self._style.label), strict=True)))
+
+    def _words(self, part: str, tracks: Tracks) -> list[str]:
+        """Return one part of all labels."""
+        if part == "class":
+            return [self._names[class_id] for class_id in tracks.class_ids.tolist()]
+        if part == "id":
+            return list(map(str, tracks.track_ids.tolist()))
+        return [f"{score:.2f}" for score in _scores(tracks).tolist()]
 
     def _short_labels(self, tracks: Tracks) -> list[str] | None:
         """Return what is drawn where the whole label finds no room."""
         if len(self._style.label) < 2 or "id" not in self._style.label:
             return None
-        return [str(track_id) for track_id in tracks.track_ids.tolist()]
+        return self._words("id", tracks)
 
     def _follow(self, tracks: Tracks, colours: np.ndarray) -> None:
         """Add the foot of each box to its track's trail, and let go what is too old."""

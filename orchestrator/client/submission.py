@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.media.inputs import find_videos
 from engine.media.listing import FolderWalk, told
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.text.counted import counted
 from engine.text.did_you_mean import near
 from orchestrator.broker.connection import client, without_password
 from orchestrator.broker.preflight import MAX_LOOK_S, explain, extra_s, preflight, within
@@ -28,7 +29,7 @@ from orchestrator.job import outcomes
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
-from orchestrator.job.records import JobState
+from orchestrator.job.records import JobState, Priority
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.worker import steps
 from orchestrator.worker.requeue import messages_held
@@ -55,6 +56,7 @@ class Request:
     output: str | None
     workers: int | None
     queue: str | None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class JobRequest:
     output: str | None
     workers: int | None
     queue: str | None
+    priority: Priority = Priority.NORMAL
 
     @property
     def job_queue(self) -> str:
@@ -89,7 +92,9 @@ def check(request: Request, settings: Settings) -> JobRequest:
             f"--queue must be one of {', '.join(settings.known_queues)}. Got {request.queue}. Queues of your own are "
             'named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
         )
-    checked = JobRequest(request.video_folder, request.task, config, request.output, request.workers, request.queue)
+    checked = JobRequest(
+        request.video_folder, request.task, config, request.output, request.workers, request.queue, request.priority
+    )
     if request.task != "log_end":
         _check_for_videos(request.video_folder, checked.output_folder(settings))
     return checked
@@ -105,6 +110,7 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
         output=request.output,
         workers=workers,
         queue=request.queue,
+        priority=request.priority,
     )
 
 
@@ -265,9 +271,9 @@ def _check_for_videos(given: str, output: Path) -> None:
     try:
         find_videos([given], output)  # opens files of unknown suffix
     except InputError as error:
-        found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        found = f"{counted(count, 'file')}, none of them a video" if count else "it is empty"
         if walk.left_out:
-            found = f"{count} file{'' if count == 1 else 's'} looked at. {'. '.join(told(walk.left_out))}"
+            found = f"{counted(count, 'file')} looked at. {'. '.join(told(walk.left_out))}"
         raise RequestError(
             f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
         ) from error

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from engine import follow_up as engine
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
+from engine.run import follow_up as engine
 from engine.summary import ManifestJson, VideoJson
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import FollowedUp, FollowUp, Order, Reported, WriteReport

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.verify import verify_invariance
+from engine.verification.verify import verify_invariance
 from models.registry import get_manifest
 from tests.assets import ROOT, demo_video
 from tests.e2e.damage import cut

@@ -56,13 +56,16 @@ FAKE = ("--backend", "fake", "--no-visualize")
             ["tensorrt was asked for", "`yolo-engine build-trt street-nano`", "or leave --backend out, which runs on"],
         ),
         (["run", "{clip}", "--backend", "onnxruntime-tensorrt"], ["run without --backend and with --device cpu."]),
-        (["run", "{clip}", "--backend", "onnxruntime-tensorrt", "--device", "cpu"], ["--device cpu has no TensorRT"]),
+        (
+            ["run", "{clip}", "--backend", "onnxruntime-tensorrt", "--device", "cpu"],
+            ["it needs a GPU, and --device is cpu"],
+        ),
         (["run", "{clip}", "--model", "no.plan"], ["no.plan: there is no such file", "build-trt"]),
         (["run", "{clip}", "--model", "no.plan", "--backend", "onnxruntime"], ["no.plan"]),
         (["run", "{clip}", "--backend", "tensorrt", "--device", "cuda"], ["or leave --backend and --device out"]),
         (
             ["run", "{clip}", "--backend", "tensorrt", "--device", "cpu"],
-            ["--device cpu has no TensorRT. Leave --device out, or leave --backend out, which runs on the CPU."],
+            ["needs a GPU, and --device is cpu. Leave --device out, or leave --backend out, which runs on the CPU."],
         ),
         (["verify", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for"]),
         (["run", "{clip}", *FAKE, "--config", "none.toml"], ["Configuration none.toml can't be read: no such file"]),
@@ -345,7 +348,7 @@ def test_verify(run, clip):
 
 
 def test_verify_finds_a_difference(run, clip, monkeypatch):
-    from engine.verify import Digest
+    from engine.verification.verify import Digest
 
     numbers = iter(range(100))
     monkeypatch.setattr(Digest, "hex", property(lambda self: str(next(numbers))))

@@ -145,7 +145,7 @@ def test_what_can_t_be_loaded(values, error, part):
 @pytest.mark.parametrize(
     ("name", "device", "part"),
     [
-        ("tensorrt", "cpu", "--backend tensorrt was asked for, but --device cpu"),
+        ("tensorrt", "cpu", "--backend tensorrt was asked for, but it needs a GPU, and --device is cpu"),
         ("openvino", "cuda:1", "--device cuda:1 was asked for, but --backend openvino runs on the CPU"),
         ("native", "cuda", "--device cuda was asked for, but --backend native runs on the CPU"),
     ],
@@ -214,7 +214,7 @@ def test_stream_of_nothing(tmp_path):
             "engine.cli.commands.run",
             "celery redis onnx onnxruntime http.client engine.alarms engine.analytics.scene engine.pipeline.recording "
             "engine.profiling.bottleneck engine.sinks.blur engine.sinks.crops engine.sinks.store engine.sinks.video "
-            "engine.inference.gpu.frames engine.verify",
+            "engine.inference.gpu.frames engine.verification.verify",
         ),
     ],
 )

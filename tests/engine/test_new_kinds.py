@@ -9,11 +9,13 @@ from engine import Engine, EngineConfig
 from engine.backends import BACKENDS, BackendKind
 from engine.errors import BackendMissing, ConfigError
 from engine.formats import FORMATS, RowFormat
-from engine.inference import layouts
+from engine.inference import layouts, select
+from engine.inference.backends.base import CpuModel, OnGpu
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
 from engine.inference.model import LoadedModel, load_model
 from engine.inference.tensor_shape import TensorShape
+from engine.inference.trt.gpu import Gpu
 from engine.sinks.rows import RowSink
 from engine.trackers.registry import TRACKERS, TrackerKind
 
@@ -111,6 +113,42 @@ def test_a_backend(monkeypatch, clip, tmp_path):
     assert Counting.calls == 12
     with pytest.raises(BackendMissing, match=r"--device cuda was asked for, but --backend counting runs on the CPU"):
         Engine(EngineConfig(backend="counting", device="cuda"))
+
+
+class Card(Counting):
+    """A backend: the same on a card, which there is none of."""
+
+    name, provider = "card", "thumbs"
+
+
+def on_card(model):
+    if model.gpu is None:
+        raise BackendMissing("no card answers")
+    card = Card(CpuModel(model.freed.path, model.config.model, (128, 128), model.workers, model.freed.batch_safe))
+    return OnGpu(card, f"{model.gpu.name} is a good one" + (", and was named" if model.named else ""))
+
+
+def test_a_backend_on_a_gpu(monkeypatch):
+    """It has its turn before those that there are, and is told of like them."""
+    monkeypatch.setitem(BACKENDS, "card", BackendKind(gpu=f"{__name__}:on_card", turn=0, title="a card"))
+    monkeypatch.setattr(select, "find_gpu", lambda number: Gpu("Fake 3080", "8.6") if number < 2 else None)
+    settings = {"visualize": False, "workers": 1, "streams": 1}
+    for backend, device, why in (
+        ("auto", "auto", "Fake 3080 is a good one"),
+        ("auto", "cuda:1", "Fake 3080 is a good one"),
+        ("card", "auto", "Fake 3080 is a good one, and was named"),
+    ):
+        with Engine(EngineConfig(backend=backend, device=device, **settings)) as engine:
+            number = device.partition(":")[2] or "0"
+            assert (engine.model.backend.name, engine.model.device) == ("card", f"cuda:{number}")
+            assert engine.model.why == why
+    with pytest.raises(BackendMissing, match=r"^no card answers$"):
+        Engine(EngineConfig(backend="card", device="cuda:2", **settings))
+    with pytest.raises(BackendMissing, match=r"--backend card was asked for, but it needs a GPU, and --device is cpu"):
+        Engine(EngineConfig(backend="card", device="cpu", **settings))
+    monkeypatch.setitem(BACKENDS, "card", BackendKind(gpu=f"{__name__}:on_card", title="a card"))
+    with Engine(EngineConfig(**settings)) as engine:
+        assert engine.model.backend.name != "card", "without a turn it is to be named"
 
 
 def test_a_backend_that_there_is_not():

@@ -7,12 +7,12 @@ import onnxruntime
 import pytest
 
 from engine import EngineConfig
-from engine.agreement import Agreement
 from engine.cli.main import commands
 from engine.errors import ConfigError, ModelError
 from engine.inference.trt.quantize import signed
-from engine.quantize import quantize_model
 from engine.records import Detections
+from engine.verification.agreement import Agreement
+from engine.verification.quantize import quantize_model
 from models.resolution import resolve
 from tests.models.builders import STRIDES, Graph, cell_count, save
 
@@ -120,7 +120,7 @@ def test_tensorrt_gets_signed_numbers_that_are_the_same(tmp_path, config, pictur
 
 
 def test_what_loses_too_much_is_refused_and_nothing_is_written(tmp_path, config, pictures, monkeypatch):
-    monkeypatch.setattr("engine.agreement.Agreement.f1", 0.5)
+    monkeypatch.setattr("engine.verification.agreement.Agreement.f1", 0.5)
     said = []
     with pytest.raises(ModelError, match=r"agrees by 0\.500 only, where 0\.9 is aimed at .* --aim 0\.5 takes that"):
         quantize_model(config, pictures, tmp_path / "q.onnx", aim=0.9, say=said.append)
@@ -130,7 +130,7 @@ def test_what_loses_too_much_is_refused_and_nothing_is_written(tmp_path, config,
 
 def test_the_costliest_stay_in_float32(tmp_path, config, pictures, monkeypatch):
     answers = iter([0.5, 0.95])
-    monkeypatch.setattr("engine.agreement.Agreement.f1", property(lambda self: next(answers)))
+    monkeypatch.setattr("engine.verification.agreement.Agreement.f1", property(lambda self: next(answers)))
     made = quantize_model(config, pictures, tmp_path / "q.onnx", aim=0.9, say=print)
     assert (made.convolutions, len(made.in_float)) == (2, 1)
     model = onnx.load(tmp_path / "q.onnx")

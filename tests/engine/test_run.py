@@ -11,7 +11,7 @@ from engine.inference.backends.fake import FakeBackend
 from engine.inference.model import load_model
 from engine.media.inputs import find_videos
 from engine.pipeline.assignment import Assignment
-from engine.run import RunState
+from engine.run.run import RunState
 from engine.sinks.memory import CallbackSink
 from tests.engine.conftest import write_clip
 

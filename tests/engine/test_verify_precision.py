@@ -9,11 +9,11 @@ import pytest
 from engine import EngineConfig
 from engine.cli import main as cli
 from engine.errors import ConfigError, InputError
-from engine.faster import Measured, remember, worth_telling
 from engine.inference import model as loading
 from engine.inference.backends.fake import FakeBackend
 from engine.precision import Processor
-from engine.verify_precision import verify_precision
+from engine.verification.faster import Measured, remember, worth_telling
+from engine.verification.verify_precision import verify_precision
 from tests.e2e.runs import clip
 
 HERE = Processor("Test 3000", "AuthenticAMD", frozenset({"avx512_bf16", "avx512_vnni"}))
@@ -23,8 +23,8 @@ KNOWN = Measured("ab" * 32, "bf16", "", "Test 3000", "a.mp4", 1200, 0.9876, 1.84
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("engine.faster.processor", lambda: HERE)
-    monkeypatch.setattr("engine.verify_precision.processor", lambda: HERE)
+    monkeypatch.setattr("engine.verification.faster.processor", lambda: HERE)
+    monkeypatch.setattr("engine.verification.verify_precision.processor", lambda: HERE)
     return tmp_path / "cache" / "yolo-engine" / "precision"
 
 
@@ -132,5 +132,5 @@ def test_it_takes_one_file(tmp_path):
 
 def test_against_is_for_a_precision(tmp_path):
     video = clip(tmp_path / "a.mp4", 2)
-    with pytest.raises(cli.click.UsageError, match="--against is for --precision bf16 or int8"):
+    with pytest.raises(cli.click.UsageError, match="--against does nothing here: it is for --precision bf16 or int8"):
         cli.commands(["verify", str(video), "--backend", "fake", "--against", "m.onnx"], standalone_mode=False)

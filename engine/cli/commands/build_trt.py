@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -27,16 +26,49 @@ Runner = Callable[[Path, PlanRecord], AbstractContextManager[TensorRtBackend]]
 _Three = tuple[float, float, float]
 
 
-def build_trt(verbose: bool, **given: Any) -> None:
+def build_trt(
+    *,
+    model: str,
+    output: Path | None,
+    flavor: str,
+    compute_capability: str | None,
+    precision: str,
+    calib: Path | None,
+    min_batch: int,
+    opt_batch: int | None,
+    max_batch: int | None,
+    shape: str,
+    workspace: int | None,
+    timing_cache: Path | None,
+    layout: str | None,
+    class_names: str | None,
+    input_size: str | None,
+    input_scale: str | None,
+    input_mean: str | None,
+    channel_order: str | None,
+    verbose: bool,
+) -> None:
     """Build a plan, compare it with the CPU where there is a GPU, and say what was built."""
-    scale, mean = scale_and_mean(given.pop("input_scale"), given.pop("input_mean"))
+    scale, mean = scale_and_mean(input_scale, input_mean)
     options = BuildOptions(
-        workspace_mib=given.pop("workspace"),
-        class_names=_names(given.pop("class_names")),
-        input_size=_size(given.pop("input_size")),
+        model,
+        output=output,
+        flavor=flavor,
+        compute_capability=compute_capability,
+        precision=precision,
+        calib=calib,
+        min_batch=min_batch,
+        opt_batch=opt_batch,
+        max_batch=max_batch,
+        shape=shape,
+        workspace_mib=workspace,
+        timing_cache=timing_cache,
+        layout=layout,
+        class_names=_names(class_names),
+        input_size=_size(input_size),
         input_scale=scale,
         input_mean=mean,
-        **given,
+        channel_order=channel_order,
     )
     try:
         with _watching(quiet=verbose) as watcher:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import EngineConfig
-from engine.quantize import AIM, quantize_model
 from engine.text.printable import printable
 from engine.text.say import say
+from engine.verification.quantize import AIM, quantize_model
 
 
 def quantize(model: str, calib: Path, output: Path | None, aim: float | None, **options: object) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import click
 
+from engine.answers import read_manifest
+from engine.cli.idle import OF_DRAWN, refuse_idle
 from engine.cli.statuses import FAILED
+from engine.config import EngineConfig
 from engine.rework.render import render as draw
 from engine.rework.retrack import retrack as again
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -21,7 +25,7 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, over
         click.echo(json.dumps({"schema": 1, "videos": [each.to_json() for each in done]}))
         return 0
     for each in done:
-        say(f"{each.store}: {each.frames} frames, {each.config.tracker}: {each.objects}")
+        say(f"{each.store}: {counted(each.frames, 'frame')}, {each.config.tracker}: {each.objects}")
         if each.note:
             say(f"  note: {each.note}")
     return 0
@@ -31,7 +35,8 @@ def render(folder: Path, source: Path | None, overwrite: bool, **style: object) 
     """Draw the videos again and print each."""
     partial = False
     changes = {key: value for key, value in style.items() if value is not None and value != ()}
+    refuse_idle(OF_DRAWN, EngineConfig(**read_manifest(folder)["config"]).updated(**changes))
     for each in draw(folder, source, changes, overwrite=overwrite):
         partial |= bool(each.problems)
-        say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
+        say(f"{each.path}: {counted(each.frames, 'frame')}" + "".join(f"; {problem}" for problem in each.problems))
     return FAILED if partial else 0

@@ -10,8 +10,8 @@ from engine.cli.idle import Rule, refuse_idle
 from engine.cli.statuses import FAILED
 from engine.config import EngineConfig
 from engine.text.say import say
-from engine.verify import verify_invariance
-from engine.verify_precision import verify_precision
+from engine.verification.verify import verify_invariance
+from engine.verification.verify_precision import verify_precision
 
 _OF_VERIFY: tuple[Rule[EngineConfig], ...] = (
     Rule(("batch", "workers", "streams"), lambda config: config.precision != "f32", "is what verify varies itself"),

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from engine.config import EngineConfig
     from engine.inference.gpu.filters import Filters
     from engine.inference.gpu.frames import PlaneBatch
     from engine.inference.layouts import Decoded
+    from engine.inference.trt.gpu import Gpu
+    from models.dynamic_axes import FreedModel
+    from models.manifest import ModelManifest
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,36 @@ class CpuModel:
     size: tuple[int, int]
     workers: int
     batch_safe: bool
+
+
+@dataclass(frozen=True)
+class GpuModel:
+    """What a backend on a GPU is made of.
+
+    config    what was asked for
+    manifest  the model's declaration; `freed` is its ONNX file, with dynamic axes where the model allows them
+    sha256    of the file that `freed` was made from
+    workers   threads that will infer at the same time
+    device    cuda or cuda:N, `number` N; `gpu` is the GPU of that number, None where none answers
+    named     whether this backend was asked for by name
+    """
+
+    config: EngineConfig
+    manifest: ModelManifest
+    freed: FreedModel
+    sha256: str
+    workers: int
+    device: str
+    number: int
+    gpu: Gpu | None
+    named: bool
+
+
+class OnGpu(NamedTuple):
+    """A backend on a GPU, and why it can be had."""
+
+    backend: Backend
+    why: str
 
 
 class Backend(Protocol):

@@ -18,8 +18,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from engine.defaults import GPU_BATCH
 from engine.errors import BackendError, BackendMissing, ModelError
-from engine.inference.backends.base import CpuModel
+from engine.inference.backends.base import CpuModel, GpuModel, OnGpu
 from engine.install import onnxruntime_gpu
 from engine.text.printable import printable
 from models.files import cache_dir
@@ -56,6 +57,37 @@ def shadowing() -> str | None:
 def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
     """Make the backend for a CPU. Raises BackendMissing and ModelError."""
     return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
+
+
+def on_cuda(model: GpuModel) -> OnGpu:
+    """Return the CUDA provider. Raises BackendMissing and ModelError."""
+    backend = OnnxRuntimeBackend(model.freed.path, model.device, batch_safe=model.freed.batch_safe)
+    return OnGpu(backend, "ONNX Runtime has its CUDA provider")
+
+
+def on_tensorrt(model: GpuModel) -> OnGpu:
+    """Return the TensorRT provider; unless it was named, only where its cache has this model's engine. Raises
+    BackendMissing and ModelError."""
+    cache = engine_cache(model.sha256, model.gpu.name if model.gpu is not None else "gpu")
+    if not model.named and not any(cache.glob("*.engine")):
+        raise BackendMissing("its cache has no engine of this model; --backend onnxruntime-tensorrt builds one")
+    backend = OnnxRuntimeBackend(
+        model.freed.path,
+        model.device,
+        tensorrt=True,
+        batch_safe=model.freed.batch_safe,
+        engines=cache,
+        shapes=_profile(model) if model.freed.dynamic else None,
+    )
+    return OnGpu(backend, "--backend onnxruntime-tensorrt" if model.named else f"engines in {cache}")
+
+
+def _profile(model: GpuModel) -> Shapes:
+    """Return the TensorRT provider's minimum, optimum and maximum input, so that no shape on the way makes it build
+    again."""
+    spec, batch = model.manifest.input, model.config.batch or GPU_BATCH
+    least = (spec.height, spec.width) if model.config.shape == "square" else (spec.stride, spec.stride)
+    return (1, 3, *least), (batch, 3, spec.height, spec.width), (batch, 3, spec.height, spec.width)
 
 
 class OnnxRuntimeBackend:

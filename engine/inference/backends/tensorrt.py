@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BackendMissing, PlanError
+from engine.defaults import GPU_BATCH
+from engine.errors import BackendError, BackendMissing, ConfigError, PlanError
+from engine.inference.backends.base import GpuModel, OnGpu
 from engine.inference.gpu.context import CudaContext, OutOfMemory
 from engine.inference.gpu.filters import Filters, KernelSet
 from engine.inference.gpu.frames import PlaneBatch
@@ -25,6 +27,7 @@ from engine.inference.gpu.kernels import load_kernels as load_own_kernels
 from engine.inference.gpu.lane import Lane
 from engine.inference.gpu.plan import LoadedPlan
 from engine.inference.gpu.protocol import LoadKernels
+from engine.inference.trt.find import build_command, find_plan, for_the_cpu, model_of
 from engine.inference.trt.flavors import FLAVORS, Flavor, load_flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.sidecar import PlanRecord, check_plan
@@ -32,6 +35,32 @@ from engine.inference.trt.sidecar import PlanRecord, check_plan
 log = logging.getLogger(__name__)
 
 _CLOSED = "the engine is closed: its model was freed"
+
+
+def on_gpu(model: GpuModel) -> OnGpu:
+    """Return the backend of the plan that fits. Raises PlanError, BackendMissing and ConfigError."""
+    config = model.config
+    if model.gpu is None:
+        what = "--backend tensorrt" if model.named else "a TensorRT plan"
+        number = f" as number {model.number}" if model.number else ""
+        raise BackendMissing(
+            f"{what} was asked for, but no NVIDIA GPU answers here{number}. `yolo-engine doctor` says what is missing; "
+            f"on the machine with the GPU: `{build_command(model_of(config.model)[0])}`, once; or "
+            f"{for_the_cpu(config)}."
+        )
+    plan, record = find_plan(config.model, model.sha256, model.manifest.layout, model.gpu)
+    fixed = record.profile.fixed_hw
+    if config.shape == "rect" and fixed is not None:
+        raise ConfigError(f"shape must be square for {plan}: it was built for {fixed[0]}x{fixed[1]}. Got 'rect'.")
+    backend = TensorRtBackend(
+        plan,
+        device=model.number,
+        batch=config.batch or GPU_BATCH,
+        lanes=model.workers,
+        onnx_sha256=model.sha256,
+        layout=model.manifest.layout,
+    )
+    return OnGpu(backend, f"the plan {plan} is for this GPU ({model.gpu.name})")
 
 
 class TensorRtBackend:

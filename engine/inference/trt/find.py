@@ -11,6 +11,7 @@ from engine.errors import BackendMissing, PlanError
 from engine.inference.trt.gpu import Gpu
 
 if TYPE_CHECKING:
+    from engine.config import EngineConfig
     from engine.inference.trt.sidecar import PlanRecord
 
 # What reads a side-car is loaded where there is a plan: every run asks here whether its model is one.
@@ -63,6 +64,17 @@ def fed_of(model: str) -> Fed:
 
 def build_command(model: str) -> str:
     return f"yolo-engine build-trt {shlex.quote(model)}"
+
+
+def for_the_cpu(config: EngineConfig) -> str:
+    """Return what to change in a configuration that asks for TensorRT so that the CPU computes."""
+    given = {"--backend": config.backend != "auto", "--device": config.device.startswith("cuda")}
+    left_out = " and ".join(option for option, there in given.items() if there)
+    parts = []
+    if is_plan(config.model):
+        parts += [f"name the plan's model, --model {shlex.quote(model_of(config.model)[0])}"]
+    parts += [f"leave {left_out} out"] if left_out else []
+    return f"{' and '.join(parts)}, which runs on the CPU"
 
 
 def find_plan(

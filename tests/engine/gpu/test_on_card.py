@@ -19,7 +19,7 @@ from engine.inference.trt.parity import MOST, WORST
 from engine.records import FrameBatch
 from engine.stages.preprocess import Preprocess
 from engine.stages.preprocess_gpu import PreprocessOnGpu
-from engine.verify import verify_invariance
+from engine.verification.verify import verify_invariance
 from models.registry import DEFAULT_MODEL, get_manifest
 from tests.engine.conftest import write_clip
 

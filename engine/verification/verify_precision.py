@@ -10,16 +10,17 @@ from statistics import median
 
 import numpy as np
 
-from engine.agreement import Agreement
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import ConfigError, InputError
-from engine.faster import Measured, remember
 from engine.media.inputs import find_videos
 from engine.media.source import scheme
 from engine.precision import processor
 from engine.records import Detections, Tracks
+from engine.text.counted import counted
 from engine.text.masks import without_password
+from engine.verification.agreement import Agreement
+from engine.verification.faster import Measured, remember
 
 MAX_FRAMES = 1500
 _ROUNDS = 7
@@ -49,7 +50,7 @@ def verify_precision(
     """Run the first frames of `video` in f32 and in the precision of `config`, side by side, and say what differs.
 
     `against` names the float model, where that of `config` is a quantized one. What was measured is remembered
-    (engine.faster). Raises InputError, ConfigError and what an engine raises.
+    (engine.verification.faster). Raises InputError, ConfigError and what an engine raises.
     """
     if scheme(video) is not None:
         raise InputError(f"verify takes a file. Got {without_password(video)}.")
@@ -90,7 +91,7 @@ def verify_precision(
 
 def _say(compared: Compared, config: EngineConfig, say: Callable[[str], None]) -> None:
     name, (typical, low, high) = config.precision, compared.times
-    say(f"{compared.frames:,} frames in f32 and in {name}, on {processor().name or 'this processor'}:")
+    say(f"{counted(compared.frames, 'frame')} in f32 and in {name}, on {processor().name or 'this processor'}:")
     say(f"  boxes   agree by {compared.boxes_f1:.4f} (F1 at IoU 0.8, same class)")
     say(f"  tracks  agree by {compared.tracks_f1:.4f} (the same, frame by frame); {compared.tracks[0]} in f32, "
         f"{compared.tracks[1]} in {name}")  # fmt: skip

@@ -29,7 +29,7 @@ class Measured:
     """A precision beside f32 on a video.
 
     sha256   of the float model; `model` is what to name for the precision, "" where it is the same file
-    f1       share of boxes that agree (engine.agreement); `frames` of `video` were compared
+    f1       share of boxes that agree (engine.verification.agreement); `frames` of `video` were compared
     times    CPU time of an inference in f32 over that in the precision
     """
 
