@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from engine.records import Detections, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
-# Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of a thing
-# that may go on between them.
+# Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
+# may have gone on meanwhile.
 _SAME_THING = 0.3
 _ON_ITS_WAY = 0.05
 # Of a box carried over with a new one of any class, above which it gives way.
