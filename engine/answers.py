@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from engine.analytics.answering import CameraAnswers, answer, films_of, told
 from engine.analytics.export import write_tables, write_whole
@@ -71,14 +70,16 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: 
 
 
 def read_manifest(folder: Path) -> ManifestJson:
-    """Read the manifest of an output folder, as far as that is one. Raises InputError."""
+    """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
+    from engine.manifest import checked  # a run reads none
+
     path = folder / "manifest.json"
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file.")
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise InputError(f"{path} is too large for a manifest.")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         what = "holds no manifest.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
@@ -86,9 +87,7 @@ def read_manifest(folder: Path) -> ManifestJson:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
-        raise InputError(f"{path} is no manifest of a run.")
-    return cast("ManifestJson", manifest)
+    return checked(values, path)
 
 
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:

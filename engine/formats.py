@@ -6,7 +6,7 @@ Importing this loads none of them: the configuration is checked against it by pr
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,5 +34,36 @@ FORMATS: dict[str, RowFormat] = {
 STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4"
 """Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
 
-EXPORTS = ("cvat", "mot", "coco", "yolo", "labelstudio", "fiftyone")
-"""What `yolo-engine export` writes."""
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format of `yolo-engine export`, whose module in engine/exports/formats has its name.
+
+    key_frames  boxes are written from which a tool interpolates the others
+    data_set    of single images, of which every Nth may be taken
+    images      where frames go that are cut out, below the folder or, with {stem}, the video's own; "": nowhere
+    jobs        a video may be split, as its tool does
+    links       the sources are a part of it
+    """
+
+    key_frames: bool = False
+    data_set: bool = False
+    images: str = ""
+    jobs: bool = False
+    links: bool = False
+
+
+EXPORTS: dict[str, ExportFormat] = {
+    "cvat": ExportFormat(key_frames=True, jobs=True),
+    "mot": ExportFormat(images="{stem}/img1", jobs=True),
+    "coco": ExportFormat(data_set=True, images="images/default"),
+    "yolo": ExportFormat(data_set=True, images="images/train"),
+    "labelstudio": ExportFormat(key_frames=True),
+    "fiftyone": ExportFormat(links=True),
+}
+
+
+def exports_that(has: Callable[[ExportFormat], object]) -> str:
+    """Return the names of the formats of which something holds, for people."""
+    *first, last = (name for name, kind in EXPORTS.items() if has(kind))
+    return f"{', '.join(first)} and {last}" if first else last

@@ -164,6 +164,7 @@ _FORMS: tuple[tuple[str, _Form], ...] = (
     ("travel_times.csv", _begins(b"camera,from,to,class,")),
     ("clips.csv", _begins(b"clip,mode,camera,video,")),
     ("empty.txt", _begins(b"# Videos in which no track was found.")),
+    ("found.csv", _begins(b"picture,folder,camera,video,")),
     (".parquet", _is_parquet),
     ("tables.xlsx", _is_workbook),
     (".html", _is_page),

@@ -40,7 +40,8 @@ ROOMS = {
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
         "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
-        "answers": {"analytics", "config", "errors", "own_files", "summary"},
+        "manifest": {"config", "errors", "summary", "text"},
+        "answers": {"analytics", "config", "errors", "manifest", "own_files", "summary"},
         "made": {"errors", "summary"},
         # What knows of videos, of models, of results.
         "own_files": {"errors", "files", "formats", "media"},
@@ -49,7 +50,7 @@ ROOMS = {
         "media": {"records", "files", "formats", "errors", "text", "trackers"},
         "inference": {"backends", "config", "defaults", "media", "records", "errors", "install", "precision", "text"},
         "sinks": {"analytics", "config", "files", "media", "records", "errors", "text"},
-        "stages": {"confidence", "config", "inference", "media", "records", "errors", "trackers"},
+        "stages": {"confidence", "config", "inference", "media", "records", "errors", "text", "trackers"},
         "resume": {
             "analytics", "config", "corrections", "formats", "inference", "media", "own_files", "sinks", "records",
             "files", "errors", "versions", "summary",
@@ -65,16 +66,16 @@ ROOMS = {
             "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
-            "analytics", "config", "corrections", "errors", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "summary", "text",
+            "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
+            "pipeline", "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
-            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "pipeline",
-            "profiling", "sinks", "stages", "text",
+            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
+            "pipeline", "profiling", "sinks", "stages", "text",
         },
         "pipeline": {
             "analytics", "confidence", "config", "errors", "files", "formats", "inference", "media", "own_files",
-            "profiling", "records", "resume", "sinks", "stages", "summary", "trackers",
+            "profiling", "records", "resume", "sinks", "stages", "summary", "text", "trackers",
         },
         "results": {
             "analytics", "answers", "confidence", "config", "errors", "files", "inference", "pipeline", "records",

@@ -90,12 +90,13 @@ class LiveCounts:
         self._tracks: dict[int, _Track] = {}
         self._gone: dict[int, _Track] = {}
         self._here: frozenset[int] = frozenset()
+        self._step = 0.0
 
     def see(self, samples: Samples, step: float) -> None:
         """Take the tracks of the next frame, one row each; `step` is where it stands, counted in steps of its
         stream."""
         ids = samples.track_ids.tolist()
-        self._here = frozenset(ids)
+        self._here, self._step = frozenset(ids), step
         for row, track_id in enumerate(ids):
             track = self._tracks.pop(track_id, None) or self._gone.pop(track_id, None)
             track = self._tracks[track_id] = track or _Track(step, defaultdict(float), Counter())
@@ -137,12 +138,25 @@ class LiveCounts:
             found.append(ZoneCount(zone, inside, numbers[place, "stay"] + len(staying)))
         return found
 
-    def state(self) -> dict[str, object]:
-        """Return everything the next frames depend on, as JSON values."""
+    def left(self) -> dict[str, object]:
+        """Return what `go_on` takes at the next file of the camera: a state whose steps are counted from here."""
+        return self.state(since=self._step)
+
+    def go_on(self, left: Mapping[str, object], step: float, *, joined: bool) -> None:
+        """Go on in the next file of the camera, whose first frame stands at `step`; where it is not `joined` to the one
+        before, all tracks of that one have ended. Raises ValueError as `restore`."""
+        self.restore(left)
+        for track in self._tracks.values():
+            track.seen += step - 1
+        for track_id in [] if joined else list(self._tracks):
+            self._end(track_id)
+
+    def state(self, since: float = 0.0) -> dict[str, object]:
+        """Return everything the next frames depend on, as JSON values. Steps are counted from `since`."""
         state = _State(
             _triples(self._totals),
             [
-                (track_id, track.seen, dict(track.votes), _triples(track.done))
+                (track_id, track.seen - since, dict(track.votes), _triples(track.done))
                 for track_id, track in chain(self._gone.items(), self._tracks.items())
             ],
             [crossings.state() for _, crossings in self._lines],
@@ -187,7 +201,8 @@ class LiveCounts:
             for stay in stays.end(track_id):
                 track.done[place, _key(stay)] += 1
         self._add(self._totals, track_id, track.done)
-        del self._gone[track_id]
+        self._gone.pop(track_id, None)
+        self._tracks.pop(track_id, None)
 
     def _numbers(self) -> Counter[tuple[int, str]]:
         numbers = self._totals.copy()

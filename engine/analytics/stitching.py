@@ -60,7 +60,7 @@ class Objects:
 
     def __str__(self) -> str:
         number = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
-        objects = f"{number} object{'' if self.high == 1 else 's'}"
+        objects = f"{number} {'object' if self.high == 1 else 'objects'}"
         return objects if self.ids == self.high == self.low else f"{self.ids} ids, {objects}"
 
 

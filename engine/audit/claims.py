@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.errors import InputError
 from engine.finished import FinishedRun
 from engine.summary import FileJson, ManifestJson
 
@@ -49,12 +48,8 @@ class Claim:
 
 
 def claims_of(manifest: ManifestJson, run: FinishedRun) -> list[Claim]:
-    """Return what a manifest claims of each video, live ones and those without results too. Raises InputError where it
-    is none."""
-    try:
-        return list(_claims(manifest, run))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{run.folder / 'manifest.json'} is not the manifest of a run: {error!r}.") from error
+    """Return what a manifest claims of each video, live ones and those without results too."""
+    return list(_claims(manifest, run))
 
 
 def _claims(manifest: ManifestJson, run: FinishedRun) -> Iterator[Claim]:
@@ -88,7 +83,7 @@ def _claim(entry: Mapping[str, Any], stem: PurePosixPath, folder: Path, source: 
         tracks=int(entry["tracks"]),
         detections=int(entry["detections"]),
         offset_s=float(entry.get("video_offset_s", 0.0)),
-        begins_s=float(entry["media"]["examined_s"][0]) if "sequence" in entry and "media" in entry else -math.inf,
+        begins_s=float(entry["media"]["examined_s"][0]) if "sequence" in entry and entry.get("media") else -math.inf,
         whole=entry["status"] == "ok",
         unfinished="its recordings follow" if live
         else str(entry["error"] or entry["status"]) if partial or not outputs

@@ -179,10 +179,7 @@ def _films(
     from engine.errors import InputError
 
     if manifest is not None:
-        try:
-            return films_of(manifest["videos"], given, settings)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{given / 'manifest.json'} is damaged: {error!r}.") from error
+        return films_of(manifest["videos"], given, settings)
     if size_wh is None or fps is None:
         raise InputError(f"{given} says nothing of its video: give its frame size and rate with --size WxH --fps N.")
     if given.suffix != ".jsonl":

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.summary import AnswersJson, CameraJson
+from engine.text.counted import counted
 from engine.text.printable import printable
 
 _MAX_CAMERAS = 40
@@ -42,7 +43,8 @@ def objects_text(ids: int, objects: list[int]) -> str:
     """Return the number of objects as a range, beside the ids that stand for them."""
     low, high = objects
     few = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{ids:,} ids, {few} objects" if not ids == low == high else f"{ids:,} objects"
+    many = f"{few} objects" if low != high else counted(high, "object")
+    return f"{counted(ids, 'id')}, {many}" if not ids == low == high else many
 
 
 def _table(*columns: str) -> Table:

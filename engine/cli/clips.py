@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.overwrite_option import overwrite_option
+from engine.text.counted import counted
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -77,6 +78,6 @@ def print_clips(cut: Cut) -> None:
         say(f"{name}: no clips: {why}", err=True)
     copied = sum(clip.mode == "copy" for clip in cut.clips)
     say(
-        f"{len(cut.clips)} clips ({copied} copied, {len(cut.clips) - copied} encoded) in {cut.folder}; clips.csv and "
-        "empty.txt are beside them."
+        f"{counted(len(cut.clips), 'clip')} ({copied} copied, {len(cut.clips) - copied} encoded) in {cut.folder}; "
+        "clips.csv and empty.txt are there, too."
     )

@@ -10,33 +10,40 @@ from typing import NamedTuple
 import click
 
 from engine.cli.idle import Rule, refuse_idle
-from engine.formats import EXPORTS
+from engine.formats import EXPORTS, ExportFormat, exports_that
+from engine.text.counted import counted
 from engine.text.say import say
+
+_KEY_FRAMES = exports_that(lambda kind: kind.key_frames)
+_DATA_SETS = exports_that(lambda kind: kind.data_set)
+_IMAGES = exports_that(lambda kind: kind.images)
+_JOBS = exports_that(lambda kind: kind.jobs)
+_LINKS = exports_that(lambda kind: kind.links)
 
 
 class _Asked(NamedTuple):
-    form: str
+    kind: ExportFormat
     images: bool
     job_frames: int | None
 
 
 _OF_EXPORT: tuple[Rule[_Asked], ...] = (
-    Rule(("error_px",), lambda asked: asked.form in ("cvat", "labelstudio"), "is of key frames: of cvat, labelstudio"),
-    Rule(("images",), lambda asked: asked.form in ("coco", "yolo", "mot"), "is of coco, yolo and mot"),
-    Rule(("every",), lambda asked: asked.form in ("coco", "yolo"), "is of data sets of images: of coco and yolo"),
-    Rule(("job_frames", "job_overlap"), lambda asked: asked.form in ("cvat", "mot"), "is of jobs: of cvat and mot"),
+    Rule(("error_px",), lambda asked: asked.kind.key_frames, f"is of key frames: of {_KEY_FRAMES}"),
+    Rule(("images",), lambda asked: asked.kind.images, f"is of {_IMAGES}"),
+    Rule(("every",), lambda asked: asked.kind.data_set, f"is of data sets of images: of {_DATA_SETS}"),
+    Rule(("job_frames", "job_overlap"), lambda asked: asked.kind.jobs, f"is of jobs: of {_JOBS}"),
     Rule(("job_overlap",), lambda asked: asked.job_frames, "goes with --job-frames"),
     Rule(
         ("source",),
-        lambda asked: asked.images or asked.form == "fiftyone",
-        "is of what comes from the videos: of --images and fiftyone",
+        lambda asked: asked.images or asked.kind.links,
+        f"is of what comes from the videos: of --images and {_LINKS}",
     ),
 )
 
 
 @click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", "form", required=True, type=click.Choice(EXPORTS), help="The tool, or its format.")
+@click.option("--to", "form", required=True, type=click.Choice(list(EXPORTS)), help="The tool, or its format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where it goes.  [OUT/export/FORMAT]")
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
 @click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; several: again.  [all]")
@@ -46,14 +53,14 @@ _OF_EXPORT: tuple[Rule[_Asked], ...] = (
     type=click.FloatRange(min=0, max=1000),
     default=2.0,
     metavar="PIXELS",
-    help="How far a side may lie beside what follows from the key frames, for cvat and labelstudio.  [2]",
+    help=f"How far a side may lie beside what follows from the key frames, for {_KEY_FRAMES}.  [2]",
 )
-@click.option("--images", is_flag=True, help="Cut out the frames as JPEG, for coco, yolo and mot.")
+@click.option("--images", is_flag=True, help=f"Cut out the frames as JPEG, for {_IMAGES}.")
 @click.option(
-    "--every", type=click.IntRange(1), default=1, metavar="N", help="Only every Nth frame, for coco and yolo.  [1]"
+    "--every", type=click.IntRange(1), default=1, metavar="N", help=f"Only every Nth frame, for {_DATA_SETS}.  [1]"
 )
 @click.option(
-    "--job-frames", type=click.IntRange(2), metavar="N", help="Also a file per job of so many frames, for cvat and mot."
+    "--job-frames", type=click.IntRange(2), metavar="N", help=f"Also a file per job of so many frames, for {_JOBS}."
 )
 @click.option("--job-overlap", type=click.IntRange(0), default=0, metavar="N", help="Frames two jobs share.  [0]")
 @click.option("--json", "as_json", is_flag=True, help="What was written as one JSON line on standard output.")
@@ -78,7 +85,7 @@ def export(
     from engine.exports import ExportSettings, export_run, told
     from engine.finished import FinishedRun
 
-    refuse_idle(_OF_EXPORT, _Asked(form, images, job_frames))
+    refuse_idle(_OF_EXPORT, _Asked(EXPORTS[form], images, job_frames))
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
@@ -86,10 +93,12 @@ def export(
     if as_json:
         click.echo(json.dumps(told(made)))
     else:
-        images_too = f", {made.images:,} images" if images else ""
+        keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
+        images_too = f", {counted(made.images, 'image')}" if images else ""
         say(
-            f"{made.folder}: {made.videos:,} videos, {made.tracks:,} tracks, {made.boxes:,} boxes"
-            f"{f' from {made.keys:,} key frames' if made.keys is not None else ''}{images_too}"
+            f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
+            f"{counted(made.boxes, 'box', 'boxes')}"
+            f"{keys}{images_too}"
         )
     return 0
 
@@ -132,7 +141,8 @@ def import_(
         values = asdict(done)
         click.echo(json.dumps({**values, "rows": str(done.rows), "kept": str(done.kept)}))
         return 0
-    say(f"{done.rows}: {done.tracks:,} tracks, {done.boxes:,} boxes of {done.video}; before: {done.kept}")
+    what = f"{counted(done.tracks, 'track')}, {counted(done.boxes, 'box', 'boxes')} of {done.video}"
+    say(f"{done.rows}: {what}; before: {done.kept}")
     if done.timed == "rows":
         say("Times are those of the rows before, interpolated: the source is not there, or has changed.", err=True)
     say(f"Count again with: yolo-engine analyze {done.rows.parent}")

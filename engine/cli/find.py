@@ -7,12 +7,14 @@ import time as clock
 from dataclasses import asdict
 from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.lengths import length
+from engine.cli.overwrite_option import overwrite_option
+from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
 
@@ -38,8 +40,15 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
         raise click.BadParameter(f"a day or a time such as 2024-05-01T08:00. Got {value!r}.", param=param) from None
 
 
-_OF_FIND: tuple[Rule[tuple[tuple[str, ...], tuple[str, ...]]], ...] = (
-    Rule(("directions",), lambda asked: asked[1] and not asked[0], "is of crossings: it goes with --line alone"),
+class _Asked(NamedTuple):
+    zones: tuple[str, ...]
+    lines: tuple[str, ...]
+    crops: Path | None
+
+
+_OF_FIND: tuple[Rule[_Asked], ...] = (
+    Rule(("directions",), lambda asked: asked.lines and not asked.zones, "is of crossings: it goes with --line alone"),
+    Rule(("overwrite",), lambda asked: asked.crops, "goes with --crops"),
 )
 
 
@@ -57,12 +66,14 @@ _OF_FIND: tuple[Rule[tuple[tuple[str, ...], tuple[str, ...]]], ...] = (
 @click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Lasts at most so long.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Show so many.  [100]")
 @click.option("--crops", type=click.Path(path_type=Path), help="Write a picture of each into this folder.")
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="What was found as one JSON line on standard output.")
 def find(
     root: Path,
     between: tuple[str, str] | None,
     limit: int,
     crops: Path | None,
+    overwrite: bool,
     as_json: bool,
     classes: tuple[str, ...],
     zones: tuple[str, ...],
@@ -79,7 +90,7 @@ def find(
     OUT is an output folder, or one that holds some, at any depth. With --zone stays are found, with --line crossings,
     else whole tracks. An index of the tree, in your cache, is brought up to date first.
     """
-    refuse_idle(_OF_FIND, (zones, lines))
+    refuse_idle(_OF_FIND, _Asked(zones, lines, crops))
     from engine.find import Index, Question, ask, cut_crops
 
     times = (_of_day(between[0]), _of_day(between[1])) if between else None
@@ -91,7 +102,9 @@ def find(
             say(f"{name}: left out: {why}", err=True)
         answer = ask(index, question)
         done = clock.perf_counter()
-        pictures, missing = cut_crops(index, answer.found, crops) if crops is not None else ({}, {})
+        pictures, missing = (
+            cut_crops(index, answer.found, crops, overwrite=overwrite) if crops is not None else ({}, {})
+        )
         refreshed = index.refreshed
     if as_json:
         found = [
@@ -108,7 +121,7 @@ def find(
     if answer.without_clock:
         say(f"{answer.without_clock:,} more have no clock, and are in no time of day.", err=True)
     shown = f"{len(answer.found):,} of {answer.total:,}" if answer.total > len(answer.found) else f"{answer.total:,}"
-    say(f"{shown} found in {refreshed.folders:,} folders, {done - ready:.2f} s; {refreshed.read:,} read anew.")
+    say(f"{shown} found in {counted(refreshed.folders, 'folder')}, {done - ready:.2f} s; {refreshed.read:,} read anew.")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.summary import SummaryJson
+from engine.text.counted import counted
 
 
 def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
@@ -12,11 +13,13 @@ def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
     clips, exports = summary.get("clips"), summary.get("exports")
     if clips is not None and "error" not in clips:
         copied = sum(each["mode"] == "copy" for each in clips["clips"])
-        yield f"{len(clips['clips'])} clips in {clips.get('folder', '')}, {copied} of them copied as they are."
+        made = counted(len(clips["clips"]), "clip")
+        yield f"{made} in {clips.get('folder', '')}, {copied} of them copied as they are."
         for name, why in clips["failed"].items():
             yield f"{name}: no clips: {why}"
     for each in exports["exports"] if exports is not None else ():
-        yield f"{each['folder']}: {each['tracks']:,} tracks, {each['boxes']:,} boxes for {each['format']}."
+        tracks, boxes = counted(each["tracks"], "track"), counted(each["boxes"], "box", "boxes")
+        yield f"{each['folder']}: {tracks}, {boxes} for {each['format']}."
     for line in summary.get("alarms", ()):
         given_up = f", {line['given_up']:,} given up ({line.get('error', '')})" if line["given_up"] else ""
-        yield f"{line['sent']:,} events sent to {line['target']}{given_up}."
+        yield f"{counted(line['sent'], 'event')} sent to {line['target']}{given_up}."

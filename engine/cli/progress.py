@@ -17,6 +17,7 @@ from engine.cli.console import tell_on
 from engine.pipeline.stream import Progress as StreamProgress
 from engine.pipeline.total import Total, span
 from engine.summary import SummaryJson, VideoJson
+from engine.text.counted import counted
 from engine.text.printable import printable
 
 # The last two are of jobs: a video that was ended early, and one whose turn never came.
@@ -110,7 +111,7 @@ class ProgressBars:
             self._whole = self.bars.add_task("", total=None, fps=0.0, of="?", left="")
         self.bars.update(
             self._whole,
-            description=f"{total.done:,} of {total.videos:,} videos",
+            description=f"{total.done:,} of {counted(total.videos, 'video')}",
             completed=total.frames,
             total=total.frames_total,
             fps=total.fps,
@@ -143,19 +144,19 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
-        recorded = _count(len(video["segments"]), "segment") if "segments" in video else ""
+        recorded = counted(len(video["segments"]), "segment") if "segments" in video else ""
         told = (counts, objects_in_words(video), resumed, recorded, *video.get("notes", ()))
         remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
         # Of a video that has no result there are no numbers: a 0 would say that it was looked through.
-        counted = video["status"] in ("ok", "partial")
+        looked_at = video["status"] in ("ok", "partial")
         table.add_row(
             escape(_tail(video["path"], max(20, console.width // 3))),
             f"[{style}]{video['status']}[/]",
-            f"{video['frames']:,}" if counted or video["frames"] else NOT_EXAMINED,
-            f"{video['fps']:.0f}" if counted or video["frames"] else NOT_EXAMINED,
-            f"{video['tracks']:,}" if counted or video.get("segments") else NOT_EXAMINED,
+            f"{video['frames']:,}" if looked_at or video["frames"] else NOT_EXAMINED,
+            f"{video['fps']:.0f}" if looked_at or video["frames"] else NOT_EXAMINED,
+            f"{video['tracks']:,}" if looked_at or video.get("segments") else NOT_EXAMINED,
             "; ".join(remarks),
         )
     console.print(table)
@@ -164,9 +165,9 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
     ended_early = {"cancelled": totals.get("cancelled"), "not begun": totals.get("not_begun")}
     words += [f"{count} {name}" for name, count in ended_early.items() if count]
     tell_on(console)(
-        f"{_count(totals['videos'], 'video')} ({', '.join(words)}), "
-        f"{_count(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
-        f"{_count(totals['tracks'], 'track')}. "
+        f"{counted(totals['videos'], 'video')} ({', '.join(words)}), "
+        f"{counted(totals['frames'], 'frame')} in {totals['elapsed_s']:.1f} s = {totals['fps']:.0f} fps, "
+        f"{counted(totals['tracks'], 'track')}. "
         f"Model {printable(summary['model']['name'], 200)} on {printable(summary['backend']['provider'], 200)}."
     )
 
@@ -176,11 +177,7 @@ def objects_in_words(video: VideoJson) -> str:
     low, high = video.get("objects") or (video["tracks"], video["tracks"])
     if low == high == video["tracks"]:
         return ""
-    return f"{low:,} objects" if low == high else f"{low:,} to {high:,} objects"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return counted(low, "object") if low == high else f"{low:,} to {high:,} objects"
 
 
 def _tail(path: str, width: int = 32) -> str:

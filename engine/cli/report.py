@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from engine.cli.overwrite_option import overwrite_option
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -51,5 +52,5 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
     if as_json:
         click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
     else:
-        say(f"Report: {written.report}" + (f" and {len(written.pages):,} pages" if written.pages else ""))
+        say(f"Report: {written.report}" + (f" and {counted(len(written.pages), 'page')}" if written.pages else ""))
     return 0

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -46,6 +47,6 @@ def scene(
         earlier=None if tracks is None else (tracks, read_manifest(tracks)),
         language=language,
     )
-    what = "1 frame" if count == 1 else f"{count} frames"
+    what = counted(count, "frame")
     say(f"Page: {page}, with {what} to draw on. Open it, draw, and download the scene file.")
     return 0

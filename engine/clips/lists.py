@@ -12,6 +12,7 @@ from engine.analytics.tables import Row, csv_of, rows_of
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
+from engine.text.counted import counted
 from engine.text.printable import printable
 
 if TYPE_CHECKING:
@@ -130,9 +131,9 @@ def _has_tracks(run: FinishedRun, video: FinishedVideo) -> bool:
 
 
 def _line(video: FinishedVideo) -> str:
-    found = f"{video.examined:,} of {video.frames:,} frames examined"
+    found = f"{video.examined:,} of {counted(video.frames, 'frame')} examined"
     if video.detections:
-        found += f", {video.detections:,} detections that made no track"
+        found += f", {counted(video.detections, 'detection')} that made no track"
     why = f", {video.status}: {video.error}" if video.status != "ok" else ""
     return printable(video.name, 4000) + "\t" + printable(found + why)
 

@@ -6,11 +6,10 @@ import json
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 
 from engine.errors import InputError, OutputError, describe_os_error
-from engine.exports import formats
 from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
 from engine.exports.formats.base import ExportSettings, image_name, with_stems
 from engine.exports.images import cut_images
@@ -19,25 +18,13 @@ from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
+from engine.formats import EXPORTS, exports_that
 from engine.summary import ExportJson
 
-__all__ = ["FORMATS", "Export", "ExportSettings", "export_run", "told"]
+__all__ = ["Export", "ExportSettings", "export_run", "told"]
 
 FOLDER = "export"
 NOTE = "yolo-engine-export.json"
-
-FORMATS: dict[str, ModuleType] = {
-    "cvat": formats.cvat,
-    "mot": formats.mot,
-    "coco": formats.coco,
-    "yolo": formats.yolo,
-    "labelstudio": formats.labelstudio,
-    "fiftyone": formats.fiftyone,
-}
-# Those with key frames, and those of single images.
-_THINNED = frozenset({"cvat", "labelstudio"})
-_THINNED_OUT = frozenset({"coco", "yolo"})
-_IMAGES = {"coco": "images/default", "yolo": "images/train", "mot": "img1"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +55,9 @@ def export_run(
     its videos. An earlier export of ours there is replaced. Raises InputError where rows or sources can't be read, and
     OutputError."""
     settings = settings or ExportSettings()
+    kind, writer = EXPORTS[form], import_module(f"engine.exports.formats.{form}")
+    if settings.images and not kind.images:
+        raise InputError(f"{form} takes videos: images are for {exports_that(lambda kind: kind.images)}.")
     target = folder or run.folder / FOLDER / form
     found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
     if unknown := sorted(set(only) - {video.name for video in run.videos}):
@@ -80,15 +70,15 @@ def export_run(
             _check_target(parent, target)
             with whole_folder(parent, target.name) as growing:
                 place = growing.path("")
-                FORMATS[form].write(videos, classes_of(videos), place, settings)
+                writer.write(videos, classes_of(videos), place, settings)
                 images = _images(run, form, videos, place, settings, roots, tick) if settings.images else 0
                 made = Export(
                     form,
                     target,
                     len(videos),
                     sum(len(each.tracks) for each in videos),
-                    _boxes(videos, settings.every if form in _THINNED_OUT else 1),
-                    _keys(videos, settings.error_px) if form in _THINNED else None,
+                    _boxes(videos, settings.every if kind.data_set else 1),
+                    _keys(videos, settings.error_px) if kind.key_frames else None,
                     images,
                 )
                 counts = {"videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
@@ -157,10 +147,9 @@ def _images(
     roots: Sequence[Path],
     tick: Callable[[], None],
 ) -> int:
-    place = _IMAGES.get(form)
-    if place is None:
-        raise InputError(f"{form} takes videos: images are for {', '.join(_IMAGES)}.")
-    count = 0
+    if all(video.video.source is None for video in videos):
+        raise InputError(f"{run.folder} is of live sources, of which no file is kept to cut images out.")
+    count, kind = 0, EXPORTS[form]
     for video in videos:
         if video.video.source is None:
             continue
@@ -168,11 +157,11 @@ def _images(
         with OpenedFile(str(video.video.source), roots) as file:
 
             def name_of(frame: int, stem: PurePosixPath = stem) -> Path | None:
-                if form == "mot":
-                    return folder / stem / "img1" / f"{frame + 1:06d}.jpg"
+                if not kind.data_set:  # a folder of its own, numbered as its rows are
+                    return folder / kind.images.format(stem=stem) / f"{frame + 1:06d}.jpg"
                 if frame % settings.every:
                     return None
-                return folder / str(place) / f"{image_name(stem, frame)}.jpg"
+                return folder / kind.images / f"{image_name(stem, frame)}.jpg"
 
             count += cut_images(file, str(video.video.source), run.config, name_of, tick)
     return count

@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.analytics import wrong_row
 from engine.errors import InputError, describe_os_error
+from engine.text.counted import counted
 from engine.text.printable import printable
 
 MAX_FRAMES = 1 << 26
@@ -109,7 +110,9 @@ def _read_folder(path: Path) -> Corrections:
             return _read_file(rows)
     several = sorted(rows.parent.parent for rows in path.rglob(_ROWS))
     if several:
-        raise InputError(f"{path} holds {len(several)} videos: name the folder of one, such as {several[0]}.")
+        raise InputError(
+            f"{path} holds {counted(len(several), 'video')}: name the folder of one, such as {several[0]}."
+        )
     raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT, and none of ours.")
 
 

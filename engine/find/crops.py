@@ -22,6 +22,7 @@ from engine.finished import file_word, fresh_name
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
+from engine.own_files import foreign, is_own_in
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
@@ -35,15 +36,20 @@ _SUFFIXES = frozenset({".jpg"})
 _LARGEST_LIST = 1 << 28
 
 
-def cut_crops(index: Index, found: Sequence[Found], folder: Path) -> tuple[dict[int, Path], dict[str, str]]:
+def cut_crops(
+    index: Index, found: Sequence[Found], folder: Path, *, overwrite: bool = False
+) -> tuple[dict[int, Path], dict[str, str]]:
     """Write a JPEG of each thing found into `folder`, and found.csv, which lists them. Return their paths by its place
     in `found`, and why there is none, by video. Of a run that blurs there are none: its sources show what it hides.
 
-    The pictures of an earlier search go; files of others stay. Raises OutputError.
+    The pictures of an earlier search go; files of others stay: where one is called found.csv, that is an error, unless
+    `overwrite` says that it may go. Raises OutputError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as target, sole_writer(target):
+            if not overwrite and not is_own_in(target, _LIST):
+                raise OutputError(foreign(folder / _LIST))
             files = ListedFiles(target, _listed_before(target), _SUFFIXES)
             made, failed = _cut(index, found, target, files)
             files.end()

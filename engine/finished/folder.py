@@ -18,7 +18,6 @@ from engine.analytics.timeline import Film
 from engine.analytics.vocabulary import Vocabulary
 from engine.answers import read_manifest
 from engine.config import ClipKeys, EngineConfig
-from engine.errors import ConfigError, InputError
 from engine.remade import Remade, read_remade
 from models.registry import by_hash
 
@@ -85,22 +84,13 @@ class FinishedRun:
         take the place of the run's own, where there are any. Who counts nothing needs no scene: with `counts` False
         none is read. Raises InputError and ConfigError."""
         manifest = read_manifest(folder)
-        try:
-            config = EngineConfig(**manifest["config"])
-        except (KeyError, TypeError, ConfigError) as error:
-            raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+        config = EngineConfig(**manifest["config"])
         if scenes:
             config = config.updated(scene=tuple(scenes))
-        try:
-            settings = None if counts else AnswerSettings.of(config.updated(scene=None))
-            model = manifest.get("model") or {}
-            run = cls.of(manifest["videos"], folder, config, model, sources=sources, settings=settings)
-            classes = _classes(manifest.get("classes"), run.model_sha256)
-            run = replace(run, classes=classes, remade=read_remade(folder, manifest))
-        except ConfigError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
-            raise InputError(f"{folder / 'manifest.json'} is not the manifest of a run: {error}.") from error
+        settings = None if counts else AnswerSettings.of(config.updated(scene=None))
+        run = cls.of(manifest["videos"], folder, config, manifest["model"], sources=sources, settings=settings)
+        classes = _classes(manifest.get("classes"), run.model_sha256)
+        run = replace(run, classes=classes, remade=read_remade(folder, manifest))
         if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
             log.warning(unused)
         return run

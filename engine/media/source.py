@@ -21,6 +21,7 @@ from engine.errors import SourceError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.media.extent import appended_at, missing_bytes
 from engine.records import StreamInfo
+from engine.text.counted import counted
 from engine.text.masks import without_password
 from engine.trackers.steps import nominal_step_s
 
@@ -399,7 +400,7 @@ class Clocks:
             for at_s, by_s in self._steps[:_STEPS_TOLD]
         ]
         more = len(self._steps) - len(told)
-        also = f" and {more} more time{'s' if more > 1 else ''}" if more else ""
+        also = f" and {counted(more, 'more time')}" if more else ""
         return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
 
     def join(self, packet: av.Packet) -> None:

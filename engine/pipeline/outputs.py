@@ -15,8 +15,8 @@ from engine.files.folders import Folder
 from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
-from engine.own_files import refuse_foreign
-from engine.resume.attempts import STATE_FOLDER
+from engine.own_files import foreign, is_own, refuse_foreign
+from engine.resume.attempts import STATE_FOLDER, has_made
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.rows import RowFile
@@ -140,7 +140,9 @@ def refuse_foreign_outputs(
     for video in videos:
         if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
             continue
-        refuse_foreign(*paths_of(config, video, folder).values(), overwrite=config.overwrite)
+        for path in paths_of(config, video, folder).values():
+            if not config.overwrite and not is_own(path) and not has_made(folder, video.stem, path.relative_to(folder)):
+                raise OutputError(foreign(path))
 
 
 def scene_overlay(

@@ -28,6 +28,7 @@ from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.gate import Gate, GateSettings
+from engine.text.counted import counted
 
 if TYPE_CHECKING:
     from engine.analytics import Clock as WallClock
@@ -272,7 +273,7 @@ class StreamReader:
         lost = self._decoder.lost_at_start
         if lost and not self.info.live and not self._settings.start_s:
             why = "" if self._decoder.began_at_key else "begins in the middle of a group of pictures: "
-            yield f"{why}its first {lost} frame{'s' if lost > 1 else ''} can't be decoded"
+            yield f"{why}its first {counted(lost, 'frame') if lost > 1 else 'frame'} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
             yield from self._gaps(lost + self._decoder.leading)
@@ -314,13 +315,13 @@ class StreamReader:
         yield from self._source.notes
         if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
             yield (
-                f"{leading} frame{'s' if leading > 1 else ''} in front of the first key frame can't be decoded: "
+                f"{counted(leading, 'frame')} in front of the first key frame can't be decoded: "
                 "what they refer to came before the file begins"
             )
         holes = self._decoder.holes - self._source.clock_steps  # where two recordings were joined, nothing is missing
         if holes > 0 and not self.info.live:
             yield (
-                f"the stream has {holes} hole{'s' if holes > 1 else ''}: data was lost on its way or when it was "
+                f"the stream has {counted(holes, 'hole')}: data was lost on its way or when it was "
                 "recorded, and frames may be missing there"
             )
         if self._complete and not self._ended and self._missing is None:

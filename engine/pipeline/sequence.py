@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import camera_of, name_of, natural
@@ -181,9 +181,16 @@ class Place:
 
         return HeatmapState.from_json(found), self.offset_us
 
-    def leave(self, heatmap: HeatmapState | None, time_base: Fraction, end_s: float) -> CarriedJson | None:
-        """Return what the next file needs; None where there is nothing new. Without a `heatmap` of this file that one
-        goes on with what was left to this."""
+    def counts_before(self) -> tuple[dict[str, Any] | None, bool]:
+        """Return what the file before left of the counts that are drawn, and whether this one is joined to it."""
+        joined = self._placed is not None and self._placed.joined
+        return (self._carried.get("counts") if self._carried is not None else None), joined
+
+    def leave(
+        self, heatmap: HeatmapState | None, counts: dict[str, object] | None, time_base: Fraction, end_s: float
+    ) -> CarriedJson | None:
+        """Return what the next file needs; None where there is nothing new. Without a `heatmap` or `counts` of this
+        file that one goes on with what was left to this."""
         if self.state is None or self._placed is None or self._film is None:
             return self._carried
         start = self._film.clock.start
@@ -200,6 +207,10 @@ class Place:
         }
         if left is not None:
             carried["heatmap"] = left
+        if counts is None and self._carried is not None:
+            counts = self._carried.get("counts")
+        if counts is not None:
+            carried["counts"] = counts
         return carried
 
 

@@ -429,9 +429,13 @@ class StreamRun:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def _follow(self, sink: Sink) -> None:
-        """Let a heatmap go on where that of the file before ended."""
-        if sink.kind == "heatmap" and self.place is not None:
+        """Let a heatmap, and the counts that are drawn, go on where those of the file before ended."""
+        if self.place is None:
+            return
+        if sink.kind == "heatmap":
             cast("HeatmapSink", sink).before = self.place.heatmap_before
+        if isinstance(sink, FileSink) and sink.scene is not None:
+            sink.scene.before = self.place.counts_before
 
     def _heatmap_left(self) -> HeatmapState | None:
         """Return what the next file's heatmap goes on with; None where there is none, or nothing of this file's
@@ -440,6 +444,11 @@ class StreamRun:
             return None
         sink, _ = self._sinks["heatmap"]
         return cast("HeatmapSink", sink).left(self.place.offset_us)
+
+    def _counts_left(self) -> dict[str, object] | None:
+        """Return what the counts on the next file's video go on with; None where there are none, as above."""
+        video = self._files().get("video")
+        return None if self.failed or video is None or video.scene is None else video.scene.left()
 
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
         """Return whether another attempt has done the video; finishes what that one may have left to do. False where
@@ -518,7 +527,7 @@ class StreamRun:
             verdict = self.checkpoints.judge(verdict)
         if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
             end_s = media["examined_s"][1]
-            self.carried = self.place.leave(self._heatmap_left(), self.info.time_base, end_s)
+            self.carried = self.place.leave(self._heatmap_left(), self._counts_left(), self.info.time_base, end_s)
             verdict["carried"] = self.carried
         return verdict
 

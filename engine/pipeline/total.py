@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from engine.media.inputs import Video
 from engine.media.source import LIVE_SCHEMES, scheme
 from engine.pipeline.stream import Progress
+from engine.text.counted import counted
 
 _MIN_S = 1.0  # of a run, before its speed says anything
 
@@ -33,7 +34,11 @@ class Total:
 
     def line(self) -> str:
         """Return the same in words."""
-        words = [f"{self.done:,} of {self.videos:,} videos done", f"{self.frames:,} frames", f"{self.fps:.0f} fps"]
+        words = [
+            f"{self.done:,} of {counted(self.videos, 'video')} done",
+            counted(self.frames, "frame"),
+            f"{self.fps:.0f} fps",
+        ]
         if self.left_s is not None:
             words.append(f"{span(self.left_s)} to go")
         return ", ".join(words)

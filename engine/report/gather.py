@@ -20,7 +20,7 @@ from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
 from engine.corrections import are_corrected
-from engine.errors import ConfigError, InputError
+from engine.errors import ConfigError
 from engine.files.folders import opened
 from engine.media.source import scheme
 from engine.profiling.sentences import sentences
@@ -77,23 +77,12 @@ class Gathering:
         return first.over(kept) if first is not None and all(each == first for each in made) else kept
 
 
-def gather(work: Gathering) -> Report:
-    """Return what stands once on the report. Raises InputError where the manifest is damaged."""
-    try:
-        return _report(work)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
-
-
 def cameras(work: Gathering) -> Iterator[CameraReport]:
     """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
     missing or can't be read."""
-    try:
-        tracked = [entry for entry in work.entries if not _untracked(entry)]
-        entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
-        films = films_of(entries.values(), work.folder, work.settings)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{work.folder / 'manifest.json'} is damaged: {error!r}.") from error
+    tracked = [entry for entry in work.entries if not _untracked(entry)]
+    entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
+    films = films_of(entries.values(), work.folder, work.settings)
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         by_camera[film.camera].append(film)
@@ -172,7 +161,8 @@ def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[Video
     )
 
 
-def _report(work: Gathering) -> Report:
+def gather(work: Gathering) -> Report:
+    """Return what stands once on the report."""
     manifest = work.manifest
     settings = work.settings
     videos = [_video(work, entry, camera_of(name_of(entry), settings.camera)) for entry in work.entries]

@@ -27,7 +27,7 @@ from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
 from engine.report.messages import Said, said
 from engine.report.records import CameraReport, Part, VideoFacts
-from engine.report.shapes import line_shape, points_of, zone_shape
+from engine.report.shapes import font_of, line_shape, points_of, zone_shapes
 from engine.report.template import asset, data_uri, page_of, template
 from engine.report.words import Language, Words
 from engine.summary import JobManifestJson, ManifestJson
@@ -255,7 +255,8 @@ class _Writer:
         self, camera: CameraReport, number: int, island: Island, crossings: list[Event], stays: list[Event]
     ) -> Markup:
         words, scene = self._words, camera.scene
-        width, height = camera.size_wh or (16, 9)
+        width, height = size_wh = camera.size_wh or (16, 9)
+        lines = [line_shape(line.points, line.name, line.into, size_wh) for line in scene.lines]
         of_class = Counter(track.class_name for track in camera.answers.tracks)
         dwells = {zone.name: [e.dwell_s or 0.0 for e in stays if e.place == zone.name] for zone in scene.zones}
         facts = [
@@ -273,10 +274,10 @@ class _Writer:
                 still=data_uri(camera.still.jpeg) if camera.still else None,
                 width=width,
                 height=height,
-                font=round(height / 24, 1),
+                font=font_of(size_wh),
                 ignored=[points_of(each.polygon, (width, height)) for each in scene.ignore],
-                zones=[zone_shape(zone.polygon, zone.name, (width, height)) for zone in scene.zones],
-                lines=[line_shape(line.points, line.name, line.into, (width, height)) for line in scene.lines],
+                zones=zone_shapes([(zone.polygon, zone.name) for zone in scene.zones], lines, size_wh),
+                lines=lines,
                 legend=self._legend(of_class),
                 charts=[self._chart(camera, line.name, line.into, line.out, crossings) for line in scene.lines],
                 stays=[
@@ -314,7 +315,7 @@ class _Writer:
             legend=self._legend(by_class),
             heads=[f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
             rows=[self._row(bar, heads, into) for bar in bars[:_MOST_ROWS]],
-            more=words.number(len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
+            more=words.some("more_bins", len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
         )
 
     def _row(self, bar: Bar, heads: Sequence[tuple[str, str]], into: str) -> _Row:
@@ -438,8 +439,8 @@ class _Writer:
         bad = (("failed", totals.failed), ("partial", totals.partial))
         rows = [
             (words.number(totals.videos), words("videos"), ", ".join(words.some(key, n) for key, n in bad if n)),
-            (words.duration(totals.examined_s), words("examined"), f"{words.number(totals.frames)} {words('frames')}"),
-            (self._range(sums["low"], sums["high"]), words("objects"), f"{words.number(sums['ids'])} {words('ids')}"),
+            (words.duration(totals.examined_s), words("examined"), words.some("frames", totals.frames)),
+            (self._range(sums["low"], sums["high"]), words("objects"), words.some("ids", sums["ids"])),
         ]
         if self._work.settings.scenes:
             rows += [

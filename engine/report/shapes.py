@@ -1,4 +1,7 @@
-"""Lines and zones of a scene as SVG draws them over a frame: pixels, arrows, places for names."""
+"""Lines and zones of a scene as SVG draws them over a frame: pixels, arrows, places for names.
+
+Words of lines have their places, at the line and at its arrow; names of zones keep out of their way, and of others'.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,59 @@ def points_of(points: Sequence[tuple[float, float]], size_wh: tuple[int, int]) -
     return " ".join(f"{x * size_wh[0]:.1f},{y * size_wh[1]:.1f}" for x, y in points)
 
 
-def zone_shape(polygon: Sequence[tuple[float, float]], name: str, size_wh: tuple[int, int]) -> ZoneShape:
-    """Return a zone with its name in its middle."""
-    x = sum(point[0] for point in polygon) / len(polygon) * size_wh[0]
-    y = sum(point[1] for point in polygon) / len(polygon) * size_wh[1]
-    return ZoneShape(points_of(polygon, size_wh), shown(name), round(x, 1), round(y, 1))
+def font_of(size_wh: tuple[int, int]) -> float:
+    """Return the size of letters over a frame, in its pixels."""
+    return round(size_wh[1] / 24, 1)
+
+
+def zone_shapes(
+    zones: Sequence[tuple[Sequence[tuple[float, float]], str]], lines: Sequence[LineShape], size_wh: tuple[int, int]
+) -> list[ZoneShape]:
+    """Return zones, given by their polygons and names, each with its name in its middle, or above or below that where
+    it would cover other words."""
+    font = font_of(size_wh)
+    taken = [box for line in lines for box in _words_of(line, font)]
+    shapes = []
+    for polygon, name in zones:
+        x = sum(point[0] for point in polygon) / len(polygon) * size_wh[0]
+        y = sum(point[1] for point in polygon) / len(polygon) * size_wh[1]
+        places = [_box(shown(name), x, y + step * font, "middle", font) for step in _STEPS]
+        inside = [each for each in places if each.top >= 0 and each.bottom <= size_wh[1]]
+        box = next((each for each in inside if not any(map(each.meets, taken))), places[0])
+        taken.append(box)
+        shapes.append(ZoneShape(points_of(polygon, size_wh), shown(name), round(x, 1), round(box.baseline, 1)))
+    return shapes
+
+
+# In lines of text from a zone's middle: there, else as near as can be.
+_STEPS = (0.0, *(sign * step * 1.25 for step in range(1, 9) for sign in (1, -1)))
+# Of a letter, in sizes of the font: a little more than the widest common ones.
+_LETTER, _ABOVE, _BELOW = 0.62, 0.85, 0.25
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Where a word stands: its sides, and the line on which its letters stand."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    baseline: float
+
+    def meets(self, other: _Box) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+def _box(text: str, x: float, y: float, anchor: str, font: float) -> _Box:
+    width = len(text) * _LETTER * font
+    left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
+    return _Box(left, y - _ABOVE * font, left + width, y + _BELOW * font, y)
+
+
+def _words_of(line: LineShape, font: float) -> tuple[_Box, _Box]:
+    return _box(line.name, line.x, line.y, line.side, font), _box(line.into, line.to_x, line.to_y, "middle", font)
 
 
 def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size_wh: tuple[int, int]) -> LineShape:
@@ -64,7 +115,7 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
     arrow = f"M{x:.1f} {y:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{wings[0][0]:.1f} {wings[0][1]:.1f}" + "".join(
         f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
     )
-    font = height / 24
+    font = font_of(size_wh)
     first = pixels[0]
     return LineShape(
         points=points_of(points, size_wh),

@@ -60,6 +60,10 @@ _REPORT: dict[str, tuple[str, str]] = {
     "count_videos_many": ("{n} videos", "{n} vídeos"),
     "count_ids": ("{n} track id", "{n} identificador"),
     "count_ids_many": ("{n} track ids", "{n} identificadores"),
+    "count_frames": ("{n} frame", "{n} fotograma"),
+    "count_frames_many": ("{n} frames", "{n} fotogramas"),
+    "count_more_bins": ("{n} more bin is in counts.csv.", "Otro {n} intervalo está en counts.csv."),
+    "count_more_bins_many": ("{n} more bins are in counts.csv.", "Otros {n} intervalos están en counts.csv."),
     "count_objects": ("{n} object", "{n} objeto"),
     "count_objects_many": ("{n} objects", "{n} objetos"),
     "examined": ("examined", "examinados"),
@@ -94,7 +98,6 @@ _REPORT: dict[str, tuple[str, str]] = {
     ),
     "not_looked": ("not examined", "no examinado"),
     "table_of": ("The same as a table", "Lo mismo como tabla"),
-    "more_bins": ("{count} more bins are in counts.csv.", "Otros {count} intervalos están en counts.csv."),
     "median_dwell": ("Median dwell", "Estancia mediana"),
     "where": ("Where they went", "Por dónde pasaron"),
     "map_said": (
@@ -318,6 +321,7 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_name": ("name", "nombre"),
     "s_anchor": ("anchor", "ancla"),
     "s_classes": ("classes", "clases"),
+    "s_loiter": ("told while a stay lasts, after s", "se avisa mientras dura una estancia, tras s"),
     "s_turn": ("Turn round", "Invertir"),
     "s_remove": ("Remove", "Quitar"),
     "s_copied": ("Copied.", "Copiado."),
@@ -327,6 +331,10 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_no_name": ("A name has 1 to 100 characters.", "Un nombre tiene de 1 a 100 caracteres."),
     "s_no_camera": ("camera must not be empty.", "camera no puede estar vacío."),
     "s_twice": ("{name}: this name is there twice.", "{name}: este nombre está dos veces."),
+    "s_bad_loiter": (
+        "{name}: a stay is told of after more than 0 and at most 86400 seconds.",
+        "{name}: de una estancia se avisa tras más de 0 y hasta 86400 segundos.",
+    ),
     "s_same": ("{name}: in and out must be words that differ.", "{name}: in y out deben ser palabras distintas."),
 }
 

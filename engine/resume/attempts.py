@@ -105,6 +105,7 @@ class Attempt:
         self._replaces = replaces
         self._overwrite = overwrite
         self.notes: list[str] = []  # what else there is to know of its outputs
+        self._made_before: dict[str, int] = {}  # sizes of the outputs of the last verdict, by their paths
         self._root: Folder | None = None
         self._all: Folder | None = None
         self._own: Folder | None = None
@@ -219,6 +220,8 @@ class Attempt:
             else:
                 self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
         self.earlier.sort(key=lambda found: _kept_frames(found.journal, -1))
+        if self.verdict is not None:
+            self._made_before = {each["path"]: each["size"] for each in self.verdict["made"].values()}
 
     def _judged(self, folder: Folder) -> None:
         try:
@@ -273,7 +276,8 @@ class Attempt:
                     raise SinkError(f"{path} can't be written: is a directory")
                 if os.fstat(folder.descriptor).st_dev != os.fstat(self.folder.descriptor).st_dev:
                     raise SinkError(f"{path} can't be written: it is on another file system than {self.output}")
-                if self._replaces and not self._overwrite and not is_own_in(folder, relative.name):
+                may_go = self._overwrite or self._is_of_before(relative, facts)
+                if self._replaces and not may_go and not is_own_in(folder, relative.name):
                     raise OutputError(foreign(path))
                 if are_corrected(folder, relative.name):
                     kept = kept_as(folder, relative.name)
@@ -437,7 +441,8 @@ class Attempt:
                 if replaces:
                     if folder.facts(name) is None:
                         return  # it has appeared before
-                    if (kept := make_room(target, path.name, overwrite=self._overwrite)) is not None:
+                    may_go = self._overwrite or self._is_of_before(path, target.facts(path.name))
+                    if (kept := make_room(target, path.name, overwrite=may_go)) is not None:
                         log.warning("%s: what was there is kept as %s", self.output / path, kept)
                     folder.rename(name, path.name, target)
                 else:
@@ -448,6 +453,10 @@ class Attempt:
                 reason = describe_os_error(error)
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
             target.sync()
+
+    def _is_of_before(self, path: PurePath, facts: os.stat_result | None) -> bool:
+        """Whether a file is what the verdict before this attempt had made, though it bears no mark."""
+        return facts is not None and self._made_before.get(str(PurePosixPath(path))) == facts.st_size
 
     def _check_place(self) -> None:
         """Raise SinkError where the output folder is not where it was: nothing appears under the paths that would be
@@ -554,6 +563,16 @@ def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
             if "done" in values:
                 return _as_verdict(values)
     return None
+
+
+def has_made(output: Path | Folder, stem: PurePath, path: PurePath) -> bool:
+    """Return whether the last word on a video names a file, by its path below the output folder, with the size that it
+    has: as after a run that was killed before it had written its manifest."""
+    verdict = verdict_of(output, stem)
+    sizes = {each["path"]: each["size"] for each in verdict["made"].values()} if verdict is not None else {}
+    with opened(output, *path.parent.parts) as folder:
+        facts = folder.facts(path.name) if folder is not None else None
+    return facts is not None and sizes.get(str(path)) == facts.st_size
 
 
 def _as_verdict(values: Journal) -> Verdict:

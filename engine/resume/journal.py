@@ -92,7 +92,7 @@ class CarriedJson(TypedDict):
     """What a file of a camera leaves to the next one. Times are on the file's own clock, but `offset_s` leads from
     there to the camera's timeline; `last` is the time of the last frame, as a fraction. `tail` has sketches of the last
     frames. `start` is the wall clock at the beginning of this file, `zero` at that of the camera's first. `heatmap` has
-    the tracks alive, where one is made, by times of the camera's timeline."""
+    the tracks alive, where one is made, by times of the camera's timeline; `counts` those that are drawn."""
 
     tracker: TrackerJson
     tail: NotRequired[list[int]]
@@ -103,6 +103,7 @@ class CarriedJson(TypedDict):
     start: str | None
     zero: str | None
     heatmap: NotRequired[dict[str, Any]]
+    counts: NotRequired[dict[str, Any]]
 
 
 class Verdict(TypedDict):

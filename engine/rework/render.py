@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.analytics import Samples, read_tracks
 from engine.analytics.settings import AnswerSettings
+from engine.analytics.timeline import Film
 from engine.config import EngineConfig
 from engine.corrections import TRACKS
 from engine.errors import ConfigError, InputError, VideoError
@@ -33,6 +34,7 @@ from engine.sinks.base import sole_writer
 from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
 from engine.sinks.overlay import OverlayStyle
+from engine.sinks.scene_overlay import SceneOverlay
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
 
@@ -65,16 +67,25 @@ def render(
     config = run.config.updated(**(changes or {}))
     settings = _settings_of(config)
     jobs = list(_jobs(run))
+    if not jobs and any(video.tracks is not None and video.source is None for video in run.videos):
+        raise InputError(f"{folder} is of live sources, of which no file is kept that could be drawn again.")
     if not jobs:
         raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
-    for _, source, tracks in jobs:
+    for _, _, source, tracks in jobs:
         target = _target(tracks)
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{source} is the source and would be overwritten: move it out of {target.parent}.")
         refuse_foreign(target, overwrite=overwrite)
     with sole_writer(folder):
-        for video, source, tracks in jobs:
-            yield _one(video, source, tracks, config, settings)
+        left: dict[str, dict[str, object] | None] = {}  # of cameras: what the next of their files goes on with
+        for video, film, source, tracks in jobs:
+            scene = settings.scene(video.name)
+            drawn = scene_overlay(config, scene, longest_gap=_longest_gap(tracks, video.step_s))
+            if drawn is not None and film.sequence_offset_s is not None:
+                drawn.before = partial(_before, left, film)
+            yield _one(video, source, tracks, config, settings, drawn)
+            if drawn is not None:
+                left[film.camera] = drawn.left() or left.get(film.camera)
 
 
 def _settings_of(config: EngineConfig) -> AnswerSettings:
@@ -87,22 +98,34 @@ def _settings_of(config: EngineConfig) -> AnswerSettings:
         raise ConfigError(f"{error} Name it with --scene, or leave it out with --draw none.") from error
 
 
-def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Path, Path]]:
-    """Give the videos of a run that have tracks, each with its source and its rows. Raises InputError where one of
-    the two is missing."""
-    for video in run.videos:
+def _before(left: Mapping[str, dict[str, object] | None], film: Film) -> tuple[dict[str, object] | None, bool]:
+    return left.get(film.camera), film.sequence_joined
+
+
+def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Film, Path, Path]]:
+    """Give the videos of a run that have tracks, those of a camera in their order, each with its source and its rows.
+    Raises InputError where one of the two is missing."""
+    pairs = list(zip(run.videos, run.films, strict=True))
+    for video, film in sorted(pairs, key=lambda pair: pair[1].first_s + (pair[1].sequence_offset_s or 0.0)):
         if video.source is None or video.tracks is None:
             continue
         if not video.tracks.is_file():
             raise InputError(f"{video.tracks} is not there any more: {video.name} can't be drawn.")
-        yield video, video.source, video.tracks
+        yield video, film, video.source, video.tracks
 
 
 def _target(tracks: Path) -> Path:
     return tracks.with_name(tracks.name.removesuffix(TRACKS) + ".mp4")
 
 
-def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig, settings: AnswerSettings) -> Rendered:
+def _one(
+    video: FinishedVideo,
+    source: Path,
+    tracks: Path,
+    config: EngineConfig,
+    settings: AnswerSettings,
+    drawn: SceneOverlay | None,
+) -> Rendered:
     shown = str(source)
     try:
         with OpenedFile(shown) as file:
@@ -117,9 +140,15 @@ def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig,
     options = never_begun(config.max_frame_bytes)
     reading = Source(shown, audio=True, options=options)
     try:
-        scene, clock_of = settings.scene(video.name), partial(settings.clock, video.name)
-        drawn = Video(shown, PurePosixPath(target.stem))
-        run = StreamRun(0, drawn, {}, Counters(0), 8, scene=scene, clock=clock_of)
+        run = StreamRun(
+            0,
+            Video(shown, PurePosixPath(target.stem)),
+            {},
+            Counters(0),
+            8,
+            scene=settings.scene(video.name),
+            clock=partial(settings.clock, video.name),
+        )
         reader = StreamReader(reading, run, _settings(config))
         info = reader.open()
         reader.go_to_start()
@@ -132,7 +161,7 @@ def _one(video: FinishedVideo, source: Path, tracks: Path, config: EngineConfig,
             threads=available_cores(),
             style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
-            scene=scene_overlay(config, scene, longest_gap=_longest_gap(tracks, info.step_s)),
+            scene=drawn,
         )
         try:
             sink.open(info)

@@ -9,11 +9,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, TypedDict
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict
 
 from engine.errors import CheckpointMismatch, OutputError, SinkError, describe_os_error
 from engine.files.folders import Folder
 from engine.records import EndOfStream, StreamInfo, Tracks
+
+if TYPE_CHECKING:
+    from engine.sinks.scene_overlay import SceneOverlay
 
 _LOCK_NAME = ".yolo-engine.lock"
 _CHUNK_BYTES = 1 << 20
@@ -70,6 +73,11 @@ class FileSink:
     """
 
     kind: str
+
+    @property
+    def scene(self) -> SceneOverlay | None:
+        """What draws a scene on the output; None where none is drawn."""
+        return None
 
     @property
     def offset_s(self) -> float | None:

@@ -1,7 +1,7 @@
 """`<stem>.crops.zip`: of each track the crop that shows its object best, as JPEG, and an index of them.
 
 The best is the one with the largest worth: score x area x sharpness, a quarter of that at the frame's edge. Tracks are
-looked at in every fourth inferred frame, new ones at once, and another crop takes the place of the one before when it
+looked at in every eighth inferred frame, new ones at once, and another crop takes the place of the one before when it
 is worth a fifth more: something that comes nearer is not cut out of every frame.
 
 Crops are cut out of the frame that is there, before anything is drawn on it. Of a track that is alive one waits in
@@ -57,8 +57,10 @@ _EDGE_PX = 1.0
 _AT_EDGE = 0.25
 _HALF_SHARP = 16.0  # mean Laplacian at which an image counts half as sharp as one can be
 _BETTER = 1.2
-_EVERY = 4  # inferred frames in which a track is looked at
+_EVERY = 8  # inferred frames in which a track is looked at
 _MOST_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
+_BLOCK = 16  # pixels of a JPEG's block, with its chroma
+_ENCODERS = 12  # kept, of 0.4 MB each
 _QUALITY = 4  # FFmpeg's scale: 2 is the best
 _FRAMES_BETWEEN_PURGES = 64
 _RECORD = struct.Struct("<qII")  # track id, bytes of the line of the index, of the JPEG
@@ -94,22 +96,14 @@ class _Shown:
 
 @dataclass(slots=True)
 class _Cut:
-    """A part of a frame: copies of its planes, and how their colours are to be read."""
+    """A part of a frame: copies of its planes, and the frame's matrix and whether its range is full."""
 
     width: int
     height: int
     layout: str
     planes: list[NDArray[np.uint8]]
-    colorspace: int
-    color_range: int
-
-    def frame(self) -> av.VideoFrame:
-        """Return it as a frame of its own."""
-        image = av.VideoFrame(self.width, self.height, self.layout)
-        for target, plane in zip(planes_of(image), self.planes, strict=True):
-            target[: plane.shape[0], : plane.shape[1]] = plane
-        image.colorspace, image.color_range = self.colorspace, self.color_range
-        return image
+    matrix: str
+    full_range: bool
 
 
 @dataclass(slots=True)
@@ -135,6 +129,7 @@ class Crops(FileSink):
         self._best: dict[int, _Best] = {}
         self._frames = 0
         self._steps = 0.0
+        self._jpegs = JpegEncoders()
         self._file: IO[bytes] | None = None
         self._size = 0
 
@@ -244,8 +239,8 @@ class Crops(FileSink):
             return
         assert self._file is not None
         try:
-            image = _for_jpeg(best.image.frame() if isinstance(best.image, _Cut) else best.image)
-            jpeg, line = encoded(image), self._line(track_id, best.worth, best.shown, image)
+            image = _for_jpeg(best.image) if isinstance(best.image, _Cut) else best.image
+            jpeg, line = self._jpegs.encoded(image), self._line(track_id, best.worth, best.shown, image)
             record = _RECORD.pack(track_id, len(line), len(jpeg)) + line + jpeg
             self._file.write(record)
         except (OSError, av.error.FFmpegError) as error:
@@ -359,20 +354,26 @@ def _cut(
         wide = 2 if number and layout == "nv12" else 3 if layout in ("rgb24", "bgr24") else 1
         rows = slice(top // half, -(-bottom // half))
         parts.append(plane[rows, left // half * wide : -(-right // half) * wide].copy())
-    part = _Cut(right - left, bottom - top, layout, parts, int(image.colorspace), int(image.color_range))
-    return _for_jpeg(part.frame()) if max(part.width, part.height) > _MOST_WAITING_PX else part
+    part = _Cut(right - left, bottom - top, layout, parts, *colour_of(image))
+    return _for_jpeg(part) if max(part.width, part.height) > _MOST_WAITING_PX else part
 
 
 def _around(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the part of a frame that is shown of a box."""
+    """Return the part of a frame that is shown of a box: in whole blocks of a JPEG, where the frame has room, so that
+    many crops are of one size."""
     left, top, right, bottom = box
     around_x, around_y = _AROUND * (right - left), _AROUND * (bottom - top)
-    return (
-        max(0, int(left - around_x)) // 2 * 2,  # where chroma begins, too
-        max(0, int(top - around_y)) // 2 * 2,
-        min(width, int(right + around_x) + 1),
-        min(height, int(bottom + around_y) + 1),
-    )
+    x1, x2 = _in_blocks(left - around_x, right + around_x, width)
+    y1, y2 = _in_blocks(top - around_y, bottom + around_y, height)
+    return x1, y1, x2, y2
+
+
+def _in_blocks(low: float, high: float, size: int) -> tuple[int, int]:
+    """Return whole blocks around a stretch, from an even pixel, where chroma begins, too; cut off at the frame."""
+    first, last = max(0, int(low)), min(size, int(high) + 1)
+    length = -(-(last - first) // _BLOCK) * _BLOCK
+    first = max(0, min(first - (length - last + first) // 2, size - length)) // 2 * 2
+    return first, min(size, max(last, first + length))
 
 
 # Of the red and the blue in a grey (ITU-T H.273), by matrix.
@@ -406,43 +407,34 @@ def _levels(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _recoloured(image: av.VideoFrame) -> av.VideoFrame:
-    """Return a frame of 4:2:0 as JPEG has its colours. swscale takes a quarter of a millisecond to begin with each
-    size, and this a quarter of that for a crop."""
-    matrix, full_range = colour_of(image)
-    full = av.VideoFrame(image.width, image.height, "yuvj420p")
-    width, height = image.width, image.height
-    half = -(-height // 2), -(-width // 2)
-    sizes = (height, width), half, half
-    luma, blue, red = (plane[:rows, :columns] for plane, (rows, columns) in zip(planes_of(image), sizes, strict=True))
-    if matrix == "bt601":  # each plane for itself
-        grey, colour = _tables(full_range)
-        made = [grey[luma], colour[blue], colour[red]]
-    else:
-        weights = _to_jpeg(matrix, full_range)
-        blues, reds = blue.astype(np.float32) - 128, red.astype(np.float32) - 128
-        greys = (luma.astype(np.float32) - (0 if full_range else 16)) * weights[0, 0]
-        greys += (blues * weights[0, 1] + reds * weights[0, 2]).repeat(2, 0).repeat(2, 1)[:height, :width]
-        made = [_levels(greys), *(_levels(blues * by[1] + reds * by[2] + 128) for by in weights[1:])]
-    for target, found in zip(planes_of(full), made, strict=True):
-        target[: found.shape[0], : found.shape[1]] = found
-    return full
+def _recoloured(part: _Cut) -> list[NDArray[np.uint8]]:
+    """Return the planes of a 4:2:0 part as JPEG has its colours. swscale takes a quarter of a millisecond to begin with
+    each size, and this a quarter of that for a crop."""
+    luma, blue, red = part.planes
+    if part.matrix == "bt601":  # each plane for itself
+        grey, colour = _tables(part.full_range)
+        return part.planes if part.full_range else [grey[luma], colour[blue], colour[red]]
+    weights = _to_jpeg(part.matrix, part.full_range)
+    blues, reds = blue.astype(np.float32) - 128, red.astype(np.float32) - 128
+    greys = (luma.astype(np.float32) - (0 if part.full_range else 16)) * weights[0, 0]
+    around = (blues * weights[0, 1] + reds * weights[0, 2]).repeat(2, 0).repeat(2, 1)
+    greys += around[: part.height, : part.width]
+    return [_levels(greys), *(_levels(blues * by[1] + reds * by[2] + 128) for by in weights[1:])]
 
 
-def _for_jpeg(image: av.VideoFrame) -> av.VideoFrame:
+def _for_jpeg(part: _Cut) -> av.VideoFrame:
     """Return a crop as JPEG has it, full-range BT.601 4:2:0, scaled down where it is large."""
-    scale = min(1.0, _MOST_PX / max(image.width, image.height))
-    width, height = max(2, round(image.width * scale)), max(2, round(image.height * scale))
-    if (image.width, image.height) == (width, height) and image.format.name in ("yuv420p", "yuvj420p"):
-        return image if colour_of(image) == ("bt601", True) else _recoloured(image)
+    scale = min(1.0, _MOST_PX / max(part.width, part.height))
+    width, height = max(2, round(part.width * scale)), max(2, round(part.height * scale))
+    if (part.width, part.height) == (width, height) and part.layout in ("yuv420p", "yuvj420p"):
+        return _frame(width, height, "yuvj420p", _recoloured(part))
     colours: dict[str, int] = {}
-    if image.format.name not in ("rgb24", "bgr24", "gray"):
-        matrix, full_range = colour_of(image)
+    if part.layout not in ("rgb24", "bgr24", "gray"):
         colours = {
-            "src_colorspace": _MATRIX[matrix],
-            "src_color_range": _FULL_RANGE if full_range else _LIMITED_RANGE,
+            "src_colorspace": _MATRIX[part.matrix],
+            "src_color_range": _FULL_RANGE if part.full_range else _LIMITED_RANGE,
         }
-    return image.reformat(
+    return _frame(part.width, part.height, part.layout, part.planes).reformat(
         width=width,
         height=height,
         format="yuvj420p",
@@ -452,15 +444,39 @@ def _for_jpeg(image: av.VideoFrame) -> av.VideoFrame:
     )
 
 
-def encoded(image: av.VideoFrame) -> bytes:
-    """Return a frame of full-range 4:2:0 as JPEG. Raises av.error.FFmpegError."""
-    encoder = cast("av.VideoCodecContext", av.CodecContext.create("mjpeg", "w"))
-    encoder.width, encoder.height, encoder.pix_fmt = image.width, image.height, "yuvj420p"
-    encoder.time_base = Fraction(1, 25)
-    encoder.color_range = _FULL_RANGE
-    encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
-    encoder.qmin = encoder.qmax = _QUALITY
-    encoder.thread_count = 1
-    encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
-    image.pts = 0
-    return b"".join(bytes(packet) for packet in (*encoder.encode(image), *encoder.encode(None)))
+def _frame(width: int, height: int, layout: str, planes: Sequence[NDArray[np.uint8]]) -> av.VideoFrame:
+    image = av.VideoFrame(width, height, layout)
+    for target, plane in zip(planes_of(image), planes, strict=True):
+        target[: plane.shape[0], : plane.shape[1]] = plane
+    return image
+
+
+class JpegEncoders:
+    """Makes JPEGs. The encoders of the sizes that came last are kept: to begin takes as long as a small crop does."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], av.VideoCodecContext] = {}
+        self._made = 0
+
+    def encoded(self, image: av.VideoFrame) -> bytes:
+        """Return a frame of full-range 4:2:0 as JPEG, whatever came before. Raises av.error.FFmpegError."""
+        size = image.width, image.height
+        encoder = self._kept.pop(size, None) or self._opened(*size)
+        self._kept[size] = encoder  # the last one
+        if len(self._kept) > _ENCODERS:
+            del self._kept[next(iter(self._kept))]
+        self._made += 1
+        image.pts = self._made
+        return b"".join(map(bytes, encoder.encode(image)))
+
+    @staticmethod
+    def _opened(width: int, height: int) -> av.VideoCodecContext:
+        encoder = cast("av.VideoCodecContext", av.CodecContext.create("mjpeg", "w"))
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+        encoder.time_base = Fraction(1, 25)
+        encoder.color_range = _FULL_RANGE
+        encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
+        encoder.qmin = encoder.qmax = _QUALITY
+        encoder.thread_count = 1
+        encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
+        return encoder

@@ -24,7 +24,7 @@ _Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[n
 """Seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
 
 # NumPy takes its time for each call.
-_FRAMES_AT_ONCE = 64
+_FRAMES_AT_ONCE = 256
 # Tracks whose cells are remembered: a tracker may hold one for long that it does not report.
 _MOST_KEPT = 1000
 

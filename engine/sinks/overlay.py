@@ -65,6 +65,10 @@ class Overlay:
         self._trails: dict[int, _Trail] = {}
         self._slots: dict[int, int] = {}  # of tracks: where their labels stood last
 
+    @property
+    def scene(self) -> SceneOverlay | None:
+        return self._scene
+
     def draw(self, image: av.VideoFrame, tracks: Tracks) -> None:
         """Draw a frame's tracks on an image of even size that nobody else reads."""
         style, size_wh, scene = self._style, (image.width, image.height), self._scene

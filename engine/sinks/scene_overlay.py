@@ -6,11 +6,14 @@ room for counts that grow, so that it stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +39,11 @@ _MOVED, _COVERED, _NEXT = 1.0, 4.0, 0.5
 
 
 class SceneJson(TypedDict):
-    """What is drawn of a scene, behind a frame: the time of the video's first frame, and the counts."""
+    """What is drawn of a scene, behind a frame: the time of the video's first frame, the size of its frames, and the
+    counts."""
 
     first_s: float
+    size_wh: list[int]
     counts: Mapping[str, object] | None
 
 
@@ -89,6 +94,10 @@ class SceneOverlay:
         self._saved: Mapping[str, object] | None = None
         self._first_s: float | None = None
         self._layouts: dict[tuple[int, int], _Layout] = {}
+        self._size_wh = (0, 0)
+        self.before: Callable[[], tuple[Mapping[str, Any] | None, bool]] = lambda: (None, False)
+        """Gives what the file before of the same camera has `left`, and whether this one is joined to it; asked at the
+        first frame."""
 
     def see(self, frame: Frame, samples: Samples, size_wh: tuple[int, int]) -> None:
         """Take the next frame, its tracks, one row each, and the size that it has upright."""
@@ -96,11 +105,39 @@ class SceneOverlay:
             self._first_s = frame.time_s
         if "counts" not in self._parts or not self._places:
             return
+        step = frame.time_s / float(frame.step_s) if frame.step_s else float(frame.index)
         if self._counts is None:
+            self._size_wh = size_wh
             self._counts = self._new_counts(size_wh)
             if self._saved is not None:
                 self._counts.restore(self._saved)
-        self._counts.see(samples, frame.time_s / float(frame.step_s) if frame.step_s else frame.index)
+            else:
+                self._go_on(self._counts, step)
+        self._counts.see(samples, step)
+
+    def left(self) -> dict[str, object] | None:
+        """Return what the next file of the camera goes on with; None where nothing is counted."""
+        if self._counts is None:
+            return None
+        return {"scene": self._digest, "size_wh": list(self._size_wh), "counts": self._counts.left()}
+
+    def _go_on(self, counts: LiveCounts, step: float) -> None:
+        """Take over what the file before has left. What is of another scene counts for nothing; at another size of the
+        frame, its tracks have ended."""
+        before, joined = self.before()
+        if before is None or before["scene"] != self._digest:
+            return
+        width, height = before["size_wh"]
+        if (width, height) == self._size_wh:
+            counts.go_on(before["counts"], step, joined=joined)
+            return
+        other = self._new_counts((width, height))
+        other.go_on(before["counts"], step, joined=False)
+        counts.restore(other.state())
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(json.dumps(self._scene.table()).encode()).hexdigest()
 
     def strokes(self, size_wh: tuple[int, int]) -> tuple[Strokes, ...]:
         """Return what is drawn below the tracks, the lowest first."""
@@ -119,7 +156,8 @@ class SceneOverlay:
         """Return what the next frames depend on; None before the first one."""
         if self._first_s is None:
             return None
-        return {"first_s": self._first_s, "counts": None if self._counts is None else self._counts.state()}
+        counts = None if self._counts is None else self._counts.state()
+        return {"first_s": self._first_s, "size_wh": list(self._size_wh), "counts": counts}
 
     def restore(self, state: SceneJson | None) -> None:
         """Go on where `state` was taken; None: begin anew. Raises ValueError, TypeError or KeyError for anything

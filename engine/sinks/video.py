@@ -104,6 +104,11 @@ class AnnotatedVideo(FileSink):
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
         self.notes: list[str] = []
 
+    @property
+    def scene(self) -> SceneOverlay | None:
+        """What draws the video's scene; None where none is drawn."""
+        return self._overlay.scene
+
     def grow_in(self, folder: Path) -> None:
         self._part, self._muxed = folder / self._part.name, folder / self._muxed.name
 

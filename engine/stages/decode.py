@@ -15,6 +15,7 @@ import av.error
 from engine.errors import DecodeError, OverLimit
 from engine.media.references import has_parameter_sets, kept_by_head, kept_by_packet
 from engine.media.side_data import display_matrix
+from engine.text.counted import counted
 from engine_ext.letterbox import PLANES
 
 # Pixel formats that the letterbox kernel reads as they are; everything else is converted.
@@ -188,9 +189,9 @@ class Decoder:
         if self.errors and self._max_frame_bytes is not None and self._context is not None and not self._context.width:
             found.append(f"pictures of no size, or of more than max_frame_bytes = {self._max_frame_bytes:,}")
         if self.errors:
-            found.append(f"{self.errors} damaged packet{'s' if self.errors > 1 else ''}")
+            found.append(counted(self.errors, "damaged packet"))
         if self.corrupt:
-            found.append(f"{self.corrupt} damaged frame{'s' if self.corrupt > 1 else ''}")
+            found.append(counted(self.corrupt, "damaged frame"))
         return found
 
     def _finish(self, images: list[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int, int]]:

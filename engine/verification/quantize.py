@@ -32,6 +32,7 @@ from engine.inference.trt.quantize import quantizable, quantize, refuse_quantize
 from engine.inference.trt.to_float32 import plain
 from engine.precision import processor
 from engine.records import Detections
+from engine.text.counted import counted
 from engine.verification.agreement import Agreement
 from models.dynamic_axes import freed_model
 from models.errors import ModelError as ModelPackageError
@@ -81,7 +82,7 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
     loaded = load_model(config, 1)
     try:
         model, manifest = _float_model(config)
-        say(f"Calibrating with {len(used)} images, comparing on {len(held)} others.")
+        say(f"Calibrating with {counted(len(used), 'image')}, comparing on {counted(len(held), 'other')}.")
         thresholds = calibrate(model, tensors_of(used, manifest.input))
         images = list(_images(held))
         expected = _detected(config, loaded, images)

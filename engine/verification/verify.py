@@ -17,6 +17,7 @@ from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
 from engine.summary import VideoStatus
+from engine.text.counted import counted
 from engine.text.masks import without_password
 
 _NEIGHBOURS = 3
@@ -32,7 +33,7 @@ class Setting:
 
     def __str__(self) -> str:
         company = "mixed" if self.mixed else "alone"
-        return f"batch {self.batch}, {self.workers} worker{'s' if self.workers > 1 else ''}, {company}"
+        return f"batch {self.batch}, {counted(self.workers, 'worker')}, {company}"
 
 
 class Digest:

@@ -17,6 +17,7 @@ from engine.media.inputs import find_videos
 from engine.media.source import scheme
 from engine.precision import processor
 from engine.records import Detections, Tracks
+from engine.text.counted import counted
 from engine.text.masks import without_password
 from engine.verification.agreement import Agreement
 from engine.verification.faster import Measured, remember
@@ -90,7 +91,7 @@ def verify_precision(
 
 def _say(compared: Compared, config: EngineConfig, say: Callable[[str], None]) -> None:
     name, (typical, low, high) = config.precision, compared.times
-    say(f"{compared.frames:,} frames in f32 and in {name}, on {processor().name or 'this processor'}:")
+    say(f"{counted(compared.frames, 'frame')} in f32 and in {name}, on {processor().name or 'this processor'}:")
     say(f"  boxes   agree by {compared.boxes_f1:.4f} (F1 at IoU 0.8, same class)")
     say(f"  tracks  agree by {compared.tracks_f1:.4f} (the same, frame by frame); {compared.tracks[0]} in f32, "
         f"{compared.tracks[1]} in {name}")  # fmt: skip

@@ -22,6 +22,7 @@ from uuid import uuid4
 import redis
 from redis import exceptions
 
+from engine.text.counted import counted
 from models import errors, registry
 from orchestrator.broker import keys, refusals
 from orchestrator.broker.connection import client, without_password
@@ -253,7 +254,9 @@ def _clock(connection: redis.Redis, seen: Look) -> Check:
     who, skew_s = max(skews.items(), key=lambda item: abs(item[1]))
     size_s = max(0.0, abs(skew_s) - (after - before) / 2)
     if size_s <= _SKEW_WARNS_S:
-        return Check("clock", State.OK, f"{len(skews)} clocks, none more than {_SKEW_WARNS_S:g} s off the broker's")
+        return Check(
+            "clock", State.OK, f"{counted(len(skews), 'clock')}, none more than {_SKEW_WARNS_S:g} s off the broker's"
+        )
     return Check(
         "clock",
         State.FAILED if size_s > _SKEW_FAILS_S else State.WARNING,
@@ -318,7 +321,7 @@ def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool
             f"{said}, though {idle} is idle",
             "If this persists, that worker has gone deaf: restart it, nothing is lost.",
         )
-    return Check(name, State.OK, f"{said}, {len(serving)} worker{'s' if len(serving) > 1 else ''}")
+    return Check(name, State.OK, f"{said}, {counted(len(serving), 'worker')}")
 
 
 def check_refusals(connection: redis.Redis) -> list[Check]:

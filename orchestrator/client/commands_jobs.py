@@ -14,6 +14,7 @@ from rich.console import Console
 from engine.cli.answers_table import print_answers
 from engine.cli.follow_up_lines import follow_up_lines
 from engine.summary import AnswersJson, SummaryJson
+from engine.text.counted import counted
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, views
@@ -136,7 +137,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         else:
             found = start or StartRecord.refusal("")
             say(
-                f"Job {job.id}: {len(found.videos)} videos, {found.total_frames:,} frames, "
+                f"Job {job.id}: {counted(len(found.videos), 'video')}, {counted(found.total_frames, 'frame')}, "
                 f"{views.span(found.total_duration_s)} long."
             )
             for warning in shot.warnings:

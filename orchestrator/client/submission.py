@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.media.inputs import find_videos
 from engine.media.listing import FolderWalk, told
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.text.counted import counted
 from engine.text.did_you_mean import near
 from orchestrator.broker.connection import client, without_password
 from orchestrator.broker.preflight import MAX_LOOK_S, explain, extra_s, preflight, within
@@ -265,9 +266,9 @@ def _check_for_videos(given: str, output: Path) -> None:
     try:
         find_videos([given], output)  # opens files of unknown suffix
     except InputError as error:
-        found = f"{count} file{'' if count == 1 else 's'}, none of them a video" if count else "it is empty"
+        found = f"{counted(count, 'file')}, none of them a video" if count else "it is empty"
         if walk.left_out:
-            found = f"{count} file{'' if count == 1 else 's'} looked at. {'. '.join(told(walk.left_out))}"
+            found = f"{counted(count, 'file')} looked at. {'. '.join(told(walk.left_out))}"
         raise RequestError(
             f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
         ) from error

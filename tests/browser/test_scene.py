@@ -26,6 +26,7 @@ classes = ["car", "bus"]
 [[zone]]
 name = "stop"
 polygon = [[0.2, 0.6], [0.4, 0.6], [0.4, 0.9]]
+loiter_s = 12.5
 [[ignore]]
 polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.1]]
 [map]

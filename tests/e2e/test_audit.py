@@ -341,7 +341,7 @@ def test_the_command(run):
     status, output = call("--frames", "0")
     assert status == 1
     assert "changed  " in output
-    assert "1 findings." in output
+    assert "1 finding." in output
     status, output = call("--frames", "0", "--json")
     value = json.loads(output)
     assert (status, value["passed"], value["findings"][0]["kind"]) == (1, False, "changed")

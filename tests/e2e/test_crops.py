@@ -33,12 +33,12 @@ def unpacked(path):
 
 
 def pictures(width, height, count, pixel_format="yuv420p"):
-    """Frames with a red square of 40 pixels on blue, which has stripes in the fifth."""
+    """Frames with a red square of 40 pixels on blue, which has stripes in the ninth."""
     for number in range(count):
         image = np.zeros((height, width, 3), np.uint8)
         image[..., 2] = 200
         image[20:60, 30:70] = (220, 30, 30)
-        if number == 4:
+        if number == 8:
             image[24:56:4, 34:66] = 250
         yield av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixel_format)
 
@@ -62,7 +62,7 @@ def test_the_sharpest_is_taken_in_its_colours(tmp_path, pixel_format):
     assert list(index) == [7]
     found = index[7]
     assert list(found) == KEYS
-    assert (found["frame"], found["pts"], found["time_s"], found["class"]) == (4, 4, 0.16, "person")
+    assert (found["frame"], found["pts"], found["time_s"], found["class"]) == (8, 8, 0.32, "person")
     left, top, right, bottom = found["crop_xyxy"]
     assert left <= 27 <= 73 <= right + 1
     assert top <= 17 <= 63 <= bottom + 1
@@ -93,22 +93,25 @@ def test_large_ones_are_scaled_down_and_odd_ones_are_whole(tmp_path):
     assert max(index[7]["size_wh"]) == 320
     assert abs(index[7]["size_wh"][0] / index[7]["size_wh"][1] - 1190 / 895) < 0.05
     index, _ = fed(tmp_path / "b.crops.zip", pictures(97, 81, 2), box=(90.5, 70.5, 140.0, 120.0))
-    assert index[7]["crop_xyxy"] == [88, 68, 97, 81]
+    assert index[7]["crop_xyxy"] == [80, 64, 97, 81]
     index, _ = fed(tmp_path / "c.crops.zip", pictures(97, 81, 2), box=(-50.0, -50.0, -10.0, -10.0))
     assert index == {}
 
 
 @pytest.mark.parametrize("full_range", [False, True])
-@pytest.mark.parametrize("matrix", [5, 1, 9])
-@pytest.mark.parametrize("size", [(96, 80), (97, 81)])
-def test_the_colours_are_those_that_the_frames_own_matrix_gives(tmp_path, size, matrix, full_range):
-    """A JPEG has one matrix and one range: a crop of a frame with others is calculated anew."""
+@pytest.mark.parametrize(
+    ("matrix", "said", "size"),
+    [(5, 5, (96, 80)), (1, 1, (97, 81)), (9, 9, (96, 80)), (1, 2, (1280, 720)), (5, 2, (1280, 718))],
+)
+def test_the_colours_are_those_that_the_frames_own_matrix_gives(tmp_path, size, matrix, said, full_range):
+    """A JPEG has one matrix and one range: a crop of a frame with others is calculated anew. Where a frame does not say
+    its matrix, its own height tells it, not that of the crop."""
     colours = {"dst_colorspace": matrix, "dst_color_range": 2 if full_range else 1}
     rgb = np.zeros((size[1], size[0], 3), np.uint8)
     rgb[:, :48], rgb[:, 48:] = (200, 40, 90), (20, 160, 60)
     image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p", **colours)
-    image.colorspace, image.color_range = matrix, 2 if full_range else 1
-    _, images = fed(tmp_path / "a.crops.zip", [image], box=(0.0, 0.0, float(size[0]), float(size[1])))
+    image.colorspace, image.color_range = said, 2 if full_range else 1
+    _, images = fed(tmp_path / "a.crops.zip", [image], box=(0.0, 0.0, 96.0, 80.0))
     for column in (10, 80):
         assert np.abs(images[7][40, column].astype(int) - rgb[40, column]).max() <= 6
 
@@ -124,7 +127,9 @@ def test_a_run_gives_a_crop_of_each_track(tmp_path):
     assert Path(entry["outputs"]["crops"]).name == 'a "b" <i>.crops.zip'
     ids = {json.loads(line)["track_id"] for line in Path(entry["outputs"]["tracks"]).read_text().splitlines()}
     assert set(index) == ids
-    assert all(image.mean() > 100 for image in images.values())  # the white square, without what is drawn on it
+    for image in images.values():  # the white square, without what is drawn on it
+        assert image.mean() > 60
+        assert np.ptp(image, axis=2).max() < 16
     for each in index.values():
         row = next(
             row

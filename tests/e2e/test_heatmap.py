@@ -180,9 +180,9 @@ def test_memory_is_that_of_the_tracks_alive():
         columns = np.array([number], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
         sink.write(Tracks(frame, box, *columns, Detections()))
     state = sink.mark()()
-    assert len(state["heatmap"]["cells"]["tracks"]) < 1070
-    assert len(state["heatmap"]["seen"]) < 1070
-    assert len(json.dumps(state)) < 200_000
+    assert len(state["heatmap"]["cells"]["tracks"]) < 1300
+    assert len(state["heatmap"]["seen"]) < 1300
+    assert len(json.dumps(state)) < 250_000
     assert sum(tracks for _, tracks, _ in state["heatmap"]["cells"]["cells"]["car"]) == 4000
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from engine.clips import ClipSettings, cut_clips
 from engine.errors import InputError
+from engine.exports import ExportSettings, export_run
 from engine.finished import FinishedRun, Selection
+from engine.rework.render import render
 from tests.e2e.rtsp_server import Camera, Play
 from tests.e2e.runs import clip, fake_engine
 
@@ -120,3 +122,20 @@ def test_a_segment_that_was_removed_stops_no_other(ts: Path, tmp_path: Path) -> 
     Path(first["outputs"]["tracks"]).unlink()
     with pytest.raises(InputError, match=r"tracks\.jsonl can't be read"):
         cut_clips(FinishedRun.load(tmp_path), ClipSettings())
+
+
+@pytest.mark.parametrize("form", ["cvat", "mot", "coco", "labelstudio"])
+def test_tracks_of_a_camera_are_exported_by_segment(ts: Path, tmp_path: Path, form: str) -> None:
+    manifest = _recorded(ts, tmp_path)
+    made = export_run(FinishedRun.load(tmp_path), form)
+    segments = manifest["videos"][0]["segments"]
+    rows = sum(len(Path(segment["outputs"]["tracks"]).read_text().splitlines()) for segment in segments)
+    assert (made.videos, made.boxes) == (len(segments), rows)
+
+
+def test_what_needs_the_source_of_a_camera_says_that_there_is_none(ts: Path, tmp_path: Path) -> None:
+    _recorded(ts, tmp_path)
+    with pytest.raises(InputError, match="is of live sources, of which no file is kept to cut images out"):
+        export_run(FinishedRun.load(tmp_path), "coco", ExportSettings(images=True))
+    with pytest.raises(InputError, match="is of live sources, of which no file is kept that could be drawn again"):
+        list(render(tmp_path))

@@ -17,6 +17,7 @@ from engine.cli.main import commands
 from engine.clips import ClipSettings, cut_clips
 from engine.errors import OutputError
 from engine.finished import FinishedRun
+from engine.media.annotated import NOTE
 from engine.own_files import is_own
 from engine.resume import steps
 from engine.rework.render import render
@@ -246,6 +247,33 @@ def test_killed_at_any_step_it_goes_on(
     assert found.keys() == right.keys()
     for name in ("a.tracks.jsonl", "a.mot.txt", "a.mp4"):
         assert found[name] == right[name]
+
+
+@pytest.mark.parametrize("settings", [{}, {"skip_frames": 2}])
+def test_a_killed_run_of_a_version_without_marks_goes_on(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Its annotated video bears no note, and it has written no manifest: what it had decided names its outputs."""
+    out = tmp_path / "out"
+
+    class Killed(BaseException):
+        pass
+
+    def reached(step: str) -> None:
+        if step == "published":
+            raise Killed
+
+    with monkeypatch.context() as patched, fake_engine(visualize=True) as engine:
+        patched.setattr(steps, "reached", reached)
+        engine.run([video], out)
+    (out / "manifest.json").unlink()
+    content = (out / "a.mp4").read_bytes()
+    (out / "a.mp4").write_bytes(content.replace(NOTE.encode(), b"." * len(NOTE)))
+    assert not is_own(out / "a.mp4")
+    with fake_engine(visualize=True, **settings) as engine:
+        assert engine.run([video], out)["success"]
+    assert (NOTE.encode() in (out / "a.mp4").read_bytes()) == bool(settings), "adopted, or done anew"
+    assert not list(out.glob("*.kept.*"))
 
 
 def test_what_comes_during_a_run_is_kept_beside(tmp_path: Path, video: Path) -> None:

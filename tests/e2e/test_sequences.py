@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from fractions import Fraction
 
 import av
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
+from engine.rework.render import render
+from engine.sinks.scene_overlay import SceneOverlay
 from tests.assets import require_asset
 from tests.e2e.runs import fake_engine, rows
 from tests.e2e.test_answers import SCENE
@@ -107,6 +110,58 @@ def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, o
     assert found == expected
     assert [video["sequence"]["joined"] for video in summary["videos"]] == [False, True, True, True, True]
     assert sum(video["frames"] for video in summary["videos"]) == FRAMES
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the signs of each annotated video say but the time, frame by frame."""
+    texts = {}
+    original = SceneOverlay.signs
+
+    def signs(overlay, frame, size_wh):
+        places, found = original(overlay, frame, size_wh)
+        texts.setdefault(overlay, []).append(found[1:])
+        return places, found
+
+    monkeypatch.setattr(SceneOverlay, "signs", signs)
+    return texts
+
+
+def all_of(said):
+    found = [texts for of_video in said.values() for texts in of_video]
+    said.clear()
+    return found
+
+
+@pytest.mark.parametrize("overlap_s", [0, 1])
+def test_the_counts_on_five_videos_are_those_on_the_whole(tmp_path, whole, scene, said, overlap_s):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "whole.mp4").symlink_to(whole)
+    answered(tmp_path / "one", tmp_path / "whole-out", scene, visualize=True)
+    expected = all_of(said)
+    assert len(expected) == FRAMES
+    assert len({tuple(texts) for texts in expected}) > 6
+    cut_in_five(whole, tmp_path / "five", own_clock=True, overlap_s=overlap_s)
+    answered(tmp_path / "five", tmp_path / "out", scene, visualize=True)
+    assert len(said) == 5
+    assert all_of(said) == expected
+    if not overlap_s:  # frames that are there twice are drawn twice
+        list(render(tmp_path / "out"))
+        assert all_of(said) == expected
+
+
+def test_behind_a_hole_the_counts_go_on_and_the_tracks_do_not(tmp_path, whole, scene, said):
+    cut(whole, tmp_path / "two", "2024-01-01_10-00-00.mp4", 0, 4, own_clock=True)
+    cut(whole, tmp_path / "two", "2024-01-01_10-01-00.mp4", 4, 10, own_clock=True)
+    _, events, _ = answered(tmp_path / "two", tmp_path / "out", scene, visualize=True)
+    first, second = said.values()
+    crossings = [event for event in events if event[2] == "crossing"]
+
+    def crossed(texts):
+        return sum(int(number) for text in texts for number in re.findall(r"(\d+)(?:,|$)", text) if "now" not in text)
+
+    assert 0 < crossed(first[-1]) <= crossed(second[0]) <= crossed(second[-1]) <= len(crossings)
+    assert crossed(second[-1]) > crossed(first[-1])
 
 
 def test_an_overlap_by_names_with_milliseconds(tmp_path, whole, scene):

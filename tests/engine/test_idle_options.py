@@ -33,7 +33,7 @@ RUN = ("run", "a.mp4", "--backend", "fake")
         (("verify", "a.mp4", "--precision", "bf16", "--with", "b.mp4"), "--with does nothing here"),
         (("export", "out", "--to", "cvat", "--every", "5"), "--every does nothing here: it is of data sets of images"),
         (("export", "out", "--to", "cvat", "--every", "1"), "--every does nothing here"),
-        (("export", "out", "--to", "cvat", "--images"), "--images does nothing here: it is of coco, yolo and mot"),
+        (("export", "out", "--to", "cvat", "--images"), "--images does nothing here: it is of mot, coco and yolo"),
         (("export", "out", "--to", "coco", "--max-error", "5"), "--max-error does nothing here: it is of key frames"),
         (("export", "out", "--to", "coco", "--job-frames", "5"), "--job-frames does nothing here: it is of jobs"),
         (
@@ -43,6 +43,7 @@ RUN = ("run", "a.mp4", "--backend", "fake")
         (("export", "out", "--to", "coco", "--source", "x"), "--source does nothing here"),
         (("find", "out", "--direction", "in"), "--direction does nothing here: it is of crossings"),
         (("find", "out", "--direction", "in", "--zone", "a", "--line", "b"), "--direction does nothing here"),
+        (("find", "out", "--overwrite"), "--overwrite does nothing here: it goes with --crops"),
         (("bench", "--profile", "full", "report"), "--profile does nothing here: it is of what is measured"),
     ],
 )

@@ -12,6 +12,7 @@ from engine.audit import ALL, Audit
 from engine.audit import audit as check
 from engine.cli.console import screen, tell_on
 from engine.cli.statuses import FAILED
+from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
 
@@ -49,8 +50,9 @@ def _show(found: Audit) -> None:
             table.add_row(*(printable(text, 4000) for text in (line.kind, line.video, line.file, line.detail)))
         screen().print(table, markup=False, highlight=False)
     frames, boxes = sum(each.frames for each in found.videos), sum(each.boxes for each in found.videos)
-    verdict = "all is as claimed" if found.passed else f"{len(found.findings):,} findings"
+    verdict = "all is as claimed" if found.passed else counted(len(found.findings), "finding")
     say(
-        f"{len(found.videos):,} videos, {found.files:,} hashes compared, {frames:,} frames with {boxes:,} boxes "
+        f"{counted(len(found.videos), 'video')}, {counted(found.files, 'hash', 'hashes')} compared, "
+        f"{counted(frames, 'frame')} with {counted(boxes, 'box', 'boxes')} "
         f"inferred again: {verdict}."
     )

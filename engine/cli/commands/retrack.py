@@ -10,6 +10,7 @@ import click
 from engine.cli.statuses import FAILED
 from engine.rework.render import render as draw
 from engine.rework.retrack import retrack as again
+from engine.text.counted import counted
 from engine.text.say import say
 
 
@@ -21,7 +22,7 @@ def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, over
         click.echo(json.dumps({"schema": 1, "videos": [each.to_json() for each in done]}))
         return 0
     for each in done:
-        say(f"{each.store}: {each.frames} frames, {each.config.tracker}: {each.objects}")
+        say(f"{each.store}: {counted(each.frames, 'frame')}, {each.config.tracker}: {each.objects}")
         if each.note:
             say(f"  note: {each.note}")
     return 0
@@ -33,5 +34,5 @@ def render(folder: Path, source: Path | None, overwrite: bool, **style: object) 
     changes = {key: value for key, value in style.items() if value is not None and value != ()}
     for each in draw(folder, source, changes, overwrite=overwrite):
         partial |= bool(each.problems)
-        say(f"{each.path}: {each.frames} frames" + "".join(f"; {problem}" for problem in each.problems))
+        say(f"{each.path}: {counted(each.frames, 'frame')}" + "".join(f"; {problem}" for problem in each.problems))
     return FAILED if partial else 0

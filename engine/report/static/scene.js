@@ -43,7 +43,7 @@
     }
     for (const zone of table.zone || []) {
       shapes.push({ kind: "zone", name: zone.name, anchor: zone.anchor ?? "bottom", classes: (zone.classes || []).join(", "),
-        points: zone.polygon.map((point) => [...point]) });
+        loiter: String(zone.loiter_s ?? ""), points: zone.polygon.map((point) => [...point]) });
     }
     for (const each of table.ignore || []) shapes.push({ kind: "ignore", points: each.polygon.map((point) => [...point]) });
     if (table.map) {
@@ -111,6 +111,7 @@
       else lines.push(`polygon = ${listed(shape.points)}`);
       if (shape.anchor && shape.anchor !== "bottom") lines.push(`anchor = ${quoted(shape.anchor)}`);
       if (shape.classes && names(shape.classes).length) lines.push(`classes = [${names(shape.classes).map(quoted).join(", ")}]`);
+      if (shape.loiter?.trim()) lines.push(`loiter_s = ${number(Number(shape.loiter), 3)}`);
     }
     return lines.join("\n") + "\n";
   }
@@ -128,6 +129,7 @@
       if (seen.has(shape.name)) found.push(say("twice", { name }));
       seen.add(shape.name);
       if (shape.kind === "line" && (shape.into === shape.out || !shape.into || !shape.out)) found.push(say("same", { name }));
+      if (shape.loiter?.trim() && !(Number(shape.loiter) >= 0.001 && Number(shape.loiter) <= 86400)) found.push(say("bad_loiter", { name }));
     }
     return found;
   }
@@ -204,6 +206,7 @@
       Object.assign(shape, { name: `${say(kind)} ${count}`, anchor: "bottom", classes: "" });
     }
     if (kind === "line") Object.assign(shape, { into: "in", out: "out" });
+    if (kind === "zone") shape.loiter = "";
     if (kind === "map") shape.metres = [];
     return shape;
   }
@@ -345,6 +348,7 @@
         field(row, say("anchor"), shape.anchor, (value) => (shape.anchor = value), ANCHORS);
         field(row, say("classes"), shape.classes, (value) => (shape.classes = value));
       }
+      if (shape.kind === "zone") field(row, say("loiter"), shape.loiter, (value) => (shape.loiter = value));
       if (shape.kind === "map") {
         shape.metres.forEach((metres, place) => {
           ["x", "y"].forEach((axis, at) => field(row, `${place + 1}: ${axis}, m`, metres[at], (value) => (metres[at] = Number(value) || 0)));

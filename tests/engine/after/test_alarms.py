@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from fractions import Fraction
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -16,13 +17,15 @@ from engine.alarms import Alarms, AlarmSettings, Notice, StreamWatch, WatchSetti
 from engine.analytics import Clock, ClockOrigin, Scene
 from engine.errors import ConfigError
 from engine.records import StreamInfo
+from engine.resume.attempts import peek
 from orchestrator.errors import RequestError
 from orchestrator.job.job_config import JobConfig
 from tests.e2e.clips import Shot, make
-from tests.e2e.runs import fake_engine
+from tests.e2e.runs import cli, ended, fake_engine
 from tests.engine.after.mqtt_broker import Broker
 from tests.engine.after.receivers import Receiver
 from tests.engine.conftest import make_detections, make_frame, make_tracks
+from tests.waiting import until
 
 QUICK = {"first_pause_s": 0.01, "longest_pause_s": 0.05, "timeout_s": 5.0, "close_s": 30.0}
 
@@ -436,6 +439,45 @@ def test_a_receiver_that_was_dead_before_a_kill_gets_all_when_the_run_goes_on(tm
     with Receiver() as receiver:
         assert follow(video, tmp_path / "out", receiver.url)["videos"][0]["resumed_from"]
         assert sorted(json.dumps(event) for event in told_by(receiver).values()) == whole
+
+
+def kill_behind(frames, process, folder):
+    """Kill a run once its checkpoint is so many frames further."""
+    before = peek(folder, PurePosixPath("clip"))
+    until(lambda: peek(folder, PurePosixPath("clip")) >= before + frames or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
+
+
+def test_killed_processes_tell_everything_under_the_same_ids(tmp_path):
+    """SIGKILL, three times, once while a receiver is down."""
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in", Shot(frames=160))
+    (tmp_path / "s.toml").write_text(
+        '[[zone]]\nname = "left"\npolygon = [[0,0],[0.5,0],[0.5,1],[0,1]]\nanchor = "centre"\nloiter_s = 1.0\n'
+    )
+    kinds = "enter,loiter,stay,track"
+    options = ("--scene", tmp_path / "s.toml", "--no-visualize", "--workers", "1", "--event-kinds", kinds)
+
+    def start(folder, url, delay_s):
+        command = ("run", tmp_path / "in", "-o", folder, "--backend", "fake", "--min-hits", "1", *options)
+        return cli(*command, "--on-event", url, delay_s=delay_s, checkpoint_s=0.05)
+
+    with Receiver() as receiver:
+        assert ended(start(tmp_path / "whole", receiver.url, 0.0))[0] == 0
+        whole = sorted(json.dumps(event) for event in told_by(receiver).values())
+    down = []
+    with Receiver(lambda number: 503 if down else 200) as receiver:
+        for number in range(3):
+            kill_behind(30, start(tmp_path / "out", receiver.url, 0.02), tmp_path / "out")
+            down[:] = [True] * (number == 0)
+        status, _, errors = ended(start(tmp_path / "out", receiver.url, 0.0))
+        assert status == 0, errors
+        assert sorted(json.dumps(event) for event in told_by(receiver).values()) == whole
+        by_id = {}
+        for event in receiver.events:
+            assert by_id.setdefault(event["id"], event) == event
 
 
 def test_a_stop_tells_of_no_stay_that_goes_on(tmp_path):

@@ -532,7 +532,7 @@ def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
     assert "d.mp4: no clips: is not the file that the tracks are of: its content has changed" in done.err
     assert "a.mp4: no clips: does not exist" in done.err
     assert "b.mp4: no clips: is not the file that the tracks are of" in done.err
-    assert "1 clips" in done.out
+    assert "1 clip (" in done.out
     (tmp_path / "in").rename(tmp_path / "moved")
     assert run("clips", out, "--source", tmp_path / "moved").status == 1  # c is found again
 
@@ -585,7 +585,7 @@ def test_a_run_cuts_them_at_its_end(tmp_path, run):
         "--no-visualize",
     )
     assert done.status == 0, done.err
-    assert f"1 clips in {tmp_path / 'out' / 'clips'}, 1 of them copied" in done.out
+    assert f"1 clip in {tmp_path / 'out' / 'clips'}, 1 of them copied" in done.out
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     (clip,) = manifest["clips"]["clips"]
     assert (clip["mode"], clip["last_frame"]) == ("copy", 39)

@@ -16,7 +16,7 @@ import pytest
 from engine import Engine, EngineConfig
 from engine.analytics import read_tracks
 from engine.clips import ClipSettings, cut_clips
-from engine.errors import ConfigError, InputError, OutputError
+from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.exports import ExportSettings, export_run, import_corrected
 from engine.exports.key_frames import key_frames, runs_of
 from engine.finished import FinishedRun
@@ -534,7 +534,7 @@ def test_a_folder_of_many_or_of_none(one, tmp_path, run):
     folder = export_run(FinishedRun.load(out), "mot").folder
     refused = run("import", out, folder)
     assert refused.status == 2
-    assert f"holds 1 videos: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
+    assert f"holds 1 video: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
     (tmp_path / "empty").mkdir()
     assert "holds neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
 
@@ -573,7 +573,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_damaged(one, tmp_path, stem)
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["videos"][0]["stem"] = stem
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="is not below its folder"):
+    with pytest.raises(InputError, match=r"videos\[0\]\.stem must be a path below the output folder"):
         FinishedRun.load(tmp_path)
 
 
@@ -633,12 +633,12 @@ def test_what_a_killed_export_left_goes_and_one_under_way_stays(one, tmp_path):
     out, _ = one
     place = out / "export"
     dead, moved, busy, mine = (
-        place / f".cvat-{'0' * 16}.part",
-        place / f".cvat-{'1' * 16}.old",
-        place / f".cvat-{'2' * 16}.part",
-        place / ".cvat-mine.part",
+        place / f".coco-{'0' * 16}.part",
+        place / f".coco-{'1' * 16}.old",
+        place / f".coco-{'2' * 16}.part",
+        place / ".coco-mine.part",
     )
-    first = export_run(FinishedRun.load(out), "cvat", ExportSettings())
+    first = export_run(FinishedRun.load(out), "coco", ExportSettings())
     shutil.copytree(first.folder, moved)
     for folder in (dead, busy, mine):
         folder.mkdir()
@@ -646,15 +646,16 @@ def test_what_a_killed_export_left_goes_and_one_under_way_stays(one, tmp_path):
     held = os.open(busy, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        export_run(FinishedRun.load(out), "cvat", ExportSettings())
-        assert sorted(path.name for path in place.iterdir()) == sorted([busy.name, mine.name, "cvat"])
+        export_run(FinishedRun.load(out), "coco", ExportSettings())
+        assert sorted(path.name for path in place.iterdir()) == sorted([busy.name, mine.name, "coco"])
     finally:
         os.close(held)
     # Killed between its two last steps: what was there before is there again, until the next one is whole.
-    (place / "cvat").rename(moved)
-    with pytest.raises(InputError):
-        export_run(FinishedRun.load(out), "cvat", ExportSettings(images=True))
-    assert sorted(path.name for path in place.iterdir()) == sorted([mine.name, "cvat"])
+    (place / "coco").rename(moved)
+    (tmp_path / "in").rename(tmp_path / "away")
+    with pytest.raises(VideoError):
+        export_run(FinishedRun.load(out), "coco", ExportSettings(images=True))
+    assert sorted(path.name for path in place.iterdir()) == sorted([mine.name, "coco"])
     shutil.rmtree(place)
 
 

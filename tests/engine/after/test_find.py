@@ -221,7 +221,7 @@ def test_hostile_names(tmp_path, run, monkeypatch):
     )
     done = run("find", out, "--class", "'); DROP TABLE tracks;--")
     assert done.status == 0, done.err
-    assert "1 found in 1 folders" in done.out
+    assert "1 found in 1 folder," in done.out
     assert "\x1b[31m" not in done.out
     assert run("find", out).out.count("DROP TABLE") == 1
 
@@ -295,3 +295,8 @@ def test_pictures_of_an_earlier_search_go_and_nothing_else(tree, tmp_path, run):
     (crops / taken).write_text("mine")
     run("find", root, "--class", "car", "--crops", crops)
     assert (crops / taken).read_text() == "mine"
+    (crops / "found.csv").write_text("what I found")
+    done = run("find", root, "--class", "car", "--crops", crops)
+    assert done.status == 2
+    assert "found.csv was not written by yolo-engine" in done.err
+    assert run("find", root, "--class", "car", "--crops", crops, "--overwrite").status == 0

@@ -163,3 +163,22 @@ def test_what_is_no_state(change):
     counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
     with pytest.raises((ValueError, TypeError)):
         counts.restore({**counts.state(), **change})
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_the_next_file_of_a_camera(joined):
+    """Its steps are counted anew; joined to the one before, all goes on, else that one's tracks have ended."""
+    frames = wanderers(1)
+    first = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
+    for number, samples in enumerate(frames[:20]):
+        first.see(samples, 1000.0 + number)
+    second, alone = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
+    second.go_on(json.loads(json.dumps(first.left())), 5.0, joined=joined)
+    for number, samples in enumerate(frames[20:]):
+        second.see(samples, 5.0 + number)
+        alone.see(samples, 5.0 + number)
+    for counts in (second, alone):
+        counts.see(samples_of(99, []), 1e6)
+    expected = told(frames) if joined else told(frames[:20]) + told(frames[20:])
+    assert shown(second) == expected
+    assert shown(alone) == told(frames[20:])

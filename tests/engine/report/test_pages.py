@@ -401,7 +401,7 @@ def test_command_names_what_is_missing(tmp_path):
     with pytest.raises(InputError, match=r"does not exist\. Name the output folder of a run or a job"):
         command(tmp_path / "none")
     (tmp_path / "manifest.json").write_text('{"videos": [1]}')
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"is not the manifest of a run: videos\[0\] must be a table. Got 1"):
         command(tmp_path)
     folder = output_folder(tmp_path / "out", [Film("a")], config={"scene": ("gone.toml",)})
     with pytest.raises(ConfigError, match=r"gone\.toml can't be read"):

@@ -18,6 +18,7 @@ from engine.analytics.paths import simplified
 from engine.config import EngineConfig
 from engine.report.charts import bars_of, chart, moment
 from engine.report.island import link, safe_json
+from engine.report.shapes import font_of, line_shape, zone_shapes
 from engine.report.stills import jpeg_of, median_still
 from engine.report.template import with_code
 from engine.report.words import WORDS, Words
@@ -169,6 +170,35 @@ def test_still_is_upright_and_not_wider_than_asked(tmp_path):
     still = median_still([path], EngineConfig(), max_width=100)
     assert still.size_wh == (320, 160)
     assert Image.open(io.BytesIO(still.jpeg)).size == (100, 50)
+
+
+def overlaps(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def word(text, x, y, font, anchor="middle"):
+    width = 0.6 * font * len(text)
+    left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
+    return left, y - 0.8 * font, left + width, y + 0.2 * font
+
+
+def test_names_of_zones_cover_no_words_of_lines_and_no_other_name():
+    size_wh = (960, 540)
+    font = font_of(size_wh)
+    whole = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)]
+    # Its arrow leads to the middle of the zones.
+    line = line_shape([(0.3, 0.42), (0.7, 0.42)], "kerb", "to the centre", size_wh)
+    names = ["bus stop", "crossing", "kerb side"]
+    zones = zone_shapes([(whole, name) for name in names], [line], size_wh)
+    words = [word(line.name, line.x, line.y, font, line.side), word(line.into, line.to_x, line.to_y, font)]
+    words += [word(zone.name, zone.x, zone.y, font) for zone in zones]
+    covered = [(a, b) for a in range(len(words)) for b in range(a) if overlaps(words[a], words[b])]
+    assert covered == []
+    assert all(0 < zone.y < size_wh[1] for zone in zones)
+    (alone,) = zone_shapes([(whole, "bus stop")], [], size_wh)
+    assert (alone.x, alone.y) == (480, 270)  # in its middle, where nothing is in the way
+    crowd = zone_shapes([(whole, "a")] * 60, [line], size_wh)  # more than there is room for: one upon the other
+    assert len(crowd) == 60
 
 
 def test_commands_are_shown_as_code():
