@@ -10,10 +10,13 @@ from engine.records import Ratio
 _T95 = (math.inf, 12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27, 2.23, 2.21, 2.18, 2.17, 2.15, 2.14)
 _Z95 = 1.96
 
+# A thing that is missed in one frame is missed in the next ones, too: so many boxes tell as much as one.
+_BOXES_OF_A_THING = 4
+
 
 def drawn(ratio: Ratio) -> tuple[float, float]:
-    """Return the interval of a share of so many draws, each for itself (Wilson's)."""
-    share, draws = ratio.value, ratio.whole / 2
+    """Return the interval of a share of so many things, each for itself (Wilson's)."""
+    share, draws = ratio.value, ratio.whole / 2 / _BOXES_OF_A_THING
     if not draws:
         return 0.0, 1.0
     bound = _Z95 * _Z95 / draws
@@ -24,7 +27,7 @@ def drawn(ratio: Ratio) -> tuple[float, float]:
 
 def interval(ratio: Ratio) -> tuple[float, float]:
     """Return the lowest and the highest share: by how much windows differ (the estimator of a ratio over clusters), and
-    no closer than a share of so many draws can be known (Wilson's interval). Each thing counts twice in a Ratio. What
+    no closer than a share of so many things can be known (Wilson's interval). Each thing counts twice in a Ratio. What
     was seen in fewer than two windows, or of nothing, says nothing."""
     if not ratio.whole or ratio.windows < 2:
         return 0.0, 1.0

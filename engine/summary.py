@@ -161,6 +161,8 @@ class TotalsJson(TypedDict):
     fps: float
     cancelled: NotRequired[int]
     not_begun: NotRequired[int]
+    cpu_s: NotRequired[float]
+    cpu_s_per_hour: NotRequired[float]
 
 
 class BackendJson(TypedDict):

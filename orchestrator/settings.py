@@ -91,6 +91,9 @@ class Settings(BaseModel):
     """A stay that lasts for so long is told of while it goes on, in zones without a `loiter_s` of their own. none: in
     those it is not."""
 
+    traces: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where a trace of each job that has ended is sent, as OTLP over HTTP: `http://HOST:4318`. none: nowhere."""
+
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """How many attempts in a row may get no further in a video before it is given up."""
     lease_s: Seconds = 30.0
@@ -99,6 +102,9 @@ class Settings(BaseModel):
     """How long a worker that was told to stop may take for its last checkpoint."""
     cancel_s: Seconds = 1.0
     """How long the engine may take to finish the frames in flight when a job is cancelled."""
+    turn_s: Seconds = 60.0
+    """How long a job works before it gives way to another one that has had its turn too. To one that was not worked on
+    yet it gives way at once."""
     stall_s: Seconds = 300.0
     """A run that makes no progress for this long is ended and counts as an attempt."""
     visibility_timeout_s: Seconds = 600.0

@@ -5,7 +5,7 @@ A name that can't come up is an error before any work is done; one that just did
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -95,3 +95,22 @@ def _possible(scene: Scene) -> Iterator[Possible]:
     for zone in scene.zones:
         for kind in _OF_ZONES:
             yield Possible(kind, zone.name, "", zone.classes)
+
+
+def check_places(
+    places: Iterable[tuple[str, tuple[str, ...]]],
+    classes: Collection[str] | None,
+    in_rows: Callable[[], Collection[str]],
+) -> None:
+    """Raise ConfigError for a line or zone, in words and with the classes that it is for, that is for one which is
+    neither among `classes` (None: nobody noted them) nor `in_rows`, where people may have mended them."""
+    known = classes
+    for what, names in places:
+        for name in names:
+            if known is None or name in known:
+                continue
+            known = {*known, *in_rows()}
+            if name not in known:
+                raise ConfigError(
+                    f"The {what} is for the class {name!r}, which was not looked for. {there_is(name, known)}"
+                )

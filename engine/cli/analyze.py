@@ -70,8 +70,10 @@ def analyze(
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
     from engine.analytics.export import write_tables
+    from engine.analytics.samples import classes_in
     from engine.analytics.settings import AnswerSettings, check_formats
     from engine.analytics.verdicts import read_verdicts
+    from engine.analytics.vocabulary import check_places
     from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
@@ -88,6 +90,7 @@ def analyze(
     rates: dict[Path, float] = {}
     settings = formats = None
     heatmap = False
+    noted: set[str] | None = set()  # the classes that the models knew, as far as all manifests note them
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
         config = config_for_answers(manifest.get("config", {}) if manifest else {}, values)
@@ -101,12 +104,17 @@ def analyze(
             more = tuple(scene for scene in own.scenes if scene not in settings.scenes)
             settings = replace(settings, scenes=settings.scenes + more)
         films += _films(given, manifest, own, size_wh, fps, rates)
+        more_classes = None if manifest is None else manifest.get("classes")
+        noted = None if noted is None or more_classes is None else noted | set(more_classes)
     assert settings is not None
     assert formats is not None
     check_formats(formats)
     films = _distinct(films)
-    if "scene" in values and (unused := settings.check_videos([film.known_as for film in films])) is not None:
-        say(f"Warning: {unused}", err=True)
+    if "scene" in values:
+        if (unused := settings.check_videos([film.known_as for film in films])) is not None:
+            say(f"Warning: {unused}", err=True)
+        rows = [film.tracks for film in films if film.tracks is not None and film.tracks not in rates]
+        check_places(settings.classes_named(), noted, lambda: classes_in(rows))
     judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(
         films,

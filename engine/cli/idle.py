@@ -50,18 +50,21 @@ def _flag(context: click.Context, name: str) -> str:
     return next(param.opts[-1] for param in context.command.params if param.name == name)
 
 
-OF_VIDEO: tuple[Rule[EngineConfig], ...] = (
+_LOOK = ("label", "colour_by", "line_width", "label_size", "trail_s")
+
+OF_DRAWN: tuple[Rule[EngineConfig], ...] = (
     Rule(
-        ("label", "colour_by", "line_width", "label_size", "trail_s"),
-        lambda config: config.visualize,
-        "is of annotated videos, and none is written",
-    ),
-    Rule(
-        ("label", "colour_by", "line_width", "label_size", "trail_s"),
+        _LOOK,
         lambda config: not config.only_blur,
         "is of what is drawn, and with only_blur nothing is",
     ),
     Rule(("label_size",), lambda config: config.label, "is of labels, and --label none draws none"),
+)
+"""Of what is drawn into a video."""
+
+OF_VIDEO: tuple[Rule[EngineConfig], ...] = (
+    Rule(_LOOK, lambda config: config.visualize, "is of annotated videos, and none is written"),
+    *OF_DRAWN,
     Rule(("blur_style",), lambda config: config.blur, "goes with --blur, which names what is hidden"),
 )
 """Of what annotated videos look like."""

@@ -163,5 +163,5 @@ def _images(
                     return None
                 return folder / kind.images / f"{image_name(stem, frame)}.jpg"
 
-            count += cut_images(file, str(video.video.source), run.config, name_of, tick)
+            count += cut_images(file, run.config, name_of, tick)
     return count

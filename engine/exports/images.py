@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,13 +11,8 @@ import av
 from engine.config import EngineConfig
 from engine.files.opened import OpenedFile
 from engine.inference.model import available_cores
-from engine.media.inputs import Video
-from engine.media.source import Source
-from engine.pipeline.reader import ReaderSettings, StreamReader
-from engine.pipeline.stream import StreamRun
-from engine.profiling.metrics import Metrics
-from engine.sinks.memory import Counters
-from engine.stages.decode import never_begun
+from engine.pipeline.again import frames_again
+from engine.pipeline.reader import ReaderSettings
 
 # FFmpeg's scale from 1 to 31; 2 keeps what a detector sees.
 _QUALITY = 2
@@ -26,35 +20,27 @@ _QUALITY = 2
 
 def cut_images(
     file: OpenedFile,
-    path: str,
     config: EngineConfig,
     name_of: Callable[[int], Path | None],
     tick: Callable[[], None] = lambda: None,
 ) -> int:
     """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many; of the part
     that `config` examined, no others. Raises VideoError and OSError."""
-    source = Source(path, options=never_begun(config.max_frame_bytes))
-    source.file = file
+    settings = ReaderSettings(
+        decode_threads=available_cores(),
+        start_s=config.start_s,
+        end_s=config.part_ends_s,
+        max_pixels=config.max_pixels,
+        max_frame_bytes=config.max_frame_bytes,
+    )
     count = 0
-    with closing(source):
-        run = StreamRun(0, Video(path, PurePosixPath("frames")), {}, Counters(0), 8)
-        limits = ReaderSettings(
-            decode_threads=available_cores(),
-            start_s=config.start_s,
-            end_s=config.part_ends_s,
-            max_pixels=config.max_pixels,
-            max_frame_bytes=config.max_frame_bytes,
-        )
-        reader = StreamReader(source, run, limits)
-        reader.open()
-        with Metrics().clock("decode") as clock:
-            for frame in reader.frames(clock):
-                target = name_of(frame.index)
-                if target is not None and frame.image is not None:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(jpeg(frame.image))
-                    count += 1
-                tick()
+    for frame in frames_again(file, settings):
+        target = name_of(frame.index)
+        if target is not None and frame.image is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(jpeg(frame.image))
+            count += 1
+        tick()
     return count
 
 

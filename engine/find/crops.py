@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
+
+import av
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
@@ -20,15 +24,10 @@ from engine.find.index import Index
 from engine.find.query import Found
 from engine.finished import file_word, fresh_name
 from engine.inference.model import available_cores
-from engine.media.inputs import Video
-from engine.media.source import Source
 from engine.own_files import foreign, is_own_in
-from engine.pipeline.reader import ReaderSettings, StreamReader
-from engine.pipeline.stream import StreamRun
-from engine.profiling.metrics import Metrics
+from engine.pipeline.again import frames_again
+from engine.pipeline.reader import ReaderSettings
 from engine.sinks.base import sole_writer
-from engine.sinks.memory import Counters
-from engine.stages.decode import never_begun
 
 _MARGIN = 0.1
 _LIST, _PART = "found.csv", ".found.part"
@@ -81,7 +80,7 @@ def _cut(
             if row is None or not row[0] or not row[1]:
                 raise VideoError("is not kept")
             boxes = _boxes(Path(row[1]), {(found[n].best_frame, found[n].track_id) for n in numbers})
-            pictures = _pictures(row[0], {frame for frame, _ in boxes}, boxes)
+            pictures = dict(_pictures(row[0], boxes))
         except (VideoError, InputError) as error:
             failed[video] = str(error)
             continue
@@ -114,55 +113,51 @@ def _listed_before(folder: Folder) -> list[str]:
         return []
 
 
-def _boxes(rows: Path, wanted: set[tuple[int | None, int]]) -> dict[tuple[int, int], tuple[float, ...]]:
-    """Return the boxes of (frame, track)."""
-    found: dict[tuple[int, int], tuple[float, ...]] = {}
+_Key = tuple[int, int]
+"""Frame and track."""
+
+
+def _boxes(rows: Path, wanted: set[tuple[int | None, int]]) -> dict[_Key, NDArray[np.float64]]:
+    """Return the box (4,) of each track that is wanted in a frame."""
+    frames = np.array([frame for frame, _ in wanted], np.int64)
+    found: dict[_Key, NDArray[np.float64]] = {}
     for samples in read_tracks(rows):
-        keys = zip(samples.frames.tolist(), samples.track_ids.tolist(), strict=True)
-        for place, (frame, track_id) in enumerate(keys):
-            if (frame, track_id) in wanted:
-                found[int(frame), int(track_id)] = tuple(samples.boxes_xyxy[place].tolist())
+        for place in np.flatnonzero(np.isin(samples.frames, frames)).tolist():
+            key = int(samples.frames[place]), int(samples.track_ids[place])
+            if key in wanted:
+                found[key] = samples.boxes_xyxy[place]
     return found
 
 
-def _pictures(
-    path: str, frames: set[int], boxes: dict[tuple[int, int], tuple[float, ...]]
-) -> dict[tuple[int, int], bytes]:
+def _pictures(path: str, boxes: Mapping[_Key, NDArray[np.float64]]) -> Iterator[tuple[_Key, bytes]]:
+    """Give what is in each box, with a margin, as JPEG. Raises VideoError."""
     config = EngineConfig()
-    source = Source(path, options=never_begun(config.max_frame_bytes))
-    found: dict[tuple[int, int], bytes] = {}
-    left = set(frames)
-    with OpenedFile(path) as file, closing(source):
-        source.file = file
-        run = StreamRun(0, Video(path, PurePosixPath("crops")), {}, Counters(0), 8)
-        limits = ReaderSettings(
-            decode_threads=available_cores(), max_pixels=config.max_pixels, max_frame_bytes=config.max_frame_bytes
-        )
-        reader = StreamReader(source, run, limits)
-        reader.open()
-        with Metrics().clock("decode") as clock:
-            for frame in reader.frames(clock):
-                if frame.index in left and frame.image is not None:
-                    left.discard(frame.index)
-                    rgb = frame.image.to_ndarray(format="rgb24")
-                    for key, box in boxes.items():
-                        if key[0] == frame.index:
-                            found[key] = _crop(rgb, box)
-                if not left:
-                    break
-    return found
+    settings = ReaderSettings(
+        decode_threads=available_cores(), max_pixels=config.max_pixels, max_frame_bytes=config.max_frame_bytes
+    )
+    by_frame: defaultdict[int, list[_Key]] = defaultdict(list)
+    for key in boxes:
+        by_frame[key[0]].append(key)
+    with OpenedFile(path) as file, closing(frames_again(file, settings)) as frames:
+        for frame in frames if by_frame else ():
+            if frame.image is not None and (keys := by_frame.pop(frame.index, None)) is not None:
+                rgb = frame.image.to_ndarray(format="rgb24")
+                yield from ((key, _crop(rgb, boxes[key])) for key in keys)
+            if not by_frame:
+                return
 
 
-def _crop(rgb: object, box: tuple[float, ...]) -> bytes:
-    import av
-    import numpy as np
+def _crop(rgb: NDArray[np.uint8], box: NDArray[np.float64]) -> bytes:
+    """Return what is in a box, with a margin, as JPEG. rgb: (H, W, 3); the sides of a JPEG are even, and at least 2."""
+    height, width = rgb.shape[:2]
+    x1, y1, x2, y2 = box.tolist()
+    columns = _even(x1 - _MARGIN * (x2 - x1), x2 + _MARGIN * (x2 - x1), width)
+    rows = _even(y1 - _MARGIN * (y2 - y1), y2 + _MARGIN * (y2 - y1), height)
+    return jpeg(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[rows, columns]), "rgb24"))
 
-    image = np.asarray(rgb)
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = box
-    dx, dy = _MARGIN * (x2 - x1), _MARGIN * (y2 - y1)
-    left, top = int(max(0, x1 - dx)) & ~1, int(max(0, y1 - dy)) & ~1
-    right, bottom = int(min(width, x2 + dx)), int(min(height, y2 + dy))
-    right, bottom = max(right, min(left + 2, width)), max(bottom, min(top + 2, height))
-    part = image[top : bottom - (bottom - top) % 2 or bottom, left : right - (right - left) % 2 or right]
-    return jpeg(av.VideoFrame.from_ndarray(np.ascontiguousarray(part), "rgb24"))
+
+def _even(first: float, last: float, size: int) -> slice:
+    """Return the part from `first` to `last` of a side, in pixels: within it, from an even one, an even number long."""
+    start = min(max(0, int(first)), max(0, size - 2)) & ~1
+    length = min(max(2, int(last) - start), size - start)
+    return slice(start, start + max(length & ~1, 1))

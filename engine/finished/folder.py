@@ -10,12 +10,12 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics import read_tracks
 from engine.analytics.answering import CameraAnswers, films_of, unrolled
 from engine.analytics.naming import name_of
+from engine.analytics.samples import classes_in
 from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
-from engine.analytics.vocabulary import Vocabulary
+from engine.analytics.vocabulary import Vocabulary, check_places
 from engine.answers import read_manifest
 from engine.config import ClipKeys, EngineConfig
 from engine.remade import Remade, read_remade
@@ -93,6 +93,8 @@ class FinishedRun:
         run = replace(run, classes=classes, remade=read_remade(folder, manifest))
         if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
             log.warning(unused)
+        if scenes:
+            check_places(run.settings.classes_named(), run.looked_for, run.classes_in_rows)
         return run
 
     @classmethod
@@ -135,8 +137,11 @@ class FinishedRun:
         kept = self.looked_for
         if kept is None or set(names) <= set(kept):
             return kept
-        rows = (samples for film in self.films if film.tracks is not None for samples in read_tracks(film.tracks))
-        return {*kept, *(name for samples in rows for name in samples.class_names.values())}
+        return {*kept, *self.classes_in_rows()}
+
+    def classes_in_rows(self) -> set[str]:
+        """Return the classes that the tracks are of. Raises InputError."""
+        return classes_in(film.tracks for film in self.films if film.tracks is not None)
 
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:

@@ -273,7 +273,7 @@ class StreamReader:
         lost = self._decoder.lost_at_start
         if lost and not self.info.live and not self._settings.start_s:
             why = "" if self._decoder.began_at_key else "begins in the middle of a group of pictures: "
-            yield f"{why}its first {counted(lost, 'frame') if lost > 1 else 'frame'} can't be decoded"
+            yield f"{why}its first {counted(lost, 'frame')} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
             yield from self._gaps(lost + self._decoder.leading)

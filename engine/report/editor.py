@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from engine.report.stills import Still, median_still
 from engine.report.template import data_uri, page_of
 from engine.report.words import Language, Words
 from engine.summary import ManifestJson
+
+log = logging.getLogger(__name__)
 
 _MOST_VIEWS = 60
 _MOST_PATHS = 2000
@@ -54,8 +57,8 @@ def write_scene_page(
 
     `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
     `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
-    beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, and
-    OutputError.
+    beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, ConfigError
+    where no scene is for any of them, and OutputError.
     """
     views = list(_views(inputs, page.parent, scenes, camera, earlier, tick))
     if not views:
@@ -82,17 +85,24 @@ def _views(
     tick: Callable[[str], None],
 ) -> Iterator[View]:
     cameras: defaultdict[str, list[Video]] = defaultdict(list)
-    for video in find_videos(map(os.fspath, inputs), output):
+    found = find_videos(map(os.fspath, inputs), output)
+    for video in found:
         cameras[camera_of(_name(video), camera)].append(video)
+    alone = len(cameras) == len(scenes) == 1  # a video that is given alone has no folder to tell by
+    if not alone and (unused := AnswerSettings(tuple(scenes)).check_videos(list(map(_name, found)))) is not None:
+        log.warning("%s They are not on the page.", unused)
+    if len(cameras) > _MOST_VIEWS:
+        log.warning("The page has the first %d of %d: name fewer videos for the others.", _MOST_VIEWS, len(cameras))
     for name, videos in list(cameras.items())[:_MOST_VIEWS]:
         first = _name(videos[0])
         tick(first)
         still = median_still([Path(video.path) for video in videos[:3]], EngineConfig(), max_width=_WIDEST)
         if still is None:
+            log.warning("%s: no frame can be read, it is not on the page", first)
             continue
         glob = first if len(videos) == 1 or camera is None else _glob([_name(video) for video in videos])
         scene = next((each for each in scenes if each.matches(first)), None)
-        if scene is None and len(cameras) == len(scenes) == 1:  # a video that is given alone has no folder to tell by
+        if scene is None and alone:
             scene = scenes[0]
         file = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:60] or "scene"
         yield View(name, glob, file, still, scene, _paths(earlier, {_name(video) for video in videos}))

@@ -182,6 +182,8 @@ def gather(work: Gathering) -> Report:
             tracks=int(totals["tracks"]),
             elapsed_s=float(totals["elapsed_s"]),
             fps=float(totals["fps"]),
+            cpu_s=totals.get("cpu_s"),
+            cpu_s_per_hour=totals.get("cpu_s_per_hour"),
         ),
         part=_part(manifest),
         videos=tuple(videos),
@@ -336,6 +338,8 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":
         notes.append(Note("acc_nano"))
+    if config.get("gate", "off") != "off":
+        notes.append(Note("acc_gate"))
     if skipped := int(config["skip_frames"] or 0):
         notes.append(Note("acc_skip", (str(skipped),)))
     if config.get("classes"):

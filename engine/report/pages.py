@@ -385,10 +385,17 @@ class _Writer:
             verdict=[self._said(line.removeprefix("- ")) for line in report.provenance.verdict],
             error=self._said(report.error or ""),
             accuracy=list(self._accuracy()),
-            took=f"{words.duration(report.totals.elapsed_s)}, {words.number(report.totals.fps, 1)} fps",
+            took=self._took(),
             inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
             more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
         )
+
+    def _took(self) -> str:
+        words, totals = self._words, self._report.totals
+        told = f"{words.duration(totals.elapsed_s)}, {words.number(totals.fps, 1)} fps"
+        if totals.cpu_s is None or totals.cpu_s_per_hour is None:
+            return told
+        return f"{told}, {words('cost', cpu=words.number(totals.cpu_s), hour=words.number(totals.cpu_s_per_hour))}"
 
     def _pictures(self, parts: Sequence[_Part]) -> list[Markup]:
         """Return the crops of each part, as JSON: JPEGs in base64 by track. They take what is left of a page, so that

@@ -120,7 +120,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Totals:
-    """A run or job, added up."""
+    """A run or job, added up. `cpu_s` and that for an hour of video are of jobs alone."""
 
     videos: int
     failed: int
@@ -130,6 +130,8 @@ class Totals:
     tracks: int
     elapsed_s: float
     fps: float
+    cpu_s: float | None = None
+    cpu_s_per_hour: float | None = None
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,10 @@ _REPORT: dict[str, tuple[str, str]] = {
     "as_model": ("as the model's file or plan has it", "la del archivo o plan del modelo"),
     "started": ("Begun", "Comenzado"),
     "took": ("Took", "Duración"),
+    "cost": (
+        "{cpu} CPU seconds, {hour} an hour of video",
+        "{cpu} segundos de CPU, {hour} por hora de vídeo",
+    ),
     "job": ("Job", "Trabajo"),
     "workers": ("Workers", "Workers"),
     "config_hash": ("Hash of the configuration", "Hash de la configuración"),
@@ -188,6 +192,10 @@ _REPORT: dict[str, tuple[str, str]] = {
         " models do.",
         "street-nano es un modelo pequeño para CPU: pierde objetos pequeños, lejanos o en multitud más a menudo que"
         " los modelos grandes.",
+    ),
+    "acc_gate": (
+        "Only what had changed was inferred, and the rest carried over; what that cost stands beside each video.",
+        "Solo se infirió lo que había cambiado y lo demás se conservó; lo que costó figura junto a cada vídeo.",
     ),
     "acc_skip": (
         "Between two inferences {0} frames were skipped; the tracker predicted through them.",

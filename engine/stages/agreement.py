@@ -34,9 +34,9 @@ class Auditor:
         assert mine is not None
         assert theirs is not None
         mine, theirs = mine.above(self._conf), theirs.above(self._conf)
-        window.agreeing += len(_pairs(mine, theirs))
+        window.agreeing += len(agreeing_pairs(mine, theirs))
         window.boxes += len(mine) + len(theirs)
-        pairs = _pairs(given, whole)
+        pairs = agreeing_pairs(given, whole)
         window.paired += len(pairs)
         window.same_id += sum(int(given.track_ids[row] == whole.track_ids[column]) for row, column in pairs)
         window.ids[0].update(given.track_ids.tolist())
@@ -68,7 +68,7 @@ class _Window:
     ids: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
 
 
-def _pairs(one: Detections | Tracks, other: Detections | Tracks) -> list[tuple[int, int]]:
+def agreeing_pairs(one: Detections | Tracks, other: Detections | Tracks) -> list[tuple[int, int]]:
     """Return which boxes of a class overlap by `IOU`, each with one of the other side at most, the best first."""
     boxes = (np.ascontiguousarray(each.boxes_xyxy, np.float64) for each in (one, other))
     overlap = iou_matrix(*boxes)

@@ -31,7 +31,7 @@ _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 MOST_BETWEEN = 4
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
-_PACKED = 0.25
+_PACKED = 0.33
 # Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation.
 _MOVING = 0.45
 # Seconds behind such a frame in which none is between two others: what moves all over is not on a straight way.

@@ -13,6 +13,8 @@ DEAD = "yolo:dead"
 """A list of the messages that were dropped, the newest first."""
 REQUEUE_LOCK = "yolo:rescue"
 """Held by the one worker or monitor that looks for lost messages now."""
+WAYS = "yolo:way:"
+"""Before the id of a message: held by the one worker of which a task is asked to give way to it."""
 PROBES = "yolo:probe:"
 """Before a random name: written for a moment, to see whether the server takes it."""
 

@@ -13,9 +13,10 @@ from engine.backends import needs_gpu
 from engine.inference.trt.find import is_plan
 from orchestrator.broker import keys
 from orchestrator.errors import RequestError
-from orchestrator.job.atomic_json import write_quick
+from orchestrator.job.atomic_json import object_in, write_quick
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.records import Sent
+from orchestrator.job.leases import numbered
+from orchestrator.job.records import Priority, Sent
 from orchestrator.job.turns import proceed
 from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 log = logging.getLogger(__name__)
+
+_SHORT = {"start": "log_start_yolo", "end": "log_end_yolo"}
 
 
 def task_id(job: Job, key: str) -> str:
@@ -50,11 +53,37 @@ def queue_for(task: str, asked: str | None, config: Mapping[str, object]) -> str
     return LOG_QUEUE if task == "log_start" else process_queue(asked, config)
 
 
+# The levels of a queue, which Celery serves from 0 on: where the steps of a job wait that was not worked on yet, and
+# where they go once it has had a turn. So a new job is taken before all that have had one, and those take turns.
+_NEW = {Priority.HIGH: 0, Priority.NORMAL: 0, Priority.LOW: 9}
+_LATER = {Priority.HIGH: 3, Priority.NORMAL: 6, Priority.LOW: 9}
+
+
+def level_of(job: Job, key: str) -> int:
+    """Return the level at which a step waits."""
+    if key in _SHORT:
+        return 0
+    begun = numbered(job.task_base(key), 1).exists()
+    return later_level(job) if begun else _NEW[job.spec.priority]
+
+
+def later_level(job: Job) -> int:
+    """Return the level at which the process steps of a job wait for their next turn."""
+    return _LATER[job.spec.priority]
+
+
+def times_sent(job: Job, key: str) -> int:
+    """Return how often a step was sent."""
+    try:
+        return Sent.from_json(object_in(job.folder / "tasks" / f"{key}.sent.json")).again + 1
+    except ValueError:
+        return 1
+
+
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
     RequestError where the job's queue is not one of this machine's."""
-    names = {"start": "log_start_yolo", "end": "log_end_yolo"}
-    queue = LOG_QUEUE if key in names else queue_of(job)
+    queue = LOG_QUEUE if key in _SHORT else queue_of(job)
     if queue not in app.conf.task_queues:
         raise RequestError(
             f"Job {job.id} goes to the queue {queue}, and the settings of this machine have none of that name: "
@@ -63,11 +92,12 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     sent = task_id(job, key) + (f".again-{again}" if again else "")
     proceed(job, key)
     app.send_task(
-        names.get(key, "process_videos_yolo"),
+        _SHORT.get(key, "process_videos_yolo"),
         args=(job.spec.video_folder, job.config),
-        kwargs={"job": str(job.folder)} | ({} if key in names else {"step": key}),
+        kwargs={"job": str(job.folder)} | ({} if key in _SHORT else {"step": key}),
         task_id=sent,
         queue=queue,
+        priority=level_of(job, key),
     )
     with contextlib.suppress(OSError):
         write_quick(job.folder / "tasks" / f"{key}.sent.json", Sent(sent, queue, now(), again).to_json())

@@ -10,15 +10,16 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
 
 from orchestrator.broker import keys
 
-# How kombu divides a queue by priority, as suffixes of its key. Our own messages go to the first.
+# How kombu divides a queue by priority, as suffixes of its key. Where ours go: publish.py.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+_LEVELS = (0, 3, 6, 9)
 MAX_LOOKED_THROUGH = 5000
 """Messages of one list that are read to find an id."""
 
@@ -37,6 +38,8 @@ class Message:
     step: str
     folder: Path | None
     eta: str | None
+    level: int = 0
+    """Of its queue's lists, the one in which it waits; 0 is served first."""
 
 
 def parts_of(queue: str) -> tuple[str, ...]:
@@ -69,9 +72,9 @@ def waiting(client: redis.Redis, queues: Iterable[str], limit: int = 1000) -> li
     """Return the messages in these queues, at most `limit` of each, the next one to be taken first."""
     found = []
     for queue in queues:
-        for part in parts_of(queue):
+        for part, level in zip(parts_of(queue), _LEVELS, strict=True):
             for raw in reversed(client.lrange(part, -limit, -1)):
-                found.append(_message(raw, queue))
+                found.append(replace(_message(raw, queue), level=level))
     return found
 
 

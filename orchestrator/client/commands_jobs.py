@@ -38,7 +38,7 @@ RESULTS_S = 2.0
 def status(options: SubmitOptions) -> int:
     """Show a job. Returns 0 when it is done or on its way, 1 when it failed or was cancelled. Raises UnknownJob."""
     given, as_json = resolved_settings(), options.as_json
-    job = find_job(options.job_id, given, *_outputs(options.output))
+    job = find_job(options.job_id, given, *outputs_of(options.output))
     if options.monitor:
         with interrupting(signal.SIGINT):
             try:
@@ -71,7 +71,7 @@ def status(options: SubmitOptions) -> int:
 def cancel(options: SubmitOptions) -> int:
     """Cancel a job. Returns 0 once it has ended, however, 1 when it has not after 10 s. Raises UnknownJob, OSError."""
     given = resolved_settings()
-    job = find_job(options.job_id, given, *_outputs(options.output))
+    job = find_job(options.job_id, given, *outputs_of(options.output))
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
@@ -171,13 +171,16 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
+    totals = result.summary.totals
+    if told := views.cost(totals.cpu_s, totals.cpu_s_per_hour):
+        say(f"  cost     {told}")
     if result.summary.report:
         say(f"  report   {result.summary.report}")
     say(f"  result   {celery_result}")
     return 0 if success else FAILED
 
 
-def _outputs(output: str | None) -> tuple[Path, ...]:
+def outputs_of(output: str | None) -> tuple[Path, ...]:
     """Return the folders in which to look for a job that this machine does not remember."""
     return (Path(output or "output_videos").absolute(),)
 

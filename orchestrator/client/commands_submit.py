@@ -28,6 +28,7 @@ from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import FAILED, INTERRUPTED, BrokerUnreachable, JobError, RequestError
 from orchestrator.job.jobdir import Job, who
+from orchestrator.job.records import Priority
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.stop_signals import interrupting
 
@@ -58,6 +59,7 @@ def _request(options: SubmitOptions) -> submission.Request:
         output=options.output,
         workers=options.workers,
         queue=options.queue,
+        priority=Priority(options.priority),
     )
 
 

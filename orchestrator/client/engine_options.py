@@ -11,7 +11,7 @@ from engine.cli.main import run
 
 # What `yolo-submit` has itself, means otherwise, or has no use for.
 OTHERS = frozenset(
-    "output config_file as_json stats workers resume on_event event_kinds event_loiter_s segment metrics".split()
+    "output config_file as_json stats metrics workers resume on_event event_kinds event_loiter_s segment".split()
 )
 
 OPTIONS: list[click.Option] = [

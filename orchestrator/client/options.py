@@ -17,11 +17,18 @@ class SubmitOptions:
     output: str | None = None
     workers: int | None = 1
     queue: str | None = None
+    priority: str = "normal"
     resume: bool | None = None
     monitor: bool = False
     embedded: bool = False
     yes: bool = False
     job_id: str = ""
-    """The job to show or to cancel."""
+    """The job to show, to follow or to cancel."""
     engine: Mapping[str, object] = field(default_factory=dict)
     as_json: bool = False
+    after: int = 0
+    """The last event that was seen."""
+    older_than: float | None = None
+    keep: int | None = None
+    results: bool = False
+    dry_run: bool = False

@@ -90,6 +90,9 @@ class Snapshot:
     eta_s: float | None
     working: list[VideoRow] = field(default_factory=list)
     lately_ended: list[VideoRow] = field(default_factory=list)
+    cpu_s: float | None = None
+    cpu_s_per_hour: float | None = None
+    """What its engines have computed so far, and that for an hour of video."""
     waits_for: str | None = None
     """The job that writes to the same folder, and whose end this one waits for."""
 
@@ -119,6 +122,7 @@ class Reader:
         working = self._working(steps, rows)
         counts = self._counts(end)
         state = self._state(end, steps)
+        cpu_s = end.result.summary.totals.cpu_s if end is not None else outcomes.cpu_s_of(job)
         fps = sum(row.fps for row in working)
         return Snapshot(
             id=job.id,
@@ -142,6 +146,8 @@ class Reader:
             fps=fps,
             eta_s=self._time_left_s(rows, working, fps),
             working=working,
+            cpu_s=cpu_s,
+            cpu_s_per_hour=outcomes.cpu_s_per_hour(cpu_s, self._seconds_done(working)),
             lately_ended=[_result_row(index, self._results[index]) for index in list(self._results)[-_LAST_ENDED:]],
         )
 
@@ -162,6 +168,15 @@ class Reader:
             else:
                 found.append(self._open_row(video))
         return found
+
+    def _seconds_done(self, working: list[VideoRow]) -> float:
+        """Return how much video was done, as far as the containers tell."""
+        seconds = sum(result.entry.duration_s for result in self._results.values() if result.entry.frames)
+        claimed = {video.index: video.duration_s or 0.0 for video in (self._start or _NOTHING_YET).videos}
+        for row in working:
+            if row.index is not None and row.frames_total:
+                seconds += claimed.get(row.index, 0.0) * row.frames / row.frames_total
+        return seconds
 
     def _counts(self, end: EndRecord | None) -> dict[EntryStatus, int]:
         """Count how many videos ended in which way. When the job has ended, all of them have."""

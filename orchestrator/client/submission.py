@@ -29,7 +29,7 @@ from orchestrator.job import outcomes
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
-from orchestrator.job.records import JobState
+from orchestrator.job.records import JobState, Priority
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.worker import steps
 from orchestrator.worker.requeue import messages_held
@@ -56,6 +56,7 @@ class Request:
     output: str | None
     workers: int | None
     queue: str | None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class JobRequest:
     output: str | None
     workers: int | None
     queue: str | None
+    priority: Priority = Priority.NORMAL
 
     @property
     def job_queue(self) -> str:
@@ -90,7 +92,9 @@ def check(request: Request, settings: Settings) -> JobRequest:
             f"--queue must be one of {', '.join(settings.known_queues)}. Got {request.queue}. Queues of your own are "
             'named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
         )
-    checked = JobRequest(request.video_folder, request.task, config, request.output, request.workers, request.queue)
+    checked = JobRequest(
+        request.video_folder, request.task, config, request.output, request.workers, request.queue, request.priority
+    )
     if request.task != "log_end":
         _check_for_videos(request.video_folder, checked.output_folder(settings))
     return checked
@@ -106,6 +110,7 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
         output=request.output,
         workers=workers,
         queue=request.queue,
+        priority=request.priority,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from dataclasses import fields
 from typing import Any
@@ -36,8 +37,10 @@ from orchestrator.errors import (
 
 TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
+
 _SUBMIT = engine_options.NAMES | set(
-    "video_folder task config_file output workers queue resume monitor embedded".split()
+    "video_folder task config_file output workers queue priority resume monitor embedded".split()
 )
 # A task that does less has use for less.
 _OF_TASKS = {
@@ -49,7 +52,9 @@ _COMMANDS = {
     "status": frozenset({"output", "monitor"}),
     "list_tasks": frozenset[str](),
     "cancel": frozenset({"output"}),
+    "follow": frozenset({"output", "after"}),
     "purge": frozenset({"yes"}),
+    "prune": frozenset({"output", "older_than", "keep", "results", "dry_run", "yes"}),
     "health_check": engine_options.NAMES | {"config_file", "output", "queue"},
 }
 
@@ -93,6 +98,15 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
     raise click.BadParameter(f"it must be a whole number in [1, 1000], or all. Got {value!r}.")
 
 
+def _span(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Read a length of time in seconds; None where it is not given."""
+    if value is None:
+        return None
+    if (found := re.fullmatch(r"([0-9]{1,9})([smhdw])", value)) is None:
+        raise click.BadParameter(f"it must be a length of time such as 12h, 30d or 8w. Got {value!r}.")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
 @click.command(
     cls=engine_options.Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -104,14 +118,27 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("-o", "--output", metavar="DIR", help="Output folder.  [output_videos]")
 @click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
 @click.option("--queue", metavar="NAME", help="Queue of the job.  [yolo, or yolo-gpu for device cuda]")
+@click.option(
+    "--priority",
+    type=click.Choice(["high", "normal", "low"]),
+    default="normal",
+    help="How soon the job has its turns beside others.  [normal]",
+)
 @click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
 @click.option("--monitor", is_flag=True, help="Follow the job until it ends; with --status, an earlier one.")
 @click.option("--embedded", is_flag=True, help="Start a broker and a worker for this job alone, and follow it.")
 @click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos; ID may be its beginning.")
 @click.option("--list-tasks", is_flag=True, help="Show what the workers do, what waits, and the jobs known here.")
 @click.option("--cancel", metavar="ID", help="Cancel a job; what it has done is kept.")
+@click.option("--follow", metavar="ID", help="Print a job's events as they come, a line of JSON each, until it ends.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Follow from behind event N.  [0]")
 @click.option("--purge", is_flag=True, help="Remove all waiting messages; ends the jobs that nobody works on.")
-@click.option("--yes", is_flag=True, help="Purge without asking.")
+@click.option("--prune", is_flag=True, help="Remove the directories of jobs that ended long ago.")
+@click.option("--older-than", callback=_span, metavar="30d", help="Prune jobs that ended so long ago.  [any]")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Prune all but the N that ended last.  [none]")
+@click.option("--results", is_flag=True, help="Prune their results too, where no other job's are.")
+@click.option("--dry-run", is_flag=True, help="Show what would be pruned.")
+@click.option("--yes", is_flag=True, help="Purge or prune without asking.")
 @click.option(
     "--health-check",
     is_flag=True,
@@ -120,7 +147,8 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 @click.pass_context
 def submit(context: click.Context, /, **given: Any) -> int:
-    """Submit a folder of videos, or ask about jobs: --status, --list-tasks, --cancel, --purge, --health-check.
+    """Submit a folder of videos, or ask about jobs: --status, --follow, --list-tasks, --cancel, --purge, --prune,
+    --health-check.
 
     The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it). A job's results, and all that is
     known of it, are in its output folder.
@@ -128,7 +156,7 @@ def submit(context: click.Context, /, **given: Any) -> int:
     command = _command(context)
     set_up_logging("warning", "text")
     own = {each.name: given[each.name] for each in fields(SubmitOptions) if each.name in given}
-    job_id = given["status"] or given["cancel"] or ""
+    job_id = given["status"] or given["follow"] or given["cancel"] or ""
     options = SubmitOptions(
         **{**own, "video_folder": given["video_folder"] or ""}, job_id=job_id, engine=engine_options.chosen(given)
     )
@@ -145,6 +173,14 @@ def submit(context: click.Context, /, **given: Any) -> int:
         from orchestrator.client import commands_list
 
         return commands_list.list_tasks(options)
+    if command == "follow":
+        from orchestrator.client import commands_follow
+
+        return commands_follow.follow(options)
+    if command == "prune":
+        from orchestrator.client import commands_prune
+
+        return commands_prune.prune(options)
     if command == "purge":
         from orchestrator.client import commands_purge
 
@@ -172,7 +208,7 @@ def _command(context: click.Context) -> str:
     if not named and context.params["video_folder"] is None:
         raise click.UsageError(
             "Missing option '--video-folder', the folder to submit. For jobs that were submitted: --status ID, "
-            "--list-tasks, --cancel ID, --purge, --health-check."
+            "--follow ID, --list-tasks, --cancel ID, --purge, --prune, --health-check."
         )
     return command
 

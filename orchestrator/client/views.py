@@ -177,6 +177,7 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
         ("output", Text(printable(str(shot.output)))),
         ("created", Text(printable(f"{shot.created_at}{f', started {shot.started_at}' if shot.started_at else ''}"))),
         ("ended", Text(printable(shot.ended_at or ""))),
+        ("cost", Text(cost(shot.cpu_s, shot.cpu_s_per_hour))),
         ("error", Text(printable(error or ""), style="red")),
     ):
         if value.plain:
@@ -233,6 +234,8 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
         "frames_total": shot.frames_total,
         "fps": round(shot.fps, 2),
         "eta_s": None if shot.eta_s is None else round(shot.eta_s, 1),
+        "cpu_s": shot.cpu_s,
+        "cpu_s_per_hour": shot.cpu_s_per_hour,
         "warnings": shot.warnings,
         "waits_for": shot.waits_for,
     }
@@ -245,6 +248,13 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
+
+
+def cost(cpu_s: float | None, per_hour: float | None) -> str:
+    """Return what a job took, in words; "" where nobody measured it."""
+    if cpu_s is None:
+        return ""
+    return f"{cpu_s:,.0f} CPU seconds" + (f", {per_hour:,.0f} an hour of video" if per_hour is not None else "")
 
 
 def shown(path: str, shot: Snapshot) -> str:

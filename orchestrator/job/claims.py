@@ -88,6 +88,11 @@ class Claims:
         return list(stems)
 
     @property
+    def left(self) -> bool:
+        """Whether videos of the job have no result yet, as far as one knows."""
+        return not all(self._has_ended(video.index) for video in self._open)
+
+    @property
     def has_sequences(self) -> bool:
         """Whether videos of the job follow each other."""
         return bool(self._follows)

@@ -128,6 +128,21 @@ class Lease:
         """Return where the attempt began, as written when it was taken; 0 where that is damaged. Raises OSError."""
         return _record(self.path).from_frame or 0
 
+    def record(self) -> LeaseRecord:
+        """Return who took it and when, as far as that can be read."""
+        try:
+            return _record(self.path)
+        except OSError:
+            return LeaseRecord(None, "")
+
+    def last_touched_s(self) -> float:
+        """Return when it was given back, else renewed last, in seconds since 1970; 0 where that can't be known."""
+        for path in (_end(self.base, self.number), self.path):
+            with contextlib.suppress(OSError):
+                if (touched := _touched(path)) is not None:
+                    return touched
+        return 0.0
+
     def ending(self) -> Ending | None:
         """Return how the work under it ended; None while it goes on, and where its owner died."""
         try:
@@ -143,9 +158,11 @@ class Lease:
         except ValueError:
             return Ending(How.UNREADABLE)
 
-    def release(self, how: How, *, error: str | None = None, engine: EngineFacts | None = None) -> None:
+    def release(
+        self, how: How, *, error: str | None = None, engine: EngineFacts | None = None, cpu_s: float = 0.0
+    ) -> None:
         """Give it back and note how the work under it ended. Raises OSError."""
-        write_once(_end(self.base, self.number), Ending(how, error, engine).to_json())
+        write_once(_end(self.base, self.number), Ending(how, error, engine, cpu_s).to_json())
 
 
 def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:

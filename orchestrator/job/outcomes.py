@@ -11,7 +11,7 @@ from datetime import datetime
 from engine.made import sealed
 from engine.versions import versions
 from orchestrator.job.jobdir import Job, now
-from orchestrator.job.leases import latest
+from orchestrator.job.leases import Lease, latest
 from orchestrator.job.records import (
     BackendFacts,
     EngineFacts,
@@ -72,7 +72,7 @@ def summarise(job: Job, error: str | None = None) -> JobSummary:
             continue
         entries.append(replace(done.entry, stem=video.stem, worker=done.worker))
         workers.add(done.worker)
-    totals = _totals(entries, _seconds_since(start.started_at if start else None))
+    totals = _totals(entries, _seconds_since(start.started_at if start else None), cpu_s_of(job))
     model = start.model if start else ModelFacts()
     return JobSummary(
         success=not error and bool(entries) and totals.done == len(entries),
@@ -85,7 +85,26 @@ def summarise(job: Job, error: str | None = None) -> JobSummary:
     )
 
 
-def _totals(entries: list[VideoEntry], elapsed_s: float) -> JobTotals:
+def cpu_s_of(job: Job) -> float | None:
+    """Return the CPU seconds of all engines that have worked on a job's videos; None where nobody measured them."""
+    told = {each.key: each.cpu_s for each in job.progress()}
+    spent = 0.0
+    for key, last in job.leases("tasks").items():
+        for number in range(1, last.number + 1):
+            ending = Lease(last.base, number).ending()
+            if ending is not None:
+                spent += ending.cpu_s
+            elif number == last.number:  # of one that was killed before it, the next one carries on
+                spent += told.get(key, 0.0)
+    return round(spent, 2) or None
+
+
+def cpu_s_per_hour(cpu_s: float | None, seconds_of_video: float) -> float | None:
+    """Return CPU seconds for an hour of video; None where there is none."""
+    return round(cpu_s / seconds_of_video * 3600, 1) if cpu_s and seconds_of_video > 0 else None
+
+
+def _totals(entries: list[VideoEntry], elapsed_s: float, cpu_s: float | None) -> JobTotals:
     statuses = [entry.status for entry in entries]
     frames = sum(entry.frames for entry in entries)
     return JobTotals(
@@ -100,6 +119,8 @@ def _totals(entries: list[VideoEntry], elapsed_s: float) -> JobTotals:
         tracks=sum(entry.tracks for entry in entries),
         elapsed_s=elapsed_s,
         fps=round(frames / elapsed_s, 2) if elapsed_s else 0.0,
+        cpu_s=cpu_s,
+        cpu_s_per_hour=cpu_s_per_hour(cpu_s, sum(entry.duration_s for entry in entries if entry.frames)),
     )
 
 

@@ -31,6 +31,14 @@ class EntryStatus(StrEnum):
     NOT_BEGUN = "not begun"
 
 
+class Priority(StrEnum):
+    """How soon a job has its turns, beside others."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class JobState(StrEnum):
     """Where a job is. It waits where it was begun and nobody is at work."""
 
@@ -66,6 +74,7 @@ class How(StrEnum):
     HANDED_BACK = "handed back"
     CANCELLED = "cancelled"
     LOST = "lost"
+    GAVE_WAY = "gave way"
     CRASHED = "crashed"
     STALLED = "stalled"
     # of steps
@@ -176,6 +185,7 @@ _JOB: _Shape = {
     "config": (_dictionary, "a dictionary"),
     "[workers]": (lambda value: _is_int(value) and 1 <= value <= MAX_WORKERS, f"in [1, {MAX_WORKERS}]"),
     "[queue]": (_or_none(_text), "a text"),
+    "[priority]": _one_of(Priority),
     "output": (_text, "a path"),
     "created_at": (_time, "a time with its zone"),
 }
@@ -234,6 +244,7 @@ _TOTALS: _Shape = {
     **dict.fromkeys(("videos", "failed", "partial", "frames", "detections", "tracks"), (_count, "a count")),
     **dict.fromkeys(("[done]", "[cancelled]", "[not_begun]"), (_count, "a count")),
     **dict.fromkeys(("elapsed_s", "fps"), (_number, "a number")),
+    **dict.fromkeys(("[cpu_s]", "[cpu_s_per_hour]"), (_number, "a number")),
 }
 
 _FILE: _Shape = {"size_bytes": (_count, "a count"), "sha256": (_text, "a text")}
@@ -325,6 +336,7 @@ _END: _Shape = {
 _ENDING: _Shape = {
     "how": (lambda value: isinstance(value, str), "a text"),
     "[error]": (lambda value: isinstance(value, str), "a text"),
+    "[cpu_s]": (_number, "a number"),
 }
 
 _SENT: _Shape = {
@@ -340,6 +352,7 @@ _PROGRESS: _Shape = {
     "stage": (_text, "a text"),
     "at": (_number, "a number"),
     "videos": (lambda value: _list_of(_TOLD)(value), "a list"),
+    "[cpu_s]": (_number, "a number"),
 }
 
 _TOLD: _Shape = {
@@ -381,6 +394,7 @@ class JobSpec:
     only: tuple[str, ...] | None = None
     workers: int = 1
     queue: str | None = None
+    priority: Priority = Priority.NORMAL
     client: Mapping[str, object] = field(default_factory=dict)
     """Who made it: host, user, pid."""
 
@@ -400,6 +414,7 @@ class JobSpec:
             only=None if only is None else tuple(only),
             workers=found.get("workers", 1),
             queue=found.get("queue"),
+            priority=Priority(found.get("priority", Priority.NORMAL)),
             client=found.get("client", {}),
         )
 
@@ -414,6 +429,7 @@ class JobSpec:
             "config": dict(self.config),
             "workers": self.workers,
             "queue": self.queue,
+            **({} if self.priority is Priority.NORMAL else {"priority": self.priority.value}),
             "output": self.output,
             "created_at": self.created_at,
             "client": dict(self.client),
@@ -671,7 +687,8 @@ class VideoResult:
 
 @dataclass(frozen=True)
 class JobTotals:
-    """The videos of a job, added up: how many ended in which way, and what they hold."""
+    """The videos of a job, added up: how many ended in which way, and what they hold. `cpu_s` is what the engines of
+    its steps computed, `cpu_s_per_hour` that for an hour of video; None where nobody measured it."""
 
     videos: int = 0
     done: int = 0
@@ -684,6 +701,8 @@ class JobTotals:
     tracks: int = 0
     elapsed_s: float = 0.0
     fps: float = 0.0
+    cpu_s: float | None = None
+    cpu_s_per_hour: float | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -692,7 +711,7 @@ class JobTotals:
         return cls(**{name.name: found[name.name] for name in dataclasses.fields(cls) if name.name in found})
 
     def to_json(self) -> dict[str, object]:
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 def follow_up_of(value: object) -> FollowUpJson:
@@ -888,7 +907,8 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a process step wrote last: `tasks/process-1.progress.json`. `at` is in seconds since 1970."""
+    """What a process step wrote last: `tasks/process-1.progress.json`. `at` is in seconds since 1970, `cpu_s` what its
+    engines have computed so far."""
 
     key: str
     worker: str
@@ -896,28 +916,31 @@ class Progress:
     at: float
     time: str
     videos: tuple[VideoProgress, ...] = ()
+    cpu_s: float = 0.0
 
     @classmethod
     def from_json(cls, value: object) -> Self:
         """Raise ValueError."""
         found = _check(value, _PROGRESS)
         videos = tuple(map(VideoProgress.from_json, found["videos"]))
-        return cls(found["key"], found["worker"], found["stage"], found["at"], str(found.get("time", "")), videos)
+        about = found["key"], found["worker"], found["stage"], found["at"], str(found.get("time", ""))
+        return cls(*about, videos, float(found.get("cpu_s", 0.0)))
 
     def to_json(self) -> dict[str, object]:
         videos = [video.to_json() for video in self.videos]
         about = {"key": self.key, "worker": self.worker, "stage": self.stage, "at": self.at, "time": self.time}
-        return {**about, "videos": videos}
+        return {**about, "videos": videos, **({"cpu_s": self.cpu_s} if self.cpu_s else {})}
 
 
 @dataclass(frozen=True)
 class Ending:
     """How the work under a lease ended: `videos/0007.2.end.json`, `tasks/process-1.1.end.json`. `how` is one of How;
-    another version may know others."""
+    another version may know others. `cpu_s` is what a step's engines have computed."""
 
     how: str
     error: str | None = None
     engine: EngineFacts | None = None
+    cpu_s: float = 0.0
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -927,11 +950,12 @@ class Ending:
             engine = EngineFacts.from_json(found)
         except ValueError:  # of a video, or of a step that came to no engine
             engine = None
-        return cls(found["how"], found.get("error"), engine)
+        return cls(found["how"], found.get("error"), engine, float(found.get("cpu_s", 0.0)))
 
     def to_json(self) -> dict[str, object]:
         error = {} if self.error is None else {"error": self.error}
-        return {"how": str(self.how), **(self.engine.to_json() if self.engine else {}), **error}
+        cost = {"cpu_s": self.cpu_s} if self.cpu_s else {}
+        return {"how": str(self.how), **(self.engine.to_json() if self.engine else {}), **error, **cost}
 
 
 def _wrong(value: object, shape: _Shape) -> str | None:

@@ -69,6 +69,14 @@ def settle(job_id: str, settings: Settings) -> None:
             os.replace(path, path.parent / _ENDED / path.name)
 
 
+def forget(job_id: str, settings: Settings) -> None:
+    """Forget a job whose directory is gone. Best effort."""
+    path = _path(job_id, settings)
+    for each in (path, path.parent / _ENDED / path.name):
+        with contextlib.suppress(OSError):
+            each.unlink(missing_ok=True)
+
+
 def open_jobs(settings: Settings) -> list[Job]:
     """Return the jobs of this broker that are remembered here and are not settled, newest first. Those of another
     broker are for its own workers."""

@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from celery import Celery, bootsteps, signals
 from celery.worker import state
@@ -33,14 +33,15 @@ from celery.worker import state
 from orchestrator.broker import heartbeats, keys
 from orchestrator.broker.connection import client, without_password
 from orchestrator.broker.heartbeats import Heartbeat
-from orchestrator.broker.queues import lengths
+from orchestrator.broker.queues import Message, lengths, step_of
+from orchestrator.broker.queues import waiting as waiting_messages
 from orchestrator.broker.refusals import one_line
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import JobError
 from orchestrator.job.leases import Owner
 from orchestrator.settings import GPU_QUEUE, Settings
 from orchestrator.stop_signals import spare_the_child, spare_the_worker
-from orchestrator.worker import alive
+from orchestrator.worker import alive, ways
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.alive import RUNTIME as _RUNTIME
 from orchestrator.worker.exposed import KeepersLook, exposed
@@ -50,12 +51,13 @@ from orchestrator.worker.requeue import requeue_lost
 log = logging.getLogger(__name__)
 
 _PARENT = "YOLO_WORKER_PID"
-_RUNTIME_PREFIX = "yolo-worker-"
 _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
 _REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
+_LOOKED_AT = 20  # messages of each list
+_WAY_S = 15
 
 
 class Pool(Protocol):
@@ -105,7 +107,7 @@ def _install(instance: Worker, **_: object) -> None:
 def prepare(**_: object) -> None:
     """Set up the environment before the pool, whose children inherit it, and clear away what killed workers left."""
     # Containers may share the folder: a pid means something in its own namespace only.
-    prefix = f"{_RUNTIME_PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-"
+    prefix = ways.prefix()
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         if not Path("/proc", left.name.removeprefix(prefix).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
@@ -232,6 +234,9 @@ class KeeperThread(threading.Thread):
         self._requeuing: threading.Thread | None = None
         self._away = False
         exposed.held_by(_held)
+        ways.name_worker(worker.hostname)
+        self._drains = False
+        self._asked: dict[str, str] = {}  # message that waits -> task that is to give way
 
     def end(self) -> None:
         self._ended.set()
@@ -279,6 +284,9 @@ class KeeperThread(threading.Thread):
         free = self._worker.pool.num_processes - len(held)
         if self._deaf.is_deaf(time.monotonic(), waiting if queues else 0, free, sum(state.total_count.values())):
             self.start_anew()
+        self._share(list(held), queues, waiting, free)
+        if ways.drain_is_asked():
+            self._drain(held, queues)
         if time.monotonic() - self._requeued_at > _REQUEUE_EVERY_S and not self._is_requeuing():
             self._requeued_at = time.monotonic()
             self._requeuing = threading.Thread(target=self.requeue, name="requeue", daemon=True)
@@ -305,6 +313,43 @@ class KeeperThread(threading.Thread):
         for task in sorted((self._silent - silent) & set(held)):
             log.warning("task %s gives signs of life again", one_line(task))
         self._silent = silent
+
+    def _share(self, held: list[str], queues: list[str], waiting: int, free: int) -> None:
+        """Ask a task to give way where a message of another job waits and no slot is free for it. Of all workers one is
+        asked for each message."""
+        found: list[Message] = []
+        if waiting and free <= 0 and not told_to_stop():
+            found = sorted(waiting_messages(self._client, queues, _LOOKED_AT), key=lambda message: message.level)
+        steps = {task: step_of(task) for task in held}
+        able = [task for task, (_, step) in steps.items() if step.startswith("process-")]
+        asked: dict[str, str] = {}  # message -> task
+        for message in found:
+            chosen = next((task for task in able if steps[task][0] != message.job), None)
+            if chosen is not None and self._is_ours(message.id):
+                able.remove(chosen)
+                asked[message.id] = chosen
+                ways.ask_for_way(chosen, message.level)
+        for task in set(self._asked.values()) - set(asked.values()):
+            ways.ask_for_way(task, None)
+        self._asked = asked
+
+    def _is_ours(self, message_id: str) -> bool:
+        """Return whether this worker is the one that makes way for a message."""
+        key, seen = keys.WAYS + message_id, message_id in self._asked
+        return bool(self._client.set(key, self._owner.node, nx=not seen, xx=seen, ex=_WAY_S))
+
+    def _drain(self, held: Mapping[str, Request], queues: list[str]) -> None:
+        """Take no more messages, have tasks take no more videos once that is so, and end behind the last of them."""
+        if not self._drains:
+            self._drains = True
+            log.info("told to drain: %d tasks are finished, nothing new is taken", len(held))
+            consumer: Any = self._worker.consumer
+            for queue in queues:
+                consumer.call_soon(consumer.cancel_task_queue, queue)
+        elif not queues:
+            ways.drain_tasks()
+            if not held and not told_to_stop():
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def _renew(self, requests: list[Request]) -> None:
         """Set the delivery time of each message held to now: the broker's visibility timeout counts from it."""

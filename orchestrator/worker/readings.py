@@ -82,10 +82,12 @@ def total(readings: Iterable[Reading]) -> Reading:
 class Taken:
     """The numbers of a process step, over all its engine processes, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_s: float = 0.0) -> None:
+        """`cpu_s` is what was computed for the step before, and is told nowhere else."""
         self._before = Snapshot()
         self._now = Snapshot()
         self._failures = 0
+        self._carried_s = cpu_s
 
     def measured(self, engine: Snapshot) -> None:
         """Take what the engine at work has told of itself last."""
@@ -102,7 +104,7 @@ class Taken:
     @property
     def cpu_s(self) -> float:
         """CPU time of the step's engines so far."""
-        return round(self._before.cpu_s + self._now.cpu_s, 2)
+        return round(self._carried_s + self._before.cpu_s + self._now.cpu_s, 2)
 
     def reading(self, attempts: Mapping[str, int], videos: Mapping[str, int], leases: int) -> Reading:
         return Reading(added((self._before, self._now)), dict(attempts), dict(videos), self._failures, leases)

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 import redis
 
 from orchestrator.broker import heartbeats, keys, queues
-from orchestrator.broker.publish import publish, queue_of, task_id, withdraw
+from orchestrator.broker.publish import publish, queue_of, task_id, times_sent, withdraw
 from orchestrator.errors import JobError
 from orchestrator.job import turns
-from orchestrator.job.atomic_json import object_in
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import age_of
-from orchestrator.job.records import Sent
 from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
@@ -67,7 +65,7 @@ def requeue_lost(app: Celery, client: redis.Redis, settings: Settings) -> list[s
             log.debug("job %s can't be looked at: %s", job.id, error)
             continue
         for key in lost:
-            again = _times_sent(job, key)
+            again = times_sent(job, key)
             if key in paused:
                 log.info("job %s: it is its turn, %s goes on", job.id, key, extra={"job": job.id})
             else:
@@ -120,13 +118,6 @@ def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) ->
     if age_s is None:
         age_s = jobs.age_s(job)
     return age_s < AGAIN_AFTER_S
-
-
-def _times_sent(job: Job, key: str) -> int:
-    try:
-        return Sent.from_json(object_in(job.folder / "tasks" / f"{key}.sent.json")).again + 1
-    except ValueError:
-        return 1
 
 
 def _text(value: object) -> str:

@@ -21,14 +21,22 @@ from orchestrator.broker import exec_with_parent
 from orchestrator.broker.local_server import EmbeddedBroker
 from orchestrator.broker.preflight import preflight
 from orchestrator.broker.resolve import resolved_settings
-from orchestrator.errors import FAILED, USAGE, BrokerUnreachable, EmbeddedBrokerError, SettingsError, reason_of
+from orchestrator.errors import (
+    FAILED,
+    USAGE,
+    BrokerUnreachable,
+    EmbeddedBrokerError,
+    RequestError,
+    SettingsError,
+    reason_of,
+)
 from orchestrator.job.file_lock import sole
 from orchestrator.settings import Settings, settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["beat", "chosen_queues", "embedded", "flower", "resolved_settings", "the_only", "worker"]
+__all__ = ["beat", "chosen_queues", "drain", "embedded", "flower", "resolved_settings", "the_only", "worker"]
 
 _RESTART_PAUSE_S = 2.0
 
@@ -150,6 +158,24 @@ def _start_worker(arguments: list[str], environment: dict[str, str]) -> subproce
     program = [sys.executable, "-P", "-m", "orchestrator.worker.server_cli", *arguments]
     command = [sys.executable, exec_with_parent.__file__, str(os.getpid()), *program]
     return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def drain(name: str | None) -> int:
+    """Have the workers of this machine, or the one of this name, finish the videos that they have in hand, take no
+    others and end; return when they have. Raises RequestError where there is none."""
+    from orchestrator.worker import ways
+
+    workers = [each for each in ways.local_workers() if name is None or each.node.partition("@")[0] == name]
+    if not workers:
+        which = f" of the name {name}" if name is not None else ""
+        raise RequestError(f"No worker{which} of this user runs on this machine.")
+    for each in workers:
+        each.drain()
+        say(f"{each.node}: takes nothing new, and ends when what it has is done.", err=True)
+    for each in workers:
+        each.wait()
+        say(f"{each.node}: ended.", err=True)
+    return 0
 
 
 def beat(given: Settings, loglevel: str) -> int:

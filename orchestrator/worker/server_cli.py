@@ -16,11 +16,12 @@ from orchestrator.errors import FAILED, USAGE, JobError, RequestError, SettingsE
 
 _OF_SERVER: tuple[Rule[str], ...] = (
     Rule(
-        ("concurrency", "pool", "queues", "name", "include", "metrics", "embedded"),
+        ("concurrency", "pool", "queues", "include", "metrics", "embedded"),
         lambda part: part == "worker",
         "goes with --worker",
     ),
-    Rule(("loglevel", "log_format"), lambda part: part != "flower", "goes with --worker and --beat"),
+    Rule(("name",), lambda part: part in ("worker", "drain"), "goes with --worker and --drain"),
+    Rule(("loglevel", "log_format"), lambda part: part in ("worker", "beat"), "goes with --worker and --beat"),
     Rule(("port",), lambda part: part == "flower", "goes with --flower"),
 )
 
@@ -47,6 +48,9 @@ def main() -> None:
 @click.option("--worker", is_flag=True, help="Work on jobs until stopped.")
 @click.option("--beat", is_flag=True, help="Sweep the watched folders of the settings, on schedule.")
 @click.option("--flower", is_flag=True, help="Show the queue in a browser, on this machine only.")
+@click.option(
+    "--drain", is_flag=True, help="Have workers of this machine finish what they have, and wait for their end."
+)
 @click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks run at the same time.  [1]")
 @click.option(
     "--loglevel",
@@ -68,6 +72,7 @@ def server(
     worker: bool,
     beat: bool,
     flower: bool,
+    drain: bool,
     concurrency: int,
     loglevel: str,
     pool: str,
@@ -79,19 +84,21 @@ def server(
     port: int,
     log_format: str | None,
 ) -> int:
-    """Run a part of the job system: --worker, --beat or --flower.
+    """Run a part of the job system: --worker, --beat or --flower; or end workers in good order: --drain.
 
     The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it); what workers may read and write by
     YOLO_VIDEO_ROOTS and YOLO_OUTPUT_ROOTS. SIGTERM or Ctrl-C stops a worker: it makes a checkpoint, gives its job back
-    and ends.
+    and ends. --drain lets it finish the videos that it has in hand before.
     """
-    if worker + beat + flower != 1:
-        raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower.")
-    refuse_idle(_OF_SERVER, "worker" if worker else "beat" if beat else "flower")
+    if worker + beat + flower + drain != 1:
+        raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower; or --drain.")
+    refuse_idle(_OF_SERVER, "worker" if worker else "beat" if beat else "drain" if drain else "flower")
     if log_format:
         os.environ["YOLO_LOG_FORMAT"] = log_format
     from orchestrator.worker import serve  # brings Redis and the settings, 0.3 s, which --help does without
 
+    if drain:
+        return serve.drain(name)
     if embedded:
         return serve.embedded([argument for argument in sys.argv[1:] if argument != "--embedded"])
     given = serve.resolved_settings()

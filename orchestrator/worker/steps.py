@@ -25,6 +25,7 @@ from engine.made import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
+from orchestrator.broker.publish import later_level
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.messages import (
     Fatal,
@@ -57,6 +58,7 @@ from orchestrator.job.records import (
     JobSummary,
     ModelFacts,
     PipelineResult,
+    Priority,
     StartRecord,
     VideoFacts,
 )
@@ -64,7 +66,8 @@ from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
-from orchestrator.worker.readings import Reading
+from orchestrator.worker import tracing
+from orchestrator.worker.readings import Reading, Taken
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
@@ -81,7 +84,8 @@ _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 class Context:
     """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
     told that the step is alive, and what it has done in numbers. Both are called by the thread that does the work, the
-    first only when it gets further."""
+    first only when it gets further. `gives_way` says whether a step that will wait at a level gives way after so many
+    seconds of work, `draining` whether the worker takes no more videos."""
 
     node: str
     settings: Settings
@@ -89,6 +93,8 @@ class Context:
     cores: int | None = None
     alive: Callable[[], None] = lambda: None
     show: Callable[[Reading], None] = lambda reading: None
+    gives_way: Callable[[int, float], bool] = lambda level, worked_s: False
+    draining: Callable[[], bool] = lambda: False
 
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
@@ -120,6 +126,7 @@ def begin(
     workers: int = 1,
     queue: str | None = None,
     only: list[str] | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> Job:
     """Check what is asked for and make the job's directory: from here on it is durable.
 
@@ -152,6 +159,7 @@ def begin(
         config={**kept, "output_folder": str(target)},
         workers=workers,
         queue=queue,
+        priority=priority,
         output=str(target),
         created_at=now(),
         client=this_client(),
@@ -278,8 +286,8 @@ class Processed:
 def process(job: Job, key: str, context: Context) -> Processed:
     """Work on the job's videos, beside others who do, until none is left to take.
 
-    It ends as EXHAUSTED, CANCELLED or HANDED_BACK. Raises Duplicate while somebody else has this very step, FolderTaken
-    while another job writes to the same folder, EngineFailed where the engine can't run here.
+    It ends as EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY. Raises Duplicate while somebody else has this very step,
+    FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run here.
     """
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
@@ -292,7 +300,9 @@ def process(job: Job, key: str, context: Context) -> Processed:
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
         touch = context.renewal(step.lease, claims)
-        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, context.show, context.cores)
+        watch = Watch(job, key, context.node, context.settings, context.stopping, touch, cores=context.cores)
+        watch.taken, watch.show, watch.draining = step.taken, context.show, context.draining
+        watch.gives_way = lambda worked_s: context.gives_way(later_level(job), worked_s)
         try:
             step.how = how = process_videos(watch, claims)
         except EngineFailed as error:
@@ -303,8 +313,8 @@ def process(job: Job, key: str, context: Context) -> Processed:
             step.engine = watch.engine
             for claim in list(claims.held.values()):
                 claims.release(claim, How.HANDED_BACK)
-    if how == How.HANDED_BACK:
-        job.note("handed back", step=key, worker=context.node)
+    if how in (How.HANDED_BACK, How.GAVE_WAY):
+        job.note(how, step=key, worker=context.node)
     return Processed(outcomes.summarise(job), how)
 
 
@@ -314,7 +324,7 @@ def end(job: Job, context: Context) -> PipelineResult:
 
     It needs no broker and no worker: this is how a client ends a job that was cancelled before anybody had begun it.
     """
-    record = job.end_record()
+    record, told = job.end_record(), None
     if record is None:
         if job.cancelled:
             _salvage(job, context)
@@ -340,11 +350,14 @@ def end(job: Job, context: Context) -> PipelineResult:
         if write_once(job.folder / "end.json", made.to_json()):
             job.note("ended", state=state.value, worker=context.node)
             log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state.value})
+            told = made
         elif job.end_record() is None:  # it is damaged
             write_json(job.folder / "end.json", made.to_json())
         record = job.end_record() or made
     _write_results(job, record.result)
     settle(job.id, context.settings)
+    if told is not None:  # it was this one that ended it
+        tracing.tell(job, told, context.settings)
     return record.result
 
 
@@ -404,6 +417,8 @@ class _step:  # noqa: N801 - a context manager, used like a function
         self.error: str | None = None
         self.engine: EngineFacts | None = None
         """What the step's engine told of itself."""
+        self.taken = Taken(_killed_cpu_s(job, key, lease))
+        """What the step's engines have done."""
 
     def __enter__(self) -> _step:
         return self
@@ -411,9 +426,16 @@ class _step:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         how = self.how if kind in (None, FolderTaken) or self.how == How.FAILED else How.BROKE_OFF
         try:
-            self.lease.release(how, error=self.error, engine=self.engine)
+            self.lease.release(how, error=self.error, engine=self.engine, cpu_s=self.taken.cpu_s)
         except OSError as problem:
             log.warning("the end of step %s can't be noted: %s", self.lease.path.name, reason_of(problem))
+
+
+def _killed_cpu_s(job: Job, key: str, lease: Lease) -> float:
+    """Return what the step's last attempt had computed when it was killed; 0 where it could tell that itself."""
+    if lease.number == 1 or Lease(lease.base, lease.number - 1).ending() is not None:
+        return 0.0
+    return next((each.cpu_s for each in job.progress() if each.key == key), 0.0)
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:

@@ -74,12 +74,19 @@ class Watch:
     stopping: Callable[[], bool]
     touch: Callable[[], None]
     """Renews the leases held and gives the sign of life; to be called often."""
+    gives_way: Callable[[float], bool] = lambda worked_s: False
+    """Whether another job has its turn, after so many seconds of work."""
+    draining: Callable[[], bool] = lambda: False
+    """Whether this worker takes no more videos."""
     show: Callable[[Reading], None] = lambda reading: None
     """Takes the numbers of the step, now and then."""
     cores: int | None = None
     engine: EngineFacts | None = None
     """What the last engine of the step told of itself."""
     taken: Taken = field(default_factory=Taken)
+    gave_way: bool = False
+    began: float | None = None
+    """When the first engine of the step began to work."""
     _told_at: float = -math.inf
 
     def tell_waiting(self) -> None:
@@ -87,6 +94,10 @@ class Watch:
         if time.monotonic() - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = time.monotonic()
             self.job.tell_progress(Progress(self.key, self.node, Stage.WAITING, time.time(), now(), ()))
+
+    @property
+    def must_give_way(self) -> bool:
+        return self.began is not None and self.gives_way(time.monotonic() - self.began)
 
     @property
     def others_wait(self) -> bool:
@@ -97,7 +108,7 @@ class Watch:
 
 
 def process_videos(watch: Watch, claims: Claims) -> How:
-    """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED or HANDED_BACK.
+    """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY.
 
     Raises EngineFailed where the engine can't run at all.
     """
@@ -108,6 +119,10 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             return How.CANCELLED
         if watch.stopping():
             return How.HANDED_BACK
+        if watch.gave_way or watch.draining():
+            if not claims.left:
+                return How.EXHAUSTED
+            return How.GAVE_WAY if watch.gave_way else How.HANDED_BACK
         claim = claims.next(suspect=False)
         alone = claim is None
         if claim is None:
@@ -127,7 +142,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
         run = SupervisedRun(watch, claims, claim, alone=alone)
         how = run.go()
         if how != How.EXHAUSTED:
-            return how
+            return How.GAVE_WAY if how == How.HANDED_BACK and watch.gave_way and not watch.stopping() else how
         never_ready = never_ready + 1 if run.died_unready else 0
         if never_ready >= watch.settings.max_attempts:
             raise EngineFailed(f"{run.died_unready} {never_ready} times while it loaded the model")
@@ -199,6 +214,7 @@ class SupervisedRun:
             self._check_model(event.engine.model)
             self._stage = Stage.PROCESSING
             self._watch.engine = event.engine
+            self._watch.began = self._watch.began or time.monotonic()
         elif isinstance(event, Next):
             self._give_next(engine)
         elif isinstance(event, Progressed):
@@ -232,7 +248,7 @@ class SupervisedRun:
 
     def _give_next(self, engine: EngineProcess) -> None:
         claim, self._first = self._first, None
-        free = self._stop is None and not self._alone
+        free = self._stop is None and not self._alone and not self._watch.draining()
         if claim is None and free and not self._yields():
             claim = self._claims.next(suspect=False)
         if claim is None and free and self._claims.held and (self._claims.more_to_come or self._claims.waits):
@@ -300,6 +316,9 @@ class SupervisedRun:
             self._told_at = present
             self._tell(self._stage)
             self._answer_again(engine)
+            if self._stop is None and watch.must_give_way:
+                watch.gave_way = True
+                self._order_stop(engine, How.HANDED_BACK, watch.settings.grace_s)
 
     def _order_stop(self, engine: EngineProcess, how: How, within_s: float) -> None:
         self._stop, self._stop_at, self._stage = how, time.monotonic() + within_s, Stage.STOPPING
@@ -355,7 +374,7 @@ class SupervisedRun:
             for stream in (self._streams if stage is not Stage.ENDED else ())
             if (claim := by_stem.get(stream.stem)) is not None
         )
-        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos))
+        watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos, watch.taken.cpu_s))
         claims = self._claims
         watch.show(watch.taken.reading(claims.endings, claims.results, len(claims.held)))
 

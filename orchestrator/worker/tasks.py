@@ -19,7 +19,7 @@ from celery.exceptions import Ignore, Reject
 
 from orchestrator.broker import refusals
 from orchestrator.broker.connection import client
-from orchestrator.broker.publish import announce, publish, withdraw
+from orchestrator.broker.publish import announce, publish, times_sent, withdraw
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.job import outcomes, turns
@@ -27,7 +27,7 @@ from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
 from orchestrator.job.records import How, PipelineResult
-from orchestrator.worker import alive, readings, sweep
+from orchestrator.worker import alive, readings, sweep, ways
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
 from orchestrator.worker.keeper import cores_for_a_task, stopping
@@ -78,6 +78,8 @@ def context_of(task: Task) -> jobs.Context:
         cores_for_a_task(),
         alive=lambda: alive.show(task_id),
         show=lambda reading: readings.show(task_id, reading),
+        gives_way=lambda level, worked_s: ways.gives_way(task_id, level, worked_s, resolved_settings().turn_s),
+        draining=ways.draining,
     )
 
 
@@ -137,6 +139,9 @@ def process_videos_yolo(
         done = jobs.Processed(outcomes.summarise(opened, str(error)), How.FAILED)
     if done.how is How.HANDED_BACK:
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
+    if done.how is How.GAVE_WAY:
+        send(self, opened, step, again=times_sent(opened, step))
+        raise Ignore(f"job {opened.id}: another job has its turn")
     if job is None:
         return outcomes.shortened(_ended(self, opened, context).summary).to_json()
     if jobs.next_step(opened, context.settings.lease_s) == ["end"]:
@@ -216,11 +221,11 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
             send(task, job, key)
 
 
-def send(task: Task, job: Job, key: str) -> None:
+def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
     """Put a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
     just coming back and the connection breaks while sending, the look for lost messages sends the step."""
     try:
-        publish(task.app, job, key)
+        publish(task.app, job, key, again=again)
     except JobError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever Celery raises

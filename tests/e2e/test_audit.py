@@ -19,6 +19,7 @@ from engine.cli.main import commands
 from engine.errors import InputError
 from engine.made import made_of, sealed
 from tests.assets import demo_video, require_asset
+from tests.e2e.rtsp_server import Camera, Play
 from tests.e2e.runs import clip, fake_engine
 
 FRAMES = 45
@@ -327,6 +328,25 @@ def test_what_failed_or_was_interrupted_is_told(tmp_path):
     result = audit(tmp_path / "out", frames=2)
     assert result.passed, result.findings
     assert {Path(each.video).name: bool(each.left_out) for each in result.videos} == {"a.mp4": False, "none.mp4": True}
+
+
+@pytest.mark.timeout(60)
+def test_a_live_recording(tmp_path):
+    """Its source is gone; each of its segments has hashes and rows."""
+    source = clip(tmp_path / "a.ts", 50, codec="libx264")
+    live = {"open_timeout_s": 5.0, "read_timeout_s": 3.0, "reconnect_attempts": 0, "window": 200, "segment": 2}
+    with Camera(source, Play(130)) as camera, fake_engine(visualize=True, **live) as engine:
+        summary = engine.run([camera.url], tmp_path / "out")
+    segments = summary["videos"][0]["segments"]
+    assert len(segments) == 3
+    result = audit(tmp_path / "out", frames=5)
+    assert result.passed, result.findings
+    assert result.files == 3 * len(segments[0]["outputs"])
+    second = Path(segments[1]["outputs"]["tracks"])
+    flip(second)
+    flip(Path(segments[2]["outputs"]["video"]))
+    names = {name for _, name in found(audit(tmp_path / "out", frames=5))}
+    assert names == {second.name, Path(segments[2]["outputs"]["video"]).name}
 
 
 def test_the_command(run):

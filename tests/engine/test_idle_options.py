@@ -53,6 +53,41 @@ def test_it_is_refused(run, arguments, message):
     assert message in done.err
 
 
+def test_render_draws_what_the_run_lets_be_drawn(run, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    done = run("run", clip, "--backend", "fake", "-o", tmp_path / "out", "--blur", "square", "--only-blur")
+    assert done.status == 0, done.err
+    done = run("render", tmp_path / "out", "--trail", "2")
+    assert done.status == 2
+    assert "--trail does nothing here: it is of what is drawn" in done.err
+
+
+LINE = '[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\n'
+ZONE = '[[zone]]\nname = "b"\npolygon = [[0, 0], [1, 0], [1, 1]]\n'
+
+
+@pytest.mark.parametrize(
+    ("scene", "options", "message"),
+    [
+        (None, ("--event-kinds", "crossing"), "what the scene can give: track. Got 'crossing'"),
+        (LINE, ("--event-kinds", "stay"), "what the scene can give: crossing, track. Got 'stay'"),
+        (ZONE, ("--event-kinds", "enter,loiter"), "Got 'loiter'"),
+        (LINE, ("--loiter", "30s"), "for zones, with loiter among the --event-kinds"),
+        (ZONE, ("--loiter", "30s", "--event-kinds", "stay"), "for zones, with loiter among the --event-kinds"),
+        (ZONE, ("--loiter", "30s"), None),
+        (ZONE + "loiter_s = 3\n", ("--event-kinds", "loiter"), None),
+        (LINE, ("--event-kinds", "crossing,track"), None),
+    ],
+)
+def test_kinds_of_events_that_the_scene_can_give(run, tmp_path, scene, options, message):
+    clip = write_clip(tmp_path / "a.mp4")
+    (tmp_path / "scene.toml").write_text(scene or "")
+    given = ("--scene", tmp_path / "scene.toml") if scene else ()
+    done = run("run", clip, "--backend", "fake", "-o", tmp_path / "out", "--on-event", "true", *given, *options)
+    assert (done.status == 2, message or "") == (message is not None, message or "")
+    assert (message or "") in " ".join(done.err.split())
+
+
 def test_size_and_rate_are_of_files_of_rows(run, tmp_path):
     (tmp_path / "out").mkdir()
     done = run("analyze", tmp_path / "out", "--fps", 25)

@@ -99,6 +99,20 @@ def test_a_right_checksum_over_wrong_values(key):
                 unpacked(packed(junk))
 
 
+@pytest.mark.parametrize("key", ["trails", "labels", "scene"])
+def test_what_an_annotated_video_keeps(key):
+    """A checkpoint of before has none of it; what is there is of its type."""
+    right = {"trails": [[1.0, 2.0]], "labels": [[1, -1]], "scene": {"first_s": 0.5}}
+    assert unpacked(packed(_with_state(right))) == _with_state(right)
+    for junk in (None, 7, "x", [[None]], [7], [["1"]], [[True]]):
+        with pytest.raises(Damaged):
+            unpacked(packed(_with_state({key: junk})))
+
+
+def _with_state(more):
+    return {**VALUES, "checkpoint": {"frames": 7, "outputs": {"mot": {"offset": 3, **more}}}}
+
+
 def test_every_flipped_byte_is_noticed_or_harmless():
     text = packed(VALUES)
     for place in range(len(text)):

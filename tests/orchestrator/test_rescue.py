@@ -69,7 +69,7 @@ class App:
         self.conf = SimpleNamespace(task_queues=dict.fromkeys(settings.known_queues))
         self.sent: list[tuple[str, str, str, dict]] = []
 
-    def send_task(self, name, *, args, kwargs, task_id, queue):
+    def send_task(self, name, *, args, kwargs, task_id, queue, priority):
         self.sent.append((name, task_id, queue, kwargs))
         self.server.lists.setdefault(queue, []).insert(0, message(task_id))
 

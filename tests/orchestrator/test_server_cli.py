@@ -55,7 +55,7 @@ def call(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--concurrency", "2"], "Name what to run, one in each process: --worker, --beat or --flower."),
+        (["--concurrency", "2"], "Name what to run, one in each process: --worker, --beat or --flower; or --drain."),
         (["--worker", "--beat"], "Name what to run, one in each process"),
         (["--embedded"], "Name what to run"),
         (["--beat", "--embedded"], "--embedded does nothing here: it goes with --worker."),

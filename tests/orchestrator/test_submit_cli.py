@@ -12,15 +12,18 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
 
 from engine.cli.main import run
 from engine.config import EngineConfig
+from engine.sinks.base import sole_writer
 from orchestrator.client import commands_jobs, commands_submit, engine_options, submission, submit_cli
 from orchestrator.job.atomic_json import write_quick
 from orchestrator.job.jobdir import Job, now, who
+from orchestrator.job.records import How
 from orchestrator.job.registry import known_jobs, remember
 from orchestrator.settings import settings
 from tests.assets import ROOT
@@ -664,6 +667,218 @@ def test_purge_asks(call, broker, here, monkeypatch, said, code, left):
     assert f"Messages that wait: 1, of {job.id}" in err
     assert broker.llen("yolo-log") == left
     assert job.ended is (left == 0)
+
+
+# -- prune ------------------------------------------------------------------------------------------------------------
+
+
+def ended_job(here, output, days, *videos):
+    """A job that ended so many days ago, with an output file for each of these videos."""
+    job = made.make_job(here, settings(), output=output)
+    made.start(job, len(videos))
+    for index, name in enumerate(videos):
+        (job.output / name).write_bytes(b"x" * 1000)
+        made.finish(job, index)
+        path = job.done_path(index)
+        value = json.loads(path.read_text())
+        value["entry"]["outputs"] = {"tracks": str(job.output / name)}
+        path.write_text(json.dumps(value))
+    made.end(job, settings())
+    end = json.loads((job.folder / "end.json").read_text())
+    end["ended_at"] = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
+    (job.folder / "end.json").write_text(json.dumps(end))
+    return job
+
+
+def pruned(call, *options):
+    code, out, err = call("--prune", "--yes", "--json", *options)
+    assert code == 0, err
+    value = json.loads(out)
+    return [each["id"] for each in value["removed"]], value["spared"]
+
+
+def test_prune_by_age_and_by_number(call, here):
+    old, older, new = (ended_job(here, "out", days) for days in (40, 50, 1))
+    open_one = made.make_job(here, settings(), output="out")
+    assert pruned(call, "--older-than", "30d", "--keep", "2", "--dry-run") == ([older.id], {})
+    assert older.folder.exists()
+    assert pruned(call, "--older-than", "30d", "--keep", "2") == ([older.id], {})
+    assert not older.folder.exists()
+    assert not (older.output / f"celery_result_{older.id}.json").exists()
+    assert (old.output / f"celery_result_{old.id}.json").exists()
+    assert pruned(call, "--keep", "0", "--older-than", "8w") == ([], {})
+    assert sorted(pruned(call, "--keep", "0")[0]) == sorted([old.id, new.id])
+    assert open_one.folder.exists(), "never one that has not ended"
+    assert [job.id for job in known_jobs(settings())] == [open_one.id]
+    assert (here / "out" / "manifest.json").exists(), "results stay unless asked for"
+
+
+def test_prune_of_another_output_folder(call, here):
+    job = ended_job(here, "elsewhere", 3)
+    shutil.rmtree(here / "state")
+    assert pruned(call, "--keep", "0") == ([], {})
+    assert pruned(call, "--keep", "0", "--output", "elsewhere") == ([job.id], {})
+
+
+def test_prune_of_results_spares_those_of_others(call, here):
+    first = ended_job(here, "out", 10, "a.tracks.jsonl", "b.tracks.jsonl")
+    second = ended_job(here, "out", 5, "b.tracks.jsonl", "c.tracks.jsonl")
+    (here / "out" / "mine.txt").touch()
+    assert pruned(call, "--older-than", "7d", "--results") == ([first.id], {})
+    left = {path.name for path in (here / "out").iterdir() if not path.name.startswith(".")}
+    assert left == {"b.tracks.jsonl", "c.tracks.jsonl", "mine.txt", "manifest.json", f"celery_result_{second.id}.json"}
+    assert pruned(call, "--keep", "0", "--results") == ([second.id], {})
+    assert [path.name for path in (here / "out").iterdir() if not path.name.startswith(".")] == ["mine.txt"]
+
+
+def test_prune_follows_no_link_and_leaves_the_folder_for_nothing(call, here):
+    job = ended_job(here, "out", 10, "a.tracks.jsonl")
+    (here / "precious").mkdir()
+    (here / "precious" / "a").write_text("mine")
+    manifest = json.loads((job.folder / "manifest.json").read_text())
+    manifest["files"] = {"../precious/a": {}, "link/a": {}, "/etc/passwd": {}}
+    (job.folder / "manifest.json").write_text(json.dumps(manifest))
+    (here / "out" / "link").symlink_to(here / "precious")
+    _, spared = pruned(call, "--keep", "0", "--results")
+    assert "symbolic link" in spared[job.id]
+    assert (here / "precious" / "a").read_text() == "mine"
+
+
+def test_prune_spares_what_is_still_written(call, here):
+    at_work, unwritten, beside = (ended_job(here, name, 10) for name in ("one", "two", "three"))
+    made.hold(at_work, at_work.task_base("process-1"))
+    (unwritten.folder / "manifest.json").unlink()
+    other = made.make_job(here, settings(), output="three")
+    removed, spared = pruned(call, "--keep", "0", "--results")
+    assert removed == []
+    assert spared == {
+        at_work.id: "somebody is at work on it",
+        unwritten.id: "its results are still written",
+        beside.id: f"job {other.id}, which has not ended, writes to the same folder",
+    }
+    run_of_its_own = ended_job(here, "four", 10)
+    with sole_writer(run_of_its_own.output):
+        assert "Another run is writing to" in pruned(call, "--keep", "0")[1][run_of_its_own.id]
+    assert run_of_its_own.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prune", "--yes"], "--prune needs to know which jobs: --older-than 30d, --keep 20, or both."),
+        (["--prune", "--keep", "3"], "Add --yes to prune without asking, or --dry-run."),
+        (["--prune", "--older-than", "30"], "it must be a length of time such as 12h, 30d or 8w. Got '30'."),
+        (["--prune", "--keep", "1", "--purge"], "--purge and --prune are two commands"),
+    ],
+)
+def test_what_prune_refuses(call, arguments, said):
+    code, _, err = call(*arguments)
+    assert (code, said in err) == (2, True), err
+
+
+# -- follow -----------------------------------------------------------------------------------------------------------
+
+
+class Followed:
+    """`yolo-submit --follow` in a process of its own, and the lines that it has printed so far."""
+
+    def __init__(self, *arguments):
+        command = [sys.executable, "-m", "orchestrator.client.submit_cli", "--follow", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self.lines, self.errors = [], []
+        self._threads = [
+            threading.Thread(target=lambda: self.lines.extend(map(json.loads, self.process.stdout)), daemon=True),
+            threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def events(self):
+        return [line["event"] for line in self.lines]
+
+    def end(self):
+        status = self.process.wait(30)
+        for thread in self._threads:
+            thread.join(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status
+
+
+def test_follow_to_the_end_over_a_directory_that_is_away_for_a_while(here):
+    job = made.make_job(here, settings())
+    followed = Followed(job.id[:8])
+    try:
+        until(lambda: "created" in followed.events, 30, lambda: followed.errors)
+        made.start(job, 1)
+        job.note("started", worker="one", videos=1)
+        until(lambda: "started" in followed.events, 10)
+        away = job.output.rename(here / "away")
+        until(lambda: any("It is waited for." in line for line in followed.errors), 10)
+        away.rename(job.output)
+        until(lambda: any("is back." in line for line in followed.errors), 10)
+        made.finish(job, 0)
+        made.end(job, settings())
+        assert followed.end() == 0
+    finally:
+        followed.process.kill()
+    assert followed.events == ["created", "started", "ended"]
+    assert [line["n"] for line in followed.lines] == [1, 2, 3]
+    assert all(line["job"] == job.id and line["at"] for line in followed.lines)
+    assert followed.lines[1]["videos"] == 1
+
+
+def test_follow_goes_on_behind_what_was_seen(call, here):
+    job = made.make_job(here, settings())
+    made.start(job, 1)
+    job.note("started")
+    with open(job.folder / "events.jsonl", "ab") as file:
+        file.write(b"cut sho\n")
+    job.cancel("me")
+    made.end(job, settings())
+    code, out, _ = call("--follow", job.id, "--after", "1")
+    assert code == 1, "it was cancelled"
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(line["n"], line["event"]) for line in found] == [(2, "started"), (4, "cancel asked for"), (5, "ended")]
+    assert found[-1]["state"] == "cancelled"
+
+
+def test_follow_tells_an_end_that_nobody_could_note(call, here):
+    job = made.make_job(here, settings())
+    made.start(job, 1)
+    made.finish(job, 0)
+    made.end(job, settings())
+    path = job.folder / "events.jsonl"
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(True) if b'"ended"' not in line))
+    code, out, _ = call("--follow", job.id)
+    last = json.loads(out.splitlines()[-1])
+    assert (code, last["event"], last["state"]) == (0, "ended", "completed")
+
+
+# -- what it cost -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_job_cost(call, here):
+    job = made.make_job(here, settings(), workers=2)
+    made.start(job, 2)
+    made.hold(job, job.task_base("process-1")).release(How.HANDED_BACK, cpu_s=4.0)
+    made.hold(job, job.task_base("process-1")).release(How.EXHAUSTED, cpu_s=2.0)
+    made.hold(job, job.task_base("process-2"))
+    made.finish(job, 0)
+    made.tell(job, (1, 50), key="process-2", cpu_s=3.5)
+    _, out, _ = call("--status", job.id, "--json")
+    value = json.loads(out)
+    assert (value["cpu_s"], value["cpu_s_per_hour"]) == (9.5, 9.5 / (4.0 + 2.0) * 3600)
+    _, out, _ = call("--status", job.id)
+    assert "cost     10 CPU seconds, 5,700 an hour of video" in out
+    made.finish(job, 1)
+    totals = made.end(job, settings())["processing_result"]["totals"]
+    assert (totals["cpu_s"], totals["cpu_s_per_hour"]) == (9.5, 4275.0)
+    assert json.loads((job.output / "manifest.json").read_text())["totals"] == totals
 
 
 # -- the engine's options ---------------------------------------------------------------------------------------------

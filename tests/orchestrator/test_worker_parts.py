@@ -128,7 +128,7 @@ def test_a_revoked_step_cancels_its_job(tmp_path):
 def test_a_broker_that_breaks_off_at_the_end_of_a_step(tmp_path, monkeypatch, caplog, error, said):
     """The step does not fail, nor fill the log with a traceback: the look for lost messages sends it."""
     job = made.make_job(tmp_path, Settings(state_dir=tmp_path / "state"))
-    monkeypatch.setattr(tasks, "publish", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(tasks, "publish", lambda *_, **__: (_ for _ in ()).throw(error))
     tasks.send(SimpleNamespace(app=None), job, "end")
     (record,) = caplog.records
     assert record.exc_info is None

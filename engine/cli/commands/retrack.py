@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
+from engine.answers import read_manifest
+from engine.cli.idle import OF_DRAWN, refuse_idle
 from engine.cli.statuses import FAILED
+from engine.config import EngineConfig
 from engine.rework.render import render as draw
 from engine.rework.retrack import retrack as again
 from engine.text.counted import counted
@@ -32,6 +35,7 @@ def render(folder: Path, source: Path | None, overwrite: bool, **style: object) 
     """Draw the videos again and print each."""
     partial = False
     changes = {key: value for key, value in style.items() if value is not None and value != ()}
+    refuse_idle(OF_DRAWN, EngineConfig(**read_manifest(folder)["config"]).updated(**changes))
     for each in draw(folder, source, changes, overwrite=overwrite):
         partial |= bool(each.problems)
         say(f"{each.path}: {counted(each.frames, 'frame')}" + "".join(f"; {problem}" for problem in each.problems))

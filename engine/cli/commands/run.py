@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.analytics.settings import AnswerSettings
 from engine.cli.console import screen
 from engine.cli.follow_up_lines import follow_up_lines
 from engine.cli.idle import Rule, of_engine, refuse_idle
@@ -28,6 +29,7 @@ from engine.verification.faster import worth_telling
 
 if TYPE_CHECKING:
     from engine.alarms import AlarmSettings
+    from engine.analytics import Scene
 
 _Run = tuple[tuple[str, ...], tuple[str, ...]]
 """Inputs, and who is told of events."""
@@ -58,6 +60,8 @@ def run(
     config = configuration(config_file, {**options, "output_folder": output})
     refuse_idle(of_engine(report=False), config)
     refuse_idle(_OF_RUN, (inputs, on_event))
+    if alarms is not None:
+        _check_kinds(alarms, AnswerSettings.of(config).scenes)
     serve = _serving(metrics)
     with Engine(config, stats=stats, alarms=alarms) as engine, serve(engine):
         bars = ProgressBars(console, engine.total)
@@ -144,6 +148,26 @@ def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None)
     if loiter_s == 0:
         raise click.BadParameter("more than 0 seconds.", param_hint="--loiter")
     return AlarmSettings(targets, wanted, loiter_s, os.environ.get(SECRET, "").encode() or None)
+
+
+def _check_kinds(alarms: AlarmSettings, scenes: Sequence[Scene]) -> None:
+    """Raise BadParameter for a kind of events that can't come up in these scenes."""
+    zones = [zone for scene in scenes for zone in scene.zones]
+    possible = {"track"}
+    if any(scene.lines for scene in scenes):
+        possible.add("crossing")
+    if zones:
+        possible |= {"enter", "stay"}
+        if alarms.loiter_s is not None or any(zone.loiter_s is not None for zone in zones):
+            possible.add("loiter")
+    if never := sorted(set(alarms.kinds) - possible):
+        rule = (
+            "A crossing is of a line; enter, stay and loiter are of a zone, and loiter takes its loiter_s or --loiter"
+        )
+        message = f"what the scene can give: {', '.join(sorted(possible))}. Got {never[0]!r}. {rule}."
+        raise click.BadParameter(message, param_hint="--event-kinds")
+    if alarms.loiter_s is not None and "loiter" not in (alarms.kinds or possible):
+        raise click.BadParameter("for zones, with loiter among the --event-kinds.", param_hint="--loiter")
 
 
 def tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:

@@ -147,8 +147,9 @@ REAL = [
 ]
 
 
+@pytest.mark.parametrize("exact", [False, True], ids=["copy", "exact"])
 @pytest.mark.parametrize("name", REAL)
-def test_real_files(tmp_path, name):
+def test_real_files(tmp_path, name, exact):
     video = require_asset(name)
     shown = frames_of(video)
     count = len(shown)
@@ -157,14 +158,18 @@ def test_real_files(tmp_path, name):
     lives = [Life(first, first, 1), Life(middle, min(last, middle + 3), 2), Life(last, last, 3)]
     lives = [life for k, life in enumerate(lives) if k == 0 or life.first > lives[k - 1].last]
     out = finished(tmp_path / "out", {video: (shown, lives)})
-    cut = cut_clips(FinishedRun.load(out), ClipSettings(merge_gap_s=0.0, **NO_ROLL))
+    cut = cut_clips(FinishedRun.load(out), ClipSettings(exact=exact, merge_gap_s=0.0, **NO_ROLL))
     assert not cut.failed
     held = {}
     for clip in cut.clips:
         for happening, _ in clip.part.happenings:
             held[happening.track_id] = clip
     for life in lives:
-        check_inside(held[life.track_id], shown, life.first, life.last, held[life.track_id].mode == "exact")
+        clip = held[life.track_id]
+        check_inside(clip, shown, life.first, life.last, clip.mode == "exact")
+        if exact:
+            assert (clip.first_frame, clip.last_frame) == (life.first, life.last)
+            assert len(pictures(clip.path)) == life.last - life.first + 1
 
 
 _B = {"g": "15", "bf": "3", "preset": "medium"}
@@ -478,6 +483,13 @@ def test_a_scene_for_other_videos(tmp_path, run):
     assert done.status == 2
     assert "No scene is for any of the videos: their `camera` is 'cam7/**'" in done.err
     assert video.name in done.err
+    # One for a class that the model did not look for; what is in the rows, people may have mended.
+    for name, refused in (("dog", True), ("square", False), ("person", False)):
+        elsewhere.write_text(f'[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\nclasses = ["{name}"]\n')
+        for command in (("clips", out), ("analyze", out, "-o", tmp_path / "tables")):
+            done = run(*command, "--scene", elsewhere)
+            assert (done.status == 2) == refused, done.err
+            assert ("The line 'a' of a scene is for the class 'dog', which was not looked for" in done.err) == refused
 
 
 def test_what_is_empty_and_how_sure_that_is(tmp_path):

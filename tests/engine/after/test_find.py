@@ -300,3 +300,26 @@ def test_pictures_of_an_earlier_search_go_and_nothing_else(tree, tmp_path, run):
     assert done.status == 2
     assert "found.csv was not written by yolo-engine" in done.err
     assert run("find", root, "--class", "car", "--crops", crops, "--overwrite").status == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "size_wh"),
+    [
+        ((10.0, 10.0, 30.0, 30.0), (24, 24)),  # with a tenth on each side
+        ((-50.0, -50.0, 20.0, 20.0), (26, 26)),
+        ((90.0, 60.0, 300.0, 200.0), (28, 18)),  # beyond the frame's edge, of 96 x 64
+        ((95.5, 63.5, 95.6, 63.6), (2, 2)),
+        ((500.0, 500.0, 600.0, 600.0), (2, 2)),
+    ],
+)
+def test_pictures_are_what_is_in_the_box_and_of_even_sides(tree, tmp_path, run, box, size_wh):
+    root, one, *_ = tree
+    rows = (one / "cam_2024-05-01_07-59-59.tracks.jsonl").read_text().splitlines()
+    row = json.loads(rows[0]) | {"box_xyxy": list(box), "track_id": 99, "class": "cat"}
+    (one / "cam_2024-05-01_07-59-59.tracks.jsonl").write_text(json.dumps(row) + "\n")
+    (one / "manifest.json").write_text((one / "manifest.json").read_text() + " ")
+    assert run("find", root, "--class", "cat", "--crops", tmp_path / "crops").status == 0
+    (picture,) = (tmp_path / "crops").glob("*.jpg")
+    with av.open(str(picture)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == size_wh

@@ -1,0 +1,76 @@
+"""`yolo-submit --follow`: a job's events as they come, for programs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+
+import click
+
+from engine.text.say import say
+from orchestrator.broker.resolve import resolved_settings
+from orchestrator.client.commands_jobs import outputs_of
+from orchestrator.client.options import SubmitOptions
+from orchestrator.errors import FAILED, INTERRUPTED, reason_of
+from orchestrator.job.events import Event, Events
+from orchestrator.job.jobdir import Job, now
+from orchestrator.job.outcomes import state_of
+from orchestrator.job.records import JobState
+from orchestrator.job.registry import find_job
+from orchestrator.settings import Settings
+from orchestrator.stop_signals import interrupting
+
+_LOOK_EVERY_S = 0.2
+_AWAY_S = 2.0
+_LAST_WORD_S = 2.0
+"""How long the event of a job's end may come behind the end itself."""
+
+
+def follow(options: SubmitOptions) -> int:
+    """Print a line of JSON for each event behind `after`, until the job has ended. Returns 0 when it is completed, else
+    1. Raises UnknownJob."""
+    given = resolved_settings()
+    job = find_job(options.job_id, given, *outputs_of(options.output))
+    with interrupting(signal.SIGINT):
+        try:
+            for event in _events(job, given):
+                if event.number > options.after:
+                    click.echo(json.dumps({"n": event.number, "job": job.id, **event.facts}))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return 0 if state_of(job, given.lease_s) is JobState.COMPLETED else FAILED
+
+
+def _events(job: Job, given: Settings) -> Iterator[Event]:
+    """Give the events of a job to its end, the last one of which is there in any case. A directory that is away for a
+    while is waited for."""
+    events, last, away = Events(job.folder), 0, False
+    ended_since: float | None = None
+    while True:
+        try:
+            ended = job.ended  # first: then what is read is complete, but for the event of the end itself
+            for event in events.new():
+                last = event.number
+                yield event
+                if event.facts.get("event") == "ended":
+                    return
+            if not ended and not job.folder.is_dir():
+                raise FileNotFoundError(f"{job.folder} is away")
+            if away:
+                say(f"{job.folder} is back.", err=True)
+            away = False
+        except OSError as error:
+            if not away:
+                say(f"{job.folder} can't be read: {reason_of(error)}. It is waited for.", err=True)
+            away = True
+            time.sleep(_AWAY_S)
+            continue
+        if ended:
+            ended_since = ended_since or time.monotonic()
+            if time.monotonic() - ended_since > _LAST_WORD_S:  # its worker died before it could note it
+                state = state_of(job, given.lease_s)
+                yield Event(last + 1, {"at": now(), "event": "ended", "state": state.value})
+                return
+        time.sleep(_LOOK_EVERY_S)

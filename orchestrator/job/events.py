@@ -1,0 +1,53 @@
+"""A job's own log, `events.jsonl`, read as it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of it. `number` counts lines from 1; `facts` is what the line says, "at" and "event" among it."""
+
+    number: int
+    facts: dict[str, object]
+
+
+class Events:
+    """Reads the lines that were added since the last look."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "events.jsonl"
+        self._place = 0
+        self._number = 0
+
+    def new(self) -> Iterator[Event]:
+        """Give the whole lines that have come. One that is no JSON counts and is left out.
+
+        Raises OSError where the file can't be read now, or is shorter than it was; the next look goes on where this one
+        ended. A link is not followed, a FIFO not waited for.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(self._path, flags), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size < self._place:
+                raise OSError(f"{self._path} is not what it was")
+            file.seek(self._place)
+            while line := file.readline(_AT_ONCE):
+                if not line.endswith(b"\n") and len(line) < _AT_ONCE:
+                    return  # it is being written
+                self._place += len(line)
+                self._number += 1
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(value, dict):
+                    yield Event(self._number, value)

@@ -1,0 +1,159 @@
+"""A job that has ended as a trace: spans of the job, its steps and each attempt at a video, in OTLP's JSON.
+
+Nothing is carried along while a job is worked on: its directory knows who did what when. So whatever was killed or
+delivered twice stands in the trace as it was, and the ids, which are hashes, are the same whoever makes it. Leases are
+dated to the second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+from orchestrator.job.jobdir import Job
+from orchestrator.job.leases import Lease
+from orchestrator.job.records import EndRecord, EntryStatus, How, JobState
+
+_INTERNAL = 1
+_OK, _ERROR = 1, 2
+_BAD = {How.CRASHED, How.STALLED, How.FAILED, How.BROKE_OFF}
+_Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """One span. Times are in seconds since 1970; `parent` is another's `key`, "" of the root; `error` says what went
+    wrong, None where nothing did."""
+
+    key: str
+    parent: str
+    name: str
+    begins_s: float
+    ends_s: float
+    error: str | None = None
+    attributes: Mapping[str, _Value] = field(default_factory=dict)
+
+
+def spans_of(job: Job, end: EndRecord) -> list[Span]:
+    """Return the spans of a job that has ended, the root first."""
+    begins_s, ends_s = _seconds(job.spec.created_at), _seconds(end.ended_at)
+    totals = end.result.summary.totals
+    facts: dict[str, _Value] = {
+        "yolo.job": job.id,
+        "yolo.task": job.spec.task,
+        "yolo.state": end.state.value,
+        "yolo.video_folder": job.spec.video_folder,
+        "yolo.videos": totals.videos,
+        "yolo.frames": totals.frames,
+        **({} if totals.cpu_s is None else {"yolo.cpu_s": totals.cpu_s}),
+    }
+    error = None if end.state is JobState.COMPLETED else end.result.message
+    steps = list(_steps(job))
+    return [
+        Span("job", "", f"job {job.spec.task}", begins_s, max(begins_s, ends_s), error, facts),
+        *steps,
+        *_videos(job, steps),
+        *_end(steps, begins_s, ends_s),
+    ]
+
+
+def _steps(job: Job) -> Iterator[Span]:
+    for key, last in sorted(job.leases("tasks").items()):
+        for number in range(1, last.number + 1):
+            yield _of_lease(Lease(last.base, number), f"{key}.{number}", "job", key, {"yolo.step": key})
+
+
+def _videos(job: Job, steps: list[Span]) -> Iterator[Span]:
+    """Each attempt at a video stands below the step that made it: its worker's at that time."""
+    start = job.start_record()
+    names = {f"{video.index:04d}": video for video in (start.videos if start is not None else ())}
+    for base, last in sorted(job.leases("videos").items()):
+        if (video := names.get(base)) is None:
+            continue
+        done = job.done(video.index)
+        for number in range(1, last.number + 1):
+            lease = Lease(last.base, number)
+            facts: dict[str, _Value] = {"yolo.video": video.path, "yolo.attempt": number}
+            if done is not None and done.attempt == number:
+                facts |= {"yolo.status": done.status.value, "yolo.frames": done.entry.frames}
+            span = _of_lease(lease, f"{base}.{number}", "job", f"video {video.stem}", facts)
+            failed = done is not None and done.attempt == number and done.status is EntryStatus.FAILED
+            error = span.error or (done.entry.error if failed and done is not None else None)
+            parent = next((step.key for step in steps if _holds(step, span)), "job")
+            yield Span(span.key, parent, span.name, span.begins_s, span.ends_s, error, span.attributes)
+
+
+def _holds(step: Span, video: Span) -> bool:
+    """Whether a step was at work, on the same worker, when an attempt began; leases are dated to the second."""
+    same = step.attributes.get("yolo.worker") == video.attributes.get("yolo.worker")
+    return same and step.name.startswith("process") and step.begins_s - 1 <= video.begins_s <= step.ends_s + 1
+
+
+def _end(steps: list[Span], begins_s: float, ends_s: float) -> Iterator[Span]:
+    """Give the last step, which holds no lease: it is what came behind the others."""
+    since = max((step.ends_s for step in steps), default=begins_s)
+    if ends_s > since:
+        yield Span("end", "job", "end", since, ends_s, attributes={"yolo.step": "end"})
+
+
+def _of_lease(lease: Lease, key: str, parent: str, name: str, facts: dict[str, _Value]) -> Span:
+    """From when it was taken to when it was given back; to its owner's last sign of life where that died."""
+    record, ending = lease.record(), lease.ending()
+    begins_s, ends_s = _seconds(record.at), lease.last_touched_s()
+    told: dict[str, _Value] = {**facts, "yolo.how": "died" if ending is None else ending.how}
+    if record.owner is not None:
+        told["yolo.worker"] = record.owner.node
+    error = "its worker died" if ending is None else (ending.error or ending.how if ending.how in _BAD else None)
+    return Span(key, parent, name, begins_s or ends_s, max(begins_s, ends_s), error, told)
+
+
+def request_of(job: Job, end: EndRecord) -> dict[str, Any]:
+    """Return the body of an OTLP request, as its JSON has it."""
+    trace = hashlib.sha256(job.id.encode()).hexdigest()[:32]
+    service = {"service.name": "yolo-engine", "service.version": metadata.version("yolo-engine")}
+    spans = [_otlp(span, trace, job.id) for span in spans_of(job, end)]
+    scope = {"scope": {"name": "yolo-engine"}, "spans": spans}
+    return {"resourceSpans": [{"resource": {"attributes": _attributes(service)}, "scopeSpans": [scope]}]}
+
+
+def _otlp(span: Span, trace: str, job_id: str) -> dict[str, Any]:
+    status = {"code": _OK} if span.error is None else {"code": _ERROR, "message": span.error[:1000]}
+    return {
+        "traceId": trace,
+        "spanId": _span_id(job_id, span.key),
+        **({"parentSpanId": _span_id(job_id, span.parent)} if span.parent else {}),
+        "name": span.name,
+        "kind": _INTERNAL,
+        "startTimeUnixNano": str(round(span.begins_s * 1e9)),
+        "endTimeUnixNano": str(round(span.ends_s * 1e9)),
+        "attributes": _attributes(span.attributes),
+        "status": status,
+    }
+
+
+def _span_id(job_id: str, key: str) -> str:
+    return hashlib.sha256(f"{job_id} {key}".encode()).hexdigest()[:16]
+
+
+def _attributes(values: Mapping[str, _Value]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in values.items()]
+
+
+def _value(value: _Value) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}  # 64 bits are a text in their JSON
+    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
+
+
+def _seconds(text: str) -> float:
+    """Return a time of a record; 0 where it is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
