@@ -18,6 +18,7 @@ rejected), `export` (files).
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -112,7 +113,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: every run needs the settings, and only one with tables what computes them.
     if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'engine.analytics' has no attribute {name!r}")

@@ -203,12 +203,22 @@ def wrong_row(
     frames, track_ids (N,), boxes_xyxy (N, 4), float64.
     """
     with np.errstate(invalid="ignore"):
-        checks = (
-            (~((frames >= 0) & (frames < MAX_ID) & (frames % 1 == 0)), "frames are whole numbers from 0"),
-            (~((track_ids >= 0) & (track_ids < MAX_ID) & (track_ids % 1 == 0)), "ids are whole numbers from 0 to 2^53"),
-            (~(np.abs(boxes_xyxy) < MAX_COORDINATE).all(axis=1), "its sides are not finite, or beyond 2^31 pixels"),
+        rules = (
+            ((frames >= 0) & (frames < MAX_ID) & (frames == np.floor(frames)), "frames are whole numbers from 0"),
+            (
+                (track_ids >= 0) & (track_ids < MAX_ID) & (track_ids == np.floor(track_ids)),
+                "ids are whole numbers from 0 to 2^53",
+            ),
+            (np.abs(boxes_xyxy) < MAX_COORDINATE, "its sides are not finite, or beyond 2^31 pixels"),
         )
-    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
+    return _first_broken(rules)
+
+
+def _first_broken(rules: Iterable[tuple[NDArray[np.bool_], str]]) -> tuple[int, str] | None:
+    """Return the first of N rows for which a rule does not hold, and which; each is (N,) or (N, K) bool."""
+    found = [
+        (int(np.argmin(holds.reshape(len(holds), -1).all(axis=1))), why) for holds, why in rules if not holds.all()
+    ]
     return min(found, default=None)
 
 
@@ -282,12 +292,11 @@ def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:
     if table.shape[1] != 10:
         return 0, "ten numbers a row are needed"
     with np.errstate(invalid="ignore"):
-        checks = (
-            (~np.isfinite(table).all(axis=1), "ten finite numbers a row are needed"),
-            (~(np.abs(table[:, [1, 4]]) < 1 << 63).all(axis=1), "pts and classes are numbers of 64 bits"),
+        rules = (
+            (np.isfinite(table), "ten finite numbers a row are needed"),
+            (np.abs(table[:, [1, 4]]) < 1 << 63, "pts and classes are numbers of 64 bits"),
         )
-    found = [(int(np.argmax(wrong)), why) for wrong, why in checks if wrong.any()]
-    return min(found, default=None) or wrong_row(table[:, 0], table[:, 3], table[:, 6:10])
+    return _first_broken(rules) or wrong_row(table[:, 0], table[:, 3], table[:, 6:10])
 
 
 def _of_rows(rows: Iterable[tuple[float, ...]], names: dict[int, str]) -> Samples:

@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engine.errors import BackendMissing
 from engine.install import extra
 from engine.text.printable import printable
+from models.errors import ModelError
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = tuple(
@@ -167,7 +169,6 @@ def _gpu() -> Finding:
 
 def _pycuda() -> Finding:
     """Return what runs plans. It can be installed where there is no driver, and then not be loaded."""
-    from engine.errors import BackendMissing
     from engine.inference.gpu.context import INSTALL, load_driver
 
     try:
@@ -209,7 +210,6 @@ def _gpu_decoding() -> Finding:
 
 def _gpu_kernels() -> Finding:
     """Return what compiles the engine's own kernels for a card; tried on an empty one."""
-    from engine.errors import BackendMissing
     from engine.inference.gpu.compiler import find_compiler
 
     try:
@@ -222,7 +222,6 @@ def _gpu_kernels() -> Finding:
 
 
 def _models() -> Finding:
-    from models.errors import ModelError
     from models.registry import DEFAULT_MODEL, find, list_models
 
     here, damaged = [], []

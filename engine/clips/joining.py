@@ -100,9 +100,10 @@ class Joiner(Writer):
         if not own:
             raise CantJoin("its parameter sets do not stand in its head")
         setting = _Setting.of(source, self._codec, own)
-        self._head = setting.encoding(joint.head) if joint.head is not None else None
-        self._tail = setting.encoding(joint.tail) if joint.tail is not None else None
-        encoded = next((list(each.sets) for each in (self._head, self._tail) if each is not None), [])
+        encoded = setting.sets()
+        ahead = encoded if self._codec == "hevc" else []
+        self._head = _Encoding(setting, ahead, joint.head) if joint.head is not None else None
+        self._tail = _Encoding(setting, ahead, joint.tail) if joint.tail is not None else None
         if self._codec == "h264":
             self.set_head(annex_b([*own, *encoded]))
         else:
@@ -171,8 +172,18 @@ class _Setting:
         given = {key: value for key, value in values.items() if value is not None}
         return cls(codec, given, options, context.extradata, (profile, level))
 
-    def encoding(self, piece: Piece) -> _Encoding:
-        """Set up what decodes and encodes a piece. Raises CantJoin."""
+    def sets(self) -> list[bytes]:
+        """Return the parameter sets that the encoder gives. Raises CantJoin where they are not of the source's kind."""
+        kinds = (7, 8) if self._codec == "h264" else (32, 33, 34)
+        head = self.encoder().extradata
+        sets = [unit for unit in units_of_head(self._codec, head) if kind_of(self._codec, unit) in kinds]
+        (profile, level), (own_profile, own_level) = _level_of(self._codec, sets), self._level
+        if profile != own_profile or level > own_level:
+            raise CantJoin(f"the encoder gives profile {profile}, level {level}, not {own_profile} and {own_level}")
+        return sets
+
+    def encoder(self) -> Any:
+        """Open an encoder; all give the same parameter sets."""
         encoder = VideoCodecContext.create(_ENCODERS[self._codec], "w")
         for key, value in self._values.items():
             setattr(encoder, key, value)
@@ -180,36 +191,41 @@ class _Setting:
         encoder.thread_count = available_cores()
         encoder.flags |= Flags.global_header
         encoder.open()
-        kinds = (7, 8) if self._codec == "h264" else (32, 33, 34)
-        sets = [unit for unit in units_of_head(self._codec, encoder.extradata) if kind_of(self._codec, unit) in kinds]
-        (profile, level), (own_profile, own_level) = _level_of(self._codec, sets), self._level
-        if profile != own_profile or level > own_level:
-            raise CantJoin(f"the encoder gives profile {profile}, level {level}, not {own_profile} and {own_level}")
+        return encoder
+
+    def decoder(self) -> Any:
+        """Set up a decoder of the source's packets."""
         decoder = VideoCodecContext.create(self._codec, "r")
         decoder.extradata = self._head
-        return _Encoding(decoder, encoder, sets if self._codec == "hevc" else [], sets, piece)
+        return decoder
 
 
 class _Encoding:
-    """A piece on its way: decoded from packets as they come, and encoded. `sets` are the encoder's parameter sets."""
+    """A piece: decoded from packets as they come, and encoded. Nothing is open before the first of them, and behind the
+    last: many clips may be under way."""
 
-    def __init__(self, decoder: Any, encoder: Any, ahead: Sequence[bytes], sets: Sequence[bytes], piece: Piece) -> None:
-        """`ahead` stands in front of the first picture."""
-        self.sets = sets
-        self._decoder, self._encoder, self._ahead, self._piece = decoder, encoder, ahead, piece
+    def __init__(self, setting: _Setting, ahead: Sequence[bytes], piece: Piece) -> None:
+        """`ahead` are units that stand in front of the first picture."""
+        self._setting, self._ahead, self._piece = setting, ahead, piece
+        self._decoder: Any = None
+        self._encoder: Any = None
         self._wanted = frozenset(piece.wanted_pts)
         self._made: list[Any] = []
 
     def take(self, packet: Any, number: int) -> bool:
         """Take a packet, if it is one of the piece's, and say whether that was the last. Raises CantJoin."""
-        if self._piece.first <= number < self._piece.stop:
-            for frame in self._decoder.decode(packet):
-                self._encode(frame)
-        if number + 1 != self._piece.stop:
+        if not self._piece.first <= number < self._piece.stop:
+            return False
+        if self._decoder is None:
+            self._decoder, self._encoder = self._setting.decoder(), self._setting.encoder()
+        for frame in self._decoder.decode(packet):
+            self._encode(frame)
+        if number + 1 < self._piece.stop:
             return False
         for frame in self._decoder.decode(None):
             self._encode(frame)
         self._made += self._encoder.encode(None)
+        self._decoder = self._encoder = None
         if tuple(packet.pts for packet in self._made) != self._piece.wanted_pts:
             raise CantJoin("what is to be encoded anew is not all there")
         return True

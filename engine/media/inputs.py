@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import av.error
+
 from engine.errors import InputError, SourceError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.media.listing import FolderWalk, LeftOut, told
-from engine.media.source import scheme
+from engine.media.source import best_video, open_container, points_elsewhere, scheme
 from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.text.did_you_mean import near
 from engine.text.masks import without_password
@@ -109,11 +111,6 @@ def _takes(path: Path, roots: Sequence[Path]) -> bool:
 
 def _probe(path: Path, roots: Sequence[Path]) -> bool:
     """Open a file of an unknown suffix. True when its container holds moving pictures."""
-    # Folders are looked through by programs that need not wait for PyAV.
-    import av.error
-
-    from engine.media.source import best_video, open_container, points_elsewhere
-
     try:
         with OpenedFile(str(path), roots) as file:
             if file.facts.st_size == 0 or points_elsewhere(file):

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from engine.records import Detections, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
-# Overlap of two boxes of a class, in frames that follow each other, that are of one thing.
+# Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
+# may have gone on meanwhile.
 _SAME_THING = 0.3
+_ON_ITS_WAY = 0.05
 # Of a box carried over with a new one of any class, above which it gives way.
 _GIVES_WAY = 0.45
 # A box that was not found again is gone where all of it was looked at, with so many pixels of the tensor around, and as
@@ -48,7 +50,7 @@ class Fill:
             now = self._limited(_joined(before, now, plan))
         self._before, self._pts, self._held = now, frame.pts, []
         if held:
-            pairs = matches(before, now)
+            pairs = matches(before, now, _ON_ITS_WAY)
             for each in held:
                 yield each, self._limited(_between(before, now, pairs, (each.pts - pts) / (frame.pts - pts)))
         yield frame, now
@@ -69,11 +71,12 @@ class Fill:
         return _picked(found, order)
 
 
-def matches(one: Detections, other: Detections) -> NDArray[np.intp]:
-    """Return pairs (P, 2) of detections of one class, of which each has one at most: those that overlap most first."""
+def matches(one: Detections, other: Detections, least: float = _SAME_THING) -> NDArray[np.intp]:
+    """Return pairs (P, 2) of detections of one class that overlap by `least`, of which each has one at most: those that
+    overlap most first."""
     overlap = iou_matrix(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0.0
-    rows, columns = np.nonzero(overlap >= _SAME_THING)
+    rows, columns = np.nonzero(overlap >= least)
     pairs: list[tuple[int, int]] = []
     taken: tuple[set[int], set[int]] = set(), set()
     for at in np.argsort(-overlap[rows, columns], kind="stable"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,9 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
 from engine.inference.backends.base import Backend
+from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
+from engine.inference.backends.openvino import OpenVinoBackend
+from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, load_model, resolved_model
 from engine.inference.trt.calibrate import calibrate, find_pictures, tensors_of
 from engine.inference.trt.quantize import quantizable, quantize, refuse_quantized, with_channel_scales
@@ -30,9 +34,11 @@ from engine.precision import processor
 from engine.records import Detections
 from engine.text.counted import counted
 from engine.verification.agreement import Agreement
+from models.dynamic_axes import freed_model
 from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write
 from models.manifest import ModelManifest
+from models.onnx_meta import load_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -92,9 +98,6 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
 
 def _float_model(config: EngineConfig) -> tuple[onnx.ModelProto, ModelManifest]:
     """Return the model in plain float32, freed or joined as it runs, with a scale for each channel."""
-    from models.dynamic_axes import freed_model
-    from models.onnx_meta import load_onnx
-
     try:
         resolved = resolved_model(config)
         model = load_onnx(freed_model(resolved).path)
@@ -153,11 +156,7 @@ def _search(
 
 def _runs(data: bytes, config: EngineConfig) -> Backend:
     """Return what int8 will run in, where it can be had here, else ONNX Runtime."""
-    from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
-
     if processor().lacks("int8") is None:
-        from engine.inference.backends.openvino import OpenVinoBackend
-
         try:
             return OpenVinoBackend(data, 1, precision="int8", named=config.model)
         except BackendMissing:
@@ -194,8 +193,6 @@ def _along(answer: NDArray[Any]) -> int:
 
 
 def _answers(data: bytes, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
-
     backend = OnnxRuntimeBackend(data, "cpu")
     try:
         return [np.asarray(backend.run(tensor), np.float32) for tensor in tensors]
@@ -205,8 +202,6 @@ def _answers(data: bytes, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]
 
 def _images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
     """Yield images, (H, W, 3) uint8 RGB each. Raises ConfigError."""
-    import av
-
     for path in paths:
         try:
             with av.open(os.fspath(path)) as container:
@@ -216,10 +211,6 @@ def _images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _tensor(image: NDArray[np.uint8], spec: Any) -> NDArray[Any]:
-    import av
-
-    from engine.inference.letterbox import Letterboxes
-
     tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
     Letterboxes(spec, "float32").fill(av.VideoFrame.from_ndarray(image, "rgb24"), tensor[0])
     return tensor

@@ -34,13 +34,23 @@ def test_boxes_that_agree(tmp_path, one, other, expected):
     assert f1(timed(tmp_path, "a", one), timed(tmp_path, "b", other), "detections") == pytest.approx(expected)
 
 
+def test_those_that_are_sure(tmp_path):
+    one, other = timed(tmp_path, "a", [0, 5]), timed(tmp_path, "b", [1, 30])
+    assert f1(one, other, "detections", 0.6) == 1.0  # there is none
+    path = tmp_path / "a" / "detections.jsonl"
+    path.write_text(path.read_text().replace('"score": 0.5', '"score": 0.9', 1))
+    assert f1(one, other, "detections", 0.6) == 1.0  # its partner need not be
+    path.write_text(path.read_text().replace('"score": 0.5', '"score": 0.9'))
+    assert f1(one, other, "detections", 0.6) == 0.5
+
+
 def test_events_are_crossings(tmp_path):
     assert events(timed(tmp_path, "a", [], crossings=3)) == 3
 
 
 def test_a_row_says_what_was_missed():
     audit = {"boxes": {"value": 0.97, "low": 0.9, "high": 0.99}, "level": 2}
-    row = Row(Clip("videos/a.mp4", "busy", 2.5), 1000, [2.0, 3.0], [2.0], 0.3, 0.95, 0.99, (5, 6), (3, 3), audit)
+    row = Row(Clip("videos/a.mp4", "busy", 2.5), 1000, [2.0, 3.0], [2.0], 0.3, 0.95, 0.97, 0.99, (5, 6), (3, 3), audit)
     cells = row.cells()
     assert cells[0] == "a.mp4"
     assert "2.5 [2.0 .. 3.0]" in cells

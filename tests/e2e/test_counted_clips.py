@@ -36,3 +36,20 @@ def test_cars_and_a_cyclist(tmp_path):
         assert [way for _, way in counted] == [way for _, way in expected]
         assert [frame for frame, _ in counted] == pytest.approx([frame for frame, _ in expected], abs=3)
     assert found[0]["time"].startswith("2020-01-01T00:00:00.")
+
+
+@pytest.mark.slow
+def test_nobody_is_nobody(tmp_path):
+    """The light of a street drifts and jumps, and a parked car is seen in it: nothing crosses any line."""
+    clip = require_asset("videos2/street_brightness.avi")
+    lines = [
+        {"name": "upright", "points": [[0.5, 0.0], [0.5, 1.0]]},
+        {"name": "level", "points": [[0.0, 0.5], [1.0, 0.5]]},
+        {"name": "slant", "points": [[0.0, 0.0], [0.8, 0.6], [1.0, 1.0]]},
+    ]
+    config = EngineConfig(model=str(require_asset("models/yolox_nano.onnx")), visualize=False, scene={"line": lines})
+    with Engine(config) as engine:
+        summary = engine.run([clip], tmp_path)
+    assert summary["videos"][0]["tracks"] > 0, "or this would say nothing"
+    assert [row for row in table(tmp_path, "events") if row["kind"] == EventKind.CROSSING.value] == []
+    assert {row["count"] for row in table(tmp_path, "counts")} == {"0"}

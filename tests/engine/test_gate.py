@@ -212,6 +212,14 @@ def test_matches_take_the_best_first():
     assert matches(one, other).tolist() == [[1, 0]]
 
 
+def test_what_goes_fast_is_on_its_way_too():
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0))))
+    list(fill.take(frame(1, Look.BETWEEN), None))
+    given = list(fill.take(frame(2, Look.WHOLE), found((8, 0, 18, 10, 0.8, 0))))
+    assert listed(given[0][1]) == [(4, 0, 14, 10, 0.8, 0)]
+
+
 def test_between_is_on_the_way_and_what_is_alone_is_in_the_nearer_half():
     fill = Fill(300)
     (first,) = fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0), (90, 0, 99, 9, 0.6, 0)))
