@@ -13,7 +13,7 @@ from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
-from engine.own_files import refuse_foreign
+from engine.own_files import STATE_FOLDER, refuse_foreign
 from engine.summary import AnswersJson, ManifestJson, VideoJson
 
 _LARGEST_MANIFEST = 1 << 28
@@ -72,7 +72,6 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: 
 def read_manifest(folder: Path) -> ManifestJson:
     """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
     from engine.manifest import checked  # a run reads none
-    from engine.resume.attempts import STATE_FOLDER
 
     path = folder / "manifest.json"
     if path.exists() and not path.is_file():

@@ -21,6 +21,9 @@ from engine.files.folders import Folder
 from engine.formats import FORMATS
 from engine.media.annotated import OutputFolders, bears_note
 
+STATE_FOLDER = ".yolo-engine"
+"""Beside the results, what an unfinished run goes on from."""
+
 _Form = Callable[[IO[bytes]], bool]
 
 _LONGEST_ROW = 1 << 16

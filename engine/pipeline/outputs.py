@@ -15,8 +15,8 @@ from engine.files.folders import Folder
 from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
-from engine.own_files import foreign, is_own, refuse_foreign
-from engine.resume.attempts import STATE_FOLDER, has_made
+from engine.own_files import STATE_FOLDER, foreign, is_own, refuse_foreign
+from engine.resume.attempts import has_made
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
 from engine.sinks.rows import RowFile

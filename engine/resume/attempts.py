@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, cast
 from engine.corrections import are_corrected, kept_as, make_room
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
-from engine.own_files import foreign, is_own_in
+from engine.own_files import STATE_FOLDER, foreign, is_own_in
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATE_FOLDER = ".yolo-engine"
 PART, SPARE = ".part", ".new"
 
 _TICKET, _COMMITTED, _ASIDE = "ticket", "committed", "aside"

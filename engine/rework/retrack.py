@@ -15,12 +15,11 @@ from engine.corrections import TRACKS, are_corrected, kept_as, make_room
 from engine.errors import InputError, OutputError
 from engine.files.folders import Folder, opened
 from engine.formats import FORMATS, STORE_SUFFIX
-from engine.own_files import refuse_foreign
+from engine.own_files import STATE_FOLDER, refuse_foreign
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.remade import NAME, Remade, manifest_above, noted
 from engine.results import write_json
-from engine.resume.attempts import STATE_FOLDER
 from engine.sinks.base import publish, sole_writer
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.memory import Counters

@@ -26,11 +26,12 @@ import av
 
 from engine.errors import BackendError, LeaseLost
 from engine.media.inputs import Video
+from engine.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment
 from engine.pipeline.reader import StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.resume import attempts, steps
-from engine.resume.attempts import STATE_FOLDER, label
+from engine.resume.attempts import label
 from tests.e2e.runs import clip, fake_engine
 
 FRAMES = 30
