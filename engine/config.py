@@ -313,7 +313,7 @@ class EngineConfig(TrackerKeys):
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
     """Where results go."""
     overwrite: bool = False
-    """true: results take the place of files there that this program has not written, too; false: those are an error.
+    """true: results also replace files there that yolo-engine did not write; false: such files are an error.
     Results of earlier runs are replaced either way, and corrected tracks are kept beside."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
     """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
@@ -333,7 +333,7 @@ class EngineConfig(TrackerKeys):
     """What a pixel of 0 to 255 is multiplied by, where the model's file does not say: one number, or one per
     channel."""
     input_mean: Annotated[float | Three, BeforeValidator(_one_or_three)] | None = None
-    """What is subtracted from a pixel of 0 to 255 before, where the model's file does not say: one number, or one per
+    """What is first subtracted from a pixel of 0 to 255, where the model's file does not say: one number, or one per
     channel, in the order of `channel_order`. None: nothing, or what the file says."""
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order of the channels that the model was trained on, where its file does not say."""
@@ -461,9 +461,9 @@ class EngineConfig(TrackerKeys):
     """What of its scene is drawn on an annotated video: its lines, its zones, their counts up to each frame, and the
     clock; "none" for nothing. None: all four where the video has a scene. See docs/results.md."""
     line_width: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """Of boxes, trails, lines and zones in an annotated video, in pixels. None: by the frame's size, 3 at 1080p."""
+    """Width of boxes, trails, lines and zones in an annotated video, in pixels. None: by frame size, 3 at 1080p."""
     label_size: Annotated[Count, Field(ge=7, le=64)] | None = None
-    """Of labels, counts and the clock in an annotated video, in pixels per em. None: by the frame's size, 19 at
+    """Height of labels, counts and the clock in an annotated video, in pixels per em. None: by the frame's size, 19 at
     1080p."""
     trail_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
     """Seconds of its way that are drawn behind each track in an annotated video, at the foot of its boxes. 0: none."""

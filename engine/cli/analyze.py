@@ -31,12 +31,12 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 )
 
 
-@click.command(no_args_is_help=True, short_help="Count in videos that are tracked already.")
+@click.command(no_args_is_help=True, short_help="Count in videos that have been tracked already.")
 @click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
 @click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; several: again."
+    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
 )
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
@@ -62,7 +62,7 @@ def analyze(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Count in videos that are tracked already: lines crossed, zones stayed in, times and speeds.
+    """Count in videos that have been tracked already: lines crossed, zones stayed in, times and speeds.
 
     OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or MOTChallenge text of another program
     with --size and --fps. What a run's manifest has of clocks, cameras and scenes holds unless it is given here.

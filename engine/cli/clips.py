@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--max-length", "max_length_s", metavar="TIME", help="Longest clip; what lasts longer is cut.  [5m]")
 @click.option("--exact/--copy", default=None, help="Begin and end at the very frame, encoded anew if need be.  [copy]")
 @click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; several: again."
+    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; repeatable."
 )
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="What was cut as one JSON line on standard output.")

@@ -46,7 +46,7 @@ _OF_EXPORT: tuple[Rule[_Asked], ...] = (
 @click.option("--to", "form", required=True, type=click.Choice(list(EXPORTS)), help="The tool, or its format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where it goes.  [OUT/export/FORMAT]")
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
-@click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; several: again.  [all]")
+@click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; repeatable.  [all]")
 @click.option(
     "--max-error",
     "error_px",
@@ -103,7 +103,7 @@ def export(
     return 0
 
 
-@click.command("import", no_args_is_help=True, short_help="Take corrected tracks back.")
+@click.command("import", no_args_is_help=True, short_help="Bring corrected tracks back.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--video", metavar="NAME", help="The video that they are of.  [the only one]")

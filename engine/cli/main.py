@@ -121,7 +121,7 @@ def _model_options(command: _Command) -> _Command:
         click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
         click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open."),
         click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by."),
-        click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before."),
+        click.option("--input-mean", metavar="N|R,G,B", help="What is first subtracted from a pixel of 0-255."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
         click.option("--conf", type=float, help=_told("Lowest score of a detection.", defaults.CONF)),
         click.option(
@@ -142,10 +142,10 @@ def _model_options(command: _Command) -> _Command:
             "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
         ),
         click.option(
-            "--full-every", "full_every_s", type=float, help="With --gate: a whole frame so often, in s.  [2]"
+            "--full-every", "full_every_s", type=float, help="With --gate: seconds between whole frames, at most.  [2]"
         ),
-        click.option("--gate-scale", type=float, help="With --gate: infer what has changed so much finer.  [1]"),
-        click.option("--gate-target", type=float, help="With --gate: F1 of boxes below which it opens.  [0.98]"),
+        click.option("--gate-scale", type=float, help="With --gate: scale of changed parts; 2: twice as fine.  [1]"),
+        click.option("--gate-target", type=float, help="With --gate: box F1 below which the gate opens.  [0.98]"),
         click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
@@ -191,18 +191,21 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @overlay_options
-@click.option("--blur", metavar="A,B,...", help="Hide these classes in the annotated video; no guarantee.  [none]")
-@click.option("--only-blur", is_flag=True, default=None, help="Draw no boxes in it, only hide.")
-@click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How they are hidden.  [pixelate]")
+@click.option("--blur", metavar="A,B,...", help="Blur these classes in the annotated video; no guarantee.  [none]")
+@click.option("--only-blur", is_flag=True, default=None, help="Blur only: draw no boxes.")
+@click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How to blur them.  [pixelate]")
 @click.option("--formats", metavar=",".join(FORMATS), help=_told("Data files to write.", ",".join(defaults.FORMATS)))
 @click.option(
-    "--scene", multiple=True, metavar="FILE", help="Scene file of what is counted, or a folder of them; several: again."
+    "--scene",
+    multiple=True,
+    metavar="FILE",
+    help="Scene file with lines and zones to count, or a folder; repeatable.",
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
 @click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
-@click.option("--clips/--no-clips", default=None, help="Cut clips of what happened; how: key `clips`.  [no-clips]")
+@click.option("--clips/--no-clips", default=None, help="Cut clips of events or tracks: see key `clips`.  [no-clips]")
 @click.option(
     "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
@@ -226,13 +229,13 @@ def _model_options(command: _Command) -> _Command:
     "--overwrite",
     is_flag=True,
     default=None,
-    help="Replace files in the output folder that this program has not written, too.  [an error]",
+    help="Also replace files in the output folder that yolo-engine did not write.  [an error]",
 )
 @click.option(
     "--on-event",
     multiple=True,
     metavar="COMMAND|URL",
-    help="Tell of each event as it happens: a program (JSON on its input), http(s):// or mqtt(s)://; several: again.",
+    help="Report each event as it happens, to a program (JSON on stdin), http(s):// or mqtt(s)://; repeatable.",
 )
 @click.option(
     "--event-kinds",
@@ -244,7 +247,7 @@ def _model_options(command: _Command) -> _Command:
     "event_loiter_s",
     metavar="TIME",
     callback=length,
-    help="Tell of a stay that lasts so long, while it lasts.  [a zone's loiter_s, else not]",
+    help="Report a stay once it has lasted this long, while it goes on.  [the zone's loiter_s, or never]",
 )
 @click.option(
     "--segment",

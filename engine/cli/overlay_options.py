@@ -15,11 +15,19 @@ def overlay_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--label", metavar="class,id,score|none", help="What labels say.  [class,id]"),
-            click.option("--colour-by", type=click.Choice(["id", "class"]), help="What has its own colour.  [id]"),
-            click.option("--draw", metavar="lines,zones,counts,clock|none", help="Of its scene.  [all]"),
-            click.option("--line-width", type=int, metavar="PIXELS", help="Of boxes, trails, lines.  [by the frame]"),
-            click.option("--label-size", type=int, metavar="PIXELS", help="Of labels.  [by the frame]"),
-            click.option("--trail", "trail_s", type=float, metavar="SECONDS", help="Draw tracks' ways.  [0]"),
+            click.option(
+                "--colour-by", type=click.Choice(["id", "class"]), help="Colour boxes by track or class.  [id]"
+            ),
+            click.option("--draw", metavar="lines,zones,counts,clock|none", help="Parts of the scene to draw.  [all]"),
+            click.option("--line-width", type=int, metavar="PIXELS", help="Width of lines and boxes.  [by frame size]"),
+            click.option("--label-size", type=int, metavar="PIXELS", help="Height of labels.  [by frame size]"),
+            click.option(
+                "--trail",
+                "trail_s",
+                type=float,
+                metavar="SECONDS",
+                help="Draw tracks' paths of the last SECONDS.  [0]",
+            ),
         )
     ):
         command = option(command)

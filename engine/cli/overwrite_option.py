@@ -5,5 +5,5 @@ from __future__ import annotations
 import click
 
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace files that this program has not written, too.  [an error]"
+    "--overwrite", is_flag=True, help="Also replace files that yolo-engine did not write.  [an error]"
 )

@@ -10,7 +10,7 @@ from engine.cli.deferred import deferred
 from models.manifest import LAYOUTS
 
 
-@click.command(no_args_is_help=True, short_help="Make a model in 8-bit integers of MODEL.")
+@click.command(no_args_is_help=True, short_help="Quantize a model to 8-bit integers.")
 @click.argument("model", metavar="MODEL")
 @click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Images to measure with.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to.  [MODEL.int8.onnx]")
@@ -19,11 +19,11 @@ from models.manifest import LAYOUTS
 @click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")
 @click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open.")
 @click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by.")
-@click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before.")
+@click.option("--input-mean", metavar="N|R,G,B", help="What is first subtracted from a pixel of 0-255.")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
 @deferred("quantize:quantize")
 def quantize() -> None:
-    """Make a model in 8-bit integers of MODEL, a name of `models list` or an ONNX file, for `--precision int8`.
+    """Quantize MODEL, a name of `models list` or an ONNX file, to 8-bit integers for `--precision int8`.
 
     A hundred images that look like your videos do well. The file written runs in this engine, ONNX Runtime and
     OpenVINO, and `build-trt` takes it; it says itself how it is fed and what its classes are.

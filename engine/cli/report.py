@@ -17,7 +17,7 @@ from engine.text.say import say
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--language", "report_language", type=click.Choice(["en", "es"]), help="Of the page.  [the run's, or en]")
 @click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; several: again."
+    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
 )
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [the run's]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")

@@ -11,7 +11,7 @@ from engine.text.counted import counted
 from engine.text.say import say
 
 
-@click.command(no_args_is_help=True, short_help="Write a page on which lines and zones are drawn.")
+@click.command(no_args_is_help=True, short_help="Write a page on which to draw lines and zones.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "page", type=click.Path(path_type=Path), default="scene.html", help="[scene.html]")
 @click.option(

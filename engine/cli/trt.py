@@ -66,7 +66,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 @click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")
 @click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open.")
 @click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by.")
-@click.option("--input-mean", metavar="N|R,G,B", help="What is subtracted from a pixel of 0-255 before.")
+@click.option("--input-mean", metavar="N|R,G,B", help="What is first subtracted from a pixel of 0-255.")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
 @click.option("--verbose", is_flag=True, help="Show what TensorRT says, on standard error.")
 @deferred("build_trt:build_trt")

@@ -45,7 +45,7 @@ HELP = {
     "minimum_iou_threshold_first_assoc": "Least overlap times score of a first match.",
     "minimum_iou_threshold_second_assoc": "Least overlap of a match at a low score.",
     "minimum_iou_threshold_unconfirmed_assoc": "Least overlap times score of a new track's match.",
-    "high_conf_det_threshold": "Least of the high scores.",
+    "high_conf_det_threshold": "Lowest of the scores that count as high.",
     "instant_first_frame_activation": "Count the first frame's tracks at once.",
     "buffer_ratio_first": "Margin of the first match, in sizes of the box.",
     "buffer_ratio_second": "Margin of the match at a low score, in sizes of the box.",
