@@ -6,6 +6,7 @@ from engine.confidence import interval
 from engine.records import EndOfStream, StreamInfo
 from engine.sinks.memory import Counters
 from engine.summary import MediaJson
+from engine.text.counted import counted
 
 
 def gate_note(tally: Counters) -> str | None:
@@ -17,7 +18,7 @@ def gate_note(tally: Counters) -> str | None:
         return f"{told}; too short for an audit of what that costs"
     low, high = interval(seen.boxes)
     told += f"; {seen.boxes.value:.3f} of boxes agree with whole frames [{low:.2f} .. {high:.2f}], "
-    told += f"in {seen.boxes.windows} windows"
+    told += f"in {counted(seen.boxes.windows, 'window')}"
     if seen.opened_at:
         told += f"; below gate_target, it opened behind frame {', '.join(map(str, seen.opened_at))}"
     return told

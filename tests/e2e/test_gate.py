@@ -19,7 +19,10 @@ from engine.inference.model import LoadedModel
 from engine.inference.tensor_shape import TensorShape
 from engine.pipeline import pipeline as pipeline_module
 from engine.pipeline.channel import Handoff
+from engine.pipeline.facts import gate_note
+from engine.records import Agreements
 from engine.resume.attempts import peek
+from engine.sinks.memory import Counters
 from tests.e2e.runs import cli, ended, rows
 from tests.waiting import until
 
@@ -288,6 +291,16 @@ def test_a_clip_too_short_for_a_window_says_so(films: Path, tmp_path: Path) -> N
     (entry,) = engine().run([films / "c.mp4"], tmp_path)["videos"]
     assert entry["gate"]["audit"] is None
     assert any("too short for an audit" in note for note in entry["notes"])
+
+
+@pytest.mark.parametrize(("windows", "told"), [(1, "in 1 window"), (2, "in 2 windows")])
+def test_windows_are_counted_in_words(windows: int, told: str) -> None:
+    tally = Counters(forget_after=1)
+    tally.looks["whole"] = 8
+    tally.agreements = Agreements()
+    for _ in range(windows):
+        tally.agreements.boxes.add(8, 8)
+    assert (gate_note(tally) or "").endswith(told)
 
 
 def test_windows_are_the_inputs_own(films: Path, tmp_path: Path) -> None:
