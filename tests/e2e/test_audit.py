@@ -284,6 +284,7 @@ def test_a_run_that_inferred_only_what_had_changed(tmp_path):
     assert "--frames all" in result.videos[0].left_out
     result = audit(tmp_path / "out", frames=ALL)
     assert result.passed, result.findings
+    assert "all rows are compared instead" in result.videos[0].left_out
 
 
 def test_files_of_one_camera(tmp_path):
