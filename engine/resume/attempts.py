@@ -215,7 +215,8 @@ class Attempt:
                 self.verdict = _as_verdict(self.earlier[0].journal)
         for number, folder in self._revoked.items():
             if folder.facts(_COMMITTED) is not None:
-                self._judged(folder)
+                if folder.facts(_VERDICT) is not None:  # else somebody was killed in `_emptied`
+                    self._judged(folder)
             else:
                 self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
         self.earlier.sort(key=lambda found: _kept_frames(found.journal, -1))
@@ -412,7 +413,7 @@ class Attempt:
     def _remove(self, number: int, folder: Folder) -> None:
         """Remove an attempt's folder; should its number be another's by now, that one is not empty."""
         assert self._all is not None
-        folder.empty()
+        _emptied(folder)
         with contextlib.suppress(OSError):
             os.rmdir(str(number), dir_fd=self._all.descriptor)
 
@@ -596,11 +597,22 @@ def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
                     if job in jobs:
                         last = max(last, number)
                     if job in jobs or (not live and number < last):
-                        folder.empty()
+                        _emptied(folder)
                 with contextlib.suppress(OSError):  # not empty: it was left
                     os.rmdir(str(number), dir_fd=found.descriptor)
         _remove_old(root, stem)
         _remove_empty(root, stem)
+
+
+def _emptied(folder: Folder) -> None:
+    """Remove the files of an attempt that nothing is needed of. First goes what another attempt would go on from, last
+    what says that it was committed: whoever is killed half-way leaves nothing that is taken for unfinished. Never
+    raises."""
+    last = (_TICKET, _COMMITTED, _ASIDE)
+    with contextlib.suppress(OSError):
+        for name in sorted(folder.names(), key=lambda name: (name in last, name != _JOURNAL)):
+            with contextlib.suppress(OSError):
+                folder.remove(name)
 
 
 def _state(folder: Folder) -> tuple[bool, str | None]:

@@ -211,6 +211,32 @@ def test_a_kill_between_a_segment_and_the_list(ts: Path, tmp_path: Path, monkeyp
     assert left_over(tmp_path, "*.part", "*.new", ".yolo-engine", "*.partial.*") == []
 
 
+@pytest.mark.parametrize("removed", range(3))
+def test_a_kill_while_what_a_segment_needed_is_removed(
+    ts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """It was complete and listed: nothing of it is salvaged, and the next run removes the rest."""
+    remove, left = Folder.remove, removed
+
+    def dies(folder: Folder, name: str) -> bool:
+        nonlocal left
+        if name in ("journal.json", "verdict.json", "committed"):
+            if not left:
+                raise OSError(5, "killed")
+            left -= 1
+        return remove(folder, name)
+
+    with Camera(ts, Play(30), Play(30)) as camera:
+        monkeypatch.setattr(Folder, "remove", dies)
+        _run(camera.url, tmp_path)
+        assert left_over(tmp_path, "committed")
+        monkeypatch.undo()
+        _run(camera.url, tmp_path)
+    lines = rows(tmp_path / "cam.segments.jsonl")
+    assert [(line["frames"], "salvaged" in line) for line in lines] == [(30, False)] * 2
+    assert left_over(tmp_path, "*.part", "*.new", ".yolo-engine", "*.partial.*") == []
+
+
 def test_a_name_is_never_given_twice(tmp_path: Path) -> None:
     """Two begin in one second, the clock is set back, or a salvaged segment bears the name."""
     at, stem = datetime(2026, 11, 30, 10, 15, tzinfo=UTC), PurePosixPath("doors/cam")
