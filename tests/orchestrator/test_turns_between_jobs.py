@@ -178,6 +178,7 @@ def shared(valkey, tmp_path, monkeypatch):
         )
         thread = keeper.KeeperThread(worker, given)
         monkeypatch.setattr(thread, "requeue", lambda: None)
+        monkeypatch.setattr(keeper, "told_to_stop", lambda: False)  # a worker in another test may have been
         held = [Held(id=task, message=None) for task in tasks]
 
         def tick() -> set[str]:

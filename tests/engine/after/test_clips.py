@@ -597,7 +597,7 @@ def test_a_run_cuts_them_at_its_end(tmp_path, run):
         "--no-visualize",
     )
     assert done.status == 0, done.err
-    assert f"1 clip in {tmp_path / 'out' / 'clips'}, 1 of them copied" in done.out
+    assert f"1 clip in {tmp_path / 'out' / 'clips'}, 1 copied without encoding." in done.out
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     (clip,) = manifest["clips"]["clips"]
     assert (clip["mode"], clip["last_frame"]) == ("copy", 39)
