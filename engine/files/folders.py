@@ -24,8 +24,9 @@ from engine.errors import OutputError
 # Errors that say that a file, or the folder around it, is not there any more.
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
-# Errors of a file system that has no hard links.
-NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+# Errors of a file system that has no hard links. rclone's is EIO; where it means what it says, what is done instead
+# fails with it too.
+NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EIO})
 
 # Errors of one, or of a system, that does not know a rename which replaces nothing.
 NO_SUCH_RENAME = NO_LINKS | {errno.EINVAL}

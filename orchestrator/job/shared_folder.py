@@ -134,12 +134,12 @@ def _folders(place: Path) -> None:
     one, other = place / "1", place / "2"
     for folder in (one, other):
         folder.mkdir()
-        (folder / "ticket").touch(exist_ok=False)
+        (folder / "ticket").write_text(folder.name)
     with contextlib.suppress(OSError):
         os.rename(one, other)
         raise _Lacks("a folder takes the place of one that is not empty")
     os.rename(one, place / "3")
-    if one.exists() or not (place / "3" / "ticket").exists():
+    if one.exists() or (place / "3" / "ticket").read_text() != one.name:
         raise _Lacks("a renamed folder is not under its new name")
 
 
