@@ -280,7 +280,7 @@ def verify() -> None:
     """
 
 
-@commands.command(short_help="Say which model, size, precision and gate reach a target on your own video.")
+@commands.command(short_help="Find the fastest settings that reach a target on your own video.")
 @click.argument("video", metavar="VIDEO")
 @click.option(
     "--target", type=click.FloatRange(0, 1), default=0.98, help=_told("F1 of boxes that is to be reached.", 0.98)
@@ -291,10 +291,10 @@ def verify() -> None:
 @_model_options
 @deferred("plan:plan")
 def plan() -> None:
-    """Say which model, size, precision and gate reach a target on VIDEO, and how fast each is on this machine.
+    """Find which model, size, precision and gate reach a target on VIDEO, and how fast each runs on this machine.
 
-    Some seconds of VIDEO are run in each setting, and their boxes compared with those of --model at its own size, in
-    f32, with every frame inferred: F1 at IoU 0.5, of boxes of a class. Exit status 1: nothing faster reaches it.
+    A few seconds of VIDEO are run with each setting, and the boxes compared with those of --model at its own size, in
+    f32, with every frame inferred: F1 at IoU 0.5, class by class. Exit status 1: no faster setting reaches the target.
     """
 
 

@@ -121,7 +121,7 @@ def test_the_command(run, tmp_path):
     assert done.status in (0, 1), done.err
     assert "every frame  F1 1.000 [1.00 .. 1.00]" in done.out
     assert ("Reaches 0.9: --model" in done.out) == (done.status == 0)
-    assert ("Nothing faster reaches 0.9 here" in done.out) == (done.status == 1)
+    assert ("No faster setting reaches 0.9" in done.out) == (done.status == 1)
     done = run("plan", video, "--backend", "fake", "--json", "--probe", "2s")
     told = json.loads(done.out)
     assert (told["schema"], told["target"], told["frames"]) == (1, 0.98, 20)

@@ -69,8 +69,8 @@ def _show(probed: Probed) -> None:
 def _conclude(found: Planned) -> None:
     strongest, best, nearest = found.strongest, found.best, found.nearest
     say(
-        f"{found.frames:,} frames, {found.seconds:.0f} s of {printable(found.video, 200)}. F1 of boxes at IoU 0.5 is "
-        "beside the first line, and lies between these limits in the whole video with 95 %."
+        f"Measured on {found.frames:,} frames, {found.seconds:.0f} s of {printable(found.video, 200)}. F1 compares the "
+        "boxes with those of the first line, at IoU 0.5; in brackets, the 95 % interval for the whole video."
     )
     for line in found.left_out:
         say(f"Not tried: {printable(line, 1000)}")
@@ -80,7 +80,7 @@ def _conclude(found: Planned) -> None:
             f"{best.fps / strongest.fps:.1f} times as fast)"
         )
         if best.low < found.target:
-            say(f"It may lie below in the whole video: --probe {3 * found.seconds:.0f}s says more.")
+            say(f"The whole video may fall below the target: --probe {3 * found.seconds:.0f}s narrows the interval.")
         return
     falls = ""
     if nearest is not None:
@@ -88,7 +88,7 @@ def _conclude(found: Planned) -> None:
             f" The nearest is {printable(nearest.setting.options, 500)}: F1 {nearest.f1:.3f}, "
             f"{found.target - nearest.f1:.3f} short, {nearest.fps:.0f} fps."
         )
-    say(f"Nothing faster reaches {found.target:g} here: leave it at {strongest.fps:.0f} fps.{falls}")
+    say(f"No faster setting reaches {found.target:g}; the first line runs at {strongest.fps:.0f} fps.{falls}")
 
 
 def _as_json(found: Planned) -> dict[str, object]:
