@@ -39,7 +39,7 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
+        "analytics": {"config", "errors", "files", "install", "own_files", "records", "summary", "text"},
         "manifest": {"config", "errors", "summary", "text"},
         "answers": {"analytics", "config", "errors", "manifest", "own_files", "summary"},
         "made": {"errors", "summary"},
@@ -98,7 +98,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "summary", "text",
+            "confidence", "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "stages",
+            "summary", "text",
         },
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
