@@ -6,7 +6,8 @@ the launchers start nothing without it.
 
 Values come from the environment and, below it, from a TOML file that `YOLO_SETTINGS` names:
 
-    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss:// or redis+socket:// URLs
+    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp:// or amqps:// URLs
+    YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
     YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to
     YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
 """
@@ -34,6 +35,11 @@ def worker_command(queue: str) -> str:
     """Return the command of a worker that serves a queue. One that served it alone would leave a job's other steps
     waiting."""
     return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
+
+
+def is_amqp(url: str) -> bool:
+    """Return whether a URL names a RabbitMQ."""
+    return url.partition("://")[0] in ("amqp", "amqps")
 
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -64,10 +70,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS) or `redis+socket://`. Where it is not set, an embedded broker of this machine comes
-    first."""
+    """`redis://`, `rediss://` (TLS), `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ. Where it is not set, an
+    embedded broker of this machine comes first."""
     result_backend: str | None = None
-    """Where results go. None: to the broker."""
+    """Where results go: a Redis, or a folder (`file:///FOLDER`). None: to the broker, with RabbitMQ to the board."""
+    board: Path | None = None
+    """With RabbitMQ: the folder of what workers say of themselves, which all machines share. None: `.yolo-board` in the
+    first of the output roots; without any, in `state_dir`."""
     video_roots: tuple[Path, ...] = ()
     """Folders that jobs may read from. Empty: any, and only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
@@ -117,7 +126,16 @@ class Settings(BaseModel):
 
     @property
     def results_url(self) -> str:
+        if self.result_backend is None and is_amqp(self.broker_url):
+            return f"file://{self.board_folder / 'results'}"
         return self.result_backend or self.broker_url
+
+    @property
+    def board_folder(self) -> Path:
+        """Return the folder of the board, for brokers that keep nothing but messages."""
+        if self.board is not None:
+            return self.board
+        return self.output_roots[0] / ".yolo-board" if self.output_roots else self.state_dir / "board"
 
     @property
     def broker_state(self) -> Path:
@@ -138,6 +156,7 @@ def settings() -> Settings:
         ("broker_url", "CELERY_BROKER_URL"),
         ("result_backend", "CELERY_RESULT_BACKEND"),
         ("state_dir", "YOLO_STATE_DIR"),
+        ("board", "YOLO_BOARD"),
     ):
         if os.environ.get(name):
             values[key] = os.environ[name]
@@ -158,6 +177,12 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
+    if (read.result_backend or "").partition("://")[0] in ("rpc", "amqp", "amqps"):
+        raise SettingsError(
+            "Setting result_backend: a RabbitMQ keeps a result for one answer to one program, and a job's result comes "
+            "from a later message than the one that was sent. Leave it out (results go to files of the board), or name "
+            "a Redis or a folder: file:///FOLDER."
+        )
     if read.config:
         from engine.config import EngineConfig
         from engine.errors import ConfigError
@@ -169,6 +194,7 @@ def settings() -> Settings:
     try:
         home = {
             "state_dir": read.state_dir.expanduser(),
+            "board": None if read.board is None else read.board.expanduser(),
             "video_roots": tuple(root.expanduser() for root in read.video_roots),
             "output_roots": tuple(root.expanduser() for root in read.output_roots),
         }
@@ -198,15 +224,21 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Return Celery's configuration. What every process must agree on is the same for both roles; a client differs only
     in how long it is willing to wait for a broker that is away."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
-    transport = {
-        **visibility,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
-        "socket_connect_timeout": 5,
-        "socket_timeout": 30,
-        "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
-        "health_check_interval": 25,
-    }
+    amqp = is_amqp(given.broker_url)
+    transport: dict[str, object] = (
+        # A publish that is not confirmed may be dropped without a word.
+        {"confirm_publish": True}
+        if amqp
+        else {
+            **visibility,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
+            "health_check_interval": 25,
+        }
+    )
     shared: dict[str, object] = {
         "broker_url": given.broker_url,
         "result_backend": given.results_url,
@@ -220,7 +252,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         "task_default_queue": QUEUE,
-        "task_queues": {name: {"exchange": name, "routing_key": name} for name in given.known_queues},
+        "task_queues": {name: _queue(name, amqp=amqp) for name in given.known_queues},
         "task_create_missing_queues": False,
         "task_routes": {
             "log_start_yolo": {"queue": LOG_QUEUE},
@@ -244,7 +276,15 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     if role == "client":
         return {
             **shared,
-            "broker_transport_options": {**transport, "socket_connect_timeout": 3, "socket_timeout": 3},
+            "broker_transport_options": {
+                **transport,
+                **(
+                    {"read_timeout": 4, "write_timeout": 4}
+                    if amqp
+                    else {"socket_connect_timeout": 3, "socket_timeout": 3}
+                ),
+            },
+            "broker_connection_timeout": 3,
             "broker_connection_retry": False,
             "broker_connection_max_retries": 1,
             "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
@@ -259,7 +299,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         **shared,
         "worker_concurrency": 1,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
+        "worker_disable_prefetch": not amqp,  # there the prefetch count is exact
+        "broker_heartbeat": 30,
         # Forking a process with threads deadlocks; a spawned child starts clean.
         "worker_pool_start_method": "spawn",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -277,6 +318,13 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "beat_schedule": _beat_schedule(given),
         "beat_schedule_filename": str(given.state_dir / "beat-schedule"),
     }
+
+
+def _queue(name: str, *, amqp: bool) -> dict[str, object]:
+    """Return how a queue is declared. A RabbitMQ refuses another declaration than the first, and any program may have
+    declared `celery`."""
+    levels = {"queue_arguments": {"x-max-priority": 9}} if amqp and name != PLAIN_QUEUE else {}
+    return {"exchange": name, "routing_key": name, **levels}
 
 
 def _beat_schedule(given: Settings) -> dict[str, object]:

@@ -129,7 +129,7 @@ def broker_is_local(url: str) -> bool:
 def _is_local(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss"):
+        if parts.scheme in ("redis", "rediss", "amqp", "amqps"):
             return (parts.hostname or "") in _LOCAL_HOSTS
     except ValueError:
         return False

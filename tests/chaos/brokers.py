@@ -1,0 +1,108 @@
+"""The brokers that are broken: an embedded Valkey, and with CHAOS_BROKER=rabbitmq a RabbitMQ."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.broker.local_server import EmbeddedBroker, client
+from tests.orchestrator.rabbit import RabbitMq
+
+ENVIRONMENT = "CHAOS_BROKER"
+
+
+class Broken(Protocol):
+    """A broker and the ways to break it."""
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The variables of the environment that name it."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None:
+        """kill -9."""
+
+    def revive(self) -> None:
+        """Start it again, with the data it had."""
+
+    def pause(self, paused: bool) -> None:
+        """Have it answer nothing, its connections open."""
+
+    def forget(self) -> None:
+        """Have it lose all that it holds."""
+
+    def fill(self, full: bool) -> None:
+        """Have it refuse all that is written."""
+
+
+class Valkey:
+    def __init__(self, folder: Path) -> None:
+        self._server = EmbeddedBroker(folder / "b", state=folder / "data")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"CELERY_BROKER_URL": self._server.url, "CELERY_RESULT_BACKEND": self._server.url}
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def kill(self) -> None:
+        assert self._server.pid is not None
+        os.kill(self._server.pid, signal.SIGKILL)
+
+    def revive(self) -> None:
+        self._server.watch()
+
+    def pause(self, paused: bool) -> None:
+        assert self._server.pid is not None
+        os.kill(self._server.pid, signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def forget(self) -> None:
+        client(self._server.url).flushall()
+
+    def fill(self, full: bool) -> None:
+        client(self._server.url).config_set("maxmemory", "1" if full else "256mb")
+
+
+class Rabbit:
+    def __init__(self, folder: Path) -> None:
+        self._server = RabbitMq(folder / "rabbitmq", consumer_timeout_ms=int(os.environ.get("CHAOS_ACK_MS", 1_800_000)))
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"CELERY_BROKER_URL": self._server.url}
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def kill(self) -> None:
+        self._server.kill()
+
+    def revive(self) -> None:
+        self._server.watch()
+
+    def pause(self, paused: bool) -> None:
+        self._server.send(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def forget(self) -> None:
+        for queue in self._server.control("list_queues", "name").split()[1:]:
+            self._server.control("delete_queue", queue)
+
+    def fill(self, full: bool) -> None:
+        self._server.control("set_vm_memory_high_watermark", "0.00001" if full else "0.4")
+
+
+def made(folder: Path) -> Broken:
+    """The broker that the environment asks for."""
+    return Rabbit(folder) if os.environ.get(ENVIRONMENT) == "rabbitmq" else Valkey(folder)
