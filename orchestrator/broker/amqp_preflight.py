@@ -33,9 +33,11 @@ def asked(url: str, answer_s: float, *, write: bool) -> Iterator[float | None]:
             except TimeoutError as error:
                 raise _TakesNothing from error
             yield None
-    finally:
-        with contextlib.suppress(Exception):
-            connection.close()
+    except BaseException:
+        connection.collect()  # to say goodbye would wait for an answer again
+        raise
+    with contextlib.suppress(Exception):
+        connection.close()
 
 
 def explain(causes: Sequence[BaseException], variable: str) -> tuple[str, str] | None:

@@ -96,8 +96,7 @@ class Rabbit:
         self._server.send(signal.SIGSTOP if paused else signal.SIGCONT)
 
     def forget(self) -> None:
-        for queue in self._server.control("list_queues", "name").split()[1:]:
-            self._server.control("delete_queue", queue)
+        self._server.forget()
 
     def fill(self, full: bool) -> None:
         self._server.control("set_vm_memory_high_watermark", "0.00001" if full else "0.4")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from orchestrator.broker.amqp_broker import Address
 from tests.waiting import until
 
 PROGRAMS = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))), None)
@@ -89,6 +90,12 @@ class RabbitMq:
         command = [str(PROGRAMS / "rabbitmqctl"), "-q", *arguments]  # type: ignore[operator]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True)
         return done.stdout
+
+    def forget(self) -> None:
+        """Delete all queues, with what is in them."""
+        with contextlib.closing(Address.of(self.url).connect(4.0)) as connection:
+            for queue in ("yolo", "yolo-gpu", "yolo-log", "celery"):
+                connection.channel().queue_delete(queue)
 
     def __enter__(self) -> RabbitMq:
         self.start()

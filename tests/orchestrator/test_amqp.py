@@ -144,7 +144,7 @@ def test_one_that_is_full_takes_nothing(monkeypatch):
         def basic_publish(self, *_, **__):
             raise TimeoutError("timed out")
 
-    connection = SimpleNamespace(channel=Channel, close=lambda: None)
+    connection = SimpleNamespace(channel=Channel, close=lambda: None, collect=lambda: None)
     monkeypatch.setattr(Address, "connect", lambda *_: connection)
     failure = preflight.failure_of(URL)
     assert preflight.explain(failure, URL)[0].startswith("it takes no messages")
