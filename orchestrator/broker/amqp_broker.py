@@ -185,11 +185,6 @@ class AmqpBroker:
     def dead(self) -> int:
         return self.board.dead()
 
-    def takes_messages(self) -> None:
-        """Send a message to nobody and wait for the confirmation. One whose memory or disk is full gives none; then
-        TimeoutError is raised."""
-        self._ask(lambda channel: channel.basic_publish(amqp.Message(""), routing_key="yolo.probe.nobody"))
-
     # -- what is on the board -----------------------------------------------------------------------------------------
 
     def tell_alive(self, beat: Heartbeat) -> None:

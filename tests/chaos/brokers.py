@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +101,15 @@ class Rabbit:
 
     def fill(self, full: bool) -> None:
         self._server.control("set_vm_memory_high_watermark", "0.00001" if full else "0.4")
+
+
+OF_REDIS = {"short_visibility_timeout", "client_with_foreign_settings"}
+"""Scenarios of what only a Redis does: each of its clients delivers again what was not acknowledged."""
+
+
+def which(scenarios: Iterable[str]) -> list[str]:
+    """The scenarios that mean something for the broker that is asked for."""
+    return [name for name in scenarios if os.environ.get(ENVIRONMENT) != "rabbitmq" or name not in OF_REDIS]
 
 
 def made(folder: Path) -> Broken:

@@ -7,6 +7,7 @@ import time
 import amqp
 import celery
 import pytest
+from kombu import pools
 
 from orchestrator.application import make_app
 from orchestrator.broker import folder_results, health
@@ -46,8 +47,10 @@ def client(given):
     folder_results.make_folder(given.results_url)
     app = celery.Celery("tiny", set_as_current=False)
     app.conf.update(celery_settings(given, "client"))
+    pools.reset()  # their connections remember what they have declared
     with contextlib.closing(app):
         yield app
+    pools.reset()
 
 
 # -- the view ---------------------------------------------------------------------------------------------------------
