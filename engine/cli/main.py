@@ -268,7 +268,13 @@ def run() -> None:
 
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
-@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="INPUT",
+    help="Videos to mix with, three at most.  [others in its folder]",
+)
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
 @deferred("verify:verify")
