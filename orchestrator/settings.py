@@ -19,6 +19,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -35,6 +36,19 @@ def worker_command(queue: str) -> str:
     """Return the command of a worker that serves a queue. One that served it alone would leave a job's other steps
     waiting."""
     return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
+
+
+_FOLDER = "filesystem://"
+
+
+def broker_folder(url: str) -> Path | None:
+    """Return the folder that is the broker, None where the URL names a server."""
+    return Path(unquote(url.removeprefix(_FOLDER))) if url.startswith(_FOLDER) else None
+
+
+def keeps_messages_alone(url: str) -> bool:
+    """Return whether a broker has no place for what is known beside its messages."""
+    return is_amqp(url) or broker_folder(url) is not None
 
 
 def is_amqp(url: str) -> bool:
@@ -70,10 +84,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS), `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ. Where it is not set, an
-    embedded broker of this machine comes first."""
+    """`redis://`, `rediss://` (TLS), `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `filesystem:///FOLDER`.
+    Where it is not set, an embedded broker of this machine comes first."""
     result_backend: str | None = None
-    """Where results go: a Redis, or a folder (`file:///FOLDER`). None: to the broker, with RabbitMQ to the board."""
+    """Where results go: a Redis, or a folder (`file:///FOLDER`). None: to the broker, with RabbitMQ or a folder to the
+    board."""
     board: Path | None = None
     """With RabbitMQ: the folder of what workers say of themselves, which all machines share. None: `.yolo-board` in the
     first of the output roots; without any, in `state_dir`."""
@@ -126,7 +141,7 @@ class Settings(BaseModel):
 
     @property
     def results_url(self) -> str:
-        if self.result_backend is None and is_amqp(self.broker_url):
+        if self.result_backend is None and keeps_messages_alone(self.broker_url):
             return f"file://{self.board_folder / 'results'}"
         return self.result_backend or self.broker_url
 
@@ -135,6 +150,8 @@ class Settings(BaseModel):
         """Return the folder of the board, for brokers that keep nothing but messages."""
         if self.board is not None:
             return self.board
+        if (folder := broker_folder(self.broker_url)) is not None:
+            return folder / "board"
         return self.output_roots[0] / ".yolo-board" if self.output_roots else self.state_dir / "board"
 
     @property
@@ -224,21 +241,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Return Celery's configuration. What every process must agree on is the same for both roles; a client differs only
     in how long it is willing to wait for a broker that is away."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
-    amqp = is_amqp(given.broker_url)
-    transport: dict[str, object] = (
-        # A publish that is not confirmed may be dropped without a word.
-        {"confirm_publish": True}
-        if amqp
-        else {
-            **visibility,
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 30,
-            "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
-            "health_check_interval": 25,
-        }
-    )
+    amqp, folder = is_amqp(given.broker_url), broker_folder(given.broker_url)
+    transport = _transport(given)
     shared: dict[str, object] = {
         "broker_url": given.broker_url,
         "result_backend": given.results_url,
@@ -269,7 +273,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "task_track_started": True,
         "result_extended": True,
         "result_expires": 7 * 86_400,
-        "task_send_sent_event": True,
+        "task_send_sent_event": folder is None,
         "timezone": "UTC",
         "enable_utc": True,
     }
@@ -278,11 +282,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
             **shared,
             "broker_transport_options": {
                 **transport,
-                **(
-                    {"read_timeout": 4, "write_timeout": 4}
-                    if amqp
-                    else {"socket_connect_timeout": 3, "socket_timeout": 3}
-                ),
+                **({"read_timeout": 4, "write_timeout": 4} if amqp else {}),
+                **({} if amqp or folder else {"socket_connect_timeout": 3, "socket_timeout": 3}),
             },
             "broker_connection_timeout": 3,
             "broker_connection_retry": False,
@@ -299,7 +300,9 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         **shared,
         "worker_concurrency": 1,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": not amqp,  # there the prefetch count is exact
+        "worker_disable_prefetch": not (amqp or folder),  # there the prefetch count is exact
+        # Both are for all at once, which a folder is not.
+        "worker_enable_remote_control": folder is None,
         "broker_heartbeat": 30,
         # Forking a process with threads deadlocks; a spawned child starts clean.
         "worker_pool_start_method": "spawn",
@@ -307,7 +310,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "worker_soft_shutdown_timeout": given.grace_s + 10,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_send_task_events": True,
+        "worker_send_task_events": folder is None,
         "task_time_limit": given.task_time_limit_s,
         "result_backend_always_retry": True,
         # An hour of work must not be lost to a broker that is away at its end.
@@ -317,6 +320,23 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "broker_channel_error_retry": True,
         "beat_schedule": _beat_schedule(given),
         "beat_schedule_filename": str(given.state_dir / "beat-schedule"),
+    }
+
+
+def _transport(given: Settings) -> dict[str, object]:
+    """Return the options of the way to the broker; each kind refuses or ignores those of the others."""
+    if is_amqp(given.broker_url):
+        return {"confirm_publish": True}  # else a publish may be dropped without a word
+    if (folder := broker_folder(given.broker_url)) is not None:
+        return {"folder": str(folder)}
+    return {
+        "visibility_timeout": given.visibility_timeout_s,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
+        "health_check_interval": 25,
     }
 
 

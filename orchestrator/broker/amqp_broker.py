@@ -28,11 +28,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import amqp
 from amqp import exceptions
 
-from orchestrator.broker.board import Board
+from orchestrator.broker.board_side import BoardSide
 from orchestrator.broker.connection import without_password
-from orchestrator.broker.heartbeats import Heartbeat, Look
 from orchestrator.broker.messages import MAX_LISTED, Message, level_of, message_of
-from orchestrator.broker.refusals import Refusal
 from orchestrator.broker.sent import waits_by_directories
 from orchestrator.broker.view import Untold
 from orchestrator.errors import BrokerUrlError
@@ -110,7 +108,7 @@ def _tls(query: Mapping[str, str]) -> dict[str, object]:
     return found
 
 
-class AmqpBroker:
+class AmqpBroker(BoardSide):
     """The view of a RabbitMQ. Threads may share it: they ask one after the other."""
 
     tells_which = False
@@ -121,12 +119,12 @@ class AmqpBroker:
 
     def __init__(self, given: Settings, timeout_s: float = 2.0, *, url: str | None = None) -> None:
         """Read the URL; nothing is sent yet. Raises BrokerUrlError."""
+        super().__init__(given)
         self._settings = given
         self._address = Address.of(url or given.broker_url)
         self._timeout_s = timeout_s
         self._one_asks = threading.Lock()
         self._connection: amqp.Connection | None = None
-        self.board = Board(given.board_folder)
 
     @property
     def name(self) -> str:
@@ -181,48 +179,6 @@ class AmqpBroker:
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
         """Do nothing: RabbitMQ has the message back when the connection of its worker ends."""
-
-    def dead(self) -> int:
-        return self.board.dead()
-
-    # -- what is on the board -----------------------------------------------------------------------------------------
-
-    def tell_alive(self, beat: Heartbeat) -> None:
-        self.board.tell_alive(beat)
-
-    def forget_worker(self, node: str, pid: int) -> None:
-        self.board.forget_worker(node, pid)
-
-    def live(self) -> list[Heartbeat]:
-        return self.board.look().workers
-
-    def look(self) -> Look:
-        return self.board.look()
-
-    def looks_alone(self, for_s: float) -> bool:
-        self.board.sweep()
-        return self.board.is_mine("lost messages", f"{id(self)}", for_s)
-
-    def makes_way(self, message_id: str, node: str, *, again: bool, for_s: float) -> bool:
-        return self.board.is_mine(f"way {message_id}", node, for_s)
-
-    def announce(self, job_id: str, folder: str) -> None:
-        self.board.announce(job_id, folder)
-
-    def withdraw(self, job_id: str) -> None:
-        self.board.withdraw(job_id)
-
-    def announced(self, most: int) -> list[tuple[str, str]]:
-        return self.board.announced(most)
-
-    def note_refusal(self, what: str, why: str, kept_s: float) -> None:
-        self.board.note_refusal(what, why, kept_s)
-
-    def forget_refusal(self, what: str) -> None:
-        self.board.forget_refusal(what)
-
-    def refusals(self) -> list[Refusal]:
-        return self.board.refusals()
 
     # -- the connection -----------------------------------------------------------------------------------------------
 

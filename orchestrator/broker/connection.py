@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from engine.text import masks
 from orchestrator.errors import BrokerUrlError
+from orchestrator.settings import broker_folder
 
 _SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
@@ -30,10 +31,9 @@ _SSL_FILES: tuple[Literal["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"], ...] =
 )
 # Kombu has these, and what each lacks was tried or is in its documentation.
 _CAN_NOT = {
-    "filesystem": "Celery takes a message from a folder when it begins with it, and there are no priorities",
     "memory": "it is seen by one process alone",
-    "sqla": "Celery takes a message from a database when it begins with it, and workers can't be told anything",
-    "sqlalchemy": "Celery takes a message from a database when it begins with it, and workers can't be told anything",
+    "sqla": "Celery removes a message from a database when a worker takes it, and there are no priorities",
+    "sqlalchemy": "Celery removes a message from a database when a worker takes it, and there are no priorities",
     "sqs": "SQS keeps no priorities and does not tell what waits",
 }
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
@@ -99,14 +99,20 @@ def one_broker(url: str) -> None:
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme in (*_SCHEMES, "amqp", "amqps"):
         return
+    if (folder := broker_folder(url)) is not None:
+        if folder.is_absolute():
+            return
+        raise BrokerUrlError(f"{shown}: name a folder by its whole path, filesystem:///srv/yolo/queue.")
     kind = scheme.partition("+")[0]
     if kind in _CAN_NOT:
         raise BrokerUrlError(
-            f"{shown}: {_CAN_NOT[kind]}, so it can't carry jobs. Name a Redis (redis://localhost:6379/0) or a "
-            "RabbitMQ (amqp://localhost//), or have this machine bring its own: `yolo-server --worker --embedded`."
+            f"{shown}: {_CAN_NOT[kind]}, so it can't carry jobs. Name a Redis (redis://localhost:6379/0), a RabbitMQ "
+            "(amqp://localhost//) or a folder that all machines share (filesystem:///srv/yolo/queue), or have this "
+            "machine bring its own: `yolo-server --worker --embedded`."
         )
     raise BrokerUrlError(
-        f"{shown}: a broker's URL must start with redis://, rediss://, redis+socket://, amqp:// or amqps://, "
+        f"{shown}: a broker's URL must start with redis://, rediss://, redis+socket://, amqp://, amqps:// or "
+        "filesystem://, "
         f"like redis://localhost:6379/0. Got {scheme or 'none of them'}."
     )
 

@@ -23,8 +23,9 @@ from redis import exceptions
 from orchestrator.broker import amqp_preflight, folder_results, keys
 from orchestrator.broker.amqp_broker import Address, AmqpFailed
 from orchestrator.broker.connection import client, one_broker, without_password
+from orchestrator.broker.folder_queues import FolderQueues
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.settings import is_amqp
+from orchestrator.settings import broker_folder, is_amqp
 
 ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
@@ -95,6 +96,8 @@ def _questions(url: str, write: bool) -> Iterator[float | None]:
     if folder_results.is_folder(url):
         return _of_folder(url)
     one_broker(url)
+    if (folder := broker_folder(url)) is not None:
+        return _of_queues(FolderQueues(folder))
     if is_amqp(url):
         Address.of(url)
         return amqp_preflight.asked(url, ANSWER_S, write=write)
@@ -103,6 +106,11 @@ def _questions(url: str, write: bool) -> Iterator[float | None]:
 
 def _of_folder(url: str) -> Iterator[None]:
     folder_results.probe(url)
+    yield None
+
+
+def _of_queues(queues: FolderQueues) -> Iterator[None]:
+    queues.probe()
     yield None
 
 
@@ -222,7 +230,7 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
         return "the server is still loading its data from the disk", "Try again in some seconds."
     if is_amqp(url) and (found := amqp_preflight.explain(causes, variable)) is not None:
         return found
-    if folder_results.is_folder(url):
+    if folder_results.is_folder(url) or broker_folder(url) is not None:
         return f"can't be written: {_reason(causes)}", f"Name a folder that workers and programs share: {variable}."
     if has(socket.gaierror):
         return "the name of the host is not known", f"Check its spelling and the network. {own}"

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 
 import redis
 
@@ -45,7 +44,7 @@ def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
         raws = client.lrange(part, 0, MAX_LOOKED_THROUGH)
         if len(raws) > MAX_LOOKED_THROUGH:
             return None
-        found |= set(map(_id_of, raws))
+        found |= set(map(id_of, raws))
     return found
 
 
@@ -55,7 +54,7 @@ def waiting(client: redis.Redis, queues: Iterable[str], limit: int = MAX_LISTED)
     for queue in queues:
         for part, level in zip(parts_of(queue), _LEVELS, strict=True):
             for raw in reversed(client.lrange(part, -limit, -1)):
-                found.append(replace(_message(raw, queue), level=level))
+                found.append(read_message(raw, queue, level))
     return found
 
 
@@ -67,7 +66,7 @@ def held_back(client: redis.Redis) -> list[Message]:
             body, _, queue = json.loads(raw)
         except (ValueError, TypeError, RecursionError):
             continue
-        message = _message(json.dumps(body), str(queue))
+        message = read_message(json.dumps(body), str(queue))
         if message.eta is not None:
             found.append(message)
     return found
@@ -82,18 +81,19 @@ def take_away(client: redis.Redis, queues: Iterable[str]) -> list[Message]:
             both.lrange(part, 0, -1)
             both.delete(part)
             for raw in reversed(both.execute()[0]):
-                found.append(_message(raw, queue))
+                found.append(read_message(raw, queue))
     return found
 
 
-def _id_of(raw: bytes | str) -> str:
+def id_of(raw: bytes | str) -> str:
+    """Return the id of a message; nothing where it has none."""
     try:
         return str(json.loads(raw)["headers"]["id"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
-def _message(raw: bytes | str, queue: str) -> Message:
+def read_message(raw: bytes | str, queue: str, level: int = 0) -> Message:
     """Return what a person wants to know of it. Nothing in it is trusted: whoever may submit may have written it."""
     headers: dict[str, object] = {}
     keywords: dict[str, object] = {}
@@ -104,4 +104,4 @@ def _message(raw: bytes | str, queue: str) -> Message:
             body = base64.b64decode(body)
         headers = dict(value["headers"])
         keywords = dict(json.loads(body)[1])
-    return message_of(headers, keywords, queue)
+    return message_of(headers, keywords, queue, level)

@@ -1,10 +1,11 @@
-"""The brokers that are broken: an embedded Valkey, and with CHAOS_BROKER=rabbitmq a RabbitMQ."""
+"""The brokers that are broken: an embedded Valkey, or with CHAOS_BROKER=rabbitmq a RabbitMQ, =folder a folder."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -103,15 +104,55 @@ class Rabbit:
         self._server.control("set_vm_memory_high_watermark", "0.00001" if full else "0.4")
 
 
-OF_REDIS = {"short_visibility_timeout", "client_with_foreign_settings"}
-"""Scenarios of what only a Redis does: each of its clients delivers again what was not acknowledged."""
+class Folder:
+    """Nothing that runs: it can lose its messages, and that is all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "queue"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"CELERY_BROKER_URL": f"filesystem://{self._folder}"}
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def revive(self) -> None: ...
+
+    def pause(self, paused: bool) -> None: ...
+
+    def fill(self, full: bool) -> None: ...
+
+    def forget(self) -> None:
+        shutil.rmtree(self._folder / "queues", ignore_errors=True)
+        shutil.rmtree(self._folder / "taken", ignore_errors=True)
+
+
+KINDS: dict[str, Callable[[Path], Broken]] = {"valkey": Valkey, "rabbitmq": Rabbit, "folder": Folder}
+
+MEANINGLESS = {
+    "valkey": (),
+    # Each client of a Redis delivers again what was not acknowledged.
+    "rabbitmq": ("short_visibility_timeout", "client_with_foreign_settings"),
+    "folder": (
+        "short_visibility_timeout", "client_with_foreign_settings", "broker_restart_with_its_data", "broker_pauses",
+        "broker_out_of_memory", "deaf_worker", "revoked_through_celery",
+    ),
+}  # fmt: skip
 
 
 def which(scenarios: Iterable[str]) -> list[str]:
     """The scenarios that mean something for the broker that is asked for."""
-    return [name for name in scenarios if os.environ.get(ENVIRONMENT) != "rabbitmq" or name not in OF_REDIS]
+    return [name for name in scenarios if name not in MEANINGLESS[_kind()]]
 
 
 def made(folder: Path) -> Broken:
     """The broker that the environment asks for."""
-    return Rabbit(folder) if os.environ.get(ENVIRONMENT) == "rabbitmq" else Valkey(folder)
+    return KINDS[_kind()](folder)
+
+
+def _kind() -> str:
+    return os.environ.get(ENVIRONMENT, "valkey")

@@ -152,7 +152,9 @@ class Farm:
                 made, right = Path(video["outputs"][kind]), expected / Path(video["outputs"][kind]).name
                 assert made.read_bytes() == right.read_bytes(), f"{made} differs from an undisturbed run"
             assert times(Path(video["outputs"]["video"])) == times(expected / f"{Path(name).stem}.mp4")
-        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
+        log = job.folder / "events.jsonl"
+        until(lambda: '"event": "ended"' in log.read_text(), 10, log.read_text)  # a moment after the end record
+        events = [json.loads(line) for line in log.read_text().splitlines()]
         ended = [event["video"] for event in events if event["event"] == "video ended"]
         assert sorted(ended) == sorted(set(ended)), "a video was done twice"
         assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
