@@ -2,7 +2,8 @@
 
 `view` is what is asked of a broker, whichever it is; `opened` chooses: `redis_broker` (keys and `queues`), or
 `amqp_broker` (RabbitMQ), which keeps on the `board` what is more than a message and reads from the jobs' directories
-what waits (`sent`). `amqp_transport`, `amqp_preflight`, `folder_results` and `folder_backend` are RabbitMQ's, too.
+what waits (`sent`), with `amqp_transport` and `amqp_preflight`; or `folder_broker` (a folder), with `folder_queues` and
+`folder_transport`. Results of the last two are files (`folder_results`, `folder_backend`).
 
 `resolve` (which broker), `connection` and `preflight` (does it serve us, known within 5 s), `publish` (a job's next
 step), `transport` and `inbound` (each message is read in one strict form and rebuilt from what passed), `keys` (what we

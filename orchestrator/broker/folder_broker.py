@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from orchestrator.broker.board_side import BoardSide
-from orchestrator.broker.folder_queues import FolderQueues, Waiting
+from orchestrator.broker.folder_queues import FolderQueues, Waiting, held_here
 from orchestrator.broker.messages import MAX_LISTED, Message
 from orchestrator.broker.queues import MAX_LOOKED_THROUGH, id_of, read_message
 from orchestrator.broker.view import Untold
@@ -53,10 +53,7 @@ class FolderBroker(BoardSide):
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
         """Say that their tasks go on."""
-        # Celery's transports are loaded where messages are held, and not for a look.
-        from orchestrator.broker.folder_transport import held
-
-        self._queues.renew(name for tag in delivery_tags if (name := held(tag)) is not None)
+        self._queues.renew(name for tag in delivery_tags if (name := held_here.get(tag)) is not None)
 
     def looks_alone(self, for_s: float) -> bool:
         """Return whether it is this process; then put back what nobody has renewed for the visibility timeout."""

@@ -21,6 +21,9 @@ from urllib.parse import quote, unquote
 _LEVELS = 10
 _MAX_BYTES = 1 << 20
 
+held_here: dict[str, str] = {}
+"""Delivery tags of messages that this process holds -> the names under which it holds them."""
+
 
 @dataclass(frozen=True)
 class Waiting:

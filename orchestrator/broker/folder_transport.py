@@ -17,7 +17,7 @@ from kombu.transport import virtual
 
 from engine.text.printable import printable
 from orchestrator.broker.board import Board
-from orchestrator.broker.folder_queues import FolderQueues, tag_of
+from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
 from orchestrator.broker.inbound import Refused, checked
 from orchestrator.job.jobdir import now
 from orchestrator.settings import settings
@@ -26,28 +26,20 @@ log = logging.getLogger(__name__)
 
 _KEPT_BYTES = 8192
 
-_held: dict[str, str] = {}
-"""Delivery tags of messages that this process holds -> the names under which they are held."""
-
-
-def held(delivery_tag: str) -> str | None:
-    """Return the name under which this process holds a message."""
-    return _held.get(delivery_tag)
-
 
 class QoS(virtual.QoS):  # type: ignore[misc]
     """Acknowledges in the folder."""
 
     def ack(self, delivery_tag: str) -> None:
         """Remove the message."""
-        name = _held.pop(delivery_tag, None)
+        name = held_here.pop(delivery_tag, None)
         if name is not None:
             self.channel.queues.done(name)
         super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Put the message back, or remove it."""
-        name = _held.pop(delivery_tag, None)
+        name = held_here.pop(delivery_tag, None)
         if name is not None:
             (self.channel.queues.give_back if requeue else self.channel.queues.done)(name)
         self._quick_ack(delivery_tag)
@@ -77,7 +69,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
                 self.queues.done(name)
                 continue
             tag = message["properties"]["delivery_tag"] = tag_of(name)
-            _held[tag] = name
+            held_here[tag] = name
             return message
         raise Empty
 
@@ -99,7 +91,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _restore(self, message: Any) -> None:
         """Put a message back that was taken and not acknowledged."""
-        name = _held.pop(message.delivery_tag, None)
+        name = held_here.pop(message.delivery_tag, None)
         if name is not None:
             self.queues.give_back(name)
 

@@ -6,6 +6,7 @@ is False where it knows how many messages wait and not which ones.
 
     RedisBroker (redis_broker.py)    Redis, Valkey
     AmqpBroker (amqp_broker.py)      RabbitMQ
+    FolderBroker (folder_broker.py)  a folder that machines share
 """
 
 from __future__ import annotations

@@ -97,6 +97,10 @@ class RabbitMq:
             for queue in ("yolo", "yolo-gpu", "yolo-log", "celery"):
                 connection.channel().queue_delete(queue)
 
+    def timed_out(self) -> int:
+        """How often it waited in vain for an acknowledgement."""
+        return sum(log.read_text().count("delivery acknowledgement") for log in (self.folder / "log").glob("*.log"))
+
     def __enter__(self) -> RabbitMq:
         self.start()
         return self

@@ -8,10 +8,10 @@ import time
 import celery
 import pytest
 
-from orchestrator.broker import folder_transport, health, preflight, transport
+from orchestrator.broker import health, preflight, transport
 from orchestrator.broker.board import Board
 from orchestrator.broker.folder_broker import FolderBroker
-from orchestrator.broker.folder_queues import FolderQueues, tag_of
+from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
 from orchestrator.broker.opened import open_broker
 from orchestrator.errors import BrokerUrlError
 from orchestrator.job.paths import broker_is_local
@@ -148,7 +148,7 @@ def test_a_worker_gets_what_passed_and_sets_the_rest_aside(given, monkeypatch, t
             assert message.headers["id"] == "a.process-1"
             assert Board(given.board_folder).dead() == 2
             open_broker(given).renew([message.delivery_tag])
-            assert folder_transport.held(message.delivery_tag) is not None
+            assert message.delivery_tag in held_here
             message.reject(requeue=True)
             assert queues.length("yolo") == 1
             channel.basic_get("yolo").ack()
