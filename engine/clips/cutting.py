@@ -24,7 +24,7 @@ from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
-from engine.own_files import foreign, is_own_in
+from engine.output_folder.own_files import foreign, is_own_in
 from engine.results import file_identity
 from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from engine.choices.formats import FORMATS
 from engine.errors import OutputError
 from engine.files.folders import Folder
-from engine.formats import FORMATS
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
