@@ -53,16 +53,16 @@ ROOMS = {
         # A run.
         "finished": {"analytics", "config", "output_folder"},
         "clips": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "output_folder", "pipeline",
-            "profiling", "records", "results", "sinks", "stages", "summary", "text",
+            "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
+            "pipeline", "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
             "pipeline", "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
-            "analytics", "config", "errors", "exports", "files", "finished", "inference", "output_folder", "pipeline",
-            "sinks", "text",
+            "analytics", "choices", "config", "errors", "exports", "files", "finished", "inference", "output_folder",
+            "pipeline", "sinks", "text",
         },
         "pipeline": {
             "analytics", "choices", "config", "errors", "files", "inference", "media", "output_folder", "profiling",
@@ -72,7 +72,7 @@ ROOMS = {
             "analytics", "config", "errors", "files", "inference", "pipeline", "records", "sinks", "stages", "summary",
             "text", "versions",
         },
-        "alarms": {"analytics", "errors", "records", "summary", "text"},
+        "alarms": {"analytics", "errors", "files", "records", "summary", "text"},
         "run": {
             "analytics", "clips", "config", "errors", "exports", "files", "finished", "media", "pipeline", "profiling",
             "results", "summary",
@@ -89,7 +89,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "summary", "text",
+            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "stages", "summary",
+            "text",
         },
         "rework": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",

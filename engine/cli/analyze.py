@@ -165,13 +165,15 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def _manifest(given: Path) -> ManifestJson | None:
     """Read the manifest of an output folder; None for a file. Raises InputError."""
     from engine.errors import InputError
-    from engine.output_folder.manifest import read_manifest
+    from engine.output_folder.manifest import is_of_a_run, read_manifest
 
     if given.is_file():
         return None
     try:
         return read_manifest(given)
     except InputError as error:
+        if is_of_a_run(given):  # and something is wrong with it
+            raise
         raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
 
