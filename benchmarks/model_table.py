@@ -31,9 +31,9 @@ from benchmarks.accuracy_precision import street_labels
 from benchmarks.coco_ap import Boxes, mean_ap
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
+from engine.choices.precision import Precision, processor
 from engine.errors import BackendMissing
 from engine.inference.trt.to_float32 import plain
-from engine.precision import Precision, processor
 from engine.verification.quantize import quantize_model
 from models.dynamic_axes import freed_model
 from models.onnx_meta import load_onnx

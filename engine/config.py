@@ -27,11 +27,11 @@ from pydantic import (
     model_validator,
 )
 
-from engine import defaults
-from engine.backends import AUTO, BACKENDS
+from engine.choices import defaults
+from engine.choices.backends import AUTO, BACKENDS
+from engine.choices.formats import EXPORTS, FORMATS
+from engine.choices.precision import Precision
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import EXPORTS, FORMATS
-from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName

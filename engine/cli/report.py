@@ -33,9 +33,10 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
     to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
     """
     from engine.analytics.naming import name_of
+    from engine.analytics.run_answers import config_for_answers
     from engine.analytics.settings import AnswerSettings
     from engine.analytics.verdicts import read_verdicts
-    from engine.answers import config_for_answers, read_manifest
+    from engine.output_folder.manifest import read_manifest
     from engine.report import write_report
 
     manifest = read_manifest(folder)

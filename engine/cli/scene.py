@@ -34,8 +34,8 @@ def scene(
     disk. With --tracks, the paths of an earlier run's objects lie beneath. A scene file that is given is edited.
     """
     from engine.analytics.settings import load_scenes
-    from engine.answers import read_manifest
     from engine.config import EngineConfig
+    from engine.output_folder.manifest import read_manifest
     from engine.report import write_scene_page
 
     config = EngineConfig(**{} if camera is None else {"camera": camera})

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
-from engine.made import made_of
+from engine.output_folder.hashes import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
