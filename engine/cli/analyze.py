@@ -33,24 +33,26 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 
 @click.command(no_args_is_help=True, short_help="Count in videos that have been tracked already.")
 @click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the tables.  [the first OUT folder]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
 @click.option(
     "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
 )
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
-@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [15m]")
+@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write, besides CSV.  [csv]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
-@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
-@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
-@click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [name, container]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
+@click.option("--size", metavar="WxH", help="Frame size, for a file of rows without a manifest.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate, for such a file.")
 @click.option(
-    "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
+    "--verdicts",
+    type=click.Path(path_type=Path),
+    help="Verdicts from a review of the report: leave out what was rejected.",
 )
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
     output: Path | None,

@@ -29,11 +29,11 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
     callback=_frames,
     help=f"Frames of each video that the model sees again; all: each row is compared.  [{_SOME}]",
 )
-@click.option("--seed", type=int, default=0, help="Which frames are taken.  [0]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
-@click.option("--model", metavar="NAME|PATH", help="Where the model lies now.  [where it lay]")
+@click.option("--seed", type=int, default=0, help="Seed for choosing the frames.  [0]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.option("--model", metavar="NAME|PATH", help="Where the model is now.  [unchanged]")
 @click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [the run's]")
-@click.option("--json", "as_json", is_flag=True, help="What was found as one line of JSON on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as one line of JSON on standard output.")
 @deferred("audit:audit")
 def audit() -> None:
     """Check a finished run against its manifest, its sources and its model.

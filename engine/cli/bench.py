@@ -27,7 +27,7 @@ _OF_BENCH: tuple[Rule[str | None], ...] = (
     help="quick takes under three minutes on two cores; full has all cases and curves; large longer inputs.  [quick]",
 )
 @click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Measure this stage only; may be repeated."
+    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Measure only this stage; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Results, JSON lines.  [benchmarks/results/<run>.jsonl]")
 @click.option("--report", "with_report", is_flag=True, help="Write benchmarks/RESULTS.md and its plots afterwards.")
@@ -47,12 +47,12 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
     return _suite(*arguments)
 
 
-@bench.command(short_help="Print what became worse between two files of results.")
+@bench.command(short_help="Print what got worse between two files of results.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--least", type=float, help="Changes of at most this share don't count.  [0.1]")
 def compare(old: Path, new: Path, least: float | None) -> int:
-    """Print what became worse from results OLD to results NEW, two files of benchmarks/results/<run>.jsonl.
+    """Print what got worse from results OLD to results NEW, two files benchmarks/results/<run>.jsonl.
 
     Ratios to the same peer are compared, on any machine; a row without a peer only if both ran on the same kind. A
     change counts if it is larger than the rounds of both differ among themselves. Status 1: something became worse.

@@ -18,26 +18,30 @@ if TYPE_CHECKING:
 
 @click.command(no_args_is_help=True, short_help="Cut out of the videos what happened in them.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the clips go.  [OUT/clips]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the clips.  [OUT/clips]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
 @click.option(
     "--kind", "kinds", metavar="A,B,...", help="crossing, enter, leave, stay, track.  [crossing,stay; no scene: track]"
 )
 @click.option("--class", "classes", metavar="A,B,...", help="Classes of the tracks.  [all]")
 @click.option("--place", "places", metavar="A,B,...", help="Names of lines and zones.  [all]")
-@click.option("--direction", "directions", metavar="A,B,...", help="Words for directions over lines.  [all]")
-@click.option("--longer", "longer_s", metavar="TIME", help="Stays and tracks that last at least so long, such as 30s.")
-@click.option("--shorter", "shorter_s", metavar="TIME", help="Stays and tracks that last at most so long.")
-@click.option("--pre", "pre_s", metavar="TIME", help="How much of the video before it.  [5s]")
-@click.option("--post", "post_s", metavar="TIME", help="How much after it.  [5s]")
-@click.option("--merge-gap", "merge_gap_s", metavar="TIME", help="Join what is no further apart.  [2s]")
-@click.option("--max-length", "max_length_s", metavar="TIME", help="Longest clip; what lasts longer is cut.  [5m]")
-@click.option("--exact/--copy", default=None, help="Begin and end at the very frame, encoded anew if need be.  [copy]")
+@click.option("--direction", "directions", metavar="A,B,...", help="Labels of directions over lines.  [all]")
+@click.option("--longer", "longer_s", metavar="TIME", help="Minimum duration of stays and tracks, such as 30s.")
+@click.option("--shorter", "shorter_s", metavar="TIME", help="Maximum duration of stays and tracks.")
+@click.option("--pre", "pre_s", metavar="TIME", help="Time to include before an event.  [5s]")
+@click.option("--post", "post_s", metavar="TIME", help="Time to include after an event.  [5s]")
+@click.option("--merge-gap", "merge_gap_s", metavar="TIME", help="Merge parts that are at most this far apart.  [2s]")
+@click.option(
+    "--max-length", "max_length_s", metavar="TIME", help="Maximum length of a clip; longer events are split.  [5m]"
+)
+@click.option(
+    "--exact/--copy", default=None, help="Start and end at the exact frame, re-encoding if necessary.  [copy]"
+)
 @click.option(
     "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; repeatable."
 )
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="What was cut as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the clips as one JSON line on standard output.")
 def clips(
     folder: Path,
     output: Path | None,

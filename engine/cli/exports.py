@@ -44,8 +44,8 @@ _OF_EXPORT: tuple[Rule[_Asked], ...] = (
 @click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "form", required=True, type=click.Choice(list(EXPORTS)), help="The tool, or its format.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where it goes.  [OUT/export/FORMAT]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the export.  [OUT/export/FORMAT]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
 @click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; repeatable.  [all]")
 @click.option(
     "--max-error",
@@ -62,8 +62,10 @@ _OF_EXPORT: tuple[Rule[_Asked], ...] = (
 @click.option(
     "--job-frames", type=click.IntRange(2), metavar="N", help=f"Also a file per job of so many frames, for {_JOBS}."
 )
-@click.option("--job-overlap", type=click.IntRange(0), default=0, metavar="N", help="Frames two jobs share.  [0]")
-@click.option("--json", "as_json", is_flag=True, help="What was written as one JSON line on standard output.")
+@click.option(
+    "--job-overlap", type=click.IntRange(0), default=0, metavar="N", help="Frames shared by consecutive jobs.  [0]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON line on standard output.")
 def export(
     folder: Path,
     form: str,
@@ -106,17 +108,17 @@ def export(
 @click.command("import", no_args_is_help=True, short_help="Bring corrected tracks back.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--video", metavar="NAME", help="The video that they are of.  [the only one]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("--video", metavar="NAME", help="Video of the tracks.  [the only one]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
 @click.option(
     "--first-frame",
     "first_frames",
     multiple=True,
     type=click.IntRange(0),
     metavar="N",
-    help="Frame of the video at which a job's file begins; again for each file, in their order.  [0]",
+    help="Frame at which a job's file starts; once per file, in order.  [0]",
 )
-@click.option("--json", "as_json", is_flag=True, help="What was made as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line on standard output.")
 def import_(
     folder: Path,
     files: tuple[Path, ...],

@@ -14,7 +14,7 @@ def overlay_options(command: Command) -> Command:
     """Add the options to a command."""
     for option in reversed(
         (
-            click.option("--label", metavar="class,id,score|none", help="What labels say.  [class,id]"),
+            click.option("--label", metavar="class,id,score|none", help="Contents of labels.  [class,id]"),
             click.option(
                 "--colour-by", type=click.Choice(["id", "class"]), help="Colour boxes by track or class.  [id]"
             ),

@@ -20,17 +20,17 @@ def _with_tracker(command: Command) -> Command:
 
 @click.command(short_help="Make tracks again from stored detections, without the model.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Another folder for the new tracks.  [OUT]")
-@click.option("--conf", type=float, help="Lowest score of a detection.  [the run's]")
-@click.option("--class-agnostic/--class-aware", default=None, help="Tracks may change their class.  [the run's]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the new tracks.  [OUT]")
+@click.option("--conf", type=float, help="Minimum score of a detection.  [the run's]")
+@click.option("--class-agnostic/--class-aware", default=None, help="Let tracks change their class.  [the run's]")
 @_with_tracker
 @click.option("--stitch", is_flag=True, help="Give the fragments of an object one id.")
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace corrected tracks, keeping them beside, and files of others.  [an error]",
+    help="Replace corrected tracks (a copy is kept) and files that yolo-engine did not write.  [an error]",
 )
-@click.option("--json", "as_json", is_flag=True, help="What was done as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON line on standard output.")
 @deferred("retrack:retrack")
 def retrack() -> None:
     """Make tracks again from stored detections, without the model.
@@ -43,7 +43,7 @@ def retrack() -> None:
 
 @click.command(short_help="Draw the annotated videos of a run again.")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
 @click.option("--scene", multiple=True, metavar="FILE", help="Scene file, or a folder of them.  [the run's]")
 @overlay_options
 @overwrite_option

@@ -17,9 +17,11 @@ from engine.text.say import say
 @click.option(
     "--scene", "given", multiple=True, type=click.Path(path_type=Path), help="Scene file to edit, or a folder of them."
 )
-@click.option("--tracks", metavar="OUT", type=click.Path(path_type=Path), help="A run whose tracks are shown beneath.")
-@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
-@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Of the page.  [en]")
+@click.option(
+    "--tracks", metavar="OUT", type=click.Path(path_type=Path), help="A run whose tracks are shown underneath."
+)
+@click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
+@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Language of the page.  [en]")
 def scene(
     inputs: tuple[Path, ...],
     page: Path,

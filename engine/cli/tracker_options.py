@@ -15,10 +15,12 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def tracker_options() -> list[Decorator]:
     """Return the options, in the order of the help. One that is not given is None: the configuration decides."""
     return [
-        click.option("--tracker", type=click.Choice(list(TRACKERS)), help=f"What joins detections.  [{DEFAULT}]"),
+        click.option("--tracker", type=click.Choice(list(TRACKERS)), help=f"Tracking algorithm.  [{DEFAULT}]"),
         *(_option(key) for key in HELP),
         click.option(
-            "--class-groups", metavar="NAME=A,B,...", help="Classes that may be joined, e.g. vehicle=car,truck.  [none]"
+            "--class-groups",
+            metavar="NAME=A,B,...",
+            help="Classes that may share a track, e.g. vehicle=car,truck.  [none]",
         ),
     ]
 
