@@ -1,4 +1,4 @@
-"""`yolo-engine analyze`: from tracks that are there to counts, stays and times, without the model."""
+"""`yolo-engine analyze`: counts, stays and times from existing tracks, without the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
     Rule(
         ("size", "fps"),
         lambda outputs: any(given.is_file() for given in outputs),
-        "is of a file of rows, and a folder's manifest tells it",
+        "applies to a file of rows; a folder has a manifest that states it",
     ),
 )
 
@@ -64,10 +64,10 @@ def analyze(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Count in videos that have been tracked already: lines crossed, zones stayed in, times and speeds.
+    """Count line crossings, stays in zones, times and speeds in videos that have already been tracked.
 
-    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or MOTChallenge text of another program
-    with --size and --fps. What a run's manifest has of clocks, cameras and scenes holds unless it is given here.
+    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or another program's MOTChallenge text with
+    --size and --fps. Clocks, cameras and scenes are taken from the run's manifest unless they are given here.
     """
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
@@ -144,7 +144,7 @@ def analyze(
 
 
 def told_of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:
-    """Return what came of verdicts, in words."""
+    """Describe the effect of verdicts in words."""
     from engine.analytics.verdicts import Reviewed
 
     met = sum((each.reviewed for each in cameras if each.reviewed is not None), Reviewed())
@@ -199,7 +199,7 @@ def _films(
 
 
 def _distinct(films: list[Film]) -> list[Film]:
-    """Give videos of several folders that bear the same name the folder's in front."""
+    """Prefix videos of several folders that share a name with their folder's name."""
     from engine.analytics.naming import camera_of
 
     names = Counter(film.name for film in films)

@@ -1,4 +1,4 @@
-"""`yolo-engine audit`: whether a finished run is what its manifest says."""
+"""`yolo-engine audit`: check a finished run against its manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
     metavar="N|all",
     default=str(_SOME),
     callback=_frames,
-    help=f"Frames of each video that the model sees again; all: each row is compared.  [{_SOME}]",
+    help=f"Frames of each video to infer again; all: compare every row.  [{_SOME}]",
 )
 @click.option("--seed", type=int, default=0, help="Seed for choosing the frames.  [0]")
 @click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
@@ -38,7 +38,7 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
 def audit() -> None:
     """Check a finished run against its manifest, its sources and its model.
 
-    OUT is the output folder of a run or a job. The hashes of all outputs and sources are compared, and some frames of
-    each video, taken at random, are inferred again with the model and the precision claimed. What is not as claimed is
-    named. Exit status: 0 all is as claimed, 1 it is not.
+    OUT is the output folder of a run or a job. The hashes of all outputs and sources are compared, and some random
+    frames of each video are inferred again with the stated model and precision. All differences are listed. Exit
+    status: 0 no differences, 1 differences.
     """

@@ -1,4 +1,4 @@
-"""`yolo-engine clips`: what happened in a run's videos, cut out of them."""
+"""`yolo-engine clips`: clips of events, cut from a run's videos."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def clips(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Cut out of the videos of a run what happened in them: events of a scene, or tracks.
+    """Cut clips of a scene's events, or of tracks, from the videos of a run.
 
-    OUT is the output folder of a run or a job. A clip holds every frame of the events it is for. By default packets are
-    copied, from the last key frame before: nothing is lost, and it is fast. clips.csv says what is in each clip,
-    empty.txt in which videos nothing was found.
+    OUT is the output folder of a run or a job. A clip contains every frame of its events. By default packets are copied
+    from the preceding key frame, which is fast and loses nothing. clips.csv lists the contents of each clip, empty.txt
+    the videos in which nothing was found.
     """
     from engine.clips import ClipSettings, cut_clips, told
     from engine.config import clip_keys
@@ -73,7 +73,7 @@ def clips(
 
 
 def print_clips(cut: Cut) -> None:
-    """Say what was cut, a line each, what could not be, and where the lists are."""
+    """Print each clip on a line, the clips that could not be cut, and where the lists are."""
     for clip in cut.clips:
         span = f"{clip.ends_s - clip.begins_s:.1f} s from {clip.begins_s:.1f} s"
         note = f" ({clip.note})" if clip.note else ""

@@ -1,4 +1,4 @@
-"""`yolo-engine find`: which object, where, when, for how long, over all runs and jobs of a tree."""
+"""`yolo-engine find`: which object, where, when and for how long, over all runs and jobs in a tree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ class _Asked(NamedTuple):
 
 
 _OF_FIND: tuple[Rule[_Asked], ...] = (
-    Rule(("directions",), lambda asked: asked.lines and not asked.zones, "is of crossings: it goes with --line alone"),
+    Rule(
+        ("directions",),
+        lambda asked: asked.lines and not asked.zones,
+        "applies to crossings: it goes with --line only",
+    ),
     Rule(("overwrite",), lambda asked: asked.crops, "goes with --crops"),
 )
 
@@ -85,10 +89,10 @@ def find(
     longer_s: float | None,
     shorter_s: float | None,
 ) -> int:
-    """Find objects over all runs and jobs of a tree of outputs.
+    """Find objects in all runs and jobs of a tree of outputs.
 
-    OUT is an output folder, or one that holds some, at any depth. With --zone stays are found, with --line crossings,
-    else whole tracks. An index of the tree, in your cache, is brought up to date first.
+    OUT is an output folder, or a folder that contains some at any depth. --zone finds stays, --line finds crossings;
+    otherwise whole tracks are found. An index of the tree, in your cache, is updated first.
     """
     refuse_idle(_OF_FIND, _Asked(zones, lines, crops))
     from engine.find import Index, Question, ask, cut_crops

@@ -49,12 +49,12 @@ from engine.text.say import say, show_usage
 from models.errors import ModelError as ModelPackageError
 from models.manifest import LAYOUTS
 
-# Nothing heavy is imported here: --help answers at once.
+# Import nothing heavy here, so that --help answers at once.
 
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+    for stream in (sys.stdout, sys.stderr):  # a file name may contain text that they can't encode
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     usage = (BackendMissing, ConfigError, InputError, ModelError, ModelPackageError, OutputError)
@@ -103,12 +103,12 @@ _Command = Callable[..., Any]
 
 
 def _told(text: str, default: object) -> str:
-    """Return an option's help with its default, as it stands behind all of them."""
+    """Return an option's help followed by its default."""
     return f"{text}  [{default}]"
 
 
 def _model_options(command: _Command) -> _Command:
-    """Return options of every command that runs a model. An option that is not given is None: the configuration
+    """Add the options of every command that runs a model. An option that is not given is None: the configuration
     decides."""
     options: list[Callable[[_Command], _Command]] = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
@@ -282,7 +282,7 @@ def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
-    With --precision bf16 or int8 it measures instead how far that agrees with f32 on INPUT, and how much faster it is.
+    With --precision bf16 or int8 it measures instead how well that agrees with f32 on INPUT, and how much faster it is.
     """
 
 

@@ -1,4 +1,4 @@
-"""Options of the look of annotated videos: the same for `run`, for jobs and for `render`."""
+"""Options for the look of annotated videos: the same for `run`, for jobs and for `render`."""
 
 from __future__ import annotations
 

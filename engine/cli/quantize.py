@@ -12,7 +12,7 @@ from models.manifest import LAYOUTS
 
 @click.command(no_args_is_help=True, short_help="Quantize a model to 8-bit integers.")
 @click.argument("model", metavar="MODEL")
-@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Images to measure with.")
+@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Calibration images.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="File to write.  [MODEL.int8.onnx]"
 )
@@ -29,6 +29,6 @@ from models.manifest import LAYOUTS
 def quantize() -> None:
     """Quantize MODEL, a name of `models list` or an ONNX file, to 8-bit integers for `--precision int8`.
 
-    A hundred images that look like your videos do well. The file written runs in this engine, ONNX Runtime and
-    OpenVINO, and `build-trt` takes it; it says itself how it is fed and what its classes are.
+    A hundred images that resemble your videos are enough. The file that is written runs in this engine, ONNX Runtime
+    and OpenVINO, and `build-trt` takes it; it states its own input format and classes.
     """

@@ -1,4 +1,4 @@
-"""`yolo-engine report`: the page to look at, from what a run or a job has left."""
+"""`yolo-engine report`: a page that shows the results of a run or a job."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from engine.text.say import say
 def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
     """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
 
-    It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
-    to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
+    It shows failures first, then counts, where objects went, and every event with its place in the annotated video, to
+    confirm or reject by key. A large report becomes an index, with a page per camera in report/.
     """
     from engine.analytics.naming import name_of
     from engine.analytics.settings import AnswerSettings

@@ -1,4 +1,4 @@
-"""`yolo-engine retrack` and `render`: tracks again from stored detections, and the annotated video from tracks."""
+"""`yolo-engine retrack` and `render`: remake tracks from stored detections, and annotated videos from tracks."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _with_tracker(command: Command) -> Command:
 def retrack() -> None:
     """Make tracks again from stored detections, without the model.
 
-    OUT is the output folder of a run with --store-conf, of a job as well, or one NAME.detections.bin. NAME.tracks.jsonl
-    and NAME.mot.txt are replaced, but for tracks that were corrected by hand; what is not given is as in the run.
-    retrack.json says what was done.
+    OUT is the output folder of a run or a job with --store-conf, or one NAME.detections.bin. NAME.tracks.jsonl and
+    NAME.mot.txt are replaced, except for tracks that were corrected by hand. Options default to those of the run.
+    retrack.json records what was done.
     """
 
 
@@ -49,8 +49,8 @@ def retrack() -> None:
 @overwrite_option
 @deferred("retrack:render")
 def render() -> None:
-    """Draw the annotated videos of a run again, from their sources and the tracks as they are now.
+    """Draw the annotated videos of a run again, from their sources and the current tracks.
 
-    OUT is the output folder of a run or a job. A source must be the file that the run had read: its hash is checked.
-    The look is the run's, but for the options given here.
+    OUT is the output folder of a run or a job. A source must be the very file that the run read: its hash is checked.
+    Options default to those of the run.
     """

@@ -14,7 +14,7 @@ _MAX_MIB = 1 << 20
 
 
 def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
-    """Check a range. Not an IntRange, which --help would show as a condition on x."""
+    """Check a range. An IntRange would show up in --help as a condition on x."""
     if value is not None and not 1 <= value <= _MAX_MIB:
         raise click.BadParameter(f"must be in [1, {_MAX_MIB}]. Got {value}.")
     return value
@@ -29,7 +29,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     "--flavor",
     type=click.Choice(["auto", "tensorrt", "rtx"]),
     default="auto",
-    help="TensorRT, which builds on the GPU that the plan is for; or TensorRT for RTX, which builds anywhere.  [auto]",
+    help="tensorrt builds on the GPU that will run the plan; rtx (TensorRT for RTX) builds anywhere.  [auto]",
 )
 @click.option(
     "--compute-capability",
@@ -50,7 +50,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     "--shape",
     metavar="auto|square|rect|HxW",
     default="auto",
-    help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect where the model allows it]",
+    help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect if the model allows it]",
 )
 @click.option(
     "--workspace", type=int, callback=_mib, metavar="MIB", help="Maximum memory of a layer, in MiB.  [no limit]"
@@ -76,6 +76,6 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 def build_trt() -> None:
     """Build a TensorRT plan of MODEL, a name of `models list` or an ONNX file.
 
-    Beside PLAN goes PLAN.json, the record that is checked before a plan is loaded. A plan that is there already and was
-    made from the very same things is left as it is.
+    Writes PLAN and, beside it, PLAN.json, a record that is checked before the plan is loaded. An existing plan that was
+    made from exactly the same inputs is left as it is.
     """

@@ -36,7 +36,7 @@ _Run = tuple[tuple[str, ...], tuple[str, ...]]
 
 _OF_RUN: tuple[Rule[_Run], ...] = (
     Rule(("event_kinds", "event_loiter_s"), lambda asked: asked[1], "goes with --on-event, which says who is told"),
-    Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "is of live sources, and no input is a URL"),
+    Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "applies to live sources, and no input is a URL"),
 )
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
