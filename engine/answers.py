@@ -55,7 +55,7 @@ def answers_of(
         written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)
         if config.heatmap:
             written["heatmap.json"] = write_heatmap(folder, cameras, overwrite=config.overwrite)
-        return Counted({"cameras": told(cameras)["cameras"], "tables": written}, tuple(cameras))
+        return Counted({"cameras": told(cameras), "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
         return Counted({"cameras": [], "tables": {}, "error": str(error)})
 

@@ -108,6 +108,15 @@ class GateJson(TypedDict):
     audit: GateAuditJson | None
 
 
+class ClockJson(TypedDict):
+    """The wall clock of a video: its first frame's time, None where nothing tells it, how that is known, and the
+    zone."""
+
+    start: str | None
+    origin: str
+    zone: str
+
+
 class EntryJson(TypedDict):
     """How a video ended, as JSON values: a VideoResult without its path. The last keys are those of a manifest, and of
     `Engine.work`."""

@@ -39,7 +39,7 @@ ROOMS = {
         "precision": set(),
         "trackers": {"errors"},
         "config": {"backends", "defaults", "errors", "formats", "precision", "text", "trackers"},
-        "analytics": {"config", "errors", "files", "install", "own_files", "records", "text"},
+        "analytics": {"config", "errors", "files", "install", "own_files", "records", "summary", "text"},
         "manifest": {"config", "errors", "summary", "text"},
         "answers": {"analytics", "config", "errors", "manifest", "own_files", "summary"},
         "made": {"errors", "summary"},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from engine.answers import read_manifest
 from engine.audit.again import compare, do_again
@@ -32,7 +32,7 @@ def audit(
     frames: int,
     seed: int = 0,
     sources: Path | None = None,
-    changes: dict[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     begun: Callable[[str], None] = lambda what: None,
     tick: Callable[[], None] = lambda: None,
 ) -> Audit:
@@ -65,7 +65,7 @@ def audit(
     return Audit(tuple(findings), tuple(videos), hashed, left_out)
 
 
-def _engine(run: FinishedRun, changes: dict[str, Any]) -> Engine:
+def _engine(run: FinishedRun, changes: Mapping[str, object]) -> Engine:
     return Engine(run.config.updated(
         visualize=False, crops=False, clips=None, export=None,
         tables=None, heatmap=False, report=False, **changes,

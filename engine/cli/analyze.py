@@ -133,7 +133,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
-    answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
+    answers: AnswersJson = {"cameras": told(cameras), "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:
