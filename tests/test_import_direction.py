@@ -89,7 +89,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "stages", "summary", "text",
+            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "stages", "summary",
+            "text",
         },
         "rework": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
