@@ -107,14 +107,17 @@ class Engine:
         model: LoadedModel | None = None,
         checkpoint_s: float = EVERY_S,
         alarms: AlarmSettings | None = None,
+        audit: bool = True,
     ) -> None:
         """`stats` puts the verdict into the summary and the manifest of a run. `alarms` says who is told of events
         while a run is under way. `model` hands over a model that is loaded already, `checkpoint_s` sets the seconds
-        between two checkpoints of a video; tests use both."""
+        between two checkpoints of a video; tests use both. Without `audit` a gate sees no frame whole for its own
+        audit, for callers that compare it with whole frames themselves."""
         self.config = config or EngineConfig()
         self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
         check_formats(self.config.tables or ())
         self._stats = stats
+        self._audit = audit
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         self._alarms: Alarms | None = None
@@ -663,6 +666,7 @@ class Engine:
             letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
             stride=model.shape.stride,
             largest=int(LARGE * config.max_frame_bytes),
+            audit=self._audit,
         )
 
     def _begin(self, videos: int) -> Run:

@@ -98,7 +98,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "summary", "text",
+            "confidence", "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "stages",
+            "summary", "text",
         },
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",

@@ -286,6 +286,24 @@ def verify() -> None:
     """
 
 
+@commands.command(short_help="Find the fastest settings that reach a target on your own video.")
+@click.argument("video", metavar="VIDEO")
+@click.option(
+    "--target", type=click.FloatRange(0, 1), default=0.98, help=_told("F1 of boxes that is to be reached.", 0.98)
+)
+@click.option("--with", "others", multiple=True, metavar="MODEL", help="Another model to try; repeatable.")
+@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to look at.  [12s]")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one line of JSON on standard output.")
+@_model_options
+@deferred("plan:plan")
+def plan() -> None:
+    """Find which model, size, precision and gate reach a target on VIDEO, and how fast each runs on this machine.
+
+    A few seconds of VIDEO are run with each setting, and the boxes compared with those of --model at its own size, in
+    f32, with every frame inferred: F1 at IoU 0.5, class by class. Exit status 1: no faster setting reaches the target.
+    """
+
+
 @commands.command()
 @deferred("doctor:doctor")
 def doctor() -> None:

@@ -124,7 +124,8 @@ class StreamReader:
             log.warning("%s: the gate is of files: every frame of a live source is inferred", self._run.video.shown)
         if settings.gate is not None and not self.info.live:  # a live source waits for nobody
             cover = ignore.cover if ignore is not None else None
-            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=self._run.opening)
+            opening = self._run.opening if settings.gate.audit else None
+            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=opening)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
