@@ -452,6 +452,10 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=0, le=86_400)] = 0.0
+    """Of a job: what is found in a video longer than this is found in pieces of this length, by all of its workers at
+    once; tracks and files are those of one. Seconds, or a text such as 90s, 10m or 1h. 0: videos stay whole."""
+
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
     """What stands in the label of a track in an annotated video, in this order; "none" for no labels. Where the whole
     finds no room that covers no other label, the id alone is drawn."""
@@ -608,7 +612,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"
     " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
-    " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
+    " bin_s camera max_gap_s max_overlap_s clips export report report_language split_s".split()
 )
 
 

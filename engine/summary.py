@@ -140,6 +140,7 @@ class EntryJson(TypedDict):
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
+    known_ahead: NotRequired[int]
 
 
 class VideoJson(EntryJson):

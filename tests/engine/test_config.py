@@ -80,6 +80,7 @@ DEFAULTS = {
     "read_timeout_s": 15.0,
     "reconnect_attempts": 5,
     "segment": 600.0,
+    "split_s": 0.0,
     "label": ("class", "id"),
     "colour_by": "id",
     "draw": None,
