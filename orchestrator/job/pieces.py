@@ -28,7 +28,7 @@ from engine.pipeline.assignment import PIECE_SUFFIX, Piece, PiecesOf
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there
 from orchestrator.job.jobdir import PIECES, Job
-from orchestrator.job.leases import Lease, Owner, latest, take
+from orchestrator.job.leases import Lease, Owner, age_of, latest, take
 from orchestrator.job.paths import confined_video
 from orchestrator.job.records import How, VideoFacts, VideoProgress
 from orchestrator.settings import Settings
@@ -40,6 +40,9 @@ _NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:\.([1-9][0-9]{{0,3}})(\.en
 # A tracker takes so long for a piece that is there, in the time that it takes to infer one: measured, an eighth to a
 # third.
 _KNOWN = 0.2
+
+# A worker tells every second how far it is; one that does not for longer is perhaps no more.
+_OLDEST_S = 5.0
 
 # Attempts at a piece.
 _ATTEMPTS = 2
@@ -145,7 +148,7 @@ class Pieces:
         if self.full or self._job.given_up or not self._videos:
             return None
         seen = self._look()
-        told = {video.index: video for each in self._job.progress() for video in each.videos}
+        told = self._told()
         for early in (True, False):
             for video in self._videos:
                 if not self._is_tracked(video):
@@ -211,20 +214,32 @@ class Pieces:
             row.attempts = max(row.attempts, int(match[3]))
         return seen
 
+    def _told(self) -> dict[int, tuple[VideoProgress, float]]:
+        """Return how far each video is, by what its worker told last, and how many seconds ago that was."""
+        told = {}
+        for each in self._job.progress():
+            if each.videos:
+                path = self._job.task_base(each.key).with_name(f"{each.key}.progress.json")
+                age_s = min(age_of(path) or 0.0, _OLDEST_S)
+                told.update({video.index: (video, age_s) for video in each.videos})
+        return told
+
     def _choice(
-        self, video: VideoFacts, rows: dict[int, _Seen], told: VideoProgress | None, *, early: bool
+        self, video: VideoFacts, rows: dict[int, _Seen], told: tuple[VideoProgress, float] | None, *, early: bool
     ) -> int | None:
         """Return which piece of a video to take. With `early` the first one that is done before the tracker comes to
         it; else the last that it has not come to."""
         config, length_s = self._config, self._config.split_s
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
         at_s, piece_s = config.start_s, self._took_s
-        if told is not None and told.frames_total:
-            at_s += (ends_s - config.start_s) * min(1.0, told.frames / told.frames_total)
-            done = told.frames - (told.resumed_from or 0)
-            if not piece_s and told.elapsed_s and done > 0:
-                frames = told.frames_total * length_s / max(length_s, ends_s - config.start_s)
-                piece_s = told.elapsed_s / done * frames
+        if told is not None and told[0].frames_total:
+            progress, age_s = told
+            a_frame_s = (ends_s - config.start_s) / progress.frames_total
+            done, took_s = progress.frames - (progress.resumed_from or 0), progress.elapsed_s or 0.0
+            rate = done / took_s if took_s else 0.0
+            at_s += a_frame_s * min(progress.frames + rate * age_s, progress.frames_total)
+            if not piece_s and rate:
+                piece_s = length_s / a_frame_s / rate
         current = int(at_s // length_s)
         left = (current + 1) - at_s / length_s
         until_s = left * piece_s * (_KNOWN if self._is_taken(video, rows.get(current), current) else 1.0)
