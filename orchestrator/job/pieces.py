@@ -231,27 +231,30 @@ class Pieces:
         it; else the last that it has not come to."""
         config, length_s = self._config, self._config.split_s
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
-        at_s, piece_s = config.start_s, self._took_s
+        at_s, rate, a_frame_s = config.start_s, 0.0, 0.0
         if told is not None and told[0].frames_total:
             progress, age_s = told
             a_frame_s = (ends_s - config.start_s) / progress.frames_total
             done, took_s = progress.frames - (progress.resumed_from or 0), progress.elapsed_s or 0.0
             rate = done / took_s if took_s else 0.0
             at_s += a_frame_s * min(progress.frames + rate * age_s, progress.frames_total)
-            if not piece_s and rate:
-                piece_s = length_s / a_frame_s / rate
-        current = int(at_s // length_s)
+        first, current = int(config.start_s // length_s), int(at_s // length_s)
+        passed, known = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
+        its_s = length_s / a_frame_s / rate if rate and a_frame_s else self._took_s  # the tracker's for a piece
+        if passed > 0:
+            its_s /= 1 - (1 - _KNOWN) * min(1.0, known / passed)
+        own_s = self._took_s or its_s
         left = (current + 1) - at_s / length_s
-        until_s = left * piece_s * (_KNOWN if self._is_taken(video, rows.get(current), current) else 1.0)
+        until_s = left * its_s * (_KNOWN if self._is_taken(video, rows.get(current), current) else 1.0)
         free = []
         for number in range(current + 1, math.ceil(ends_s / length_s)):
             if self._is_taken(video, rows.get(number), number):
-                until_s += piece_s * _KNOWN
+                until_s += its_s * _KNOWN
                 continue
-            if early and until_s >= piece_s:
+            if early and until_s >= own_s:
                 return number
             free.append(number)
-            until_s += piece_s
+            until_s += its_s
         return free[-1] if free and not early else None
 
     def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:

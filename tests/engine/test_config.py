@@ -317,6 +317,7 @@ def test_accepted(key, given, kept):
         ("segment", "10x", "a time such as 90s, 10m or 1h. Got '10x'"),
         ("segment", "-1s", "a time such as 90s, 10m or 1h. Got '-1s'"),
         ("segment", "0s", "at least 1. Got '0s'"),
+        ("split_s", -1, "at least 0. Got -1"),
         ("segment", "25h", "at most 86400. Got '25h'"),
         ("segment", True, "a number, not true or false. Got True"),
         ("blur", [], "a list of at least one name. Got []"),

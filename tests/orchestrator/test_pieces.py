@@ -123,6 +123,15 @@ def test_pieces_that_are_found_are_soon_passed(job, settings):
     assert pieces.next().number == 3, "5 s, and 2 for the one that is there: the next one is the tracker's"
 
 
+def test_a_worker_that_is_faster_takes_the_next_one(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    done(pieces, pieces.next())
+    tell(job, 125, 5.0)
+    pieces._took_s = 6.0
+    assert pieces.next().number == 2
+
+
 def test_at_the_end_the_last_one_is_taken_all_the_same(job, settings):
     tracked(job)
     tell(job, 2125, 85.0)
@@ -243,10 +252,9 @@ class Two:
     def context(self, key: str) -> jobs.Context:
         return jobs.Context(f"{key}@here", self.settings, lambda: self.stops[key])
 
-    def begin(self, key: str, *, delay_s: float, fault: str = "") -> None:
+    def begin(self, key: str, *, delay_s: float) -> None:
         """Run a step, whose model takes so long for a frame."""
         self._env.setenv("FAULT_DELAY_S", str(delay_s))
-        self._env.setenv("FAULT", fault)
 
         def run() -> None:
             self.hows[key] = jobs.process(self.job, key, self.context(key)).how
@@ -254,12 +262,12 @@ class Two:
         self.threads.append(threading.Thread(target=run, name=key))
         self.threads[-1].start()
 
-    def both(self, *, helper_s: float = 0.0, fault: str = "") -> None:
-        """The first tracks, slowly, and the second helps."""
-        self.begin("process-1", delay_s=0.03)
+    def both(self, *, helper_s: float = 0.0, tracker_s: float = 0.1) -> None:
+        """The first tracks, so slowly that there is time for the second, which helps."""
+        self.begin("process-1", delay_s=tracker_s)
         until(lambda: any(video.frames for each in self.job.progress() for video in each.videos), 30, self.tail)
         (self.tracker,) = self.engines()
-        self.begin("process-2", delay_s=helper_s, fault=fault)
+        self.begin("process-2", delay_s=helper_s)
 
     def end(self) -> None:
         for thread in self.threads:
@@ -312,8 +320,7 @@ class Two:
 
 def test_two_work_on_one_video(tmp_path, monkeypatch):
     two = Two(tmp_path, monkeypatch)
-    two.both(helper_s=0.01)
-    two.helper()
+    two.both(helper_s=0.005)
     until(lambda: any(each.stage == Stage.PIECES for each in two.job.progress()), 20, two.tail)
     rows = Reader(two.job, 30).read().working
     assert {(row.index, row.worker) for row in rows} == {(0, "process-1@here"), (None, "process-2@here")}
@@ -333,7 +340,7 @@ def test_two_work_on_one_video(tmp_path, monkeypatch):
 def test_both_engines_are_killed(tmp_path, monkeypatch):
     """Whoever takes the video goes on at its checkpoint, with what was found meanwhile; the helper has had enough."""
     two = Two(tmp_path, monkeypatch)
-    two.both(helper_s=0.02)
+    two.both(helper_s=0.01)
     helper = two.helper()
     until(lambda: two.events("piece ended"), 30, two.tail)
     os.kill(helper, signal.SIGKILL)
@@ -360,7 +367,7 @@ def test_a_cancel_ends_both(tmp_path, monkeypatch):
 def test_a_helper_does_not_outlast_the_video(tmp_path, monkeypatch):
     """The video is done before its piece is: it stops there."""
     two = Two(tmp_path, monkeypatch)
-    two.both(helper_s=30.0)
+    two.both(helper_s=30.0, tracker_s=0.03)
     two.judge()
     assert two.hows["process-2"] == How.EXHAUSTED
     assert two.events("piece ended") == []
