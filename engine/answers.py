@@ -55,7 +55,7 @@ def answers_of(
         written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)
         if config.heatmap:
             written["heatmap.json"] = write_heatmap(folder, cameras, overwrite=config.overwrite)
-        return Counted({"cameras": told(cameras)["cameras"], "tables": written}, tuple(cameras))
+        return Counted({"cameras": told(cameras), "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
         return Counted({"cameras": [], "tables": {}, "error": str(error)})
 
@@ -95,6 +95,11 @@ def read_manifest(folder: Path) -> ManifestJson:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
     return checked(values, path)
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
+    return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
 
 
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:

@@ -452,9 +452,10 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
 
-    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=0, le=86_400)] = 0.0
-    """Of a job: what is found in a video longer than this is found in pieces of this length, by all of its workers at
-    once; tracks and files are those of one. Seconds, or a text such as 90s, 10m or 1h. 0: videos stay whole."""
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] | None = None
+    """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
+    longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
+    docs/jobs.md."""
 
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
     """What stands in the label of a track in an annotated video, in this order; "none" for no labels. Where the whole

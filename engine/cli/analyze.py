@@ -131,7 +131,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
-    answers: AnswersJson = {"cameras": told(cameras)["cameras"], "tables": tables}
+    answers: AnswersJson = {"cameras": told(cameras), "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:
@@ -164,7 +164,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _manifest(given: Path) -> ManifestJson | None:
     """Read the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.answers import read_manifest
+    from engine.answers import is_of_a_run, read_manifest
     from engine.errors import InputError
 
     if given.is_file():
@@ -172,6 +172,8 @@ def _manifest(given: Path) -> ManifestJson | None:
     try:
         return read_manifest(given)
     except InputError as error:
+        if is_of_a_run(given):  # and something is wrong with it
+            raise
         raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from engine.analytics.heatmap import HeatmapState
     from engine.pipeline.recording import Recording
     from engine.sinks.heatmap import HeatmapSink
+    from engine.sinks.scene_overlay import CountsJson
 
 log = logging.getLogger(__name__)
 
@@ -378,6 +379,11 @@ class StreamRun:
             self._give_up(EndOfStream(self.key, self.tally.frames))
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
 
+    @property
+    def media_so_far(self) -> MediaJson | None:
+        """What is known of its images and times while it goes on; None before its first frame."""
+        return None if self.info is None else media_facts(self.info, self.tally, EndOfStream(self.key, 0))
+
     def progress(self) -> Progress:
         kept = self.checkpoint
         return Progress(
@@ -452,7 +458,7 @@ class StreamRun:
         sink, _ = self._sinks["heatmap"]
         return cast("HeatmapSink", sink).left(self.place.offset_us)
 
-    def _counts_left(self) -> dict[str, object] | None:
+    def _counts_left(self) -> CountsJson | None:
         """Return what the counts on the next file's video go on with; None where there are none, as above."""
         video = self._files().get("video")
         return None if self.failed or video is None or video.scene is None else video.scene.left()

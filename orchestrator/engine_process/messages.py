@@ -153,7 +153,7 @@ class FollowUp(Task):
     output: str
     config: Mapping[str, object]
     videos: tuple[Mapping[str, object], ...]
-    model: Mapping[str, str]
+    model: ModelFacts
     roots: tuple[str, ...] = ()
     reported: bool = False
     made: bool = False

@@ -54,12 +54,12 @@ def is_split(config: EngineConfig, video: VideoFacts) -> bool:
     """Return whether a video is worked on in pieces: one that is longer than `split_s` by its container's claim. Where
     not every frame is inferred, which ones are depends on those before: such videos stay whole."""
     every_frame = config.gate == "off" and not config.frames_between_inferences
-    return bool(config.split_s) and every_frame and (video.duration_s or 0.0) > config.split_s
+    return every_frame and config.split_s is not None and (video.duration_s or 0.0) > config.split_s
 
 
 def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | None:
     """Return the pieces of a video, for whoever tracks it; None where it stays whole."""
-    if not is_split(config, video):
+    if config.split_s is None or not is_split(config, video):
         return None
     return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s)
 
@@ -230,6 +230,7 @@ class Pieces:
         """Return which piece of a video to take. With `early` the first one that is done before the tracker comes to
         it; else the last that it has not come to."""
         config, length_s = self._config, self._config.split_s
+        assert length_s is not None
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
         at_s, rate, a_frame_s = config.start_s, 0.0, 0.0
         if told is not None and told[0].frames_total:

@@ -570,7 +570,7 @@ def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
         output=str(job.output),
         config=job.config,
         videos=tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries),
-        model=summary.model.to_json(),
+        model=summary.model,
         roots=tuple(map(str, context.settings.video_roots)),
         reported=reported,
         made=not config.goes_on,

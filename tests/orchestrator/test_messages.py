@@ -54,7 +54,7 @@ TASKS = [
     Probe(inputs=(), output="out", config={}, only=("a.mp4",)),
     Work(output="out", config={}, job="j", on_event=("http://x",), event_kinds=("stay",), event_loiter_s=3.0),
     Salvage(path="a.mp4", stem="a", output="out", job="j", successor="0000.2.json"),
-    FollowUp(output="out", config={}, videos=({"path": "a.mp4"},), model={"name": "m"}, reported=True, made=True),
+    FollowUp(output="out", config={}, videos=({"path": "a.mp4"},), model=ModelFacts("m"), reported=True, made=True),
 ]
 ORDERS = [
     GiveVideo(3, "a.mp4", "a", 2, "s", "e", ("b",), "pieces/0003", 60.0),
