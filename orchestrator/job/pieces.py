@@ -233,12 +233,12 @@ class Pieces:
         assert length_s is not None
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
         at_s, rate, a_frame_s = config.start_s, 0.0, 0.0
-        if told is not None and told[0].frames_total:
+        if told is not None and (total := told[0].frames_total):
             progress, age_s = told
-            a_frame_s = (ends_s - config.start_s) / progress.frames_total
+            a_frame_s = (ends_s - config.start_s) / total
             done, took_s = progress.frames - (progress.resumed_from or 0), progress.elapsed_s or 0.0
             rate = done / took_s if took_s else 0.0
-            at_s += a_frame_s * min(progress.frames + rate * age_s, progress.frames_total)
+            at_s += a_frame_s * min(progress.frames + rate * age_s, total)
         first, current = int(config.start_s // length_s), int(at_s // length_s)
         passed, known = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
         its_s = length_s / a_frame_s / rate if rate and a_frame_s else self._took_s  # the tracker's for a piece

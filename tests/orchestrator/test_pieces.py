@@ -321,10 +321,6 @@ class Two:
 def test_two_work_on_one_video(tmp_path, monkeypatch):
     two = Two(tmp_path, monkeypatch)
     two.both(helper_s=0.005)
-    until(lambda: any(each.stage == Stage.PIECES for each in two.job.progress()), 20, two.tail)
-    rows = Reader(two.job, 30).read().working
-    assert {(row.index, row.worker) for row in rows} == {(0, "process-1@here"), (None, "process-2@here")}
-    assert "pieces of a long video" in {row.stage for row in rows}
     two.judge()
     assert two.hows == {"process-1": How.EXHAUSTED, "process-2": How.EXHAUSTED}
     ended = two.events("piece ended")
@@ -351,10 +347,16 @@ def test_both_engines_are_killed(tmp_path, monkeypatch):
     assert len(two.events("crashed")) == 2
 
 
-def test_a_cancel_ends_both(tmp_path, monkeypatch):
+def test_a_helper_is_told_of_and_a_cancel_ends_both(tmp_path, monkeypatch):
     two = Two(tmp_path, monkeypatch)
     two.both(helper_s=0.3)
     two.helper()
+    until(lambda: any(each.stage == Stage.PIECES for each in two.job.progress()), 20, two.tail)
+    rows = Reader(two.job, 30).read().working
+    assert {(row.index, row.worker, row.stage) for row in rows} == {
+        (0, "process-1@here", "processing"),
+        (None, "process-2@here", "pieces of a long video"),
+    }
     two.job.cancel("me")
     two.end()
     assert two.hows == {"process-1": How.CANCELLED, "process-2": How.CANCELLED}
