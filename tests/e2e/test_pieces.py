@@ -16,6 +16,7 @@ from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf
 from engine.pipeline.pieces import made_with, read_piece
 from engine.pipeline.stream import Outcome
 from engine.summary import VideoStatus
+from tests.assets import require_asset
 from tests.e2e.clips import Shot, make
 from tests.e2e.runs import fake_engine
 
@@ -85,7 +86,7 @@ def times_in(path: Path) -> list[int]:
 
 def track(video: Path, folder: Path, pieces: PiecesOf | None = None, **settings) -> Ran:
     entries = []
-    with fake_engine(formats=FORMATS, visualize=True, max_age=3, **settings) as engine:
+    with fake_engine(**{"formats": FORMATS, "visualize": True, "max_age": 3, **settings}) as engine:
         engine.work(
             [Assignment(Video(str(video), STEM), pieces=pieces)], folder, done=lambda _, entry: entries.append(entry)
         )
@@ -97,7 +98,7 @@ def find(video: Path, folder: Path, numbers, pieces: PiecesOf, **settings) -> di
     pieces.base.parent.mkdir(parents=True, exist_ok=True)
     ended = {}
     given = [PieceAssignment(Video(str(video), STEM / str(number)), pieces.piece(number)) for number in numbers]
-    with fake_engine(formats=FORMATS, visualize=True, max_age=3, **settings) as engine:
+    with fake_engine(**{"formats": FORMATS, "visualize": True, "max_age": 3, **settings}) as engine:
         engine.work(
             given,
             folder,
@@ -131,6 +132,17 @@ def test_the_results_are_those_of_one(tmp_path, pieces, kind):
 def since_first(shot: Shot) -> list[Fraction]:
     """The seconds from its first frame to each."""
     return [(tick - shot.pts[0]) * shot.time_base for tick in shot.pts]
+
+
+@pytest.mark.parametrize("name", ["vtest.avi", "bottle-detection.mp4"])
+def test_real_videos_of_more_than_twenty_seconds(tmp_path, name):
+    video, pieces = require_asset(f"videos/{name}"), PiecesOf(tmp_path / "pieces" / "0000", 20.0)
+    whole = track(video, tmp_path / "whole", visualize=False)
+    find(video, tmp_path / "out", [1], pieces, visualize=False)
+    split = track(video, tmp_path / "out", pieces, visualize=False)
+    assert split.outputs() == whole.outputs()
+    rate = whole.entry["frames"] / whole.entry["duration_s"]
+    assert split.known == pytest.approx(min(20.0, whole.entry["duration_s"] - 20) * rate, abs=2)
 
 
 @pytest.fixture
@@ -217,6 +229,7 @@ def test_a_piece_that_is_stopped_leaves_nothing(tmp_path, pieces):
 
 
 def test_a_piece_without_a_key_frame_near_is_not_worth_it(tmp_path, pieces, monkeypatch):
+    monkeypatch.setattr(reader, "_LENGTHS", 1)
     monkeypatch.setattr(reader, "_NEAR_S", 0.5)
     video = make(tmp_path, CLIPS["one key frame"]).path
     ended = find(video, tmp_path / "out", (1, 3), pieces)
