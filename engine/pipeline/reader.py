@@ -53,7 +53,7 @@ _SOUND_HELD = 256
 _BEFORE_PIECE_S = (0.5, 2.5, 10.0)
 
 # Where a key frame lies farther before a piece, by so many of its lengths as well, decoding takes longer than is won.
-_LENGTHS, _NEAR_S = 4, 10.0
+LENGTHS, NEAR_S = 4, 10.0
 
 # Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
@@ -216,7 +216,7 @@ class StreamReader:
             if sought is not None and self._seconds(sought[1]) > start_s:
                 continue
             length_s = 0.0 if end_s is None else end_s - start_s
-            if sought is not None and self._seconds(sought[1]) < start_s - _LENGTHS * length_s - _NEAR_S:
+            if sought is not None and self._seconds(sought[1]) < start_s - LENGTHS * length_s - NEAR_S:
                 raise DecodeError(f"has no key frame to begin at shortly before {start_s:g} s")
             break
         self._decoded = itertools.chain([] if sought is None else [sought], self._decoded)

@@ -122,7 +122,8 @@ class Pieces:
         split = [video for video in videos if is_split(config, video)]
         self._videos = sorted(split, key=lambda video: (-(video.duration_s or 0.0), video.index))
         self._whole: set[int] = set()  # of which no more pieces are taken
-        self._took_s = 0.0  # for one piece, lately
+        self.took_s = 0.0
+        """For one piece, lately; 0: none was done."""
 
     @property
     def full(self) -> bool:
@@ -163,7 +164,7 @@ class Pieces:
         """Give a piece back; how the work on it ended is kept."""
         self.held.pop(claim.stem, None)
         if how == How.DONE:
-            self._took_s = time.monotonic() - claim.since
+            self.took_s = time.monotonic() - claim.since
         if how not in _INNOCENT:  # the next one may well do the same to this worker
             self._whole.add(claim.video.index)
         try:
@@ -241,10 +242,10 @@ class Pieces:
             at_s += a_frame_s * min(progress.frames + rate * age_s, total)
         first, current = int(config.start_s // length_s), int(at_s // length_s)
         passed, known = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
-        its_s = length_s / a_frame_s / rate if rate and a_frame_s else self._took_s  # the tracker's for a piece
+        its_s = length_s / a_frame_s / rate if rate and a_frame_s else self.took_s  # the tracker's for a piece
         if passed > 0:
             its_s /= 1 - (1 - _KNOWN) * min(1.0, known / passed)
-        own_s = self._took_s or its_s
+        own_s = self.took_s or its_s
         left = (current + 1) - at_s / length_s
         until_s = left * its_s * (_KNOWN if self._is_taken(video, rows.get(current), current) else 1.0)
         free = []

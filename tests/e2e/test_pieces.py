@@ -229,8 +229,8 @@ def test_a_piece_that_is_stopped_leaves_nothing(tmp_path, pieces):
 
 
 def test_a_piece_without_a_key_frame_near_is_not_worth_it(tmp_path, pieces, monkeypatch):
-    monkeypatch.setattr(reader, "_LENGTHS", 1)
-    monkeypatch.setattr(reader, "_NEAR_S", 0.5)
+    monkeypatch.setattr(reader, "LENGTHS", 1)
+    monkeypatch.setattr(reader, "NEAR_S", 0.5)
     video = make(tmp_path, CLIPS["one key frame"]).path
     ended = find(video, tmp_path / "out", (1, 3), pieces)
     assert ended["1"].status is VideoStatus.OK

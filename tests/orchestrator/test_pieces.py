@@ -119,7 +119,7 @@ def test_pieces_that_are_found_are_soon_passed(job, settings):
     pieces = seen_by(job, settings)
     done(pieces, pieces.next())
     tell(job, 125, 5.0)
-    pieces._took_s = 10.0
+    pieces.took_s = 10.0
     assert pieces.next().number == 3, "5 s, and 2 for the one that is there: the next one is the tracker's"
 
 
@@ -128,7 +128,7 @@ def test_a_worker_that_is_faster_takes_the_next_one(job, settings):
     pieces = seen_by(job, settings)
     done(pieces, pieces.next())
     tell(job, 125, 5.0)
-    pieces._took_s = 6.0
+    pieces.took_s = 6.0
     assert pieces.next().number == 2
 
 
