@@ -78,6 +78,11 @@ def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
 
     return (
         *OF_VIDEO,
+        Rule(
+            ("fill",),
+            lambda config: config.skip_frames or config.fill == "predict",
+            "is of frames between two inferences: add --skip-frames",
+        ),
         Rule(("report_language",), reports, "is of the report, and none is written: add --report"),
         Rule(
             ("bin_s",),
