@@ -69,7 +69,8 @@ class SegmentJson(TypedDict, total=False):
 
 
 class ShareJson(TypedDict):
-    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %."""
+    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %. Of one
+    window, or of nothing, that is not known: between 0 and 1."""
 
     value: float
     low: float
@@ -322,7 +323,7 @@ class SummaryJson(TypedDict):
 class ManifestJson(SummaryJson):
     """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
     versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
-    Where it is written it is sealed with `manifest_sha256` (engine/made.py)."""
+    Where it is written it is sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]

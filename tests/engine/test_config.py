@@ -300,7 +300,7 @@ def test_accepted(key, given, kept):
         ("max_duration_s", 0, "more than 0. Got 0"),
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
         ("export", "voc", "one of 'cvat', 'mot', 'coco', 'yolo', 'labelstudio' or 'fiftyone'. Got 'voc'"),
-        ("clips", "yes", "true, or a table of what and how. Got 'yes'"),
+        ("clips", "yes", "true, or a table of keys. Got 'yes'"),
         ("fill", "yes", "one of 'predict' or 'both'. Got 'yes'"),
         ("gate", "yes", "one of 'off' or 'motion'. Got 'yes'"),
         ("full_every_s", 0, "more than 0. Got 0"),

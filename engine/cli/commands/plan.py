@@ -22,7 +22,7 @@ _OF_PLAN: tuple[Rule[EngineConfig], ...] = (
     Rule(
         ("gate", "full_every_s", "gate_scale", "gate_target", "skip_frames", "fill", "precision"),
         lambda config: False,
-        "is what plan varies itself, or leaves off",
+        "is varied by plan itself, or left off",
     ),
 )
 
