@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from engine.analytics import read_tracks
 from engine.analytics.export import write_whole
 from engine.analytics.samples import MAX_ID
-from engine.corrections import before_import
 from engine.errors import InputError, VideoError
 from engine.exports.foreign import MAX_FRAMES, Box, Corrections, read_corrections
 from engine.files.folders import NO_LINKS
@@ -31,6 +30,7 @@ from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.output_folder.corrections import before_import
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from engine.backends import needs_gpu
+from engine.choices.backends import needs_gpu
 from engine.inference.trt.find import is_plan
 from orchestrator.broker.messages import priority_of
 from orchestrator.errors import RequestError
