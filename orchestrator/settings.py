@@ -87,8 +87,8 @@ class Settings(BaseModel):
     """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `filesystem:///FOLDER`
     for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
     result_backend: str | None = None
-    """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder, the
-    board."""
+    """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder as
+    the broker, the board."""
     board: Path | None = None
     """With RabbitMQ: the folder, shared by all machines, of what workers say of themselves. None: `.yolo-board` in the
     first output root; without roots, in `state_dir`; if the broker is a folder, in that folder."""

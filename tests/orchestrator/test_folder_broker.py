@@ -16,6 +16,7 @@ from orchestrator.broker.opened import open_broker
 from orchestrator.errors import BrokerUrlError
 from orchestrator.job.paths import broker_is_local
 from orchestrator.settings import Settings, celery_settings, settings
+from tests.chaos.farm import Farm
 from tests.orchestrator.racers import race, take_messages
 
 
@@ -190,3 +191,19 @@ def test_celery_is_told_what_a_folder_knows(given):
     assert told["broker_transport_options"] == {"folder": given.broker_url.removeprefix("filesystem://")}
     assert told["worker_enable_remote_control"] is False
     assert json.dumps(told["task_queues"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_worker_does_a_job_from_a_folder(tmp_path, monkeypatch):
+    """The one test with a worker of this kind: Celery takes another loop for a transport without an event loop."""
+    monkeypatch.setenv("CHAOS_BROKER", "folder")
+    with Farm(tmp_path / "f") as farm:
+        farm.clips(2, frames=20)
+        job = farm.submit()
+        worker = farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=2)
+        assert farm.waiting("yolo") == farm.waiting("yolo-log") == 0
+        assert farm.stop(worker) == 0
+        assert os.listdir(tmp_path / "f" / "queue" / "taken") == []
