@@ -19,8 +19,8 @@ class Broken(Protocol):
     """A broker and the ways to break it."""
 
     @property
-    def urls(self) -> dict[str, str]:
-        """The variables of the environment that name it."""
+    def url(self) -> str:
+        """Where it is."""
 
     def start(self) -> None: ...
 
@@ -47,8 +47,8 @@ class Valkey:
         self._server = EmbeddedBroker(folder / "b", state=folder / "data")
 
     @property
-    def urls(self) -> dict[str, str]:
-        return {"CELERY_BROKER_URL": self._server.url, "CELERY_RESULT_BACKEND": self._server.url}
+    def url(self) -> str:
+        return self._server.url
 
     def start(self) -> None:
         self._server.start()
@@ -79,8 +79,8 @@ class Rabbit:
         self._server = RabbitMq(folder / "rabbitmq", consumer_timeout_ms=int(os.environ.get("CHAOS_ACK_MS", 1_800_000)))
 
     @property
-    def urls(self) -> dict[str, str]:
-        return {"CELERY_BROKER_URL": self._server.url}
+    def url(self) -> str:
+        return self._server.url
 
     def start(self) -> None:
         self._server.start()
@@ -111,8 +111,8 @@ class Folder:
         self._folder = folder / "queue"
 
     @property
-    def urls(self) -> dict[str, str]:
-        return {"CELERY_BROKER_URL": f"filesystem://{self._folder}"}
+    def url(self) -> str:
+        return f"filesystem://{self._folder}"
 
     def start(self) -> None: ...
 

@@ -53,7 +53,7 @@ class Farm:
     def __enter__(self) -> Farm:
         self.videos.mkdir(parents=True)
         self.broker.start()
-        self._environment |= self.broker.urls
+        self._environment["CELERY_BROKER_URL"] = self.broker.url
         for name, value in self._environment.items():
             self._before[name] = os.environ.get(name)
             os.environ[name] = value

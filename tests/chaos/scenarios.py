@@ -364,7 +364,7 @@ def client_with_foreign_settings(folder: Path, chance: Random, strikes: int) -> 
         farm.worker()
         farm.worker()
         farm.at_work(job)
-        subprocess.run([sys.executable, "-c", foreign, farm.broker.urls["CELERY_BROKER_URL"]], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", foreign, farm.broker.url], check=True, timeout=60)
         farm.wait(job)
         farm.judge(job, ok=3)
         return "its sweeps did no harm"

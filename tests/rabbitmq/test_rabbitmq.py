@@ -24,7 +24,7 @@ class Node:
     """The node of all tests, for a farm that neither starts nor stops it."""
 
     def __init__(self, node):
-        self.urls = {"CELERY_BROKER_URL": node.url}
+        self.url = node.url
 
     def start(self):
         pass
