@@ -13,6 +13,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -32,12 +33,10 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that have been tracked already.")
-@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
-)
+@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Where the tables go.  [the first OUT folder]")
+@click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings.")
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
@@ -46,9 +45,7 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
 @click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
-@click.option(
-    "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
-)
+@click.option("--verdicts", type=PATH, help="What a review of the report gave: count without the rejected.")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
 def analyze(

@@ -10,6 +10,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
@@ -28,9 +29,9 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Cut out of the videos what happened in them.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the clips go.  [OUT/clips]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Where the clips go.  [OUT/clips]")
+@click.option("--source", type=PATH, help="Where the videos lie now.  [where they lay]")
 @click.option(
     "--kind", "kinds", metavar="A,B,...", help="crossing, enter, leave, stay, track.  [crossing,stay; no scene: track]"
 )
@@ -44,9 +45,7 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
 @click.option("--merge-gap", "merge_gap_s", metavar="TIME", help="Join what is no further apart.  [2s]")
 @click.option("--max-length", "max_length_s", metavar="TIME", help="Longest clip; what lasts longer is cut.  [5m]")
 @click.option("--exact/--copy", default=None, help="Begin and end at the very frame, encoded anew if need be.  [copy]")
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; repeatable."
-)
+@click.option("--scene", multiple=True, type=PATH, help="Scene file instead of the run's; repeatable.")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="What was cut as one JSON line on standard output.")
 def clips(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.deferred import deferred
+from engine.cli.paths import PATH
 
 
 @click.command("eval", short_help="Score tracks against ground truth: HOTA, MOTA, IDF1.")
-@click.argument("tracks", metavar="TRACKS", type=click.Path(path_type=Path))
-@click.argument("truth", metavar="GT", type=click.Path(path_type=Path))
+@click.argument("tracks", metavar="TRACKS", type=PATH)
+@click.argument("truth", metavar="GT", type=PATH)
 @click.option("--sweep", "ranges", multiple=True, metavar="KEY=A,B,...", help="Try these values; may be repeated.")
 @click.option("--plain", is_flag=True, help="Every row of GT counts: no distractor classes, as of MOT17.")
 @click.option("--json", "as_json", is_flag=True, help="The scores as one JSON line on standard output.")

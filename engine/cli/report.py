@@ -9,21 +9,20 @@ from typing import Any
 import click
 
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page to look at: counts, maps, events, problems.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=PATH)
 @click.option("--language", "report_language", type=click.Choice(["en", "es"]), help="Of the page.  [the run's, or en]")
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
-)
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [the run's]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
-@click.option("--verdicts", type=click.Path(path_type=Path), help="What a review gave: a page without the rejected.")
+@click.option("--verdicts", type=PATH, help="What a review gave: a page without the rejected.")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="The paths of the pages as one JSON line on standard output.")
 def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
