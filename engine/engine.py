@@ -22,12 +22,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import defaults
 from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
+from engine.choices import defaults
 from engine.config import EngineConfig
-from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
 from engine.inference.backends.base import frame_backend
@@ -36,11 +35,12 @@ from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
-from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
-from engine.own_files import STATE_FOLDER
+from engine.output_folder.corrections import make_room
+from engine.output_folder.hashes import made_of, sealed
+from engine.output_folder.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order

@@ -242,7 +242,7 @@ class Plan:
 @dataclass
 class Ratio:
     """A share of the sums of two counts over windows, `part` of `whole`, and the sums of their products: all that its
-    interval needs (engine.confidence)."""
+    interval needs (engine.stages.confidence)."""
 
     windows: int = 0
     part: int = 0

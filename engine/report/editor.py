@@ -17,7 +17,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import InputError, OutputError
 from engine.media.inputs import Video, find_videos
-from engine.own_files import refuse_foreign_page
+from engine.output_folder.own_files import refuse_foreign_page
 from engine.report.island import safe_json, shown
 from engine.report.stills import Still, median_still
 from engine.report.template import data_uri, page_of

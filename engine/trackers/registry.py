@@ -93,8 +93,8 @@ TRACKERS: dict[str, TrackerKind] = {
             "bytetrack.ByteTracker",
             {"track_thresh": 0.5, "match_thresh": 0.8, "track_buffer": 30, "mot20": False},
             lambda _: True,
-            "Matches low-scoring detections with known tracks in a second stage, so half-hidden objects keep their id. "
-            "Good for crowds and for detectors with varying scores.",
+            "Matches low-scoring detections with known tracks in a second stage, so half-hidden objects keep their "
+            "ids. Good for crowds and for detectors with varying scores.",
         ),
         TrackerKind(
             "ocsort",

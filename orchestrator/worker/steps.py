@@ -9,6 +9,7 @@ now; it is asked at the end of each step, and by the look for lost messages (req
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
-from engine.made import made_of
+from engine.output_folder.hashes import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
@@ -40,7 +41,7 @@ from orchestrator.engine_process.messages import (
     WriteReport,
 )
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
-from orchestrator.job import outcomes
+from orchestrator.job import outcomes, shared_folder
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
 from orchestrator.job.job_config import JobConfig
@@ -131,7 +132,7 @@ def begin(
     """Check what is asked for and make the job's directory: from here on it is durable.
 
     `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
-    Raises RequestError (PathRefused) with the remedy.
+    Raises RequestError (PathRefused) with the remedy: also where the output folder's file system can't hold a job.
     """
     if job_id is not None and not is_id(job_id):
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
@@ -147,6 +148,8 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
+    with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
+        shared_folder.check(target)
     kept = parsed.kept()
     if checked.scene:
         kept["scene"] = scene_tables(checked.scene, settings)  # workers may not see the files

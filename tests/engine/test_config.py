@@ -299,7 +299,7 @@ def test_accepted(key, given, kept):
         ("max_duration_s", 0, "more than 0. Got 0"),
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
         ("export", "voc", "one of 'cvat', 'mot', 'coco', 'yolo', 'labelstudio' or 'fiftyone'. Got 'voc'"),
-        ("clips", "yes", "true, or a table of what and how. Got 'yes'"),
+        ("clips", "yes", "true, or a table of keys. Got 'yes'"),
         ("gate", "yes", "one of 'off' or 'motion'. Got 'yes'"),
         ("full_every_s", 0, "more than 0. Got 0"),
         ("full_every_s", 61, "at most 60. Got 61"),
