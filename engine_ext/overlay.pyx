@@ -21,7 +21,10 @@ cdef extern from "overlay_blend.h" nogil:
     enum:
         BLEND_CHUNK
     u8 blend_one(u8 ground, u8 ink, u8 share)
-    void blend_luma(u8* out, const u8* mask, Py_ssize_t width, u8 ground, u8 ink)
+    void blend_luma(
+        u8* out, Py_ssize_t stride, const u8* mask, Py_ssize_t mask_stride, Py_ssize_t rows, Py_ssize_t width,
+        u8 ground, u8 ink
+    )
     void blend_chroma(u8* out_u, u8* out_v, const u8* upper, const u8* lower, Py_ssize_t width, u8 u, u8 v)
     void blend_glyph(
         u8* mask, Py_ssize_t mask_stride, const u8* glyph, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t chunks
@@ -369,12 +372,12 @@ cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t 
     cdef Py_ssize_t rows = min(face.height, frame.height - top)
     cdef const u8* nothing = &mask[face.rows, 0]
     spread_text(mask, face, text, length, width)
-    for row in range(rows):
-        at = row - face.margin_y
-        if 0 <= at < face.rows:
-            blend_luma(&y[top + row, left], &mask[at, 0], luma_width, colour.y, colour.text_y)
-        else:
-            memset(&y[top + row, left], colour.y, <size_t> luma_width)
+    at = min(rows, face.margin_y + face.rows)
+    fill(y, left, top, left + luma_width, top + min(rows, face.margin_y), colour.y)
+    if at > face.margin_y:
+        blend_luma(&y[top + face.margin_y, left], y.strides[0], &mask[0, 0], mask.strides[0], at - face.margin_y,
+                   luma_width, colour.y, colour.text_y)
+    fill(y, left, top + at, left + luma_width, top + rows, colour.y)
     for row in range(min(face.height >> 1, ((frame.height + 1) >> 1) - (top >> 1))):
         upper, lower = 2 * row - face.margin_y, 2 * row - face.margin_y + 1
         blend_chroma(
@@ -654,14 +657,19 @@ cdef class Text:
         # What lies beyond the frame's width is cut off here, which bounds the mask as well.
         cdef Py_ssize_t most = frame_width // found.narrowest + 1, at = 0, end = 0, length
         cdef i64[::1] ends = np.empty(len(labels), np.int64)
-        texts = [font.fold(label)[:most] for label in labels]
+        whole = "".join(labels)
+        # Most are plain, all together: one by one they take as long as the drawing of small ones.
+        plain = whole.isascii() and whole.isprintable()
+        texts = labels
+        if not plain or len(max(labels, key=len, default="")) > most:
+            texts, plain = [font.fold(label)[:most] for label in labels], False
         for text in texts:
             length = len(text)
             end += length
             ends[at] = end
             at += 1
             self.widest = max(self.widest, length)
-        self.codes, self.ends = b"".join(texts) or b" ", ends
+        self.codes, self.ends = (whole.encode() if plain else b"".join(texts)) or b" ", ends
 
     cdef mask(self):
         """Room for the widest text, and a row of nothing below it."""

@@ -22,22 +22,60 @@ static inline uint8_t blend_one(uint8_t ground, uint8_t ink, uint8_t share)
     return (uint8_t)((uint16_t)(sum + 1 + (sum >> 8)) >> 8);
 }
 
-BLEND_WIDE static void blend_luma(uint8_t *restrict out, const uint8_t *restrict mask, ptrdiff_t width, uint8_t ground, uint8_t ink)
+/* Rows are done in blocks of BLEND_CHUNK. What is left over is the last block once more, a little to the left: what
+ * comes out depends on the mask alone, so that nothing is mixed twice. Labels are short: pixel by pixel, the rest would
+ * take longer than all blocks. */
+static inline void blend_luma_block(uint8_t *restrict out, const uint8_t *restrict mask, uint8_t ground, uint8_t ink)
 {
-    for (ptrdiff_t x = 0; x < width; x++)
+    for (int x = 0; x < BLEND_CHUNK; x++)
         out[x] = blend_one(ground, ink, mask[x]);
 }
 
+static inline void blend_luma_row(uint8_t *restrict out, const uint8_t *restrict mask, ptrdiff_t width, uint8_t ground, uint8_t ink)
+{
+    if (width < BLEND_CHUNK) {
+        for (ptrdiff_t x = 0; x < width; x++)
+            out[x] = blend_one(ground, ink, mask[x]);
+        return;
+    }
+    for (ptrdiff_t x = 0; x + BLEND_CHUNK <= width; x += BLEND_CHUNK)
+        blend_luma_block(out + x, mask + x, ground, ink);
+    blend_luma_block(out + width - BLEND_CHUNK, mask + width - BLEND_CHUNK, ground, ink);
+}
+
+BLEND_WIDE static void blend_luma(
+    uint8_t *restrict out, ptrdiff_t stride, const uint8_t *restrict mask, ptrdiff_t mask_stride, ptrdiff_t rows,
+    ptrdiff_t width, uint8_t ground, uint8_t ink)
+{
+    for (ptrdiff_t row = 0; row < rows; row++)
+        blend_luma_row(out + row * stride, mask + row * mask_stride, width, ground, ink);
+}
+
 /* A block's chroma is the mean of its four pixels', so that text stays without colour where it fills the block. */
+static inline void blend_chroma_one(
+    uint8_t *restrict out_u, uint8_t *restrict out_v, const uint8_t *restrict upper, const uint8_t *restrict lower,
+    ptrdiff_t x, uint8_t u, uint8_t v)
+{
+    const uint16_t sum = (uint16_t)(upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1] + 2);
+    const uint8_t covered = (uint8_t)(sum >> 2);
+    out_u[x] = blend_one(u, 128, covered);
+    out_v[x] = blend_one(v, 128, covered);
+}
+
 BLEND_WIDE static void blend_chroma(
     uint8_t *restrict out_u, uint8_t *restrict out_v, const uint8_t *restrict upper, const uint8_t *restrict lower,
     ptrdiff_t width, uint8_t u, uint8_t v)
 {
-    for (ptrdiff_t x = 0; x < width; x++) {
-        const uint16_t sum = (uint16_t)(upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1] + 2);
-        const uint8_t covered = (uint8_t)(sum >> 2);
-        out_u[x] = blend_one(u, 128, covered);
-        out_v[x] = blend_one(v, 128, covered);
+    if (width < BLEND_CHUNK) {
+        for (ptrdiff_t x = 0; x < width; x++)
+            blend_chroma_one(out_u, out_v, upper, lower, x, u, v);
+        return;
+    }
+    for (ptrdiff_t at = 0;; at = at + BLEND_CHUNK < width - BLEND_CHUNK ? at + BLEND_CHUNK : width - BLEND_CHUNK) {
+        for (int k = 0; k < BLEND_CHUNK; k++)
+            blend_chroma_one(out_u + at, out_v + at, upper + 2 * at, lower + 2 * at, k, u, v);
+        if (at == width - BLEND_CHUNK)
+            return;
     }
 }
 

@@ -295,7 +295,7 @@ def test_a_clip_too_short_for_a_window_says_so(films: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("windows", "told"), [(1, "in 1 window"), (2, "in 2 windows")])
 def test_windows_are_counted_in_words(windows: int, told: str) -> None:
-    tally = Counters(forget_after=1)
+    tally = Counters()
     tally.looks["whole"] = 8
     tally.agreements = Agreements()
     for _ in range(windows):
