@@ -121,8 +121,9 @@ class Fragments:
             oldest_s = tail[-1][0] - _VELOCITY_S
             fragment.tail = [*(place for place in fragment.tail if place[0] >= oldest_s), *tail]
             kinds, scores = rows.class_ids[start:stop], rows.scores[start:stop]
-            for class_id in np.unique(kinds).tolist():
-                score = float(scores[kinds == class_id].sum())
+            seen = sorted(set(kinds.tolist()))
+            for class_id in seen:
+                score = float((scores[kinds == class_id] if len(seen) > 1 else scores).sum())
                 fragment.votes[class_id] = fragment.votes.get(class_id, 0.0) + score
 
     def all(self) -> list[Fragment]:

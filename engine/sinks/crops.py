@@ -173,14 +173,16 @@ class Crops(FileSink):
         better: list[tuple[int, float, float, tuple[float, float, float, float]]] = []
         for row in due:
             x1, y1, x2, y2 = boxes[row]
+            best = self._best.get(ids[row])
+            least = _BETTER * best.worth if best is not None else 0.0
+            if scores[row] * (x2 - x1) * (y2 - y1) <= least:  # most
+                continue
             left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
             if left >= right or top >= bottom:
                 continue
             worth = scores[row] * (right - left) * (bottom - top)
             if min(left, top) <= _EDGE_PX or right >= width - _EDGE_PX or bottom >= height - _EDGE_PX:
                 worth *= _AT_EDGE
-            best = self._best.get(ids[row])
-            least = _BETTER * best.worth if best is not None else 0.0
             if worth > least:  # it would be, were it as sharp as can be
                 better.append((row, worth, least, (left, top, right, bottom)))
         if not better:
@@ -384,11 +386,16 @@ def _to_jpeg(matrix: str, full_range: bool) -> NDArray[np.float32]:
 
 
 @cache
-def _tables(full_range: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return (256,), (256,): luma and chroma of BT.601 as those of a JPEG."""
+def _tables(full_range: bool) -> tuple[bytes, bytes]:
+    """Return 256 bytes each: luma and chroma of BT.601 as those of a JPEG."""
     weights = _to_jpeg("bt601", full_range)
     luma = (np.arange(256) - (0 if full_range else 16)) * weights[0, 0]
-    return _levels(luma), _levels((np.arange(256) - 128) * weights[1, 1] + 128)
+    return _levels(luma).tobytes(), _levels((np.arange(256) - 128) * weights[1, 1] + 128).tobytes()
+
+
+def _looked_up(plane: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
+    """Return `table[plane]`: as bytes in a seventh of the time that NumPy takes."""
+    return np.frombuffer(plane.tobytes().translate(table), np.uint8).reshape(plane.shape)
 
 
 def _levels(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -401,7 +408,9 @@ def _recoloured(part: _Cut) -> list[NDArray[np.uint8]]:
     luma, blue, red = part.planes
     if part.matrix == "bt601":  # each plane for itself
         grey, colour = _tables(part.full_range)
-        return part.planes if part.full_range else [grey[luma], colour[blue], colour[red]]
+        if part.full_range:
+            return part.planes
+        return [_looked_up(luma, grey), _looked_up(blue, colour), _looked_up(red, colour)]
     weights = _to_jpeg(part.matrix, part.full_range)
     blues, reds = blue.astype(np.float32) - 128, red.astype(np.float32) - 128
     greys = (luma.astype(np.float32) - (0 if part.full_range else 16)) * weights[0, 0]
