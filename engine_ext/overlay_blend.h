@@ -62,7 +62,7 @@ static inline void blend_chroma_one(
     out_v[x] = blend_one(v, 128, covered);
 }
 
-BLEND_WIDE static void blend_chroma(
+static inline void blend_chroma_row(
     uint8_t *restrict out_u, uint8_t *restrict out_v, const uint8_t *restrict upper, const uint8_t *restrict lower,
     ptrdiff_t width, uint8_t u, uint8_t v)
 {
@@ -77,6 +77,15 @@ BLEND_WIDE static void blend_chroma(
         if (at == width - BLEND_CHUNK)
             return;
     }
+}
+
+/* Of two rows of the mask each. */
+BLEND_WIDE static void blend_chroma(
+    uint8_t *restrict out_u, ptrdiff_t stride_u, uint8_t *restrict out_v, ptrdiff_t stride_v,
+    const uint8_t *restrict mask, ptrdiff_t mask_stride, ptrdiff_t rows, ptrdiff_t width, uint8_t u, uint8_t v)
+{
+    for (ptrdiff_t row = 0; row < rows; row++, mask += 2 * mask_stride)
+        blend_chroma_row(out_u + row * stride_u, out_v + row * stride_v, mask, mask + mask_stride, width, u, v);
 }
 
 /* Rows of a glyph into rows of a mask: the larger of both, since the sides of glyphs overlap. */
