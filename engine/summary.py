@@ -69,7 +69,8 @@ class SegmentJson(TypedDict, total=False):
 
 
 class ShareJson(TypedDict):
-    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %."""
+    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %. Of one
+    window, or of nothing, that is not known: between 0 and 1."""
 
     value: float
     low: float
@@ -108,6 +109,15 @@ class GateJson(TypedDict):
     audit: GateAuditJson | None
 
 
+class ClockJson(TypedDict):
+    """The wall clock of a video: its first frame's time, None where nothing tells it, how that is known, and the
+    zone."""
+
+    start: str | None
+    origin: str
+    zone: str
+
+
 class EntryJson(TypedDict):
     """How a video ended, as JSON values: a VideoResult without its path. The last keys are those of a manifest, and of
     `Engine.work`."""
@@ -140,6 +150,7 @@ class EntryJson(TypedDict):
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
+    known_ahead: NotRequired[int]
 
 
 class VideoJson(EntryJson):
@@ -313,7 +324,7 @@ class SummaryJson(TypedDict):
 class ManifestJson(SummaryJson):
     """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
     versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
-    Where it is written it is sealed with `manifest_sha256` (engine/made.py)."""
+    Where it is written it is sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]

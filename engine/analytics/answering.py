@@ -21,6 +21,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
 from engine.errors import InputError
+from engine.summary import CameraJson
 
 if TYPE_CHECKING:
     from engine.analytics.paths import Paths, TrackPath
@@ -274,14 +275,14 @@ def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
     return found
 
 
-def told(cameras: Sequence[CameraAnswers]) -> dict[str, Any]:
+def told(cameras: Sequence[CameraAnswers]) -> list[CameraJson]:
     """Return what a summary says of answers, as JSON values: for each camera its objects, how often each line was
     crossed which way by which class, and the stays in each zone. Where nothing was examined, there are no numbers:
     None."""
-    return {"cameras": [_told_of(each) for each in cameras]}
+    return [_told_of(each) for each in cameras]
 
 
-def _told_of(camera: CameraAnswers) -> dict[str, Any]:
+def _told_of(camera: CameraAnswers) -> CameraJson:
     answers, objects = camera.answers, camera.objects
     scene, examined = answers.scene, bool(answers.examined_s)
     crossed: Counter[tuple[str, str, str]] = Counter()
@@ -291,7 +292,7 @@ def _told_of(camera: CameraAnswers) -> dict[str, Any]:
             crossed[event.place, event.direction, event.class_name] += 1
         elif event.kind is EventKind.STAY:
             dwells[event.place].append(event.dwell_s or 0.0)
-    found: dict[str, Any] = {
+    found: CameraJson = {
         "camera": answers.camera,
         "ids": objects.ids if examined else None,
         "objects": [objects.low, objects.high] if examined else None,

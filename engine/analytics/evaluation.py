@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +42,18 @@ class Scores:
     true_ids: int
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The input of trackeval's metrics for one sequence."""
+class Prepared(TypedDict):
+    """The input of trackeval's metrics for one sequence: how many frames, ids and boxes there are, and of each frame
+    the ids of truth and tracks, numbered from 0, and the (truth, tracks) overlaps of their boxes."""
 
-    data: dict[str, Any]
+    num_timesteps: int
+    num_gt_ids: int
+    num_tracker_ids: int
+    num_gt_dets: int
+    num_tracker_dets: int
+    gt_ids: list[NDArray[np.int_]]
+    tracker_ids: list[NDArray[np.int_]]
+    similarity_scores: list[NDArray[np.float64]]
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
@@ -97,18 +104,16 @@ def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distract
         similarities.append(similarity[wanted])
     gt_ids, gt_count = _numbered(gt_ids)
     ids, id_count = _numbered(ids)
-    return Prepared(
-        {
-            "num_timesteps": last,
-            "num_gt_ids": gt_count,
-            "num_tracker_ids": id_count,
-            "num_gt_dets": sum(map(len, gt_ids)),
-            "num_tracker_dets": sum(map(len, ids)),
-            "gt_ids": gt_ids,
-            "tracker_ids": ids,
-            "similarity_scores": similarities,
-        }
-    )
+    return {
+        "num_timesteps": last,
+        "num_gt_ids": gt_count,
+        "num_tracker_ids": id_count,
+        "num_gt_dets": sum(map(len, gt_ids)),
+        "num_tracker_dets": sum(map(len, ids)),
+        "gt_ids": gt_ids,
+        "tracker_ids": ids,
+        "similarity_scores": similarities,
+    }
 
 
 def score(sequences: Mapping[str, Prepared]) -> tuple[dict[str, Scores], Scores]:
@@ -116,14 +121,14 @@ def score(sequences: Mapping[str, Prepared]) -> tuple[dict[str, Scores], Scores]
     hota, clear, identity = _metrics()
     metrics = {"hota": hota, "clear": clear, "id": identity}
     results = {
-        name: {kind: metric.eval_sequence(sequence.data) for kind, metric in metrics.items()}
+        name: {kind: metric.eval_sequence(sequence) for kind, metric in metrics.items()}
         for name, sequence in sequences.items()
     }
     whole = {
         kind: metric.combine_sequences({name: parts[kind] for name, parts in results.items()})
         for kind, metric in metrics.items()
     }
-    counts = {name: (s.data["num_tracker_ids"], s.data["num_gt_ids"]) for name, s in sequences.items()}
+    counts = {name: (s["num_tracker_ids"], s["num_gt_ids"]) for name, s in sequences.items()}
     each = {name: _scores(parts, *counts[name]) for name, parts in results.items()}
     return each, _scores(whole, sum(n for n, _ in counts.values()), sum(n for _, n in counts.values()))
 
@@ -137,7 +142,7 @@ def _metrics() -> Sequence[Any]:
     return trackeval.metrics.HOTA(), trackeval.metrics.CLEAR(quiet), trackeval.metrics.Identity(quiet)
 
 
-def _scores(parts: dict[str, Any], ids: int, true_ids: int) -> Scores:
+def _scores(parts: Mapping[str, Mapping[str, Any]], ids: int, true_ids: int) -> Scores:
     hota, clear, identity = parts["hota"], parts["clear"], parts["id"]
     return Scores(
         100 * float(np.mean(hota["HOTA"])),

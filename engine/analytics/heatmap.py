@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,24 @@ class TrackState:
     been: dict[str, list[_Count]]
 
 
+class TrackStateJson(TypedDict):
+    """A TrackState as JSON values."""
+
+    track_id: int
+    last_us: int
+    cell: int
+    kind: str
+    been: dict[str, list[int]]
+
+
+class HeatmapStateJson(TypedDict):
+    """A HeatmapState as JSON values, with tuples for arrays."""
+
+    size_wh: tuple[int, int]
+    cells: dict[str, list[tuple[int, int, int]]]
+    tracks: list[TrackStateJson]
+
+
 @dataclass(frozen=True)
 class HeatmapState:
     """A heatmap at one moment, for a checkpoint: of each class the cells that are not empty, as (cell, tracks,
@@ -67,9 +85,8 @@ class HeatmapState:
     cells: dict[str, list[tuple[_Count, _Count, _Count]]]
     tracks: list[TrackState]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values, with tuples for arrays."""
-        return asdict(self)
+    def to_json(self) -> HeatmapStateJson:
+        return cast("HeatmapStateJson", asdict(self))
 
     @classmethod
     def from_json(cls, value: object) -> HeatmapState:

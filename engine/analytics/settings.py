@@ -19,6 +19,7 @@ from engine.errors import ConfigError
 if TYPE_CHECKING:
     from engine.analytics.scene import Scene
     from engine.config import EngineConfig
+    from engine.summary import ClockJson
 
 DEFAULT_BIN_S = 900.0
 
@@ -62,7 +63,7 @@ class AnswerSettings:
         patterns = self.clock_patterns
         return clock_of(video, zone=self.zone, start=start, patterns=patterns, creation_time=creation_time)
 
-    def clock_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def clock_entry(self, entry: Mapping[str, Any]) -> ClockJson:
         """Return a video's clock as it stands in the manifest, from its entry in a summary: its first frame's time, how
         that is known, the zone."""
         clock = self.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))

@@ -8,7 +8,7 @@ of the sequence before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import av
@@ -140,7 +140,7 @@ class _Setting:
     """How a source is encoded, so that a piece of it can follow it and be followed by it."""
 
     def __init__(
-        self, codec: str, values: dict[str, Any], options: dict[str, str], head: bytes, level: tuple[int, int]
+        self, codec: str, values: Mapping[str, object], options: dict[str, str], head: bytes, level: tuple[int, int]
     ) -> None:
         self._codec, self._values, self._options, self._head, self._level = codec, values, options, head, level
 

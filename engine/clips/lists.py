@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
+from engine.choices.formats import CLIP_LISTS
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
@@ -25,7 +26,7 @@ COLUMNS = tuple(
 )
 
 
-LIST, EMPTY = "clips.csv", "empty.txt"
+LIST, EMPTY = CLIP_LISTS
 _LARGEST_LIST = 1 << 28
 
 

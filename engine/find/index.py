@@ -20,8 +20,8 @@ from typing import Any
 from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
 from engine.analytics.timeline import lay_out
+from engine.choices.formats import EXPORT_NOTE
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
-from engine.exports import NOTE
 from engine.finished import FinishedRun
 
 SCHEMA = 3
@@ -327,7 +327,7 @@ def folders_of(root: Path) -> Iterator[Path]:
     """Give the output folders of runs and jobs in a tree: those with a manifest. Hidden folders are passed over, and
     exports, whose manifests are other tools'."""
     for place, folders, files in os.walk(root):
-        if NOTE in files:
+        if EXPORT_NOTE in files:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Self, TypedDict, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+
+_Number = TypeVar("_Number", int, float)
+
+
+class StageJson(TypedDict):
+    """A Stage as JSON values."""
+
+    threads: str
+    stage: str
+    seconds: float
+    share: float
+
+
+class SnapshotJson(TypedDict):
+    """A Snapshot as JSON values."""
+
+    frames: int
+    fps: float
+    active: int
+    ended: dict[str, int]
+    cpu_s: float
+    memory_bytes: int
+    stages: list[StageJson]
+    queues: dict[str, int]
+    gpu_s: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,9 +69,9 @@ class Snapshot:
         stages = tuple(replace(stage, share=0.0) for stage in self.stages)
         return replace(self, fps=0.0, active=0, memory_bytes=0, stages=stages, queues={})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SnapshotJson:
         """Return it as JSON values."""
-        return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
+        return cast("SnapshotJson", {**asdict(self), "stages": [asdict(stage) for stage in self.stages]})
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -85,8 +109,9 @@ def _mean(stages: list[Stage]) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def _sum(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    total: Counter[str] = Counter()
+def _sum(counts: Iterable[Mapping[str, _Number]]) -> dict[str, _Number]:
+    total: dict[str, _Number] = {}
     for each in counts:
-        total.update(each)
-    return dict(total)
+        for key, number in each.items():
+            total[key] = total.get(key, 0) + number
+    return total

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import camera_of, name_of, natural
@@ -27,6 +27,7 @@ from engine.summary import SequenceJson
 
 if TYPE_CHECKING:
     from engine.analytics.heatmap import HeatmapState
+    from engine.sinks.scene_overlay import CountsJson
 
 # Frames whose sketches are kept: two seconds of 60 a second.
 _MAX_TAIL = 120
@@ -181,13 +182,13 @@ class Place:
 
         return HeatmapState.from_json(found), self.offset_us
 
-    def counts_before(self) -> tuple[dict[str, Any] | None, bool]:
+    def counts_before(self) -> tuple[CountsJson | None, bool]:
         """Return what the file before left of the counts that are drawn, and whether this one is joined to it."""
         joined = self._placed is not None and self._placed.joined
         return (self._carried.get("counts") if self._carried is not None else None), joined
 
     def leave(
-        self, heatmap: HeatmapState | None, counts: dict[str, object] | None, time_base: Fraction, end_s: float
+        self, heatmap: HeatmapState | None, counts: CountsJson | None, time_base: Fraction, end_s: float
     ) -> CarriedJson | None:
         """Return what the next file needs; None where there is nothing new. Without a `heatmap` or `counts` of this
         file that one goes on with what was left to this."""

@@ -15,8 +15,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 if TYPE_CHECKING:
+    from engine.analytics.heatmap import HeatmapStateJson
     from engine.records import TrackerJson
     from engine.sinks.base import OutputState
+    from engine.sinks.scene_overlay import CountsJson
     from engine.summary import EntryJson, SegmentJson
 
 SCHEMA = 1
@@ -102,8 +104,8 @@ class CarriedJson(TypedDict):
     offset_s: float
     start: str | None
     zero: str | None
-    heatmap: NotRequired[dict[str, Any]]
-    counts: NotRequired[dict[str, Any]]
+    heatmap: NotRequired[HeatmapStateJson]
+    counts: NotRequired[CountsJson]
 
 
 class Verdict(TypedDict):

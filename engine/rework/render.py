@@ -18,14 +18,14 @@ from engine.analytics import Samples, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.config import EngineConfig
-from engine.corrections import TRACKS
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
-from engine.own_files import refuse_foreign
+from engine.output_folder.corrections import TRACKS
+from engine.output_folder.own_files import refuse_foreign
 from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
@@ -36,7 +36,7 @@ from engine.sinks.base import sole_writer
 from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
 from engine.sinks.overlay import OverlayStyle
-from engine.sinks.scene_overlay import SceneOverlay
+from engine.sinks.scene_overlay import CountsJson, SceneOverlay
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
 
@@ -82,7 +82,7 @@ def render(
             raise InputError(f"{source} is the source and would be overwritten: move it out of {target.parent}.")
         refuse_foreign(target, overwrite=overwrite)
     with sole_writer(folder):
-        left: dict[str, dict[str, object] | None] = {}  # of cameras: what the next of their files goes on with
+        left: dict[str, CountsJson | None] = {}  # of cameras: what the next of their files goes on with
         for video, film, source, tracks in jobs:
             scene = settings.scene(video.name)
             drawn = scene_overlay(config, scene, longest_gap=_longest_gap(tracks, video.step_s))
@@ -103,7 +103,7 @@ def _settings_of(config: EngineConfig) -> AnswerSettings:
         raise ConfigError(f"{error} Name it with --scene, or leave it out with --draw none.") from error
 
 
-def _before(left: Mapping[str, dict[str, object] | None], film: Film) -> tuple[dict[str, object] | None, bool]:
+def _before(left: Mapping[str, CountsJson | None], film: Film) -> tuple[CountsJson | None, bool]:
     return left.get(film.camera), film.sequence_joined
 
 

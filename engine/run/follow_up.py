@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.analytics.answering import CameraAnswers
+from engine.analytics.run_answers import answers_of
 from engine.analytics.settings import AnswerSettings
-from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.summary import FollowUpJson, VideoJson
@@ -35,7 +35,7 @@ def follow_up(
     entries: Sequence[VideoJson],
     folder: Path,
     config: EngineConfig,
-    model: Mapping[str, str],
+    model: Mapping[str, object],
     *,
     settings: AnswerSettings | None = None,
     reported: bool = False,
@@ -63,7 +63,7 @@ def _made(
     entries: Sequence[VideoJson],
     folder: Path,
     config: EngineConfig,
-    model: Mapping[str, str],
+    model: Mapping[str, object],
     settings: AnswerSettings,
     cameras: Sequence[CameraAnswers],
     roots: Sequence[Path],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,15 @@ class SceneJson(TypedDict):
     first_s: float
     size_wh: list[int]
     counts: Mapping[str, object] | None
+
+
+class CountsJson(TypedDict):
+    """What the counts on the next file's video go on with: the scene's hash, the size of the frames, and the state of
+    its LiveCounts."""
+
+    scene: str
+    size_wh: list[int]
+    counts: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class SceneOverlay:
         self._first_s: float | None = None
         self._layouts: dict[tuple[int, int], _Layout] = {}
         self._size_wh = (0, 0)
-        self.before: Callable[[], tuple[Mapping[str, Any] | None, bool]] = lambda: (None, False)
+        self.before: Callable[[], tuple[CountsJson | None, bool]] = lambda: (None, False)
         """Gives what the file before of the same camera has `left`, and whether this one is joined to it; asked at the
         first frame."""
 
@@ -115,7 +124,7 @@ class SceneOverlay:
                 self._go_on(self._counts, step)
         self._counts.see(samples, step)
 
-    def left(self) -> dict[str, object] | None:
+    def left(self) -> CountsJson | None:
         """Return what the next file of the camera goes on with; None where nothing is counted."""
         if self._counts is None:
             return None

@@ -1,7 +1,7 @@
-"""The trackers by name: kernel, parameters with their defaults, the scores each needs, and what it is for.
+"""The trackers by name: kernel, parameters with defaults, the scores each needs, and its purpose.
 
-The one list from which configuration, command line, documentation and the track stage are made. Nothing heavy is
-imported here: the command line's help is made from it.
+Configuration, command line, documentation and the track stage are all generated from this one list. It imports nothing
+heavy, because the command line's help is built from it.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
 Parameter: TypeAlias = bool | int | float
 """The value of a tracker's parameter."""
 
-# Detections with a score above it are of use to the trackers that look at faint ones; a constant of their authors.
+# Trackers that use low-scoring detections ignore those at or below this score; their authors' constant.
 LOW_SCORE = 0.1
 
-# Parameters that say for how many frames a track may stay lost.
+# Parameters that set for how many frames a track may stay lost.
 _LIFETIMES = ("max_age", "track_buffer", "lost_track_buffer")
 
-# Parameters that say for how many frames an object must have been detected before its track counts.
+# Parameters that set for how many frames an object must be detected before its track counts.
 FIRST_HITS = ("min_hits", "minimum_consecutive_frames")
 
-# Every parameter: what it does. The rules are in `keys`, the defaults with each tracker.
+# The help text of every parameter. The rules are in `keys`, the defaults with each tracker.
 HELP = {
-    "max_age": "Inferred frames a track outlives unseen.",
-    "min_hits": "Detections in a row before a track counts.",
-    "iou_threshold": "Overlap that joins detection and track.",
+    "max_age": "Inferred frames that a track survives without a detection.",
+    "min_hits": "Consecutive detections before a track counts.",
+    "iou_threshold": "Minimum overlap to match a detection to a track.",
     "det_thresh": "Score above which a detection starts a track.",
-    "delta_t": "Frames over which direction is taken.",
-    "inertia": "Weight of the direction beside the overlap.",
-    "use_byte": "Match low scores with known tracks.",
+    "delta_t": "Frames over which direction is measured.",
+    "inertia": "Weight of direction relative to overlap.",
+    "use_byte": "Match low-scoring detections with known tracks.",
     "track_thresh": "Score above which detections are matched first.",
-    "match_thresh": "Largest cost of a first match.",
+    "match_thresh": "Maximum cost of a first match.",
     "track_buffer": "Inferred frames a lost track is kept.",
-    "mot20": "Leave scores out of the costs, for dense crowds.",
+    "mot20": "Ignore scores in the matching cost, for dense crowds.",
     "lost_track_buffer": "Inferred frames a lost track is kept.",
-    "track_activation_threshold": "Least score of a detection that starts a track.",
+    "track_activation_threshold": "Minimum score to start a track.",
     "minimum_consecutive_frames": "Detections before a track counts.",
-    "minimum_iou_threshold_first_assoc": "Least overlap times score of a first match.",
-    "minimum_iou_threshold_second_assoc": "Least overlap of a match at a low score.",
-    "minimum_iou_threshold_unconfirmed_assoc": "Least overlap times score of a new track's match.",
-    "high_conf_det_threshold": "Lowest of the scores that count as high.",
+    "minimum_iou_threshold_first_assoc": "Minimum overlap times score of a first match.",
+    "minimum_iou_threshold_second_assoc": "Minimum overlap of a low-score match.",
+    "minimum_iou_threshold_unconfirmed_assoc": "Minimum overlap times score to match a new track.",
+    "high_conf_det_threshold": "Minimum score that counts as high.",
     "instant_first_frame_activation": "Count the first frame's tracks at once.",
-    "buffer_ratio_first": "Margin of the first match, in sizes of the box.",
-    "buffer_ratio_second": "Margin of the match at a low score, in sizes of the box.",
+    "buffer_ratio_first": "Box enlargement for the first match, relative to its size.",
+    "buffer_ratio_second": "Box enlargement for the low-score match, relative to its size.",
 }
 KEYS = tuple(HELP)
 
 
 @dataclass(frozen=True)
 class TrackerKind:
-    """One tracker. `kernel` is its module and class in engine_ext, `defaults` names its parameters, `wants_low` tells
-    from them whether it uses faint detections."""
+    """One tracker. `kernel` is its module and class in engine_ext, `defaults` its parameters; `wants_low` says, given
+    the parameters, whether it uses low-scoring detections."""
 
     name: str
     title: str
@@ -81,8 +81,8 @@ TRACKERS: dict[str, TrackerKind] = {
             "sort.SortTracker",
             {"max_age": 10, "min_hits": 3, "iou_threshold": 0.3},
             lambda _: False,
-            "The default. A constant-velocity filter and the overlap of boxes; scores play no part. Predictable and "
-            "the fastest. Good where objects are seldom hidden and detections are steady.",
+            "The default. Uses a constant-velocity filter and box overlap, but no scores. Predictable and the fastest. "
+            "Good if objects are rarely hidden and detections are steady.",
         ),
         TrackerKind(
             "bytetrack",
@@ -90,8 +90,8 @@ TRACKERS: dict[str, TrackerKind] = {
             "bytetrack.ByteTracker",
             {"track_thresh": 0.5, "match_thresh": 0.8, "track_buffer": 30, "mot20": False},
             lambda _: True,
-            "Matches faint detections with known tracks in a second stage, so that an object half hidden keeps its id. "
-            "Good for crowds and detectors whose scores vary.",
+            "Matches low-scoring detections with known tracks in a second stage, so half-hidden objects keep their "
+            "ids. Good for crowds and for detectors with varying scores.",
         ),
         TrackerKind(
             "ocsort",
@@ -107,8 +107,8 @@ TRACKERS: dict[str, TrackerKind] = {
                 "use_byte": False,
             },
             lambda parameters: bool(parameters["use_byte"]),
-            "Follows the direction in which an object was seen to move, and mends its filter when it is found again. "
-            "Good for objects that turn, stop or are hidden for long; with use_byte for faint ones, too.",
+            "Uses an object's observed direction of motion, and corrects its filter when the object is found again. "
+            "Good for objects that turn, stop or stay hidden for long; with use_byte also for low scores.",
         ),
         TrackerKind(
             "cbiou",
@@ -127,8 +127,8 @@ TRACKERS: dict[str, TrackerKind] = {
                 "buffer_ratio_second": 0.5,
             },
             lambda _: True,
-            "Gives boxes a margin before their overlap is measured, a narrow one and then a wide one. Good for small "
-            "or fast objects and low frame rates; the best on MOT17 here.",
+            "Enlarges boxes before measuring their overlap, first a little, then more. Good for small or fast objects "
+            "and low frame rates; the best on MOT17 here.",
         ),
     )
 }

@@ -30,7 +30,14 @@ def follow_up(task: FollowUp, events: Sender, orders: Iterator[Order]) -> None:
     followed = engine.Followed({})
     if not task.made:
         followed = engine.follow_up(
-            videos, output, config, task.model, settings=settings, reported=task.reported, roots=roots, tick=tick
+            videos,
+            output,
+            config,
+            task.model.to_json(),
+            settings=settings,
+            reported=task.reported,
+            roots=roots,
+            tick=tick,
         )
     clocks = tuple(settings.clock_entry(video) if "stem" in video else None for video in videos)
     events.send(FollowedUp(follow_up_of(followed.made), clocks, followed.error))

@@ -65,6 +65,7 @@ class Stage(StrEnum):
     STOPPING = "stopping"
     ENDED = "ended"
     WAITING = "waiting for files that other workers have"
+    PIECES = "pieces of a long video"
 
 
 class How(StrEnum):
@@ -452,7 +453,7 @@ class ModelFacts:
         found = _check(value, _MODEL)
         return cls(found.get("name"), found.get("sha256"), found.get("error"), tuple(found.get("classes", ())))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | list[str]]:
         found = {"name": self.name, "sha256": self.sha256, "error": self.error, "classes": list(self.classes) or None}
         return {key: value for key, value in found.items() if value is not None}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease
@@ -22,6 +22,66 @@ _INTERNAL = 1
 _OK, _ERROR = 1, 2
 _BAD = {How.CRASHED, How.STALLED, How.FAILED, How.BROKE_OFF}
 _Value = str | int | float | bool
+
+
+class ValueJson(TypedDict, total=False):
+    """A value in OTLP's JSON: one of these keys. 64 bits are a text there."""
+
+    boolValue: bool
+    intValue: str
+    doubleValue: float
+    stringValue: str
+
+
+class AttributeJson(TypedDict):
+    """An attribute of a span or of what sends it."""
+
+    key: str
+    value: ValueJson
+
+
+class StatusJson(TypedDict):
+    """How a span ended; `message` only where something went wrong."""
+
+    code: int
+    message: NotRequired[str]
+
+
+class _Parent(TypedDict, total=False):
+    parentSpanId: str
+
+
+class SpanJson(_Parent):
+    """A span in OTLP's JSON: ids as hexadecimal digits, times as nanoseconds since 1970 in a text."""
+
+    traceId: str
+    spanId: str
+    name: str
+    kind: int
+    startTimeUnixNano: str
+    endTimeUnixNano: str
+    attributes: list[AttributeJson]
+    status: StatusJson
+
+
+class ScopeSpansJson(TypedDict):
+    """Spans by what has made them."""
+
+    scope: dict[str, str]
+    spans: list[SpanJson]
+
+
+class ResourceSpansJson(TypedDict):
+    """Spans by what sends them."""
+
+    resource: dict[str, list[AttributeJson]]
+    scopeSpans: list[ScopeSpansJson]
+
+
+class RequestJson(TypedDict):
+    """The body of an OTLP request for traces."""
+
+    resourceSpans: list[ResourceSpansJson]
 
 
 @dataclass(frozen=True)
@@ -111,21 +171,22 @@ def _of_lease(lease: Lease, key: str, parent: str, name: str, facts: dict[str, _
     return Span(key, parent, name, begins_s or ends_s, max(begins_s, ends_s), error, told)
 
 
-def request_of(job: Job, end: EndRecord) -> dict[str, Any]:
+def request_of(job: Job, end: EndRecord) -> RequestJson:
     """Return the body of an OTLP request, as its JSON has it."""
     trace = hashlib.sha256(job.id.encode()).hexdigest()[:32]
-    service = {"service.name": "yolo-engine", "service.version": metadata.version("yolo-engine")}
+    service: dict[str, _Value] = {"service.name": "yolo-engine", "service.version": metadata.version("yolo-engine")}
     spans = [_otlp(span, trace, job.id) for span in spans_of(job, end)]
-    scope = {"scope": {"name": "yolo-engine"}, "spans": spans}
+    scope: ScopeSpansJson = {"scope": {"name": "yolo-engine"}, "spans": spans}
     return {"resourceSpans": [{"resource": {"attributes": _attributes(service)}, "scopeSpans": [scope]}]}
 
 
-def _otlp(span: Span, trace: str, job_id: str) -> dict[str, Any]:
-    status = {"code": _OK} if span.error is None else {"code": _ERROR, "message": span.error[:1000]}
+def _otlp(span: Span, trace: str, job_id: str) -> SpanJson:
+    status: StatusJson = {"code": _OK} if span.error is None else {"code": _ERROR, "message": span.error[:1000]}
+    parent: _Parent = {"parentSpanId": _span_id(job_id, span.parent)} if span.parent else {}
     return {
         "traceId": trace,
         "spanId": _span_id(job_id, span.key),
-        **({"parentSpanId": _span_id(job_id, span.parent)} if span.parent else {}),
+        **parent,
         "name": span.name,
         "kind": _INTERNAL,
         "startTimeUnixNano": str(round(span.begins_s * 1e9)),
@@ -139,15 +200,15 @@ def _span_id(job_id: str, key: str) -> str:
     return hashlib.sha256(f"{job_id} {key}".encode()).hexdigest()[:16]
 
 
-def _attributes(values: Mapping[str, _Value]) -> list[dict[str, Any]]:
+def _attributes(values: Mapping[str, _Value]) -> list[AttributeJson]:
     return [{"key": key, "value": _value(value)} for key, value in values.items()]
 
 
-def _value(value: _Value) -> dict[str, Any]:
+def _value(value: _Value) -> ValueJson:
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
-        return {"intValue": str(value)}  # 64 bits are a text in their JSON
+        return {"intValue": str(value)}
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.answers import config_for_answers
 from engine.cli.main import commands
 from engine.report import write_report
 from engine.report.stills import jpeg_of
 from tests.browser.conftest import DESK, PHONE, TOO_FAINT, shot, until
 from tests.engine.report.handmade import SCENE, Film, output_folder
-from tests.engine.report.test_pages import archive
+from tests.engine.report.test_pages import archive, crop_of
 
 NASTY = "a\"'<b>&amp;<img src=x onerror=alert(1)>\u202e😀"
 FILMS = [
@@ -103,7 +103,7 @@ def test_crops_stand_beside_their_rows(tmp_path, show):
     jpeg = jpeg_of(np.full((32, 16, 3), 200, np.uint8))
     # Every second track has one: rows that are used again change from one kind to the other.
     numbers = range(2, 301, 2)
-    archive(tmp_path / "a.crops.zip", [{"track_id": n, "file": f"{n}.jpg", "worth": 1} for n in numbers], jpeg)
+    archive(tmp_path / "a.crops.zip", [crop_of(folder, "a", number) for number in numbers], jpeg)
     settings = AnswerSettings.of(config_for_answers(folder.manifest["config"], {}))
     page = show(write_report(folder.path, folder.manifest, settings).report).page
     page.locator("[value=tracks] + span").click()
