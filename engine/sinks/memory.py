@@ -97,7 +97,8 @@ class Counters:
                 self.last_pts_s, self._steps, tracks.track_ids, tracks.class_ids, tracks.scores, tracks.boxes_xyxy
             )
         if tracks.alive is not None:
-            self._forget(frozenset(tracks.alive.tolist()))
+            # What is told of a gap, from both its sides, may be of a track that began behind it.
+            self._forget(frozenset(tracks.alive.tolist()).union(tracks.track_ids.tolist()))
 
     @property
     def objects(self) -> tuple[int, int] | None:

@@ -78,6 +78,17 @@ def test_a_track_that_the_tracker_holds_is_not_counted_again():
     assert tally.tracks_by_class == {0: 1}
 
 
+def test_a_track_of_a_gap_is_kept_though_it_was_not_alive_then():
+    """Its boxes in the gap were made behind it."""
+    tally = Counters(objects=True)
+    for index in range(3):
+        seen = tracks(index, [5], found=None if index == 1 else 1)
+        seen.alive = np.array([], np.int64) if index == 1 else None
+        tally.write(seen)
+    assert tally.tracks_by_class == {0: 1}
+    assert tally.objects == (1, 1)
+
+
 def test_callback():
     got = []
     sink = CallbackSink(got.append)
