@@ -70,7 +70,8 @@ def stores_in(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist.")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Name the output folder of a run, or its *{STORE_SUFFIX}.")
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
