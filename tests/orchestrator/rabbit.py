@@ -80,9 +80,7 @@ class RabbitMq:
     def stop(self) -> None:
         if self._server is not None:
             self.kill()
-            mapper = shutil.which("epmd")
-            assert mapper is not None
-            subprocess.run([mapper, "-kill"], env=self._environment, capture_output=True, check=False)
+            until(self._mapper_ends, 20, lambda: "the port mapper lives on")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def control(self, *arguments: str) -> str:
@@ -107,6 +105,11 @@ class RabbitMq:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _mapper_ends(self) -> bool:
+        """End the port mapper, which refuses for as long as it has not noticed that its node is gone."""
+        asked = subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, text=True, check=False)
+        return "Killed" in asked.stdout + asked.stderr or "onnect" in asked.stdout + asked.stderr
 
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
