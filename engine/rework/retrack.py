@@ -26,6 +26,7 @@ from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
 from engine.sinks.store import Store
+from engine.stages.gaps import Gaps
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -69,7 +70,8 @@ def stores_in(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist.")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Name the output folder of a run, or its *{STORE_SUFFIX}.")
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
@@ -88,9 +90,12 @@ def changed(config: EngineConfig, changes: Mapping[str, object]) -> EngineConfig
 
 def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
     """Give the tracks of every frame, as a run with this configuration would. Raises InputError and ConfigError."""
-    tracker = StreamTracker(TrackerSettings.of(config, store.header.class_names))
+    settings = TrackerSettings.of(config, store.header.class_names)
+    tracker, gaps = StreamTracker(settings), Gaps()
     for frame, detections in store.frames():
-        yield tracker.follow(frame, detections)
+        tracks = tracker.follow(frame, detections)
+        yield from gaps.take(tracks) if settings.both else (tracks,)
+    yield from gaps.rest()
 
 
 def retrack(
@@ -215,13 +220,12 @@ def _written(
 
         made = (TracksJsonl(rows(paths["tracks"]), header.class_names), MotText(rows(paths["mot"])))
         sinks = {sink.kind: _Part(sink, info) for sink in made}
-        values = config.model_dump(include=set(registry.KEYS))
-        # Fragments of one object may lie farther apart than a track lives.
-        tally = Counters(registry.lifetime(config.tracker, values) if ids is None else 10**9, config.conf)
+        tally = Counters(config.conf)
         try:
             for tracks in follow(store, config):
                 if ids is not None:
                     tracks.track_ids[:] = [ids[track_id] for track_id in tracks.track_ids.tolist()]
+                    tracks.alive = None  # fragments of one object may lie farther apart than a track lives
                 tally.write(tracks)
                 for sink in sinks.values():
                     sink.write(tracks)
