@@ -97,6 +97,11 @@ def read_manifest(folder: Path) -> ManifestJson:
     return checked(values, path)
 
 
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
+    return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
+
+
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:
     """Return what a run's configuration as its manifest `kept` it, and over it the keys that are `given`, say of
     answers. Raises ConfigError."""

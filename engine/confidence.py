@@ -14,6 +14,10 @@ _Z95 = 1.96
 _BOXES_OF_A_THING = 4
 
 
+FEWEST_WINDOWS = 2
+"""Of fewer it is not known by how much windows differ."""
+
+
 def drawn(ratio: Ratio) -> tuple[float, float]:
     """Return the interval of a share of so many things, each for itself (Wilson's)."""
     share, draws = ratio.value, ratio.whole / 2 / _BOXES_OF_A_THING
@@ -28,8 +32,8 @@ def drawn(ratio: Ratio) -> tuple[float, float]:
 def interval(ratio: Ratio) -> tuple[float, float]:
     """Return the lowest and the highest share: by how much windows differ (the estimator of a ratio over clusters), and
     no closer than a share of so many things can be known (Wilson's interval). Each thing counts twice in a Ratio. What
-    was seen in fewer than two windows, or of nothing, says nothing."""
-    if not ratio.whole or ratio.windows < 2:
+    was seen in fewer than FEWEST_WINDOWS, or of nothing, says nothing: 0 to 1."""
+    if not ratio.whole or ratio.windows < FEWEST_WINDOWS:
         return 0.0, 1.0
     share, count = ratio.value, ratio.windows
     spread = max(0.0, ratio.part_part - 2 * share * ratio.part_whole + share * share * ratio.whole_whole)

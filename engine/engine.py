@@ -40,6 +40,7 @@ from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
+from engine.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
@@ -56,6 +57,7 @@ from engine.resume.checkpoint import EVERY_S, Checkpoints
 from engine.resume.journal import CarriedJson, Fingerprint
 from engine.resume.journal import Verdict as LastWord
 from engine.run.identities import Identities
+from engine.run.recorded import Recorded
 from engine.run.run import Run
 from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
@@ -69,7 +71,7 @@ from engine.text.masks import without_password
 from engine.trackers import registry
 
 if TYPE_CHECKING:
-    from engine.alarms import Alarms, AlarmSettings, StreamWatch
+    from engine.alarms import Alarms, AlarmSettings, Kept, StreamWatch
     from engine.analytics.answering import CameraAnswers
     from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
@@ -105,14 +107,17 @@ class Engine:
         model: LoadedModel | None = None,
         checkpoint_s: float = EVERY_S,
         alarms: AlarmSettings | None = None,
+        audit: bool = True,
     ) -> None:
         """`stats` puts the verdict into the summary and the manifest of a run. `alarms` says who is told of events
         while a run is under way. `model` hands over a model that is loaded already, `checkpoint_s` sets the seconds
-        between two checkpoints of a video; tests use both."""
+        between two checkpoints of a video; tests use both. Without `audit` a gate sees no frame whole for its own
+        audit, for callers that compare it with whole frames themselves."""
         self.config = config or EngineConfig()
         self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
         check_formats(self.config.tables or ())
         self._stats = stats
+        self._audit = audit
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         self._alarms: Alarms | None = None
@@ -252,6 +257,15 @@ class Engine:
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
+        recorded, waiting = self._recorded(place, folder, started_at), self._waiting(place)
+
+        def tick(streams: list[Progress]) -> None:
+            recorded.look()
+            if waiting is not None:
+                waiting.look()
+            if progress is not None:
+                progress(streams)
+
         try:
             salvaged = salvaging.submit(_salvage, place, attempts.labels(place))
             for key in earlier:
@@ -260,7 +274,9 @@ class Engine:
             def begun() -> Iterator[StreamRun]:
                 for key in order.following(earlier):
                     placed = order.place(key, videos[key]) if order.is_sequence else None
-                    yield self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
+                    stream = self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
+                    recorded.add(stream)
+                    yield stream
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
@@ -270,7 +286,7 @@ class Engine:
                 totals.ended(str(stream.video.stem), frames, frames if adopted else stream.done_before)
                 order.done(stream.key, stream.carried)
 
-            outcomes = pipeline.run(begun(), progress, ended)
+            outcomes = pipeline.run(begun(), tick, ended)
             elapsed_s = time.perf_counter() - start
             identities.shutdown(cancel=run.interrupted)
             salvaging.shutdown(cancel_futures=run.interrupted)
@@ -284,6 +300,8 @@ class Engine:
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if self._alarms is not None:
             summary["alarms"] = self._alarms.settle()
+        if waiting is not None:
+            waiting.look()  # nothing waits any more
         if left_out:
             summary["left_out"] = [{"path": each.path, "why": each.why} for each in left_out]
         if self._stats or self.config.report:  # a report says where the time went
@@ -333,6 +351,31 @@ class Engine:
                     attempts.forget(place, video.stem, work.job, *([kept[key].done_by] if key in earlier else []))
             attempts.clean(place)
         return summary
+
+    def _recorded(self, place: Folder, folder: Path, started_at: str) -> Recorded:
+        """Return what writes the manifest of a run's live sources while it goes on."""
+
+        def put(summary: SummaryJson) -> None:
+            if not _stands(place, folder):  # it is told at the end
+                return
+            manifest = report.build_manifest(
+                summary, self.config, {}, started_at, None, self._answering, self.model.manifest.classes
+            )
+            make_room(place, "manifest.json", overwrite=self.config.overwrite)
+            report.write_json(place, "manifest.json", sealed(manifest))
+
+        facts = {"name": self.model.manifest.name, "sha256": self.model.sha256}
+        return Recorded(facts, lambda: report.backend_of(self.model), put)
+
+    def _waiting(self, place: Folder) -> Kept | None:
+        """Return what keeps the events of live sources, once those that a killed run had kept are on their way."""
+        if self._alarms is None:
+            return None
+        from engine.alarms import Kept  # as the alarms themselves
+
+        kept = Kept(self._alarms, place, STATE_FOLDER)
+        kept.tell_again()
+        return kept
 
     def _report(self, folder: Path, manifest: ManifestJson, counted: Sequence[CameraAnswers]) -> str:
         """Write the report of a run and return its path. Raises InputError and OutputError."""
@@ -623,6 +666,7 @@ class Engine:
             letterbox_of=lambda image, hw: boxes.of(image, hw)[1],
             stride=model.shape.stride,
             largest=int(LARGE * config.max_frame_bytes),
+            audit=self._audit,
         )
 
     def _begin(self, videos: int) -> Run:

@@ -8,6 +8,7 @@ EngineError
 │   ├── BackendMissing    the backend or device asked for is not there             (exit status 2)
 │   └── NotFinite         what the model gives for a frame is no numbers; fails that video alone
 ├── InputError            nothing to process, or an input that does not exist      (exit status 2)
+│   └── LaterVersion      written by a later version than this one                 (exit status 2)
 ├── OutputError           the output folder can't be written
 └── VideoError            one video failed; the others go on
     ├── SourceError       can't be opened or read
@@ -69,6 +70,10 @@ class NotFinite(BackendError):
 
 class InputError(EngineError):
     """An input does not exist or holds no video."""
+
+
+class LaterVersion(InputError):
+    """A file of a later version than this one, whose keys may mean something else."""
 
 
 class OutputError(EngineError):

@@ -35,6 +35,16 @@ STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".
 """Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
 
 
+CLIPS_FOLDER, EXPORT_FOLDER = "clips", "export"
+"""Below the output folder, where clips go, and exports, each in a folder with its format's name."""
+
+CLIP_LISTS = ("clips.csv", "empty.txt")
+"""What lists clips, and the videos without any; clips themselves take names that are free."""
+
+EXPORT_NOTE = "yolo-engine-export.json"
+"""What says of a folder that it is an export of ours, which the next one replaces."""
+
+
 @dataclass(frozen=True)
 class ExportFormat:
     """A format of `yolo-engine export`, whose module in engine/exports/formats has its name.

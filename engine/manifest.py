@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError
-from engine.summary import ManifestJson
+from engine.errors import ConfigError, InputError, LaterVersion
+from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
 
 # Beyond it no clock can tell a time; 2**32 s is the year 2106, for containers that keep a camera's epoch.
@@ -184,6 +184,7 @@ class _Verdict(_Facts):
 
 
 class _Manifest(_Facts):
+    schema_: Annotated[int, Strict(), Field(ge=1, le=SCHEMA)] = Field(default=1, alias="schema")
     videos: list[_Video]
     config: dict[str, object]
     model: _Model
@@ -204,7 +205,13 @@ class _Manifest(_Facts):
 
 def checked(values: object, path: Path) -> ManifestJson:
     """Return the values of a manifest, which was read from `path`. Raises InputError that names the file and the key
-    where they are none."""
+    where they are none, and LaterVersion where a later version than this has written them."""
+    if _is_of_a_later_version(values):
+        raise LaterVersion(
+            f"{path} was written by a later version of yolo-engine: its schema is {_schema_of(values)}, and this "
+            f"version reads up to {SCHEMA}. Update this one with pip install --upgrade yolo-engine, or run again into "
+            "another folder."
+        )
     if _is_of_an_older_version(values):
         raise InputError(
             f"{path} was written by an older version, its videos have no stem: run again, with --no-resume."
@@ -224,6 +231,16 @@ def _is_of_an_older_version(values: object) -> bool:
     """Return whether videos have no place for their outputs, as in the oldest versions."""
     videos = values.get("videos") if isinstance(values, dict) else None
     return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
+
+
+def _schema_of(values: object) -> object:
+    return values.get("schema") if isinstance(values, dict) else None
+
+
+def _is_of_a_later_version(values: object) -> bool:
+    """Return whether keys may mean something else than they do here."""
+    schema = _schema_of(values)
+    return isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA
 
 
 def _sentence(error: ValidationError) -> str:

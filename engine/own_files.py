@@ -7,18 +7,19 @@ are fixed by others, MOTChallenge's rows, count as its own where they have exact
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
-from engine.errors import OutputError
+from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import FORMATS
+from engine.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE, FORMATS
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
@@ -74,6 +75,63 @@ def foreign(path: Path) -> str:
         f"{path} was not written by yolo-engine, and would be overwritten. Move it away, name another output folder, "
         "or say --overwrite."
     )
+
+
+def refuse_foreign_export(parent: Folder, target: Path) -> None:
+    """Raise OutputError where what stands at `target`, in `parent`, is no export that the next one may replace. Raises
+    OSError."""
+    facts = parent.facts(target.name)
+    if facts is None:
+        return
+    if not stat.S_ISDIR(facts.st_mode):
+        raise OutputError(f"{target} is no folder. Move it away, or name another folder with --output DIR.")
+    with parent.sub(target.name) as there:
+        note = there.facts(EXPORT_NOTE)
+        if there.names() and (note is None or not stat.S_ISREG(note.st_mode)):
+            raise OutputError(
+                f"{target} holds other files than an export, which would take their place. Move them away, or name "
+                "another folder with --output DIR."
+            )
+
+
+def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], overwrite: bool = False) -> None:
+    """Raise OutputError where something stands in the way of clips, or of exports in these formats, below an output
+    folder, before hours of work are done for them. `overwrite` says that lists of clips may go; a folder of somebody's
+    own is never replaced as a whole."""
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = opened.enter_context(Folder.at(output))
+        except OSError:  # it is made, or told of, when it is prepared
+            return
+        if clips and (below := _own_folder(folder, CLIPS_FOLDER)) is not None:
+            with below:
+                for name in () if overwrite else CLIP_LISTS:
+                    if not is_own_in(below, name):
+                        raise OutputError(foreign(below.shown / name))
+        names = tuple(exports)
+        if names and (parent := _own_folder(folder, EXPORT_FOLDER)) is not None:
+            with parent:
+                for name in names:
+                    try:
+                        refuse_foreign_export(parent, parent.shown / name)
+                    except OSError as error:
+                        raise OutputError(
+                            f"{parent.shown / name} can't be read: {describe_os_error(error)}."
+                        ) from error
+
+
+def _own_folder(output: Folder, name: str) -> Folder | None:
+    """Open a folder below an output folder; None where there is none yet. Raises OutputError where it can't be one."""
+    try:
+        return output.sub(name)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise OutputError(
+            f"{output.shown / name} is no folder. Move it away, or name another folder with --output DIR."
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{output.shown / name} can't be read: {describe_os_error(error)}.") from error
 
 
 # -- forms ------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class SegmentJson(TypedDict, total=False):
 
 
 class ShareJson(TypedDict):
-    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %."""
+    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %. Of one
+    window, or of nothing, that is not known: between 0 and 1."""
 
     value: float
     low: float

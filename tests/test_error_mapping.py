@@ -27,7 +27,7 @@ MODEL_ERRORS = classes_of(model_errors, model_errors.ModelError)
 ENGINE_ERRORS = classes_of(errors, errors.EngineError)
 
 # As drawn at the top of errors.py.
-USAGE = {"BackendMissing", "ConfigError", "InputError", "ModelError", "OutputError", "PlanError"}
+USAGE = {"BackendMissing", "ConfigError", "InputError", "LaterVersion", "ModelError", "OutputError", "PlanError"}
 
 
 def raising(error):

@@ -62,16 +62,16 @@ ROOMS = {
         # A run.
         "finished": {"analytics", "answers", "config", "errors", "remade"},
         "clips": {
-            "analytics", "config", "errors", "files", "finished", "inference", "media", "own_files", "pipeline",
-            "profiling", "records", "results", "sinks", "stages", "summary", "text",
+            "analytics", "config", "errors", "files", "finished", "formats", "inference", "media", "own_files",
+            "pipeline", "profiling", "records", "results", "sinks", "stages", "summary", "text",
         },
         "exports": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",
-            "pipeline", "profiling", "sinks", "stages", "summary", "text",
+            "own_files", "pipeline", "profiling", "sinks", "stages", "summary", "text",
         },
         "find": {
-            "analytics", "config", "errors", "exports", "files", "finished", "inference", "media", "own_files",
-            "pipeline", "profiling", "sinks", "stages", "text",
+            "analytics", "config", "errors", "exports", "files", "finished", "formats", "inference", "media",
+            "own_files", "pipeline", "profiling", "sinks", "stages", "text",
         },
         "pipeline": {
             "analytics", "confidence", "config", "errors", "files", "formats", "inference", "media", "own_files",
@@ -81,15 +81,15 @@ ROOMS = {
             "analytics", "answers", "confidence", "config", "errors", "files", "inference", "pipeline", "records",
             "sinks", "text", "versions", "summary",
         },
-        "alarms": {"analytics", "errors", "records", "summary", "text"},
+        "alarms": {"analytics", "errors", "files", "records", "summary", "text"},
         "run": {
             "analytics", "answers", "clips", "config", "errors", "exports", "files", "finished", "media", "pipeline",
             "profiling", "results", "summary",
         },
         "engine": {
             "alarms", "analytics", "answers", "config", "corrections", "defaults", "errors", "files", "inference",
-            "made", "media", "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks",
-            "stages", "summary", "text", "trackers",
+            "made", "media", "own_files", "pipeline", "profiling", "records", "report", "results", "resume", "run",
+            "sinks", "stages", "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "audit": {
@@ -98,7 +98,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "summary", "text",
+            "confidence", "config", "engine", "errors", "inference", "media", "precision", "records", "sinks", "stages",
+            "summary", "text",
         },
         "rework": {
             "analytics", "config", "corrections", "errors", "files", "finished", "formats", "inference", "media",

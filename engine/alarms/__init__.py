@@ -5,12 +5,24 @@
         engine.run(["rtsp://camera/stream"])
 
 `watch` finds events in a stream as its tracks come, `receivers` are whom they can be told to, `sending` does it: behind
-a bounded queue each, with retries, so that no receiver ever delays or fails a run. Targets are the operator's own: what
+a bounded queue each, with retries, so that no receiver ever delays or fails a run, `kept` keeps those of live sources
+over a kill. Targets are the operator's own: what
 comes with a job can't name one.
 """
 
+from engine.alarms.kept import Kept
 from engine.alarms.receivers import check_target
 from engine.alarms.sending import SECRET, Alarms, AlarmSettings, Notice
 from engine.alarms.watch import KINDS, StreamWatch, WatchSettings
 
-__all__ = ["KINDS", "SECRET", "AlarmSettings", "Alarms", "Notice", "StreamWatch", "WatchSettings", "check_target"]
+__all__ = [
+    "KINDS",
+    "SECRET",
+    "AlarmSettings",
+    "Alarms",
+    "Kept",
+    "Notice",
+    "StreamWatch",
+    "WatchSettings",
+    "check_target",
+]

@@ -27,11 +27,12 @@ SECRET = "YOLO_EVENT_SECRET"
 @dataclass(frozen=True)
 class Notice:
     """An event as it is sent: its id, by which receivers know it again, its body, and whose it is: the identity of a
-    video's results."""
+    video's results. `live`: of a source that does not come again."""
 
     id: str
     body: bytes
     of: str = ""
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,14 @@ class Alarms:
 
     def waiting(self, of: str) -> list[Notice]:
         """Return the events of `of` that a receiver has neither taken nor given up, each once, in their order."""
-        found = {notice.id: notice for line in self._lines for notice in line.waiting() if notice.of == of}
-        return list(found.values())
+        return [notice for notice in self._all_waiting() if notice.of == of]
+
+    def waiting_live(self) -> list[Notice]:
+        """Return those of live sources, as `waiting` does."""
+        return [notice for notice in self._all_waiting() if notice.live]
+
+    def _all_waiting(self) -> list[Notice]:
+        return list({notice.id: notice for line in self._lines for notice in line.waiting()}.values())
 
     def settle(self) -> list[AlarmsJson]:
         """Wait until nothing is on its way, for a bounded time, give up the rest, and return what became of all."""

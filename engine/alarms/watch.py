@@ -343,7 +343,7 @@ class StreamWatch:
             "dwell_s": None if dwell_s is None else round(dwell_s, 3),
             "born_inside": born_inside,
         }
-        self._outbox.tell(Notice(event_id, _encoded(event), self._identity))
+        self._outbox.tell(Notice(event_id, _encoded(event), self._identity, self._live))
 
 
 def _lasts(stay: Stay | None, seconds: float) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.audit.claims import Claim
 from engine.audit.findings import Finding, Kind
-from engine.audit.rows import Unreadable, differences, read
+from engine.audit.rows import Row, Unreadable, differences, read
 from engine.engine import Engine
 from engine.media.inputs import Video
 from engine.pipeline.assignment import Assignment
@@ -40,18 +40,28 @@ def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str,
     return entries
 
 
-def compare(claim: Claim, entry: VideoJson) -> Iterator[Finding]:
-    """Compare the rows of a video with those of another run over it. What was wrong with a file is told elsewhere."""
+def compare(claim: Claim, entry: VideoJson) -> tuple[int, list[Finding]]:
+    """Compare the rows of a video with those of another run over it, and return how many were compared and what was
+    found. What was wrong with a file is told elsewhere."""
     if entry["status"] == "failed":
-        yield Finding(Kind.SOURCE, claim.name, "", str(entry["error"]))
-        return
+        return 0, [Finding(Kind.SOURCE, claim.name, "", str(entry["error"]))]
+    found: list[Finding] = []
     if entry["frames"] != claim.frames:
         detail = f"the source has {entry['frames']:,} frames, and the manifest counts {claim.frames:,}"
-        yield Finding(Kind.FRAME, claim.name, "", detail)
+        found.append(Finding(Kind.FRAME, claim.name, "", detail))
+    compared = 0
+
+    def counted(frames: Iterator[tuple[int, list[Row]]]) -> Iterator[tuple[int, list[Row]]]:
+        nonlocal compared
+        for number, rows in frames:
+            compared += len(rows)
+            yield number, rows
+
     for kind in ("tracks", "mot", "detections"):
         if kind in claim.outputs and kind in entry["outputs"]:
-            right, there = read(kind, Path(entry["outputs"][kind])), read(kind, claim.outputs[kind])
+            right, there = read(kind, Path(entry["outputs"][kind])), counted(read(kind, claim.outputs[kind]))
             try:
-                yield from differences(right, there, claim, kind, "doing it again gives")
+                found += differences(right, there, claim, kind, "doing it again gives")
             except (OSError, Unreadable):
                 continue
+    return compared, found

@@ -16,7 +16,7 @@ from engine.audit.findings import Audit, AuditedVideo, Finding, Kind
 from engine.audit.frames import look_again
 from engine.audit.rows import check_rows
 from engine.engine import Engine
-from engine.errors import ConfigError, InputError
+from engine.errors import ConfigError, InputError, LaterVersion
 from engine.finished import FinishedRun
 from engine.summary import ManifestJson
 
@@ -24,6 +24,10 @@ ALL: Final = -1
 """Instead of a number of frames: whole videos are done again, and all their rows compared."""
 
 _ROWS = ("tracks", "mot", "detections")
+_GATED = (
+    "most boxes of a gated run (key gate) are carried over from other frames, so that no frame tells by itself what "
+    "its boxes should be; all rows are compared instead"
+)
 
 
 def audit(
@@ -42,7 +46,8 @@ def audit(
     claimed: 0 for none, ALL for whole videos. The same `seed` takes the same frames. `sources` is where the videos lie
     now, if not where they lay; `changes` are keys of the configuration that say where and with what file to compute
     here. `begun` is told what is looked at, `tick` is called while it goes on. Raises InputError where there is no
-    manifest, and ConfigError, ModelError or BackendMissing where the model can't be run here.
+    manifest, or one of a later version, and ConfigError, ModelError or BackendMissing where the model can't be run
+    here.
     """
     if not (folder / "manifest.json").is_file():
         read_manifest(folder)  # says why there is none
@@ -50,6 +55,8 @@ def audit(
         manifest = read_manifest(folder)
         run = FinishedRun.load(folder, sources=sources, counts=False)
         claims = claims_of(manifest, run)
+    except LaterVersion:  # nothing is wrong with it
+        raise
     except (InputError, ConfigError) as error:
         return Audit((Finding(Kind.MANIFEST, "", "manifest.json", str(error)),))
     engine = _engine(run, changes or {}) if frames and any(_has_frames(claim) for claim in claims) else None
@@ -101,7 +108,7 @@ def _videos(
 ) -> list[AuditedVideo]:
     """Audit each video, add what is found to `findings`, and return what was looked at."""
     videos: list[AuditedVideo] = []
-    whole: list[Claim] = []
+    whole: dict[int, Claim] = {}  # by its place among `videos`
     for claim in claims:
         begun(claim.name)
         if claim.unfinished:
@@ -118,20 +125,23 @@ def _videos(
         else:
             looked, found = look_again(claim, engine, claim.frames if frames == ALL else frames, seed, tick)
             if frames == ALL and engine.config.gate != "off" and any(kind in claim.outputs for kind in _ROWS):
-                looked = replace(looked, left_out="of a gated run (key gate) all rows are compared instead")
+                looked = replace(looked, left_out=_GATED)
+            whole[len(videos)] = claim
             videos.append(looked)
             findings += found
-            whole.append(claim)
     if engine is not None and frames == ALL:
-        findings += _again(whole, engine, begun)
+        for place, (rows, found) in zip(whole, _again(list(whole.values()), engine, begun), strict=True):
+            videos[place] = replace(videos[place], rows=rows)
+            findings += found
     return videos
 
 
-def _again(claims: Sequence[Claim], engine: Engine, begun: Callable[[str], None]) -> Iterator[Finding]:
+def _again(claims: Sequence[Claim], engine: Engine, begun: Callable[[str], None]) -> list[tuple[int, list[Finding]]]:
+    """Do videos again, and return of each how many rows were compared and what was found."""
     begun("all rows")
     kinds = [kind for kind in _ROWS if any(kind in claim.outputs for claim in claims)]
     if not kinds:
-        return
+        return [(0, []) for _ in claims]
     with tempfile.TemporaryDirectory(prefix="yolo-audit-") as folder:
         # What a file leaves to the next one of its camera is kept where checkpoints are.
         config = engine.config.updated(
@@ -139,5 +149,4 @@ def _again(claims: Sequence[Claim], engine: Engine, begun: Callable[[str], None]
         )
         rows_only = Engine(config, model=engine.model)
         entries = do_again(rows_only, claims, Path(folder))
-        for claim in claims:
-            yield from compare(claim, entries[str(claim.stem)])
+        return [compare(claim, entries[str(claim.stem)]) for claim in claims]

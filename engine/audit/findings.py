@@ -42,12 +42,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditedVideo:
-    """What was looked at of a video: `frames` that the model saw again, and `boxes` in them. `left_out` says why not
-    all of it was looked at; "" where it was."""
+    """What was looked at of a video: `frames` that the model saw again, and `boxes` in them; where the video was done
+    again as a whole, `rows` of its data files that were compared with those of that. `left_out` says why not all of it
+    was looked at; "" where it was."""
 
     video: str
     frames: int = 0
     boxes: int = 0
+    rows: int = 0
     left_out: str = ""
 
 

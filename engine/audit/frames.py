@@ -90,13 +90,13 @@ def look_again(
     findings = [*_count_of_frames(claim, times), *_annotated(claim, times)]
     boxes = sum(len(frame.rows) for frame in looked)
     if engine.config.gate != "off":  # its boxes are not those of a frame alone
-        why = "only what had changed was inferred (key gate): --frames all compares its rows"
+        why = "most boxes of a gated run (key gate) are carried over from other frames: --frames all compares all rows"
         return AuditedVideo(claim.name, left_out=why), findings
     kinds = [(kind, compare) for kind, compare in _COMPARED.items() if kind in claim.outputs]
     for kind, compare in kinds:
         findings += _compare(claim, kind, looked, engine, compare)
     left_out = "" if kinds else "the run kept no boxes"
-    return AuditedVideo(claim.name, len(looked), boxes, left_out), findings
+    return AuditedVideo(claim.name, len(looked), boxes, left_out=left_out), findings
 
 
 def _chosen(claim: Claim, count: int, seed: int) -> frozenset[int]:

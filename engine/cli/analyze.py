@@ -166,7 +166,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _manifest(given: Path) -> ManifestJson | None:
     """Read the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.answers import read_manifest
+    from engine.answers import is_of_a_run, read_manifest
     from engine.errors import InputError
 
     if given.is_file():
@@ -174,6 +174,8 @@ def _manifest(given: Path) -> ManifestJson | None:
     try:
         return read_manifest(given)
     except InputError as error:
+        if is_of_a_run(given):  # and something is wrong with it
+            raise
         raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
 

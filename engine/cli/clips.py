@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
 from engine.text.counted import counted
 from engine.text.say import say
 
 if TYPE_CHECKING:
     from engine.clips import Cut
+    from engine.finished import FinishedRun
+
+
+_OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
+    Rule(
+        ("source",),
+        lambda run: not run.config.blur,
+        "applies to clips that are cut from the sources, and those of a run that blurs come from its annotated videos",
+    ),
+)
 
 
 @click.command(no_args_is_help=True, short_help="Cut out of the videos what happened in them.")
@@ -63,6 +74,7 @@ def clips(
 
     keys = clip_keys({key: value for key, value in options.items() if value is not None})
     run = FinishedRun.load(folder, sources=source, scenes=scene)
+    refuse_idle(_OF_CLIPS, run)
     run.check_asked(keys)
     cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:

@@ -78,6 +78,11 @@ def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
 
     return (
         *OF_VIDEO,
+        Rule(
+            ("full_every_s", "gate_scale", "gate_target"),
+            lambda config: config.gate != "off",
+            "applies to the gate: add --gate motion",
+        ),
         Rule(("report_language",), reports, "applies to the report, and none is written: add --report"),
         Rule(
             ("bin_s",),

@@ -274,7 +274,13 @@ def run() -> None:
 
 @commands.command(short_help="Prove on your own video that batching never changes a result.")
 @click.argument("video", metavar="INPUT")
-@click.option("--with", "others", multiple=True, metavar="INPUT", help="Videos to mix with.  [others in its folder]")
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="INPUT",
+    help="Videos to mix with, three at most.  [others in its folder]",
+)
 @click.option("--against", metavar="MODEL", help="With --precision int8: the float model to compare with.")
 @_model_options
 @deferred("verify:verify")
@@ -283,6 +289,24 @@ def verify() -> None:
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
     With --precision bf16 or int8 it measures instead how well that agrees with f32 on INPUT, and how much faster it is.
+    """
+
+
+@commands.command(short_help="Find the fastest settings that reach a target on your own video.")
+@click.argument("video", metavar="VIDEO")
+@click.option(
+    "--target", type=click.FloatRange(0, 1), default=0.98, help=_told("F1 of boxes that is to be reached.", 0.98)
+)
+@click.option("--with", "others", multiple=True, metavar="MODEL", help="Another model to try; repeatable.")
+@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to look at.  [12s]")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one line of JSON on standard output.")
+@_model_options
+@deferred("plan:plan")
+def plan() -> None:
+    """Find which model, size, precision and gate reach a target on VIDEO, and how fast each runs on this machine.
+
+    A few seconds of VIDEO are run with each setting, and the boxes compared with those of --model at its own size, in
+    f32, with every frame inferred: F1 at IoU 0.5, class by class. Exit status 1: no faster setting reaches the target.
     """
 
 

@@ -23,6 +23,7 @@ from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
+from engine.formats import CLIPS_FOLDER
 from engine.media.source import Source
 from engine.own_files import foreign, is_own_in
 from engine.results import file_identity
@@ -31,7 +32,6 @@ from engine.stages.decode import never_begun
 
 log = logging.getLogger(__name__)
 
-FOLDER = "clips"
 SUFFIXES = frozenset({".mp4", ".mkv"})
 # What grows, with what grows beside it; a clip bears its own name once it is whole.
 _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
@@ -92,7 +92,7 @@ def cut_clips(
                     raise OutputError(foreign(target.shown / name))
             return _cut_all(run, settings, target, roots, tick)
     except OSError as error:
-        shown = folder or run.folder / FOLDER
+        shown = folder or run.folder / CLIPS_FOLDER
         raise OutputError(f"Folder {shown} can't be written: {describe_os_error(error)}.") from error
 
 
@@ -100,7 +100,7 @@ def _opened(run: FinishedRun, folder: Path | None) -> Folder:
     """Open the folder of the clips, and make it where it is missing. Raises OSError, and OutputError for a link."""
     if folder is None:
         with Folder.at(run.folder) as own:
-            return own.sub(FOLDER, make=True)
+            return own.sub(CLIPS_FOLDER, make=True)
     folder.mkdir(parents=True, exist_ok=True)
     return Folder.at(folder)
 

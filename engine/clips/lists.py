@@ -11,6 +11,7 @@ from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
+from engine.formats import CLIP_LISTS
 from engine.summary import ClipsJson
 from engine.text.counted import counted
 from engine.text.printable import printable
@@ -25,7 +26,7 @@ COLUMNS = tuple(
 )
 
 
-LIST, EMPTY = "clips.csv", "empty.txt"
+LIST, EMPTY = CLIP_LISTS
 _LARGEST_LIST = 1 << 28
 
 

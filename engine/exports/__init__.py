@@ -7,10 +7,9 @@ mended becomes rows again).
 
 from engine.exports import formats, images
 from engine.exports.corrected import Imported, import_corrected
-from engine.exports.exporting import NOTE, Export, ExportSettings, export_run, told
+from engine.exports.exporting import Export, ExportSettings, export_run, told
 
 __all__ = [
-    "NOTE",
     "Export",
     "ExportSettings",
     "Imported",

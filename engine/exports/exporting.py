@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -18,13 +17,11 @@ from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
-from engine.formats import EXPORTS, exports_that
+from engine.formats import EXPORT_FOLDER, EXPORT_NOTE, EXPORTS, exports_that
+from engine.own_files import refuse_foreign_export
 from engine.summary import ExportJson
 
 __all__ = ["Export", "ExportSettings", "export_run", "told"]
-
-FOLDER = "export"
-NOTE = "yolo-engine-export.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def export_run(
     kind, writer = EXPORTS[form], import_module(f"engine.exports.formats.{form}")
     if settings.images and not kind.images:
         raise InputError(f"{form} takes videos: images are for {exports_that(lambda kind: kind.images)}.")
-    target = folder or run.folder / FOLDER / form
+    target = folder or run.folder / EXPORT_FOLDER / form
     found = [boxes_of(video, tick) for video in run.videos if not only or video.name in only]
     if unknown := sorted(set(only) - {video.name for video in run.videos}):
         raise InputError(f"{run.folder} has no video {unknown[0]}.")
@@ -67,7 +64,7 @@ def export_run(
         raise InputError(f"{run.folder} holds no tracks: a run writes them with --formats tracks.")
     try:
         with _parent(run, folder) as parent:
-            _check_target(parent, target)
+            refuse_foreign_export(parent, target)
             with whole_folder(parent, target.name) as growing:
                 place = growing.path("")
                 writer.write(videos, classes_of(videos), place, settings)
@@ -83,7 +80,7 @@ def export_run(
                 )
                 counts = {"videos": made.videos, "tracks": made.tracks, "boxes": made.boxes}
                 note = {"format": form, **asdict(settings), **counts}
-                growing.write(NOTE, json.dumps(note, indent=1).encode() + b"\n")
+                growing.write(EXPORT_NOTE, json.dumps(note, indent=1).encode() + b"\n")
     except OSError as error:
         raise OutputError(f"{target} can't be written: {describe_os_error(error)}.") from error
     return made
@@ -120,22 +117,9 @@ def _parent(run: FinishedRun, folder: Path | None) -> Folder:
     for a link."""
     if folder is None:
         with Folder.at(run.folder) as own:
-            return own.sub(FOLDER, make=True)
+            return own.sub(EXPORT_FOLDER, make=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return Folder.at(folder.parent)
-
-
-def _check_target(parent: Folder, target: Path) -> None:
-    """Raise OutputError where something stands that is none of ours."""
-    facts = parent.facts(target.name)
-    if facts is None:
-        return
-    if not stat.S_ISDIR(facts.st_mode):
-        raise OutputError(f"{target} is no folder. Name another one with --output DIR.")
-    with parent.sub(target.name) as there:
-        note = there.facts(NOTE)
-        if there.names() and (note is None or not stat.S_ISREG(note.st_mode)):
-            raise OutputError(f"{target} holds other files than an export. Name another folder with --output DIR.")
 
 
 def _images(

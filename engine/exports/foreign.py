@@ -30,6 +30,10 @@ _MAX_BOXES = 1 << 24  # those between key frames included: a day with eight at a
 _LONGEST_TEXT = 4096
 # What is read of a head of CVAT's.
 _HEAD = ("name", "source", "size", "frame_filter", "original_size/width", "original_size/height")
+_EXPECTED = (
+    'Give what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", as an archive or unpacked, or rows of MOTChallenge '
+    "(frame,id,left,top,width,height)."
+)
 _XML, _ROWS, _LABELS, _SEQUENCE = "annotations.xml", "gt/gt.txt", "gt/labels.txt", "seqinfo.ini"
 
 
@@ -113,7 +117,7 @@ def _read_folder(path: Path) -> Corrections:
         raise InputError(
             f"{path} holds {counted(len(several), 'video')}: name the folder of one, such as {several[0]}."
         )
-    raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT, and none of ours.")
+    raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT, and none of ours. {_EXPECTED}")
 
 
 def _content(path: Path) -> bytes:
@@ -135,7 +139,7 @@ def _read_archive(path: Path) -> Corrections:
             found = {name: archive.getinfo(name) for name in archive.namelist()}
             name = _inside(found)
             if name is None:
-                raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT.")
+                raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT. {_EXPECTED}")
             if found[name].file_size > _LARGEST:
                 raise InputError(f"{path}: {name} is larger than {_LARGEST:,} bytes.")
             with archive.open(name) as file:
@@ -188,7 +192,9 @@ def _claims(sequence: str) -> Claims:
 
 def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
     head = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"<"):
+    if b"\0" in head:
+        raise InputError(f"{shown} holds no corrections: it is no text. {_EXPECTED}")
+    if head.startswith(b"<") or shown.endswith(".xml"):
         return _Cvat(shown).read(content)
     names = [label.strip() for label in labels.splitlines() if label.strip()]
     return Corrections(shown, list(_read_mot(content, shown, names)))
@@ -209,7 +215,9 @@ def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box
             if frame % 1 or track_id % 1:
                 raise ValueError("frames and ids are whole numbers")
         except (ValueError, OverflowError) as error:
-            raise InputError(f"{shown}, line {number}: not a row of MOTChallenge ({error}).") from error
+            raise InputError(
+                f"{shown}, line {number}: not a row of MOTChallenge ({printable(str(error), 200)}). {_EXPECTED}"
+            ) from error
         if flag == 0:
             continue
         if labels and not 1 <= kind <= len(labels):
@@ -242,10 +250,12 @@ class _Cvat:
         try:
             parser.Parse(content, True)
         except expat.ExpatError as error:
-            raise InputError(f"{self._shown} is not XML: {error}.") from error
+            raise InputError(f"{self._shown} is not XML: {error}. {_EXPECTED}") from error
         except (KeyError, ValueError, OverflowError) as error:
             line = parser.CurrentLineNumber
-            raise InputError(f"{self._shown}, line {line}: not a track of CVAT for video 1.1 ({error!r}).") from error
+            raise InputError(
+                f"{self._shown}, line {line}: not a track of CVAT for video 1.1 ({printable(repr(error), 200)})."
+            ) from error
         return Corrections(self._shown, self._boxes, self._claims())
 
     def _claims(self) -> Claims:
@@ -269,7 +279,9 @@ class _Cvat:
 
     def _start(self, name: str, given: dict[str, str]) -> None:
         if not self._open and name != "annotations":
-            raise InputError(f"{self._shown} is not an export of CVAT: it begins with <{printable(name, 100)}>.")
+            raise InputError(
+                f"{self._shown} is not an export of CVAT: it begins with <{printable(name, 100)}>. {_EXPECTED}"
+            )
         self._open.append(name)
         self._text = ""
         if name == "image":

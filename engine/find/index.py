@@ -21,8 +21,8 @@ from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
 from engine.analytics.timeline import lay_out
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
-from engine.exports import NOTE
 from engine.finished import FinishedRun
+from engine.formats import EXPORT_NOTE
 
 SCHEMA = 3
 # In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a
@@ -327,7 +327,7 @@ def folders_of(root: Path) -> Iterator[Path]:
     """Give the output folders of runs and jobs in a tree: those with a manifest. Hidden folders are passed over, and
     exports, whose manifests are other tools'."""
     for place, folders, files in os.walk(root):
-        if NOTE in files:
+        if EXPORT_NOTE in files:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.confidence import interval
+from engine.confidence import FEWEST_WINDOWS, interval
 from engine.records import EndOfStream, StreamInfo
 from engine.sinks.memory import Counters
 from engine.summary import MediaJson
@@ -16,9 +16,15 @@ def gate_note(tally: Counters) -> str | None:
     told = f"gate: {tally.inferred_share / frames:.0%} inferred"
     if (seen := tally.agreements) is None:
         return f"{told}; too short for an audit of what that costs"
-    low, high = interval(seen.boxes)
-    told += f"; {seen.boxes.value:.3f} of boxes agree with whole frames [{low:.2f} .. {high:.2f}], "
-    told += f"in {counted(seen.boxes.windows, 'window')}"
+    windows = counted(seen.boxes.windows, "window")
+    if not seen.boxes.whole:
+        return f"{told}; no boxes in the {windows} of the audit, which tells nothing of what that costs"
+    told += f"; {seen.boxes.value:.3f} of boxes agree with whole frames"
+    if seen.boxes.windows < FEWEST_WINDOWS:
+        told += f" in {windows}: too few to state an interval for the whole video"
+    else:
+        low, high = interval(seen.boxes)
+        told += f" [{low:.2f} .. {high:.2f}], in {windows}"
     if seen.opened_at:
         told += f"; below gate_target, it opened behind frame {', '.join(map(str, seen.opened_at))}"
     return told

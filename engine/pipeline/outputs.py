@@ -15,7 +15,7 @@ from engine.files.folders import Folder
 from engine.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.media.inputs import Video
 from engine.media.source import scheme
-from engine.own_files import STATE_FOLDER, foreign, is_own, refuse_foreign
+from engine.own_files import STATE_FOLDER, foreign, is_own, refuse_foreign, refuse_foreign_below
 from engine.resume.attempts import has_made
 from engine.resume.partial_outputs import partial_path, partials_of
 from engine.sinks.base import Sink, part_path, spare_path
@@ -128,7 +128,8 @@ def refuse_foreign_outputs(
     config: EngineConfig, videos: Iterable[Video], folder: Path, *, report: bool = False
 ) -> None:
     """Raise OutputError where a file that this program has not written has the name of one that a configuration asks
-    for, of a video or of the whole; `report`: a page is written unless it is switched off. Nothing is begun then."""
+    for, of a video or of the whole, or something stands in the way of its clips and exports; `report`: a page is
+    written unless it is switched off. Nothing is begun then."""
     whole = ["manifest.json"]
     if config.writes_tables:
         from engine.analytics.export import table_names  # most runs write none and start without what computes them
@@ -137,6 +138,9 @@ def refuse_foreign_outputs(
     if config.report or (report and config.report is None):
         whole.append("report.html")
     refuse_foreign(*(folder / name for name in whole), overwrite=config.overwrite)
+    refuse_foreign_below(
+        folder, clips=config.clips is not None, exports=config.export or (), overwrite=config.overwrite
+    )
     for video in videos:
         if scheme(video.path) is not None:  # a live source's segments replace nothing; else it is seen once it is open
             continue

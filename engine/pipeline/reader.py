@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import time
 import zlib
@@ -32,6 +33,8 @@ from engine.text.counted import counted
 
 if TYPE_CHECKING:
     from engine.analytics import Clock as WallClock
+
+log = logging.getLogger(__name__)
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
@@ -117,9 +120,12 @@ class StreamReader:
         self._gate = SoundGate()
         ignore = self._run.ignore
         self._motion = None
+        if self._is_live_and_gated:
+            log.warning("%s: the gate is of files: every frame of a live source is inferred", self._run.video.shown)
         if settings.gate is not None and not self.info.live:  # a live source waits for nobody
             cover = ignore.cover if ignore is not None else None
-            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=self._run.opening)
+            opening = self._run.opening if settings.gate.audit else None
+            self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=opening)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
@@ -313,6 +319,8 @@ class StreamReader:
 
     def _notes(self) -> Iterator[str]:
         yield from self._source.notes
+        if self._is_live_and_gated:
+            yield "the gate is of files: every frame of a live source was inferred"
         if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
             yield (
                 f"{counted(leading, 'frame')} in front of the first key frame can't be decoded: "
@@ -328,6 +336,10 @@ class StreamReader:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:
                 yield f"the container claims {claimed} frames and has {frames}"
+
+    @property
+    def _is_live_and_gated(self) -> bool:
+        return self._settings.gate is not None and self.info.live
 
     @property
     def _marks(self) -> bool:

@@ -64,7 +64,8 @@ class Recording:
     """The sink of a live source: holds the sinks of the segment under way, and begins new ones where it is due.
 
     A segment is completed on a thread beside: that takes a while where it is long, and a live source waits for nobody.
-    `outputs` are the files of the last complete segment. `now` tells the time; tests set it.
+    `outputs` are the files of the last complete segment, `complete` is how many there are. `now` tells the time; tests
+    set it.
     """
 
     kind = "segments"
@@ -79,6 +80,7 @@ class Recording:
     ) -> None:
         self.notes: list[str] = []
         self.outputs: dict[str, str] = {}
+        self.complete = 0  # segments that are listed
         self._video = video
         self._place = place
         self._sinks = sinks
@@ -164,6 +166,7 @@ class Recording:
                 segment.finish()
                 self._list.add(segment.entry)
                 self.outputs = segment.outputs
+                self.complete += 1
                 segment.forget()
             except BaseException as error:  # noqa: BLE001 - it is raised with the next frame, or at the end
                 self._error = self._error or error

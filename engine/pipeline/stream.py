@@ -372,6 +372,11 @@ class StreamRun:
             self._give_up(EndOfStream(self.key, self.tally.frames))
         self._settle(EndOfStream(self.key, self.tally.frames), {}, [])
 
+    @property
+    def media_so_far(self) -> MediaJson | None:
+        """What is known of its images and times while it goes on; None before its first frame."""
+        return None if self.info is None else media_facts(self.info, self.tally, EndOfStream(self.key, 0))
+
     def progress(self) -> Progress:
         kept = self.checkpoint
         return Progress(

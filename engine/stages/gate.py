@@ -55,6 +55,7 @@ class GateSettings:
     letterbox_of  gives how an image comes to lie in a tensor of this height and width
     stride        of the model, to which parts are aligned
     largest       bytes of images that may be held up for the next one; of larger ones, none is between
+    audit         whether windows of frames are inferred whole, too, and the gate may open by what is seen in them
     """
 
     full_every_s: Fraction
@@ -63,6 +64,7 @@ class GateSettings:
     letterbox_of: Callable[[av.VideoFrame, tuple[int, int]], Letterbox]
     stride: int
     largest: int
+    audit: bool = True
 
 
 class Gate:

@@ -66,8 +66,8 @@ def verify_invariance(
 ) -> bool:
     """Run `video` in every setting and say a line for each. True when all results are the same.
 
-    `others` are the videos it is mixed with; without any, the others in its folder, else the video itself again.
-    `begun` is called once they are found and the model is loaded.
+    `others` are the videos it is mixed with, three of them at most; without any, the others in its folder, else the
+    video itself again. `begun` is called once they are found and the model is loaded.
     Raises InputError or VideoError when the video can't be processed at all.
     """
     if scheme(video) is not None:
@@ -75,14 +75,15 @@ def verify_invariance(
     found = find_videos([video], config.output_folder)
     if len(found) != 1:
         raise InputError(f"verify takes one video. {video} holds {len(found)}.")
-    neighbours = _neighbours(found[0], others, config)
+    neighbours, left_out = _neighbours(found[0], others, config)
     with Engine(config) as probe:
         begun()
         model = probe.model
         sizes = (1, 4, 8) if model.backend.batch_safe else (1,)
         if not model.backend.batch_safe:
             say(f"{model.manifest.name} is run at batch 1 only: it would mix the images of a batch.")
-        say(f"mixed with {', '.join(video.shown for video in neighbours)}")
+        more = f"; {left_out:,} more of --with are left out, as it mixes with {_NEIGHBOURS} at most" if left_out else ""
+        say(f"mixed with {', '.join(video.shown for video in neighbours)}{more}")
         settings = [Setting(batch, workers, mixed) for mixed in (False, True) for workers in (1, 2) for batch in sizes]
         first: Digest | None = None
         same = True
@@ -99,13 +100,15 @@ def verify_invariance(
     return same
 
 
-def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> list[Video]:
+def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> tuple[list[Video], int]:
+    """Return the videos that it is mixed with, and how many more were named."""
     if others:
-        return find_videos(others, config.output_folder)[:_NEIGHBOURS]
+        named = find_videos(others, config.output_folder)
+        return named[:_NEIGHBOURS], len(named[_NEIGHBOURS:])
     folder = str(Path(video.path).parent)
     same = Path(video.path).resolve()
     beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]
-    return beside[:_NEIGHBOURS] or [replace(video)]  # a second run of it, told apart from the first
+    return beside[:_NEIGHBOURS] or [replace(video)], 0  # a second run of it, told apart from the first
 
 
 def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Video, others: list[Video]) -> Digest:

@@ -215,6 +215,22 @@ def test_analyze_says_what_is_missing(tmp_path):
         analyze(tmp_path / "empty")
 
 
+def test_how_tracks_of_others_are_named_is_told_where_it_may_help(tmp_path):
+    """Not of a folder that is a run's: there it would lead astray."""
+    folder = tmp_path / "out"
+    for path in (tmp_path / "nowhere", folder):
+        with pytest.raises(InputError, match="needs --size and --fps"):
+            analyze(path)
+        folder.mkdir(exist_ok=True)
+    (folder / ".yolo-engine").mkdir()
+    for text in (None, "{", '{"videos": [{"path": "a.mp4", "status": "ok"}]}', '{"videos": []}'):
+        if text is not None:
+            (folder / "manifest.json").write_text(text)
+        with pytest.raises(InputError, match=r"manifest\.json") as caught:
+            analyze(folder)
+        assert "--size" not in str(caught.value)
+
+
 def test_runs_of_two_folders_are_one_camera(tmp_path, scene):
     for day in ("monday", "tuesday"):
         clip(tmp_path / day / "cam" / "a.mp4", 30)

@@ -285,6 +285,11 @@ def test_a_run_that_inferred_only_what_had_changed(tmp_path):
     result = audit(tmp_path / "out", frames=ALL)
     assert result.passed, result.findings
     assert "all rows are compared instead" in result.videos[0].left_out
+    assert result.videos[0].rows > 0
+    for frames, said in (("5", "no frame inferred again"), ("all", f"{result.videos[0].rows:,} rows compared with")):
+        told = CliRunner().invoke(commands, ["audit", str(tmp_path / "out"), "--frames", frames], standalone_mode=False)
+        assert (told.exception, told.return_value) == (None, 0)
+        assert said in told.stdout.splitlines()[-1]
 
 
 def test_files_of_one_camera(tmp_path):

@@ -293,13 +293,20 @@ def test_a_clip_too_short_for_a_window_says_so(films: Path, tmp_path: Path) -> N
     assert any("too short for an audit" in note for note in entry["notes"])
 
 
-@pytest.mark.parametrize(("windows", "told"), [(1, "in 1 window"), (2, "in 2 windows")])
-def test_windows_are_counted_in_words(windows: int, told: str) -> None:
+@pytest.mark.parametrize(
+    ("windows", "boxes", "told"),
+    [
+        (1, 8, "1.000 of boxes agree with whole frames in 1 window: too few to state an interval for the whole video"),
+        (2, 8, "agree with whole frames [0.34 .. 1.00], in 2 windows"),
+        (2, 0, "no boxes in the 2 windows of the audit, which tells nothing of what that costs"),
+    ],
+)
+def test_what_windows_tell_is_said_in_words(windows: int, boxes: int, told: str) -> None:
     tally = Counters(forget_after=1)
     tally.looks["whole"] = 8
     tally.agreements = Agreements()
     for _ in range(windows):
-        tally.agreements.boxes.add(8, 8)
+        tally.agreements.boxes.add(boxes, boxes)
     assert (gate_note(tally) or "").endswith(told)
 
 

@@ -287,3 +287,21 @@ def test_a_part_of_a_live_source(ts: bytes, tmp_path: Path) -> None:
     assert segment["duration_s"] <= 1.0
     assert asked == [0]
     assert engine_threads() == []
+
+
+def test_a_live_source_is_not_gated_and_that_is_said(
+    ts: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At its beginning, too: it may go on for weeks."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
+        head(request)
+        request.wfile.write(ts)
+
+    with served(answer) as url, caplog.at_level(logging.WARNING):
+        summary = fake_engine(gate="motion", **_settings(reconnect_attempts=0)).run([f"{url}/cam"], tmp_path)
+    video = summary["videos"][0]
+    assert video["frames"] == video["inferred_frames"] > 0
+    assert "gate" not in video
+    assert "the gate is of files: every frame of a live source was inferred" in video["notes"]
+    assert "the gate is of files: every frame of a live source is inferred" in caplog.text

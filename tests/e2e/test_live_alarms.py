@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from engine.alarms import AlarmSettings
 from tests.e2e.rtsp_server import Camera, Play
-from tests.e2e.runs import clip, engine_threads, fake_engine
+from tests.e2e.runs import cli, clip, engine_threads, fake_engine
 from tests.engine.after.receivers import Receiver
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -77,3 +79,43 @@ def test_a_camera_waits_for_no_receiver(answer: int, ts: Path, tmp_path: Path) -
     assert (video["status"], video["frames"]) == ("ok", 2 * ROUND)
     assert "dropped_frames" not in video
     assert (line["sent"], line["given_up"] > 0) == (0, True)
+
+
+def test_what_waits_for_a_receiver_outlives_a_kill(ts: Path, tmp_path: Path) -> None:
+    """The stream does not come again; the next run tells it, under the same ids, and keeps it until it is taken."""
+    out, kept = tmp_path / "out", tmp_path / "out" / ".yolo-engine" / "events-waiting.json"
+
+    def waiting() -> list[str]:
+        try:
+            return [event_id for event_id, _ in json.loads(kept.read_text())["waiting"]]
+        except FileNotFoundError:
+            return []
+
+    with Receiver(lambda number: 503) as dead, Camera(ts, Play(100_000, gap_s=0.02)) as camera:
+        options = ("--backend", "fake", "--min-hits", "1", "--no-visualize", "--on-event", dead.url)
+        process = cli("run", camera.url, "-o", out, *options)
+        until(lambda: len(waiting()) >= 2 or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+    left = waiting()
+    settings = {"read_timeout_s": 3.0, "reconnect_attempts": 0, "window": 200}
+    with Receiver() as receiver, Camera(ts, Play(ROUND)) as camera:
+        with fake_engine(alarms=AlarmSettings((receiver.url,)), **settings) as engine:
+            summary = engine.run([camera.url], out)
+        assert [event["id"] for event in receiver.events][: len(left)] == left
+        assert summary["alarms"][0]["sent"] == len(receiver.events) > len(left)
+    assert not kept.parent.exists()
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b"[", b'{"schema": 2, "waiting": []}', b'{"schema": 1, "waiting": [[1, "a"]]}']
+)
+def test_a_damaged_file_of_events_is_told_and_stops_nothing(
+    text: bytes, ts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".yolo-engine").mkdir()
+    (tmp_path / ".yolo-engine" / "events-waiting.json").write_bytes(text)
+    with Receiver() as receiver, fake_engine(alarms=AlarmSettings((receiver.url,))) as engine:
+        assert engine.run([clip(tmp_path / "in" / "a.mp4", 5)], tmp_path)["success"]
+    assert "events-waiting.json is damaged" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,49 @@ def test_a_run_refuses_before_it_begins(tmp_path: Path, video: Path, scene: Path
         assert engine.run([video], out)["success"]
     assert is_own(out / name)
     assert not list(out.glob("*.kept.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "why"),
+    [
+        ("clips/clips.csv", False, "clips.csv was not written by yolo-engine"),
+        ("clips/empty.txt", False, "empty.txt was not written by yolo-engine"),
+        ("clips", False, "clips is no folder. Move it away, or name another folder with --output DIR"),
+        ("clips", True, "clips is a symbolic link"),
+        ("export", False, "export is no folder"),
+        ("export", True, "export is a symbolic link"),
+        ("export/mot", False, "mot is no folder"),
+        ("export/mot/gt.txt", False, "mot holds other files than an export"),
+    ],
+)
+def test_what_stands_in_the_way_of_what_follows_is_told_before_a_run(
+    tmp_path: Path, video: Path, name: str, link: bool, why: str
+) -> None:
+    """Not behind hours of work; of a job, too."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    (out / name).parent.mkdir(parents=True)
+    other.mkdir()
+    if link:
+        (out / name).symlink_to(other)
+    else:
+        (out / name).write_bytes(FOREIGN)
+    wanted: dict[str, Any] = {"clips": {"kinds": ["track"]}, "export": ["mot"]}
+    with fake_engine(**wanted) as engine, pytest.raises(OutputError, match=re.escape(why)):
+        engine.run([video], out)
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir() or link] == [name]
+    settings = Settings(state_dir=tmp_path / "state")
+    config = {"backend": "fake", "visualize": False, **wanted}
+    job = jobs.begin(str(video.parent), config, settings, output=str(out))
+    refused = jobs.start(job, Context("yolo@here", settings)).refused
+    assert refused is not None
+    assert why in refused
+    listed = name.startswith("clips/")
+    refusal: Any = contextlib.nullcontext() if listed else pytest.raises(OutputError, match=re.escape(why))
+    with fake_engine(**wanted, overwrite=True) as engine, refusal:  # a folder of somebody's own never goes as a whole
+        engine.run([video], out)
+    assert listed or link or (out / name).read_bytes() == FOREIGN
+    with fake_engine() as engine:  # who asks for neither is not kept from anything
+        assert engine.run([video], out)["success"]
 
 
 def test_the_command_line_says_so(tmp_path: Path, video: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -17,9 +18,13 @@ import av
 import numpy as np
 import pytest
 
+from engine.audit import audit
+from engine.clips import ClipSettings, cut_clips
 from engine.errors import SinkError
 from engine.files.folders import Folder
+from engine.finished import FinishedRun, Selection
 from engine.pipeline.recording import claim, salvage
+from engine.run.recorded import UNFINISHED
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.video import AnnotatedVideo
 from tests.e2e.rtsp_server import Camera, Play
@@ -168,10 +173,12 @@ def test_what_a_kill_leaves_is_salvaged(ts: Path, tmp_path: Path) -> None:
         try:
             # One segment has ended, and the next one has a checkpoint.
             _wait(lambda: len(list(out.glob("cam-*Z.mp4"))) == 1, process)
+            _wait(lambda: (out / "manifest.json").exists(), process)
             _wait(lambda: _has_checkpoint(out), process)
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+        _is_finished_as_far_as_it_goes(out)
         complete = {path: path.read_bytes() for path in out.glob("cam-*Z.*") if path.suffix != ".part"}
         assert left_over(out, "*.part")
         process = cli("run", camera.url, *options, checkpoint_s=0.2)
@@ -190,6 +197,24 @@ def test_what_a_kill_leaves_is_salvaged(ts: Path, tmp_path: Path) -> None:
     listed = rows(out / "cam.segments.jsonl")
     assert [line["frames"] for line in listed if line.get("salvaged")] == [frames]
     assert left_over(out, "*.part", "*.new", ".yolo-engine") == []
+
+
+def _is_finished_as_far_as_it_goes(out: Path) -> None:
+    """What was complete when a run was killed can be counted, cut and audited."""
+    manifest = json.loads((out / "manifest.json").read_text())
+    (video,) = manifest["videos"]
+    listed = rows(out / "cam.segments.jsonl")
+    assert [line["segment"] for line in video["segments"]] == [line["segment"] for line in listed][: len(listed)]
+    assert (manifest["success"], video["status"]) == (False, "partial")
+    assert manifest["error"] == video["error"] == UNFINISHED
+    assert video["frames"] == sum(line["frames"] for line in video["segments"]) > 0
+    run = FinishedRun.load(out)
+    assert [str(each.stem) for each in run.videos] == [line["segment"] for line in video["segments"]]
+    cut = cut_clips(run, ClipSettings(Selection(kinds=("track",))))
+    assert cut.clips
+    assert cut.failed == {}
+    assert audit(out, frames=0).passed
+    shutil.rmtree(cut.folder)
 
 
 def test_a_kill_between_a_segment_and_the_list(ts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,6 +347,17 @@ def test_verify(run, clip):
     assert same[0][2:] == ["12", "frames"]
 
 
+def test_verify_says_which_of_many_it_is_mixed_with(run, clip, tmp_path):
+    (tmp_path / "others").mkdir()
+    others = [write_clip(tmp_path / "others" / f"{name}.mp4", frames=1) for name in "abcde"]
+    given = [word for path in others for word in ("--with", path)]
+    done = run("verify", clip, "--backend", "fake", *given)
+    assert done.status == 0, done.err
+    named, _, more = done.out.splitlines()[0].partition("; ")
+    assert named == f"mixed with {', '.join(map(str, others[:3]))}"
+    assert more == "2 more of --with are left out, as it mixes with 3 at most"
+
+
 def test_verify_finds_a_difference(run, clip, monkeypatch):
     from engine.verification.verify import Digest
 

@@ -28,6 +28,12 @@ RUN = ("run", "a.mp4", "--backend", "fake")
         ((*RUN, "--event-kinds", "track"), "--event-kinds does nothing here: it goes with --on-event"),
         ((*RUN, "--loiter", "30s"), "--loiter does nothing here: it goes with --on-event"),
         ((*RUN, "--segment", "90s"), "--segment does nothing here: it applies to live sources"),
+        ((*RUN, "--full-every", "3"), "--full-every does nothing here: it applies to the gate: add --gate motion"),
+        ((*RUN, "--gate", "off", "--gate-target", "0.9"), "--gate-target does nothing here: it applies to the gate"),
+        (
+            ("run", "rtsp://camera/a", "udp://@:5000", "--backend", "fake", "--gate", "motion"),
+            "--gate does nothing here: it applies to files, and every frame of a live source is inferred",
+        ),
         (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is varied by verify itself"),
         (("verify", "a.mp4", "--against", "b"), "--against does nothing here: it is for --precision bf16 or int8"),
         (("verify", "a.mp4", "--precision", "bf16", "--with", "b.mp4"), "--with does nothing here"),

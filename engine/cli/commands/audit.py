@@ -49,10 +49,11 @@ def _show(found: Audit) -> None:
         for line in found.findings:
             table.add_row(*(printable(text, 4000) for text in (line.kind, line.video, line.file, line.detail)))
         screen().print(table, markup=False, highlight=False)
-    frames, boxes = sum(each.frames for each in found.videos), sum(each.boxes for each in found.videos)
+    frames, boxes, rows = (sum(getattr(each, what) for each in found.videos) for what in ("frames", "boxes", "rows"))
+    done = [f"{counted(frames, 'frame')} with {counted(boxes, 'box', 'boxes')} inferred again"] if frames else []
+    done += [f"{counted(rows, 'row')} compared with those of doing the videos again"] if rows else []
     verdict = "all is as claimed" if found.passed else counted(len(found.findings), "finding")
     say(
         f"{counted(len(found.videos), 'video')}, {counted(found.files, 'hash', 'hashes')} compared, "
-        f"{counted(frames, 'frame')} with {counted(boxes, 'box', 'boxes')} "
-        f"inferred again: {verdict}."
+        f"{', '.join(done) or 'no frame inferred again'}: {verdict}."
     )

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -22,7 +22,7 @@ from engine.cli.repeats import Repeats
 from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
-from engine.media.source import scheme
+from engine.media.source import LIVE_SCHEMES, scheme
 from engine.summary import SummaryJson
 from engine.text.say import say
 from engine.verification.faster import worth_telling
@@ -31,12 +31,27 @@ if TYPE_CHECKING:
     from engine.alarms import AlarmSettings
     from engine.analytics import Scene
 
-_Run = tuple[tuple[str, ...], tuple[str, ...]]
-"""Inputs, and who is told of events."""
 
-_OF_RUN: tuple[Rule[_Run], ...] = (
-    Rule(("event_kinds", "event_loiter_s"), lambda asked: asked[1], "goes with --on-event, which says who is told"),
-    Rule(("segment",), lambda asked: any(map(scheme, asked[0])), "applies to live sources, and no input is a URL"),
+class _Asked(NamedTuple):
+    inputs: tuple[str, ...]
+    on_event: tuple[str, ...]
+    gated: bool
+
+    @property
+    def all_live(self) -> bool:
+        return all(scheme(name) in LIVE_SCHEMES for name in self.inputs)
+
+
+_OF_RUN: tuple[Rule[_Asked], ...] = (
+    Rule(
+        ("event_kinds", "event_loiter_s"), lambda asked: asked.on_event, "goes with --on-event, which says who is told"
+    ),
+    Rule(("segment",), lambda asked: any(map(scheme, asked.inputs)), "applies to live sources, and no input is a URL"),
+    Rule(
+        ("gate",),
+        lambda asked: not (asked.gated and asked.all_live),
+        "applies to files, and every frame of a live source is inferred",
+    ),
 )
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -59,7 +74,7 @@ def run(
     alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
     refuse_idle(of_engine(report=False), config)
-    refuse_idle(_OF_RUN, (inputs, on_event))
+    refuse_idle(_OF_RUN, _Asked(inputs, on_event, config.gate != "off"))
     if alarms is not None:
         _check_kinds(alarms, AnswerSettings.of(config).scenes)
     serve = _serving(metrics)

@@ -372,6 +372,37 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
     assert not (out / "a.before-import.tracks.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xml", b"garbage, and more of it", "is not XML: syntax error: line 1, column 0."),
+        ("a.xml", b"<annotations", "is not XML"),
+        ("a.xml", b"<osm></osm>", "is not an export of CVAT: it begins with <osm>."),
+        ("a.xml", b"\x00\x01\x02" * 100, "holds no corrections: it is no text."),
+        ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "holds no corrections: it is no text."),
+        ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
+        ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is no export of CVAT."),
+        ("folder", None, "neither annotations.xml nor gt/gt.txt: it is no export of CVAT, and none of ours."),
+    ],
+)
+def test_what_is_none_of_those_files_is_told_what_they_are(one, name, content, message):
+    out, _ = one
+    path = out / name
+    if content is None:
+        path.mkdir()
+    elif name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("holiday.jpg", b"")
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        import_corrected(FinishedRun.load(out), [path])
+    said = str(caught.value)
+    assert said.startswith(str(path))
+    assert 'Give what CVAT exports as "CVAT for video 1.1" or "MOT 1.1"' in said
+    assert len(said) < 1000
+
+
 def test_what_can_be_is_read_again(one):
     """The largest ids and sides that are taken are those that every reader takes."""
     out, _ = one

@@ -22,7 +22,7 @@ from tests.engine.conftest import write_clip
 GONE = object()
 VALUES = [GONE, None, "", -1, 1e308, math.nan, 2**70, [], {}, True, "x" * 10_000]
 # Keys that no command reads.
-UNREAD = {"answers", "schema", "success", "report"}
+UNREAD = {"answers", "success", "report"}
 SCENE = {
     "line": [{"name": "mid", "points": [[0.5, 0], [0.5, 1]], "classes": ["square"]}],
     "zone": [{"name": "left", "polygon": [[0, 0], [0.5, 0], [0.5, 1]]}],
@@ -175,3 +175,24 @@ def test_what_is_no_manifest_at_all(out, monkeypatch, text, tmp_path):
             read_manifest(out)
     finally:
         (out / "manifest.json").write_text(whole)
+
+
+def test_a_manifest_of_a_later_version_is_refused_by_all(out, monkeypatch, tmp_path):
+    """Its keys may mean something else: nothing is made of it, and nothing is said to be wrong with it. `find` leaves
+    it out, and says so."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = out / "manifest.json"
+    whole = path.read_text()
+    before = {each: each.read_bytes() for each in out.rglob("*") if each.is_file() and each != path}
+    try:
+        path.write_text(json.dumps({**json.loads(whole), "schema": 2, "videos": [{"another": "form"}]}))
+        for arguments in commands(out):
+            if arguments[0] == "retrack":  # what it goes by stands in the stores
+                continue
+            status, said = status_of(arguments, monkeypatch)
+            assert status == (0 if arguments[0] == "find" else 2), (arguments, said)
+            assert "was written by a later version of yolo-engine: its schema is 2" in said, arguments
+            assert "pip install --upgrade yolo-engine" in said, arguments
+        assert {each: each.read_bytes() for each in out.rglob("*") if each.is_file() and each != path} == before
+    finally:
+        path.write_text(whole)

@@ -1,0 +1,87 @@
+"""What a run over live sources has recorded so far: its manifest while it goes on.
+
+Such a run may last for weeks, and be killed. With every segment that is complete the manifest is written anew, so that
+what there is can be counted, cut and found meanwhile, and after a kill.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from engine.errors import OutputError
+from engine.pipeline.stream import StreamRun
+from engine.summary import BackendJson, RunSummary, SegmentJson, SummaryJson, Totals, VideoResult, VideoStatus
+
+log = logging.getLogger(__name__)
+
+UNFINISHED = "the run was not over when this was written: it goes on, or was killed"
+
+
+class Recorded:
+    """The live sources of one run. `put` takes its summary so far, of these sources alone. To be used by one thread."""
+
+    def __init__(
+        self, model: Mapping[str, str], backend: Callable[[], BackendJson], put: Callable[[SummaryJson], None]
+    ) -> None:
+        self._model, self._backend, self._put = dict(model), backend, put
+        self._streams: list[StreamRun] = []
+        self._written = 0
+        self._began_s = time.perf_counter()
+
+    def add(self, stream: StreamRun) -> None:
+        """Take a stream that may prove to be live."""
+        if stream.recording is not None:
+            self._streams.append(stream)
+
+    def look(self) -> None:
+        """Have the summary written where a segment has been completed since. It never raises an OutputError: a run does
+        not fail by what is written at its end, too."""
+        complete = sum(stream.recording.complete for stream in self._streams if stream.recording is not None)
+        if complete <= self._written:
+            return
+        found = [(stream, segments) for stream in self._streams if (segments := _segments(stream))]
+        if sum(len(segments) for _, segments in found) < complete:  # one is just being listed
+            return
+        self._written = complete
+        videos = tuple(_entry(stream, segments) for stream, segments in found)
+        elapsed_s = time.perf_counter() - self._began_s
+        frames = sum(video.frames for video in videos)
+        totals = Totals(
+            videos=len(videos),
+            failed=0,
+            partial=len(videos),
+            frames=frames,
+            detections=sum(video.detections for video in videos),
+            tracks=sum(video.tracks for video in videos),
+            elapsed_s=round(elapsed_s, 3),
+            fps=round(frames / elapsed_s, 2),
+        )
+        summary = RunSummary(videos=videos, totals=totals, model=self._model, backend=self._backend()).to_json()
+        try:
+            self._put({**summary, "error": UNFINISHED})
+        except OutputError as error:
+            log.warning("what is recorded so far can't be told: %s", error)
+
+
+def _segments(stream: StreamRun) -> list[SegmentJson]:
+    return stream.recording.entries() if stream.recording is not None else []
+
+
+def _entry(stream: StreamRun, segments: Sequence[SegmentJson]) -> VideoResult:
+    """Return a source by its segments. A track that goes on from one to the next counts in each."""
+    duration_s = sum(segment["duration_s"] for segment in segments)
+    return VideoResult(
+        path=stream.video.shown,
+        status=VideoStatus.PARTIAL,
+        error=UNFINISHED,
+        frames=sum(segment["frames"] for segment in segments),
+        detections=sum(segment["detections"] for segment in segments),
+        tracks=sum(segment["tracks"] for segment in segments),
+        duration_s=round(duration_s, 3),
+        outputs=segments[-1]["outputs"],
+        stem=str(stream.video.stem),
+        media=stream.media_so_far,
+        segments=list(segments),
+    )
