@@ -334,7 +334,7 @@ class Engine:
                     "that had appeared before are where it went. Bring it back and run again: what is done is kept."
                 )
             if any(outcome.lost for outcome in outcomes):
-                raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
+                raise OutputError(f"Another run has written to {folder} meanwhile: its manifest.json is kept.")
             try:
                 if self.config.report and settled:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)

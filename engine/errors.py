@@ -61,7 +61,7 @@ class BackendError(EngineError):
 
 
 class BackendMissing(BackendError):
-    """What was asked for is not installed or not working here; names the remedy."""
+    """What was requested is not installed or not working here; names the remedy."""
 
 
 class NotFinite(BackendError):
@@ -69,7 +69,7 @@ class NotFinite(BackendError):
 
 
 class InputError(EngineError):
-    """An input does not exist or holds no video."""
+    """An input does not exist or contains no video."""
 
 
 class LaterVersion(InputError):

@@ -73,7 +73,7 @@ def foreign(path: Path) -> str:
     """Return what is said of a file that was not written by this program, and what can be done."""
     return (
         f"{path} was not written by yolo-engine, and would be overwritten. Move it away, name another output folder, "
-        "or say --overwrite."
+        "or pass --overwrite."
     )
 
 
@@ -84,7 +84,7 @@ def refuse_foreign_export(parent: Folder, target: Path) -> None:
     if facts is None:
         return
     if not stat.S_ISDIR(facts.st_mode):
-        raise OutputError(f"{target} is no folder. Move it away, or name another folder with --output DIR.")
+        raise OutputError(f"{target} is not a folder. Move it away, or name another folder with --output DIR.")
     with parent.sub(target.name) as there:
         note = there.facts(EXPORT_NOTE)
         if there.names() and (note is None or not stat.S_ISREG(note.st_mode)):
@@ -128,7 +128,7 @@ def _own_folder(output: Folder, name: str) -> Folder | None:
         return None
     except NotADirectoryError:
         raise OutputError(
-            f"{output.shown / name} is no folder. Move it away, or name another folder with --output DIR."
+            f"{output.shown / name} is not a folder. Move it away, or name another folder with --output DIR."
         ) from None
     except OSError as error:
         raise OutputError(f"{output.shown / name} can't be read: {describe_os_error(error)}.") from error

@@ -277,7 +277,7 @@ class ExportsJson(TypedDict):
 
 
 class FollowUpJson(TypedDict, total=False):
-    """What was made of the tracks once the videos were done, each where it was asked for."""
+    """What was made of the tracks once the videos were done, each where it was requested."""
 
     answers: AnswersJson
     clips: ClipsJson

@@ -42,8 +42,8 @@ def _parts(folder: Path, meta: OnnxMeta) -> ManifestParts:
     kind = config.get("model_type")
     if kind in _SOFTMAX:
         raise LayoutError(
-            f"{where}: the model is {kind!r}, whose scores are made by a softmax. Layout detr takes those of a sigmoid "
-            "(RT-DETR, D-FINE)."
+            f"{where}: the model is {kind!r}, which computes scores with a softmax. Layout detr takes scores of a "
+            "sigmoid (RT-DETR, D-FINE)."
         )
     if kind not in _SIGMOID:
         return {}

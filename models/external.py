@@ -103,7 +103,7 @@ def _number(path: Path, entries: dict[str, str], key: str, default: int) -> int:
     if not text:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
-        raise OnnxFileError(f"{path}: {key} {text!r} of its weights is no number of bytes.")
+        raise OnnxFileError(f"{path}: {key} {text!r} of its weights is not a number of bytes.")
     return int(text)
 
 

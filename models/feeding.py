@@ -61,7 +61,7 @@ def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
         return None
     also = "" if "--input-mean" in missing else " (and --input-mean, where one is subtracted)"
     return LayoutError(
-        f"{path}: the file does not say how pictures are fed to it, and layout {layout} does not tell. Say it with "
+        f"{path}: the file does not say how images are fed to it, and layout {layout} does not tell. Say it with "
         f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. "
         f"{_KNOWN_DETR if layout in ('detr', 'detr-post') else _KNOWN}."
     )
@@ -73,7 +73,7 @@ def check_feeding(spec: InputSpec, name: str | Path) -> None:
     if spec.dtype == "uint8" and (set(scales) != {1.0} or any(spec.mean)):
         raise ManifestError(
             f"{name}: its input is uint8, which takes pixels as they are: scale must be 1 and mean 0. Got scale "
-            f"{_text(scales)}, mean {_text(spec.mean)}. Say `--input-scale 1`."
+            f"{_text(scales)}, mean {_text(spec.mean)}. Pass `--input-scale 1`."
         )
     ends = [abs((pixel - mean) * scale) for pixel in (0, 255) for mean, scale in zip(spec.mean, scales, strict=True)]
     if spec.dtype == "float16" and max(ends) > _FLOAT16_MAX:

@@ -67,7 +67,7 @@ def _own_parts(metadata: dict[str, str], where: str) -> ManifestParts:
         for part in outer:
             below = inner.setdefault(part, {})
             if not isinstance(below, dict):
-                raise ManifestError(f"{where}: metadata: {key} lies below a key that is no table.")
+                raise ManifestError(f"{where}: metadata: {key} lies below a key that is not a table.")
             inner = below
         try:
             inner[leaf] = tomllib.loads(f"value = {text}")["value"]

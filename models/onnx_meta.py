@@ -41,9 +41,9 @@ def parse_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError, or what the parser in use raises
-        raise OnnxFileError(f"{path}: is no ONNX model, or a truncated one. Fetch or export it again.") from error
+        raise OnnxFileError(f"{path}: is not an ONNX model, or is truncated. Fetch or export it again.") from error
     if not model.graph.node or not model.graph.output:
-        raise OnnxFileError(f"{path}: is no ONNX model: it holds no graph. Fetch or export it again.")
+        raise OnnxFileError(f"{path}: is not an ONNX model: it contains no graph. Fetch or export it again.")
     if (where := _undecodable(model)) is not None:
         raise OnnxFileError(f"{path}: is damaged: {where} is not UTF-8. Fetch or export it again.")
     return model

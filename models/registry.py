@@ -51,7 +51,7 @@ def get_manifest(name: str) -> ModelManifest:
     try:
         return zoo()[name]
     except KeyError:
-        raise UnknownModelError(f"{name!r} is no model of the zoo{names_hint(name)}") from None
+        raise UnknownModelError(f"{name!r} is not a model of the zoo{names_hint(name)}") from None
 
 
 def names_hint(name: str) -> str:
@@ -240,6 +240,6 @@ def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None,
     if path == target and (known or trusted is not None):
         return None
     if trusted is not None and not manifest.hashes:
-        raise HashError(f"{path}: SHA-256 {trusted} was asked for, {got} found. Remove the file, then pull again.")
+        raise HashError(f"{path}: SHA-256 {trusted} was requested, {got} found. Remove the file, then pull again.")
     check_file(manifest, path)
     return path

@@ -3,8 +3,8 @@
 JobError                    (exit status 1)
 ├── SettingsError           the settings of the job system are wrong               (exit status 2)
 │   └── BrokerUrlError      the broker's URL can't be used as it is written
-├── RequestError            what was asked for is wrong: a folder, a key, an option (exit status 2)
-│   ├── PathRefused         a path is outside the roots, or is no folder or file
+├── RequestError            what was requested is wrong: a folder, a key, an option (exit status 2)
+│   ├── PathRefused         a path is outside the roots, or is not a folder or file
 │   └── UnknownJob          no job of that id is known here
 ├── BrokerUnreachable       the broker or the result store does not answer as such  (exit status 3)
 ├── EmbeddedBrokerError     the broker that should run on this machine does not
@@ -33,7 +33,7 @@ class BrokerUrlError(SettingsError):
 
 
 class RequestError(JobError, ValueError):
-    """Names what was asked for, and the remedy."""
+    """Names what was requested, and the remedy."""
 
 
 class PathRefused(RequestError):

@@ -31,7 +31,7 @@ Entry = Mapping[str, Any]
 @dataclass(frozen=True)
 class CameraAnswers:
     """One camera's answers and the number of its objects; where they were, the way of each track and what a review
-    gave, where that was asked for. `offsets_s` leads from the container's times of a video, by its name, to the
+    gave, where that was requested. `offsets_s` leads from the container's times of a video, by its name, to the
     camera's timeline."""
 
     answers: Answers

@@ -127,7 +127,7 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
         elif item.is_dir():
             files = sorted(item.glob("*.toml"))
             if not files:
-                raise ConfigError(f"Scene folder {item} holds no .toml file.")
+                raise ConfigError(f"Scene folder {item} contains no .toml file.")
             scenes += [Scene.load(file) for file in files]
         else:
             scenes.append(Scene.load(item))

@@ -184,7 +184,7 @@ def _annotated(claim: Claim, times: Sequence[float]) -> Iterator[Finding]:
         shown = np.array(sorted(_times_in(path))) + claim.offset_s
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if path.is_file():
-            yield Finding(Kind.CHANGED, claim.name, claim.shown("video"), f"it is no video: {error}")
+            yield Finding(Kind.CHANGED, claim.name, claim.shown("video"), f"it is not a video: {error}")
         return
     wanted = np.array(times)
     step = float(np.median(np.diff(wanted))) if len(wanted) > 1 else 1.0

@@ -41,7 +41,7 @@ _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 class Clip:
     """One clip: its path, below the folder of the clips as `name`, and the frames in it, by their numbers in the rows;
     seconds are those of the video's container. `mode` is copy or exact, `lead_s` how much was copied in front of what
-    was asked for, `encoded_frames` how many of its frames were encoded anew; `note` says why it is not as asked."""
+    was requested, `encoded_frames` how many of its frames were encoded anew; `note` says why it is not as asked."""
 
     path: Path
     name: PurePosixPath

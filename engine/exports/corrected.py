@@ -145,7 +145,7 @@ def _refuse_another(
         if files and not named:
             raise InputError(
                 f"{found.shown} says that it is of {printable(files[0], 200)}, and the run's video is {target.name}. "
-                f"If that is the same, say --video {target.name}."
+                f"If it is the same video, pass --video {target.name}."
             )
     if None not in (claims.size_wh, target.size_wh) and claims.size_wh != target.size_wh:
         asked, there = ("{}x{}".format(*size) for size in (claims.size_wh, target.size_wh) if size is not None)

@@ -20,7 +20,7 @@ from typing import IO
 
 from engine.errors import OutputError
 
-# Errors that say that a file, or the folder around it, is not there any more.
+# Errors that say that a file, or the folder around it, no longer exists.
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
 # Errors of a file system that has no hard links.

@@ -158,7 +158,7 @@ def _below(path: str, roots: Sequence[Path], flags: int) -> int:
             return _walk(top, Path(resolved).relative_to(root).parts, flags)
         finally:
             os.close(top)
-    raise SourceError(f"lies outside the folders that may be read ({os.pathsep.join(map(str, roots))})")
+    raise SourceError(f"is outside the folders that may be read ({os.pathsep.join(map(str, roots))})")
 
 
 def _walk(top: int, steps: tuple[str, ...], flags: int) -> int:

@@ -136,7 +136,7 @@ class Index:
     """The index of one tree, open and current, as a context manager. Another process waits for its turn.
 
     `root` is its folder, `connection` DuckDB's. Raises ConfigError where DuckDB is not installed, InputError where the
-    tree is none or holds no results, and OutputError where the cache can't be written.
+    tree is none or contains no results, and OutputError where the cache can't be written.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Index:
         if importlib.util.find_spec("duckdb") is None:
             raise ConfigError("find needs duckdb, which is not installed: pip install 'yolo-engine[find]'")
         if not root.is_dir():
-            raise InputError(f"{root} is no folder: name the output folder of a run, or one that holds some.")
+            raise InputError(f"{root} is not a folder: name the output folder of a run, or one that holds some.")
         self.root = root.resolve()
         self._tick = tick
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]
@@ -208,7 +208,7 @@ class Index:
         there = {os.path.relpath(folder, self.root): folder for folder in folders_of(self.root)}
         if not there:
             raise InputError(
-                f"{self.root} holds no results: no manifest.json is in it, or in a folder below it. Name the output "
+                f"{self.root} contains no results: no manifest.json is in it, or in a folder below it. Name the output "
                 "folder of a run or a job, or one that holds some."
             )
         failed: dict[str, str] = {}

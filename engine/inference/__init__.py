@@ -6,7 +6,7 @@ runs on a card, `trt` builds and checks TensorRT plans; the engine imports of `t
 
 A backend is a file in `backends` and a line in engine/backends.py; a layout is a file in `layouts` and an entry in its
 table.
-Nothing is guessed: a layout is declared, and an accelerator that was asked for and is not there is an error.
+Nothing is guessed: a layout is declared, and an accelerator that was requested and is not there is an error.
 """
 
 __all__ = ["backends", "gpu", "heads", "layouts", "letterbox", "model", "plausible", "tensor_shape", "trt"]

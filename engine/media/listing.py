@@ -126,10 +126,10 @@ class FolderWalk:
         if real == self._output:
             return "a link to the output folder"
         if _is_below(root, real):
-            return "a link that leads back to where it lies"
+            return "a link that leads back to its own folder"
         if self._roots and not any(_is_below(real, folder) for folder in self._roots):
-            return "a link that leads out of the folders allowed"
-        return None if self._is_new(link) else "a link to a folder that is searched already"
+            return "a link that leads out of the allowed folders"
+        return None if self._is_new(link) else "a link to a folder that is already searched"
 
     def _leave(self, path: Path, why: str) -> None:
         self.left_out.append(LeftOut(str(path), why))
@@ -151,7 +151,7 @@ def _is_no_place_for_videos(name: str) -> str | None:
     lower = name.lower()
     if lower in _BINS or lower.startswith(".trash"):
         return "a recycle bin"
-    return "a folder of the system" if lower in _SYSTEM else None
+    return "a system folder" if lower in _SYSTEM else None
 
 
 def _is_below(path: str, folder: str) -> bool:

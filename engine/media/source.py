@@ -335,7 +335,7 @@ def _video_formats() -> str:
 def _what_else(file: OpenedFile) -> str | None:
     """Return what a file is that was refused; None where it was not for its kind."""
     pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
-    for formats, what in ((pictures, "a still picture"), (",".join(sorted(_TEXTS)), "a text")):
+    for formats, what in ((pictures, "a still image"), (",".join(sorted(_TEXTS)), "a text")):
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             _opened(file, formats, {"max_pixels": "1"}).close()  # its kind is all that is wanted
             return what
@@ -401,7 +401,7 @@ class Clocks:
         ]
         more = len(self._steps) - len(told)
         also = f" and {counted(more, 'more time')}" if more else ""
-        return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
+        return [f"the file's clock jumps {', '.join(told)}{also}: timestamps continue without the jump"]
 
     def join(self, packet: av.Packet) -> None:
         """Move the times of a packet, in place."""

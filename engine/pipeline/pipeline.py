@@ -123,7 +123,7 @@ class Pipeline:
                 if tick is not None:
                     tick(self.progress())
         except BaseException:
-            self._fail(VideoError("the run was broken off"))
+            self._fail(VideoError("the run was aborted"))
             raise
         finally:
             self._frames.close()
@@ -134,7 +134,7 @@ class Pipeline:
                 thread.join()
             self.metrics.stop()
         for run in queue:
-            run.abandon(self._fatal or VideoError("interrupted before it was begun"))
+            run.abandon(self._fatal or VideoError("interrupted before it started"))
             self._outcomes.append(_outcome(run))
         return sorted(self._outcomes, key=lambda outcome: outcome.key)
 
@@ -209,7 +209,7 @@ class Pipeline:
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)
             if run.outcome is None:
-                run.abandon(self._fatal or VideoError("the run was broken off"))
+                run.abandon(self._fatal or VideoError("the run was aborted"))
             outcome = _outcome(run)
             _log(outcome)
             try:
@@ -347,9 +347,9 @@ class Pipeline:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
             except ValueError as error:
-                raise CheckpointMismatch(f"the tracker's state is of no use: {error}") from error
+                raise CheckpointMismatch(f"the tracker's state can't be used: {error}") from error
             if not reader.go_to(checkpoint.mark):
-                raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
+                raise CheckpointMismatch("the video decodes to different frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
             seen = checkpoint.tally.agreements
             if seen is not None:

@@ -239,7 +239,7 @@ class StreamReader:
                     self._problem = f"{error} after {self._index} frames"
             if self._complete and self._origin is None and self._index:
                 if self._run.place is not None and not self._settings.start_s:
-                    raise DecodeError("has no frame that the file before it has not")
+                    raise DecodeError("has no frame that the previous file does not have")
                 raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
@@ -293,7 +293,7 @@ class StreamReader:
             if total and total > self._index:
                 yield f"ends early: {self._index} of {total} frames"
             else:
-                yield f"ends early: the file is cut off behind {self._index} frames"
+                yield f"ends early: the file is truncated after {self._index} frames"
         elif listed is not None and self._index + lost < listed and not self._decoder.problems():
             yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
         if (second := self._source.appended_at()) is not None:
@@ -323,8 +323,8 @@ class StreamReader:
             yield "the gate is of files: every frame of a live source was inferred"
         if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
             yield (
-                f"{counted(leading, 'frame')} in front of the first key frame can't be decoded: "
-                "what they refer to came before the file begins"
+                f"{counted(leading, 'frame')} before the first key frame can't be decoded: "
+                "they refer to frames from before the start of the file"
             )
         holes = self._decoder.holes - self._source.clock_steps  # where two recordings were joined, nothing is missing
         if holes > 0 and not self.info.live:

@@ -190,7 +190,7 @@ class StreamRun:
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
-            raise VideoError("failed before it was begun")
+            raise VideoError("failed before it started")
         if self._open_file is not None:
             self.file = self._open_file()
         if self.place is not None:
@@ -276,7 +276,7 @@ class StreamRun:
                         del self._sinks[kind]
                         continue
                     if kind not in checkpoint.outputs:
-                        raise CheckpointMismatch(f"the checkpoint holds no {kind}")
+                        raise CheckpointMismatch(f"the checkpoint contains no {kind}")
                     if "lost" in checkpoint.outputs[kind]:
                         self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
                         continue

@@ -10,7 +10,7 @@ the words of `words`, and writes. `editor` is the page for scenes. What is in `s
 stands.
 
 Whatever a stranger may have written (names of files, messages, classes) reaches a page as text: Jinja2 escapes it, the
-data island holds no `<`, and scripts set texts, never HTML.
+data island contains no `<`, and scripts set texts, never HTML.
 """
 
 from engine.report.editor import write_scene_page

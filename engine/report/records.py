@@ -39,7 +39,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each video that was asked for: seconds from its beginning; None: from there, or up to its end."""
+    """The part of each video that was requested: seconds from its beginning; None: from there, or up to its end."""
 
     start_s: float | None
     end_s: float | None

@@ -54,7 +54,7 @@ _PARTIAL = ".partial"  # in an attempt's folder: made for a `.partial` name, not
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _TRIES = 50
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-_LOST = "another attempt has taken this video over"
+_LOST = "another attempt has taken over this video"
 
 
 @dataclass(frozen=True)

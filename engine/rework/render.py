@@ -70,7 +70,7 @@ def render(
     if not jobs and any(video.tracks is not None and video.source is None for video in run.videos):
         raise InputError(f"{folder} is of live sources, of which no file is kept that could be drawn again.")
     if not jobs:
-        raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
+        raise InputError(f"{folder} contains no tracks: a run writes them with --formats tracks.")
     for _, _, source, tracks in jobs:
         target = _target(tracks)
         if target.exists() and source.exists() and target.samefile(source):
@@ -110,7 +110,7 @@ def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Film, Path, Path]]:
         if video.source is None or video.tracks is None:
             continue
         if not video.tracks.is_file():
-            raise InputError(f"{video.tracks} is not there any more: {video.name} can't be drawn.")
+            raise InputError(f"{video.tracks} no longer exists: {video.name} can't be drawn.")
         yield video, film, video.source, video.tracks
 
 

@@ -76,7 +76,8 @@ def stores_in(source: Path) -> list[Path]:
         found += [Path(folder, name) for name in sorted(files) if name.endswith(STORE_SUFFIX)]
     if not found:
         raise InputError(
-            f"{source} holds no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+            f"{source} contains no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 "
+            "first."
         )
     return found
 
@@ -137,7 +138,7 @@ def _refuse_lost(path: Path, place: Path, changes: Mapping[str, object]) -> None
         if folder is not None and "tracks" in wanted and are_corrected(folder, wanted["tracks"].name):
             raise OutputError(
                 f"{wanted['tracks']} was corrected by hand (`yolo-engine import`), and retrack would replace it. Name "
-                "another folder with -o, or say --overwrite: the corrected tracks are then kept as "
+                "another folder with -o, or pass --overwrite: the corrected tracks are then kept as "
                 f"{kept_as(folder, wanted['tracks'].name)}."
             )
 

@@ -41,7 +41,7 @@ def pairs(tracks: Path, truth: Path, suffix: str = MOT) -> dict[str, tuple[Path,
         return {_name(tracks, suffix): (tracks, truth)}
     files = [tracks] if tracks.is_file() else sorted(tracks.rglob(f"*{suffix}")) if tracks.is_dir() else []
     if not files:
-        raise InputError(f"{tracks} holds no tracks (*{suffix}).")
+        raise InputError(f"{tracks} contains no tracks (*{suffix}).")
     found: dict[str, tuple[Path, Path]] = {}
     for file in files:
         name = _name(file, suffix)

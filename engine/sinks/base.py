@@ -145,7 +145,7 @@ def existing(part: Path) -> IO[bytes]:
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise CheckpointMismatch(f"{part.name} is not there any more") from error
+            raise CheckpointMismatch(f"{part.name} no longer exists") from error
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise CheckpointMismatch(f"{part.name} is not a file") from error
         raise

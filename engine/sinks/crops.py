@@ -146,7 +146,7 @@ class Crops(FileSink):
         try:
             found = TypeAdapter(CropsState).validate_json(json.dumps(state), strict=True)
         except (ValidationError, ValueError, TypeError) as error:
-            raise CheckpointMismatch(f"{self._part.name} is damaged: it holds no state of the crops") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: it contains no state of the crops") from error
         try:
             self._file, self._size = reopened(self._part, found.offset, part), found.offset
         except OSError as error:

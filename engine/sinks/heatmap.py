@@ -63,7 +63,7 @@ class HeatmapSink(FileSink):
                 self._heatmap = Heatmap.of(HeatmapState.from_json(found["cells"]))
             self._seen = {int(track_id): float(seen) for track_id, seen in found["seen"]}
         except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointMismatch(f"{self._part.name} is damaged: it holds no state of a heatmap") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: it contains no state of a heatmap") from error
 
     def write(self, tracks: Tracks) -> None:
         if self._heatmap is None and tracks.frame.image is not None:

@@ -137,7 +137,7 @@ class _Muxer:
         self._audio_dts: int | None = None
         self._video_dts: int | None = None
         moved_s = float(self._shift * self._time_base)
-        self.notes = [f"annotated video moved by {moved_s:.3f} s to begin at 0"] if self._shift else []
+        self.notes = [f"annotated video shifted by {moved_s:.3f} s to start at 0"] if self._shift else []
 
     def video(self, packet: av.Packet) -> None:
         self._note_long_gap(packet)
@@ -171,7 +171,7 @@ class _Muxer:
         assert self._video.time_base is not None
         if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
             self.notes.append(
-                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"
+                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, and times after it are wrong"
             )
         self._video_dts = packet.dts
 

@@ -187,7 +187,7 @@ class Decoder:
         """Return what was damaged, in words."""
         found = []
         if self.errors and self._max_frame_bytes is not None and self._context is not None and not self._context.width:
-            found.append(f"pictures of no size, or of more than max_frame_bytes = {self._max_frame_bytes:,}")
+            found.append(f"images with no size, or with more than max_frame_bytes = {self._max_frame_bytes:,}")
         if self.errors:
             found.append(counted(self.errors, "damaged packet"))
         if self.corrupt:
@@ -326,7 +326,7 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
     """Raise OverLimit for an image of more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
         raise OverLimit(
-            f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
+            f"has an image of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
         )
 
 
@@ -350,7 +350,7 @@ def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_fra
     """Raise OverLimit for an image of more than `max_frame_bytes`."""
     if max_frame_bytes is not None and (size := frame_bytes(pixel_format, width, height)) > max_frame_bytes:
         raise OverLimit(
-            f"has a picture of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
+            f"has an image of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
         )
 
 

@@ -195,7 +195,7 @@ class EmbeddedBroker:
             if found is None:
                 raise EmbeddedBrokerTaken("Another process is just starting the embedded broker. Try again.")
             raise EmbeddedBrokerTaken(
-                f"The embedded broker runs already: process {found.owner} on {found.host} owns it. "
+                f"The embedded broker is already running: process {found.owner} on {found.host} owns it. "
                 f"Use it: `export CELERY_BROKER_URL='{found.url}'`. To end it: `kill {found.owner}`."
             )
         self.owner_lock, self._owner = lock, os.getpid()
@@ -233,7 +233,9 @@ class EmbeddedBroker:
         config.write_bytes(self._config())
         self.socket.unlink(missing_ok=True)
         if not _wait_until_free(self.state / "server.lock", STOP_S):
-            raise EmbeddedBrokerError(f"A former server still writes to {self.state}. Try again in some seconds.")
+            raise EmbeddedBrokerError(
+                f"An earlier server is still writing to {self.state}. Try again in a few seconds."
+            )
         self._server = _Server(str(program), config, self.state / "server.lock", self.log)
         self.pid = self._server.pid
         try:
@@ -258,7 +260,7 @@ class EmbeddedBroker:
                     pass
             if server.ended.wait(_POLL_S):
                 raise EmbeddedBrokerError(
-                    f"The embedded broker ended at once: {_last_line(self.log)} "
+                    f"The embedded broker exited at once: {_last_line(self.log)} "
                     f"Its log is {self.log}. To begin with an empty queue, move {self.state} away."
                 )
             if not loading and time.monotonic() > deadline:

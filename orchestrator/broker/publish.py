@@ -39,7 +39,7 @@ def queue_of(job: Job) -> str:
 
 
 def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
-    """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
+    """Return the queue of a job's process steps: the one that was requested, else the one that its configuration
     needs."""
     if asked:
         return asked

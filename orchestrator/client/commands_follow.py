@@ -63,7 +63,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
             away = False
         except OSError as error:
             if not away:
-                say(f"{job.folder} can't be read: {reason_of(error)}. It is waited for.", err=True)
+                say(f"{job.folder} can't be read: {reason_of(error)}. Waiting for it.", err=True)
             away = True
             time.sleep(_AWAY_S)
             continue

@@ -171,7 +171,7 @@ def list_tasks(options: SubmitOptions) -> int:
             show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
-        say("The jobs that this machine knows of:", err=True)
+        say("Jobs known on this machine:", err=True)
     show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 

@@ -130,7 +130,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
     with interrupting(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), Embedded() as local:
         given = resolved_settings()
         if not local.own:
-            say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
+            say(f"A broker is already running on this machine; using it: {given.broker_url}", err=True)
             return submit(request, True, as_json)
         job = _begin(request, given, request.workers or 1, as_json)
         try:
@@ -161,8 +161,8 @@ def _check_writer_before(job: Job, given: Settings) -> None:
         return
     if not other.live(given.lease_s):
         raise RequestError(
-            f"Job {other.id} has begun to write to {job.output} and waits for a worker. End it, what it has done is "
-            f"kept: `yolo-submit --cancel {other.id}`. Or name another output folder with --output DIR."
+            f"Job {other.id} has started writing to {job.output} and is waiting for a worker. Cancel it (its work is "
+            f"kept): `yolo-submit --cancel {other.id}`. Or choose another output folder with --output DIR."
         )
     _warn(f"Job {other.id} writes to {job.output} as well and is being worked on: this one waits for it.")
 
@@ -172,7 +172,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
         local.look(say)
         submission.cancel(job, who(), given)  # ends it as soon as nobody is at work
 
-    say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
+    say("Cancelling the job. Press Ctrl-C again to stop at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:

@@ -101,7 +101,7 @@ class Embedded:
             return
         try:
             if self._broker.watch():
-                say("The embedded broker had died and was started again.")
+                say("The embedded broker died and was restarted.")
             self._told = False
         except EmbeddedBrokerError as error:  # the next look tries again
             if not self._told:
@@ -110,7 +110,7 @@ class Embedded:
         status = self._worker.poll()
         if status is None or self._job.ended:
             return
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         early = time.monotonic() - self._started_at < _AT_START_S
         reaper.end_group(self._worker.pid, 0.0)
         over = self._restarts >= MAX_RESTARTS
@@ -121,7 +121,7 @@ class Embedded:
         if over:
             raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
         self._restarts += 1
-        say(f"The worker {how} and is started again ({self._restarts} of {MAX_RESTARTS})")
+        say(f"The worker {how} and is restarted ({self._restarts} of {MAX_RESTARTS})")
         time.sleep(RESTART_PAUSE_S)
         self._start()
 

@@ -174,7 +174,7 @@ def _watch(
             continue
         else:
             raise JobError(
-                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to see."
+                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to show."
             )
         shot = reader.read()
         display.show(shot)

@@ -138,9 +138,9 @@ def line(shot: Snapshot) -> str:
 
 
 def kept(shot: Snapshot) -> str:
-    """Say what a job that was ended early leaves, and how to go on from it."""
+    """Describe what a job that was ended early leaves, and how to resume it."""
     partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
-    return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
+    return f"Progress on the others is kept in {shot.output}{partial}; submit the same folder again to resume."
 
 
 def counts(shot: Snapshot) -> str:
@@ -226,7 +226,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
         "ended_at": shot.ended_at,
         "counts": {
             "videos": shot.videos,
-            **{word.key: shot.counts[status] for status, word in ENDINGS.items()},
+            **{key: shot.counts[status] for status, key in ENDINGS.items()},
             "left": shot.left,
             "at_work": len(shot.working),
         },

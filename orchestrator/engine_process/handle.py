@@ -127,7 +127,7 @@ class EngineProcess:
             return "does not answer"
         if code < 0:
             with contextlib.suppress(ValueError):
-                return f"was ended by {signal.Signals(-code).name}"
+                return f"was killed by {signal.Signals(-code).name}"
         return f"ended with status {code}"
 
     def _read(self) -> None:

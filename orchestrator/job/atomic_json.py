@@ -75,7 +75,7 @@ def parse_json(data: bytes | str) -> object:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | None:

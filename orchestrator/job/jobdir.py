@@ -1,6 +1,6 @@
 """A job's directory, `<output>/.yolo-jobs/<id>/`: what it was asked to do and how far it is. The durable truth.
 
-    job.json                 what was asked for; never changed
+    job.json                 what was requested; never changed
     start.json               the start record, with the list of videos
     videos/0007.2.json       attempt 2 at video 7: the lease and fencing token (see leases.py)
     videos/0007.2.end.json   how that attempt ended, where its worker lived to say so
@@ -104,7 +104,7 @@ class Job:
         if value.get("schema") != SCHEMA:
             raise JobError(
                 f"Job {folder.name} was made by another version (schema {str(value.get('schema'))[:20]}, this one "
-                f"reads {SCHEMA}). Let it end with the version that made it, or submit its folder again."
+                f"reads {SCHEMA}). Let it finish with that version, or submit its folder again."
             )
         try:
             spec = JobSpec.from_json(value)
@@ -114,7 +114,7 @@ class Job:
             raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {error}.") from None
         return cls(folder, spec)
 
-    # -- what was asked for -------------------------------------------------------------------------------------------
+    # -- what was requested -------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -170,11 +170,11 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Return whether its end was asked for."""
+        """Return whether its end was requested."""
         return (self.folder / "cancel.json").exists()
 
     def cancel(self, who: str) -> bool:
-        """Ask for the end: durably, without a worker or a broker. Return False when that was asked for before."""
+        """Ask for the end: durably, without a worker or a broker. Return False when that was requested before."""
         asked = write_once(self.folder / "cancel.json", {"by": who, "at": now()})
         if asked:
             self.note("cancel asked for", by=who)

@@ -134,7 +134,7 @@ def begin(
     Raises RequestError (PathRefused) with the remedy.
     """
     if job_id is not None and not is_id(job_id):
-        raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
+        raise RequestError(f"A job's id consists of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
     if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MAX_WORKERS}]. Got {repr(workers)[:200]}.")
     parsed = config if isinstance(config, JobConfig) else JobConfig.parse(config, settings)

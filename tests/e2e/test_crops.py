@@ -169,5 +169,5 @@ def test_a_damaged_state_starts_over(tmp_path):
     sink = Crops(tmp_path / "a.crops.zip", ["person"], forget_after=10)
     right = {"offset": 0, "frames": 0, "steps": 0.0, "alive": []}
     for state in ({"offset": 0}, {**right, "offset": -1}, {**right, "steps": "x"}, {**right, "alive": [[1, 2.0]]}):
-        with pytest.raises(Exception, match="holds no state of the crops"):
+        with pytest.raises(Exception, match="contains no state of the crops"):
             sink.resume(None, state, tmp_path / "none")

@@ -88,7 +88,7 @@ def test_a_link_to_a_model_is_a_model(tmp_path):
         (lambda path: path.write_text("a = [" * 50_000), "cannot be read as TOML"),
         (lambda path: path.write_text("a = " + "9" * 50_000), "cannot be read as TOML"),
         (lambda path: path.write_text('layout = "\\u001b[2J"'), "layout must be yolox"),
-        (lambda path: path.write_text('"\\u001b[2J" = 1'), "is no known key"),
+        (lambda path: path.write_text('"\\u001b[2J" = 1'), "is not a known key"),
     ],
 )
 def test_a_strangers_side_car_in_a_mirror(tmp_path, monkeypatch, make, reason):

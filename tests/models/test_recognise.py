@@ -81,7 +81,7 @@ def test_another_kind_is_named_and_no_layout_helps(tmp_path, kind, layout):
     if layout is None or "RT-DETR without" not in kind:
         assert named in text or f"layout {layout} needs an output" in text
     if layout is None:
-        assert "Say which with `--layout" not in text
+        assert "Choose one with `--layout" not in text
 
 
 @pytest.mark.parametrize(("file", "named"), [

@@ -202,6 +202,6 @@ def test_a_job_that_nobody_here_goes_on_with(run):
     process = run("does")
     _, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert f"Job {first.id} has begun to write to" in err
+    assert f"Job {first.id} has started writing to" in err
     assert f"`yolo-submit --cancel {first.id}`" in err
     assert not first.ended

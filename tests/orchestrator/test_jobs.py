@@ -347,7 +347,7 @@ def test_what_is_left_out_is_told(tmp_path, settings, context):
     assert list(record.warnings) == [
         f"Left out (a recycle bin): {folder}/#recycle",
         f"Left out (a camera's preview or thumbnail of another file): {folder}/low.LRV",
-        f"Left out (a link that leads out of the folders allowed): {folder}/linked",
+        f"Left out (a link that leads out of the allowed folders): {folder}/linked",
     ]
 
 

@@ -42,12 +42,12 @@ class CpuModel:
 class GpuModel:
     """What a backend on a GPU is made of.
 
-    config    what was asked for
+    config    what was requested
     manifest  the model's declaration; `freed` is its ONNX file, with dynamic axes where the model allows them
     sha256    of the file that `freed` was made from
     workers   threads that will infer at the same time
     device    cuda or cuda:N, `number` N; `gpu` is the GPU of that number, None where none answers
-    named     whether this backend was asked for by name
+    named     whether this backend was requested by name
     """
 
     config: EngineConfig

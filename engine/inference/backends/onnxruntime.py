@@ -140,7 +140,7 @@ class OnnxRuntimeBackend:
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
             raise BackendMissing(
-                f"{wanted} was asked for and is not active: ONNX Runtime could not load its libraries. "
+                f"{wanted} was requested and is not active: ONNX Runtime could not load its libraries. "
                 "`yolo-engine doctor` says what is missing; --device cpu runs without."
             )
         entry = self._session.get_inputs()[0]
@@ -263,7 +263,7 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
             shadowing()
             or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
         )
-        raise BackendMissing(f"{asked} was asked for, but {reason}; or {without}.")
+        raise BackendMissing(f"{asked} was requested, but {reason}; or {without}.")
     number = int(device.partition(":")[2] or 0)
     return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 

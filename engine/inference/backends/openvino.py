@@ -54,7 +54,7 @@ class OpenVinoBackend:
         except ImportError as error:
             asked = "--backend openvino" if precision == "f32" else f"--precision {precision}"
             raise BackendMissing(
-                f"{asked} was asked for, but OpenVINO is not installed. Repair: {extra('openvino')}"
+                f"{asked} was requested, but OpenVINO is not installed. Repair: {extra('openvino')}"
             ) from error
         self.batch_safe = batch_safe
         self.provider = "CPU" if precision == "f32" else f"OpenVINO {precision}"

@@ -44,7 +44,7 @@ def on_gpu(model: GpuModel) -> OnGpu:
         what = "--backend tensorrt" if model.named else "a TensorRT plan"
         number = f" as number {model.number}" if model.number else ""
         raise BackendMissing(
-            f"{what} was asked for, but no NVIDIA GPU answers here{number}. `yolo-engine doctor` says what is missing; "
+            f"{what} was requested, but no NVIDIA GPU was found{number}. `yolo-engine doctor` says what is missing; "
             f"on the machine with the GPU: `{build_command(model_of(config.model)[0])}`, once; or "
             f"{for_the_cpu(config)}."
         )

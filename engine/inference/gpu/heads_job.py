@@ -40,7 +40,7 @@ BLOCK = (128, 1, 1)
 
 class HeadPlan:
     """One output's shape, threshold and classes. `mask` belongs into the GPU's memory; `job` is the argument of a
-    launch. ValueError: the shape is none of the layout's, or another value is out of range."""
+    launch. ValueError: the shape is not one of the layout's, or another value is out of range."""
 
     def __init__(self, spec: HeadSpec, strides: tuple[int, ...] = _STRIDES) -> None:
         anchors, features = spec.shape[::-1] if spec.layout == "yolov8" else spec.shape

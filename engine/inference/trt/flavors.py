@@ -76,7 +76,7 @@ class Flavor:
         if not self.ahead_of_time:
             if gpu is None:
                 raise BackendMissing(
-                    f"{self.info.title} builds on the GPU that the plan is for, and no NVIDIA GPU answers here. Run it "
+                    f"{self.info.title} builds on the GPU that the plan is for, and no NVIDIA GPU was found. Run it "
                     "there, or build ahead of time with --flavor rtx --compute-capability 8.6."
                 )
             if asked not in (None, gpu.capability):

@@ -257,7 +257,7 @@ def check_plan(
             f"to be run has {onnx_sha256[:12]}…. {again}"
         )
     if layout is not None and layout != record.layout:
-        raise PlanError(f"{plan}: was built for output layout {record.layout}, and {layout} was asked for. {again}")
+        raise PlanError(f"{plan}: was built for output layout {record.layout}, and {layout} was requested. {again}")
     if flavor is not None:
         _check_flavor(plan, record, flavor, again)
     if gpu is not None:
@@ -265,7 +265,7 @@ def check_plan(
     if shape is not None and not record.profile.takes(shape):
         raise PlanError(
             f"{plan}: takes inputs from {_dims(record.profile.least)} to {_dims(record.profile.most)}, and "
-            f"{_dims(shape)} was asked for. Build one that does: `{record.command}` with other --max-batch or --shape."
+            f"{_dims(shape)} was requested. Build one that does: `{record.command}` with other --max-batch or --shape."
         )
     return record
 

@@ -378,11 +378,11 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"garbage, and more of it", "is not XML: syntax error: line 1, column 0."),
         ("a.xml", b"<annotations", "is not XML"),
         ("a.xml", b"<osm></osm>", "is not an export of CVAT: it begins with <osm>."),
-        ("a.xml", b"\x00\x01\x02" * 100, "holds no corrections: it is no text."),
-        ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "holds no corrections: it is no text."),
+        ("a.xml", b"\x00\x01\x02" * 100, "contains no corrections: it is not a text file."),
+        ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "contains no corrections: it is not a text file."),
         ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
-        ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is no export of CVAT."),
-        ("folder", None, "neither annotations.xml nor gt/gt.txt: it is no export of CVAT, and none of ours."),
+        ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is not a CVAT export."),
+        ("folder", None, "neither annotations.xml nor gt/gt.txt: it is neither a CVAT export nor one of ours."),
     ],
 )
 def test_what_is_none_of_those_files_is_told_what_they_are(one, name, content, message):
@@ -587,7 +587,7 @@ def test_a_folder_of_many_or_of_none(one, tmp_path, run):
     assert refused.status == 2
     assert f"holds 1 video: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
     (tmp_path / "empty").mkdir()
-    assert "holds neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
+    assert "contains neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[Sequence]\nimWidth=x\nimHeight=y\n", "[Other]\na=1\n", "\x00[["])

@@ -251,7 +251,7 @@ def test_a_folder_without_results_is_an_error(tmp_path, run, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     done = run("find", tmp_path)
     assert (done.status, done.out) == (2, "")
-    assert f"{tmp_path} holds no results" in done.err
+    assert f"{tmp_path} contains no results" in done.err
     assert "Name the output folder of a run or a job" in done.err
 
 
