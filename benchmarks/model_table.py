@@ -57,7 +57,7 @@ INFERENCES = 5  # a round
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one precision. Times in milliseconds of CPU time; None where there is none."""
+    """One model in one precision. Times in milliseconds of CPU time; None if there is none."""
 
     model: str
     precision: str

@@ -68,7 +68,7 @@ class Row(_Strict):
     stage: Text
     case: Text
     input: Text  # what was read, with its size
-    unit: Text  # of `figures`, such as "us a frame" or "fps"
+    unit: Text  # of `figures`, such as "us per frame" or "fps"
     better: Literal["lower", "higher"]
     ours: Text  # the name of ours among the figures
     # One value a round for each of those measured, in the order of the rounds.

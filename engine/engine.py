@@ -86,7 +86,7 @@ _MIN_WINDOW = 6
 @dataclass(frozen=True)
 class Work:
     """Where results go, and what all attempts have in common that work for the same end. `place` is the folder as it
-    was found: another one, or a link, may come to stand in its place."""
+    was found: another one, or a link, may come to be in its place."""
 
     folder: Path
     place: Folder
@@ -140,7 +140,7 @@ class Engine:
         self._lock = threading.RLock()
 
     def _fit(self) -> None:
-        """Arrange the stages around the model. Raises ConfigError where configuration and model don't fit."""
+        """Arrange the stages around the model. Raises ConfigError if configuration and model don't fit."""
         self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
@@ -209,7 +209,7 @@ class Engine:
 
         Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
         run is writing to it. What happens to a single video is in the summary; where the manifest can't be written,
-        the summary's `error` says so. `progress` is called several times a second by this thread; what it raises ends
+        the summary's `error` says so. `progress` is called several times per second by this thread; what it raises ends
         the run. `begun` is called once the videos are found and the folder can be written.
         """
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
@@ -238,7 +238,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None,
         left_out: list[LeftOut],
     ) -> SummaryJson:
-        """`place` is the folder as it was found: another one may come to stand in its place."""
+        """`place` is the folder as it was found: another one may come to be in its place."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
@@ -353,7 +353,7 @@ class Engine:
         return summary
 
     def _recorded(self, place: Folder, folder: Path, started_at: str) -> Recorded:
-        """Return what writes the manifest of a run's live sources while it goes on."""
+        """Return what writes the manifest of a run's live sources while it continues."""
 
         def put(summary: SummaryJson) -> None:
             if not _stands(place, folder):  # it is told at the end
@@ -524,7 +524,7 @@ class Engine:
         )
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
-        """Raise ConfigError where it is asked for and nothing says after how long."""
+        """Raise ConfigError if it is asked for and nothing says after how long."""
         zones = [zone for scene in self._answering.scenes for zone in scene.zones]
         if "loiter" in alarms.kinds and alarms.loiter_s is None and all(zone.loiter_s is None for zone in zones):
             raise ConfigError(
@@ -688,7 +688,7 @@ class Engine:
         """End every `run`, `work`, `process` and `stream` that is under way in another thread, or from a signal
         handler: what is complete is kept. Where none is, the next one ends at once.
 
-        Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
+        Unfinished videos keep a checkpoint at their last frame, from which the next run continues, and appear as
         `.partial` outputs; with `hand_over` they don't appear.
         """
         with self._lock:
@@ -708,7 +708,7 @@ class Engine:
         return self.last_run.total(streams) if self.last_run is not None else None
 
     def verdict(self) -> Verdict | None:
-        """Return what bound the last run, and what a change would give (engine.profiling); None where no frame was
+        """Return what bound the last run, and what a change would give (engine.profiling); None if no frame was
         done. It is there with and without `stats`."""
         return self.last_run.verdict() if self.last_run is not None else None
 
@@ -761,7 +761,7 @@ class Engine:
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
         """Return detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and
-        BackendError where what the model gives can't be boxes."""
+        BackendError if what the model gives can't be boxes."""
         if not isinstance(image_rgb, np.ndarray):
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got a {type(image_rgb).__name__}.")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:

@@ -10,14 +10,14 @@ EngineError
 ├── InputError            nothing to process, or an input that does not exist      (exit status 2)
 │   └── LaterVersion      written by a later version than this one                 (exit status 2)
 ├── OutputError           the output folder can't be written
-└── VideoError            one video failed; the others go on
+└── VideoError            one video failed; the others continue
     ├── SourceError       can't be opened or read
     ├── DecodeError       opened, but gives no usable frames
     │   └── OverLimit     goes beyond a limit of the configuration
     ├── SinkError         its results can't be written
     │   └── Unencodable   the annotated video can't be made of it: its rows are kept
     ├── LeaseLost         it belongs to another attempt by now: nothing of it is touched any more
-    └── CheckpointMismatch  can't go on at its checkpoint: the engine starts it over by itself
+    └── CheckpointMismatch  can't continue at its checkpoint: the engine starts it over by itself
 
 Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the border and stay as `__cause__`.
 """
@@ -44,7 +44,7 @@ class ConfigError(EngineError, ValueError):
 
 
 class ModelError(EngineError):
-    """Names the model and the remedy. What a model's file, or the record of a plan, says of itself may stand in it, so
+    """Names the model and the remedy. What a model's file, or the record of a plan, says of itself may be in it, so
     that it is written as strangers' text."""
 
     def __init__(self, message: str) -> None:
@@ -109,7 +109,7 @@ class LeaseLost(VideoError):
 
 
 class CheckpointMismatch(VideoError):
-    """The video can't go on at its checkpoint; says why. It is started over."""
+    """The video can't continue at its checkpoint; says why. It is started over."""
 
 
 def describe_os_error(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""What a manifest must be for others to go on from it: each key that somebody reads, with its type and its bounds.
+"""What a manifest must be for others to continue from it: each key that somebody reads, with its type and its bounds.
 
 Whoever can write to an output folder may have written its manifest. It is checked here, once, and what comes back is
 what `engine.summary` says it is; keys that are not known, of another version, stay as they are.

@@ -23,7 +23,7 @@ from engine.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE,
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
-"""Beside the results, what an unfinished run goes on from."""
+"""Beside the results, what an unfinished run continues from."""
 
 _Form = Callable[[IO[bytes]], bool]
 
@@ -62,7 +62,7 @@ def is_own_in(folder: Folder, name: str) -> bool:
 
 
 def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:
-    """Raise OutputError where a file that this program has not written stands in the place of one that it is to
+    """Raise OutputError if a file that this program has not written is in the place of one that it is to
     write; with `overwrite`, nothing is refused."""
     for path in () if overwrite else paths:
         if not is_own(path):
@@ -78,7 +78,7 @@ def foreign(path: Path) -> str:
 
 
 def refuse_foreign_export(parent: Folder, target: Path) -> None:
-    """Raise OutputError where what stands at `target`, in `parent`, is no export that the next one may replace. Raises
+    """Raise OutputError if what is at `target`, in `parent`, is no export that the next one may replace. Raises
     OSError."""
     facts = parent.facts(target.name)
     if facts is None:
@@ -95,7 +95,7 @@ def refuse_foreign_export(parent: Folder, target: Path) -> None:
 
 
 def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], overwrite: bool = False) -> None:
-    """Raise OutputError where something stands in the way of clips, or of exports in these formats, below an output
+    """Raise OutputError if something is in the way of clips, or of exports in these formats, below an output
     folder, before hours of work are done for them. `overwrite` says that lists of clips may go; a folder of somebody's
     own is never replaced as a whole."""
     with contextlib.ExitStack() as opened:
@@ -121,7 +121,7 @@ def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], o
 
 
 def _own_folder(output: Folder, name: str) -> Folder | None:
-    """Open a folder below an output folder; None where there is none yet. Raises OutputError where it can't be one."""
+    """Open a folder below an output folder; None if there is none yet. Raises OutputError if it can't be one."""
     try:
         return output.sub(name)
     except FileNotFoundError:

@@ -34,11 +34,11 @@ T = TypeVar("T")
 class StreamInfo:
     """What is known of a stream when it opens.
 
-    `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
+    `key` is unique in a run. `frames` and `duration_s` are the container's claims, None if it makes none.
     `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
     `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
     video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
-    stands there; `wall_start` the wall clock at the first frame, with its zone, None where nothing tells it.
+    is there; `wall_start` the wall clock at the first frame, with its zone, None if nothing tells it.
     """
 
     key: int
@@ -186,7 +186,7 @@ class Look(StrEnum):
     SAME = "same"
     """Nothing has changed: all is carried over."""
     BETWEEN = "between"
-    """Its boxes lie between those of the frame before and of the next one that is none such."""
+    """Its boxes lie between those of the previous frame and of the next one that is none such."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -208,8 +208,8 @@ class Plan:
 
     cost      what is inferred, as a share of a whole frame's tensor
     whole_hw  height and width of the tensor that the frame would become at the scale of its parts; `tensor_hw` those of
-              the one that is inferred; (0, 0) where there are no parts
-    ratio_xy, pad_xy  how the frame lies in the first: pixels of it to one of the frame, and those left of and above it
+              the one that is inferred; (0, 0) if there are no parts
+    ratio_xy, pad_xy  how the frame is in the first: pixels of it to one of the frame, and those left of and above it
     changed   (rows, columns) bool, of blocks of `block_px` pixels of the frame: where it has changed; None unless there
               are parts
     stretch   of the stream, where the frame lies (engine.stages.windows); `audited`: it is inferred whole, too, for the
@@ -293,7 +293,7 @@ class Frame:
     `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
     a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
     `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
-    has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
+    has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None if nothing
     tells it. `plan` is how a gated frame is looked at, None without a gate. `probe`: it is inferred for the
     audit alone, beside another frame of the same index.
     """
@@ -368,7 +368,7 @@ class Signs:
 
     top      the highest score
     empty    boxes narrower or lower than a pixel, or inside out
-    corner   boxes that lie in the very corner of the input
+    corner   boxes that are in the very corner of the input
     vast     boxes that go far beyond the input on all sides
     whole    boxes that cover the whole input
     same     boxes that are the same as one other, where there are hundreds, else 0
@@ -390,8 +390,8 @@ class Detections:
 
     boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts values of the
     model's output for the frame that were NaN or infinite; no box is made of them. `without_area` counts boxes that
-    were dropped since nothing of them lies in the frame; `signs` are those of a frame at the beginning of a stream.
-    `carried` (N,) bool is true for those that were not found in this very frame, but stand there since nothing has
+    were dropped since nothing of them is in the frame; `signs` are those of a frame at the beginning of a stream.
+    `carried` (N,) bool is true for those that were not found in this very frame, but are there since nothing has
     changed or since they lie between two frames; None: all were found.
     """
 
@@ -423,7 +423,7 @@ class Tracks:
 
     boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
     of the detection each track took last. `detections` is what was found, also below the scores that are reported or
-    given to the tracker, None where the frame was not inferred. `state` is the tracker behind this frame, where the
+    given to the tracker, None if the frame was not inferred. `state` is the tracker behind this frame, where the
     frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate. `agreements`
     is there where a window of the audit ends.
     """

@@ -199,7 +199,7 @@ def write_json(folder: Folder, name: str, value: object) -> None:
 
 
 def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
-    """Return size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for
+    """Return size and SHA-256 of an input file; None if it can't be read, or `broken_off` says that nobody waits for
     it."""
     digest, reader = hashlib.sha256(), file.reader()
     try:

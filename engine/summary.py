@@ -1,4 +1,4 @@
-"""What became of videos, as it stands in a summary, a manifest and the verdict of an attempt. JSON in and out.
+"""What became of videos, as it is in a summary, a manifest and the verdict of an attempt. JSON in and out.
 
 The keys and their order are pinned by tests/engine/golden/*.json, and their meaning is in the README, "Results".
 """
@@ -44,7 +44,7 @@ class MediaJson(TypedDict):
 
 class SequenceJson(TypedDict):
     """Where a file lies among those of its camera: `offset_s` leads from its times to the camera's timeline, and it is
-    `joined` where it continues the file before."""
+    `joined` where it continues the previous file."""
 
     camera: str
     offset_s: float
@@ -52,7 +52,7 @@ class SequenceJson(TypedDict):
 
 
 class SegmentJson(TypedDict, total=False):
-    """A segment of a live source, as it stands in the list of segments (engine/pipeline/recording.py). One that was
+    """A segment of a live source, as it is in the list of segments (engine/pipeline/recording.py). One that was
     `salvaged` was not complete: it has frames and outputs only."""
 
     segment: str
@@ -69,7 +69,7 @@ class SegmentJson(TypedDict, total=False):
 
 
 class ShareJson(TypedDict):
-    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %. Of one
+    """A share that was seen in windows of a video, and between what it is in the whole of it, with 95 %. Of one
     window, or of nothing, that is not known: between 0 and 1."""
 
     value: float
@@ -99,7 +99,7 @@ class GateAuditJson(TypedDict):
 class GateJson(TypedDict):
     """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
     were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
-    pixels of all frames at the model's own scale; `audit` is None where the video is too short for a window."""
+    pixels of all frames at the model's own scale; `audit` is None if the video is too short for a window."""
 
     whole: int
     parts: int
@@ -110,7 +110,7 @@ class GateJson(TypedDict):
 
 
 class ClockJson(TypedDict):
-    """The wall clock of a video: its first frame's time, None where nothing tells it, how that is known, and the
+    """The wall clock of a video: its first frame's time, None if nothing tells it, how that is known, and the
     zone."""
 
     start: str | None
@@ -187,7 +187,7 @@ class BackendJson(TypedDict):
 
 
 class LineJson(TypedDict):
-    """How often a line was crossed in one direction; None where nothing was examined."""
+    """How often a line was crossed in one direction; None if nothing was examined."""
 
     line: str
     direction: str
@@ -196,7 +196,7 @@ class LineJson(TypedDict):
 
 
 class ZoneJson(TypedDict):
-    """The stays in a zone; None where nothing was examined."""
+    """The stays in a zone; None if nothing was examined."""
 
     zone: str
     stays: int | None
@@ -213,7 +213,7 @@ class ReviewedJson(TypedDict):
 
 class CameraJson(TypedDict):
     """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `ids` and
-    `objects` are None where nothing was examined. `map_residual_m`: how well the scene's map fits."""
+    `objects` are None if nothing was examined. `map_residual_m`: how well the scene's map fits."""
 
     camera: str
     ids: int | None
@@ -345,7 +345,7 @@ class VideoResult:
     """One video of a summary. Counts are the whole video's, times those of the run that ended it.
 
     `files` has the size and hash of each output by kind, `stem` is their place below the output folder, `resumed_from`
-    the frame at which that run went on.
+    the frame at which that run continued.
     `sequence` is where it lies among the files of its camera. `others` are keys of another version, which are kept.
     """
 

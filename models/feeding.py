@@ -51,7 +51,7 @@ def of_family(layout: str) -> InputParts:
 
 
 def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
-    """Return the error that asks for what `spec` leaves open and must be known; None where it says all of it."""
+    """Return the error that asks for what `spec` leaves open and must be known; None if it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]
     # Whoever scales by three deviations subtracts three means.
@@ -68,7 +68,7 @@ def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
 
 
 def check_feeding(spec: InputSpec, name: str | Path) -> None:
-    """Raise ManifestError where the input's type cannot hold the values that it would be fed."""
+    """Raise ManifestError if the input's type cannot hold the values that it would be fed."""
     scales = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,) * 3
     if spec.dtype == "uint8" and (set(scales) != {1.0} or any(spec.mean)):
         raise ManifestError(

@@ -1,6 +1,6 @@
 """The zoo: name -> manifest -> a verified file on this machine.
 
-The file of a bundled model lies in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
+The file of a bundled model is in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
 by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like `PATH`), then in the
 user's cache. Wherever a file is found, its hash is checked before its path is returned.
 """
@@ -67,7 +67,7 @@ def by_hash(sha256: str) -> ModelManifest | None:
 
 
 def smallest_that_knows(classes: Iterable[str]) -> ModelManifest | None:
-    """Return the smallest model of the zoo that knows all these classes, None where none does. A size that is not known
+    """Return the smallest model of the zoo that knows all these classes, None if none does. A size that is not known
     is taken for a large one."""
     wanted = set(classes)
     able = [manifest for manifest in list_models() if wanted <= set(manifest.classes)]
@@ -140,7 +140,7 @@ def _candidates(manifest: ModelManifest) -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """Return the verified file of a zoo model, or None where no searched folder has one. A wrong file is a
+    """Return the verified file of a zoo model, or None if no searched folder has one. A wrong file is a
     HashError."""
     manifest = get_manifest(name)
     if manifest.bundled:
@@ -229,7 +229,7 @@ def pull(
 
 
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
-    """Return the verified file where `path` will do, None where a download has to replace it (in the cache only)."""
+    """Return the verified file where `path` will do, None if a download has to replace it (in the cache only)."""
     got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):

@@ -42,7 +42,7 @@ _MAX_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
 @dataclass(frozen=True)
 class ResolvedModel:
     """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file; `sha256`
-    is over all that is loaded, weights that lie beside it included (see `models.external.identity_of`)."""
+    is over all that is loaded, weights that are beside it included (see `models.external.identity_of`)."""
 
     manifest: ModelManifest
     path: Path

@@ -1,4 +1,4 @@
-"""Parts of a video to the frame: decoded as a run decodes them, and encoded anew, with the sound beside them."""
+"""Parts of a video to the frame: decoded as a run decodes them, and re-encoded, with the sound beside them."""
 
 from __future__ import annotations
 

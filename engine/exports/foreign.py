@@ -129,7 +129,7 @@ def _content(path: Path) -> bytes:
 
 
 def _beside(path: Path) -> str:
-    """Return a small text that lies beside rows; "" where there is none."""
+    """Return a small text that is beside rows; "" if there is none."""
     if not path.is_file() or path.stat().st_size > _LARGEST_BESIDE:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
@@ -261,7 +261,7 @@ class _Cvat:
         return Corrections(self._shown, self._boxes, self._claims())
 
     def _claims(self) -> Claims:
-        """Return what stands in the head. Of a project with several tasks it is not known which of them is meant."""
+        """Return what is in the head. Of a project with several tasks it is not known which of them is meant."""
         said = self._said
         if any(len(found) > 1 for found in said.values()):
             return Claims()

@@ -183,8 +183,8 @@ def _made(name: str, model: CpuModel) -> Backend:
 
 
 def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
-    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
-    ConfigError where the model or another key speaks against it."""
+    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing if processor or software lack it, and
+    ConfigError if the model or another key speaks against it."""
     precision = config.precision
     if config.backend not in ("auto", "openvino"):
         raise ConfigError(

@@ -72,9 +72,9 @@ def choose(
     workers: int | None,
     on_cpu: Callable[[], Backend],
 ) -> Chosen:
-    """`on_cpu` makes the backend that computes on the CPU. `workers`: None where they were not given.
+    """`on_cpu` makes the backend that computes on the CPU. `workers`: None if they were not given.
 
-    Raises BackendMissing, PlanError or ConfigError where what was requested can't be had.
+    Raises BackendMissing, PlanError or ConfigError if what was requested can't be had.
     """
     chosen = _choose(_Asked(config, resolved, freed, sha256, workers or 2), on_cpu)
     log.info("%s computes on %s: %s", chosen.backend.provider, chosen.device, chosen.why)
@@ -115,7 +115,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
 
 
 def _why_in(config: EngineConfig) -> str:
-    """Return why a precision is computed on the CPU. Raises ConfigError where a GPU was requested, too."""
+    """Return why a precision is computed on the CPU. Raises ConfigError if a GPU was requested, too."""
     if config.device.startswith("cuda") or is_plan(config.model) or needs_gpu(config.backend):
         raise ConfigError(
             f"precision must be f32 on a GPU: it is that of CPUs, and a plan has its own (`yolo-engine build-trt "

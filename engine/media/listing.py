@@ -39,8 +39,8 @@ class LeftOut:
 class FolderWalk:
     """Walks folders, each once in all, however many links lead to it.
 
-    `output` is not entered. With `roots`, only what lies below one of them is opened, links resolved. `left_out` grows
-    as the walk goes on.
+    `output` is not entered. With `roots`, only what is below one of them is opened, links resolved. `left_out` grows
+    as the walk continues.
     """
 
     def __init__(self, output: Path, roots: Sequence[Path] = ()) -> None:
@@ -52,7 +52,7 @@ class FolderWalk:
         self._outputs = OutputFolders(roots)
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError where
+        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError if
         the folder itself can't be read."""
         self._seen.add(_identity(os.stat(folder)))
         links: list[Path] = []
@@ -121,7 +121,7 @@ class FolderWalk:
         return True
 
     def _refused(self, link: Path, root: str) -> str | None:
-        """Return why a link to a folder is not followed; None where it is."""
+        """Return why a link to a folder is not followed; None if it is."""
         real = os.path.realpath(link)
         if real == self._output:
             return "a link to the output folder"
@@ -155,7 +155,7 @@ def _is_no_place_for_videos(name: str) -> str | None:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Return whether a real path lies in a folder, or is it."""
+    """Return whether a real path is in a folder, or is it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 

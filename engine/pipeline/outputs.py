@@ -97,7 +97,7 @@ class Outputs:
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
-        """Raise OutputError where an output, or what it grows in, would land on a source, or on a file that this
+        """Raise OutputError if an output, or what it grows in, would land on a source, or on a file that this
         program has not written; or annotated videos among the sources, where the next run would take them for some."""
         if self._config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
             raise OutputError(
@@ -127,8 +127,8 @@ def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path
 def refuse_foreign_outputs(
     config: EngineConfig, videos: Iterable[Video], folder: Path, *, report: bool = False
 ) -> None:
-    """Raise OutputError where a file that this program has not written has the name of one that a configuration asks
-    for, of a video or of the whole, or something stands in the way of its clips and exports; `report`: a page is
+    """Raise OutputError if a file that this program has not written has the name of one that a configuration asks
+    for, of a video or of the whole, or something is in the way of its clips and exports; `report`: a page is
     written unless it is switched off. Nothing is begun then."""
     whole = ["manifest.json"]
     if config.writes_tables:
@@ -152,8 +152,8 @@ def refuse_foreign_outputs(
 def scene_overlay(
     config: EngineConfig, scene: Scene | None, clock: Clock | None = None, longest_gap: float = 0.0
 ) -> SceneOverlay | None:
-    """Return what draws on a video what the configuration asks for beside its tracks; None where that is nothing.
-    `longest_gap`: steps for which some track was not seen, though it went on."""
+    """Return what draws on a video what the configuration asks for beside its tracks; None if that is nothing.
+    `longest_gap`: steps for which some track was not seen, though it continued."""
     if not (parts := config.drawn(has_scene=scene is not None)):
         return None
     from engine.analytics import Scene  # its models take their time, and most runs have none

@@ -140,7 +140,7 @@ class Pipeline:
 
     def stop(self, *, hand_over: bool = False) -> None:
         """End every stream after its present frame and begin no other. Returns at once. `hand_over`: unfinished videos
-        keep their checkpoint only, for another run to go on with."""
+        keep their checkpoint only, for another run to continue with."""
         self._hand_over |= hand_over
         self._stopping.set()
         with self._lock:
@@ -294,7 +294,7 @@ class Pipeline:
             clock.lap(DRAIN)
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
-        """Say ahead of a stream's first frame where it begins, and which tracker goes on in it, if that is not all as
+        """Say ahead of a stream's first frame where it begins, and which tracker continues in it, if that is not all as
         usual."""
         track = self._stages.track
         tracker = run.place.tracker(track, frame, info) if run.place is not None else None
@@ -342,7 +342,7 @@ class Pipeline:
         self._frames.put(frame)
 
     def _continue(self, run: StreamRun, reader: StreamReader, checkpoint: Checkpoint) -> None:
-        """Go on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
+        """Continue at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
         try:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
@@ -367,7 +367,7 @@ class Pipeline:
             batch = self._batcher.take()
             clock.lap(INPUT)
             self._infer(batch, clock)
-            del batch  # or each idle worker would hold the pictures of its last one
+            del batch  # or each idle worker would hold the images of its last one
 
     def _infer(self, batch: FrameBatch, clock: Clock) -> None:
         stages, frames = self._stages, len(batch.frames)
@@ -446,7 +446,7 @@ class Pipeline:
     # -- failure --------------------------------------------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> None:
-        """End a run that can't go on: wake every thread; each unfinished video fails for this reason."""
+        """End a run that can't continue: wake every thread; each unfinished video fails for this reason."""
         if self._fatal is None:
             self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
         self._stopping.set()

@@ -42,7 +42,7 @@ _BETWEEN_ANCHORS_S = 1.0
 # A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
 _CUT_SHORT = 0.99
 
-# Sound lies in a file up to this many seconds behind the frames it belongs to.
+# Sound is in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
 
 # Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
@@ -140,7 +140,7 @@ class StreamReader:
         """Pass over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
 
         The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
-        be what was seen there before. False when it is not: the reader stands at the beginning then.
+        be what was seen there before. False when it is not: the reader is at the beginning then.
         """
         if (anchor := anchor_of(mark, self.info)) is not None:
             if self.passes(mark, anchor):
@@ -158,7 +158,7 @@ class StreamReader:
 
     def look_back(self) -> None:
         """Look which of the first frames the file before of the same camera had, where only the images can tell, and
-        stand at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
+        are at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
         place = self._run.place
         if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
             return
@@ -197,7 +197,7 @@ class StreamReader:
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
         """Yield every frame of the stream. A source that can't be read further ends it with a problem, not an error.
-        Raises DecodeError where it ends before the part asked for begins."""
+        Raises DecodeError if it ends before the part asked for begins."""
         stop = self._run.stop
         stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
@@ -432,7 +432,7 @@ class StreamReader:
             raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
 
     def _expected(self) -> int | None:
-        """Return how many frames will be given out, by the container's claims; None where it makes none."""
+        """Return how many frames will be given out, by the container's claims; None if it makes none."""
         settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
         if frames is None or (settings.start_s <= 0 and settings.end_s is None):
             return frames
@@ -449,7 +449,7 @@ class StreamReader:
 
     @cached_property
     def _wall_clock(self) -> WallClock | None:
-        """Of the file's first frame; a live source has none: its rows begin anew with each segment."""
+        """Of the file's first frame; a live source has none: its rows begin again with each segment."""
         return None if self.info.live else self._run.clock_of(self.info.creation_time)
 
     def _is_before_start(self, pts: int) -> bool:

@@ -54,13 +54,13 @@ log = logging.getLogger(__name__)
 @dataclass
 class Outcome:
     """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
-    `resumed_from` is the frame at which this run went on, 0 where it did the whole video; `done_before` counts the
-    frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
+    `resumed_from` is the frame at which this run continued, 0 where it did the whole video; `done_before` counts the
+    frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may continue with it.
     `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
     attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
-    video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
+    video begins, None if there is none. `segments` are those of a live source, and `outputs` the files of the last
     one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
-    and at most; None where they were not counted."""
+    and at most; None if they were not counted."""
 
     key: int
     video: Video
@@ -88,7 +88,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video is. `frames_total` is by the container's claim, None where it makes none. `frames` counts what is
+    """Where a video is. `frames_total` is by the container's claim, None if it makes none. `frames` counts what is
     done: up to `resumed_from` an earlier run did it. Up to frame `checkpoint_frames` of the video they are kept.
     `stem` is the place of its outputs, by which it is known in the output folder."""
 
@@ -105,7 +105,7 @@ class Watcher(Protocol):
     """Looks on as the tracks of a stream come. It never raises and never waits."""
 
     def open(self, info: StreamInfo, identity: str | None, state: dict[str, object] | None = None) -> None:
-        """Begin, or go on where `state` was taken. `identity` is what all attempts at these results have in common;
+        """Begin, or continue where `state` was taken. `identity` is what all attempts at these results have in common;
         None: there are no others."""
 
     def see(self, tracks: Tracks) -> None: ...
@@ -123,7 +123,7 @@ class StreamRun:
     `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
     video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
     `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
+    `entry_of` gives an outcome as it is in a summary; who has an attempt gives it. `recording` takes the place
     of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
     counted in it, `place` the file's in its camera's sequence, and `carried` what it leaves to the next one. `clock`
     finds its wall clock, given what its container says of its making.
@@ -233,7 +233,7 @@ class StreamRun:
             raise VideoError(problem)
 
     def clock_of(self, creation_time: str | None) -> Clock | None:
-        """Return the wall clock of its first frame; None where nothing tells it."""
+        """Return the wall clock of its first frame; None if nothing tells it."""
         found = self._clock(creation_time) if self._clock is not None else None
         return found if found is not None and found.start is not None else None
 
@@ -291,7 +291,7 @@ class StreamRun:
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
-        """Drop a checkpoint that is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
+        """Drop a checkpoint that is useless: the video is done from its beginning. Raises SinkError and LeaseLost."""
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
@@ -328,7 +328,7 @@ class StreamRun:
         """Complete or discard the outputs and settle how the video ended."""
         steps.reached("last frame")
         if self._watch is not None and not (end.interrupted and self.checkpoints is not None):
-            self._watch.end()  # else it goes on, and so does what is under way
+            self._watch.end()  # else it continues, and so does what is under way
         self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)
@@ -374,7 +374,7 @@ class StreamRun:
 
     @property
     def media_so_far(self) -> MediaJson | None:
-        """What is known of its images and times while it goes on; None before its first frame."""
+        """What is known of its images and times while it continues; None before its first frame."""
         return None if self.info is None else media_facts(self.info, self.tally, EndOfStream(self.key, 0))
 
     def progress(self) -> Progress:
@@ -391,7 +391,7 @@ class StreamRun:
 
     @contextlib.contextmanager
     def _or_without(self, kind: str) -> Iterator[None]:
-        """Give up an annotated video that can't be made, so that the rows go on without it."""
+        """Give up an annotated video that can't be made, so that the rows continue without it."""
         try:
             yield
         except Unencodable as error:
@@ -435,7 +435,7 @@ class StreamRun:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def _follow(self, sink: Sink) -> None:
-        """Let a heatmap, and the counts that are drawn, go on where those of the file before ended."""
+        """Let a heatmap, and the counts that are drawn, continue where those of the file before ended."""
         if self.place is None:
             return
         if sink.kind == "heatmap":
@@ -444,7 +444,7 @@ class StreamRun:
             sink.scene.before = self.place.counts_before
 
     def _heatmap_left(self) -> HeatmapState | None:
-        """Return what the next file's heatmap goes on with; None where there is none, or nothing of this file's
+        """Return what the next file's heatmap continues with; None if there is none, or nothing of this file's
         stands."""
         if self.failed or self.place is None or "heatmap" not in self._sinks:
             return None
@@ -452,12 +452,12 @@ class StreamRun:
         return cast("HeatmapSink", sink).left(self.place.offset_us)
 
     def _counts_left(self) -> CountsJson | None:
-        """Return what the counts on the next file's video go on with; None where there are none, as above."""
+        """Return what the counts on the next file's video continue with; None if there are none, as above."""
         video = self._files().get("video")
         return None if self.failed or video is None or video.scene is None else video.scene.left()
 
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
-        """Return whether another attempt has done the video; finishes what that one may have left to do. False where
+        """Return whether another attempt has done the video; finishes what that one may have left to do. False if
         its result is not this video's any more. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
         if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
@@ -545,7 +545,7 @@ class StreamRun:
             self._settle(end, {}, [])
             try:
                 attempt.commit(self._verdict({}))
-                attempt.publish()  # nothing; but it tells whether another has begun it anew
+                attempt.publish()  # nothing; but it tells whether another has begun it again
             except LeaseLost as error:
                 self._error = error
             except VideoError as error:  # a full disk: it has failed all the same
@@ -553,7 +553,7 @@ class StreamRun:
         self._abort()
 
     def _take_away_partials(self) -> None:
-        """Remove what interrupted runs have left: the whole is there. Not where a later run has begun anew."""
+        """Remove what interrupted runs have left: the whole is there. Not where a later run has begun again."""
         assert self.attempt is not None
         found = partials_of(self.video, self.attempt.output)
         found += [partial_path(path) for _, path in self._sinks.values() if path.name]
@@ -593,7 +593,7 @@ class StreamRun:
             sink.suspend()
 
     def _abort(self) -> None:
-        """Discard what has not appeared; where another attempt has taken over, it goes on from there."""
+        """Discard what has not appeared; where another attempt has taken over, it continues from there."""
         if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
             return  # whoever comes next lets appear what has not yet
         if self.fenced:
@@ -662,6 +662,6 @@ def _lost(why: str) -> State:
 
 
 def _sentence(error: BaseException) -> str:
-    """Return the reason as it stands in the result. An error that is not the engine's own is named with its type."""
+    """Return the reason as it is in the result. An error that is not the engine's own is named with its type."""
     text = str(error)
     return text if isinstance(error, EngineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""How far a run as a whole is, and how long it will go on.
+"""How far a run as a whole is, and how long it will continue.
 
 Videos that are not open yet have told nothing: their frames are guessed from their size, at the frames a byte of those
 that are known. A live source has no end, so that a run with one has no estimate.
@@ -22,7 +22,7 @@ _MIN_S = 1.0  # of a run, before its speed says anything
 
 @dataclass(frozen=True)
 class Total:
-    """`frames_total` and `left_s` are estimates, None where there is none. `fps` is this run's speed."""
+    """`frames_total` and `left_s` are estimates, None if there is none. `fps` is this run's speed."""
 
     videos: int
     done: int

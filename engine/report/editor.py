@@ -57,7 +57,7 @@ def write_scene_page(
 
     `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
     `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
-    beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, ConfigError
+    beneath. `tick` is told each video. Raises InputError if there is no video, or none that can be read, ConfigError
     where no scene is for any of them, and OutputError.
     """
     views = list(_views(inputs, page.parent, scenes, camera, earlier, tick))

@@ -1,8 +1,8 @@
 """The engine's own messages in Spanish: errors, notes, and where the time went.
 
-They stand in manifests in English, as the engine wrote them. Those of fixed wording are known here as they are in the
-source, with `{name}` where something is put in: that stays what it is, but for numbers, which are written as people of
-the language do, and for what is a message itself. What is not known here, such as FFmpeg's or a system's own words,
+They are in manifests in English, as the engine wrote them. Those of fixed wording are known here as they are in the
+source, with `{name}` where something is put in: that stays what it is, except for numbers, which are written as people
+of the language do, and for what is a message itself. What is not known here, such as FFmpeg's or a system's own words,
 stays English and is marked so.
 """
 
@@ -311,7 +311,7 @@ def _parts(text: str, words: Words) -> Iterator[tuple[str, str | None]]:
 
 
 def _translated(text: str, words: Words, depth: int = 0) -> str | None:
-    """Return a message in Spanish; None where it is not known. A message in it that is not stays as it is."""
+    """Return a message in Spanish; None if it is not known. A message in it that is not stays as it is."""
     if depth > _DEEPEST:
         return None
     for pattern, spanish in _patterns():

@@ -35,7 +35,7 @@ def pairs(tracks: Path, truth: Path, suffix: str = MOT) -> dict[str, tuple[Path,
     """Return tracks and ground truth by the name of the sequence: of two files, or of all files in two folders.
 
     The truth of NAME.mot.txt in a folder is NAME/gt/gt.txt, as MOTChallenge has it, NAME/gt.txt, NAME.txt or
-    NAME.mot.txt. Raises InputError where there is nothing to compare, or tracks have no truth.
+    NAME.mot.txt. Raises InputError if there is nothing to compare, or tracks have no truth.
     """
     if tracks.is_file() and truth.is_file():
         return {_name(tracks, suffix): (tracks, truth)}

@@ -65,7 +65,7 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """Base of the sinks that keep one file a video and can go on where a checkpoint left it.
+    """Base of the sinks that keep one file a video and can continue where a checkpoint left it.
 
     Until it is complete, the output grows in a part: beside its final path, or where `grow_in` says. `open` or `resume`
     begins it; `commit` or `abort` ends it, or `complete`, which leaves the finished file to be published by others, or
@@ -76,12 +76,12 @@ class FileSink:
 
     @property
     def scene(self) -> SceneOverlay | None:
-        """What draws a scene on the output; None where none is drawn."""
+        """What draws a scene on the output; None if none is drawn."""
         return None
 
     @property
     def offset_s(self) -> float | None:
-        """The source's time at which the file begins; None where it keeps the source's times, or has not begun."""
+        """The source's time at which the file begins; None if it keeps the source's times, or has not begun."""
         return None
 
     def grow_in(self, folder: Path) -> None:
@@ -93,8 +93,8 @@ class FileSink:
         raise NotImplementedError
 
     def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
-        """Go on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
-        CheckpointMismatch where that can't be, and SinkError."""
+        """Continue where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
+        CheckpointMismatch if that can't be, and SinkError."""
         raise NotImplementedError
 
     def write(self, tracks: Tracks) -> None:
@@ -133,13 +133,13 @@ def spare_path(path: Path) -> Path:
 
 
 def fresh(part: Path) -> IO[bytes]:
-    """Open a part anew: another file, not the old one emptied, to which a halted process may still write."""
+    """Open a part again: another file, not the old one emptied, to which a halted process may still write."""
     part.unlink(missing_ok=True)
     return open(part, "x+b")
 
 
 def existing(part: Path) -> IO[bytes]:
-    """Open a part for reading. Raises OSError, and CheckpointMismatch where it is no file: a link is not followed, a
+    """Open a part for reading. Raises OSError, and CheckpointMismatch if it is no file: a link is not followed, a
     FIFO not waited for."""
     try:
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -157,7 +157,7 @@ def existing(part: Path) -> IO[bytes]:
 
 def cut(source: Path, target: Path, size: int) -> None:
     """Make `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
-    CheckpointMismatch where the source is shorter, or no file."""
+    CheckpointMismatch if the source is shorter, or no file."""
     with existing(source) as old, fresh(target) as new:
         if os.fstat(old.fileno()).st_size < size:
             raise CheckpointMismatch(f"{source.name} is shorter than at the checkpoint")
@@ -224,7 +224,7 @@ def sole_writer(folder: Path | Folder) -> Iterator[None]:
 @contextlib.contextmanager
 def shared_writer(folder: Path) -> Iterator[None]:
     """Hold the output folder beside others who share it, such as the workers of one job: against a run of its own,
-    which wants it for itself. Raises OutputError where one has it."""
+    which wants it for itself. Raises OutputError if one has it."""
     path = folder / _LOCK_NAME
     descriptor = _locked(path, folder, fcntl.LOCK_SH)
     try:

@@ -53,7 +53,7 @@ class BlurSettings:
 
     @classmethod
     def of(cls, config: EngineConfig) -> BlurSettings | None:
-        """Take what a configuration asks for; None where nothing is to be hidden."""
+        """Take what a configuration asks for; None if nothing is to be hidden."""
         if not config.blur:
             return None
         return cls(
@@ -160,7 +160,7 @@ class BlurWindow(Generic[T]):
         ]
 
     def restore(self, state: Iterable[Mapping[str, object]]) -> None:
-        """Go on where `state` was taken. Raise ValueError, KeyError or TypeError where it is none."""
+        """Continue where `state` was taken. Raise ValueError, KeyError or TypeError if it is none."""
         for each in state:
             seen: deque[tuple[float, Boxes]] = deque(maxlen=_SIGHTINGS)
             given = each["seen"]
@@ -176,7 +176,7 @@ class BlurWindow(Generic[T]):
 
     def _follow(self, time_s: float, taken: Sequence[Boxes], followed: Boxes) -> list[tuple[int, Boxes]]:
         """Return detections that no track takes under ids of their own, below 0: those that were followed before, where
-        they overlap what was expected of one, best first, and others anew."""
+        they overlap what was expected of one, best first, and others again."""
         if taken and len(followed):
             followed = followed[iou_matrix(followed, np.stack(taken)).max(axis=1) < _TAKEN_IOU]
         if not len(followed):

@@ -108,7 +108,7 @@ class _Cut:
 
 @dataclass(slots=True)
 class _Best:
-    """Of a track that is alive, its best crop so far; `image` None: it stands in the log."""
+    """Of a track that is alive, its best crop so far; `image` None: it is in the log."""
 
     worth: float
     shown: _Shown | None = None
@@ -233,7 +233,7 @@ class Crops(FileSink):
         return json.dumps(values).encode() + b"\n"
 
     def _keep(self, track_id: int) -> None:
-        """Append a track's best crop to the log, if it does not stand there."""
+        """Append a track's best crop to the log, if it does not be there."""
         best = self._best.get(track_id)
         if best is None or best.image is None or best.shown is None:
             return
@@ -304,8 +304,8 @@ def name_of(track_id: int) -> str:
 
 
 def make_archive(log: Path, target: Path, size: int | None = None) -> None:
-    """Make the ZIP of the first `size` bytes of a log, None: of all, durable. Raises OSError, CheckpointMismatch where
-    the log is no file, and ValueError where it is damaged."""
+    """Make the ZIP of the first `size` bytes of a log, None: of all, durable. Raises OSError, CheckpointMismatch if
+    the log is no file, and ValueError if it is damaged."""
     with existing(log) as file, fresh(target) as made:
         found = dict(_records(file, os.fstat(file.fileno()).st_size if size is None else size))
         with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:

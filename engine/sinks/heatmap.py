@@ -105,8 +105,8 @@ class HeatmapSink(FileSink):
             self._heatmap.forget(gone)
 
     def left(self, ahead_us: int) -> HeatmapState | None:
-        """Return what the next file of the camera goes on with: the tracks alive, by times that are `ahead_us` ahead of
-        this file's. None where nothing was seen."""
+        """Return what the next file of the camera continues with: the tracks alive, by times that are `ahead_us` ahead
+        of this file's. None if nothing was seen."""
         self._take_in()
         self._forget()
         return None if self._heatmap is None else HeatmapState(self._heatmap.size_wh, {}, self._heatmap.alive(ahead_us))

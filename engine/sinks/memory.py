@@ -109,7 +109,7 @@ class Counters:
 
     @property
     def objects(self) -> tuple[int, int] | None:
-        """How many objects the tracks so far stand for, at least and at most; None where they are not counted."""
+        """How many objects the tracks so far stand for, at least and at most; None if they are not counted."""
         if self._objects is None:
             return None
         found = self._objects.objects()

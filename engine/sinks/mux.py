@@ -25,7 +25,7 @@ _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
 _OPTIONS = {"crf", "preset", "bf"}
 # Pictures of more pixels than 4K has are encoded with as few of them held as can be: x264 takes up to 90 MB for one of
-# 8K, and has one in hand for each that it looks ahead, and one more to learn how long a picture lasts.
+# 8K, and has one in hand for each that it looks ahead, and one more to learn how long an image lasts.
 _MANY_PIXELS = 4096 * 2304
 _FRUGAL = "force-cfr=1:rc-lookahead=0:sync-lookahead=0:ref=1"
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -47,7 +47,7 @@ def sink_error(name: str, error: BaseException) -> SinkError:
 
 
 def audio_problem(source: av.AudioStream) -> str | None:
-    """Return why an input's audio stream can't be copied into MP4; None where it can."""
+    """Return why an input's audio stream can't be copied into MP4; None if it can."""
     context = source.codec_context
     codec = context.codec.canonical_name if context is not None else "an unknown codec"
     if codec not in _MP4_AUDIO:

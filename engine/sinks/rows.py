@@ -21,7 +21,7 @@ _LONGEST_IN_MEMORY_S = 5.0
 class RowFile:
     """A text file of rows.
 
-    At most `limit` rows wait in memory. With `intermediate`, what is beyond, or older than a few seconds, stands in
+    At most `limit` rows wait in memory. With `intermediate`, what is beyond, or older than a few seconds, is in
     `<path>.part` and survives a killed process; without, in an unnamed temporary file beside it, and a killed process
     leaves nothing.
     """
@@ -53,7 +53,7 @@ class RowFile:
             raise self._error(error) from error
 
     def resume(self, size: int, part: Path) -> None:
-        """Go on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
+        """Continue behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
         try:
             self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:

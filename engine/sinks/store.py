@@ -2,7 +2,7 @@
 
 A line of magic, a line of JSON (StoreHeader), then for each frame 24 bytes (index, pts, duration, count; -1 where it
 was not inferred), and for each of its detections, best first, 22 bytes: x1 y1 x2 y2 score as float32, the class as
-uint16. Little-endian. At 25 frames a second with 10 detections each that is 22 MB an hour.
+uint16. Little-endian. At 25 frames per second with 10 detections each that is 22 MB an hour.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ class Store:
         self._file.close()
 
     def frames(self) -> Iterator[tuple[Frame, Detections | None]]:
-        """Give every frame, without its image, and its detections; None where it was not inferred. Frames have their
+        """Give every frame, without its image, and its detections; None if it was not inferred. Frames have their
         wall clock where it is known and the first frame of the video, from which it counts, is stored. Raises
-        InputError where the file is cut short or damaged."""
+        InputError if the file is cut short or damaged."""
         header, before = self.header, -1
         clock, first_pts = Clock(header.wall_start, ClockOrigin.GIVEN), None
         while head := self._file.read(_FRAME.size):

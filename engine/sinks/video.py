@@ -106,7 +106,7 @@ class AnnotatedVideo(FileSink):
 
     @property
     def scene(self) -> SceneOverlay | None:
-        """What draws the video's scene; None where none is drawn."""
+        """What draws the video's scene; None if none is drawn."""
         return self._overlay.scene
 
     def grow_in(self, folder: Path) -> None:
@@ -290,7 +290,7 @@ class AnnotatedVideo(FileSink):
         self._audio = None if problem else info.audio
 
     def _configure(self, image: av.VideoFrame, frame: Frame) -> None:
-        """Open the encoder and write the log's header: all that is needed to go on, or to mux what is there."""
+        """Open the encoder and write the log's header: all that is needed to continue, or to mux what is there."""
         assert self._info is not None
         assert self._log is not None
         aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
@@ -374,7 +374,7 @@ def _look(image: av.VideoFrame) -> tuple[int, int, str, int, int]:
 def _drawable(image: av.VideoFrame) -> av.VideoFrame:
     """Return a 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
     if image.format.name in ("rgb24", "bgr24", "gray"):
-        # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
+        # Players read the matrix from the tag, and guess by the size if there is none. RGB's own tag (0) is no
         # matrix for YUV.
         matrix = "bt709" if image.height >= _HD_ROWS else "bt601"
         image = image.reformat(format="yuv420p", dst_colorspace=_SWS[matrix], dst_color_range=_LIMITED_RANGE)

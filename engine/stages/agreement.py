@@ -1,7 +1,7 @@
 """Agreement: what a gated stream gives beside what whole frames would have given, over windows of frames.
 
 Three shares: of boxes (F1 at IoU 0.5, in one class), of ids (of the tracks that agree, those with the id that the
-tracker gives where it goes on with whole frames), and of the numbers of ids. All is counted in whole numbers.
+tracker gives where it continues with whole frames), and of the numbers of ids. All is counted in whole numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Auditor:
         self._window = _Window()
 
     def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
-        """Take a frame of a window: what is given, and what a tracker gives that went on with whole frames from where
+        """Take a frame of a window: what is given, and what a tracker gives that continued with whole frames from where
         the window begins; each with the detections it was made of."""
         window, mine, theirs = self._window, given.detections, whole.detections
         assert mine is not None

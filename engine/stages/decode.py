@@ -98,7 +98,7 @@ class Decoder:
         self._pts_is_dts = False
         self._may_grow = False  # whether packets may bring parameter sets, which say how many images are to be kept
         self._kept: int | None = None  # the most images that a parameter set so far asks to be kept
-        self._checked: tuple[str, int, int] | None = None  # format and size of the image before
+        self._checked: tuple[str, int, int] | None = None  # format and size of the previous image
         self._decoded_as: tuple[str | None, int, int] | None = None
         self._offset = 0
         self._restart = False
@@ -122,7 +122,8 @@ class Decoder:
             self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes), **one_by_one}
 
     def resume_after(self, gap_s: float) -> None:
-        """Go on after a break: the next frame follows the last after `gap_s` seconds, whatever its own clock says."""
+        """Continue after a break: the next frame follows the last after `gap_s` seconds, whatever its own clock
+        says."""
         gap = max(self._tick, int(gap_s / self.time_base))
         self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
@@ -257,7 +258,7 @@ class Decoder:
                 self._kept = max(found, self._kept or 0)
 
     def _check_what_is_decoded(self) -> None:
-        """Raise OverLimit where the last packet made the images too large. They are not given before the decoder has as
+        """Raise OverLimit if the last packet made the images too large. They are not given before the decoder has as
         many of them as it may put in order."""
         now = self._context.pix_fmt, self._context.width, self._context.height
         if now != self._decoded_as:
@@ -266,7 +267,7 @@ class Decoder:
             self._check_kept()
 
     def _check_kept(self) -> None:
-        """Raise OverLimit where the decoder would keep too many large images: a few bytes each, and a gigabyte."""
+        """Raise OverLimit if the decoder would keep too many large images: a few bytes each, and a gigabyte."""
         kept = self._kept
         if not self._large or kept is None or self._max_frame_bytes is None:
             return

@@ -1,6 +1,6 @@
 """Fill: the detections of gated frames that were not inferred, or only in part.
 
-It stands in front of the tracker, which so gets detections in every frame: what is parked neither ages nor flickers.
+It is in front of the tracker, which so gets detections in every frame: what is parked neither ages nor flickers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.records import Detections, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
 # Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
-# may have gone on meanwhile.
+# may have continued meanwhile.
 _SAME_THING = 0.3
 _ON_ITS_WAY = 0.05
 # Of a box carried over with a new one of any class, above which it gives way.
@@ -30,7 +30,7 @@ class Fill:
     """The detections of one stream, frame by frame in order."""
 
     def __init__(self, max_detections: int, filled: tuple[Detections, int] | None = None) -> None:
-        """Start, or go on where `state` gave `filled`."""
+        """Start, or continue where `state` gave `filled`."""
         self._max_detections = max_detections
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []

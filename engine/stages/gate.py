@@ -26,7 +26,7 @@ from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
 # Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
-# every second frame at 10 to 28 frames a second, two of three at 30.
+# every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 MOST_BETWEEN = 4
 
@@ -52,7 +52,7 @@ class GateSettings:
     """full_every_s  seconds behind a frame that was inferred whole, after which the next one is again
     shape_of      gives height and width of the tensor of a frame of this width and height, at the model's own scale
     fine_shape_of the same at the scale of parts; None: the model has one size, or computes elsewhere: no parts
-    letterbox_of  gives how an image comes to lie in a tensor of this height and width
+    letterbox_of  gives how an image comes to be in a tensor of this height and width
     stride        of the model, to which parts are aligned
     largest       bytes of images that may be held up for the next one; of larger ones, none is between
     audit         whether windows of frames are inferred whole, too, and the gate may open by what is seen in them
@@ -135,7 +135,7 @@ class Gate:
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
-        """Go on where `state` was called. Raises ValueError for anything else."""
+        """Continue where `state` was called. Raises ValueError for anything else."""
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
@@ -173,7 +173,7 @@ class Gate:
         return Plan(Look.WHOLE, cost=1.0)
 
     def _in_parts(self, image: av.VideoFrame, changed: NDArray[np.bool_]) -> Plan | None:
-        """Return the parts that have changed; None where the whole frame should be inferred."""
+        """Return the parts that have changed; None if the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
         if settings.fine_shape_of is None or self._level >= 3:

@@ -26,7 +26,7 @@ class Runner(Protocol):
     """FrameBatch -> RawOutputs. Safe to call from several threads at once."""
 
     def run(self, batch: FrameBatch, lap: Lap = ...) -> RawOutputs:
-        """Raise DecodeError where a frame can't be read, and BackendError."""
+        """Raise DecodeError if a frame can't be read, and BackendError."""
         ...
 
 

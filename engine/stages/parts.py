@@ -1,6 +1,6 @@
 """Parts: rectangles of the tensor that a frame would become, which are inferred in a smaller tensor of their own.
 
-Parts are whole cells of the model's stride, and stay so in the smaller tensor: a thing lies on the same grid of the
+Parts are whole cells of the model's stride, and stay so in the smaller tensor: a thing is on the same grid of the
 model as it would in the whole frame, and gets nearly the same answer. Each frame has a tensor of its own, as small as
 its parts: so nothing that is found in one frame depends on another.
 """
@@ -73,8 +73,8 @@ def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[in
 
 
 def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int]) -> Anchors:
-    """Return anchors found in a tensor of parts where they lie in that of the whole frame. What a part's edge cuts is
-    left out, unless that is the frame's, and so is what lies in none."""
+    """Return anchors found in a tensor of parts where they are in that of the whole frame. What a part's edge cuts is
+    left out, unless that is the frame's, and so is what is in none."""
     boxes, height, width = anchors.boxes_xyxy, *whole_hw
     centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
     kept, moved = np.zeros(len(boxes), np.bool_), boxes.copy()
@@ -92,7 +92,7 @@ def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int])
         kept |= inside
         shift_x, shift_y = np.float32(part.x - left), np.float32(part.y - top)
         moved[inside] += np.array((shift_x, shift_y, shift_x, shift_y), np.float32)
-        # At the frame's edge: what reaches over it must not lie in a neighbour of the smaller tensor.
+        # At the frame's edge: what reaches over it must not be in a neighbour of the smaller tensor.
         lowest = np.array((part.x, part.y) * 2, np.float32)
         highest = np.array((part.x + part.width, part.y + part.height) * 2, np.float32)
         moved[inside] = np.clip(moved[inside], lowest, highest)

@@ -68,7 +68,7 @@ class Postprocess:
         *,
         look: bool = False,
     ) -> Detections:
-        """Read one slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies in
+        """Read one slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing is in
         the frame take no part."""
         assert image is not None, "a dropped frame is never inferred"
         boxes, scores, class_ids = anchors.boxes_xyxy, anchors.scores, anchors.class_ids

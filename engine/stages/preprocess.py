@@ -29,7 +29,7 @@ class Preprocess:
         self._own = threading.local()
 
     def process(self, batch: FrameBatch) -> TensorBatch[NDArray[Any]]:
-        """Raise DecodeError where a frame can't be read."""
+        """Raise DecodeError if a frame can't be read."""
         tensor = self._tensor("tensor", len(batch.frames), batch.tensor_hw)
         letterboxes = []
         for slot, frame in zip(tensor, batch.frames, strict=True):

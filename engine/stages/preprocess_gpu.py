@@ -18,7 +18,7 @@ class PreprocessOnGpu:
         self._letterboxes = Letterboxes(spec, dtype)
 
     def process(self, batch: FrameBatch) -> TensorBatch[PlaneBatch]:
-        """Raise DecodeError where a frame can't be read."""
+        """Raise DecodeError if a frame can't be read."""
         letterboxes: list[Letterbox] = []
         planes: list[FramePlanes] = []
         for frame in batch.frames:

@@ -58,7 +58,7 @@ class TrackerSettings:
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the number of each class's group: that of the group's first class, or its own. Raises ConfigError where a
+    """Return the number of each class's group: that of the group's first class, or its own. Raises ConfigError if a
     group names a class that the model does not have."""
     if not groups:
         return None
@@ -85,8 +85,8 @@ class StreamTracker:
         self._kernel = kind.make(parameters, class_aware=settings.class_aware)
         self._groups = None if settings.groups is None else np.array(settings.groups, np.int32)
         self._latest = Detections()
-        self._pts: int | None = None  # of the frame before
-        self._gap_s: Fraction | None = None  # to the frame before, where that was in another file
+        self._pts: int | None = None  # of the previous frame
+        self._gap_s: Fraction | None = None  # to the previous frame, where that was in another file
         self._step: tuple[int, Fraction, Fraction | None, float] | None = None  # ticks, time base, step, how many steps
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
@@ -119,7 +119,7 @@ class StreamTracker:
         return TrackerState(self._name, self._kernel.get_state(), latest.class_ids, latest.scores, self._pts or 0)
 
     def restore(self, state: TrackerState) -> None:
-        """Go on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
+        """Continue where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
         if state.name != self._name:
             raise ValueError(f"it is of the tracker {state.name:.20}, and {self._name} is wanted")
         self._kernel.set_state(state.kernel)
@@ -128,13 +128,14 @@ class StreamTracker:
         self._latest, self._pts = Detections(boxes, state.scores, state.class_ids), state.pts
 
     def carry_on(self, state: TrackerState, gap_s: Fraction) -> None:
-        """Go on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken. Raises
-        ValueError as `restore` does."""
+        """Continue in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken.
+        Raises ValueError as `restore` does."""
         self.restore(state)
         self._gap_s = gap_s
 
     def forget_all(self, state: TrackerState) -> None:
-        """Go on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
+        """Continue where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as
+        `restore`."""
         self.restore(state)
         self._kernel.update(np.empty((0, 5)), np.empty(0, np.int32), _BEYOND_ANY_AGE)
         self._latest, self._pts = Detections(), None
@@ -164,7 +165,7 @@ class _Stream:
     # Frames that came before their turn, by index.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
     end: EndOfStream | None = None
-    shadow: StreamTracker | None = None  # goes on with whole frames, in a window
+    shadow: StreamTracker | None = None  # continues with whole frames, in a window
     probes: dict[int, Detections | None] = field(default_factory=dict)  # of whole frames, by index
 
     def ready(self) -> tuple[Frame, Detections | None] | None:
@@ -187,7 +188,7 @@ class Track:
         at_window: Callable[[int, int, int], None] | None = None,
     ) -> None:
         """`at_end` is given each stream's key and the state of its tracker behind its last frame, before the stream's
-        end goes on: with `StreamTracker.carry_on` the next file of a camera continues there. `at_window` is
+        end continues: with `StreamTracker.carry_on` the next file of a camera continues there. `at_window` is
         told, behind each window of the audit, the stream's key, the stretch and how far the gate is open then."""
         self._settings = settings
         self._at_end = at_end

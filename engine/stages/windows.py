@@ -51,7 +51,7 @@ class Windows:
             begins, length = shorts + (stretch - _MANY_SHORT) * _LONG, _LONG
         if self._known[0] != stretch:
             chance = int.from_bytes(hashlib.sha256(f"{self._seed} {stretch}".encode()).digest()[:8], "big")
-            # Not with the first frame: the tracker has nothing yet from which another could go on.
+            # Not with the first frame: the tracker has nothing yet from which another could continue.
             self._known = stretch, begins + 1 + chance % (length - WINDOW - DELAY)
         first = self._known[1]
         last = first + WINDOW - 1
@@ -73,7 +73,7 @@ class Opening:
             self._changed.notify_all()
 
     def level(self, stretch: int) -> int | None:
-        """Return how far it is open behind the window of a stretch, once that is known; None where nobody will tell."""
+        """Return how far it is open behind the window of a stretch, once that is known; None if nobody will tell."""
         with self._changed:
             while self._stretch < stretch and not self._closed:
                 self._changed.wait()

@@ -1,6 +1,6 @@
 """What a faster precision gave when `yolo-engine verify --precision` measured it, kept to be told once after a run.
 
-A record per model and precision lies in the user's cache. It is of use on the processor it was measured on alone. A
+A record per model and precision is in the user's cache. It is of use on the processor it was measured on alone. A
 record that can't be read or written is no reason to fail: it is as if nothing had been measured.
 """
 

@@ -97,7 +97,7 @@ class EmbeddedBroker:
 
     `directory` is for the socket, `state` for the data; both are made if need be, with mode 0700. Without any
     argument it is the one embedded broker of this user, which `find_embedded()` finds and which keeps queued jobs over
-    a reboot. With `directory` alone the data lie in it.
+    a reboot. With `directory` alone the data are in it.
     """
 
     def __init__(
@@ -432,7 +432,7 @@ def _read_card(state: Path) -> _Card | None:
 
 
 def _pid_of(url: str) -> int | None:
-    """Return the process id of the server that answers there, None where none does."""
+    """Return the process id of the server that answers there, None if none does."""
     try:
         with client(url, 1.0) as connection:
             return int(connection.info("server")["process_id"])

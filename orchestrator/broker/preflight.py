@@ -47,7 +47,7 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
     """Ask the server at `url` once. Return, or raise BrokerUnreachable, within 5 s of its last sign of life; raise
     BrokerUrlError for a bad URL.
 
-    `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
+    `write` also stores a key for a second, which a full server or a read-only replica refuses; False if only
     reading is meant. A user who may not write that key passes. `variable` is the environment variable that the
     message names.
     """

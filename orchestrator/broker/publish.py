@@ -82,7 +82,7 @@ def times_sent(job: Job, key: str) -> int:
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
-    RequestError where the job's queue is not one of this machine's."""
+    RequestError if the job's queue is not one of this machine's."""
     queue = LOG_QUEUE if key in _SHORT else queue_of(job)
     if queue not in app.conf.task_queues:
         raise RequestError(

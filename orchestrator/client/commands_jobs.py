@@ -104,7 +104,7 @@ def cancel(options: SubmitOptions) -> int:
 
 
 def interrupted(job: Job, as_json: bool) -> int:
-    """Tell a person who stops watching how to go on, and return the exit status."""
+    """Tell a person who stops watching how to continue, and return the exit status."""
     say(
         f"The job continues. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",

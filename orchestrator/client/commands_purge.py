@@ -35,7 +35,7 @@ class _Purged:
 
 
 def purge(options: SubmitOptions) -> int:
-    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    """Remove what waits. Raises BrokerUnreachable; UsageError if nobody can be asked."""
     given, yes, as_json = resolved_settings(), options.yes, options.as_json
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(

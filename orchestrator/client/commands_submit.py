@@ -155,7 +155,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
 
 
 def _check_writer_before(job: Job, given: Settings) -> None:
-    """Refuse to wait for a job that nobody here will go on with. Raises RequestError."""
+    """Refuse to wait for a job that nobody here will continue with. Raises RequestError."""
     other = submission.writer_before(job, given)
     if other is None or other.start_record() is None:
         return
@@ -202,7 +202,7 @@ def _introduce(job: Job) -> None:
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
-    """Return the live workers that serve a queue, None where the broker does not tell in time."""
+    """Return the live workers that serve a queue, None if the broker does not tell in time."""
 
     def ask() -> list[Heartbeat]:
         with client(given.broker_url, 2.0) as connection:

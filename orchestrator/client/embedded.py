@@ -1,6 +1,6 @@
 """`yolo-submit --embedded`: a broker and a worker for one job, which go with it, in every way out.
 
-A broker that `yolo-server --worker --embedded` runs on this machine is used instead where there is one. The worker is
+A broker that `yolo-server --worker --embedded` runs on this machine is used instead if there is one. The worker is
 in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a reaper
 (broker/reaper.py) ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
 
@@ -34,7 +34,7 @@ _AT_START_S = 15.0
 RESTART_PAUSE_S = 1.0
 _STOP_S = 15.0
 _TAIL_LINES = 12
-# -P: the current folder may be one of videos, and what lies there is no module of ours.
+# -P: the current folder may be one of videos, and what is there is no module of ours.
 _PYTHON = (sys.executable, "-P", "-m")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 class Embedded:
-    """The broker, and later the worker. A context manager; `own` is False where a running broker is used."""
+    """The broker, and later the worker. A context manager; `own` is False if a running broker is used."""
 
     def __init__(self) -> None:
         self.own = False

@@ -276,7 +276,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def short_ids(text: str, width: int) -> str:
-    """Shorten jobs' ids to their beginning, which every command takes, where there is no room for the whole."""
+    """Shorten jobs' ids to their beginning, which every command takes, if there is no room for the whole."""
     return text if width >= WIDE else _UUID.sub(lambda found: found[0][:8], text)
 
 
@@ -305,7 +305,7 @@ def ago(seconds: float | None) -> str:
 
 
 def age_s(at: str | None) -> float | None:
-    """Return the seconds since a time as it stands in records; None where there is none."""
+    """Return the seconds since a time as it is in records; None if there is none."""
     if not at:
         return None
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())

@@ -30,7 +30,7 @@ def write_quick(path: Path, value: object) -> None:
 
 
 def write_once(path: Path, value: object) -> bool:
-    """Write a file that nobody has written before. Return False where somebody has; of two who try, one wins."""
+    """Write a file that nobody has written before. Return False if somebody has; of two who try, one wins."""
     with _part(path, json.dumps(value, indent=1) + "\n", durable=True) as part:
         try:
             os.link(part, path)
@@ -42,7 +42,7 @@ def write_once(path: Path, value: object) -> bool:
 
 
 def read_json(path: Path, largest: int = MAX_BYTES) -> object:
-    """Return the value of a file, None where there is no such file. Raises OSError for one that can't be read,
+    """Return the value of a file, None if there is no such file. Raises OSError for one that can't be read,
     ValueError for one that holds something else or more than `largest` bytes, and for what is not a file.
 
     What others put in its place is not followed where it is a link, not waited for, and not read without end.
@@ -79,7 +79,7 @@ def _no_number(name: str) -> None:
 
 
 def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | None:
-    """Return the object that a file holds; None where there is none, it can't be read, or it holds something else."""
+    """Return the object that a file holds; None if there is none, it can't be read, or it holds something else."""
     try:
         value = read_json(path, largest)
     except (OSError, ValueError):
@@ -88,7 +88,7 @@ def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | No
 
 
 def there(path: Path) -> bool:
-    """Return whether there is such a file. Raises OSError where that can't be known."""
+    """Return whether there is such a file. Raises OSError if that can't be known."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

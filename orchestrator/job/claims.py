@@ -24,7 +24,7 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# This many files in a row may have failed before a sequence begins anew.
+# This many files in a row may have failed before a sequence begins again.
 _MAX_BEHIND = 32
 _INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
@@ -63,7 +63,7 @@ class Claims:
         """How many videos it gave their result, by status."""
 
     def next(self, *, suspect: bool) -> Claim | None:
-        """Take the next fresh video, or the next suspect; None where there is none to take now, or the job was given
+        """Take the next fresh video, or the next suspect; None if there is none to take now, or the job was given
         up."""
         if self._job.given_up:
             return None
@@ -79,7 +79,7 @@ class Claims:
 
     def behind(self, claim: Claim) -> list[str]:
         """Return the stems of the files before a video of its camera, the last one first: the nearest that may tell
-        where its tracker goes on. None appears twice, whatever the record says."""
+        where its tracker continues. None appears twice, whatever the record says."""
         stems: dict[str, None] = {}
         index = self._follows.get(claim.index)
         while index in self._stems and self._stems[index] not in stems and len(stems) < _MAX_BEHIND:
@@ -136,7 +136,7 @@ class Claims:
             log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: VideoEntry) -> bool:
-        """Make a result the video's result, once. Return False where it has one, or the lease was lost: nothing is
+        """Make a result the video's result, once. Return False if it has one, or the lease was lost: nothing is
         kept."""
         try:
             lost = claim.lease.lost or self._job.ended
@@ -271,7 +271,7 @@ def _is_suspect(last: Lease | None) -> bool:
 
 def deaths_without_progress(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
     """Return how many attempts in a row, counted from the last, died without getting further, and what is known of the
-    end. Raises OSError where that can't be known."""
+    end. Raises OSError if that can't be known."""
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):

@@ -9,7 +9,7 @@
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
     cancel.json              somebody asked for its end
-    given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
+    given-up.json            why nobody can continue with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
     manifest.json            a copy of the one in the output folder; it comes last: nothing is left to do
     events.jsonl             what happened when, a line each
@@ -61,7 +61,7 @@ def is_id(text: object) -> bool:
 
 
 def now() -> str:
-    """Return the time as it stands in records."""
+    """Return the time as it is in records."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -74,7 +74,7 @@ class Job:
 
     @classmethod
     def create(cls, spec: JobSpec) -> Job:
-        """Make the directory, or open the job of that id that is there already. Raises RequestError where the output
+        """Make the directory, or open the job of that id that is there already. Raises RequestError if the output
         folder can't be written."""
         output = Path(spec.output)
         folder = output / JOBS_FOLDER / spec.id
@@ -94,7 +94,7 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Open a job. Raises JobError where there is none, one of a later version, or one that no client made."""
+        """Open a job. Raises JobError if there is none, one of a later version, or one that no client made."""
         try:
             value = read_json(folder / "job.json", MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -182,7 +182,7 @@ class Job:
 
     @property
     def given_up(self) -> str | None:
-        """Return why nobody can go on with it, None where somebody can."""
+        """Return why nobody can continue with it, None if somebody can."""
         path = self.folder / "given-up.json"
         if not path.exists():
             return None
@@ -273,7 +273,7 @@ def _make(output: Path, name: str) -> None:
 
 
 def _record(parse: Callable[[object], R], value: object) -> R | None:
-    """Parse a record; None where there is none, and where it is damaged."""
+    """Parse a record; None if there is none, and where it is damaged."""
     try:
         return None if value is None else parse(value)
     except ValueError:
@@ -286,7 +286,7 @@ def this_client() -> dict[str, object]:
 
 
 def who() -> str:
-    """Return who asks for something here, as it stands in a job's records."""
+    """Return who asks for something here, as it is in a job's records."""
     return f"{_user()}@{socket.gethostname()}"
 
 

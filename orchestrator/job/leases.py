@@ -58,7 +58,7 @@ class Owner:
 
     @property
     def gone(self) -> bool:
-        """Return True when it was a process of this machine that has ended; False where that can't be known."""
+        """Return True when it was a process of this machine that has ended; False if that can't be known."""
         if (self.host, self.boot) != (socket.gethostname(), boot_id()):
             return False
         try:
@@ -109,7 +109,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Return whether another one has followed. Raises OSError where that can't be known."""
+        """Return whether another one has followed. Raises OSError if that can't be known."""
         return there(numbered(self.base, self.number + 1))
 
     def held(self, lease_s: float) -> bool:
@@ -144,14 +144,14 @@ class Lease:
         return 0.0
 
     def ending(self) -> Ending | None:
-        """Return how the work under it ended; None while it goes on, and where its owner died."""
+        """Return how the work under it ended; None while it continues, and where its owner died."""
         try:
             return self.read_ending()
         except OSError:
             return Ending(How.UNREADABLE)
 
     def read_ending(self) -> Ending | None:
-        """Return the same as `ending`. Raises OSError where that can't be known."""
+        """Return the same as `ending`. Raises OSError if that can't be known."""
         try:
             value = read_json(_end(self.base, self.number))
             return None if value is None else Ending.from_json(value)
@@ -178,7 +178,7 @@ def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = N
 
 
 def latest(base: Path) -> Lease | None:
-    """Return the last lease of `base`, None where there never was one. Raises OSError where that can't be known."""
+    """Return the last lease of `base`, None if there never was one. Raises OSError if that can't be known."""
     number = 0
     while there(numbered(base, number + 1)):
         number += 1
@@ -194,7 +194,7 @@ def _end(base: Path, number: int) -> Path:
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Return the owner that a lease file names; None where there is no such file, or it names none."""
+    """Return the owner that a lease file names; None if there is no such file, or it names none."""
     try:
         return _record(path).owner
     except OSError:
@@ -210,7 +210,7 @@ def _record(path: Path) -> LeaseRecord:
 
 
 def age_of(path: Path) -> float | None:
-    """Return the seconds since the file was touched, on its file system's clock; None where there is no such file.
+    """Return the seconds since the file was touched, on its file system's clock; None if there is no such file.
 
     A file of the future is as old as it is far away: the clock was set back since, and a live owner touches it again.
     """
@@ -222,7 +222,7 @@ def age_of(path: Path) -> float | None:
 
 
 def _touched(path: Path) -> float | None:
-    """Return when a file was touched; None where there is none. Raises OSError."""
+    """Return when a file was touched; None if there is none. Raises OSError."""
     try:
         return path.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
@@ -255,7 +255,7 @@ def boot_id() -> str:
 
 def start_of(pid: int) -> int | None:
     """Return when a process began, in clock ticks since boot: with it, a pid names one process and no later one. None
-    when there is no such process, or it is a zombie. Raises OSError where that can't be known."""
+    when there is no such process, or it is a zombie. Raises OSError if that can't be known."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

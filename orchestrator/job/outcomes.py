@@ -112,7 +112,7 @@ def summarise(job: Job, error: str | None = None) -> JobSummary:
 
 
 def cpu_s_of(job: Job) -> float | None:
-    """Return the CPU seconds of all engines that have worked on a job's videos; None where nobody measured them."""
+    """Return the CPU seconds of all engines that have worked on a job's videos; None if nobody measured them."""
     told = {each.key: each.cpu_s for each in job.progress()}
     spent = 0.0
     for key, last in job.leases("tasks").items():
@@ -126,7 +126,7 @@ def cpu_s_of(job: Job) -> float | None:
 
 
 def cpu_s_per_hour(cpu_s: float | None, seconds_of_video: float) -> float | None:
-    """Return CPU seconds for an hour of video; None where there is none."""
+    """Return CPU seconds for an hour of video; None if there is none."""
     return round(cpu_s / seconds_of_video * 3600, 1) if cpu_s and seconds_of_video > 0 else None
 
 

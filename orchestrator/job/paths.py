@@ -42,7 +42,7 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 def input_is_away(given: str, settings: Settings) -> str | None:
     """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
-    taken away. None where it is there. Raises PathRefused where it lies outside the roots."""
+    taken away. None if it is there. Raises PathRefused if it is outside the roots."""
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     try:

@@ -688,7 +688,7 @@ class VideoResult:
 @dataclass(frozen=True)
 class JobTotals:
     """The videos of a job, added up: how many ended in which way, and what they hold. `cpu_s` is what the engines of
-    its steps computed, `cpu_s_per_hour` that for an hour of video; None where nobody measured it."""
+    its steps computed, `cpu_s_per_hour` that for an hour of video; None if nobody measured it."""
 
     videos: int = 0
     done: int = 0

@@ -129,7 +129,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
-    """Return the one id that begins so; `begun` itself where there is none, or it is too short to mean one."""
+    """Return the one id that begins so; `begun` itself if there is none, or it is too short to mean one."""
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
@@ -157,7 +157,7 @@ def _path(job_id: str, settings: Settings) -> Path:
 
 
 def _entry(path: Path) -> Remembered | None:
-    """Return what is remembered of a job; None where nothing is, or it can't be read."""
+    """Return what is remembered of a job; None if nothing is, or it can't be read."""
     try:
         return Remembered.from_json(object_in(path) or {})
     except ValueError:

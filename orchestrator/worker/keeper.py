@@ -4,7 +4,7 @@
   back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
   another worker takes its work.
 * It tells the world that it lives, in a key that expires (`yolo:worker:<node>`).
-* It looks for jobs that nobody goes on with (requeue.py), on another thread: a disk that hangs must not hold it up.
+* It looks for jobs that nobody continues with (requeue.py), on another thread: a disk that hangs must not hold it up.
 * It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker restarts itself.
 
 A stop is told to the tasks by a file: they are in processes that Celery owns.

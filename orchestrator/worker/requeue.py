@@ -1,7 +1,7 @@
-"""Find jobs that nobody goes on with, and put their next step on the queue again.
+"""Find jobs that nobody continues with, and put their next step on the queue again.
 
 Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, or when a worker is
-killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
+killed (its message sleeps in the broker until the visibility timeout). A step that could not continue has answered its
 message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
 knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
 does no harm: it finds nothing to take.

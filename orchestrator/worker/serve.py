@@ -162,7 +162,7 @@ def _start_worker(arguments: list[str], environment: dict[str, str]) -> subproce
 
 def drain(name: str | None) -> int:
     """Have the workers of this machine, or the one of this name, finish the videos that they have in hand, take no
-    others and end; return when they have. Raises RequestError where there is none."""
+    others and end; return when they have. Raises RequestError if there is none."""
     from orchestrator.worker import ways
 
     workers = [each for each in ways.local_workers() if name is None or each.node.partition("@")[0] == name]

@@ -175,7 +175,7 @@ def process_steps(workers: int) -> list[str]:
 
 
 def check_step(step: str, workers: int) -> None:
-    """Raise RequestError where a message names a step that its job does not have: it becomes a part of paths."""
+    """Raise RequestError if a message names a step that its job does not have: it becomes a part of paths."""
     if step not in process_steps(workers):
         raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
 
@@ -279,7 +279,7 @@ class Processed:
     how: How
 
     def to_json(self) -> dict[str, object]:
-        """Return it as it stands in the result store."""
+        """Return it as it is in the result store."""
         return {**outcomes.shortened(self.summary).to_json(), "how": self.how.value}
 
 
@@ -371,7 +371,7 @@ def cancel(job: Job, who: str, context: Context) -> JobState:
 
 
 def next_step(job: Job, lease_s: float) -> list[str]:
-    """Return the steps that must be on the queue or at work for the job to go on: none, `start`, `process-1` ..., or
+    """Return the steps that must be on the queue or at work for the job to continue: none, `start`, `process-1` ..., or
     `end`."""
     if job.settled or job.spec.task == "log_start":
         return []
@@ -439,7 +439,7 @@ def _killed_cpu_s(job: Job, key: str, lease: Lease) -> float:
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:
-    """Raise FolderTaken where another job writes to the folder."""
+    """Raise FolderTaken if another job writes to the folder."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
         raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
@@ -451,7 +451,7 @@ def _at_work(job: Job, lease_s: float) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """What the program that looks at a job's inputs has found, and why it could not go on."""
+    """What the program that looks at a job's inputs has found, and why it could not continue."""
 
     videos: tuple[VideoFacts, ...] = ()
     model: ModelFacts = field(default_factory=ModelFacts)
@@ -495,7 +495,7 @@ def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
 
 
 def _fatal(job: Job) -> str | None:
-    """Return why the job as a whole failed, None where it did not."""
+    """Return why the job as a whole failed, None if it did not."""
     record = job.start_record()
     if record is None:
         return None if job.cancelled else job.given_up or "the job was never started"
@@ -533,7 +533,7 @@ def _is_of_a_later_job(manifest: Path, job: Job) -> bool:
     return other is not None and other != job.id
 
 
-# What of a video's entry is needed to go on with its tracks.
+# What of a video's entry is needed to continue with its tracks.
 _TO_GO_ON = tuple(
     "path stem status error frames inferred_frames detections tracks media outputs sequence input"
     " video_offset_s".split()
@@ -617,7 +617,7 @@ def _have_done(
     task: FollowUp, manifest: Callable[[FollowedUp], Mapping[str, object]], context: Context
 ) -> tuple[FollowedUp | None, str | None, str | None]:
     """Have one program follow up and write the page, which is of the `manifest` of what it has made. Return what it
-    tells of the two, and why it told less than was wanted; each None where there is nothing."""
+    tells of the two, and why it told less than was wanted; each None if there is nothing."""
     found, why = None, None
     try:
         with EngineProcess(task) as engine:
@@ -674,8 +674,8 @@ def _salvage(job: Job, context: Context) -> None:
 
 
 def _forget_journals(job: Job) -> None:
-    """Remove what a later attempt would go on with: a job over a folder that is complete does everything anew. After
-    any other end, what was done is not done again."""
+    """Remove what a later attempt would continue with: a job over a folder that is complete does everything again.
+    After any other end, what was done is not done again."""
     record = job.start_record()
     for video in record.videos if record else ():
         done = job.done(video.index)

@@ -2,7 +2,7 @@
 
 The engine runs in a process of its own (engine_process/main.py), so that a crash in native code costs an attempt at a
 video and not the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and
-continues later from its last checkpoint. This side touches no media; ten times a second it looks for a cancel, a stop
+continues later from its last checkpoint. This side touches no media; ten times per second it looks for a cancel, a stop
 and a stall.
 """
 
@@ -110,7 +110,7 @@ class Watch:
 def process_videos(watch: Watch, claims: Claims) -> How:
     """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY.
 
-    Raises EngineFailed where the engine can't run at all.
+    Raises EngineFailed if the engine can't run at all.
     """
     never_ready = 0
     waits_until: float | None = None
@@ -235,7 +235,7 @@ class SupervisedRun:
         self._note_movement(event)
 
     def _check_model(self, model: ModelFacts) -> None:
-        """Compare with the model of the job's start: a job has one. Raises EngineFailed where this machine's file is
+        """Compare with the model of the job's start: a job has one. Raises EngineFailed if this machine's file is
         another."""
         start = self._watch.job.start_record()
         expected = start.model.sha256 if start else None
@@ -341,7 +341,7 @@ class SupervisedRun:
             facts = {"job": self._watch.job.id}
             log.error("job %s: %s while it worked on %s", self._watch.job.id, error, self._present(), extra=facts)
             self._watch.job.note(how, error=error, worker=self._watch.node, videos=self._present())
-            return self._stop or How.EXHAUSTED  # the step goes on with what is left
+            return self._stop or How.EXHAUSTED  # the step continues with what is left
         return how
 
     def _present(self) -> list[str]:

@@ -1,9 +1,9 @@
 """The Celery tasks. They are thin: steps.py has what a step does, this file when a message is given back or answered.
 
-A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
-message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
-the look for lost messages (requeue.py) sends the step again when it can go on, or when whoever has it dies. A task that
-was told to stop gives its message back.
+A step that can't continue now (it is delivered twice, another job writes to the same folder, the disk is full) answers
+its message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do,
+and the look for lost messages (requeue.py) sends the step again when it can continue, or when whoever has it dies. A
+task that was told to stop gives its message back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Config = dict[str, object] | None
 
 
 class Step(Task):
-    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+    """A task whose refusal is in the worker's log and, for the list and the health check, at the broker."""
 
     def on_failure(
         self, exc: BaseException, task_id: str, args: Sequence[object], kwargs: object, einfo: object
@@ -237,7 +237,7 @@ def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
 
 
 def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
-    """Return what answers the message of a step that can't go on now.
+    """Return what answers the message of a step that can't continue now.
 
     A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
     be kept now, and nothing of it is lost.
@@ -247,5 +247,5 @@ def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("%s", error, extra={"job": job.id})
-    _tell_broker(lambda connection: announce(connection, job))  # any machine may go on with it
+    _tell_broker(lambda connection: announce(connection, job))  # any machine may continue with it
     return Ignore(str(error))

@@ -47,7 +47,7 @@ class OpenVinoBackend:
 
         model      an ONNX file, or its bytes; `named` is what messages call it then
         precision  f32: the same answer on every CPU, also on one with bfloat16
-        Raises BackendMissing where OpenVINO is not installed, ModelError where it does not take the model.
+        Raises BackendMissing if OpenVINO is not installed, ModelError if it does not take the model.
         """
         try:
             import openvino

@@ -72,7 +72,7 @@ class HeadPlan:
 def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
     """Return one image's candidates as engine_ext.decode_heads gives them: in the order of the anchors.
 
-    None where the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
+    None if the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
     be read by the layout's own `decode`, which also says what is wrong.
     """
     if count > len(candidates):

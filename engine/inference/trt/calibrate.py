@@ -41,7 +41,7 @@ class Calibration:
 
 
 def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
-    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are
+    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError if there are
     none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of images. {folder} is not one.")
