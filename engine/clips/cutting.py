@@ -321,7 +321,7 @@ class _Shift:
 
 @dataclass(frozen=True)
 class _Made:
-    """A clip that is complete and does not be under its name yet."""
+    """A clip that is complete and is not under its name yet."""
 
     path: Path
     suffix: str

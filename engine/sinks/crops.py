@@ -233,7 +233,7 @@ class Crops(FileSink):
         return json.dumps(values).encode() + b"\n"
 
     def _keep(self, track_id: int) -> None:
-        """Append a track's best crop to the log, if it does not be there."""
+        """Append a track's best crop to the log, if it is not there."""
         best = self._best.get(track_id)
         if best is None or best.image is None or best.shown is None:
             return

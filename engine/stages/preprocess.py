@@ -19,7 +19,7 @@ from models.manifest import InputSpec
 
 
 class Preprocess:
-    """FrameBatch -> TensorBatch. Safe to call from several threads; each keeps a tensor of its own and reuses it."""
+    """FrameBatch -> TensorBatch. Safe to call from several threads; each thread reuses its own tensor."""
 
     def __init__(self, spec: InputSpec, dtype: str) -> None:
         self._dtype = np.dtype(dtype)

@@ -1,4 +1,4 @@
-"""Track: detections of each stream, put back in order, become tracks. One tracker a stream, dropped when it ends."""
+"""Track: each stream's detections, back in order, become tracks. One tracker per stream, dropped when it ends."""
 
 from __future__ import annotations
 
