@@ -1,10 +1,9 @@
-"""What must not be seen in a frame, and how it is hidden: boxes of tracks, through gaps, before they were known and
-after they were lost.
+"""What to hide in a frame, and how: boxes of tracks, also through gaps, before they were known and after they were
+lost.
 
-Frames are held for a while, so that what is learned later of a track hides it earlier: where it was between two
-sightings, and where it came from before the tracker was sure of it. Detections hide by themselves, sure or not; those
-that are reported and that no track takes are followed, too, however few they are. What no detection and no track tells
-of is seen: this is no guarantee.
+Frames are held for a while, so that later knowledge of a track hides it earlier: between two sightings, and before the
+tracker was sure of it. Detections are hidden by themselves, however uncertain; reported ones that match no track are
+also followed. What no detection and no track covers stays visible: this is no guarantee.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ _ROUNDED_S = 1e-6
 
 @dataclass(frozen=True)
 class BlurSettings:
-    """Classes by name; `pad` is added on each side of a box, in its sizes. For `hold_s` seconds a box stays after a
-    track was seen last, and is there before it was seen first; so long are frames held, too. `boxes`: draw the tracks
-    as well. `conf` is the lowest score of a detection that hides, `followed_conf` of one that is followed where no
-    track takes it."""
+    """Classes by name; `pad` is the margin on each side of a box, relative to its size. A box is hidden for `hold_s`
+    seconds before its track was first seen and after it was last seen; frames are held for as long. `boxes`: also draw
+    the tracks. `conf` is the minimum score of a detection to hide, `followed_conf` of one to follow if it matches no
+    track."""
 
     classes: frozenset[str]
     fill: bool = False

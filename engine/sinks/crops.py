@@ -1,15 +1,14 @@
-"""`<stem>.crops.zip`: of each track the crop that shows its object best, as JPEG, and an index of them.
+"""`<stem>.crops.zip`: for each track, the crop that shows its object best, as JPEG, and an index of them.
 
-The best is the one with the largest worth: score x area x sharpness, a quarter of that at the frame's edge. Tracks are
-looked at in every eighth inferred frame, new ones at once, and another crop takes the place of the one before when it
-is worth a fifth more: something that comes nearer is not cut out of every frame.
+The best crop is the one with the largest worth: score x area x sharpness, divided by four at the frame's edge. Tracks
+are examined in every eighth inferred frame, new ones at once, and a crop is replaced by one that is worth a fifth more,
+so that an approaching object is not cropped from every frame.
 
-Crops are cut out of the frame that is there, before anything is drawn on it. Of a track that is alive one waits in
-memory, as the frame's own planes, scaled down where it is large; once the track is gone, or a checkpoint is due, it is
-encoded and appended to a log. Of a track's records there the last one counts: the archive that is made of them at the
-end does not depend on where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like
-every output, which everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as
-they are.
+Crops are taken from the decoded frame before anything is drawn on it. The crop of a live track waits in memory, as the
+frame's own planes, scaled down if it is large; once the track is gone, or a checkpoint is due, it is encoded and
+appended to a log. The last of a track's records counts, so the final archive does not depend on where checkpoints were.
+It is an uncompressed ZIP, which everything opens, and appears atomically like every output. FFmpeg's encoder makes the
+JPEGs through PyAV, directly from the frame's planes.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ class _Best:
 
 
 class Crops(FileSink):
-    """Keeps the best crop of each track. Memory depends on the tracks alive, not on the length of the video."""
+    """Keeps the best crop of each track. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "crops"
 

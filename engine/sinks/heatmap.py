@@ -1,7 +1,7 @@
-"""`<stem>.heatmap.json`: where the objects of a video were, added up while they are tracked.
+"""`<stem>.heatmap.json`: where the objects of a video were, accumulated while they are tracked.
 
-What it holds follows from the rows of `tracks.jsonl`, rounded as they are: whoever reads those gets the same. It has no
-part while it grows: a checkpoint holds what there is, which is bounded by the cells and the tracks alive.
+Its contents follow from the rounded rows of `tracks.jsonl`: whoever reads those gets the same result. It has no part
+file while it grows: a checkpoint holds its state, which is bounded by the cells and the live tracks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_KEPT = 1000
 
 
 class HeatmapSink(FileSink):
-    """Adds up where tracks were. Memory depends on the tracks alive, not on the length of the video."""
+    """Accumulates where tracks were. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "heatmap"
 

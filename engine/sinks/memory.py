@@ -1,4 +1,4 @@
-"""Sinks that keep results in memory: the running totals of a stream, and tracks handed to a Python caller."""
+"""Sinks in memory: the running totals of a stream, and tracks handed to a Python caller."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class CountersState:
 
 
 class Counters:
-    """Counts what the summary says of a video. Its memory does not grow with the video's length.
+    """Computes a video's counts for the summary. Its memory does not grow with the video's length.
 
-    A track counts for the class that has most of its scores, added up.
+    A track counts for the class with the highest total score.
     """
 
     def __init__(self, forget_after: int, conf: float = 0.0, *, objects: bool = False) -> None:
-        """`forget_after`: steps, between frames at the nominal rate, after which a track that was not seen is gone for
-        good. `conf`: the lowest score of a detection that counts. `objects`: count those, too."""
+        """`forget_after`: nominal frame intervals after which an unseen track is gone for good. `conf`: the minimum
+        score of a detection that counts. `objects`: also estimate the number of objects."""
         self.frames = 0
         self.inferred = 0
         self.detections = 0
@@ -109,7 +109,7 @@ class Counters:
 
     @property
     def objects(self) -> tuple[int, int] | None:
-        """How many objects the tracks so far stand for, at least and at most; None if they are not counted."""
+        """The minimum and maximum number of objects behind the tracks so far; None if they are not counted."""
         if self._objects is None:
             return None
         found = self._objects.objects()
@@ -158,7 +158,7 @@ class Counters:
         )
 
     def restore(self, state: CountersState) -> None:
-        """Go back, or on, to where `state` was taken."""
+        """Return to `state`."""
         self.frames, self.inferred, self.detections = state.frames, state.inferred, state.detections
         self.without_area, self.non_finite = state.without_area, state.non_finite
         self.ended_by_class = Counter(dict(state.tracks_by_class))
@@ -183,7 +183,7 @@ def _winner(votes: dict[int, float]) -> int:
 
 
 class CallbackSink:
-    """Hands each frame's tracks to a function, in order. What the function raises fails the stream."""
+    """Hands each frame's tracks to a function, in order. An exception from it fails the stream."""
 
     kind = "callback"
 

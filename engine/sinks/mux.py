@@ -1,4 +1,4 @@
-"""From a packet log to the MP4 that appears: the stream's parameters, the times, the sound."""
+"""From a packet log to the final MP4: the stream's parameters, the times, the sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn on a frame of an annotated video, and how: boxes, labels, trails, and what there is of a scene."""
+"""Drawing on the frames of an annotated video: boxes, labels, trails and the scene."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _FRAMES_BETWEEN_PURGES = 64
 
 @dataclass(frozen=True)
 class OverlayStyle:
-    """label      what is in a label, in this order; () for none
-    colour_by  what has a colour of its own: each track, or each class
-    line_width, label_size   in pixels; None: by the frame's size
-    trail_s    seconds of its way that follow a track
+    """label      the contents of a label, in this order; () for none
+    colour_by  one colour per track, or per class
+    line_width, label_size   in pixels; None: by frame size
+    trail_s    seconds of a track's path to draw behind it
     """
 
     label: Sequence[str] = ("class", "id")

@@ -1,7 +1,7 @@
-"""A log of encoded packets: what an annotated video grows as until it is complete.
+"""A log of encoded packets, in which an annotated video grows until it is complete.
 
-An MP4 is useless before its end is written, and can't be cut. A log can be cut behind any record, and continued.
-Records follow each other without gaps:
+An MP4 is useless before its end is written, and can't be truncated. A log can be truncated after any record, and
+continued. Records follow each other without gaps:
 
     kind, flags, pts, dts, duration, time base (numerator, denominator), size | payload
 

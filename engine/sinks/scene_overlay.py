@@ -1,7 +1,7 @@
-"""What is drawn of a scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
+"""The scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
 
-Signs are beside what they are of, where they are on no other sign and on as little of the lines as can be. Each has
-room for counts that grow, so that it stays where it is.
+Signs are placed beside their lines and zones, never on another sign, and cover as little of the lines as possible. Each
+has room for growing counts, so it never moves.
 """
 
 from __future__ import annotations
