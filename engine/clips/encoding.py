@@ -135,7 +135,7 @@ class _Cutter:
             made.replace(self.target)
         self._sink.suspend()
         self._sink.abort()
-        notes = tuple(note for note in self._sink.notes if "moved by" not in note)
+        notes = tuple(note for note in self._sink.notes if "shifted by" not in note)
         return Encoded(self._first.index, self._last.index, self._first.time_s, ends_s, notes)
 
     def abort(self) -> None:

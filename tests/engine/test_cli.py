@@ -73,7 +73,7 @@ FAKE = ("--backend", "fake", "--no-visualize")
         (["verify", "none.mp4", "--backend", "fake"], ["none.mp4 does not exist."]),
         (["verify", "rtsp://me:secret@camera/1", "--backend", "fake"], ["takes a file. Got rtsp://***@camera/1."]),
         (["models", "info", "yolox-nan"], ["did you mean yolox-nano"]),
-        (["models", "info", "{file}"], ["is no ONNX model"]),
+        (["models", "info", "{file}"], ["is not an ONNX model"]),
         (["models", "pull", "yolox-nan"], ["did you mean yolox-nano"]),
     ],
 )

@@ -189,11 +189,11 @@ def two_inputs():
     ("content", "message"),
     [
         (b"", "is empty (0 bytes), not an ONNX model."),
-        (b"<!DOCTYPE html><title>404</title>", "is no ONNX model"),  # an error page saved as the model
+        (b"<!DOCTYPE html><title>404</title>", "is not an ONNX model"),  # an error page saved as the model
         (lambda: builders.yolox().SerializeToString()[:-100], "is not an ONNX model, or is truncated."),
         (lambda: builders.classifier().SerializeToString(), "a classifier, or a detector of another kind"),
         (lambda: two_inputs().SerializeToString(), "This model has 2: images, sizes."),
-        (lambda: channels_last().SerializeToString(), "a picture (N, 3, H, W). Input 'images' is (1, 64, 64, 3)"),
+        (lambda: channels_last().SerializeToString(), "an image (N, 3, H, W). Input 'images' is (1, 64, 64, 3)"),
         (
             lambda: builders.yolov8(metadata={**ULTRALYTICS, "task": "pose"}).SerializeToString(),
             "this model does the task 'pose'; only detection models can be run here.",

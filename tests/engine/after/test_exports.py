@@ -477,7 +477,7 @@ def test_a_renamed_video_is_taken_where_a_person_says_so(one, run):
     (out / "x.xml").write_text(cvat(f"<track id='1' label='a'>{BOX}</track>", head_of("<source>b.mp4</source>")))
     refused = run("import", out, out / "x.xml")
     assert refused.status == 2
-    assert "say --video a.mp4" in refused.err
+    assert "pass --video a.mp4" in refused.err
     assert run("import", out, out / "x.xml", "--video", "a.mp4").status == 0
 
 

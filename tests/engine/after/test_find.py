@@ -244,7 +244,7 @@ def test_wrong_usage(tmp_path, run, arguments, message):
 def test_no_folder(tmp_path, run):
     done = run("find", tmp_path / "none")
     assert done.status == 2
-    assert "is no folder" in done.err
+    assert "is not a folder" in done.err
 
 
 def test_a_folder_without_results_is_an_error(tmp_path, run, monkeypatch):
