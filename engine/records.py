@@ -12,7 +12,7 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -242,7 +242,7 @@ class Plan:
 @dataclass
 class Ratio:
     """The share `part` / `whole` of two counts summed over windows, and the sums of their products: all that its
-    interval needs (engine.confidence)."""
+    interval needs (engine.stages.confidence)."""
 
     windows: int = 0
     part: int = 0
@@ -295,6 +295,7 @@ class Frame:
     checkpoint is due after this frame. `step_s` is its stream's (StreamInfo). `look`: whether the stream's boxes are
     plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
     treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
+    `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces).
     """
 
     stream: int
@@ -311,6 +312,7 @@ class Frame:
     wall: datetime | None = None
     plan: Plan | None = None
     probe: bool = False
+    known: Mapping[bytes, Detections] | None = None
 
     @property
     def time_s(self) -> float:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
-from engine.confidence import interval
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
+from engine.stages.confidence import interval
 from engine.summary import (
     BackendJson,
     FileJson,
@@ -161,7 +161,8 @@ def build_manifest(
     by path, how often a video was started, if not once; `answering` says how wall clocks are known; `classes` are the
     model's.
 
-    Its `files` are still missing and it is not sealed (engine/made.py), because its report is made from it first.
+    Its `files` are still missing and it is not sealed (engine/output_folder/hashes.py), because its report is made from
+    it first.
     """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")

@@ -150,6 +150,7 @@ class EntryJson(TypedDict):
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
+    known_ahead: NotRequired[int]
 
 
 class VideoJson(EntryJson):
@@ -322,7 +323,7 @@ class SummaryJson(TypedDict):
 class ManifestJson(SummaryJson):
     """A summary with the data needed to trust it or to repeat the run. `classes` are the model's; older versions did
     not record them. `files` are the outputs of the run as a whole, by path below the output folder. On writing it is
-    sealed with `manifest_sha256` (engine/made.py)."""
+    sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]

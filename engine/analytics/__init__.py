@@ -9,11 +9,10 @@
 
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
 (the rules), `trajectories` and `ground` (whole tracks), `stitching` (broken tracks), `clock`, `analysis` (everything
-together), `bins` and `tables`.
-For runs: `settings` (what a configuration requests), `naming` (of videos and cameras), `timeline` (the files of a
-camera), `ignore` (regions without detections), `vocabulary` (names that can occur), `live` (counts as frames arrive),
-`answering` (a manifest's answers), `heatmap`, `paths` (where tracks went, for pages), `verdicts` (a reviewer's
-rejections), `export` (files).
+together), `bins` and `tables`. For runs: `settings` (what a configuration requests), `naming` (of videos and cameras),
+`timeline` (the files of a camera), `ignore` (regions without detections), `vocabulary` (names that can occur), `live`
+(counts as frames arrive), `answering` (a manifest's answers), `run_answers` (those that a run writes), `heatmap`,
+`paths` (where tracks went, for pages), `verdicts` (a reviewer's rejections), `export` (files).
 """
 
 from __future__ import annotations
@@ -64,6 +63,7 @@ __all__ = [
     "paths",
     "read_mot",
     "read_tracks",
+    "run_answers",
     "samples",
     "scene",
     "settings",

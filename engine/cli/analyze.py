@@ -72,11 +72,11 @@ def analyze(
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
     from engine.analytics.export import write_tables
+    from engine.analytics.run_answers import config_for_answers, write_heatmap
     from engine.analytics.samples import classes_in
     from engine.analytics.settings import AnswerSettings, check_formats
     from engine.analytics.verdicts import read_verdicts
     from engine.analytics.vocabulary import check_places
-    from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
     from engine.config import EngineConfig, load_config
@@ -166,8 +166,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _manifest(given: Path) -> ManifestJson | None:
     """Read the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.answers import is_of_a_run, read_manifest
     from engine.errors import InputError
+    from engine.output_folder.manifest import is_of_a_run, read_manifest
 
     if given.is_file():
         return None

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import click
 
+from engine.choices.formats import EXPORTS, ExportFormat, exports_that
 from engine.cli.idle import Rule, refuse_idle
-from engine.formats import EXPORTS, ExportFormat, exports_that
 from engine.text.counted import counted
 from engine.text.say import say
 

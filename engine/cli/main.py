@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
-from engine import defaults
-from engine.backends import AUTO, BACKENDS
+from engine.choices import defaults
+from engine.choices.backends import AUTO, BACKENDS
+from engine.choices.formats import FORMATS
 from engine.cli.analyze import analyze
 from engine.cli.audit import audit
 from engine.cli.bench import bench
@@ -43,7 +44,6 @@ from engine.errors import (
     OutputError,
     describe_os_error,
 )
-from engine.formats import FORMATS
 from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from models.errors import ModelError as ModelPackageError

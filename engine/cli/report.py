@@ -39,9 +39,10 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
     confirm or reject by key. A large report becomes an index, with a page per camera in report/.
     """
     from engine.analytics.naming import name_of
+    from engine.analytics.run_answers import config_for_answers
     from engine.analytics.settings import AnswerSettings
     from engine.analytics.verdicts import read_verdicts
-    from engine.answers import config_for_answers, read_manifest
+    from engine.output_folder.manifest import read_manifest
     from engine.report import write_report
 
     manifest = read_manifest(folder)

@@ -38,8 +38,8 @@ def scene(
     With --tracks it also shows the paths of an earlier run's objects. --scene edits an existing scene file.
     """
     from engine.analytics.settings import load_scenes
-    from engine.answers import read_manifest
     from engine.config import EngineConfig
+    from engine.output_folder.manifest import read_manifest
     from engine.report import write_scene_page
 
     config = EngineConfig(**{} if camera is None else {"camera": camera})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from engine.choices.defaults import GPU_BATCH
 from engine.cli.deferred import deferred
-from engine.defaults import GPU_BATCH
 from models.manifest import LAYOUTS
 
 _MAX_MIB = 1 << 20

@@ -162,7 +162,7 @@ class PacketIndex:
         in front of them.
 
         Decoding begins at the last key frame that is shown no later than the first of them. Behind an open group of
-        pictures some are shown before the key frame that they follow: they are none of the clip's.
+        images some are shown before the key frame that they follow: they are none of the clip's.
         """
         begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
         number_of = np.flatnonzero(self.pts == begin)

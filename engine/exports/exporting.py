@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
+from engine.choices.formats import EXPORT_FOLDER, EXPORT_NOTE, EXPORTS, exports_that
 from engine.errors import InputError, OutputError, describe_os_error
 from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
 from engine.exports.formats.base import ExportSettings, image_name, with_stems
@@ -17,8 +18,7 @@ from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
-from engine.formats import EXPORT_FOLDER, EXPORT_NOTE, EXPORTS, exports_that
-from engine.own_files import refuse_foreign_export
+from engine.output_folder.own_files import refuse_foreign_export
 from engine.summary import ExportJson
 
 __all__ = ["Export", "ExportSettings", "export_run", "told"]

@@ -20,9 +20,9 @@ from typing import Any
 from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
 from engine.analytics.timeline import lay_out
+from engine.choices.formats import EXPORT_NOTE
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
 from engine.finished import FinishedRun
-from engine.formats import EXPORT_NOTE
 
 SCHEMA = 3
 # In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a

@@ -3,9 +3,9 @@
 `pipeline` is the one place where threads start, fail and stop. `stream` is one video and how it ended, `reader` its
 source and decoder, `batch` joins frames of many streams, `channel` is the bounded queue between two threads,
 `flow_control` bounds the frames of a stream in flight, `outputs` decides where results go, `assignment` is a video
-assigned from elsewhere. `sequence` is a file's place among those of its camera, `order` processes them one after the
-other, `facts` is what the manifest records about images and times. `again` reads a file's frames once more, after a
-run.
+assigned from elsewhere, and `pieces` has the detections of others in a long one. `sequence` is a file's place among
+those of its camera, `order` processes them one after the other, `facts` is what the manifest records about images and
+times. `again` reads a file's frames once more, after a run.
 
 `recording` replaces the sinks of a live source and installs new ones at each segment boundary: no sink knows about
 segments. The end of a segment is written on a separate thread; a third waiting segment blocks the source, which drops
@@ -24,6 +24,7 @@ __all__ = [
     "channel",
     "order",
     "outputs",
+    "pieces",
     "pipeline",
     "reader",
     "recording",

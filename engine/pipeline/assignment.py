@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from engine.media.inputs import Video
+
+PIECE_SUFFIX = ".bin"
 
 
 def not_fenced() -> None:
     """Do nothing: nobody else can take the video."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a video: its frames from `start_s` up to `end_s`, in seconds from its first one; `file` is where their
+    detections go."""
+
+    start_s: float
+    end_s: float
+    file: Path
+
+
+@dataclass(frozen=True)
+class PiecesOf:
+    """The pieces of a video, each `length_s` long, which may come to be there: their files have numbers behind
+    `base`."""
+
+    base: Path
+    length_s: float
+
+    def piece(self, number: int) -> Piece:
+        """Return the piece of this number, from 0."""
+        file = self.base.with_name(f"{self.base.name}-{number:05d}{PIECE_SUFFIX}")
+        return Piece(number * self.length_s, (number + 1) * self.length_s, file)
 
 
 @dataclass(frozen=True)
@@ -20,6 +46,7 @@ class Assignment:
     attempt  the number of this attempt; goes into its entry as "attempts"
     fence    called before anything is taken over, before each checkpoint and before outputs are published; raises
              engine.errors.LeaseLost if this attempt has lost the video to another
+    pieces   of the video, which others may process in the meantime; None: nobody else works on it
     behind   in a sequence: where the camera's previous files, which have ended, have their outputs, the last one first
     job      identifies all attempts, at any time, at the same results: the outcome of one holds for all. "": an earlier
              outcome counts if it would be the same today, as between two runs
@@ -30,3 +57,13 @@ class Assignment:
     fence: Callable[[], None] = not_fenced
     job: str = ""
     behind: tuple[PurePath, ...] = ()
+    pieces: PiecesOf | None = None
+
+
+@dataclass(frozen=True)
+class PieceAssignment:
+    """The detections of a piece to be made, of a video that somebody else tracks. The video's stem names this piece
+    alone."""
+
+    video: Video
+    piece: Piece

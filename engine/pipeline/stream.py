@@ -25,9 +25,11 @@ from engine.errors import (
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
+from engine.pipeline.assignment import Piece
 from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
+from engine.pipeline.pieces import Ahead
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -126,7 +128,8 @@ class StreamRun:
     closes `file`. `entry_of` returns an outcome as a summary entry, and is required with an attempt. `recording`
     replaces the sinks if the source proves to be live; its segments have their own attempts. `scene` is what to count
     in it, `place` the file's place in its camera's sequence, and `carried` what it passes on to the next file. `clock`
-    returns its wall clock, given the container's creation time.
+    returns its wall clock, given the container's creation time. For a video in pieces, `ahead` has the detections of
+    others; `piece`: this is a piece, and only its detections are needed.
     """
 
     def __init__(
@@ -147,8 +150,12 @@ class StreamRun:
         clock: Callable[[str | None], Clock] | None = None,
         place: Place | None = None,
         watch: Watcher | None = None,
+        ahead: Ahead | None = None,
+        piece: Piece | None = None,
     ) -> None:
         self.key = key
+        self.ahead = ahead
+        self.piece = piece
         self.video = video
         self.ignore = IgnoreRegions.of(scene)
         self._scene = scene
@@ -240,7 +247,7 @@ class StreamRun:
     @property
     def judged(self) -> bool:
         """Whether enough of its boxes were checked to know that the output is read correctly."""
-        return self._look.done
+        return self._look.done or self.piece is not None  # for a piece, whoever tracks the video decides
 
     @property
     def fenced(self) -> bool:

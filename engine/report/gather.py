@@ -19,12 +19,12 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
-from engine.corrections import are_corrected
 from engine.errors import ConfigError
 from engine.files.folders import opened
 from engine.media.source import scheme
+from engine.output_folder.corrections import are_corrected
+from engine.output_folder.remade import Remade, read_remade
 from engine.profiling.sentences import sentences
-from engine.remade import Remade, read_remade
 from engine.report.crops import Crop, crops_of
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still

@@ -10,15 +10,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
+from engine.choices.formats import FORMATS, STORE_SUFFIX
 from engine.config import EngineConfig
-from engine.corrections import TRACKS, are_corrected, kept_as, make_room
 from engine.errors import InputError, OutputError
 from engine.files.folders import Folder, opened
-from engine.formats import FORMATS, STORE_SUFFIX
-from engine.own_files import STATE_FOLDER, refuse_foreign
+from engine.output_folder.corrections import TRACKS, are_corrected, kept_as, make_room
+from engine.output_folder.own_files import STATE_FOLDER, refuse_foreign
+from engine.output_folder.remade import NAME, Remade, manifest_above, noted
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.remade import NAME, Remade, manifest_above, noted
 from engine.results import write_json
 from engine.sinks.base import publish, sole_writer
 from engine.sinks.jsonl import TracksJsonl

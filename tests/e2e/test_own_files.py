@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine import own_files
 from engine.cli.main import commands
 from engine.clips import ClipSettings, cut_clips
 from engine.errors import OutputError
 from engine.finished import FinishedRun
 from engine.media.annotated import NOTE
-from engine.own_files import is_own
+from engine.output_folder import own_files
+from engine.output_folder.own_files import is_own
 from engine.resume import steps
 from engine.rework.render import render
 from engine.rework.retrack import retrack

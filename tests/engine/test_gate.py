@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from engine.confidence import drawn, interval
 from engine.inference.backends.fake import fake_manifest
 from engine.inference.letterbox import Letterboxes
 from engine.inference.tensor_shape import TensorShape
 from engine.records import Agreements, Anchors, Detections, Frame, Look, Part, Plan, Ratio, Tracks
 from engine.stages.agreement import Auditor
+from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
 from engine.stages.gate import MOST_BETWEEN, Gate, GateSettings
 from engine.stages.parts import in_whole, packed, rectangles

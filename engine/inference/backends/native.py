@@ -1,7 +1,8 @@
 """Our own executor of convolutional networks, in plain float32 on AVX-512 or AVX2. See engine/native.
 
 Activations, sums and concatenations are done where a convolution writes, so that YOLOX-nano takes 0.7 of the time it
-takes in ONNX Runtime. A model with an operator that is not known here is refused, with the reason.
+takes in ONNX Runtime. What stands behind the last convolutions, as the decoders of YOLOv5 and YOLOv8, is computed with
+NumPy. A model with an operator that is not known here is refused, with the reason.
 
 Two things differ from ONNX Runtime. Numbers that are not finite, in an image or a model, may become others than there:
 silu(-inf) and 0 * NaN, for instance. And a network is planned for one image: a model that computes with its batch
@@ -10,6 +11,7 @@ size is refused where that shows in the graph, and is otherwise run as with a ba
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel
+from engine.inference.native.end import EndedNet, plan_with_end
 from engine.inference.native.graph import read_graph
 from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
@@ -26,6 +29,8 @@ from engine.inference.native.plan import plan
 from engine.text.printable import printable
 from engine_ext.convnet import ConvNet, aligned, instruction_sets
 from models.errors import ModelError as ModelPackageError
+
+log = logging.getLogger(__name__)
 
 
 def on_cpu(model: CpuModel) -> NativeBackend:
@@ -67,7 +72,7 @@ class NativeBackend:
             height, width = self._graph.dims[2:]
             self.fixed_hw = (height, width) if height is not None and width is not None else None
             self._store = WeightStore()
-            self._plans: dict[tuple[int, int], ConvNet] = {}
+            self._plans: dict[tuple[int, int], ConvNet | EndedNet] = {}
             self._planning = threading.Lock()
             self._workspaces: list[NDArray[np.float32]] = []  # as many as there were calls at a time
             self._closed = False
@@ -109,14 +114,24 @@ class NativeBackend:
         self._workspaces.clear()
         self._store = WeightStore()
 
-    def _plan(self, height: int, width: int) -> ConvNet:
+    def _plan(self, height: int, width: int) -> ConvNet | EndedNet:
         for found, fixed in zip((height, width), self._graph.dims[2:], strict=True):
             if fixed not in (None, found):
                 raise Unsupported(f"the model takes {fixed} rows or columns here, not {found}")
         with self._planning:
             if (height, width) not in self._plans:
-                self._plans[height, width] = plan(self._graph, height, width, self._store, self.provider)
+                self._plans[height, width] = self._planned(height, width)
             return self._plans[height, width]
+
+    def _planned(self, height: int, width: int) -> ConvNet | EndedNet:
+        try:
+            return plan(self._graph, height, width, self._store, self.provider)
+        except Unsupported as error:
+            try:
+                return plan_with_end(self._graph, height, width, self._store, self.provider)
+            except Unsupported as again:
+                log.debug("its end can't be computed apart: %s", again)
+                raise error from again
 
     def _workspace(self, size: int) -> NDArray[np.float32]:
         """Return one that no other call uses, large enough. `run` gives it back."""

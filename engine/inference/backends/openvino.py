@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.choices.precision import Precision
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel
 from engine.install import extra
-from engine.precision import Precision
 from engine.text.printable import printable
 
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
@@ -96,8 +96,8 @@ class OpenVinoBackend:
             request = self._request((tensor.shape[2], tensor.shape[3]))
             answers = []
             for first in range(len(tensor)):
-                request.infer([tensor[first : first + 1]], share_inputs=True)
-                # A copy: the request's own buffer is written again by this thread's next inference.
+                request.infer([tensor[first : first + 1]], share_inputs=True, share_outputs=True)
+                # The one copy: the request's own buffer is written again by this thread's next inference.
                 answers.append(np.array(request.get_output_tensor(0).data))
         except RuntimeError as error:
             raise BackendError(

@@ -63,6 +63,22 @@ def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
     return tuple(wanted)
 
 
+def split_sizes(node: Node, inputs: Sequence[Any], size: int) -> list[int]:
+    """Return the sizes of the parts that a Split makes of `size`: an input since opset 13, an attribute before; without
+    either they are alike, except for the last."""
+    if len(inputs) > 1 and inputs[1] is not None:
+        sizes: list[int] = np.asarray(inputs[1]).reshape(-1).tolist()
+    elif "split" in node.attributes:
+        sizes = node.wholes("split")
+    else:
+        part = -(-size // len(node.outputs))
+        sizes = [part] * (len(node.outputs) - 1)
+        sizes.append(size - sum(sizes))
+    if sum(sizes) != size or len(sizes) != len(node.outputs) or min(sizes) < 1:
+        raise Unsupported(f"{node} does not fit")
+    return sizes
+
+
 def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
     """Return the value of a node all of whose inputs are arrays. Raises Unsupported."""
     how = _EVALUATE.get(node.op_type)
@@ -77,7 +93,14 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
 
 def _most(node: Node, inputs: Sequence[Any]) -> int:
     """Return elements that a node which may give more than it takes will have."""
-    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+    if node.op_type == "Range":
+        start, limit, delta = (float(np.asarray(value).reshape(())) for value in inputs)
+        return math.ceil((limit - start) / delta)
+    if node.op_type == "Expand":
+        return math.prod(_expanded(node, inputs))
+    if node.op_type == "ConstantOfShape":
+        return math.prod(int(n) for n in inputs[0])
+    if node.op_type in ("Add", "Sub", "Mul", "Div", "Pow"):
         return math.prod(np.broadcast_shapes(*(value.shape for value in inputs)))
     if node.op_type == "Concat":
         return sum(value.size for value in inputs)
@@ -127,6 +150,20 @@ def _squeezed(node: Node, inputs: Sequence[Any]) -> Any:
     return np.squeeze(inputs[0], None if axes is None else tuple(axes))
 
 
+def _range(node: Node, inputs: Sequence[Any]) -> Any:
+    start, limit, delta = (np.asarray(value).reshape(()) for value in inputs)
+    return np.arange(start.item(), limit.item(), delta.item()).astype(start.dtype)
+
+
+def _expanded(node: Node, inputs: Sequence[Any]) -> tuple[int, ...]:
+    return np.broadcast_shapes(inputs[0].shape, tuple(int(n) for n in inputs[1]))
+
+
+def _filled(node: Node, inputs: Sequence[Any]) -> Any:
+    value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)
+    return np.full(tuple(int(n) for n in inputs[0]), value[0], value.dtype)
+
+
 def _permutation(node: Node) -> list[int] | None:
     return node.wholes("perm") if "perm" in node.attributes else None
 
@@ -141,6 +178,10 @@ _EVALUATE: dict[str, Callable[[Node, Sequence[Any]], Any]] = {
     "Mul": lambda node, inputs: inputs[0] * inputs[1],
     "Div": _divide,
     "Neg": lambda node, inputs: -inputs[0],
+    "Pow": lambda node, inputs: np.power(inputs[0], inputs[1]).astype(inputs[0].dtype, copy=False),
+    "Range": _range,
+    "Expand": lambda node, inputs: np.broadcast_to(inputs[0], _expanded(node, inputs)).copy(),
+    "ConstantOfShape": _filled,
     "Floor": lambda node, inputs: np.floor(inputs[0]),
     "Ceil": lambda node, inputs: np.ceil(inputs[0]),
     "Sqrt": lambda node, inputs: np.sqrt(inputs[0]),

@@ -7,13 +7,14 @@ descriptions (`PictureView`, `Cells`), for the convolutions at both ends do them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.native.constants import asked_dims, evaluate, reshaped, slice_ranges
+from engine.inference.native.constants import asked_dims, evaluate, reshaped, slice_ranges, split_sizes
 from engine.inference.native.graph import Graph, Node
 from engine.inference.native.layout import BLOCK
 from engine.inference.native.ops import (
@@ -52,6 +53,13 @@ def trace(graph: Graph, height: int, width: int) -> Network:
     return _Trace(graph, height, width).run()
 
 
+def dims_of(graph: Graph, height: int, width: int, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Return the dimensions of what the graph makes under these names. Raises as `trace` does."""
+    tracing = _Trace(graph, height, width)
+    tracing.follow()
+    return {name: tracing.dims(name) for name in names}
+
+
 class _Trace:
     def __init__(self, graph: Graph, height: int, width: int) -> None:
         channels = graph.dims[1] or 0
@@ -72,7 +80,8 @@ class _Trace:
             np.zeros(channels, np.float32),
         )
 
-    def run(self) -> Network:
+    def follow(self) -> None:
+        """Note what each node does, in order."""
         for node in self._graph.nodes:
             for name in node.inputs:
                 if name and name not in self._values:
@@ -82,6 +91,13 @@ class _Trace:
             outputs = value if isinstance(value, list) else [value]
             for name, made in zip(node.outputs, outputs, strict=False):
                 self._values[name] = made
+
+    def dims(self, name: str) -> tuple[int, ...]:
+        value = self._values[name]
+        return value.shape if isinstance(value, np.ndarray) else value.dims
+
+    def run(self) -> Network:
+        self.follow()
         result = self._values.get(self._graph.output)
         if not isinstance(result, Cells) or result.turned:
             raise Unsupported("its output is not (N, cells, columns) made of convolutions")
@@ -274,6 +290,32 @@ class _Trace:
                 raise Unsupported(f"{node} is not supported here")
         return source  # type: ignore[no-any-return]
 
+    def split(self, node: Node, inputs: list[Any]) -> list[Value]:
+        source = inputs[0]
+        if not isinstance(source, Tensor) or node.whole("axis", 0) % 4 != 1:
+            raise Unsupported(f"{node} is not supported here")
+        parts, first = list[Value](), 0
+        for count in split_sizes(node, inputs, source.channels):
+            parts.append(self._part(node, source, first, first + count))
+            first += count
+        return parts
+
+    def _part(self, node: Node, tensor: Tensor, first: int, end: int) -> Tensor:
+        """Return some channels of a tensor, made by convolutions of their own: what a channel sums up does not depend
+        on the others."""
+        maker, channels = self._maker[tensor], slice(first, end)
+        out = self._tensor(end - first, tensor.height, tensor.width)
+        if isinstance(maker, Elementwise) and maker.other is None:
+            return self._add(Elementwise(self._part(node, maker.source, first, end), out, maker.activation))
+        if not isinstance(maker, Conv):
+            raise Unsupported(f"{node} parts what no convolution makes")
+        source = maker.source
+        if maker.depthwise and source is not None:
+            source = self._part(node, source, first, end)
+        return self._add(
+            replace(maker, source=source, out=out, weight=maker.weight[channels], bias=maker.bias[channels])
+        )
+
     def concat(self, node: Node, inputs: list[Any]) -> Value:
         axis = node.whole("axis") % len(inputs[0].dims)
         if axis == 1 and all(isinstance(value, PictureView) for value in inputs):
@@ -339,6 +381,7 @@ _HANDLERS: dict[str, Callable[[_Trace, Node, list[Any]], Any]] = {
     "MaxPool": _Trace.max_pool,
     "Resize": _Trace.resize,
     "Slice": _Trace.slice,
+    "Split": _Trace.split,
     "Concat": _Trace.concat,
     "Reshape": _Trace.reshape,
     "Transpose": _Trace.transpose,

@@ -13,9 +13,9 @@ import sys
 
 import pytest
 
-from engine.answers import read_manifest
 from engine.cli import main as cli
 from engine.errors import InputError
+from engine.output_folder.manifest import read_manifest
 from tests.engine.after.finished_runs import Life, finished, frames_of
 from tests.engine.conftest import write_clip
 

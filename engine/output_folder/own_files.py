@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
+from engine.choices.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE, FORMATS
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE, FORMATS
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"

@@ -6,13 +6,15 @@ what `engine.summary` says it is; keys that are not known, of another version, s
 
 from __future__ import annotations
 
+import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, LaterVersion
+from engine.errors import ConfigError, InputError, LaterVersion, describe_os_error
+from engine.output_folder.own_files import STATE_FOLDER
 from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
 
@@ -21,6 +23,7 @@ _LATEST_S = 2.0**33
 _LONGEST_S = 1e8
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_TEXT = 4096, 255, 100_000
 _SHOWN = 60
+_LARGEST = 1 << 28
 
 
 def _a_path(value: str) -> str:
@@ -201,6 +204,37 @@ class _Manifest(_Facts):
     files: dict[Below, _File] = _ABSENT
     job: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9-]{1,100}$")] | None = None
     workers: list[Text] = _ABSENT
+
+
+def read_manifest(folder: Path) -> ManifestJson:
+    """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
+    path = folder / "manifest.json"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file.")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} is too large for a manifest.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if (folder / STATE_FOLDER).is_dir():
+            raise InputError(
+                f"{folder} contains no manifest.json yet: the run there has not ended. If it was killed, the same
+                command " "resumes it."
+            ) from None
+        what = "contains no manifest.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
+    except NotADirectoryError:
+        raise InputError(f"{folder} is not a folder. Name the output folder of a run or a job.") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    return checked(values, path)
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
+    return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
 
 
 def checked(values: object, path: Path) -> ManifestJson:

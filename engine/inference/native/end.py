@@ -1,0 +1,512 @@
+"""Networks that do more than convolve at their end: the heads of YOLOv5 and YOLOv8, decoded in the graph itself.
+
+Whatever no convolution reads is the end: reshapes, sigmoids, a distribution's mean, arithmetic with a grid. It is a
+thousandth of the arithmetic. So the convolutions go to the table of steps, as rows of a result, and the end is computed
+of these with NumPy, node by node, for one image at a time. What depends on sizes alone is computed once a size.
+
+What the convolutions can do where they write, they do: sums and factors of a channel, a sigmoid that only moves stand
+in front of, and anchors below each other. Where their rows then are those of the output, as in YOLOv5, they are written
+there, and the end changes some of their columns in place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.inference.native.attributes import Attribute
+from engine.inference.native.constants import asked_dims, evaluate, split_sizes
+from engine.inference.native.graph import Graph, Node
+from engine.inference.native.layout import BLOCK
+from engine.inference.native.ops import Floats, Unsupported, refusing
+from engine.inference.native.pack import WeightStore
+from engine.inference.native.plan import plan
+from engine.inference.native.trace import MAX_CONSTANTS, dims_of
+from engine_ext.convnet import ConvNet
+
+Array = NDArray[Any]
+
+_MOVES = ("Concat", "Identity", "Reshape", "Transpose")
+_OF_A_CHANNEL = ("Add", "Mul")
+_MOST_CHANNELS = 64  # that a convolution of the end sums up: the bins of a distribution
+_LARGEST = 1 << 24  # elements of a value of the end
+_ROWS = "rows of the end"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node of the end whose value depends on the image."""
+
+    node: Node
+    compute: Callable[[Node, Sequence[Any]], Sequence[Array]]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A convolution's result that the end reads: rows and columns of the table's output.
+
+    name     what the end reads; `tensor` is what the convolution makes, (1, anchors * fields, H, W)
+    anchors  0: as it is. Else (1, anchors, H, W, fields), an anchor's rows below those of the previous one
+    """
+
+    name: str
+    tensor: str
+    channels: int
+    height: int
+    width: int
+    anchors: int = 0
+    row: int = 0
+    column: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.height * self.width * max(1, self.anchors)
+
+    @property
+    def columns(self) -> int:
+        return self.channels // max(1, self.anchors)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.anchors:
+            return (1, self.anchors, self.height, self.width, self.columns)
+        return (1, self.channels, self.height, self.width)
+
+    def of(self, rows: Floats) -> Floats:
+        """Return its numbers in the table's output, a view."""
+        part = rows[self.row : self.row + self.rows, self.column : self.column + self.columns]
+        return (part if self.anchors else part.T).reshape(self.shape)
+
+
+@dataclass
+class End:
+    """The end of a network at one size. `constants` are what it computes of sizes alone, `shapes` those of the rest."""
+
+    taken: tuple[Taken, ...]
+    steps: tuple[Step, ...]
+    constants: dict[str, Array]
+    shapes: dict[str, tuple[int, ...]]
+    output: str
+
+    def run(self, tensors: dict[str, Array]) -> Array:
+        """Return the network's output for what is `taken`, by name."""
+        values: dict[str, Array] = {**self.constants, **tensors}
+        for step in self.steps:
+            self._step(step, values)
+        return values[self.output]
+
+    def write(self, rows: Floats, output: Floats) -> None:
+        """Write the network's output for one image, (rows, columns), of the table's. Both may be the same array.
+
+        What is concatenated to become the output is written there at once, unless it is there already.
+        """
+        values: dict[str, Array] = {**self.constants, **{each.name: each.of(rows) for each in self.taken}}
+        for step in self.steps:
+            name = step.node.outputs[0]
+            place = self._places.get(name)
+            if place is None:
+                self._step(step, values)
+                continue
+            values[name] = there = output[place].reshape(self.shapes[name])
+            axis, at = step.node.whole("axis"), 0
+            for part in (values[each] for each in step.node.inputs):
+                cut = [slice(None)] * part.ndim
+                cut[axis] = slice(at, at + part.shape[axis])
+                at += part.shape[axis]
+                if not _same(there[tuple(cut)], part):
+                    there[tuple(cut)] = part
+        if self.output not in self._places:
+            output[:] = values[self.output][0]
+
+    def _step(self, step: Step, values: dict[str, Array]) -> None:
+        with np.errstate(all="ignore"):
+            made = step.compute(step.node, [values[name] if name else None for name in step.node.inputs])
+        values.update(zip(step.node.outputs, made, strict=True))
+
+    @cached_property
+    def _places(self) -> dict[str, slice]:
+        """Rows of the output that a concatenation makes: the last one, and those whose results it only stacks."""
+        makers = {step.node.outputs[0]: step.node for step in self.steps}
+        readers = Counter(name for step in self.steps for name in step.node.inputs)
+        last = makers.get(self.output)
+        if last is None or last.op_type != "Concat" or len(self.shapes[self.output]) != 3:
+            return {}
+        found = {self.output: slice(None)}
+        if last.whole("axis") not in (1, -2):
+            return found
+        row = 0
+        for name in last.inputs:
+            rows, moved = self.shapes[name][1], makers.get(name)
+            joined = makers.get(moved.inputs[0]) if moved is not None and moved.op_type == "Reshape" else None
+            if joined is not None and joined.op_type == "Concat" and readers[name] == readers[joined.outputs[0]] == 1:
+                found[joined.outputs[0]] = slice(row, row + rows)
+            row += rows
+        return found
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Return whether two views of one shape are the same numbers in memory."""
+    places = [view.__array_interface__["data"][0] for view in (one, other)]
+    steps = [[step for step, n in zip(view.strides, view.shape, strict=True) if n > 1] for view in (one, other)]
+    return one.shape == other.shape and places[0] == places[1] and steps[0] == steps[1]
+
+
+class EndedNet:
+    """A network with an end, run as engine_ext.convnet.ConvNet is. Rows of the convolutions are in the output, where
+    they may, else behind the workspace."""
+
+    def __init__(self, net: ConvNet, end: End, output_shape: tuple[int, int]) -> None:
+        self._net = net
+        self._end = end
+        self._at = -(-net.workspace_size // BLOCK) * BLOCK
+        self.in_place = net.output_shape == output_shape and _in_place(end, output_shape)
+        self.output_shape = output_shape
+        self.workspace_size = self._at + (0 if self.in_place else net.output_shape[0] * net.output_shape[1])
+
+    def run(self, picture: Floats, output: Floats, workspace: Floats) -> None:
+        """Compute one image, (C, H, W), into `output`, (rows, columns)."""
+        rows = output if self.in_place else workspace[self._at : self.workspace_size].reshape(self._net.output_shape)
+        self._net.run(picture, rows, workspace[: self._at])
+        self._end.write(rows, output)
+
+
+def _in_place(end: End, shape: tuple[int, int]) -> bool:
+    """Return whether an end gives the same where its output lies over what it reads. Which numbers it reads and writes,
+    and when, does not depend on them."""
+    rows = np.random.default_rng(0).random(shape, np.float32)
+    apart = np.empty_like(rows)
+    end.write(rows.copy(), apart)
+    end.write(rows, rows)
+    return np.array_equal(rows, apart, equal_nan=True)
+
+
+def plan_with_end(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> EndedNet:
+    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
+    with refusing():
+        graph = _folded(graph)
+        body, late = _parted(graph)
+        body, late = _written_along(body, late, graph.output)
+        again = {name for node in late for name in node.outputs}
+        made = {name for node in body.nodes for name in node.outputs} - again | {graph.input}
+        dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
+        wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
+        end = _traced(graph, late, dims, _whole(wanted, dims), 1)
+        if graph.dims[0] is None:
+            _check_batch(graph, late, dims, end)
+        result = end.shapes[graph.output]
+        if len(result) != 3 or result[0] != 1:
+            raise Unsupported(f"its output is {result}")
+        end = _placed(_by_anchors(end))
+        net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
+        return EndedNet(net, end, (result[1], result[2]))
+
+
+def _folded(graph: Graph) -> Graph:
+    """Compute what is computed of constants alone, and leave out what the output does not need."""
+    wanted, needed = {graph.output}, list[Node]()
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            wanted.update(node.inputs)
+            needed.append(node)
+    constants, nodes = dict(graph.constants), list[Node]()
+    for node in reversed(needed):
+        if node.op_type != "Constant" and any(name not in constants for name in node.inputs if name):
+            nodes.append(node)
+            continue
+        compute = _OPERATORS.get(node.op_type, _evaluated)
+        made = compute(node, [constants[name] if name else None for name in node.inputs])
+        constants.update(zip(node.outputs, made, strict=True))
+        if sum(each.size for each in constants.values()) > MAX_CONSTANTS:
+            raise Unsupported("it computes too many constants")
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
+    """Return the network up to its last convolutions, and the nodes of its end in order, with what they read of
+    sizes."""
+    maker = {name: node for node in graph.nodes for name in node.outputs}
+    behind_softmax: set[str] = set()
+    for node in graph.nodes:
+        if node.op_type == "Softmax" or behind_softmax.intersection(node.inputs):
+            behind_softmax.update(node.outputs)
+    early: set[str] = set()
+    waiting = [node for node in graph.nodes if node.op_type == "Conv" and not behind_softmax.intersection(node.inputs)]
+    while waiting:
+        node = waiting.pop()
+        if node.outputs[0] in early:
+            continue
+        early.update(node.outputs)
+        waiting += [maker[name] for name in node.inputs if name in maker]
+    late = [node for node in graph.nodes if node.outputs[0] not in early]
+    if not early or not late:
+        raise Unsupported("it has no end behind its convolutions")
+    # What an end reads of sizes may be computed for an upsampling, too: such nodes are in both parts.
+    also: set[str] = set()
+    waiting = list(late)
+    while waiting:
+        for name in waiting.pop().inputs:
+            shared = maker.get(name) if name in early and name not in also else None
+            if shared is not None and _of_sizes(shared, maker, graph.input):
+                also.update(shared.outputs)
+                waiting.append(shared)
+    body = tuple(node for node in graph.nodes if node.outputs[0] in early)
+    return replace(graph, nodes=body), [node for node in graph.nodes if node in late or also.intersection(node.outputs)]
+
+
+def _of_sizes(node: Node, maker: dict[str, Node], entry: str) -> bool:
+    """Return whether a node computes with constants and sizes alone."""
+    waiting, seen = [node], set[str]()
+    while waiting:
+        each = waiting.pop()
+        if each.op_type == "Shape" or each.outputs[0] in seen:
+            continue
+        if each.op_type == "Conv" or entry in each.inputs:
+            return False
+        seen.add(each.outputs[0])
+        waiting += [maker[name] for name in each.inputs if name in maker]
+    return True
+
+
+def _written_along(body: Graph, late: list[Node], output: str) -> tuple[Graph, list[Node]]:
+    """Let convolutions do what stands directly behind them: constants of a channel, and a sigmoid that only moves stand
+    in front of."""
+    body, late = _constants_along(body, late)
+    maker = {name: node for node in late for name in node.outputs}
+    count = Counter(name for node in (*body.nodes, *late) if node.op_type != "Shape" for name in set(node.inputs))
+    count[output] += 1
+    made = {name for node in body.nodes if node.op_type in ("Conv", *_OF_A_CHANNEL) for name in node.outputs}
+    added = list[Node]()
+    renamed: dict[str, str] = {}
+    for node in late:
+        tensors = _moved(node.inputs[0], maker, count, made) if node.op_type == "Sigmoid" else set()
+        for name in sorted(tensors):
+            renamed[name] = f"{name} activated"
+            added.append(Node("Sigmoid", f"{name} first", (name,), (renamed[name],), {}))
+        if tensors:
+            renamed[node.outputs[0]] = node.inputs[0]
+    kept = [
+        replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        for node in late
+        if node.outputs[0] not in renamed
+    ]
+    return replace(body, nodes=(*body.nodes, *added)), kept
+
+
+def _moved(name: str, maker: dict[str, Node], count: Counter[str], made: set[str]) -> set[str]:
+    """Return the convolutions' results that a value is made of by moves alone, where nothing else reads any of them;
+    empty where there is more to it."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        name = waiting.pop()
+        node = maker.get(name)
+        if count[name] != 1 or (name not in made and (node is None or node.op_type not in _MOVES)):
+            return set()
+        if name in made:
+            found.add(name)
+        elif node is not None:
+            waiting += node.inputs if node.op_type == "Concat" else node.inputs[:1]
+    return found
+
+
+def _constants_along(body: Graph, late: list[Node]) -> tuple[Graph, list[Node]]:
+    convolved = {name for node in body.nodes if node.op_type == "Conv" for name in node.outputs}
+    along = list[Node]()
+    for node in late:
+        constants = [body.constants[name] for name in node.inputs if name in body.constants]
+        of_a_channel = all(each.size == 1 or each.shape[:1] + each.shape[2:] == (1, 1, 1) for each in constants)
+        if (
+            node.op_type in _OF_A_CHANNEL
+            and len(constants) == 1
+            and of_a_channel
+            and convolved.intersection(node.inputs)
+        ):
+            along.append(node)
+            convolved.update(node.outputs)
+    return replace(body, nodes=(*body.nodes, *along)), [node for node in late if node not in along]
+
+
+def _whole(wanted: Iterable[str], dims: dict[str, tuple[int, ...]]) -> tuple[Taken, ...]:
+    for name in wanted:
+        if len(dims[name]) != 4:
+            raise Unsupported(f"its end reads {name!r}, {dims[name]}")
+    return tuple(Taken(name, name, *dims[name][1:]) for name in sorted(wanted))
+
+
+def _by_anchors(end: End) -> End:
+    """Take tensors of several anchors that are moved to (1, anchors, H, W, fields) at once as that."""
+    readers: dict[str, list[Node]] = {}
+    for step in end.steps:
+        for name in step.node.inputs:
+            readers.setdefault(name, []).append(step.node)
+    taken, dropped = list[Taken](), set[str]()
+    for each in end.taken:
+        nodes = readers.get(each.name, [])
+        parted = nodes[0] if len(nodes) == 1 and nodes[0].op_type == "Reshape" else None
+        after = readers.get(parted.outputs[0], []) if parted is not None else []
+        if parted is not None and len(after) == 1 and after[0].op_type == "Transpose":
+            shape = end.shapes[parted.outputs[0]]
+            sides = (each.height, each.width)
+            if len(shape) == 5 and shape[3:] == sides and after[0].wholes("perm", []) == [0, 1, 3, 4, 2]:
+                each = replace(each, name=after[0].outputs[0], anchors=shape[1])
+                dropped.update((parted.outputs[0], after[0].outputs[0]))
+        taken.append(each)
+    steps = tuple(step for step in end.steps if not dropped.intersection(step.node.outputs))
+    return replace(end, taken=tuple(taken), steps=steps)
+
+
+def _placed(end: End) -> End:
+    """Place what is taken: tensors of one size side by side, and the sizes below each other, the largest first."""
+    levels: dict[tuple[int, ...], list[Taken]] = {}
+    for each in end.taken:
+        levels.setdefault((each.height, each.width, each.anchors), []).append(each)
+    placed, row, widths = list[Taken](), 0, set[int]()
+    for _, level in sorted(levels.items(), reverse=True):
+        column = 0
+        for each in level:
+            placed.append(replace(each, row=row, column=column))
+            column += each.columns
+        widths.add(column)
+        row += level[0].rows
+    if len(widths) != 1:
+        raise Unsupported("its convolutions end in several widths")
+    return replace(end, taken=tuple(placed))
+
+
+def _with_rows(body: Graph, taken: Sequence[Taken]) -> Graph:
+    """Return the convolutions as a network whose output is the rows of what is taken."""
+    nodes, constants, levels = list(body.nodes), dict(body.constants), list[str]()
+
+    def add(kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Attribute) -> None:
+        nodes.append(Node(kind, outputs[0], tuple(inputs), tuple(outputs), attributes))
+
+    for row in sorted({each.row for each in taken}):
+        here = [each for each in taken if each.row == row]
+        count = max(1, here[0].anchors)
+        parts: list[list[str]] = [[] for _ in range(count)]
+        for each in here:
+            names = [f"{each.tensor} {_ROWS} {i}" for i in range(count)] if count > 1 else [each.tensor]
+            if count > 1:
+                add("Split", [each.tensor], names, axis=1)
+            for part, name in zip(parts, names, strict=True):
+                part.append(name)
+        for i, part in enumerate(parts):
+            joined, shape = f"{_ROWS} {row} {i} joined", f"{_ROWS} {row} {i} shape"
+            constants[shape] = np.array([0, sum(each.columns for each in here), -1])
+            add("Concat", part, [joined], axis=1)
+            levels.append(f"{_ROWS} {row} {i}")
+            add("Reshape", [joined, shape], [levels[-1]])
+    add("Concat", levels, [f"{_ROWS} joined"], axis=2)
+    add("Transpose", [f"{_ROWS} joined"], [_ROWS], perm=[0, 2, 1])
+    return replace(body, nodes=tuple(nodes), constants=constants, output=_ROWS)
+
+
+def _traced(
+    graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, ...]], taken: tuple[Taken, ...], batch: int
+) -> End:
+    """Compute all of an end that depends on sizes alone, and note the rest."""
+    shown = {name: (batch, *each[1:]) for name, each in dims.items()}
+    values: dict[str, Any] = {"": None, **graph.constants}
+    live: dict[str, Array] = {each.name: np.zeros((batch, *each.shape[1:]), np.float32) for each in taken}
+    steps = list[Step]()
+    for node in late:
+        if node.op_type == "Shape":
+            name = node.inputs[0]
+            size = live[name].shape if name in live else shown[name] if name in shown else values[name].shape
+            values[node.outputs[0]] = asked_dims(node, size)
+            continue
+        compute = _OPERATORS.get(node.op_type, _evaluated)
+        inputs = [live[name] if name in live else values[name] for name in node.inputs]
+        with np.errstate(all="ignore"):
+            made = compute(node, inputs)
+        if sum(each.size for each in made) > _LARGEST:
+            raise Unsupported(f"{node} makes {sum(each.size for each in made)} numbers")
+        depends = any(name in live for name in node.inputs)
+        (live if depends else values).update(zip(node.outputs, made, strict=True))
+        if depends:
+            steps.append(Step(node, compute))
+    if graph.output not in live or live[graph.output].dtype != np.float32:
+        raise Unsupported("its output is not made of the image in float32")
+    kept = _needed(steps, graph.output)
+    read = {name for step in kept for name in step.node.inputs if name}
+    constants = {name: value for name, value in values.items() if name in read}
+    return End(taken, kept, constants, {name: value.shape for name, value in live.items()}, graph.output)
+
+
+def _needed(steps: Sequence[Step], output: str) -> tuple[Step, ...]:
+    wanted, kept = {output}, list[Step]()
+    for step in reversed(steps):
+        if wanted.intersection(step.node.outputs):
+            wanted.update(step.node.inputs)
+            kept.append(step)
+    return tuple(kept[::-1])
+
+
+def _check_batch(graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, ...]], end: End) -> None:
+    """Raise Unsupported if an end gives an image in a batch other numbers than alone."""
+    rng = np.random.default_rng(0)
+    pair = {each.name: rng.random((2, *each.shape[1:]), np.float32) for each in end.taken}
+    together = _traced(graph, late, dims, end.taken, 2).run(pair)
+    for i in (0, 1):
+        alone = end.run({name: value[i : i + 1] for name, value in pair.items()})
+        if together.shape[1:] != alone.shape[1:] or not np.allclose(together[i], alone[0], 1e-5, 1e-5):
+            raise Unsupported("its end computes with the batch size")
+
+
+# ---- the operators of an end ----
+
+
+def _evaluated(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    return (evaluate(node, inputs),)
+
+
+def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    value = np.negative(inputs[0])
+    np.exp(value, out=value)
+    value += np.float32(1)
+    return (np.reciprocal(value, out=value),)
+
+
+def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    axis = node.whole("axis", -1)
+    value = np.array(inputs[0], order="C")  # what is summed up then is in long rows
+    value -= value.max(axis, keepdims=True)
+    np.exp(value, out=value)
+    value /= value.sum(axis, keepdims=True)
+    return (value,)
+
+
+def _split(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    axis = node.whole("axis", 0)
+    sizes = split_sizes(node, inputs, inputs[0].shape[axis])
+    return np.split(inputs[0], np.cumsum(sizes)[:-1], axis)
+
+
+def _mean_of_bins(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    """Compute a convolution of one pixel to one channel: the mean of a distribution, given its bins."""
+    value, weight = inputs[0], inputs[1]
+    count = weight.size
+    plain = (
+        not any(node.wholes("pads", [0])) and set(node.wholes("strides", [1])) == {1} and node.whole("group", 1) == 1
+    )
+    if weight.shape != (1, count, 1, 1) or value.ndim != 4 or value.shape[1] != count or not plain:
+        raise Unsupported(f"{node} stands behind a softmax")
+    if count > _MOST_CHANNELS or (len(inputs) > 2 and inputs[2] is not None):
+        raise Unsupported(f"{node} stands behind a softmax")
+    total = value[:, 0] * weight[0, 0, 0, 0]
+    for i in range(1, count):
+        total += value[:, i] * weight[0, i, 0, 0]
+    return (total[:, None],)
+
+
+_OPERATORS: dict[str, Callable[[Node, Sequence[Any]], Sequence[Array]]] = {
+    "Sigmoid": _sigmoid,
+    "Softmax": _softmax,
+    "Split": _split,
+    "Conv": _mean_of_bins,
+}
