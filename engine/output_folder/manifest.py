@@ -218,8 +218,8 @@ def read_manifest(folder: Path) -> ManifestJson:
     except FileNotFoundError:
         if (folder / STATE_FOLDER).is_dir():
             raise InputError(
-                f"{folder} contains no manifest.json yet: the run there has not ended. If it was killed, the same
-                command " "resumes it."
+                f"{folder} contains no manifest.json yet: the run there has not ended. If it was killed, the same "
+                "command resumes it."
             ) from None
         what = "contains no manifest.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None

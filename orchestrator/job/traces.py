@@ -154,7 +154,7 @@ def _holds(step: Span, video: Span) -> bool:
 
 
 def _end(steps: list[Span], begins_s: float, ends_s: float) -> Iterator[Span]:
-    """Give the last step, which contains no lease: it is what came behind the others."""
+    """Give the last step, which holds no lease: it is what came behind the others."""
     since = max((step.ends_s for step in steps), default=begins_s)
     if ends_s > since:
         yield Span("end", "job", "end", since, ends_s, attributes={"yolo.step": "end"})

@@ -279,12 +279,12 @@ def test_a_model_in_a_mirror_is_found_by_its_files_name(tmp_path, monkeypatch):
 
 
 def test_all_that_is_missing_is_asked_for_at_once(tmp_path):
-    path = save(builders.yolox(), tmp_path / "m.onnx") with pytest.raises(LayoutError, match=r"`--layout yolox`.* State
-    its input format too.* --channel-order and --input-scale"):
+    path = save(builders.yolox(), tmp_path / "m.onnx")
+    with pytest.raises(LayoutError, match=r"`--layout yolox`.* State its input format .* --channel-order and "):
         resolve(path)
     with pytest.raises(LayoutError) as caught:
         resolve(path, **FED)
-    assert "Say as well" not in str(caught.value)
+    assert "State its input format" not in str(caught.value)
     with pytest.raises(LayoutError) as caught:
         resolve(save(builders.yolov8(), tmp_path / "n.onnx"))  # one family writes it
-    assert "Say as well" not in str(caught.value)
+    assert "State its input format" not in str(caught.value)
