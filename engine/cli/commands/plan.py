@@ -13,6 +13,7 @@ from engine.cli.console import screen, tell_on
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.statuses import FAILED
 from engine.config import EngineConfig
+from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
 from engine.verification.planning import PROBE_S, Planned, Probed
