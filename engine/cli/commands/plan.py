@@ -71,7 +71,8 @@ def _conclude(found: Planned) -> None:
     strongest, best, nearest = found.strongest, found.best, found.nearest
     say(
         f"Measured on {counted(found.frames, 'frame')}, {found.seconds:.0f} s of {printable(found.video, 200)}. "
-        "F1 compares the boxes with those of the first line, at IoU 0.5; in brackets, the 95 % interval for the whole video."
+        "F1 compares the boxes with those of the first line, at IoU 0.5; brackets contain the 95 % interval for the whole "
+        "video."
     )
     for line in found.left_out:
         say(f"Not tried: {printable(line, 1000)}")
