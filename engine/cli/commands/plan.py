@@ -21,9 +21,9 @@ from engine.verification.planning import plan as planned_for
 
 _OF_PLAN: tuple[Rule[EngineConfig], ...] = (
     Rule(
-        ("gate", "full_every_s", "gate_scale", "gate_target", "skip_frames", "precision"),
+        ("gate", "full_every_s", "gate_scale", "gate_target", "skip_frames", "fill", "precision"),
         lambda config: False,
-        "is what plan varies itself, or leaves off",
+        "is varied by plan itself, or left off",
     ),
 )
 
@@ -71,7 +71,7 @@ def _conclude(found: Planned) -> None:
     strongest, best, nearest = found.strongest, found.best, found.nearest
     say(
         f"Measured on {counted(found.frames, 'frame')}, {found.seconds:.0f} s of {printable(found.video, 200)}. "
-        "F1 compares the boxes with those of the first line, at IoU 0.5; brackets contain the 95 % interval for the whole "
+        "F1 compares the boxes with those of the first line, at IoU 0.5; brackets have the 95 % interval for the whole "
         "video."
     )
     for line in found.left_out:
