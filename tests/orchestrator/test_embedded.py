@@ -156,7 +156,7 @@ def test_a_signal_cancels_the_job(run, number):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "is cancelled: 1 of 2 videos done" in err
-    assert "the same folder submitted again goes on" in err
+    assert "submit the same folder again to resume" in err
     assert json.loads(out)["state"] == "cancelled"
 
 
@@ -192,7 +192,7 @@ def test_a_broker_that_runs_already_is_used(run):
         err = "".join(told) + process.communicate(timeout=30)[1]
         assert process.returncode == 130
         assert f"is used: {broker.url}" in err
-        assert "The job goes on" in err
+        assert "The job continues" in err
         assert broker.alive()
 
 

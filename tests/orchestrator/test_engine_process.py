@@ -422,7 +422,7 @@ def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
         fence()
     failures[0] = 0
     (tmp_path / "end.json").touch()
-    with pytest.raises(LeaseLost, match="taken this video over"):
+    with pytest.raises(LeaseLost, match="taken over this video"):
         fence()
 
 
